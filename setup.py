@@ -1,0 +1,47 @@
+"""Package metadata; also what Beam's ``--setup_file`` installs on remote workers."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = "0.1.0"
+
+TEST = [
+    "hypothesis>=6.150",
+    "mypy>=1.15",
+    "nnn-retrieval==0.1",
+    "pytest>=8.3",
+    "pytest-timeout>=2.3",
+    "ruff>=0.11",
+]
+
+setup(
+    name="nnn-bias",
+    version=VERSION,
+    description="Nearest Neighbor Normalization as a batch job: a bias table for image-text retrieval.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["nnn_core", "nnn_core.*", "pipelines", "pipelines.*"]),
+    package_data={"nnn_core": ["py.typed", "demo/encoder/*"], "pipelines": ["py.typed"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.78",
+        "faiss-cpu>=1.13,<2",
+        "fsspec>=2026.1",
+        "numpy>=2.0,<2.5",
+        "open_clip_torch>=3.3,<4",
+        "pillow>=12.3,<13",
+        "pyarrow>=23.0.1,<26",
+        "safetensors>=0.5",
+        "torch>=2.6,!=2.13.0",
+        "torchvision>=0.21",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
+        "s3": ["s3fs>=2026.1"],
+        "test": TEST,
+    },
+    entry_points={"console_scripts": ["nnn = pipelines.cli:main"]},
+)
