@@ -1,0 +1,81 @@
+"""Names of artefacts: every costly result is a file named by what it was computed from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+
+#: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
+FORMAT = 1
+
+
+def name_of(kind: str, **inputs: object) -> str:
+    """A digest of everything an artefact is computed from (40 hex digits).
+
+    Args:
+        kind: the kind of artefact, so that two kinds never share a name.
+        inputs: what it depends on, as JSON values.
+    """
+    text = json.dumps([FORMAT, kind, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def set_digest(items: Iterable[bytes], start: str = "0") -> str:
+    """A digest of a multiset that does not depend on order or on how it was cut.
+
+    The sum of the items' SHA-256 modulo 2**256, so that digests of parts add up
+    (``add_set_digests``) to the digest of the whole. Guards against accidents, not attackers.
+    """
+    total = int(start, 16)
+    for item in items:
+        total += int.from_bytes(hashlib.sha256(item).digest(), "big")
+    return f"{total % (1 << 256):064x}"
+
+
+def add_set_digests(digests: Iterable[str]) -> str:
+    """The digest of the union of multisets whose digests are given."""
+    return f"{sum(int(digest, 16) for digest in digests) % (1 << 256):064x}"
+
+
+def keep_bytes(uri: str, data: bytes) -> bytes:
+    """Store an artefact unless its name exists; return the bytes that are stored under the name.
+
+    Two workers that compute the same artefact agree on whichever came first, even where the
+    computation is not reproducible to the bit (a model on a GPU, say).
+    """
+    return data if storage.create(uri, data) else storage.read_bytes(uri)
+
+
+def to_parquet(table: pa.Table, *, floats: Iterable[str] = (), row_group_rows: int = 1 << 17) -> bytes:
+    """A Parquet file in memory, the same bytes for the same table.
+
+    Args:
+        table: what to write.
+        floats: paths of float columns that are byte-stream split, which is what lets them compress.
+        row_group_rows: rows a row group.
+    """
+    floats = list(floats)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=row_group_rows,
+        compression="zstd",
+        use_dictionary=False,
+        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
+        write_page_index=True,
+        write_page_checksum=True,
+        store_schema=True,
+    )
+    return bytes(sink.getvalue())

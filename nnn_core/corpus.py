@@ -1,0 +1,97 @@
+"""The candidates as a whole: what must hold before any of them is scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nnn_core import rejects
+from nnn_core.artifacts import add_set_digests
+from nnn_core.embedded import EmbeddedInput, EmbeddedShard, check_alike
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.manifest import Manifest, Side
+from nnn_core.parts import part_boundaries
+from nnn_core.references import Bank
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All candidates: metadata only.
+
+    Attributes:
+        lineage: rows, rejects and digests.
+        dim: dimension of the vectors.
+        boundaries: ids at which the table is cut into parts.
+    """
+
+    lineage: Side
+    dim: int
+    boundaries: tuple[str, ...]
+
+
+def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
+    """Check the candidates together.
+
+    Raises:
+        RejectedRowsError: too many rows could not be used.
+        InputError: no row is left, or the vectors differ in dimension.
+    """
+    side = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
+    shards = list(embedded_shards(inputs))
+    if not shards:
+        raise InputError(
+            f"no candidate is left: all {side.rejected} rows of --candidates were rejected; see {rejects_folder}."
+        )
+    check_alike(shards)
+    samples = (shard.id_sample for shard in shards)
+    return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows))
+
+
+def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str) -> Side:
+    """Lineage of the candidates or of the bank, after the check of its rejects.
+
+    Raises:
+        RejectedRowsError: more than ``max_reject_rate`` of the rows could not be used.
+    """
+    summary = rejects.merge(embedded.rejects for embedded in inputs)
+    rejects.check_reject_rate(summary, max_reject_rate, flag, rejects_folder)
+    return Side(
+        rows=summary.rows - summary.rejected,
+        rejected=summary.rejected,
+        digest=add_set_digests(shard.vector_digest for shard in embedded_shards(inputs)),
+        inputs=tuple(sorted(embedded.digest for embedded in inputs)),
+    )
+
+
+def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
+    """All embedded shards of some inputs."""
+    return (shard for embedded in inputs for shard in embedded.shards)
+
+
+def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
+    """Candidates and references must be comparable.
+
+    Raises:
+        InputError: their vectors differ in dimension.
+    """
+    if corpus.dim != bank.dim:
+        raise InputError(
+            f"candidates have vectors of dimension {corpus.dim}, references of {bank.dim}; both must come from "
+            "one encoder, so nothing was scored."
+        )
+
+
+def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
+    """Every candidate must have exactly one row, and every bias must be a number.
+
+    Raises:
+        CorruptArtifactError: rows were lost or made up, or a bias is not finite.
+    """
+    if manifest.rows != corpus.lineage.rows:
+        raise CorruptArtifactError(
+            f"the table has {manifest.rows} rows for {corpus.lineage.rows} candidates, so it was not published; "
+            "this is a defect of the pipeline."
+        )
+    if not all(math.isfinite(part.bias_sum) for part in manifest.files):
+        raise CorruptArtifactError("a bias is not a finite number, so the table was not published.")

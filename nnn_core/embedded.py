@@ -1,0 +1,225 @@
+"""Embedded shards: the checked unit vectors of one stretch of an input shard, as Parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import keep_bytes, set_digest, sha256, to_parquet
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.rejects import RejectSummary
+from nnn_core.vectors import FloatMatrix
+
+#: Rows of an embedded shard; a larger input shard becomes several.
+ROWS_PER_SHARD = 65_536
+
+#: One id in this many is part of the sample that table parts are cut by.
+ID_SAMPLE_RATE = 1024
+
+
+@dataclass(frozen=True)
+class EmbeddedShard:
+    """Where the vectors of up to 65,536 rows lie, and what they are.
+
+    Attributes:
+        uri: Parquet file of ``id``, ``pair_id`` and ``vector`` (float32 on the grid of ``vectors``).
+        digest: SHA-256 of the file.
+        rows: number of vectors.
+        dim: their dimension.
+        vector_digest: order-free digest of (vector, pair id), see ``artifacts.set_digest``.
+        id_digest: order-free digest of the ids.
+        id_sample: the ids whose hash falls under 1 in ``ID_SAMPLE_RATE``: a sample of the corpus
+            that does not depend on how it is cut into shards.
+        source: the input shard and the number of this stretch within it.
+    """
+
+    uri: str
+    digest: str
+    rows: int
+    dim: int
+    vector_digest: str
+    id_digest: str
+    id_sample: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class EmbeddedInput:
+    """All that one input shard became.
+
+    Attributes:
+        source: URI of the input shard.
+        digest: digest of its bytes.
+        shards: its embedded shards, in file order; empty when every row was rejected.
+        rejects: what was rejected.
+    """
+
+    source: str
+    digest: str
+    shards: tuple[EmbeddedShard, ...]
+    rejects: RejectSummary
+
+
+@dataclass(frozen=True)
+class VectorBlock:
+    """The content of an embedded shard in memory.
+
+    Attributes:
+        ids: (rows,) Arrow strings.
+        pair_ids: (rows,) Arrow strings.
+        vectors: (rows, dim) float32, read-only, unit length, on the grid of ``vectors``.
+    """
+
+    ids: pa.StringArray
+    pair_ids: pa.StringArray
+    vectors: FloatMatrix
+
+
+def write_shard(
+    uri: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
+) -> EmbeddedShard:
+    """Store a block of vectors under ``uri`` unless it is there already, and describe what is there.
+
+    Args:
+        uri: the artefact's name.
+        ids: (rows,) identities.
+        pair_ids: (rows,) identities of each row's own counterpart.
+        vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
+        source: the input shard, for messages.
+    """
+    data = keep_bytes(uri, _to_bytes(ids, pair_ids, vectors))
+    block = _from_bytes(data, uri)
+    stored_ids = block.ids.to_pylist()
+    keyed = zip(block.vectors, block.pair_ids.to_pylist(), strict=True)
+    return EmbeddedShard(
+        uri=uri,
+        digest=sha256(data),
+        rows=len(stored_ids),
+        dim=block.vectors.shape[1],
+        vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
+        id_digest=set_digest(row_id.encode() for row_id in stored_ids),
+        id_sample=tuple(sorted(row_id for row_id in stored_ids if _sampled(row_id))),
+        source=source,
+    )
+
+
+def read_shard(shard: EmbeddedShard) -> VectorBlock:
+    """The block behind a descriptor.
+
+    Raises:
+        CorruptArtifactError: the file's bytes are not those that were described.
+    """
+    data = storage.read_bytes(shard.uri)
+    if sha256(data) != shard.digest:
+        raise CorruptArtifactError(
+            f"{shard.uri!r} has changed since it was written (SHA-256 {sha256(data)[:16]}..., expected "
+            f"{shard.digest[:16]}...), so nothing computed from it could be trusted. Delete the file and its "
+            "folder's .json files, and run the same command again: it will be computed anew."
+        )
+    return _from_bytes(data, shard.uri)
+
+
+def read_ids(shard: EmbeddedShard) -> pa.StringArray:
+    """The ids (rows,) of an embedded shard, without reading its vectors.
+
+    Raises:
+        CorruptArtifactError: the file is damaged.
+    """
+    try:
+        with storage.open_input(shard.uri) as stream:
+            table = pq.read_table(stream, columns=["id"], page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. Delete it and run again.") from error
+    return table.column("id").combine_chunks()
+
+
+def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix) -> bytes:
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    table = pa.table(
+        {
+            "id": pa.array(ids, pa.string()),
+            "pair_id": pa.array(pair_ids, pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        }
+    )
+    return to_parquet(table)
+
+
+def _from_bytes(data: bytes, uri: str) -> VectorBlock:
+    try:
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifactError(f"{uri!r} is not readable: {error}. Delete it and run again.") from error
+    columns = [table.column(name).chunk(0) for name in ("id", "pair_id", "vector")]
+    vectors = columns[2].flatten().to_numpy().reshape(table.num_rows, -1)
+    return VectorBlock(columns[0], columns[1], vectors)
+
+
+def _sampled(row_id: str) -> bool:
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < (1 << 64) // ID_SAMPLE_RATE
+
+
+def to_json(embedded: EmbeddedInput) -> bytes:
+    """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
+    record = asdict(embedded)
+    record.pop("source")
+    for shard in record["shards"]:
+        shard["uri"] = storage.basename(shard["uri"])
+        shard.pop("source")
+    if record["rejects"]["uri"]:
+        record["rejects"]["uri"] = storage.basename(record["rejects"]["uri"])
+    return (json.dumps(record, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
+    """Read a completion mark back, for an input shard that may since have another name.
+
+    Raises:
+        CorruptArtifactError: not a completion mark.
+    """
+    try:
+        record = json.loads(data)
+        shards = tuple(
+            EmbeddedShard(
+                **{
+                    **shard,
+                    "uri": storage.join(folder, shard["uri"]),
+                    "id_sample": tuple(shard["id_sample"]),
+                },
+                source=source,
+            )
+            for shard in record["shards"]
+        )
+        rejects = record["rejects"]
+        reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
+        listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
+        summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
+        return EmbeddedInput(source, record["digest"], shards, summary)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
+
+
+def check_alike(shards: Sequence[EmbeddedShard]) -> None:
+    """All shards of a job must have one dimension.
+
+    Raises:
+        InputError: naming one shard of each of two dimensions.
+    """
+    first: dict[int, EmbeddedShard] = {}
+    for shard in shards:
+        first.setdefault(shard.dim, shard)
+    if len(first) > 1:
+        (dim_a, a), (dim_b, b) = sorted(first.items())[:2]
+        raise InputError(
+            f"vectors differ in dimension: {dim_a} in {a.source!r}, {dim_b} in {b.source!r}; candidates and "
+            "references must come from one encoder."
+        )

@@ -1,0 +1,228 @@
+"""Embedding: one input shard to checked unit vectors, stored as embedded shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from nnn_core import embedded, storage
+from nnn_core.artifacts import keep_bytes, name_of
+from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
+from nnn_core.encoders import PRECOMPUTED, Encoder
+from nnn_core.errors import InputError
+from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
+from nnn_core.rejects import Reject, summarise, to_jsonl
+from nnn_core.shards import InputShard, Modality
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
+
+NOT_AN_IMAGE = "image cannot be decoded"
+
+_DECODE_THREADS = 4
+_NO_VECTORS = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """What to read of an input shard, with which encoder, and where artefacts go.
+
+    Attributes:
+        modality: which side of a sample to read.
+        columns: names of columns and fields.
+        encoder: digest of the encoder's fingerprint; None when there is no encoder.
+        work: folder of artefacts.
+    """
+
+    modality: Modality
+    columns: Columns
+    encoder: str | None
+    work: str
+
+    @property
+    def folder(self) -> str:
+        """Where embedded shards lie."""
+        return storage.join(self.work, "embedded")
+
+    @property
+    def rejects_folder(self) -> str:
+        """Where rejects are listed."""
+        return storage.join(self.work, "rejects")
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """An input shard, what its result is called, and whether a model is needed for it."""
+
+    shard: InputShard
+    name: str
+    precomputed: bool
+
+
+def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
+    """Name the result of embedding ``shard``.
+
+    Raises:
+        InputError: the shard needs an encoder and none was given, or it cannot be read.
+    """
+    precomputed = holds_vectors(shard, request.columns)
+    if not precomputed and request.encoder is None:
+        raise InputError(
+            f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
+            "name one with --encoder."
+        )
+    name = name_of(
+        "embedded",
+        input=shard.digest,
+        format=shard.uri.rpartition(".")[2],
+        modality=PRECOMPUTED if precomputed else request.modality,
+        columns=asdict(request.columns),
+        encoder=PRECOMPUTED if precomputed else request.encoder,
+        rows=ROWS_PER_SHARD,
+    )
+    return PlannedInput(shard, name, precomputed)
+
+
+def find_embedded(planned: PlannedInput, request: EmbeddingRequest) -> EmbeddedInput | None:
+    """The result of an earlier run, if it is complete."""
+    mark = storage.join(request.folder, f"{planned.name}.json")
+    if not storage.exists(mark):
+        return None
+    data = storage.read_bytes(mark)
+    return embedded.from_json(data, request.folder, request.rejects_folder, planned.shard.uri, mark)
+
+
+def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encoder | None) -> EmbeddedInput:
+    """Read, embed, check and store one input shard; its completion mark is written last.
+
+    Args:
+        planned: from ``plan_input``.
+        request: what to read and where to write.
+        encoder: the loaded model; None when the shard holds vectors.
+
+    Raises:
+        InputError: the file is broken.
+        StorageError: the work folder cannot be written.
+    """
+    source = planned.shard.uri
+    batches = read_rows(planned.shard, request.modality, request.columns)
+    if encoder is not None:
+        batches = encode_rows(batches, request.modality, encoder)
+    collector = _Collector(planned, request)
+    for batch in batches:
+        collector.add(batch)
+    shards = collector.finish()
+    rejects = collector.rejects
+    listed = storage.join(request.rejects_folder, f"{planned.name}.jsonl") if rejects else None
+    if listed:
+        storage.create(listed, to_jsonl(rejects))
+    rows = len(rejects) + sum(shard.rows for shard in shards)
+    summary = summarise(rejects, rows, storage.basename(source), listed)
+    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary)
+    mark = storage.join(request.folder, f"{planned.name}.json")
+    stored = keep_bytes(mark, embedded.to_json(result))
+    return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
+
+
+def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -> Iterator[Rows]:
+    """Replace images or captions by their vectors, in batches of the encoder's own size.
+
+    Images of the next batch are decoded in threads while the model runs on the current one.
+    """
+    if modality == "text":
+        for rows in rebatched(batches, encoder.batch_size):
+            vectors = encoder.encode_texts(list(rows.items)) if rows.ids else _NO_VECTORS
+            yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
+        return
+    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
+        decoded = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size))
+        for finish in _one_ahead(decoded):
+            yield finish()
+
+
+def rebatched(batches: Iterable[Rows], size: int) -> Iterator[Rows]:
+    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along."""
+    ids: list[str] = []
+    pair_ids: list[str] = []
+    items: list[Any] = []
+    for rows in batches:
+        ids += rows.ids
+        pair_ids += rows.pair_ids
+        items += list(rows.items)
+        if rows.rejects:
+            yield Rows([], [], [], rows.rejects)
+        while len(ids) >= size:
+            yield Rows(ids[:size], pair_ids[:size], items[:size])
+            del ids[:size], pair_ids[:size], items[:size]
+    if ids:
+        yield Rows(ids, pair_ids, items)
+
+
+def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
+    """Start decoding a batch; the returned function waits for it and runs the model."""
+    futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
+
+    def finish() -> Rows:
+        kept, images, rejects = [], [], list(rows.rejects)
+        for row, future in enumerate(futures):
+            try:
+                images.append(future.result())
+                kept.append(row)
+            except ValueError as error:
+                rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
+        vectors = encoder.encode_images(images) if images else _NO_VECTORS
+        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], vectors, rejects)
+
+    return finish
+
+
+def _one_ahead(pending: Iterator[Callable[[], Rows]]) -> Iterator[Callable[[], Rows]]:
+    """Draw the next item before handing out the current one."""
+    queue = list(islice(pending, 1))
+    for following in pending:
+        queue.append(following)
+        yield queue.pop(0)
+    yield from queue
+
+
+@dataclass
+class _Collector:
+    """Checks vectors and cuts them into embedded shards of ``ROWS_PER_SHARD`` rows."""
+
+    planned: PlannedInput
+    request: EmbeddingRequest
+    rejects: list[Reject] = field(default_factory=list)
+    shards: list[EmbeddedShard] = field(default_factory=list)
+    _ids: list[str] = field(default_factory=list)
+    _pair_ids: list[str] = field(default_factory=list)
+    _vectors: list[FloatMatrix] = field(default_factory=list)
+
+    def add(self, rows: Rows) -> None:
+        self.rejects += rows.rejects
+        if not rows.ids:
+            return
+        unit, not_finite, zero = unit_vectors(np.asarray(rows.items))
+        for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
+            self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
+        kept = np.flatnonzero(~(not_finite | zero))
+        self._ids += [rows.ids[row] for row in kept]
+        self._pair_ids += [rows.pair_ids[row] for row in kept]
+        self._vectors.append(unit[kept])
+        while len(self._ids) >= ROWS_PER_SHARD:
+            self._write(ROWS_PER_SHARD)
+
+    def finish(self) -> list[EmbeddedShard]:
+        if self._ids:
+            self._write(len(self._ids))
+        return self.shards
+
+    def _write(self, rows: int) -> None:
+        vectors = np.concatenate(self._vectors)
+        uri = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}.parquet")
+        source = self.planned.shard.uri
+        self.shards.append(embedded.write_shard(uri, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
+        del self._ids[:rows], self._pair_ids[:rows]
+        self._vectors = [vectors[rows:]]

@@ -1,0 +1,79 @@
+"""Errors that a user is meant to read: the fact, the consequence, the remedy.
+
+Every class of failure has an exit code, so that a scheduler can tell them apart without
+parsing text. Anything else that escapes is a defect and leaves Python's own traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NNNError(Exception):
+    """Base of every error raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(NNNError):
+    """Flags or settings that cannot work, whatever the data."""
+
+    exit_code = 2
+
+
+class InputError(NNNError):
+    """Input that is missing, unreadable, or that contradicts other input."""
+
+    exit_code = 3
+
+
+class RejectedRowsError(NNNError):
+    """More rows were rejected than the user allowed."""
+
+    exit_code = 4
+
+
+class BankTooSmallError(NNNError):
+    """Fewer reference queries than the requested k."""
+
+    exit_code = 5
+
+
+class DuplicateIdError(NNNError):
+    """One candidate id stands for two rows."""
+
+    exit_code = 6
+
+
+class StorageError(NNNError):
+    """A location that cannot be read or written."""
+
+    exit_code = 7
+
+
+class ConflictError(NNNError):
+    """Another publisher committed the version number that this job wanted."""
+
+    exit_code = 8
+
+
+class CorruptArtifactError(NNNError):
+    """A stored artefact or table file whose bytes are not what its name or manifest says."""
+
+    exit_code = 9
+
+
+ERRORS: dict[str, type[NNNError]] = {
+    cls.__name__: cls
+    for cls in (
+        ConfigError,
+        InputError,
+        RejectedRowsError,
+        BankTooSmallError,
+        DuplicateIdError,
+        StorageError,
+        ConflictError,
+        CorruptArtifactError,
+        NNNError,
+    )
+}

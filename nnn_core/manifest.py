@@ -1,0 +1,192 @@
+"""Versions of the table: a manifest is created exclusively, and that is the commit.
+
+    <table>/versions/000042/part-00000-<sha256>.parquet    data, immutable
+    <table>/versions/000042.json                           manifest: names the files of version 42
+
+A version exists when its manifest does. Data files without a manifest are what a killed job
+left; no reader sees them, and the names carry the content's digest, so that a later job that
+wants the same version number cannot confuse them with its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from nnn_core import storage
+from nnn_core.artifacts import add_set_digests, sha256
+from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
+from nnn_core.parts import BiasSettings, TablePart
+
+FORMAT = "nnn-bias-table/1"
+
+_MANIFEST_NAME = re.compile(r"(\d{6,})\.json\Z")
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where the candidates or the bank of a table came from.
+
+    Attributes:
+        rows: rows used.
+        rejected: rows rejected.
+        digest: order-free digest of (vector, pair id) of all rows.
+        inputs: digests of the input shards, sorted.
+    """
+
+    rows: int
+    rejected: int
+    digest: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of the table.
+
+    Attributes:
+        version: its number.
+        settings: see ``BiasSettings``.
+        dim: dimension of the vectors that were compared.
+        candidates: lineage of the candidates.
+        references: lineage of the bank.
+        files: data files in ascending order of ids.
+    """
+
+    version: int
+    settings: BiasSettings
+    dim: int
+    candidates: Side
+    references: Side
+    files: tuple[TablePart, ...]
+
+    @property
+    def rows(self) -> int:
+        """Candidates in the table."""
+        return sum(part.rows for part in self.files)
+
+    @property
+    def id_digest(self) -> str:
+        """Order-free digest of all ids."""
+        return add_set_digests(part.id_digest for part in self.files)
+
+    @property
+    def bias_mean(self) -> float:
+        """Mean bias."""
+        return math.fsum(part.bias_sum for part in self.files) / self.rows
+
+    def to_json(self) -> bytes:
+        """The manifest's bytes: the same for the same content."""
+        record = {"format": FORMAT, "rows": self.rows, "id_digest": self.id_digest, **asdict(self)}
+        record["statistics"] = {
+            "bias_min": min(part.bias_min for part in self.files),
+            "bias_max": max(part.bias_max for part in self.files),
+            "bias_mean": self.bias_mean,
+        }
+        record["checksum"] = sha256(_canonical(record))
+        return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Manifest:
+        """Read a manifest back.
+
+        Raises:
+            CorruptArtifactError: damaged, or of a format that this program does not know.
+        """
+        try:
+            record = json.loads(data)
+            checksum = record.pop("checksum")
+            if record["format"] != FORMAT:
+                raise ValueError(f"format {record['format']!r}, this program reads {FORMAT!r}")
+            if sha256(_canonical(record)) != checksum:
+                raise ValueError("its checksum does not match its content")
+            return cls(
+                version=record["version"],
+                settings=_build(BiasSettings, record["settings"], grid=tuple(record["settings"]["grid"])),
+                dim=record["dim"],
+                candidates=_build(Side, record["candidates"], inputs=tuple(record["candidates"]["inputs"])),
+                references=_build(Side, record["references"], inputs=tuple(record["references"]["inputs"])),
+                files=tuple(_build(TablePart, part) for part in record["files"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptArtifactError(
+                f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one."
+            ) from error
+
+
+def _canonical(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _build(cls: type[Any], record: dict[str, Any], **overrides: Any) -> Any:
+    return cls(**{field.name: overrides.get(field.name, record[field.name]) for field in fields(cls)})
+
+
+def manifest_uri(table_uri: str, version: int) -> str:
+    """Where the manifest of a version lies."""
+    return storage.join(table_uri, "versions", f"{version:06d}.json")
+
+
+def list_versions(table_uri: str) -> list[int]:
+    """Committed version numbers, ascending; empty when there is no table yet."""
+    matches = (_MANIFEST_NAME.match(name) for name in storage.list_names(storage.join(table_uri, "versions")))
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
+    """The manifest of ``version``, by default of the current (newest) one.
+
+    Raises:
+        InputError: no such table or version.
+        CorruptArtifactError: the manifest is damaged.
+    """
+    versions = list_versions(table_uri)
+    if not versions:
+        raise InputError(f"{table_uri!r} holds no bias table (no versions/*.json). Run nnn refresh, or check the URI.")
+    wanted = versions[-1] if version is None else version
+    if wanted not in versions:
+        raise InputError(
+            f"{table_uri!r} has no version {wanted}; it has {versions[0]} to {versions[-1]} ({len(versions)} versions)."
+        )
+    uri = manifest_uri(table_uri, wanted)
+    return Manifest.from_json(storage.read_bytes(uri), uri)
+
+
+def current_manifest(table_uri: str) -> Manifest | None:
+    """The current version's manifest, None when nothing was published yet."""
+    return read_manifest(table_uri) if list_versions(table_uri) else None
+
+
+def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
+    """Publish ``manifest`` under its number, or find that the current version already says the same.
+
+    Returns:
+        The manifest that stands: ``manifest``, or the current one if only the number would differ.
+
+    Raises:
+        ConflictError: another publisher took the number.
+        StorageError: the table cannot be written.
+    """
+    current = current_manifest(table_uri)
+    if current is not None and replace(current, version=manifest.version) == manifest:
+        return current
+    data = manifest.to_json()
+    uri = manifest_uri(table_uri, manifest.version)
+    if not storage.create(uri, data) and storage.read_bytes(uri) != data:
+        raise ConflictError(
+            f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so this "
+            "one published nothing. Run the same command again to publish on top of it; finished work is kept."
+        )
+    return manifest
+
+
+def prepare_table(table_uri: str) -> None:
+    """Leave a mark in the table's folder, so that a folder that cannot be written fails before the work.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    storage.create(storage.join(table_uri, "nnn-bias-table.json"), json.dumps({"format": FORMAT}).encode() + b"\n")

@@ -1,0 +1,69 @@
+"""Retrieval quality and hubness of a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Positions = npt.NDArray[np.int64]
+
+
+def first_relevant_ranks(ranking: Positions, relevant: Sequence[set[int]]) -> Positions:
+    """Rank, from 1, of each query's first relevant candidate; 0 where none is in the ranking.
+
+    Args:
+        ranking: (queries, depth) candidate positions, best first.
+        relevant: for each query the positions that answer it.
+    """
+    ranks = np.zeros(len(ranking), np.int64)
+    for query, (row, answers) in enumerate(zip(ranking, relevant, strict=True)):
+        hits = np.flatnonzero(np.isin(row, list(answers)))
+        ranks[query] = hits[0] + 1 if len(hits) else 0
+    return ranks
+
+
+def recall_at(ranks: Positions, n: int) -> float:
+    """Share of queries with a relevant candidate among the first n (recall@n, also called hit rate)."""
+    return float(((ranks > 0) & (ranks <= n)).mean())
+
+
+def mean_reciprocal_rank(ranks: Positions) -> float:
+    """Mean of 1 / rank, 0 for queries without a hit."""
+    return float(np.divide(1.0, ranks, where=ranks > 0, out=np.zeros(len(ranks))).mean())
+
+
+def k_occurrence(ranking: Positions, candidates: int, n: int = 10) -> Positions:
+    """N_n: how often each candidate is among the first n of a query: (candidates,) int64.
+
+    Radovanovic et al., "Hubs in Space", JMLR 11 (2010).
+    """
+    return np.bincount(ranking[:, :n].ravel(), minlength=candidates).astype(np.int64)
+
+
+def skewness(values: npt.NDArray[np.integer]) -> float:
+    """Third standardised moment; the usual measure of hubness when taken of N_n. 0 without spread."""
+    centred = values - values.mean()
+    spread = np.sqrt((centred**2).mean())
+    return float((centred**3).mean() / spread**3) if spread > 0 else 0.0
+
+
+def summarise_ranking(ranking: Positions, relevant: Sequence[set[int]], candidates: int) -> dict[str, float]:
+    """The figures by which two rankings of the same queries are compared.
+
+    Args:
+        ranking: (queries, depth >= 10) candidate positions, best first.
+        relevant: for each query the positions that answer it.
+        candidates: size of the index.
+    """
+    ranks = first_relevant_ranks(ranking, relevant)
+    occurrence = k_occurrence(ranking, candidates)
+    return {
+        "recall@1": recall_at(ranks, 1),
+        "recall@5": recall_at(ranks, 5),
+        "recall@10": recall_at(ranks, 10),
+        "mrr": mean_reciprocal_rank(ranks),
+        "skewness@10": skewness(occurrence),
+        "never_retrieved": float((occurrence == 0).mean()),
+    }

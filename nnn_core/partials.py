@@ -1,0 +1,106 @@
+"""Partials: the top-k of one embedded shard of candidates over one reference shard, as a file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import name_of, to_parquet
+from nnn_core.embedded import EmbeddedShard
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.references import ReferenceShard
+from nnn_core.topk import TopK
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where the scores of a candidate shard in a reference shard lie.
+
+    Attributes:
+        candidates: digest of the embedded shard of candidates.
+        reference: number of the reference shard.
+        uri: the Parquet file of ``seen`` and ``scores``, rows in the order of the candidates.
+        rows: candidates.
+        k_max: scores kept for each.
+    """
+
+    candidates: str
+    reference: int
+    uri: str
+    rows: int
+    k_max: int
+
+
+def plan_partial(
+    candidates: EmbeddedShard, reference: ReferenceShard, k_max: int, exclude_own_pairs: bool, work: str
+) -> Partial:
+    """Name the partial of this pair of shards."""
+    name = name_of(
+        "partial",
+        candidates=candidates.digest,
+        reference=reference.digest,
+        k_max=k_max,
+        exclude_own_pairs=exclude_own_pairs,
+    )
+    uri = storage.join(work, "partials", f"{name}.parquet")
+    return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
+
+
+def write_partial(partial: Partial, top: TopK) -> None:
+    """Store ``top`` under the partial's name, unless it is there already."""
+    width = top.scores.shape[1]
+    table = pa.table(
+        {
+            "seen": pa.array(top.seen),
+            "scores": pa.FixedSizeListArray.from_arrays(pa.array(top.scores.reshape(-1)), width),
+        }
+    )
+    storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
+
+
+def read_partial(partial: Partial) -> TopK:
+    """The scores behind a descriptor.
+
+    Raises:
+        CorruptArtifactError: the file is not the partial that its name promises.
+    """
+    try:
+        data = io.BytesIO(storage.read_bytes(partial.uri))
+        table = pq.read_table(data, page_checksum_verification=True).combine_chunks()
+        scores = table.column("scores").combine_chunks()
+        flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
+        if table.num_rows != partial.rows:
+            raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
+        return TopK(partial.k_max, table.column("seen").to_numpy().astype(np.int64), flat)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise CorruptArtifactError(
+            f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
+        ) from error
+
+
+def merge_partials(partials: list[Partial], references: int) -> TopK:
+    """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``.
+
+    Args:
+        partials: one for each reference shard.
+        references: number of reference shards of the bank.
+
+    Raises:
+        CorruptArtifactError: partials are missing or doubled.
+    """
+    ordered = sorted(partials, key=lambda partial: partial.reference)
+    if [partial.reference for partial in ordered] != list(range(references)):
+        numbers = [partial.reference for partial in ordered]
+        raise CorruptArtifactError(
+            f"candidate shard {ordered[0].candidates[:16]} has partials of reference shards {numbers}, "
+            f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
+        )
+    top = TopK.empty(ordered[0].k_max, ordered[0].rows)
+    for partial in ordered:
+        top = top | read_partial(partial)
+    return top

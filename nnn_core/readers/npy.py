@@ -1,0 +1,108 @@
+"""clip-retrieval embeddings: ``img_emb_3.npy`` with its rows' ids in ``metadata_3.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numpy.lib import format as npy_format
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.readers.parquet import open_table
+from nnn_core.readers.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    NO_ID,
+    Columns,
+    Rows,
+    choose_id_columns,
+    number_missing,
+    text_of,
+)
+from nnn_core.rejects import Reject
+from nnn_core.shards import InputShard, Modality
+
+
+def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Vectors of the ``.npy`` with the ids of its metadata, row by row in the same order.
+
+    Raises:
+        InputError: not a two-dimensional float array, or the two files differ in length.
+    """
+    assert shard.companion is not None, "describe_shard names the companion of every .npy shard"
+    ids, pair_ids = _metadata(shard.companion, columns)
+    with storage.open_input(shard.uri) as stream:
+        shape, dtype = _header(stream, shard.uri)
+        if shape[0] != len(ids):
+            raise InputError(
+                f"{shard.uri!r} has {shape[0]} vectors but {shard.companion!r} has {len(ids)} rows, so ids "
+                "cannot be matched to vectors; restore the pair."
+            )
+        yield from _blocks(stream, shape, dtype, ids, pair_ids, shard.uri)
+
+
+def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
+    """Shape and type from the header alone; an array of objects is never unpickled."""
+    try:
+        version = npy_format.read_magic(stream)
+        read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+        shape, fortran_order, dtype = read_header[version](stream)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
+    if len(shape) != 2 or fortran_order or dtype.kind != "f":
+        raise InputError(
+            f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}; "
+            "expected rows of float16, float32 or float64 vectors in C order."
+        )
+    return (int(shape[0]), int(shape[1])), dtype
+
+
+def _blocks(
+    stream: IO[bytes],
+    shape: tuple[int, int],
+    dtype: np.dtype[np.floating],
+    ids: list[str | None],
+    pair_ids: list[str | None],
+    uri: str,
+) -> Iterator[Rows]:
+    rows, dim = shape
+    step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
+    for first in range(0, rows, step):
+        count = min(step, rows - first)
+        data = stream.read(count * dim * dtype.itemsize)
+        if len(data) != count * dim * dtype.itemsize:
+            raise InputError(f"{uri!r} was cut short: its header promises {rows} rows. Restore the file.")
+        vectors = np.frombuffer(data, dtype).reshape(count, dim)
+        yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
+
+
+def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str | None], first: int) -> Rows:
+    rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
+    if rejects:
+        vectors = vectors[[row_id is not None for row_id in ids]]
+    kept = [(row_id, pair_id) for row_id, pair_id in zip(ids, pair_ids, strict=True) if row_id is not None]
+    return Rows([row_id for row_id, _ in kept], [pair_id or row_id for row_id, pair_id in kept], vectors, rejects)
+
+
+def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str | None]]:
+    """(ids, pair ids) of every row; rows are numbered when they need no id of their own."""
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        id_column, pair_column = choose_id_columns(names, columns, uri)
+        wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
+        data = table.read(columns=wanted or names[:1])
+    ids = _texts(data, id_column)
+    pair_ids = _texts(data, pair_column)
+    if not columns.require_id:
+        ids = number_missing(ids, 0)
+    return ids, pair_ids
+
+
+def _texts(data: pa.Table, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * data.num_rows
+    return [text_of(value) for value in data.column(column).to_pylist()]

@@ -1,0 +1,192 @@
+"""What every reader yields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.errors import InputError
+from nnn_core.rejects import Reject
+
+#: A batch is handed on when its payload reaches this size.
+BATCH_BYTES = 32 << 20
+BATCH_ROWS = 16_384
+
+ID_DEFAULTS = ("id", "key", "image_path")
+CAPTION_DEFAULT = "caption"
+VECTOR_DEFAULTS = ("vector", "embedding")
+
+NO_ID = "no id"
+NO_CAPTION = "no caption"
+EMPTY_CAPTION = "empty caption"
+NOT_UTF8 = "not UTF-8"
+MALFORMED = "malformed row"
+WRONG_DIMENSION = "vector has the wrong dimension"
+NULL_VECTOR = "vector is null"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns (or JSON fields); None means the default names.
+
+    Attributes:
+        id: the row's identity; by default the first present of ``id``, ``key``, ``image_path``.
+        pair_id: the id of the row's own counterpart in the other modality; by default the id
+            itself, or the sample's key in a tar.
+        caption: by default ``caption``.
+        vector: by default the first present of ``vector``, ``embedding``.
+        require_id: whether rows need an id of their own. Candidates do; reference queries
+            without one are numbered.
+    """
+
+    id: str | None = None
+    pair_id: str | None = None
+    caption: str | None = None
+    vector: str | None = None
+    require_id: bool = True
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows of one shard.
+
+    Attributes:
+        ids: identity of each row.
+        pair_ids: identity of each row's own counterpart.
+        items: encoded images (bytes), captions (str), or vectors (rows, dim) float.
+        rejects: rows of the same stretch of the file that cannot be used.
+    """
+
+    ids: list[str]
+    pair_ids: list[str]
+    items: list[Any] | npt.NDArray[np.floating]
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row on its way into a batch."""
+
+    id: str
+    pair_id: str
+    item: Any
+
+
+def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
+    """Collect rows into batches bounded in rows and in payload bytes."""
+    accepted: list[Row] = []
+    rejects: list[Reject] = []
+    payload = 0
+    for row in rows:
+        if isinstance(row, Row) and not _is_unicode(row):
+            rejects.append(Reject(ascii(row.id), NOT_UTF8, "the id, pair id or caption has a broken character"))
+        elif isinstance(row, Reject):
+            rejects.append(row)
+        else:
+            accepted.append(row)
+            payload += len(row.item)
+        if payload >= BATCH_BYTES or len(accepted) + len(rejects) >= BATCH_ROWS:
+            yield _to_rows(accepted, rejects)
+            accepted, rejects, payload = [], [], 0
+    if accepted or rejects:
+        yield _to_rows(accepted, rejects)
+
+
+def _is_unicode(row: Row) -> bool:
+    """Whether the row's texts can be stored: broken bytes in names arrive as lone surrogates."""
+    texts = [row.id, row.pair_id] + ([row.item] if isinstance(row.item, str) else [])
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _to_rows(accepted: list[Row], rejects: list[Reject]) -> Rows:
+    items = [row.item for row in accepted]
+    return Rows([row.id for row in accepted], [row.pair_id for row in accepted], items, rejects)
+
+
+def caption_rows(row_id: str, pair_id: str | None, value: object) -> Iterator[Row | Reject]:
+    """One caption, or each of a list of captions, as rows.
+
+    A single caption keeps ``row_id``; several become ``row_id#0``, ``row_id#1`` and so on, all
+    paired with ``pair_id`` (by default ``row_id``, the item that they describe).
+    """
+    pair = row_id if pair_id is None else pair_id
+    if isinstance(value, list):
+        if not value:
+            yield Reject(row_id, NO_CAPTION, "the list of captions is empty")
+        for number, caption in enumerate(value):
+            yield _caption_row(f"{row_id}#{number}", pair, caption)
+    else:
+        yield _caption_row(row_id, pair, value)
+
+
+def _caption_row(row_id: str, pair_id: str, value: object) -> Row | Reject:
+    if value is None:
+        return Reject(row_id, NO_CAPTION)
+    if not isinstance(value, str):
+        return Reject(row_id, NO_CAPTION, f"the caption is of type {type(value).__name__}")
+    if not value.strip():
+        return Reject(row_id, EMPTY_CAPTION)
+    return Row(row_id, pair_id, value)
+
+
+def text_of(value: object) -> str | None:
+    """An id as text: strings and whole numbers; anything else is no id."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def choose_column(
+    present: list[str], wanted: str | None, defaults: tuple[str, ...], what: str, flag: str, uri: str
+) -> str | None:
+    """The column to read: the one asked for, else the first default that is there, else None.
+
+    Raises:
+        InputError: the column asked for is not there.
+    """
+    if wanted is not None:
+        if wanted not in present:
+            raise InputError(
+                f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; "
+                f"it has: {', '.join(present)}."
+            )
+        return wanted
+    return next((name for name in defaults if name in present), None)
+
+
+def require_column(column: str | None, present: list[str], what: str, flag: str, uri: str) -> str:
+    """``column``, or the error that it is needed.
+
+    Raises:
+        InputError: ``column`` is None.
+    """
+    if column is None:
+        raise InputError(f"{uri!r} has no column for the {what}; it has: {', '.join(present)}. Name it with {flag}.")
+    return column
+
+
+def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[str | None, str | None]:
+    """The columns of the id and of the pair id, None where there is none and none is needed.
+
+    Raises:
+        InputError: a column asked for is not there, or rows need an id and there is no column for it.
+    """
+    id_column = choose_column(present, columns.id, ID_DEFAULTS, "id", "--id-column", uri)
+    if columns.require_id:
+        require_column(id_column, present, "id", "--id-column", uri)
+    return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)
+
+
+def number_missing(ids: list[str | None], first: int) -> list[str | None]:
+    """``ids`` with the row's position in the shard wherever there is none."""
+    return [row_id or f"row {row}" for row, row_id in enumerate(ids, start=first)]

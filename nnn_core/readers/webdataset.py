@@ -1,0 +1,131 @@
+"""webdataset tar shards: consecutive members that share a key are one sample."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from typing import IO
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.readers.rows import (
+    CAPTION_DEFAULT,
+    NO_CAPTION,
+    NOT_UTF8,
+    Columns,
+    Row,
+    Rows,
+    batched,
+    caption_rows,
+    text_of,
+)
+from nnn_core.rejects import Reject
+from nnn_core.shards import InputShard, Modality
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+_BLOCK = tarfile.BLOCKSIZE
+
+Sample = tuple[str, dict[str, bytes]]
+
+
+def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Images (``key.jpg|jpeg|png|webp``) or captions (``key.txt`` or ``key.json``) of a tar.
+
+    An image's id is its key. A sample's caption has the key as id; several captions (a list in
+    the JSON field) are ``key#0``, ``key#1``, ... and all have the key as their pair id.
+
+    Raises:
+        InputError: the archive is broken or was cut short.
+    """
+    rows_of = _image_rows if modality == "image" else _caption_rows
+    return batched(row for sample in _samples(shard.uri) for row in rows_of(sample, columns))
+
+
+def _samples(uri: str) -> Iterator[Sample]:
+    """Consecutive members of one key; a suffix that comes again starts another sample of that key."""
+    with storage.open_input(uri) as stream:
+        current, members = "", dict[str, bytes]()
+        for key, suffix, data in _members(uri, stream):
+            if members and (key != current or suffix in members):
+                yield current, members
+                members = {}
+            current, members[suffix] = key, data
+        if members:
+            yield current, members
+
+
+def _members(uri: str, stream: IO[bytes]) -> Iterator[tuple[str, str, bytes]]:
+    """(key, suffix, content) of every regular file in the archive, in order."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                if member.isreg():
+                    key, suffix = split_name(member.name)
+                    yield key, suffix, _content(archive, member)
+                # An archive of a million members would keep every header.
+                archive.members.clear()  # type: ignore[attr-defined]
+            _check_end(archive, stream)
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(
+            f"{uri!r} is broken: {error}. Its remaining samples cannot be read; restore the file or take it out."
+        ) from error
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    reader = archive.extractfile(member)
+    data = reader.read() if reader else b""
+    if len(data) != member.size:
+        raise tarfile.ReadError(f"cut short inside member {member.name!r} ({len(data)} of {member.size} bytes)")
+    return data
+
+
+def _check_end(archive: tarfile.TarFile, stream: IO[bytes]) -> None:
+    """Python's tarfile takes a bad header, and an end between two members, for the end of the archive."""
+    stream.seek(archive.offset)
+    tail = stream.read(2 * _BLOCK)
+    if len(tail) < _BLOCK or any(tail):
+        what = "a corrupt header" if any(tail) else "no end-of-archive mark, so it was cut short"
+        raise tarfile.ReadError(f"{what} at byte {archive.offset}")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """``dir/key.seg.png`` -> (``dir/key``, ``seg.png``): the key ends at the first dot of the file name."""
+    folder, _, base = name.rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), suffix.lower()
+
+
+def _image_rows(sample: Sample, columns: Columns) -> Iterator[Row | Reject]:
+    key, members = sample
+    images = [suffix for suffix in members if suffix.rpartition(".")[2] in IMAGE_SUFFIXES]
+    if not images:
+        yield Reject(key, "no image", f"the sample holds only: {', '.join(members)}")
+        return
+    yield Row(key, key, members[images[0]])
+    for suffix in images[1:]:
+        yield Reject(f"{key}.{suffix}", "a second image under one key", f"{images[0]!r} was used")
+
+
+def _caption_rows(sample: Sample, columns: Columns) -> Iterator[Row | Reject]:
+    key, members = sample
+    try:
+        if "txt" in members and columns.caption is None:
+            yield from caption_rows(key, key, members["txt"].decode("utf-8").strip())
+        elif "json" in members:
+            yield from _json_caption_rows(key, json.loads(members["json"].decode("utf-8")), columns)
+        else:
+            yield Reject(key, NO_CAPTION, f"the sample holds only: {', '.join(members)}")
+    except UnicodeDecodeError as error:
+        yield Reject(key, NOT_UTF8, str(error))
+    except (ValueError, RecursionError) as error:
+        yield Reject(key, "malformed JSON", str(error))
+
+
+def _json_caption_rows(key: str, record: object, columns: Columns) -> Iterator[Row | Reject]:
+    field = columns.caption or CAPTION_DEFAULT
+    if not isinstance(record, dict) or field not in record:
+        yield Reject(key, NO_CAPTION, f"the JSON has no field {field!r}")
+        return
+    pair_id = text_of(record.get(columns.pair_id)) if columns.pair_id else key
+    yield from caption_rows(key, pair_id, record[field])

@@ -1,0 +1,144 @@
+"""Input shards: which files a glob names, in which order, and what identifies their bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError, InputError
+
+Modality = Literal["image", "text"]
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
+_DIGITS = re.compile(r"(\d+)")
+_MAX_EXPANSION = 1_000_000
+
+
+@dataclass(frozen=True)
+class InputShard:
+    """One file of input, with the metadata file beside it where the format has one.
+
+    Attributes:
+        uri: where it lies.
+        digest: identifies its bytes, and those of ``companion``.
+        bytes: size in bytes.
+        companion: the metadata file of a clip-retrieval embedding shard, else None.
+    """
+
+    uri: str
+    digest: str
+    bytes: int
+    companion: str | None = None
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which ``shard-2`` comes before ``shard-10``."""
+    parts = _DIGITS.split(name)
+    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """``a{1..3}.tar`` and ``{a,b}.tar`` as a shell would expand them; ranges keep their zeros.
+
+    Raises:
+        ConfigError: an unbalanced brace, or an expansion beyond a million names.
+    """
+    match = _BRACES.search(pattern)
+    if match is None:
+        if "{" in pattern or "}" in pattern:
+            raise ConfigError(f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}.")
+        return [pattern]
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    names: list[str] = []
+    for choice in _choices(match.group(1), pattern):
+        names.extend(expand_braces(head + choice + tail))
+        if len(names) > _MAX_EXPANSION:
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+    return names
+
+
+def _choices(body: str, pattern: str) -> list[str]:
+    if match := _RANGE.match(body):
+        first, last = match.groups()
+        low, high = int(first), int(last)
+        if abs(high - low) >= _MAX_EXPANSION:
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+        width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+        step = 1 if high >= low else -1
+        return [str(number).zfill(width) for number in range(low, high + step, step)]
+    return body.split(",")
+
+
+def list_uris(pattern: str, flag: str) -> list[str]:
+    """The files that ``pattern`` (globs, brace ranges, commas between patterns) names.
+
+    Args:
+        pattern: what the user typed.
+        flag: the flag it was typed after, for the message.
+
+    Returns:
+        URIs in natural order, each once.
+
+    Raises:
+        InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
+    """
+    found: set[str] = set()
+    missing: list[str] = []
+    expanded = expand_braces(pattern)
+    for name in expanded:
+        matches = storage.find(name)
+        found.update(matches)
+        if not matches:
+            missing.append(name)
+    if missing:
+        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
+    return sorted(found, key=natural_key)
+
+
+def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
+    if expanded == 1:
+        return (
+            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
+            "Check the path, and quote the glob so that the shell does not expand it."
+        )
+    shown = ", ".join(repr(name) for name in missing[:3])
+    return (
+        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
+        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
+    )
+
+
+def describe_shard(uri: str) -> InputShard:
+    """Look at one file: its size, the digest of its bytes, and its companion.
+
+    Raises:
+        InputError: the file is gone, or an ``.npy`` shard has no metadata file.
+    """
+    companion = find_companion(uri) if uri.endswith(".npy") else None
+    digest = storage.content_digest(uri)
+    if companion is not None:
+        digest += "+" + storage.content_digest(companion)
+    return InputShard(uri, digest, storage.size(uri), companion)
+
+
+def find_companion(uri: str) -> str:
+    """The Parquet metadata of a clip-retrieval shard: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
+
+    It is looked for in the same folder and in a sibling folder ``metadata/``.
+
+    Raises:
+        InputError: there is none, so the vectors have no ids.
+    """
+    number = re.search(r"_(\d+)\.npy\Z", uri)
+    name = f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet"
+    folder = storage.parent(uri)
+    places = [storage.join(folder, name), storage.join(storage.parent(folder), "metadata", name)]
+    for place in places:
+        if storage.exists(place):
+            return place
+    raise InputError(
+        f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places[0]!r} and {places[1]!r}."
+    )

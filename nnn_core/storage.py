@@ -1,0 +1,216 @@
+"""The only module that touches storage: whole objects by URI, through fsspec.
+
+Every object is written once, under a name that did not exist before (``create``), and is
+complete the moment its name exists. Nothing is ever rewritten, so there is no locking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from nnn_core.errors import InputError, StorageError
+
+_HASH_CHUNK = 1 << 22
+
+
+def join(uri: str, *names: str) -> str:
+    """``uri`` with path segments appended, whatever the protocol."""
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def parent(uri: str) -> str:
+    """The folder that holds ``uri``."""
+    return uri.rstrip("/").rpartition("/")[0]
+
+
+def basename(uri: str) -> str:
+    """The last path segment of ``uri``."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def _resolve(uri: str) -> tuple[Any, str]:
+    try:
+        fs, path = fsspec.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise StorageError(
+            f"cannot open {uri!r}: {error}. Check the protocol in front of '://' and install "
+            "its fsspec package (s3: pip install nnn-bias[s3]; gs: pip install nnn-bias[gcp])."
+        ) from error
+    return fs, path
+
+
+def _user_uri(fs: Any, path: str) -> str:
+    """Local paths as people type them, everything else with its protocol."""
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
+
+
+@contextlib.contextmanager
+def open_input(uri: str) -> Iterator[IO[bytes]]:
+    """A seekable binary stream over ``uri``.
+
+    Raises:
+        InputError: the object does not exist or may not be read.
+    """
+    fs, path = _resolve(uri)
+    try:
+        stream = fs.open(path, "rb")
+    except OSError as error:
+        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    with stream:
+        yield stream
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object.
+
+    Raises:
+        InputError: the object does not exist or may not be read.
+    """
+    fs, path = _resolve(uri)
+    try:
+        return bytes(fs.cat_file(path))
+    except OSError as error:
+        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+
+
+def exists(uri: str) -> bool:
+    """Whether an object of this name is complete."""
+    fs, path = _resolve(uri)
+    return bool(fs.exists(path))
+
+
+def list_names(uri: str) -> list[str]:
+    """Sorted names directly under ``uri``; empty when there is no such folder."""
+    fs, path = _resolve(uri)
+    fs.invalidate_cache(path)
+    try:
+        return sorted(basename(name) for name in fs.ls(path, detail=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def find(pattern: str) -> list[str]:
+    """URIs of the files that match one glob ``pattern`` (unsorted; a plain name matches itself)."""
+    fs, path = _resolve(pattern)
+    fs.invalidate_cache(fs._parent(path))
+    if fs.isfile(path):
+        return [_user_uri(fs, path)]
+    if not any(magic in path for magic in "*?["):
+        return []
+    return [_user_uri(fs, match) for match, info in fs.glob(path, detail=True).items() if info["type"] == "file"]
+
+
+def size(uri: str) -> int:
+    """Bytes of the object."""
+    fs, path = _resolve(uri)
+    try:
+        return int(fs.size(path))
+    except OSError as error:
+        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+
+
+def content_digest(uri: str) -> str:
+    """A digest that changes when the object's bytes change.
+
+    Object stores report a checksum or ETag with the listing, which costs no read; anywhere
+    else the content is hashed. (A modification time would miss an edit within its resolution.)
+    """
+    fs, path = _resolve(uri)
+    try:
+        info = fs.info(path)
+        for key in ("ETag", "md5Hash", "crc32c"):
+            if info.get(key):
+                return f"{key.lower()}:{info[key]}:{info['size']}"
+        return "sha256:" + _sha256_of(fs, path)
+    except OSError as error:
+        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+
+
+def _sha256_of(fs: Any, path: str) -> str:
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Create the object with these bytes, unless the name is taken.
+
+    Returns:
+        True when this call created it, False when an object of that name was already there
+        (left untouched, whatever its bytes).
+
+    Raises:
+        StorageError: the location cannot be written.
+    """
+    fs, path = _resolve(uri)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            return _create_local(path, data)
+        fs.pipe_file(path, data, mode="create")
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {uri!r}: {_reason(error)}. Nothing was published; make the location "
+            "writable and run the same command again, finished work is kept."
+        ) from error
+
+
+def _create_local(path: str, data: bytes) -> bool:
+    """Exclusive and atomic on a local disk: the name appears with all of its bytes, or not at all.
+
+    An unnamed file leaves nothing behind when the process is killed.
+    """
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    if os.path.lexists(path):
+        return False
+    try:
+        descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except (AttributeError, OSError):  # not Linux, or a file system without unnamed files
+        return _create_local_named(folder, path, data)
+    with os.fdopen(descriptor, "wb") as stream:
+        _write_durably(stream, data)
+        return _link(f"/proc/self/fd/{stream.fileno()}", path, stream.fileno())
+
+
+def _create_local_named(folder: str, path: str, data: bytes) -> bool:
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            _write_durably(stream, data)
+        return _link(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _write_durably(stream: IO[bytes], data: bytes) -> None:
+    stream.write(data)
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _link(source: str, path: str, descriptor: int | None = None) -> bool:
+    try:
+        # With a directory descriptor (unused, the path is absolute) Python calls linkat, which can
+        # follow the link in /proc to the unnamed file; plain link(2) would not.
+        os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

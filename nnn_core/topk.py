@@ -1,0 +1,95 @@
+"""The k highest scores of each row: a value with an identity and a merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.vectors import FloatMatrix
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k highest scores that each candidate has seen so far.
+
+    ``a | b`` is the top-k over both sets of references. It is associative and commutative to the
+    bit, because the k highest of a multiset of numbers do not depend on the order of looking.
+
+    Attributes:
+        k: how many scores to keep.
+        seen: (rows,) int64, how many references each candidate has been scored against.
+        scores: (rows, min(k, max(seen))) float32, descending. A row that has seen fewer than the
+            width is padded with -inf, which ``valid`` masks out of every sum.
+    """
+
+    k: int
+    seen: npt.NDArray[np.int64]
+    scores: FloatMatrix
+
+    def __post_init__(self) -> None:
+        rows, width = self.scores.shape
+        if self.seen.shape != (rows,) or width != min(self.k, int(self.seen.max(initial=0))):
+            raise ValueError(f"TopK: k={self.k}, seen {self.seen.shape}, scores {self.scores.shape} disagree")
+
+    @classmethod
+    def empty(cls, k: int, rows: int) -> TopK:
+        """The identity of the merge: nothing seen yet."""
+        return cls(k, np.zeros(rows, np.int64), np.zeros((rows, 0), np.float32))
+
+    @classmethod
+    def of(cls, scores: FloatMatrix, k: int, seen: npt.NDArray[np.int64]) -> TopK:
+        """The k highest of ``scores`` (rows, any) float32, whose missing entries are -inf.
+
+        Args:
+            scores: in any order.
+            k: how many to keep.
+            seen: (rows,) how many references ``scores`` speaks for; at least as many as are given.
+        """
+        width = min(k, int(seen.max(initial=0)))
+        return cls(k, seen, descending(scores, width))
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """(rows, width): which entries of ``scores`` are scores and not padding."""
+        mask: npt.NDArray[np.bool_] = np.arange(self.scores.shape[1]) < self.seen[:, None]
+        return mask
+
+    def __or__(self, other: TopK) -> TopK:
+        if self.k != other.k or len(self.seen) != len(other.seen):
+            raise ValueError(
+                f"TopK of k={self.k}, {len(self.seen)} rows cannot be merged with k={other.k}, {len(other.seen)} rows"
+            )
+        both = np.concatenate([self.scores, other.scores], axis=1)
+        return TopK.of(both, self.k, self.seen + other.seen)
+
+
+def descending(scores: FloatMatrix, width: int) -> FloatMatrix:
+    """The ``width`` highest entries of each row, highest first: (rows, width) float32."""
+    if width == 0:
+        return np.zeros((len(scores), 0), np.float32)
+    if width < scores.shape[1]:
+        scores = np.partition(scores, scores.shape[1] - width, axis=1)[:, -width:]
+    return np.ascontiguousarray(np.sort(scores, axis=1)[:, ::-1])
+
+
+def grid_of(k_max: int, k: int | None = None) -> tuple[int, ...]:
+    """The values of k whose means are kept: 1, 2, 4, ... up to and including k_max, and k."""
+    powers = {1 << power for power in range(k_max.bit_length()) if 1 << power <= k_max}
+    return tuple(sorted(powers | {k_max} | ({k} if k is not None else set())))
+
+
+def grid_means(top: TopK, grid: tuple[int, ...]) -> FloatMatrix:
+    """Mean of the k highest scores for every k of the grid: (rows, len(grid)) float32.
+
+    A candidate that has seen fewer than k references gets the mean of those it has seen.
+    Sums run in float64 from the highest score down, so the bits depend on the scores alone.
+    """
+    width = top.scores.shape[1]
+    sums = np.cumsum(np.where(top.valid, top.scores, 0.0), axis=1, dtype=np.float64)
+    columns = []
+    for k in grid:
+        counts = np.minimum(np.minimum(k, width), top.seen)
+        columns.append(sums[:, min(k, width) - 1] / counts)
+    return np.stack(columns, axis=1).astype(np.float32)

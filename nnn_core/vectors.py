@@ -1,0 +1,61 @@
+"""Unit vectors on a fixed-point grid, which makes every inner product exact.
+
+A stored coordinate is a multiple of 2**-25. The product of two coordinates is then a
+multiple of 2**-50, and every partial sum of an inner product of unit vectors is a multiple
+of 2**-50 below 2 in magnitude: 51 bits, which float64 holds without rounding. So a float64
+inner product of two stored vectors is *exact*, in whatever order, tiling, library or
+hardware it is summed; this is what makes bias tables reproducible to the bit.
+
+The grid costs at most 2**-26 a coordinate, that is sqrt(d) * 2**-25 (7e-7 at d = 512) on a
+score in the worst case and about 1e-8 in practice, below the resolution of the models.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatMatrix = npt.NDArray[np.float32]
+
+#: Coordinates are multiples of 1 / GRID.
+GRID = float(2**25)
+
+NOT_FINITE = "vector is not finite"
+ZERO_NORM = "vector has zero norm"
+
+
+def unit_vectors(
+    vectors: npt.NDArray[np.floating],
+) -> tuple[FloatMatrix, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Normalise rows to length 1 and round them to the grid.
+
+    Args:
+        vectors: (rows, dim), any float type.
+
+    Returns:
+        ``(unit, not_finite, zero)``: unit vectors (rows, dim) float32, zero where unusable, and
+        two masks (rows,) of the rows that have a NaN or infinity, and of those without length.
+    """
+    wide = np.ascontiguousarray(vectors, dtype=np.float64)
+    not_finite: npt.NDArray[np.bool_] = ~np.isfinite(wide).all(axis=1)  # type: ignore[assignment]
+    wide = np.where(not_finite[:, None], 0.0, wide)
+    # Scaled by the largest coordinate first, so that the squares neither overflow nor vanish.
+    largest = np.abs(wide).max(axis=1, initial=0.0)
+    zero = ~not_finite & (largest == 0.0)
+    scaled = wide / np.where(largest > 0.0, largest, 1.0)[:, None]
+    norms = np.sqrt((scaled * scaled).sum(axis=1))
+    unit = scaled / np.where(norms > 0.0, norms, 1.0)[:, None]
+    return to_grid(unit), not_finite, zero
+
+
+def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:
+    """Round coordinates (rows, dim) in [-1, 1] to the grid, as float32 without further loss."""
+    # Above 1/2 float32 is coarser than the grid; its own rounding lands on a multiple all the same.
+    return (np.rint(unit * GRID) / GRID).astype(np.float32)
+
+
+def on_grid(vectors: FloatMatrix) -> bool:
+    """Whether every coordinate is a multiple of 2**-25 and no row is longer than 1 (within 1e-5)."""
+    wide = vectors.astype(np.float64) * GRID
+    squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    return bool(np.all(wide == np.rint(wide)) and np.all(squares <= 1.0 + 2e-5))
