@@ -1,0 +1,66 @@
+"""The ``nnn`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from nnn_core import __version__
+from nnn_core.errors import NNNError
+
+_COMMANDS = {
+    "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
+    "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
+    "table": ("pipelines.table", "list, show and reweight versions of a bias table"),
+}
+
+_USAGE = """usage: nnn COMMAND [flags]
+
+Nearest Neighbor Normalization for image-text retrieval: a bias for every candidate of an
+index, computed offline from a bank of reference queries.
+
+commands:
+{commands}
+
+  nnn COMMAND --help      the flags of a command
+  nnn --version           the version of this program
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        print(f"nnn {__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] not in _COMMANDS:
+        print(f"nnn: there is no command {arguments[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = import_module(_COMMANDS[arguments[0]][0])
+    return run_command(module.main, arguments[1:])
+
+
+def usage() -> str:
+    """The text of ``nnn --help``."""
+    return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
+
+
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
+    """Run a command; an error that was raised on purpose becomes one message and its exit code."""
+    try:
+        command(argv)
+    except NNNError as error:
+        print(f"nnn: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("nnn: interrupted; finished work is kept, run the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

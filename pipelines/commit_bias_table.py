@@ -1,0 +1,145 @@
+"""CommitBiasTable: rows to table parts, and all parts to one committed version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.corpus import Corpus, check_coverage
+from nnn_core.manifest import Manifest, Side, commit_version, current_manifest
+from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, resolve_k, write_part
+from nnn_core.references import Bank
+from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
+
+STAGE = "write_table"
+VERSION_METRIC = "table_version"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the new version builds on.
+
+    Attributes:
+        version: the number it wants.
+        existing: paths of the current version's files by SHA-256.
+    """
+
+    version: int
+    existing: dict[str, str]
+
+
+def read_target(table_uri: str) -> Target:
+    """Look at the table as it is now."""
+    current = current_manifest(table_uri)
+    if current is None:
+        return Target(1, {})
+    return Target(current.version + 1, {part.sha256: part.path for part in current.files})
+
+
+@dataclass(frozen=True)
+class TableRequest:
+    """What the user asked of the table.
+
+    Attributes:
+        uri: where it lies.
+        k: number of neighbours; None for the largest of the grid that fits.
+        alpha: weight of the mean.
+        grid: values of k whose means are kept.
+        candidate_modality: ``image`` or ``text``.
+        reference_modality: ``image`` or ``text``.
+        exclude_own_pairs: whether own pairs were left out.
+        encoder: fingerprint by part.
+    """
+
+    uri: str
+    k: int | None
+    alpha: float
+    grid: tuple[int, ...]
+    candidate_modality: str
+    reference_modality: str
+    exclude_own_pairs: bool
+    encoder: dict[str, str]
+
+    def settings(self, bank: Bank, min_seen: int) -> BiasSettings:
+        """The request with k and grid resolved against the bank."""
+        k, grid = resolve_k(self.k, tuple(value for value in self.grid if value <= bank.rows), min_seen)
+        return BiasSettings(
+            k,
+            self.alpha,
+            grid,
+            self.candidate_modality,
+            self.reference_modality,
+            self.exclude_own_pairs,
+            self.encoder,
+            bank.digest,
+        )
+
+
+@dataclass
+class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
+    """(part number, RowSlice) to the committed manifest, a single element.
+
+    The steps: ReadTarget looks at the table; WriteParts sorts, checks and stores each part;
+    CommitVersion creates the manifest, which is the only thing that readers see.
+
+    Attributes:
+        request: what the user asked for.
+        bank: a single element.
+        corpus: a single element.
+        seen: fewest references that each candidate shard was scored against.
+    """
+
+    request: TableRequest
+    bank: beam.PCollection[tuple[Bank, Side]]
+    corpus: beam.PCollection[Corpus]
+    seen: beam.PCollection[int]
+
+    def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
+        target = AsSingleton(
+            rows.pipeline | "Table" >> beam.Create([self.request.uri]) | "ReadTarget" >> beam.Map(read_target)
+        )
+        settings = AsSingleton(
+            self.seen
+            | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
+            | "ResolveK" >> beam.Map(_resolve, self.request, AsSingleton(self.bank))
+        )
+        return (
+            rows
+            | "ByPart" >> beam.GroupByKey()
+            | "WriteParts" >> beam.Map(_write, self.request.uri, target, settings)
+            | "AllParts" >> beam.combiners.ToList()
+            | "CommitVersion"
+            >> beam.Map(_commit, self.request.uri, target, settings, AsSingleton(self.bank), AsSingleton(self.corpus))
+        )
+
+
+def _resolve(min_seen: int, request: TableRequest, bank: tuple[Bank, Side]) -> BiasSettings:
+    return request.settings(bank[0], min_seen)
+
+
+def _write(keyed: tuple[int, Iterable[RowSlice]], uri: str, target: Target, settings: BiasSettings) -> TablePart:
+    number, slices = keyed
+    with timed(STAGE):
+        part = write_part(uri, target.version, number, collect_rows(slices), settings, target.existing)
+    count(STAGE, REUSED if part.path in target.existing.values() else COMPUTED)
+    return part
+
+
+def _commit(
+    parts: list[TablePart],
+    uri: str,
+    target: Target,
+    settings: BiasSettings,
+    bank: tuple[Bank, Side],
+    corpus: Corpus,
+) -> Manifest:
+    files = tuple(sorted(parts, key=lambda part: part.min_id))
+    manifest = Manifest(target.version, settings, corpus.dim, corpus.lineage, bank[1], files)
+    check_coverage(manifest, corpus)
+    committed = commit_version(uri, manifest)
+    Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
+    return committed

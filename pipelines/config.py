@@ -1,0 +1,216 @@
+"""What a refresh is asked to do: one frozen object, checked when it is built, and its flags."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError
+from nnn_core.readers import Columns
+from nnn_core.shards import Modality
+from nnn_core.topk import grid_of
+
+DEFAULT_K_MAX = 128
+_COLUMNS = ("id", "pair_id", "caption", "vector")
+
+
+@dataclass(frozen=True)
+class RefreshConfig:
+    """Settings of a refresh. Attributes are those of the flags of the same name.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    candidates: str
+    references: str
+    table: str
+    work: str
+    k: int | Literal["auto"]
+    alpha: float
+    k_max: int | None = None
+    candidate_modality: Modality = "image"
+    exclude_own_pairs: bool = False
+    max_reject_rate: float = 0.0
+    reference_shard_rows: int = 65_536
+    threads: int = 1
+    candidate_columns: Columns = field(default_factory=Columns)
+    reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+
+    def __post_init__(self) -> None:
+        if self.k != "auto" and self.k < 1:
+            raise ConfigError(f"--k {self.k} must be at least 1.")
+        if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
+            raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
+        if not math.isfinite(self.alpha) or self.alpha < 0:
+            raise ConfigError(f"--alpha {self.alpha} must be a number of at least 0.")
+        if not 0.0 <= self.max_reject_rate <= 1.0:
+            raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+        if self.reference_shard_rows < 1 or self.threads < 1:
+            raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+
+    @property
+    def wanted_k(self) -> int | None:
+        """k as a number, None for ``auto``."""
+        return None if self.k == "auto" else self.k
+
+    @property
+    def kept_scores(self) -> int:
+        """How many scores are kept for each candidate: ``k_max``, by default k (128 for ``auto``)."""
+        return self.k_max or self.wanted_k or DEFAULT_K_MAX
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The values of k whose means are kept."""
+        return grid_of(self.kept_scores, self.wanted_k)
+
+    @property
+    def reference_modality(self) -> Modality:
+        """The other one."""
+        return "text" if self.candidate_modality == "image" else "image"
+
+    @property
+    def rejects_folder(self) -> str:
+        """Where rejects are listed."""
+        return storage.join(self.work, "rejects")
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that ``refresh`` and ``demo`` share."""
+    parser.add_argument(
+        "--k",
+        type=_k,
+        default=128,
+        help="neighbours in the mean, or auto for the largest of 1, 2, 4, ... that fits the bank (default: 128)",
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=0.75, help="weight of the mean in the bias (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--k-max",
+        type=int,
+        metavar="N",
+        help="keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring again (default: k)",
+    )
+    parser.add_argument(
+        "--reference-shard-rows",
+        type=int,
+        default=65_536,
+        metavar="N",
+        help="reference queries that are indexed and scored together (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="scoring threads of one worker process (default: all cores shared between local workers, 1 on a cluster)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the summary as one JSON object on the last line of standard output",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
+
+
+def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``refresh``."""
+    what = parser.add_argument_group("what to compute")
+    what.add_argument(
+        "--candidates",
+        required=True,
+        metavar="GLOB",
+        help="shards of the items of the index; quote globs and ranges such as 's3://b/{00000..00012}.tar'",
+    )
+    what.add_argument("--references", required=True, metavar="GLOB", help="shards of the bank of reference queries")
+    what.add_argument("--table", required=True, metavar="URI", help="folder of the bias table; a new version is added")
+    what.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, which later runs reuse")
+    what.add_argument(
+        "--encoder",
+        metavar="SPEC",
+        help="open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for vectors",
+    )
+    what.add_argument(
+        "--candidate-modality",
+        choices=("image", "text"),
+        default="image",
+        help="what candidates are; references are the other (default: %(default)s)",
+    )
+    what.add_argument(
+        "--exclude-own-pairs",
+        action="store_true",
+        help="leave a candidate's own reference queries (same pair id) out of its mean",
+    )
+    what.add_argument(
+        "--max-reject-rate",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="share of rows of either side that may be unusable (default: none)",
+    )
+    columns = parser.add_argument_group(
+        "columns", "Names of columns or JSON fields; --reference-... overrides for the bank."
+    )
+    for name in _COLUMNS:
+        flag = name.replace("_", "-")
+        columns.add_argument(f"--{flag}-column", metavar="NAME", help=_COLUMN_HELP[name])
+        columns.add_argument(f"--reference-{flag}-column", metavar="NAME", help=argparse.SUPPRESS)
+    add_scoring_arguments(parser.add_argument_group("scoring and output"))  # type: ignore[arg-type]
+
+
+_COLUMN_HELP = {
+    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
+    "pair_id": "id of the row's own counterpart (default: the row's id; in a tar the key)",
+    "caption": "the caption (default: caption)",
+    "vector": "the embedding (default: the first present of vector, embedding)",
+}
+
+
+def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
+    """The configuration that parsed flags describe.
+
+    Args:
+        args: from ``add_refresh_arguments``.
+        workers: local worker processes; None when the job runs on a cluster.
+    """
+    candidate_columns = Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
+    overrides = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
+    reference_columns = replace(
+        candidate_columns,
+        require_id=False,
+        **{name: value for name, value in overrides.items() if value is not None},
+    )
+    return RefreshConfig(
+        candidates=args.candidates,
+        references=args.references,
+        table=args.table,
+        work=args.work,
+        k=args.k,
+        alpha=args.alpha,
+        k_max=args.k_max,
+        candidate_modality=args.candidate_modality,
+        exclude_own_pairs=args.exclude_own_pairs,
+        max_reject_rate=args.max_reject_rate,
+        reference_shard_rows=args.reference_shard_rows,
+        threads=args.threads or default_threads(workers),
+        candidate_columns=candidate_columns,
+        reference_columns=reference_columns,
+    )
+
+
+def default_threads(workers: int | None) -> int:
+    """Threads of one worker process: the machine's cores are shared out locally; a cluster has a process a core."""
+    return 1 if workers is None else max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def _k(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from None

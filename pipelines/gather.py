@@ -1,0 +1,57 @@
+"""GatherCandidates and ShardReferences: each side as one small descriptor, checked as a whole.
+
+Both are barriers: what follows takes their single element as a side input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from nnn_core.corpus import Corpus, embedded_shards, gather_candidates, summarise_side
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.manifest import Side
+from nnn_core.references import Bank, check_bank, shard_references
+
+
+@dataclass
+class GatherCandidates(beam.PTransform):  # type: ignore[misc]
+    """All candidates to one ``Corpus``; fails when too many rows were rejected or none is left."""
+
+    max_reject_rate: float
+    rejects_folder: str
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Corpus]:
+        return (
+            inputs
+            | "AllInputs" >> beam.combiners.ToList()
+            | "GatherCandidates" >> beam.Map(gather_candidates, self.max_reject_rate, self.rejects_folder)
+        )
+
+
+@dataclass
+class ShardReferences(beam.PTransform):  # type: ignore[misc]
+    """The bank's embedded shards to one ``Bank`` of numbered reference shards; with its lineage.
+
+    Attributes:
+        rows_per_shard: reference queries that are indexed and scored together.
+        k: what the bank must suffice for; None for whatever fits.
+        max_reject_rate: allowed share of rejected rows.
+        rejects_folder: where rejects are listed.
+    """
+
+    rows_per_shard: int
+    k: int | None
+    max_reject_rate: float
+    rejects_folder: str
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[tuple[Bank, Side]]:
+        return inputs | "AllInputs" >> beam.combiners.ToList() | "ShardReferences" >> beam.Map(self.shard_references)
+
+    def shard_references(self, inputs: list[EmbeddedInput]) -> tuple[Bank, Side]:
+        """The bank and its lineage, after all checks that need no scoring."""
+        side = summarise_side(inputs, self.max_reject_rate, "--references", self.rejects_folder)
+        bank = shard_references(embedded_shards(inputs), self.rows_per_shard)
+        check_bank(bank, self.k)
+        return bank, side

@@ -1,0 +1,69 @@
+"""MergePartials: the partials of each candidate shard to rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, TaggedOutput
+
+from nnn_core.corpus import Corpus
+from nnn_core.embedded import read_ids
+from nnn_core.manifest import Side
+from nnn_core.partials import merge_partials
+from nnn_core.parts import RowSlice, slice_rows
+from nnn_core.references import Bank
+from nnn_core.topk import grid_means
+from pipelines.metrics import COMPUTED, count, timed
+from pipelines.score_candidates import ScoredShard
+
+STAGE = "merge_partials"
+ROWS, SEEN = "rows", "seen"
+
+
+@dataclass
+class MergePartials(beam.PTransform):  # type: ignore[misc]
+    """Partials by candidate shard to row slices by table part.
+
+    Outputs ``rows``: (part number, RowSlice), the one shuffle of the job that carries data, about
+    60 bytes a candidate; and ``seen``: fewest references that a candidate of the shard was scored
+    against.
+
+    Attributes:
+        bank: a single element.
+        corpus: a single element.
+        grid: the values of k to take means for; those beyond the bank's size are left out.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]]
+    corpus: beam.PCollection[Corpus]
+    grid: tuple[int, ...]
+
+    def expand(self, partials: beam.PCollection[tuple[str, ScoredShard]]) -> beam.pvalue.DoOutputsTuple:
+        return (
+            partials
+            | "ByCandidateShard" >> beam.GroupByKey()
+            | "MergeShard"
+            >> beam.FlatMap(merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus)).with_outputs(
+                ROWS, SEEN
+            )
+        )
+
+
+def merge_shard(
+    keyed: tuple[str, Iterable[ScoredShard]], grid: tuple[int, ...], bank: tuple[Bank, Side], corpus: Corpus
+) -> Iterator[TaggedOutput]:
+    """Merge, average and cut the rows of one candidate shard."""
+    with timed(STAGE):
+        pieces = list(keyed[1])
+        candidates = pieces[0][0]
+        top = merge_partials([partial for _, partial in pieces], len(bank[0].shards))
+        means = grid_means(top, tuple(k for k in grid if k <= bank[0].rows))
+        slices: list[tuple[int, RowSlice]] = slice_rows(
+            read_ids(candidates), means, candidates.source, corpus.boundaries
+        )
+    count(STAGE, COMPUTED)
+    yield TaggedOutput(SEEN, int(top.seen.min()))
+    for piece in slices:
+        yield TaggedOutput(ROWS, piece)

@@ -1,0 +1,183 @@
+"""The main job: from image and caption shards to a committed version of the bias table.
+
+python -m pipelines.refresh --candidates GLOB --references GLOB --table URI --work URI ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.manifest import Manifest, manifest_uri, prepare_table, read_manifest
+from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, TableRequest
+from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
+from pipelines.embed_shards import EmbedShards
+from pipelines.gather import GatherCandidates, ShardReferences
+from pipelines.list_shards import ListShards
+from pipelines.merge_partials import ROWS, SEEN, MergePartials
+from pipelines.metrics import COMPUTED, MSEC, REUSED
+from pipelines.runner import RunResult, configure_logging, local_workers, parse_beam_options, run
+from pipelines.score_candidates import ScoreCandidates
+
+STAGES = ("embed_candidates", "embed_references", "score_candidates", "merge_partials", "write_table")
+
+
+def define_refresh(
+    root: beam.Pipeline, config: RefreshConfig, encoder: EncoderSource | None
+) -> beam.PCollection[Manifest]:
+    """Wire the whole job.
+
+    Args:
+        root: the pipeline to build on.
+        config: what to compute.
+        encoder: the model, not loaded; None when all input holds vectors.
+
+    Returns:
+        A single element, the manifest of the committed version.
+    """
+    reference_request, candidate_request = _requests(config, encoder)
+    bank = (
+        root
+        | "ListReferences" >> ListShards(config.references, "--references")
+        | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
+        | "ShardReferences"
+        >> ShardReferences(config.reference_shard_rows, config.wanted_k, config.max_reject_rate, config.rejects_folder)
+    )
+    embedded = (
+        root
+        | "ListCandidates" >> ListShards(config.candidates, "--candidates")
+        | "EmbedCandidates" >> EmbedShards(candidate_request, encoder, "embed_candidates")
+    )
+    corpus = embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
+    merged = (
+        embedded
+        | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
+        | "ScoreCandidates"
+        >> ScoreCandidates(bank, corpus, config.kept_scores, config.exclude_own_pairs, config.work, config.threads)
+        | "MergePartials" >> MergePartials(bank, corpus, config.grid)
+    )
+    request = _table_request(config, encoder)
+    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(request, bank, corpus, merged[SEEN])
+
+
+def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
+    digest = encoder.fingerprint.digest if encoder else None
+    return (
+        EmbeddingRequest(config.reference_modality, config.reference_columns, digest, config.work),
+        EmbeddingRequest(config.candidate_modality, config.candidate_columns, digest, config.work),
+    )
+
+
+def _table_request(config: RefreshConfig, encoder: EncoderSource | None) -> TableRequest:
+    return TableRequest(
+        uri=config.table,
+        k=config.wanted_k,
+        alpha=config.alpha,
+        grid=config.grid,
+        candidate_modality=config.candidate_modality,
+        reference_modality=config.reference_modality,
+        exclude_own_pairs=config.exclude_own_pairs,
+        encoder=dataclasses.asdict(encoder.fingerprint) if encoder else {"kind": PRECOMPUTED},
+    )
+
+
+def refresh(
+    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions
+) -> tuple[Manifest, dict[str, Any]]:
+    """Run the job and sum up what it did.
+
+    Returns:
+        The manifest of the table's version, and the run's summary.
+
+    Raises:
+        NNNError: whatever went wrong; nothing was published.
+    """
+    prepare_table(config.table)
+    result = run(options, lambda root: define_refresh(root, config, encoder))
+    manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])
+    return manifest, summarise(config, manifest, result)
+
+
+def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
+    """The run's summary, ready for JSON."""
+    stages = {stage: result.counters.get(stage, {}) for stage in STAGES}
+    return {
+        "version": manifest.version,
+        "manifest": manifest_uri(config.table, manifest.version),
+        "table": config.table,
+        "k": manifest.settings.k,
+        "alpha": manifest.settings.alpha,
+        "rows": manifest.rows,
+        "references": manifest.references.rows,
+        "rejected": manifest.candidates.rejected + manifest.references.rejected,
+        "stages": {
+            stage: {
+                "computed": counters.get(COMPUTED, 0),
+                "reused": counters.get(REUSED, 0),
+                "seconds": counters.get(MSEC, 0) / 1000,
+            }
+            for stage, counters in stages.items()
+        },
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The summary for a person, on standard error's sister: standard output stays for the result."""
+    print(f"bias table   {summary['manifest']}")
+    print(
+        f"             version {summary['version']}: {summary['rows']:,} candidates, "
+        f"k = {summary['k']}, alpha = {summary['alpha']:g}"
+    )
+    print(f"bank         {summary['references']:,} reference queries; {summary['rejected']:,} rows rejected")
+    print(f"{'stage':<18}{'computed':>10}{'reused':>10}{'work seconds':>14}")
+    for stage, figures in summary["stages"].items():
+        print(f"{stage:<18}{figures['computed']:>10,}{figures['reused']:>10,}{figures['seconds']:>14.1f}")
+    print(f"finished in {summary['seconds']:.1f} s")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``nnn refresh``."""
+    parser = argparse.ArgumentParser(
+        prog="nnn refresh",
+        description="Compute the bias of every candidate against a bank of reference queries, and publish it as "
+        "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
+        "crash, and a later refresh computes only what changed.",
+        epilog="Any Apache Beam option may follow, e.g. --runner=DataflowRunner --project=P --region=R "
+        "--temp_location=gs://B/tmp, or --direct_running_mode=multi_processing --direct_num_workers=4. Without "
+        "--runner, and with --runner=DirectRunner, the job runs in this process.",
+        allow_abbrev=False,
+    )
+    add_refresh_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse flags, run, print."""
+    parser = build_parser()
+    args, beam_flags = parser.parse_known_args(argv)
+    configure_logging(args.verbose)
+    options = parse_beam_options(beam_flags, parser)
+    encoder = parse_encoder(args.encoder) if args.encoder else None
+    config = config_from(args, local_workers(options))
+    _, summary = refresh(config, encoder, options)
+    print_summary(summary)
+    if args.json:
+        print(json.dumps(summary))
+    return summary
+
+
+if __name__ == "__main__":
+    from pipelines.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""Running a pipeline: which runner, what its log shows, and errors that reach the user whole."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
+
+from nnn_core.errors import ERRORS, ConfigError, NNNError
+from pipelines.metrics import NAMESPACE
+
+LOCAL_RUNNER = "FnApiRunner"
+
+#: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
+#: download another runner's binary, and would silently use it where the network lets it.
+_LOCAL_NAMES = (None, "DirectRunner", "direct", LOCAL_RUNNER)
+
+_RAISED = re.compile(
+    r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
+)
+_WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished pipeline reports.
+
+    Attributes:
+        counters: value by stage and name, see ``pipelines.metrics``.
+        distributions: highest value by name.
+        seconds: wall time.
+    """
+
+    counters: dict[str, dict[str, int]]
+    distributions: dict[str, int]
+    seconds: float
+
+
+def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
+    """Beam's options from the flags that are not ours.
+
+    Raises:
+        ConfigError: a flag that neither this program nor Beam knows. Beam would ignore it.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    for cls in PipelineOptions.__subclasses__():
+        cls._add_argparse_args(parser)
+    unknown = parser.parse_known_args(list(flags))[1]
+    if unknown:
+        names = [*known._option_string_actions, *parser._option_string_actions]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ". See nnn refresh --help."
+        raise ConfigError(f"unknown flag {unknown[0]}{hint}")
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    if standard.runner in _LOCAL_NAMES:
+        standard.runner = LOCAL_RUNNER
+    debug = options.view_as(DebugOptions)
+    if not debug.number_of_worker_harness_threads:
+        # A task fills a core and holds blocks of vectors: more at once would only cost memory.
+        debug.number_of_worker_harness_threads = 1
+    return options
+
+
+def local_workers(options: PipelineOptions) -> int | None:
+    """Worker processes of the local runner; None on any other."""
+    if options.view_as(StandardOptions).runner != LOCAL_RUNNER:
+        return None
+    workers = options.view_as(DirectOptions).direct_num_workers
+    return int(workers) or len(__import__("os").sched_getaffinity(0))
+
+
+def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> RunResult:
+    """Build the pipeline with ``define``, run it and wait for it.
+
+    Raises:
+        NNNError: of the class that a worker raised.
+    """
+    start = time.monotonic()
+    try:
+        pipeline = beam.Pipeline(options=options)
+        define(pipeline)
+        result = pipeline.run()
+        result.wait_until_finish()
+    except NNNError as error:
+        raise type(error)(_WHILE_RUNNING.sub("", str(error))) from None
+    except Exception as error:
+        raised = find_error(str(error))
+        if raised is None:
+            raise
+        raise raised from None
+    return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
+
+
+def find_error(text: str) -> NNNError | None:
+    """The error of ours in a worker's traceback, which is all that a runner hands back."""
+    matches = _RAISED.findall(text)
+    if not matches:
+        return None
+    name, message = matches[0]
+    message = message.strip()
+    return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message))
+
+
+def _to_result(counters: list[Any], distributions: list[Any], start: float) -> RunResult:
+    by_stage: dict[str, dict[str, int]] = defaultdict(dict)
+    for metric in counters:
+        if metric.key.metric.namespace == NAMESPACE:
+            stage, _, name = metric.key.metric.name.partition("/")
+            by_stage[stage][name] = by_stage[stage].get(name, 0) + metric.result
+    highest = {m.key.metric.name: m.result.max for m in distributions if m.key.metric.namespace == NAMESPACE}
+    return RunResult(dict(by_stage), highest, time.monotonic() - start)
+
+
+def configure_logging(verbose: bool) -> None:
+    """Log to standard error: warnings, or everything when ``verbose``.
+
+    Beam reports a failed step with a page of traceback for each step above it. A failure
+    reaches the user as one message instead, see ``run``; ``--verbose`` shows both.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    if not verbose:
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

@@ -1,0 +1,118 @@
+"""ScoreCandidates: every embedded shard of candidates against every reference shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from nnn_core import storage
+from nnn_core.cache import BoundedCache
+from nnn_core.corpus import Corpus, check_same_dimension
+from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.manifest import Side
+from nnn_core.partials import Partial, plan_partial, write_partial
+from nnn_core.references import Bank, ReferenceIndex, ReferenceShard, use_threads
+from nnn_core.scoring import score_block
+from pipelines.metrics import COMPUTED, REUSED, count, timed
+
+STAGE = "score_candidates"
+
+#: (candidate, reference) pairs in one task: minutes of work, small enough to balance.
+_PAIRS_PER_TASK = 1 << 34
+
+#: Reference indexes kept in memory by a worker process.
+_CACHE_BYTES = 512 << 20
+
+ScoredShard = tuple[EmbeddedShard, Partial]
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One shard of candidates and a range of reference shards."""
+
+    candidates: EmbeddedShard
+    first: int
+    last: int
+
+
+def plan_tasks(candidates: EmbeddedShard, bank: tuple[Bank, Side], corpus: Corpus) -> Iterator[ScoreTask]:
+    """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
+    shards = bank[0].shards
+    check_same_dimension(corpus, bank[0])
+    first, pairs = 0, 0
+    for shard in shards:
+        pairs += candidates.rows * shard.rows
+        if pairs >= _PAIRS_PER_TASK or shard.number == len(shards) - 1:
+            yield ScoreTask(candidates, first, shard.number + 1)
+            first, pairs = shard.number + 1, 0
+
+
+@dataclass
+class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to their partials, keyed by shard.
+
+    Attributes:
+        bank: the reference shards, a single element.
+        corpus: the candidates as a whole, a single element; nothing is scored before its checks.
+        k_max: scores kept for each candidate.
+        exclude_own_pairs: whether a candidate's own reference queries are left out.
+        work: folder of artefacts.
+        threads: threads of one worker process.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]]
+    corpus: beam.PCollection[Corpus]
+    k_max: int
+    exclude_own_pairs: bool
+    work: str
+    threads: int
+
+    def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredShard]]:
+        bank = beam.pvalue.AsSingleton(self.bank)
+        scorer = _ScoreShards(self.k_max, self.exclude_own_pairs, self.work, self.threads)
+        return (
+            candidates
+            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, beam.pvalue.AsSingleton(self.corpus))
+            | "SpreadTasks" >> beam.Reshuffle()
+            | "ScoreShards" >> beam.ParDo(scorer, bank)
+        )
+
+
+class _ScoreShards(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, k_max: int, exclude_own_pairs: bool, work: str, threads: int) -> None:
+        self._k_max, self._exclude_own_pairs, self._work, self._threads = (
+            k_max,
+            exclude_own_pairs,
+            work,
+            threads,
+        )
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        use_threads(self._threads)
+        self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
+
+    def process(self, task: ScoreTask, bank: tuple[Bank, Side]) -> Iterator[tuple[str, ScoredShard]]:
+        candidates = task.candidates
+        block: VectorBlock | None = None
+        for reference in bank[0].shards[task.first : task.last]:
+            partial = plan_partial(candidates, reference, self._k_max, self._exclude_own_pairs, self._work)
+            if storage.exists(partial.uri):
+                count(STAGE, REUSED)
+            else:
+                with timed(STAGE):
+                    block = block or read_shard(candidates)
+                    write_partial(partial, score_block(block, self._index(reference), self._k_max))
+                count(STAGE, COMPUTED)
+            yield f"{candidates.source}\n{candidates.uri}", (candidates, partial)
+
+    def _index(self, reference: ReferenceShard) -> ReferenceIndex:
+        index: ReferenceIndex = self._cache.get(
+            reference.digest,
+            lambda: ReferenceIndex.load(reference, with_pairs=self._exclude_own_pairs),
+            lambda loaded: loaded.nbytes,
+        )
+        return index
