@@ -150,7 +150,7 @@ def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix)
             "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
         }
     )
-    return to_parquet(table)
+    return to_parquet(table, floats=["vector.list.element"])
 
 
 def _from_bytes(data: bytes, uri: str) -> VectorBlock:

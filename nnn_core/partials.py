@@ -36,6 +36,10 @@ class Partial:
     k_max: int
 
 
+#: A shard of candidates with one of its partials.
+ScoredShard = tuple[EmbeddedShard, Partial]
+
+
 def plan_partial(
     candidates: EmbeddedShard, reference: ReferenceShard, k_max: int, exclude_own_pairs: bool, work: str
 ) -> Partial:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -227,7 +228,8 @@ def write_part(
         id_digest=set_digest(row_id.encode() for row_id in ids.to_pylist()),
         bias_min=float(bias.min()),
         bias_max=float(bias.max()),
-        bias_sum=float(bias.sum(dtype=np.float64)),
+        # Rounded once, so that the sum does not depend on how a library orders it.
+        bias_sum=math.fsum(bias.tolist()),
     )
 
 

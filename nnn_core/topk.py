@@ -83,13 +83,12 @@ def grid_of(k_max: int, k: int | None = None) -> tuple[int, ...]:
 def grid_means(top: TopK, grid: tuple[int, ...]) -> FloatMatrix:
     """Mean of the k highest scores for every k of the grid: (rows, len(grid)) float32.
 
-    A candidate that has seen fewer than k references gets the mean of those it has seen.
+    A candidate that has seen fewer than k references gets the mean of those it has seen, and 0
+    where it has seen none; ``parts.resolve_k`` keeps such columns out of tables.
     Sums run in float64 from the highest score down, so the bits depend on the scores alone.
     """
-    width = top.scores.shape[1]
-    sums = np.cumsum(np.where(top.valid, top.scores, 0.0), axis=1, dtype=np.float64)
-    columns = []
-    for k in grid:
-        counts = np.minimum(np.minimum(k, width), top.seen)
-        columns.append(sums[:, min(k, width) - 1] / counts)
+    rows, width = top.scores.shape
+    sums = np.zeros((rows, width + 1))
+    np.cumsum(np.where(top.valid, top.scores, 0.0), axis=1, dtype=np.float64, out=sums[:, 1:])
+    columns = [sums[:, min(k, width)] / np.maximum(np.minimum(k, top.seen), 1) for k in grid]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -16,17 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 FloatMatrix = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 #: Coordinates are multiples of 1 / GRID.
 GRID = float(2**25)
+
+#: Rows normalised at a time: few enough that the float64 copies stay in the processor's cache.
+_BLOCK_ROWS = 256
 
 NOT_FINITE = "vector is not finite"
 ZERO_NORM = "vector has zero norm"
 
 
-def unit_vectors(
-    vectors: npt.NDArray[np.floating],
-) -> tuple[FloatMatrix, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def unit_vectors(vectors: npt.NDArray[np.floating]) -> tuple[FloatMatrix, Mask, Mask]:
     """Normalise rows to length 1 and round them to the grid.
 
     Args:
@@ -36,16 +38,25 @@ def unit_vectors(
         ``(unit, not_finite, zero)``: unit vectors (rows, dim) float32, zero where unusable, and
         two masks (rows,) of the rows that have a NaN or infinity, and of those without length.
     """
+    blocks = [
+        _unit_block(vectors[first : first + _BLOCK_ROWS]) for first in range(0, max(1, len(vectors)), _BLOCK_ROWS)
+    ]
+    unit, not_finite, zero = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    return unit, not_finite, zero
+
+
+def _unit_block(vectors: npt.NDArray[np.floating]) -> tuple[FloatMatrix, Mask, Mask]:
     wide = np.ascontiguousarray(vectors, dtype=np.float64)
-    not_finite: npt.NDArray[np.bool_] = ~np.isfinite(wide).all(axis=1)  # type: ignore[assignment]
-    wide = np.where(not_finite[:, None], 0.0, wide)
+    not_finite: Mask = ~np.isfinite(wide).all(axis=1)  # type: ignore[assignment]
+    if not_finite.any():
+        wide = np.where(not_finite[:, None], 0.0, wide)
     # Scaled by the largest coordinate first, so that the squares neither overflow nor vanish.
     largest = np.abs(wide).max(axis=1, initial=0.0)
-    zero = ~not_finite & (largest == 0.0)
+    zero: Mask = ~not_finite & (largest == 0.0)
     scaled = wide / np.where(largest > 0.0, largest, 1.0)[:, None]
     norms = np.sqrt((scaled * scaled).sum(axis=1))
-    unit = scaled / np.where(norms > 0.0, norms, 1.0)[:, None]
-    return to_grid(unit), not_finite, zero
+    scaled /= np.where(norms > 0.0, norms, 1.0)[:, None]
+    return to_grid(scaled), not_finite, zero
 
 
 def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:

@@ -11,12 +11,11 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from nnn_core.corpus import Corpus
 from nnn_core.embedded import read_ids
 from nnn_core.manifest import Side
-from nnn_core.partials import merge_partials
+from nnn_core.partials import ScoredShard, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
 from nnn_core.references import Bank
 from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
-from pipelines.score_candidates import ScoredShard
 
 STAGE = "merge_partials"
 ROWS, SEEN = "rows", "seen"

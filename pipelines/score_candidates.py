@@ -13,7 +13,7 @@ from nnn_core.cache import BoundedCache
 from nnn_core.corpus import Corpus, check_same_dimension
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.manifest import Side
-from nnn_core.partials import Partial, plan_partial, write_partial
+from nnn_core.partials import ScoredShard, plan_partial, write_partial
 from nnn_core.references import Bank, ReferenceIndex, ReferenceShard, use_threads
 from nnn_core.scoring import score_block
 from pipelines.metrics import COMPUTED, REUSED, count, timed
@@ -25,8 +25,6 @@ _PAIRS_PER_TASK = 1 << 34
 
 #: Reference indexes kept in memory by a worker process.
 _CACHE_BYTES = 512 << 20
-
-ScoredShard = tuple[EmbeddedShard, Partial]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ PRECOMPUTED = "precomputed"
 
 
 class Encoder(Protocol):
-    """A loaded model. Not shared between threads."""
+    """A loaded model."""
 
     batch_size: int
 
@@ -57,7 +58,7 @@ class Fingerprint:
 
 
 class EncoderSource(Protocol):
-    """A model that is named but not loaded: small, picklable, built on the driver."""
+    """A model that is named but not loaded: small, hashable, picklable, built on the driver."""
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -69,6 +70,23 @@ class EncoderSource(Protocol):
         Raises:
             InputError: the files here are not those of ``fingerprint``.
         """
+
+
+_LOADED: dict[EncoderSource, Encoder] = {}
+_LOADING = threading.Lock()
+
+
+def load_once(source: EncoderSource) -> Encoder:
+    """The loaded model of ``source``, one for this process, whoever asks.
+
+    Raises:
+        InputError: see ``EncoderSource.load``.
+    """
+    with _LOADING:
+        if source not in _LOADED:
+            _LOADED.clear()
+            _LOADED[source] = source.load()
+        return _LOADED[source]
 
 
 def parse_encoder(spec: str) -> EncoderSource:

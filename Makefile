@@ -1,0 +1,41 @@
+# Each target sets up what it needs; a second run installs nothing.
+#
+#   make demo        the embedded corpus through the whole job
+#   make test        the tests
+#   make test-slow   the suites that are too slow for every run
+#   make check       ruff and mypy
+#
+# For CPU-only builds of PyTorch:  make demo PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test test-slow check clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): setup.py deploy/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/nnn demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) nnn-demo *.egg-info

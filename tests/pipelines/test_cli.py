@@ -1,0 +1,105 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpora import gaussian, write_vectors
+
+from nnn_core import __version__, load_bias_table
+from pipelines import cli
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    candidates = write_vectors(tmp_path / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
+    references = write_vectors(tmp_path / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
+    uri = str(tmp_path / "table")
+    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(tmp_path / "work")]
+    assert cli.main(["refresh", *flags, "--k", "4", "--alpha", "0.5"]) == 0
+    return uri
+
+
+def last_line(text: str) -> dict[str, object]:
+    record: dict[str, object] = json.loads(text.strip().splitlines()[-1])
+    return record
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nnn {__version__}\n"
+
+
+def test_usage_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in ("demo", "refresh", "table"))
+    assert cli.main([]) == 2
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["refesh"]) == 2
+    assert "there is no command 'refesh'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["demo"], ["refresh"], ["table"], ["table", "reweight"]])
+def test_help_fits_a_screen_and_explains_flags(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.count("\n") < 90
+
+
+def test_refresh_prints_one_object_on_the_last_line(tmp_path: Path, table: str) -> None:
+    flags = ["--candidates", str(tmp_path / "candidates" / "*"), "--references", str(tmp_path / "references" / "*")]
+    command = [sys.executable, "-m", "pipelines.refresh", *flags, "--table", table, "--work", str(tmp_path / "work")]
+    done = subprocess.run([*command, "--k", "2", "--json"], capture_output=True, text=True, check=True)
+    summary = last_line(done.stdout)
+    assert summary["version"] == 2
+    assert summary["manifest"] == f"{table}/versions/000002.json"
+    assert (summary["rows"], summary["rejected"], summary["references"]) == (3, 0, 4)
+    stages = summary["stages"]
+    assert isinstance(stages, dict)
+    assert stages["embed_candidates"]["reused"] == 1
+    assert all(set(figures) == {"computed", "reused", "seconds"} for figures in stages.values())
+    assert done.stderr == ""
+
+
+def test_reweight_publishes_what_a_refresh_would(
+    tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert cli.main(["table", "reweight", "--table", table, "--k", "2", "--alpha", "0.25", "--json"]) == 0
+    shown = last_line(capsys.readouterr().out)
+    assert shown["version"] == 2
+    reweighted = load_bias_table(table)
+    assert (reweighted.manifest.settings.k, reweighted.manifest.settings.alpha) == (2, 0.25)
+    flags = ["--candidates", str(tmp_path / "candidates" / "*"), "--references", str(tmp_path / "references" / "*")]
+    fresh = str(tmp_path / "fresh")
+    more = ["--table", fresh, "--work", str(tmp_path / "work"), "--k", "2", "--k-max", "4", "--alpha", "0.25"]
+    assert cli.main(["refresh", *flags, *more]) == 0
+    assert [p.sha256 for p in load_bias_table(fresh).manifest.files] == [p.sha256 for p in reweighted.manifest.files]
+
+
+def test_reweight_refuses_a_k_that_is_not_kept(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table", "reweight", "--table", table, "--k", "3"]) == 2
+    assert "--k 3 is not in the grid of version 1" in capsys.readouterr().err
+
+
+def test_table_list_and_show(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert cli.main(["table", "list", "--table", table, "--json"]) == 0
+    versions = last_line(capsys.readouterr().out)["versions"]
+    assert isinstance(versions, list)
+    assert [version["version"] for version in versions] == [1]
+    assert cli.main(["table", "show", "--table", table, "--version", "7"]) == 3
+    assert "has no version 7" in capsys.readouterr().err
+
+
+def test_no_table_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table", "list", "--table", str(tmp_path)]) == 3
+    assert "holds no bias table" in capsys.readouterr().err

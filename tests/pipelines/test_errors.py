@@ -1,0 +1,246 @@
+"""Bad input and bad settings: one message that names the flag, the file and the remedy; nothing published."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpora import gaussian, write_jsonl, write_tar, write_vectors
+from PIL import Image
+
+from pipelines import cli
+
+DIM = 8
+ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run ``nnn refresh`` on 20 candidates and 30 references; keyword arguments replace or add flags."""
+    flags = {
+        "candidates": write_vectors(tmp_path / "candidates", [f"c{i}" for i in range(20)], gaussian(20, DIM, 1), 2),
+        "references": write_vectors(tmp_path / "references", [f"r{i}" for i in range(30)], gaussian(30, DIM, 2), 2),
+        "table": str(tmp_path / "table"),
+        "work": str(tmp_path / "work"),
+        "k": "4",
+    }
+
+    def refresh(*extra: str, **changes: str) -> tuple[int, str]:
+        arguments = [part for name, value in {**flags, **changes}.items() for part in (f"--{name}", value)]
+        code = cli.main(["refresh", *arguments, *extra])
+        error = capsys.readouterr().err
+        published = list((tmp_path / "table").glob("versions/*.json"))
+        assert bool(published) == (code == 0)
+        return code, error
+
+    return refresh
+
+
+def jpeg(colour: tuple[int, int, int] = (200, 30, 40)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def vectors_file(path: Path, ids: list[object], vectors: list[object]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"id": ids, "vector": pa.array(vectors, pa.list_(pa.float32()))}), path)
+    return str(path)
+
+
+def test_good_input_is_published(run: Callable[..., tuple[int, str]]) -> None:
+    assert run() == (0, "")
+
+
+def test_k_beyond_the_bank(run: Callable[..., tuple[int, str]]) -> None:
+    code, error = run(k="31")
+    assert code == 5
+    assert "--k 31 needs at least 31 reference queries, but the bank has 30" in error
+    assert "--k auto" in error
+
+
+@pytest.mark.parametrize("flag", ["candidates", "references"])
+def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
+    pattern = str(tmp_path / "nowhere" / "*.tar")
+    code, error = run(**{flag: pattern})
+    assert code == 3
+    assert f"no files found for --{flag} {pattern!r}" in error
+
+
+def test_hole_in_a_brace_range(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, error = run(candidates=str(tmp_path / "candidates" / "part-{0..2}.parquet"))
+    assert code == 3
+    assert "1 of the 3 names" in error
+    assert "part-2.parquet" in error
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([float("nan")] + [1.0] * (DIM - 1), "vector is not finite"),
+        ([float("inf")] + [1.0] * (DIM - 1), "vector is not finite"),
+        ([0.0] * DIM, "vector has zero norm"),
+        ([1.0] * (DIM + 1), "vector has the wrong dimension"),
+        (None, "vector is null"),
+    ],
+)
+def test_bad_vectors_are_counted_rejects(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, row: list[float] | None, reason: str
+) -> None:
+    good = gaussian(9, DIM, 3).tolist()
+    names = [f"c{i}" for i in range(10)]
+    candidates = vectors_file(tmp_path / "bad" / "bad.parquet", list(names), [*good[:5], row, *good[5:]])
+    code, error = run(candidates=candidates)
+    assert code == 4
+    assert "1 of 10 rows of --candidates were rejected (10.000%)" in error
+    assert f"1 x {reason} (e.g. 'c5' in bad.parquet" in error
+    assert "--max-reject-rate" in error
+    (listed,) = (tmp_path / "work" / "rejects").glob("*.jsonl")
+    assert json.loads(listed.read_text())["id"] == "c5"
+    code, _ = run("--max-reject-rate", "0.1", candidates=candidates)
+    assert code == 0
+
+
+def test_every_row_rejected(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    bad = vectors_file(tmp_path / "bad" / "bad.parquet", ["a", "b"], [[0.0] * DIM] * 2)
+    code, error = run("--max-reject-rate", "1", candidates=bad)
+    assert (code, "no candidate is left: all 2 rows" in error) == (3, True)
+    code, error = run("--max-reject-rate", "1", references=bad)
+    assert (code, "the bank is empty" in error) == (5, True)
+
+
+def test_empty_bank(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    empty = tmp_path / "bank" / "empty.parquet"
+    empty.parent.mkdir()
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array([], pa.float32()), DIM)
+    pq.write_table(pa.table({"id": pa.array([], pa.string()), "vector": fixed}), empty)
+    code, error = run(references=str(empty))
+    assert code == 5
+    assert "the bank is empty: no row of --references could be used" in error
+
+
+def test_dimensions_of_the_two_sides_differ(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    wide = write_vectors(tmp_path / "wide", ["a", "b", "c", "d"], gaussian(4, DIM + 1, 2), 1)
+    code, error = run(references=wide)
+    assert code == 3
+    assert f"candidates have vectors of dimension {DIM}, references of {DIM + 1}" in error
+
+
+def test_dimensions_of_two_shards_differ(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    vectors_file(tmp_path / "candidates" / "part-9.parquet", ["x"], [[1.0] * (DIM + 1)])
+    code, error = run()
+    assert code == 3
+    assert f"{DIM} in" in error
+    assert "part-9.parquet" in error
+
+
+def test_duplicate_ids_across_shards_name_both(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    vectors_file(tmp_path / "candidates" / "part-9.parquet", ["c3"], [[1.0] * DIM])
+    code, error = run()
+    assert code == 6
+    assert "'c3'" in error
+    assert "part-0.parquet" in error
+    assert "part-9.parquet" in error
+
+
+def test_duplicate_file(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    original = tmp_path / "candidates" / "part-0.parquet"
+    (tmp_path / "candidates" / "part-7.parquet").write_bytes(original.read_bytes())
+    code, error = run()
+    assert code == 6
+    assert "part-0.parquet" in error
+    assert "part-7.parquet" in error
+
+
+def test_unwritable_table(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    table = str(tmp_path / "file" / "table")
+    code, error = run(table=table)
+    assert code == 7
+    assert f"cannot write '{table}" in error
+
+
+def test_unwritable_work(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, error = run(work=str(tmp_path / "file" / "work"))
+    assert code == 7
+    assert "cannot write" in error
+
+
+def test_unknown_protocol(run: Callable[..., tuple[int, str]]) -> None:
+    code, error = run(table="nosuch://bucket/table")
+    assert code == 7
+    assert "nosuch" in error
+
+
+def test_truncated_tar(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    path = tmp_path / "images" / "00000.tar"
+    write_tar(path, {f"key{i}": {"jpg": jpeg()} for i in range(5)})
+    path.write_bytes(path.read_bytes()[:3000])
+    captions = tmp_path / "captions.jsonl"
+    write_jsonl(captions, [{"id": f"r{i}", "caption": "a red square"} for i in range(4)])
+    code, error = run("--encoder", ENCODER, candidates=str(path), references=str(captions))
+    assert code == 3
+    assert "00000.tar" in error
+    assert "broken" in error
+
+
+def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    path = tmp_path / "images" / "00000.tar"
+    write_tar(path, {"good": {"jpg": jpeg()}, "bad": {"jpg": b"this is no image"}, "none": {"txt": b"hello"}})
+    captions = tmp_path / "captions.jsonl"
+    write_jsonl(captions, [{"id": f"r{i}", "caption": f"a red square {i}"} for i in range(4)])
+    code, error = run("--encoder", ENCODER, candidates=str(path), references=str(captions))
+    assert code == 4
+    assert "2 of 3 rows of --candidates were rejected" in error
+    assert "1 x image cannot be decoded (e.g. 'bad' in 00000.tar" in error
+    assert "1 x no image (e.g. 'none' in 00000.tar" in error
+    code, error = run("--encoder", ENCODER, "--max-reject-rate", "0.7", candidates=str(path), references=str(captions))
+    assert (code, error) == (0, "")
+
+
+def test_images_without_an_encoder(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    path = tmp_path / "images" / "00000.tar"
+    write_tar(path, {"good": {"jpg": jpeg()}})
+    code, error = run(candidates=str(path))
+    assert code == 3
+    assert "--encoder" in error
+
+
+def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    np.save(tmp_path / "img_emb_0.npy", gaussian(4, DIM, 1))
+    code, error = run(candidates=str(tmp_path / "img_emb_*.npy"))
+    assert code == 3
+    assert "metadata_0.parquet" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha", "-1"], "--alpha -1.0"),
+        (["--alpha", "nan"], "--alpha nan"),
+        (["--k-max", "2"], "--k-max 2 is smaller than --k 4"),
+        (["--max-reject-rate", "1.5"], "--max-reject-rate 1.5"),
+        (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),
+        (["--encoder", "open_clip:local-dir:/nowhere"], "'/nowhere' is not an open_clip model directory"),
+        (["--candidats", "x"], "unknown flag --candidats; did you mean --candidates?"),
+        (["--num_worker", "3"], "did you mean --num_workers?"),
+    ],
+)
+def test_settings_that_cannot_work(run: Callable[..., tuple[int, str]], flags: list[str], message: str) -> None:
+    code, error = run(*flags)
+    assert code in (2, 3)
+    assert message in error
+
+
+def test_missing_column_names_what_there_is(run: Callable[..., tuple[int, str]]) -> None:
+    code, error = run("--id-column", "sku")
+    assert code == 3
+    assert "has no column 'sku' (--id-column)" in error
+    assert "it has: id, vector" in error

@@ -1,0 +1,202 @@
+"""The pipeline's table equals the one computed directly, whatever the shards and the runner."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from corpora import brute_force_means, gaussian, tree, write_vectors
+
+from nnn_core import embedding, load_bias_table, parts
+from nnn_core.errors import BankTooSmallError
+from nnn_core.manifest import read_manifest
+from nnn_core.topk import grid_of
+from pipelines.config import RefreshConfig
+from pipelines.refresh import build_parser, refresh
+from pipelines.runner import parse_beam_options
+
+CANDIDATES, REFERENCES, DIM, K = 230, 317, 24, 16
+CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]
+REFERENCE_IDS = [f"query-{number}" for number in range(REFERENCES)]
+
+
+def options(*flags: str) -> PipelineOptions:
+    return parse_beam_options(list(flags), build_parser())
+
+
+def config(folder: Path, candidate_files: int = 4, reference_files: int = 3, **settings: object) -> RefreshConfig:
+    candidates = write_vectors(folder / "candidates", CANDIDATE_IDS, gaussian(CANDIDATES, DIM, 1), candidate_files)
+    references = write_vectors(folder / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), reference_files)
+    base = RefreshConfig(
+        candidates, references, str(folder / "table"), str(folder / "work"), k=K, alpha=0.75, reference_shard_rows=1
+    )
+    return dataclasses.replace(base, **settings)  # type: ignore[arg-type]
+
+
+def expected_means(ids: Sequence[str], grid: Sequence[int]) -> np.ndarray:
+    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES, DIM, 2), grid)
+    position = {row_id: row for row, row_id in enumerate(CANDIDATE_IDS)}
+    return means[[position[row_id] for row_id in ids]]
+
+
+LAYOUTS = [(candidate_files, reference_files) for candidate_files in (1, 4) for reference_files in (1, 3, 7)]
+
+
+@pytest.fixture(scope="module")
+def refreshed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
+    """The same job over every layout of its input into shards."""
+    folders = {}
+    for candidate_files, reference_files in LAYOUTS:
+        folder = tmp_path_factory.mktemp("layout")
+        _, summary = refresh(config(folder, candidate_files, reference_files), None, options())
+        assert summary["stages"]["score_candidates"]["computed"] == candidate_files * reference_files
+        folders[candidate_files, reference_files] = folder
+    return folders
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_means_equal_brute_force(refreshed: dict[tuple[int, int], Path], layout: tuple[int, int]) -> None:
+    table = load_bias_table(str(refreshed[layout] / "table"))
+    ids = table.ids.to_pylist()
+    assert ids == sorted(CANDIDATE_IDS)
+    means = expected_means(ids, table.manifest.settings.grid)
+    np.testing.assert_allclose(table.mean_k, means, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(table.bias, 0.75 * means[:, -1], rtol=0, atol=1e-6)
+
+
+def test_table_files_do_not_depend_on_shards(refreshed: dict[tuple[int, int], Path]) -> None:
+    """Data files are the same to the bit; manifests differ in their lineage, which names the shards."""
+    files, manifests = [], []
+    for folder in refreshed.values():
+        stored = tree(folder / "table")
+        files.append({name: data for name, data in stored.items() if name.endswith(".parquet")})
+        manifests.append(read_manifest(str(folder / "table")))
+    assert len(files[0]) == 1
+    assert all(data == files[0] for data in files)
+    without_inputs = [
+        dataclasses.replace(
+            m,
+            candidates=dataclasses.replace(m.candidates, inputs=()),
+            references=dataclasses.replace(m.references, inputs=()),
+        )
+        for m in manifests
+    ]
+    assert all(manifest == without_inputs[0] for manifest in without_inputs)
+
+
+def test_large_shards_are_cut_and_give_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(tmp_path / "whole", 1, 1)
+    refresh(settings, None, options())
+    monkeypatch.setattr(embedding, "ROWS_PER_SHARD", 50)
+    cut = config(tmp_path / "cut", 1, 1)
+    _, summary = refresh(cut, None, options())
+    assert summary["stages"]["score_candidates"]["computed"] == 5 * 7
+    assert read_manifest(cut.table).files == read_manifest(settings.table).files
+
+
+def test_several_parts_are_sorted_throughout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnn_core.embedded.ID_SAMPLE_RATE", 2)
+    monkeypatch.setattr("nnn_core.corpus.part_boundaries", lambda ids, rows: parts.part_boundaries(ids, rows, 60))
+    names = {}
+    for candidate_files in (1, 4):
+        settings = config(tmp_path / str(candidate_files), candidate_files)
+        manifest, _ = refresh(settings, None, options())
+        assert len(manifest.files) == 4
+        table = load_bias_table(settings.table)
+        assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
+        np.testing.assert_allclose(table.mean_k, expected_means(sorted(CANDIDATE_IDS), (1, 2, 4, 8, 16)), atol=1e-6)
+        names[candidate_files] = [(part.path, part.sha256) for part in manifest.files]
+    assert names[1] == names[4]
+
+
+def test_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:
+    settings = config(tmp_path / "one")
+    refresh(settings, None, options())
+    several = config(tmp_path / "two")
+    _, summary = refresh(several, None, options("--direct_running_mode=multi_processing", "--direct_num_workers=2"))
+    assert summary["stages"]["score_candidates"]["computed"] == 4 * 3
+    assert tree(tmp_path / "one" / "table") == tree(tmp_path / "two" / "table")
+
+
+def test_bundles_that_run_again_give_the_same_bytes(tmp_path: Path) -> None:
+    settings = config(tmp_path / "one")
+    refresh(settings, None, options())
+    other = config(tmp_path / "two")
+    refresh(other, None, options("--runner=BundleBasedDirectRunner"))
+    assert tree(tmp_path / "one" / "table") == tree(tmp_path / "two" / "table")
+
+
+def test_second_run_reuses_everything_and_publishes_nothing(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    refresh(settings, None, options())
+    before = tree(tmp_path)
+    _, summary = refresh(settings, None, options())
+    stages = summary["stages"]
+    assert [stages[name]["computed"] for name in stages if name != "merge_partials"] == [0, 0, 0, 0]
+    assert (stages["score_candidates"]["reused"], summary["version"]) == (12, 1)
+    assert tree(tmp_path) == before
+
+
+def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    refresh(settings, None, options())
+    write_vectors(tmp_path / "references" / "more", ["new"], gaussian(1, DIM, 3), 1)
+    (tmp_path / "references" / "more" / "part-0.parquet").rename(tmp_path / "references" / "part-3.parquet")
+    _, summary = refresh(settings, None, options())
+    assert summary["version"] == 2
+    assert summary["stages"]["score_candidates"] == {
+        "computed": 4,
+        "reused": 12,
+        "seconds": summary["stages"]["score_candidates"]["seconds"],
+    }
+    fresh = dataclasses.replace(settings, table=str(tmp_path / "fresh"), work=str(tmp_path / "work2"))
+    refresh(fresh, None, options())
+    assert [part.sha256 for part in read_manifest(fresh.table).files] == [
+        part.sha256 for part in read_manifest(settings.table).files
+    ]
+
+
+def test_own_pairs_are_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pair_ids = [CANDIDATE_IDS[row] for row in rng.integers(0, 40, REFERENCES)]
+    settings = config(tmp_path, exclude_own_pairs=True)
+    write_vectors(tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, pair_ids)
+    columns = dataclasses.replace(settings.reference_columns, pair_id="pair_id")
+    refresh(dataclasses.replace(settings, reference_columns=columns), None, options())
+    own = np.array([[candidate == pair for pair in pair_ids] for candidate in CANDIDATE_IDS])
+    assert 0 < own.sum(axis=1).max() > 8
+    table = load_bias_table(settings.table)
+    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES, DIM, 2), (1, 2, 4, 8, 16), own)
+    np.testing.assert_allclose(table.mean_k[np.argsort(np.argsort(CANDIDATE_IDS))], means, rtol=0, atol=1e-6)
+
+
+def test_own_pairs_can_leave_too_few(tmp_path: Path) -> None:
+    settings = config(tmp_path, exclude_own_pairs=True, k=REFERENCES)
+    write_vectors(
+        tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, [CANDIDATE_IDS[0]] * REFERENCES
+    )
+    columns = dataclasses.replace(settings.reference_columns, pair_id="pair_id")
+    with pytest.raises(BankTooSmallError, match="some candidate has only 0 left"):
+        refresh(dataclasses.replace(settings, reference_columns=columns), None, options())
+    assert not list((tmp_path / "table" / "versions").glob("*.json"))
+
+
+@pytest.mark.parametrize(("rows", "k"), [(100, 64), (1000, 128), (1, 1)])
+def test_k_auto_takes_the_largest_of_the_grid_that_fits(tmp_path: Path, rows: int, k: int) -> None:
+    settings = config(tmp_path, k="auto")
+    references = write_vectors(tmp_path / "bank", [str(row) for row in range(rows)], gaussian(rows, DIM, 2), 1)
+    manifest, _ = refresh(dataclasses.replace(settings, references=references), None, options())
+    assert (manifest.settings.k, manifest.settings.grid) == (k, grid_of(k))
+
+
+def test_k_max_keeps_means_beyond_k(tmp_path: Path) -> None:
+    manifest, _ = refresh(config(tmp_path, k=5, k_max=100), None, options())
+    assert manifest.settings.grid == (1, 2, 4, 5, 8, 16, 32, 64, 100)
+    table = load_bias_table(str(tmp_path / "table"))
+    np.testing.assert_allclose(
+        table.mean_k, expected_means(table.ids.to_pylist(), manifest.settings.grid), rtol=0, atol=1e-6
+    )

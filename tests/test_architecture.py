@@ -1,0 +1,77 @@
+"""Who may import whom, and the other rules of the layout."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "nnn_core").rglob("*.py"))
+PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
+
+#: Where each library with weight may be imported.
+HOMES = {
+    "torch": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
+    "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
+    "faiss": {"nnn_core/references.py", "nnn_core/faiss_index.py"},
+    "fsspec": {"nnn_core/storage.py"},
+}
+
+#: Programs, which may import any stage. Stages import neither programs nor each other.
+PROGRAMS = {"refresh", "demo", "table", "cli"}
+SHARED = {"metrics", "runner", "config"}
+
+#: A stage in two modules, so that the half that loads torch is imported only when it is used.
+PAIRED = {"embed_shards": {"shard_encoder"}, "shard_encoder": {"embed_shards"}}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_core_knows_no_beam(path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] in ("apache_beam", "pipelines")}
+
+
+@pytest.mark.parametrize("path", CORE + PIPELINES, ids=name_of)
+def test_heavy_libraries_stay_at_home(path: Path) -> None:
+    used = {name.split(".")[0] for name in imports(path)}
+    assert all(name_of(path) in homes for library, homes in HOMES.items() if library in used)
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=name_of)
+def test_stages_stand_alone(path: Path) -> None:
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("pipelines.")}
+    if path.stem not in PROGRAMS:
+        assert used <= SHARED | PAIRED.get(path.stem, set())
+
+
+def test_only_the_agreed_top_level() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    top = {line.split("/")[0] for line in tracked.stdout.splitlines() if not line.startswith(".")}
+    files = {"setup.py", "README.md", "pyproject.toml", "Makefile", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}
+    assert top <= {"pipelines", "nnn_core", "tests", "deploy"} | files
+
+
+def test_a_refresh_of_vectors_imports_no_torch() -> None:
+    code = "import sys, pipelines.refresh; print('torch' in sys.modules, 'open_clip' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
