@@ -1,11 +1,12 @@
 """Package metadata; also what Beam's ``--setup_file`` installs on remote workers."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = "0.1.0"
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
 TEST = [
     "hypothesis>=6.150",
@@ -20,7 +21,7 @@ setup(
     name="nnn-bias",
     version=VERSION,
     description="Nearest Neighbor Normalization as a batch job: a bias table for image-text retrieval.",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

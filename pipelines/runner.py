@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import os
 import re
 import time
 from collections import defaultdict
@@ -55,6 +56,11 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
     for cls in PipelineOptions.__subclasses__():
         cls._add_argparse_args(parser)
     unknown = parser.parse_known_args(list(flags))[1]
+    if unknown and not unknown[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {unknown[0]!r}: a flag takes one value. If it came from a glob, quote the glob "
+            "so that the shell does not expand it."
+        )
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
@@ -76,7 +82,7 @@ def local_workers(options: PipelineOptions) -> int | None:
     if options.view_as(StandardOptions).runner != LOCAL_RUNNER:
         return None
     workers = options.view_as(DirectOptions).direct_num_workers
-    return int(workers) or len(__import__("os").sched_getaffinity(0))
+    return int(workers) or len(os.sched_getaffinity(0))
 
 
 def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> RunResult:

@@ -230,6 +230,7 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
         (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),
         (["--encoder", "open_clip:local-dir:/nowhere"], "'/nowhere' is not an open_clip model directory"),
         (["--candidats", "x"], "unknown flag --candidats; did you mean --candidates?"),
+        (["part-1.parquet"], "unexpected argument 'part-1.parquet': a flag takes one value. If it came from a glob"),
         (["--num_worker", "3"], "did you mean --num_workers?"),
     ],
 )
