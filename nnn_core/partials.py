@@ -57,13 +57,11 @@ def plan_partial(
 
 def write_partial(partial: Partial, top: TopK) -> None:
     """Store ``top`` under the partial's name, unless it is there already."""
-    width = top.scores.shape[1]
-    table = pa.table(
-        {
-            "seen": pa.array(top.seen),
-            "scores": pa.FixedSizeListArray.from_arrays(pa.array(top.scores.reshape(-1)), width),
-        }
-    )
+    scores = top.scores
+    if not scores.shape[1]:  # Arrow has no lists of size 0
+        scores = np.full((len(scores), 1), -np.inf, np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
+    table = pa.table({"seen": pa.array(top.seen), "scores": lists})
     storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
 
 
@@ -80,7 +78,8 @@ def read_partial(partial: Partial) -> TopK:
         flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
         if table.num_rows != partial.rows:
             raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
-        return TopK(partial.k_max, table.column("seen").to_numpy().astype(np.int64), flat)
+        seen = table.column("seen").to_numpy().astype(np.int64)
+        return TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(
             f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."

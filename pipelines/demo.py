@@ -81,23 +81,21 @@ def demo_encoder() -> EncoderSource:
     return parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}")
 
 
-def evaluate(layout: Layout, source: EncoderSource, version: int) -> dict[str, dict[str, float]]:
+def evaluate(layout: Layout, source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
     """Rank the candidates for every test query, with and without the bias, as a consumer would.
 
     Returns:
-        ``base`` and ``nnn``, see ``metrics.summarise_ranking``.
+        The figures of ``base`` and ``nnn`` (see ``metrics.summarise_ranking``), and the number of queries.
     """
     table = load_bias_table(layout.table, version)
     encoder = load_once(source)
     ids, candidates = embedded_vectors(layout.candidates, "image", layout, source, encoder)
     query_ids, queries = embedded_vectors(layout.queries, "text", layout, source, encoder)
-    relevant = _relevant(layout.queries, query_ids, ids)
+    relevant = relevant_positions(layout.queries, query_ids, ids)
     _, base = plain_index(candidates).search(queries, len(ids))
     _, debiased = search_debiased(debiased_index(candidates, table.bias_of(ids)), queries, len(ids))
-    return {
-        "base": summarise_ranking(base, relevant, len(ids)),
-        "nnn": summarise_ranking(debiased, relevant, len(ids)),
-    }
+    rankings = {"base": base, "nnn": debiased}
+    return {name: summarise_ranking(ranking, relevant, len(ids)) for name, ranking in rankings.items()}, len(queries)
 
 
 def embedded_vectors(
@@ -114,7 +112,7 @@ def embedded_vectors(
     return ids, np.concatenate([block.vectors for block in blocks])
 
 
-def _relevant(pattern: str, query_ids: list[str], candidate_ids: list[str]) -> list[set[int]]:
+def relevant_positions(pattern: str, query_ids: list[str], candidate_ids: list[str]) -> list[set[int]]:
     """For each query the positions of the candidates that answer it."""
     position = {row_id: number for number, row_id in enumerate(candidate_ids)}
     answers: dict[str, set[int]] = {}
@@ -173,9 +171,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         threads=args.threads or default_threads(local_workers(options)),
     )
     manifest, summary = refresh(config, source, options)
-    metrics = evaluate(layout, source, manifest.version)
+    metrics, queries = evaluate(layout, source, manifest.version)
     print_summary(summary)
-    print_metrics(metrics, 0)
+    print_metrics(metrics, queries)
     if args.json:
         print(json.dumps({**summary, "metrics": metrics}))
     return summary

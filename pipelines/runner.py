@@ -23,7 +23,7 @@ LOCAL_RUNNER = "FnApiRunner"
 
 #: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
 #: download another runner's binary, and would silently use it where the network lets it.
-_LOCAL_NAMES = (None, "DirectRunner", "direct", LOCAL_RUNNER)
+_LOCAL_NAMES = ("", "directrunner", "direct", LOCAL_RUNNER.lower())
 
 _RAISED = re.compile(
     r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
@@ -68,7 +68,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         raise ConfigError(f"unknown flag {unknown[0]}{hint}")
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)
-    if standard.runner in _LOCAL_NAMES:
+    if (standard.runner or "").lower() in _LOCAL_NAMES:
         standard.runner = LOCAL_RUNNER
     debug = options.view_as(DebugOptions)
     if not debug.number_of_worker_harness_threads:

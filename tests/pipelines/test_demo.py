@@ -1,0 +1,93 @@
+"""The demo as a newcomer runs it, and the README's example on what it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnn_core import load_bias_table
+from nnn_core.encoders import load_once
+from nnn_core.metrics import summarise_ranking
+from pipelines import demo
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """The folder in which ``nnn demo --json`` ran, its last line, and everything before."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "pipelines.cli", "demo", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    text, _, last = done.stdout.strip().rpartition("\n")
+    return folder, json.loads(last), text
+
+
+def vectors(folder: Path, which: str) -> tuple[list[str], np.ndarray]:
+    layout, source = demo.Layout(str(folder / "nnn-demo")), demo.demo_encoder()
+    modality = "image" if which == "candidates" else "text"
+    return demo.embedded_vectors(getattr(layout, which), modality, layout, source, load_once(source))
+
+
+def test_metrics_are_those_of_a_brute_force(finished: tuple[Path, dict[str, Any], str]) -> None:
+    folder, summary, _ = finished
+    ids, candidates = vectors(folder, "candidates")
+    query_ids, queries = vectors(folder, "queries")
+    _, references = vectors(folder, "references")
+    layout = demo.Layout(str(folder / "nnn-demo"))
+    relevant = demo.relevant_positions(layout.queries, query_ids, ids)
+    c, q, r = (v.astype(np.float64) for v in (candidates, queries, references))
+    means = -np.sort(-(c @ r.T), axis=1)[:, : summary["k"]].mean(axis=1)
+    for name, bias in (("base", 0.0 * means), ("nnn", summary["alpha"] * means)):
+        ranking = np.argsort(-(q @ c.T - bias), axis=1, kind="stable")
+        expected = summarise_ranking(ranking, relevant, len(ids))
+        assert summary["metrics"][name] == pytest.approx(expected, abs=2e-3)
+
+
+def test_corpus_is_interesting(finished: tuple[Path, dict[str, Any], str]) -> None:
+    """Far above chance, far below perfect, with hubs; what the bias changes is whatever it is."""
+    metrics = finished[1]["metrics"]
+    assert (
+        set(metrics["base"])
+        == set(metrics["nnn"])
+        == {
+            "recall@1",
+            "recall@5",
+            "recall@10",
+            "mrr",
+            "skewness@10",
+            "never_retrieved",
+        }
+    )
+    assert 0.05 < metrics["base"]["recall@1"] < 0.8
+    assert metrics["base"]["skewness@10"] > 1.0
+
+
+def test_output_says_where_the_table_is(finished: tuple[Path, dict[str, Any], str]) -> None:
+    folder, summary, text = finished
+    assert "nnn-demo/table/versions/000001.json" in text
+    assert all(name in text for name in ("recall@1", "mrr", "skewness@10", "never_retrieved", "before", "after"))
+    assert load_bias_table(str(folder / summary["table"])).manifest.rows == summary["rows"]
+
+
+def test_example_of_the_readme(finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = finished[0]
+    monkeypatch.chdir(folder)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert len(example.strip().splitlines()) <= 10
+    ids, candidates = vectors(folder, "candidates")
+    _, queries = vectors(folder, "queries")
+    names: dict[str, Any] = {"ids": ids, "vectors": candidates, "queries": queries}
+    exec(example, names)
+    bias = load_bias_table("nnn-demo/table").bias_of(ids)
+    exact = queries.astype(np.float64) @ candidates.astype(np.float64).T - bias
+    best = -np.sort(-exact, axis=1)[:, :10]
+    np.testing.assert_allclose(names["scores"], best, rtol=0, atol=1e-6)
