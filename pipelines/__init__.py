@@ -2,6 +2,8 @@
 
 import logging
 
-# Importing Beam without its Google Cloud extra logs a warning about a BigQuery client that
-# nothing here uses, through a handler that it installs on the root logger.
-logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
+#: What Beam warns of, through the root logger, when optional packages that nothing here uses are
+#: not installed: its BigQuery client, and the model manager that would report memory use.
+_OF_NO_CONCERN = ("apitools not found", "Resource module is not available")
+
+logging.getLogger().addFilter(lambda record: not record.getMessage().startswith(_OF_NO_CONCERN))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -42,7 +43,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.Map(embed, self.request, None, self.stage),
+            | "ConvertShards" >> beam.Map(self._embed(), None),
         ]
         if self.source is not None:
             results.append(
@@ -53,6 +54,9 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             )
         return results | "Together" >> beam.Flatten()
 
+    def _embed(self) -> Callable[[PlannedInput, Encoder | None], EmbeddedInput]:
+        return partial(embed, request=self.request, stage=self.stage)
+
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
         # RunInference imports torch wherever it is installed: seconds, and memory in every worker,
         # that a refresh of ready-made vectors need not pay.
@@ -60,7 +64,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
 
         from pipelines.shard_encoder import ShardEncoder
 
-        return RunInference(ShardEncoder(source, self.request, self.stage))
+        return RunInference(ShardEncoder(source, self._embed(), f"RunInference_{self.stage}"))
 
 
 @dataclass
@@ -78,7 +82,8 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-def embed(planned: PlannedInput, request: EmbeddingRequest, encoder: Encoder | None, stage: str) -> EmbeddedInput:
+def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
+    """``embed_shard``, timed and counted."""
     with timed(stage):
         result = embed_shard(planned, request, encoder)
     count(stage, COMPUTED)

@@ -26,7 +26,7 @@ PROGRAMS = {"refresh", "demo", "table", "cli"}
 SHARED = {"metrics", "runner", "config"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
-PAIRED = {"embed_shards": {"shard_encoder"}, "shard_encoder": {"embed_shards"}}
+PAIRED = {"embed_shards": {"shard_encoder"}}
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,163 @@
+"""The open_clip encoder, with the checkpoint that comes with the package."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nnn_core
+from nnn_core.encoders import Encoder, load_once, parse_encoder
+from nnn_core.encoders.open_clip import OpenClipSource
+from nnn_core.errors import ConfigError, InputError
+
+DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
+
+
+@pytest.fixture(scope="module")
+def source() -> OpenClipSource:
+    return OpenClipSource.parse(f"local-dir:{DIRECTORY}")
+
+
+@pytest.fixture(scope="module")
+def encoder(source: OpenClipSource) -> Encoder:
+    return load_once(source)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DIRECTORY, tmp_path / "encoder"))
+
+
+def picture(seed: int, mode: str = "RGB", kind: str = "PNG", size: int = 64) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_a_vector_does_not_depend_on_its_batch(encoder: Encoder) -> None:
+    rows = encoder.batch_size
+    assert rows > 40
+    images = [encoder.preprocess_image(picture(seed)) for seed in range(rows)]
+    texts = [f"a red circle number {number}" for number in range(rows)]
+    whole = encoder.encode_images(images), encoder.encode_texts(texts)
+    for first in (0, 7, rows - 3):
+        part = slice(first, first + 3)
+        np.testing.assert_array_equal(encoder.encode_images(images[part]), whole[0][part])
+        np.testing.assert_array_equal(encoder.encode_texts(texts[part]), whole[1][part])
+
+
+def test_vectors_are_those_of_open_clip_itself(encoder: Encoder) -> None:
+    import open_clip
+    import torch
+
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{DIRECTORY}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{DIRECTORY}")
+    data = [picture(seed, size=80) for seed in range(5)]
+    texts = ["a red circle", "two shapes on a blue background"]
+    with torch.no_grad():
+        images = model.encode_image(torch.stack([preprocess(Image.open(io.BytesIO(d))) for d in data]))
+        captions = model.encode_text(tokenizer(texts))
+    ours = encoder.encode_images([encoder.preprocess_image(d) for d in data])
+    np.testing.assert_allclose(ours, images.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), captions.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_every_colour_mode_becomes_rgb(encoder: Encoder, mode: str) -> None:
+    assert tuple(encoder.preprocess_image(picture(1, mode)).shape) == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello", picture(1)[:200], picture(1, kind="GIF"), picture(1, kind="TIFF"), b"%!PS-Adobe-3.0 EPSF-3.0\n"],
+    ids=["empty", "text", "cut short", "gif", "tiff", "eps"],
+)
+def test_what_is_no_image_is_a_value_error(encoder: Encoder, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        encoder.preprocess_image(data)
+
+
+def test_a_pixel_bomb_is_a_value_error(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
+    with pytest.raises(ValueError, match="exceeds limit"):
+        encoder.preprocess_image(picture(1))
+
+
+def test_fingerprint_changes_with_each_part_alone(source: OpenClipSource, copied: Path) -> None:
+    def changed() -> set[str]:
+        now = OpenClipSource.parse(f"local-dir:{copied}").fingerprint
+        assert (now.digest == source.fingerprint.digest) == (now == source.fingerprint)
+        return {name for name, value in asdict(now).items() if value != asdict(source.fingerprint)[name]}
+
+    assert changed() == set()
+    (copied / "merges.txt").write_text("another tokenizer")
+    assert changed() == {"tokenizer"}
+    (copied / "merges.txt").unlink()
+    config = json.loads((copied / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["interpolation"] = "bilinear"
+    (copied / "open_clip_config.json").write_text(json.dumps(config))
+    assert changed() == {"preprocessing"}
+    weights = bytearray((copied / "open_clip_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copied / "open_clip_model.safetensors").write_bytes(weights)
+    assert changed() == {"preprocessing", "weights"}
+
+
+def test_a_worker_with_other_weights_refuses(copied: Path) -> None:
+    source = OpenClipSource.parse(f"local-dir:{copied}")
+    weights = bytearray((copied / "open_clip_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copied / "open_clip_model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match="is not the one that the job was started with"):
+        source.load()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(copied: Path) -> None:
+    config = json.loads((copied / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["layers"] += 1
+    (copied / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        OpenClipSource.parse(f"local-dir:{copied}").load()
+
+
+def test_a_directory_without_weights_is_refused(copied: Path) -> None:
+    (copied / "open_clip_model.safetensors").unlink()
+    with pytest.raises(InputError, match="holds no weights"):
+        OpenClipSource.parse(f"local-dir:{copied}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("resnet50", ConfigError, "is not understood"),
+        ("open_clip:", ConfigError, "is not understood"),
+        ("open_clip:ViT-B-32", InputError, "names no weights"),
+        ("open_clip:ViT-B-32/no-such-tag", InputError, "neither a file nor a pretrained tag of ViT-B-32"),
+        ("open_clip:NoSuchModel/tag", InputError, "open_clip has no model 'NoSuchModel'"),
+        ("open_clip:local-dir:/nowhere", InputError, "is not an open_clip model directory"),
+    ],
+)
+def test_specs_that_cannot_work(spec: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        parse_encoder(spec)
+
+
+def test_a_model_name_with_a_checkpoint_path(tmp_path: Path) -> None:
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "weights.pt"
+    torch.save(open_clip.create_model("ViT-S-32-alt").state_dict(), checkpoint)
+    source = parse_encoder(f"open_clip:ViT-S-32-alt/{checkpoint}")
+    vectors = source.load().encode_texts(["a red circle"])
+    assert vectors.shape == (1, 256)
+    assert np.isfinite(vectors).all()
