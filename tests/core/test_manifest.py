@@ -1,0 +1,215 @@
+"""A version exists when its manifest does; a manifest that was touched is noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nnn_core.artifacts import add_set_digests, set_digest
+from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
+from nnn_core.manifest import (
+    Manifest,
+    Side,
+    commit_version,
+    current_manifest,
+    list_versions,
+    manifest_uri,
+    prepare_table,
+    read_manifest,
+)
+from nnn_core.parts import BiasSettings, TablePart
+
+SETTINGS = BiasSettings(2, 0.1, (1, 2), "image", "text", True, {"weights": "w", "tokenizer": "t"}, "b" * 64)
+
+
+def make_part(number: int, rows: int = 3) -> TablePart:
+    digest = set_digest([str(number).encode()])
+    return TablePart(
+        f"versions/000001/part-{number:05d}.parquet", rows, f"é{number}", f"z{number}", digest, 100, digest,
+        -0.1 * number, 0.3 + number, 1 / 3,
+    )  # fmt: skip
+
+
+def make_manifest(version: int = 1, parts: int = 2, alpha: float = 0.1) -> Manifest:
+    return Manifest(
+        version,
+        dataclasses.replace(SETTINGS, alpha=alpha),
+        64,
+        Side(6, 1, "c" * 64, ("sha256:1", "sha256:2")),
+        Side(9, 0, "d" * 64, ("etag:x",)),
+        tuple(make_part(number) for number in range(parts)),
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    return str(tmp_path / "table")
+
+
+def test_round_trip(table: str) -> None:
+    manifest = make_manifest()
+    assert commit_version(table, manifest) == manifest
+    assert read_manifest(table) == manifest
+    assert current_manifest(table) == manifest
+    data = Path(manifest_uri(table, 1)).read_bytes()
+    assert data == manifest.to_json()
+    assert Manifest.from_json(data, "x").to_json() == data
+
+
+def test_figures_of_the_whole_table() -> None:
+    manifest = make_manifest(parts=3)
+    record = json.loads(manifest.to_json())
+    assert manifest.rows == record["rows"] == 9
+    assert manifest.id_digest == record["id_digest"] == add_set_digests(part.id_digest for part in manifest.files)
+    assert record["statistics"] == {"bias_min": -0.2, "bias_max": 2.3, "bias_mean": pytest.approx(1 / 9)}
+    assert record["format"] == "nnn-bias-table/1"
+
+
+def test_every_flipped_bit_is_noticed_or_changes_nothing(table: str) -> None:
+    manifest = make_manifest(parts=1)
+    commit_version(table, manifest)
+    path = Path(manifest_uri(table, 1))
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        data = bytearray(whole)
+        data[position] ^= 1 << position % 8
+        path.write_bytes(bytes(data))
+        try:
+            found = read_manifest(table)
+        except CorruptArtifactError:
+            refused += 1
+        else:
+            assert found == manifest
+            assert json.loads(bytes(data)) == json.loads(whole)
+    assert refused > len(whole) * 0.99
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -2])
+def test_a_manifest_that_was_cut_is_refused(table: str, length: int) -> None:
+    commit_version(table, make_manifest())
+    path = Path(manifest_uri(table, 1))
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CorruptArtifactError, match=r"000001\.json' is not a readable manifest.*read an older one"):
+        read_manifest(table)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"7", b"null", b'"x"', b"{}", b'{"checksum": 1}', b"\xff\xfe"])
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(CorruptArtifactError, match=r"'some\.json' is not a readable manifest"):
+        Manifest.from_json(data, "some.json")
+
+
+def test_another_format_is_refused() -> None:
+    data = make_manifest().to_json().replace(b"nnn-bias-table/1", b"nnn-bias-table/9")
+    with pytest.raises(CorruptArtifactError, match="format 'nnn-bias-table/9', this program reads 'nnn-bias-table/1'"):
+        Manifest.from_json(data, "x")
+
+
+def test_an_edit_is_noticed() -> None:
+    record = json.loads(make_manifest().to_json())
+    record["settings"]["alpha"] = 0.2
+    with pytest.raises(CorruptArtifactError, match="its checksum does not match its content"):
+        Manifest.from_json(json.dumps(record).encode(), "x")
+
+
+def test_versions(table: str) -> None:
+    assert list_versions(table) == []
+    assert current_manifest(table) is None
+    for version in (1, 2, 10, 1_000_001):
+        commit_version(table, make_manifest(version, alpha=float(version)))
+    for name in ("000003.json.tmp", "7.json", "x000004.json", ".000005.json.abc.tmp"):
+        (Path(table) / "versions" / name).write_bytes(b"noise")
+    (Path(table) / "versions" / "000006").mkdir()
+    assert list_versions(table) == [1, 2, 10, 1_000_001]
+    assert read_manifest(table).version == 1_000_001
+    assert read_manifest(table, 2).settings.alpha == 2.0
+
+
+def test_missing_tables_and_versions(table: str) -> None:
+    with pytest.raises(InputError, match=r"table' holds no bias table .*nnn refresh"):
+        read_manifest(table)
+    for version in (2, 4):
+        commit_version(table, make_manifest(version, alpha=float(version)))
+    with pytest.raises(InputError, match=r"table' has no version 3; it has 2 to 4 \(2 versions\)"):
+        read_manifest(table, 3)
+
+
+def test_to_commit_again_changes_nothing(table: str) -> None:
+    manifest = make_manifest()
+    commit_version(table, manifest)
+    before = Path(manifest_uri(table, 1)).read_bytes()
+    assert commit_version(table, manifest) == manifest
+    assert list_versions(table) == [1]
+    assert Path(manifest_uri(table, 1)).read_bytes() == before
+
+
+def test_content_that_did_not_change_is_no_new_version(table: str) -> None:
+    commit_version(table, make_manifest(1))
+    assert commit_version(table, make_manifest(2)) == make_manifest(1)
+    assert list_versions(table) == [1]
+    assert commit_version(table, make_manifest(2, alpha=0.2)).version == 2
+    assert commit_version(table, make_manifest(3)).version == 3  # back to the content of version 1
+    assert list_versions(table) == [1, 2, 3]
+
+
+def test_a_late_retry_of_a_commit_is_no_conflict(table: str) -> None:
+    first = make_manifest(1)
+    commit_version(table, first)
+    commit_version(table, make_manifest(2, alpha=0.2))
+    assert commit_version(table, first) == first
+    assert list_versions(table) == [1, 2]
+
+
+def test_a_number_that_is_taken_is_a_conflict(table: str) -> None:
+    commit_version(table, make_manifest(1))
+    before = Path(manifest_uri(table, 1)).read_bytes()
+    with pytest.raises(ConflictError, match=r"version 1 of '.*table' was published by another job.*same command again"):
+        commit_version(table, make_manifest(1, alpha=0.2))
+    assert Path(manifest_uri(table, 1)).read_bytes() == before
+
+
+def test_one_of_many_publishers_wins(table: str) -> None:
+    barrier = threading.Barrier(8)
+
+    def publish(number: int) -> int | None:
+        barrier.wait()
+        try:
+            return int(commit_version(table, make_manifest(1, alpha=float(number))).settings.alpha)
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(publish, range(8)))
+    (winner,) = [outcome for outcome in outcomes if outcome is not None]
+    assert outcomes[winner] == winner
+    assert read_manifest(table).settings.alpha == winner
+
+
+def test_bytes_depend_on_the_content_only() -> None:
+    first = make_manifest()
+    turned = dataclasses.replace(first.settings, encoder=dict(reversed(first.settings.encoder.items())))
+    assert dataclasses.replace(first, settings=turned).to_json() == first.to_json()
+    assert make_manifest(alpha=0.2).to_json() != first.to_json()
+
+
+def test_prepare_table(table: str, tmp_path: Path) -> None:
+    prepare_table(table)
+    prepare_table(table)
+    assert json.loads((Path(table) / "nnn-bias-table.json").read_bytes()) == {"format": "nnn-bias-table/1"}
+    assert list_versions(table) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError):
+        prepare_table(str(tmp_path / "file" / "table"))
+
+
+def test_a_table_where_a_file_lies_is_refused(tmp_path: Path) -> None:
+    """Before the work, that is, not when its result is to be published."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot write"):
+        prepare_table(str(tmp_path / "file"))

@@ -1,0 +1,147 @@
+"""Partials come back as they were written, under a name that follows their inputs, and merge in any order."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import oracles
+import pytest
+from fakes import make_shard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.partials import Partial, merge_partials, plan_partial, read_partial, write_partial
+from nnn_core.references import shard_references
+from nnn_core.topk import TopK
+
+Ragged = list[list[float]]
+
+
+def top_of(scores: Ragged, k: int) -> TopK:
+    return TopK.of(oracles.padded(scores), k, np.array([len(row) for row in scores], np.int64))
+
+
+def store(folder: Path, top: TopK, reference: int = 0) -> Partial:
+    partial = Partial("c" * 64, reference, str(folder / f"partial-{reference}.parquet"), len(top.seen), top.k)
+    Path(partial.uri).unlink(missing_ok=True)
+    write_partial(partial, top)
+    return partial
+
+
+SCORES = st.lists(st.lists(st.floats(-1, 1, width=32), max_size=6), min_size=1, max_size=5)
+
+
+@given(SCORES, st.integers(1, 8))
+def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> None:
+    top = top_of(scores, k)
+    read = read_partial(store(tmp_path, top))
+    assert read.k == k
+    oracles.assert_same_bits(read.seen, top.seen)
+    oracles.assert_same_bits(np.ascontiguousarray(read.scores), top.scores)
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.data())
+def test_merge_equals_the_top_of_everything(tmp_path: Path, rows: int, count: int, data: st.DataObject) -> None:
+    row = st.lists(st.floats(-1, 1, width=32), max_size=5)
+    parts = [data.draw(st.lists(row, min_size=rows, max_size=rows)) for _ in range(count)]
+    k = data.draw(st.integers(1, 8))
+    partials = [store(tmp_path, top_of(part, k), number) for number, part in enumerate(parts)]
+    random.Random(count).shuffle(partials)
+    merged = merge_partials(partials, count)
+    together = [[score for part in parts for score in part[r]] for r in range(rows)]
+    assert merged.seen.tolist() == [len(row) for row in together]
+    best = [sorted(row, reverse=True)[:k] for row in together]
+    np.testing.assert_array_equal(merged.scores, oracles.padded(best))
+
+
+@pytest.mark.parametrize("numbers", [[0, 2], [0, 1, 1], [1, 2, 3], [0, 1], [0, 1, 2, 3]])
+def test_missing_or_doubled_partials_are_refused(tmp_path: Path, numbers: list[int]) -> None:
+    partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in numbers]
+    with pytest.raises(CorruptArtifactError) as caught:
+        merge_partials(partials, 3)
+    assert f"partials of reference shards {numbers}, expected each of 0 to 2 once" in str(caught.value)
+    assert "c" * 16 in str(caught.value)
+
+
+def test_names_follow_every_input() -> None:
+    candidates = make_shard("c", 3)
+    reference = shard_references([make_shard("r", 5)], 10).shards[0]
+    base = plan_partial(candidates, reference, 8, False, "work")
+    assert base.uri.startswith("work/partials/")
+    assert (base.candidates, base.reference, base.rows, base.k_max) == (candidates.digest, 0, 3, 8)
+    others = [
+        plan_partial(dataclasses.replace(candidates, digest="0" * 64), reference, 8, False, "work"),
+        plan_partial(candidates, dataclasses.replace(reference, digest="0" * 40), 8, False, "work"),
+        plan_partial(candidates, reference, 9, False, "work"),
+        plan_partial(candidates, reference, 8, True, "work"),
+    ]
+    assert len({base.uri, *(other.uri for other in others)}) == 5
+
+
+def test_names_ignore_places_and_numbers() -> None:
+    """A bank that loses its first shard keeps the partials of the others."""
+    candidates, parts = make_shard("c", 3), [make_shard(f"r{number}", 5) for number in range(2)]
+    second = shard_references(parts, 5).shards[1]
+    alone = shard_references(parts[1:], 5).shards[0]
+    assert (second.number, alone.number) == (1, 0)
+    moved = dataclasses.replace(candidates, uri="elsewhere", source="elsewhere")
+    first, again = (plan_partial(c, r, 8, False, "w") for c, r in ((candidates, second), (moved, alone)))
+    assert first.uri == again.uri
+
+
+def test_the_first_partial_under_a_name_stays(tmp_path: Path) -> None:
+    partial = store(tmp_path, top_of([[0.5]], 2))
+    write_partial(partial, top_of([[0.25]], 2))
+    assert read_partial(partial).scores.tolist() == [[0.5]]
+
+
+def test_bytes_depend_on_the_scores_only(tmp_path: Path) -> None:
+    first = Path(store(tmp_path, top_of([[0.5, 0.25], [1.0]], 2), 0).uri).read_bytes()
+    assert Path(store(tmp_path, top_of([[0.25, 0.5], [1.0]], 2), 1).uri).read_bytes() == first
+
+
+@pytest.mark.parametrize("change", [{"rows": 3}, {"rows": 1}, {"k_max": 5}])
+def test_a_partial_that_is_another_is_refused(tmp_path: Path, change: dict[str, int]) -> None:
+    """Rows must be the shard's; with another k the width would not fit."""
+    partial = store(tmp_path, top_of([[0.5, 0.25, 0.1], [1.0]], 2))
+    with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial"):
+        read_partial(dataclasses.replace(partial, **change))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"nonsense" * 40])
+def test_what_is_no_partial_is_refused(tmp_path: Path, data: bytes) -> None:
+    partial = store(tmp_path, top_of([[0.5]], 2))
+    Path(partial.uri).write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial.*Delete it"):
+        read_partial(partial)
+
+
+def test_a_missing_partial_names_itself(tmp_path: Path) -> None:
+    partial = store(tmp_path, top_of([[0.5]], 2))
+    Path(partial.uri).unlink()
+    with pytest.raises(InputError, match=r"partial-0\.parquet"):
+        read_partial(partial)
+
+
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
+    """The pages carry checksums, and whatever the footer says, no other error comes out."""
+    top = top_of([[0.5, 0.25, 0.125], [1.0, -1.0], []], 4)
+    partial = store(tmp_path, top)
+    whole = Path(partial.uri).read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        data = bytearray(whole)
+        data[position] ^= 1 << position % 8
+        Path(partial.uri).write_bytes(bytes(data))
+        try:
+            read = read_partial(partial)
+        except CorruptArtifactError:
+            refused += 1
+        else:
+            assert read.seen.tolist() == top.seen.tolist()
+            assert read.scores.tolist() == top.scores.tolist()
+    assert refused > len(whole) // 2

@@ -1,0 +1,313 @@
+"""webdataset tars: every sample is a row or a reject, and a broken archive is never a short one."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from fakes import Everything, make_tar, read_all
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core.errors import InputError
+from nnn_core.readers import Columns, read_rows
+from nnn_core.readers import rows as reader_rows
+from nnn_core.readers.webdataset import split_name
+from nnn_core.shards import InputShard, describe_shard
+
+FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shard.tar"
+
+
+def read_tar(path: Path, members: list[tuple[str, bytes]], modality: str = "text", **columns: object) -> Everything:
+    path.write_bytes(make_tar(members))
+    return read_all(path, modality, **columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("000.jpg", ("000", "jpg")),
+        ("dir/000.seg.PNG", ("dir/000", "seg.png")),
+        ("a.b/c.d.e", ("a.b/c", "d.e")),
+        ("./x.txt", ("./x", "txt")),
+        ("plain", ("plain", "")),
+        ("dir/.hidden", ("dir/", "hidden")),
+    ],
+)
+def test_split_name(name: str, parts: tuple[str, str]) -> None:
+    assert split_name(name) == parts
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_images_keep_order_and_bytes(path: Path, format: int) -> None:
+    long = "deep/" * 30 + "x" * 90
+    members = [
+        (f"{key}.{suffix}", key.encode() * 700) for key, suffix in zip("cab", ("jpg", "png", "webp"), strict=True)
+    ]
+    members += [(f"{long}.JPEG", b""), ("é.jpg", b"1")]
+    path.write_bytes(make_tar(members if format != tarfile.USTAR_FORMAT else members[:3], format))
+    found = read_all(path, "image")
+    wanted = members if format != tarfile.USTAR_FORMAT else members[:3]
+    assert found.ids == found.pair_ids == [name.rpartition(".")[0] for name, _ in wanted]
+    assert found.items == [data for _, data in wanted]
+    assert found.rejects == []
+
+
+def test_members_of_one_key_are_one_sample(path: Path) -> None:
+    members = [("a.txt", b"an a"), ("a.jpg", b"A"), ("a.json", b"{}"), ("b.jpg", b"B"), ("b.txt", b"a b")]
+    assert read_tar(path, members, "image").ids == ["a", "b"]
+    assert read_tar(path, members, "text").items == ["an a", "a b"]
+
+
+def test_a_suffix_that_comes_again_starts_another_sample(path: Path) -> None:
+    found = read_tar(path, [("a.jpg", b"1"), ("a.jpg", b"2"), ("b.jpg", b"3"), ("a.jpg", b"4")], "image")
+    assert (found.ids, found.items) == (["a", "a", "b", "a"], [b"1", b"2", b"3", b"4"])
+
+
+def test_image_rejects(path: Path) -> None:
+    members = [("a.txt", b"no image"), ("b.jpg", b"1"), ("b.png", b"2"), ("b.seg.png", b"3"), ("c.gif", b"4")]
+    found = read_tar(path, members, "image")
+    assert (found.ids, found.items) == (["b"], [b"1"])
+    assert found.reasons == [
+        ("a", "no image"),
+        ("b.png", "a second image under one key"),
+        ("b.seg.png", "a second image under one key"),
+        ("c", "no image"),
+    ]
+    assert "'jpg' was used" in found.rejects[1].detail
+    assert found.rejects[0].detail == "the sample holds only: txt"
+
+
+def test_caption_rejects(path: Path) -> None:
+    deep = b"[" * 100_000
+    members = [
+        ("a.txt", b" good \n"),
+        ("b.txt", b"\xff\xfe"),
+        ("c.json", b"\xff"),
+        ("d.json", b"{"),
+        ("e.json", b'{"title": "x"}'),
+        ("f.json", b'["caption"]'),
+        ("g.jpg", b"1"),
+        ("h.txt", b" \n"),
+        ("i.json", b'{"caption": null}'),
+        ("j.json", b'{"caption": 7}'),
+        ("k.json", b'{"caption": []}'),
+        ("l.json", b'{"caption": "\\ud800"}'),
+        ("m.json", deep),
+        ("n.json", b'{"caption": ""}'),
+    ]
+    found = read_tar(path, members)
+    assert (found.ids, found.items) == (["a"], ["good"])
+    assert found.reasons == [
+        ("b", "not UTF-8"),
+        ("c", "not UTF-8"),
+        ("d", "malformed JSON"),
+        ("e", "no caption"),
+        ("f", "no caption"),
+        ("g", "no caption"),
+        ("h", "empty caption"),
+        ("i", "no caption"),
+        ("j", "no caption"),
+        ("k", "no caption"),
+        ("'l'", "not UTF-8"),
+        ("m", "malformed JSON"),
+        ("n", "empty caption"),
+    ]
+    details = {reject.id: reject.detail for reject in found.rejects}
+    assert details["e"] == "the JSON has no field 'caption'"
+    assert details["g"] == "the sample holds only: jpg"
+    assert details["j"] == "the caption is of type int"
+
+
+def test_json_lists_of_captions(path: Path) -> None:
+    record = {"caption": ["one", "", "three", None], "image": 17}
+    found = read_tar(path, [("x.json", json.dumps(record).encode())])
+    assert (found.ids, found.pair_ids, found.items) == (["x#0", "x#2"], ["x", "x"], ["one", "three"])
+    assert found.reasons == [("x#1", "empty caption"), ("x#3", "no caption")]
+    assert read_tar(path, [("x.json", json.dumps(record).encode())], pair_id="image").pair_ids == ["17", "17"]
+
+
+def test_a_named_field_comes_before_the_text_file(path: Path) -> None:
+    members = [("a.txt", b"text"), ("a.json", b'{"caption": "json", "title": "title"}'), ("b.txt", b"text")]
+    assert read_tar(path, members).items == ["text", "text"]
+    found = read_tar(path, members, caption="title")
+    assert found.items == ["title"]
+    assert found.reasons == [("b", "no caption")]
+
+
+def test_broken_names_are_rejected(path: Path) -> None:
+    """Bytes of a name that are not UTF-8 cannot be an id."""
+    broken = b"caf\xe9".decode("utf-8", "surrogateescape")
+    found = read_tar(path, [(f"{broken}.jpg", b"1"), ("fine.jpg", b"2"), (f"{broken}.txt", b"3")], "image")
+    assert found.ids == ["fine"]
+    assert found.reasons == [(r"'caf\udce9'", "not UTF-8"), (broken, "no image")]
+
+
+def test_what_is_no_file_is_skipped(path: Path) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        for name, kind in (("dir", tarfile.DIRTYPE), ("link.jpg", tarfile.SYMTYPE), ("hard.jpg", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+        info = tarfile.TarInfo("real.jpg")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"123"))
+    path.write_bytes(sink.getvalue())
+    found = read_all(path, "image")
+    assert (found.ids, found.items, found.rejects) == (["real"], [b"123"], [])
+
+
+@pytest.mark.parametrize("limit", ["rows", "bytes"])
+def test_batches_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(reader_rows, "BATCH_ROWS" if limit == "rows" else "BATCH_BYTES", 7)
+    members = [(f"{number}.{'jpg' if number % 5 else 'gif'}", b"1234") for number in range(40)]
+    whole = read_tar(path, members, "image")
+    assert len(whole.ids) + len(whole.rejects) == 40
+    batches = list(read_rows(describe_shard(str(path)), "image", Columns()))
+    sizes = [len(batch.ids) + len(batch.rejects) for batch in batches]
+    assert max(sizes) <= 7
+    assert len(sizes) > 5
+    assert [name for batch in batches for name in batch.ids] == whole.ids
+
+
+SAMPLES = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["jpg", "png", "txt", "json", "cls"]), st.binary(max_size=30)),
+    max_size=15,
+)
+
+
+@given(SAMPLES)
+def test_every_sample_is_accounted_for(path: Path, members: list[tuple[str, str, bytes]]) -> None:
+    """An oracle that cuts the member list by hand."""
+    samples: list[tuple[str, dict[str, bytes]]] = []
+    for key, suffix, data in members:
+        if not samples or samples[-1][0] != key or suffix in samples[-1][1]:
+            samples.append((key, {}))
+        samples[-1][1][suffix] = data
+    found = read_tar(path, [(f"{key}.{suffix}", data) for key, suffix, data in members], "image")
+    images = [[suffix for suffix in sample if suffix in ("jpg", "png")] for _, sample in samples]
+    assert found.ids == [key for (key, _), suffixes in zip(samples, images, strict=True) if suffixes]
+    assert found.items == [
+        sample[suffixes[0]] for (_, sample), suffixes in zip(samples, images, strict=True) if suffixes
+    ]
+    assert len(found.rejects) == sum(1 if not suffixes else len(suffixes) - 1 for suffixes in images)
+
+
+def test_an_empty_archive_has_no_rows(path: Path) -> None:
+    found = read_tar(path, [], "image")
+    assert (found.ids, found.rejects) == ([], [])
+
+
+MEMBERS = [("a.jpg", b"A" * 700), ("b.jpg", b""), ("c.jpg", b"C" * 512), ("d.jpg", b"D" * 40), ("e.json", b"{}")]
+
+
+def unpadded(format: int) -> bytes:
+    """An archive up to and including the first block of its end mark."""
+    data = make_tar([*MEMBERS[:2], ("long-" * 30 + ".jpg", b"L" * 600), *MEMBERS[2:]], format)
+    end = len(data.rstrip(b"\0"))
+    return data[: -(-end // 512) * 512 + 512]
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_truncation_is_always_an_error(path: Path, format: int, modality: str) -> None:
+    whole = unpadded(format)
+    path.write_bytes(whole)
+    read_all(path, modality)  # type: ignore[arg-type]
+    blocks = range(0, len(whole), 512)
+    lengths = {length for block in blocks for length in (block, block + 1, block + 257, block + 511)}
+    for length in sorted(lengths - {len(whole)}):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"shard\.tar' is broken: .*[Rr]estore the file"):
+            read_all(path, modality)  # type: ignore[arg-type]
+
+
+def test_truncation_says_where(path: Path) -> None:
+    whole = make_tar(MEMBERS)
+    path.write_bytes(whole[:1000])
+    with pytest.raises(InputError, match=r"cut short|unexpected end of data"):
+        read_all(path, "image")
+    path.write_bytes(whole[: 3 * 512])
+    with pytest.raises(InputError, match="no end-of-archive mark, so it was cut short at byte 1536"):
+        read_all(path, "image")
+
+
+def headers(data: bytes) -> list[int]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return [member.offset for member in archive]
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\0" * 512, b"garbage!"])
+@pytest.mark.parametrize("number", range(5))
+def test_a_corrupt_header_is_an_error(path: Path, number: int, damage: bytes) -> None:
+    data = bytearray(make_tar(MEMBERS))
+    at = headers(bytes(data))[number]
+    data[at : at + len(damage)] = damage
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="is broken"):
+        read_all(path, "image")
+
+
+def test_a_corrupt_header_says_where(path: Path) -> None:
+    data = bytearray(make_tar(MEMBERS))
+    at = headers(bytes(data))[2]
+    data[at + 150] ^= 0x10
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match=f"a corrupt header at byte {at}"):
+        read_all(path, "image")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_flipped_bit_is_an_error_or_harmless(path: Path, format: int) -> None:
+    """In headers only: content has no checksum in a tar. Every answer is all five samples or an InputError."""
+    whole = make_tar(MEMBERS, format)
+    seen = 0
+    for at in headers(whole):
+        for byte in range(0, 512, 9):
+            data = bytearray(whole)
+            data[at + byte] ^= 1 << byte % 8
+            path.write_bytes(bytes(data))
+            try:
+                found = read_all(path, "image")
+            except InputError:
+                seen += 1
+            else:
+                assert len(found.ids) + len(found.rejects) == 5
+    assert seen > 150
+
+
+def test_samples_after_an_end_mark_are_not_lost_in_silence(path: Path) -> None:
+    """Two archives glued together, or a hole of zeros: the samples behind it exist, and must not just go."""
+    path.write_bytes(make_tar(MEMBERS) + make_tar([("z.jpg", b"Z")]))
+    with pytest.raises(InputError, match="is broken"):
+        read_all(path, "image")
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\x1f\x8b" + b"\0" * 600, b"PK\x03\x04" + b"x" * 2000])
+def test_what_is_no_tar_is_an_error(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"shard\.tar' is broken"):
+        read_all(path, "image")
+
+
+def test_a_compressed_tar_is_not_read_as_an_empty_one(path: Path) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    path.write_bytes(sink.getvalue())
+    with pytest.raises(InputError, match="is broken"):
+        read_all(path, "image")
+
+
+def test_a_missing_tar_is_an_error(path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*shard\.tar'"):
+        list(read_rows(InputShard(str(path), "", 0), "image", Columns()))

@@ -1,0 +1,168 @@
+"""The bank: how embedded shards are grouped, and the index over a group."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import oracles
+import pyarrow as pa
+import pytest
+from fakes import grid_vectors, make_shard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core import embedded
+from nnn_core.embedded import EmbeddedShard
+from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError
+from nnn_core.references import Bank, ReferenceIndex, check_bank, shard_references
+
+ROWS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
+
+
+def make_shards(rows: list[int]) -> list[EmbeddedShard]:
+    return [make_shard(f"query-{number}", count) for number, count in enumerate(rows)]
+
+
+@given(ROWS, st.integers(1, 60))
+def test_groups_are_whole_shards_in_order(rows: list[int], size: int) -> None:
+    bank = shard_references(make_shards(rows), size)
+    assert [shard.number for shard in bank.shards] == list(range(len(bank.shards)))
+    flat = [part.source for shard in bank.shards for part in shard.parts]
+    assert flat == [f"query-{number}" for number, count in enumerate(rows) if count]
+    for shard in bank.shards:
+        assert shard.rows == sum(part.rows for part in shard.parts)
+        assert shard.rows <= size or len(shard.parts) == 1
+    for shard, following in zip(bank.shards, bank.shards[1:], strict=False):
+        assert shard.rows + following.parts[0].rows > size  # as full as it can be
+    assert bank.rows == sum(rows)
+
+
+@given(ROWS, st.integers(1, 60), st.randoms(use_true_random=False))
+def test_the_bank_does_not_depend_on_the_order_of_arrival(rows: list[int], size: int, order: random.Random) -> None:
+    shards = make_shards(rows)
+    bank = shard_references(shards, size)
+    order.shuffle(shards)
+    assert shard_references(shards, size) == bank
+
+
+@given(ROWS, st.integers(1, 40), st.integers(1, 60))
+def test_a_new_file_changes_at_most_the_last_group(rows: list[int], new: int, size: int) -> None:
+    before, after = (shard_references(make_shards(counts), size) for counts in (rows, [*rows, new]))
+    assert after.shards[: len(before.shards) - 1] == before.shards[:-1]
+    assert len(after.shards) - len(before.shards) in (0, 1)
+
+
+def test_groups_follow_the_natural_order_of_sources() -> None:
+    shards = [make_shard("x", source=f"q-{number}.npy") for number in (10, 9, 1)]
+    parts = shard_references(shards, 100).shards[0].parts
+    assert [part.source for part in parts] == ["q-1.npy", "q-9.npy", "q-10.npy"]
+
+
+def test_stretches_of_one_source_stay_in_order() -> None:
+    shards = [make_shard(f"x-{number:05d}", source="q.npy") for number in (2, 0, 1)]
+    parts = shard_references(shards, 100).shards[0].parts
+    assert [part.uri for part in parts] == [f"work/x-{number:05d}.parquet" for number in range(3)]
+
+
+def test_the_digest_of_a_bank_is_that_of_its_vectors() -> None:
+    shards = make_shards([3, 4, 5])
+    bank = shard_references(shards, 4)
+    assert shard_references(shards, 1000).digest == bank.digest
+    other = dataclasses.replace(shards[1], vector_digest="1" * 64)
+    assert shard_references([shards[0], other, shards[2]], 4).digest != bank.digest
+    assert shard_references(shards[:2], 4).digest != bank.digest
+
+
+def test_the_digest_of_a_group_is_that_of_its_files() -> None:
+    shards = make_shards([3, 4])
+    before = shard_references(shards, 100).shards[0].digest
+    moved = [dataclasses.replace(shard, uri=f"elsewhere/{shard.uri}") for shard in shards]
+    assert shard_references(moved, 100).shards[0].digest == before
+    changed = [dataclasses.replace(shards[0], digest="f" * 64), shards[1]]
+    assert shard_references(changed, 100).shards[0].digest != before
+    assert shard_references(shards[:1], 100).shards[0].digest != before
+
+
+@pytest.mark.parametrize("rows", [[], [0, 0]])
+def test_an_empty_bank_is_refused(rows: list[int]) -> None:
+    with pytest.raises(BankTooSmallError, match="the bank is empty: no row of --references could be used"):
+        shard_references(make_shards(rows), 10)
+
+
+def test_vectors_of_two_dimensions_are_refused() -> None:
+    with pytest.raises(InputError, match=r"vectors differ in dimension: 4 in 'a\.npy', 5 in 'b\.npy'"):
+        shard_references([make_shard("x", 1, 5, "b.npy"), make_shard("y", 1, 4, "a.npy")], 10)
+
+
+def test_check_bank() -> None:
+    bank = shard_references(make_shards([3, 4]), 10)
+    assert bank.dim == 4
+    check_bank(bank, 7)
+    check_bank(bank, None)
+    with pytest.raises(
+        BankTooSmallError, match="--k 8 needs at least 8 reference queries, but the bank has 7"
+    ) as caught:
+        check_bank(bank, 8)
+    assert "--k auto" in str(caught.value)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[Bank, np.ndarray, list[str]]:
+    """A bank of three files in one group, with its vectors and pair ids."""
+    vectors = grid_vectors(10, 6, 1)
+    pairs = [f"p{number * 7 % 4}" for number in range(10)]
+    shards = [
+        embedded.write_shard(
+            str(tmp_path / f"{number}.parquet"), [f"q{row}" for row in rows], [pairs[row] for row in rows],
+            vectors[rows.start : rows.stop], f"source-{number}",
+        )
+        for number, rows in enumerate((range(0, 3), range(3, 4), range(4, 10)))
+    ]  # fmt: skip
+    return shard_references(shards, 100), vectors, pairs
+
+
+def test_the_index_holds_the_rows_in_order(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
+    bank, vectors, pairs = stored
+    index = ReferenceIndex.load(bank.shards[0], with_pairs=True)
+    oracles.assert_same_bits(index.vectors, vectors)
+    assert index.rows == 10
+    assert index.pair_ids is not None
+    assert index.pair_codes is not None
+    assert [index.pair_ids[code].as_py() for code in index.pair_codes.tolist()] == pairs
+    assert len(set(index.pair_ids.to_pylist())) == len(index.pair_ids) == 4
+    assert index.nbytes >= vectors.nbytes + 80
+
+
+def test_without_pairs_none_are_kept(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
+    bank, vectors, _ = stored
+    index = ReferenceIndex.load(bank.shards[0], with_pairs=False)
+    assert (index.pair_ids, index.pair_codes, index.nbytes) == (None, None, vectors.nbytes)
+    assert index.codes_of(pa.array(["p0", "q"])).tolist() == [-1, -1]
+
+
+def test_codes(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
+    index = ReferenceIndex.load(stored[0].shards[0], with_pairs=True)
+    assert index.pair_ids is not None
+    codes = index.codes_of(pa.array(["p2", "nobody", "p0", "p2", ""]))
+    known = index.pair_ids.to_pylist()
+    assert codes.dtype == np.int64
+    assert codes.tolist() == [known.index("p2"), -1, known.index("p0"), known.index("p2"), -1]
+
+
+def test_search_finds_the_highest(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
+    bank, vectors, _ = stored
+    scores, positions = ReferenceIndex.load(bank.shards[0], with_pairs=False).search(vectors[:4], 3)
+    exact = oracles.exact_scores(vectors[:4], vectors)
+    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :3], atol=1e-6)
+    assert positions[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_a_file_that_changed_is_refused(stored: tuple[Bank, np.ndarray, list[str]], tmp_path: Path) -> None:
+    data = bytearray((tmp_path / "1.parquet").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "1.parquet").write_bytes(bytes(data))
+    with pytest.raises(CorruptArtifactError, match=r"1\.parquet' has changed since it was written"):
+        ReferenceIndex.load(stored[0].shards[0], with_pairs=False)

@@ -1,0 +1,243 @@
+"""Objects are created once, whole or not at all, on a local disk and elsewhere."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from nnn_core import storage
+from nnn_core.errors import InputError, StorageError
+
+
+@pytest.fixture(params=["local", "named", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh folder: on disk, on a disk without unnamed files, and in memory."""
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    if request.param == "named":
+        refuse_unnamed_files(monkeypatch)
+    return str(tmp_path)
+
+
+def refuse_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open = os.open
+
+    def refuse(path: str, flags: int, *args: object, **kwargs: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(95, "Operation not supported")
+        return real_open(path, flags, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def names_below(place: str) -> list[str]:
+    fs, path = storage._resolve(place)
+    return sorted(storage.basename(name) for name in fs.find(path))
+
+
+def test_create_is_exclusive(place: str) -> None:
+    uri = storage.join(place, "a", "b", "object")
+    assert not storage.exists(uri)
+    assert storage.create(uri, b"first") is True
+    assert storage.create(uri, b"second") is False
+    assert storage.exists(uri)
+    assert storage.read_bytes(uri) == b"first"
+    assert names_below(place) == ["object"]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
+def test_what_was_created_is_read(place: str, data: bytes) -> None:
+    uri = storage.join(place, "object")
+    storage.create(uri, data)
+    assert storage.read_bytes(uri) == data
+    assert storage.size(uri) == len(data)
+    with storage.open_input(uri) as stream:
+        assert stream.seekable()
+        assert stream.read() == data
+
+
+def test_one_of_many_threads_wins(place: str) -> None:
+    barrier = threading.Barrier(8)
+
+    def race(number: int, turn: int) -> bool:
+        barrier.wait()
+        return storage.create(storage.join(place, f"object-{turn}"), str(number).encode() * 10_000)
+
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(10):
+            won = list(pool.map(race, range(8), [turn] * 8))
+            assert won.count(True) == 1
+            winner = str(won.index(True)).encode() * 10_000
+            assert storage.read_bytes(storage.join(place, f"object-{turn}")) == winner
+    assert len(names_below(place)) == 10
+
+
+def race_in_process(folder: str, number: int, barrier: threading.Barrier, results: multiprocessing.Queue[int]) -> None:
+    for turn in range(20):
+        barrier.wait()
+        if storage.create(f"{folder}/object-{turn}", str(number).encode() * 10_000):
+            results.put(100 * turn + number)
+
+
+def test_one_of_several_processes_wins(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(3), context.Queue()
+    processes = [
+        context.Process(target=race_in_process, args=(str(tmp_path), number, barrier, results)) for number in range(3)
+    ]
+    for process in processes:
+        process.start()
+    won = dict(divmod(results.get(timeout=60), 100) for _ in range(20))
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert results.empty()
+    assert sorted(won) == list(range(20))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"object-{turn}": str(number).encode() * 10_000 for turn, number in won.items()
+    }
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool) -> None:
+    if not unnamed:
+        refuse_unnamed_files(monkeypatch)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    uri = str(tmp_path / "folder" / "object")
+    with pytest.raises(StorageError, match=r"cannot write '.*object': No space left on device.*Nothing was published"):
+        storage.create(uri, b"data")
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_the_name_appears_after_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool) -> None:
+    if not unnamed:
+        refuse_unnamed_files(monkeypatch)
+    target, linked = tmp_path / "object", []
+    real_link = os.link
+
+    def link(source: str, path: str, **kwargs: object) -> None:
+        assert not target.exists()
+        assert Path(source).read_bytes() == b"all of it"
+        real_link(source, path, **kwargs)  # type: ignore[arg-type]
+        linked.append(path)
+
+    monkeypatch.setattr(os, "link", link)
+    assert storage.create(str(target), b"all of it")
+    assert linked == [str(target)]
+
+
+def test_a_dangling_link_counts_as_taken(tmp_path: Path) -> None:
+    (tmp_path / "object").symlink_to(tmp_path / "nowhere")
+    assert storage.create(str(tmp_path / "object"), b"data") is False
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("below", ["object", "folder/object", "folder/deeper/object"])
+def test_a_location_below_a_file_is_an_error(place: str, below: str) -> None:
+    """Not "somebody else created it": then the caller would believe that its work is stored."""
+    if place.startswith("memory"):
+        pytest.skip("object stores have no folders, a name may continue another")
+    storage.create(storage.join(place, "file"), b"x")
+    with pytest.raises(StorageError, match=r"cannot write .*file.*Nothing was published"):
+        storage.create(storage.join(place, "file", below), b"data")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="Permission denied"):
+        storage.create(str(tmp_path / "object"), b"data")
+
+
+@pytest.mark.parametrize("act", [storage.read_bytes, storage.exists, storage.find, storage.list_names, storage.size])
+def test_unknown_protocol(act: object) -> None:
+    with pytest.raises(StorageError, match=r"cannot open 'nope://bucket/x'.*protocol.*nnn-bias\[s3\].*nnn-bias\[gcp\]"):
+        act("nope://bucket/x")  # type: ignore[operator]
+    with pytest.raises(StorageError, match="cannot open 'nope://bucket/x'"):
+        storage.create("nope://bucket/x", b"")
+
+
+def test_missing_objects_name_themselves(place: str) -> None:
+    uri = storage.join(place, "missing")
+    for act in (storage.read_bytes, storage.size, storage.content_digest):
+        with pytest.raises(InputError, match=r"cannot read '.*missing'"):
+            act(uri)
+    with pytest.raises(InputError, match=r"cannot read '.*missing'"), storage.open_input(uri):
+        pass
+
+
+def test_a_folder_is_not_an_object(tmp_path: Path) -> None:
+    for act in (storage.read_bytes, storage.content_digest):
+        with pytest.raises(InputError, match="Is a directory"):
+            act(str(tmp_path))
+
+
+def test_list_names_are_direct_and_sorted(place: str) -> None:
+    assert storage.list_names(place) == []
+    for name in ("b", "a", "deep/c"):
+        storage.create(storage.join(place, name), b"")
+    assert storage.list_names(place) == ["a", "b", "deep"]
+    assert storage.list_names(place + "/") == ["a", "b", "deep"]
+    assert storage.list_names(storage.join(place, "none")) == []
+
+
+def test_find_gives_files_only(place: str) -> None:
+    for name in ("x-1.tar", "x-2.tar", "y.txt", "x-9.tar/inner.tar"):
+        storage.create(storage.join(place, name), b"1")
+    found = [storage.basename(uri) for uri in storage.find(storage.join(place, "x-*.tar"))]
+    assert sorted(found) == ["x-1.tar", "x-2.tar"]
+    assert [storage.basename(uri) for uri in storage.find(storage.join(place, "y.txt"))] == ["y.txt"]
+    assert storage.find(storage.join(place, "z*")) == storage.find(storage.join(place, "z")) == []
+    deep = storage.find(storage.join(place, "**", "*.tar"))
+    assert [storage.basename(uri) for uri in deep if "inner" in uri] == ["inner.tar"]
+
+
+def test_found_uris_can_be_read(place: str) -> None:
+    storage.create(storage.join(place, "x.tar"), b"content")
+    (uri,) = storage.find(storage.join(place, "*.tar"))
+    assert storage.read_bytes(uri) == b"content"
+    assert uri == storage.join(place, "x.tar").replace("memory://", "memory:///")
+
+
+@pytest.mark.parametrize("name", ["odd [1].tar", "what?.tar", "star*.tar"])
+def test_a_name_with_magic_characters_matches_itself(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"1")
+    assert storage.find(str(tmp_path / name)) == [str(tmp_path / name)]
+
+
+def test_content_digest_follows_the_bytes(place: str) -> None:
+    names = [storage.join(place, name) for name in ("a", "b", "c")]
+    for uri, data in zip(names, (b"same", b"same", b"else"), strict=True):
+        storage.create(uri, data)
+    first, second, third = map(storage.content_digest, names)
+    assert first == second != third
+
+
+def test_content_digest_takes_the_checksum_of_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    storage.create(uri, b"1234")
+    info = {"ETag": '"abc"', "size": 4}
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda self, path, **_: info)
+    assert storage.content_digest(uri) == 'etag:"abc":4'
+    info["size"] = 5
+    assert storage.content_digest(uri) == 'etag:"abc":5'
+
+
+@pytest.mark.parametrize("uri", ["/a/b", "s3://bucket/a", "relative", "memory://a/"])
+def test_names_of_places(uri: str) -> None:
+    whole = storage.join(uri, "x", "y.z")
+    assert whole == f"{uri.rstrip('/')}/x/y.z"
+    assert storage.basename(whole) == "y.z"
+    assert storage.parent(whole) == f"{uri.rstrip('/')}/x"

@@ -1,0 +1,113 @@
+"""Small stand-ins: an encoder that is a formula, and shards, tars and tables made by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nnn_core.embedded import EmbeddedShard, VectorBlock
+from nnn_core.readers import Columns, Rows, read_rows
+from nnn_core.rejects import Reject
+from nnn_core.shards import Modality, describe_shard
+from nnn_core.vectors import unit_vectors
+
+UNDECODABLE = b"not an image"
+
+
+def formula(data: bytes) -> list[float]:
+    """The vector of some bytes: a few numbers anyone can work out."""
+    return [1.0 + len(data), float(sum(data) % 97), float(data.count(b"a")), -2.0]
+
+
+@dataclass
+class FormulaEncoder:
+    """An encoder whose vectors are ``formula`` of the input; it notes the batches that it was given."""
+
+    batch_size: int = 3
+    batches: list[int] = field(default_factory=list)
+
+    def preprocess_image(self, data: bytes) -> bytes:
+        if data.startswith(UNDECODABLE):
+            raise ValueError(f"cannot decode {len(data)} bytes")
+        return data
+
+    def encode_images(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        self.batches.append(len(images))
+        return np.array([formula(image) for image in images], np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.batches.append(len(texts))
+        return np.array([formula(text.encode()) for text in texts], np.float32)
+
+
+def grid_vectors(rows: int, dim: int, seed: int, offset: float = 0.3) -> npt.NDArray[np.float32]:
+    """Random unit vectors on the grid, around a common direction."""
+    raw = np.random.default_rng(seed).standard_normal((rows, dim)) + offset
+    return unit_vectors(raw.astype(np.float32))[0]
+
+
+def make_block(
+    vectors: npt.NDArray[np.float32], ids: Sequence[str] | None = None, pair_ids: Sequence[str] | None = None
+) -> VectorBlock:
+    """A block in memory; ids default to ``c0``, ``c1``, ... and pair ids to the ids."""
+    names = list(ids) if ids is not None else [f"c{row}" for row in range(len(vectors))]
+    pairs = list(pair_ids) if pair_ids is not None else names
+    return VectorBlock(pa.array(names, pa.string()), pa.array(pairs, pa.string()), vectors)
+
+
+def make_shard(name: str, rows: int = 1, dim: int = 4, source: str | None = None) -> EmbeddedShard:
+    """A descriptor without a file behind it."""
+    digests = [hashlib.sha256(f"{name} {what}".encode()).hexdigest() for what in ("file", "vectors", "ids")]
+    return EmbeddedShard(f"work/{name}.parquet", digests[0], rows, dim, digests[1], digests[2], (), source or name)
+
+
+def make_tar(members: Iterable[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT) -> bytes:
+    """A tar archive in memory."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=format, encoding="utf-8", errors="surrogateescape") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All batches of a shard, put together."""
+
+    ids: list[str]
+    pair_ids: list[str]
+    items: list[object]
+    rejects: list[Reject]
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """(id, reason) of every reject, in file order."""
+        return [(reject.id, reject.reason) for reject in self.rejects]
+
+
+def gather(batches: Iterable[Rows]) -> Everything:
+    """Batches put together; checks that each is consistent in itself."""
+    whole = Everything([], [], [], [])
+    for rows in batches:
+        assert len(rows.ids) == len(rows.pair_ids) == len(rows.items)
+        assert all(isinstance(name, str) for name in (*rows.ids, *rows.pair_ids))
+        whole.ids.extend(rows.ids)
+        whole.pair_ids.extend(rows.pair_ids)
+        whole.items.extend(rows.items)
+        whole.rejects.extend(rows.rejects)
+    return whole
+
+
+def read_all(path: Path, modality: Modality = "text", **columns: object) -> Everything:
+    """Everything that the readers find in a file."""
+    return gather(read_rows(describe_shard(str(path)), modality, Columns(**columns)))  # type: ignore[arg-type]
