@@ -41,7 +41,8 @@ def augment(
         (rows, dim + 1) or (rows, dim + 2) float32.
 
     Raises:
-        ConfigError: shapes disagree, or a bias is larger than ``max_abs_bias``.
+        ConfigError: shapes disagree; or, where lengths are completed, a vector is not unit length or a
+            bias is larger than ``max_abs_bias``.
     """
     if vectors.ndim != 2 or bias.shape != (len(vectors),):
         raise ConfigError(f"augment: vectors {vectors.shape} and bias {bias.shape} disagree; one bias a row is needed.")
@@ -49,12 +50,14 @@ def augment(
     columns = [vectors, -bias[:, None]]
     if form == "norm_completed":
         limit = float(np.abs(wide).max(initial=0.0)) if max_abs_bias is None else max_abs_bias
-        rest = 1.0 + limit**2 - (vectors.astype(np.float64) ** 2).sum(axis=1) - wide**2
-        if rest.min(initial=0.0) < -1e-4:
+        squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
+        if (np.abs(wide) > limit).any() or (np.abs(squares - 1.0) > 1e-3).any():
             raise ConfigError(
-                f"augment: a vector and its bias are longer than M allows (max_abs_bias={limit:g}); vectors must be "
-                "unit length and max_abs_bias that of the whole table."
+                f"augment: vectors have lengths {np.sqrt(squares.min()):g} to {np.sqrt(squares.max()):g} and biases "
+                f"reach {np.abs(wide).max():g} (max_abs_bias={limit:g}), so they cannot be brought to one length; "
+                "vectors must be unit length, and max_abs_bias that of the whole table."
             )
+        rest = 1.0 + limit**2 - squares - wide**2
         columns.append(np.sqrt(np.maximum(rest, 0.0))[:, None].astype(np.float32))
     return np.concatenate(columns, axis=1, dtype=np.float32)
 

@@ -80,7 +80,7 @@ def read_partial(partial: Partial) -> TopK:
             raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
         seen = table.column("seen").to_numpy().astype(np.int64)
         return TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise CorruptArtifactError(
             f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
         ) from error

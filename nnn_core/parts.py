@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.artifacts import set_digest, sha256, to_parquet
-from nnn_core.errors import BankTooSmallError, CorruptArtifactError, DuplicateIdError
+from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of a table part, about: eight row groups of 128k rows.
@@ -52,6 +52,19 @@ class BiasSettings:
     exclude_own_pairs: bool
     encoder: dict[str, str]
     bank_digest: str
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a weight that would not give a table of numbers.
+
+    Raises:
+        ConfigError: negative or not finite.
+    """
+    if not math.isfinite(alpha) or alpha < 0:
+        raise ConfigError(f"--alpha {alpha} must be a finite number of at least 0.")
 
 
 @dataclass(frozen=True)

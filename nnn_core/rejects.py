@@ -86,11 +86,11 @@ def check_reject_rate(summary: RejectSummary, max_rate: float, flag: str, where:
     Raises:
         RejectedRowsError: naming the five most frequent reasons with an example of each.
     """
-    if summary.rejected <= max_rate * summary.rows:
+    rate = summary.rejected / max(1, summary.rows)
+    if rate <= max_rate:
         return
     frequent = sorted(summary.reasons, key=lambda reason: (-reason[1], reason[0]))[:5]
     lines = "".join(f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in frequent)
-    rate = summary.rejected / summary.rows
     raise RejectedRowsError(
         f"{summary.rejected} of {summary.rows} rows of {flag} were rejected ({rate:.3%}), more than "
         f"--max-reject-rate {max_rate:g} allows, so nothing was published:{lines}\n"

@@ -36,8 +36,8 @@ class InputShard:
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which ``shard-2`` comes before ``shard-10``."""
-    parts = _DIGITS.split(name)
-    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
+    parts = _DIGITS.split(name)  # text and digits in turn
+    return tuple((1, int(part), part) if place % 2 else (0, 0, part) for place, part in enumerate(parts))
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -66,14 +66,15 @@ def _choices(body: str, pattern: str) -> list[str]:
         low, high = int(first), int(last)
         if abs(high - low) >= _MAX_EXPANSION:
             raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
-        width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+        padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
+        width = max(len(first), len(last)) if padded else 0
         step = 1 if high >= low else -1
         return [str(number).zfill(width) for number in range(low, high + step, step)]
     return body.split(",")
 
 
 def list_uris(pattern: str, flag: str) -> list[str]:
-    """The files that ``pattern`` (globs, brace ranges, commas between patterns) names.
+    """The files that ``pattern`` (a URI with globs and brace ranges) names.
 
     Args:
         pattern: what the user typed.

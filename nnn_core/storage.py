@@ -7,6 +7,7 @@ complete the moment its name exists. Nothing is ever rewritten, so there is no l
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -173,7 +174,10 @@ def _create_local(path: str, data: bytes) -> bool:
     An unnamed file leaves nothing behind when the process is killed.
     """
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError as error:  # a file where a folder should be, not the object itself
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from error
     if os.path.lexists(path):
         return False
     try:

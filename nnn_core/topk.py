@@ -71,7 +71,8 @@ def descending(scores: FloatMatrix, width: int) -> FloatMatrix:
         return np.zeros((len(scores), 0), np.float32)
     if width < scores.shape[1]:
         scores = np.partition(scores, scores.shape[1] - width, axis=1)[:, -width:]
-    return np.ascontiguousarray(np.sort(scores, axis=1)[:, ::-1])
+    # Adding 0 makes -0 and 0 one number to the bit; they compare equal, so a sort may swap them.
+    return np.ascontiguousarray(np.sort(scores, axis=1)[:, ::-1]) + np.float32(0.0)
 
 
 def grid_of(k_max: int, k: int | None = None) -> tuple[int, ...]:

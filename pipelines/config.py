@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError
+from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
@@ -46,8 +46,7 @@ class RefreshConfig:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
             raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
-        if not math.isfinite(self.alpha) or self.alpha < 0:
-            raise ConfigError(f"--alpha {self.alpha} must be a number of at least 0.")
+        check_alpha(self.alpha)
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.reference_shard_rows < 1 or self.threads < 1:

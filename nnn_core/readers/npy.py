@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import SEEK_END
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -37,12 +39,13 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     ids, pair_ids = _metadata(shard.companion, columns)
     with storage.open_input(shard.uri) as stream:
         shape, dtype = _header(stream, shard.uri)
+        _check_size(stream, shape, dtype, shard.uri)
         if shape[0] != len(ids):
             raise InputError(
                 f"{shard.uri!r} has {shape[0]} vectors but {shard.companion!r} has {len(ids)} rows, so ids "
                 "cannot be matched to vectors; restore the pair."
             )
-        yield from _blocks(stream, shape, dtype, ids, pair_ids, shard.uri)
+        yield from _blocks(stream, shape, dtype, ids, pair_ids)
 
 
 def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
@@ -51,7 +54,7 @@ def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.f
         version = npy_format.read_magic(stream)
         read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
         shape, fortran_order, dtype = read_header[version](stream)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
     if len(shape) != 2 or fortran_order or dtype.kind != "f":
         raise InputError(
@@ -61,22 +64,29 @@ def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.f
     return (int(shape[0]), int(shape[1])), dtype
 
 
+def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[np.floating], uri: str) -> None:
+    begin = stream.tell()
+    held = stream.seek(0, SEEK_END) - begin
+    stream.seek(begin)
+    if min(shape) < 0 or held != shape[0] * shape[1] * dtype.itemsize:
+        raise InputError(
+            f"{uri!r} is damaged: its header promises {shape[0]} x {shape[1]} values of {dtype}, but {held} bytes "
+            "follow. Restore the file or take it out."
+        )
+
+
 def _blocks(
     stream: IO[bytes],
     shape: tuple[int, int],
     dtype: np.dtype[np.floating],
     ids: list[str | None],
     pair_ids: list[str | None],
-    uri: str,
 ) -> Iterator[Rows]:
     rows, dim = shape
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        data = stream.read(count * dim * dtype.itemsize)
-        if len(data) != count * dim * dtype.itemsize:
-            raise InputError(f"{uri!r} was cut short: its header promises {rows} rows. Restore the file.")
-        vectors = np.frombuffer(data, dtype).reshape(count, dim)
+        vectors = np.frombuffer(stream.read(count * dim * dtype.itemsize), dtype).reshape(count, dim)
         yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
 
 

@@ -145,8 +145,7 @@ def _as_text(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | 
         array = array.dictionary_decode()
     if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
-    values: list[str | None] = array.cast(pa.string()).to_pylist()
-    return values
+    return [value or None for value in array.cast(pa.string()).to_pylist()]
 
 
 def _to_rows(first: int, ids: list[str | None], pair_ids: list[str | None], lists: pa.Array, dim: int) -> Rows:

@@ -152,16 +152,16 @@ def choose_column(
     """The column to read: the one asked for, else the first default that is there, else None.
 
     Raises:
-        InputError: the column asked for is not there.
+        InputError: the column asked for is not there, or the one to read is there twice.
     """
-    if wanted is not None:
-        if wanted not in present:
-            raise InputError(
-                f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; "
-                f"it has: {', '.join(present)}."
-            )
-        return wanted
-    return next((name for name in defaults if name in present), None)
+    if wanted is not None and wanted not in present:
+        raise InputError(
+            f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {', '.join(present)}."
+        )
+    column = wanted or next((name for name in defaults if name in present), None)
+    if column is not None and present.count(column) > 1:
+        raise InputError(f"{uri!r} has {present.count(column)} columns named {column!r}; choose another with {flag}.")
+    return column
 
 
 def require_column(column: str | None, present: list[str], what: str, flag: str, uri: str) -> str:

@@ -25,6 +25,7 @@ from nnn_core.shards import InputShard, Modality
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _BLOCK = tarfile.BLOCKSIZE
+_REST_BYTES = 1 << 20
 
 Sample = tuple[str, dict[str, bytes]]
 
@@ -83,10 +84,13 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _check_end(archive: tarfile.TarFile, stream: IO[bytes]) -> None:
     """Python's tarfile takes a bad header, and an end between two members, for the end of the archive."""
     stream.seek(archive.offset)
-    tail = stream.read(2 * _BLOCK)
-    if len(tail) < _BLOCK or any(tail):
-        what = "a corrupt header" if any(tail) else "no end-of-archive mark, so it was cut short"
+    mark = stream.read(_BLOCK)
+    if len(mark) < _BLOCK or any(mark):
+        what = "a corrupt header" if any(mark) else "no end-of-archive mark, so it was cut short"
         raise tarfile.ReadError(f"{what} at byte {archive.offset}")
+    while rest := stream.read(_REST_BYTES):
+        if any(rest):
+            raise tarfile.ReadError(f"something follows the end-of-archive mark at byte {archive.offset}")
 
 
 def split_name(name: str) -> tuple[str, str]:
