@@ -84,7 +84,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--k",
         type=_k,
         default=128,
-        help="neighbours in the mean, or auto for the largest of 1, 2, 4, ... that fits the bank (default: 128)",
+        help="neighbours in the mean, or auto for the largest of 1, 2, 4, ... the bank can give (default: %(default)s)",
     )
     parser.add_argument(
         "--alpha", type=float, default=0.75, help="weight of the mean in the bias (default: %(default)s)"
@@ -93,7 +93,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--k-max",
         type=int,
         metavar="N",
-        help="keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring again (default: k)",
+        help="keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring again "
+        "(default: as many as --k)",
     )
     parser.add_argument(
         "--reference-shard-rows",

@@ -147,6 +147,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--directory", default="nnn-demo", metavar="URI", help="where corpus, work and table go (default: ./nnn-demo)"
     )
     add_scoring_arguments(parser)
+    # A small bank asks for a small k; the means of a larger one are kept to play with.
+    parser.set_defaults(k=16, k_max=128)
     return parser
 
 
