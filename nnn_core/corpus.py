@@ -40,6 +40,8 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
     side = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
     shards = list(embedded_shards(inputs))
     if not shards:
+        if not side.rejected:
+            raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
         raise InputError(
             f"no candidate is left: all {side.rejected} rows of --candidates were rejected; see {rejects_folder}."
         )

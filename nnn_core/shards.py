@@ -100,6 +100,8 @@ def list_uris(pattern: str, flag: str) -> list[str]:
 
 
 def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
+    if expanded == 1 and storage.is_folder(missing[0]):
+        return f"{flag} {pattern!r} is a folder; name the files in it, for example {storage.join(pattern, '*.tar')!r}."
     if expanded == 1:
         return (
             f"no files found for {flag} {pattern!r}, so there is nothing to read. "

@@ -88,6 +88,12 @@ def exists(uri: str) -> bool:
     return bool(fs.exists(path))
 
 
+def is_folder(uri: str) -> bool:
+    """Whether ``uri`` is a folder rather than an object."""
+    fs, path = _resolve(uri)
+    return bool(fs.isdir(path))
+
+
 def list_names(uri: str) -> list[str]:
     """Sorted names directly under ``uri``; empty when there is no such folder."""
     fs, path = _resolve(uri)

@@ -73,6 +73,18 @@ def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: s
     assert f"no files found for --{flag} {pattern!r}" in error
 
 
+def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, error = run(candidates=str(tmp_path / "candidates"))
+    assert code == 3
+    assert "is a folder; name the files in it" in error
+
+
+def test_files_without_rows(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    empty = vectors_file(tmp_path / "none" / "none.parquet", [], [])
+    code, error = run(candidates=empty)
+    assert (code, "hold no rows" in error) == (3, True)
+
+
 def test_hole_in_a_brace_range(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, error = run(candidates=str(tmp_path / "candidates" / "part-{0..2}.parquet"))
     assert code == 3
