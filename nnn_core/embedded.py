@@ -117,14 +117,21 @@ def read_shard(shard: EmbeddedShard) -> VectorBlock:
     Raises:
         CorruptArtifactError: the file's bytes are not those that were described.
     """
-    data = storage.read_bytes(shard.uri)
+    try:
+        data = storage.read_bytes(shard.uri)
+    except InputError as error:
+        raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
     if sha256(data) != shard.digest:
         raise CorruptArtifactError(
             f"{shard.uri!r} has changed since it was written (SHA-256 {sha256(data)[:16]}..., expected "
-            f"{shard.digest[:16]}...), so nothing computed from it could be trusted. Delete the file and its "
-            "folder's .json files, and run the same command again: it will be computed anew."
+            f"{shard.digest[:16]}...), so nothing computed from it could be trusted. {_remedy(shard)}"
         )
     return _from_bytes(data, shard.uri)
+
+
+def _remedy(shard: EmbeddedShard) -> str:
+    mark = shard.uri.rpartition("-")[0] + ".json"
+    return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
 
 
 def read_ids(shard: EmbeddedShard) -> pa.StringArray:
@@ -136,8 +143,8 @@ def read_ids(shard: EmbeddedShard) -> pa.StringArray:
     try:
         with storage.open_input(shard.uri) as stream:
             table = pq.read_table(stream, columns=["id"], page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. Delete it and run again.") from error
+    except (pa.ArrowException, OSError, InputError) as error:
+        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
     return table.column("id").combine_chunks()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -40,45 +40,6 @@ def read_target(table_uri: str) -> Target:
     return Target(current.version + 1, {part.sha256: part.path for part in current.files})
 
 
-@dataclass(frozen=True)
-class TableRequest:
-    """What the user asked of the table.
-
-    Attributes:
-        uri: where it lies.
-        k: number of neighbours; None for the largest of the grid that fits.
-        alpha: weight of the mean.
-        grid: values of k whose means are kept.
-        candidate_modality: ``image`` or ``text``.
-        reference_modality: ``image`` or ``text``.
-        exclude_own_pairs: whether own pairs were left out.
-        encoder: fingerprint by part.
-    """
-
-    uri: str
-    k: int | None
-    alpha: float
-    grid: tuple[int, ...]
-    candidate_modality: str
-    reference_modality: str
-    exclude_own_pairs: bool
-    encoder: dict[str, str]
-
-    def settings(self, bank: Bank, min_seen: int) -> BiasSettings:
-        """The request with k and grid resolved against the bank."""
-        k, grid = resolve_k(self.k, tuple(value for value in self.grid if value <= bank.rows), min_seen)
-        return BiasSettings(
-            k,
-            self.alpha,
-            grid,
-            self.candidate_modality,
-            self.reference_modality,
-            self.exclude_own_pairs,
-            self.encoder,
-            bank.digest,
-        )
-
-
 @dataclass
 class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     """(part number, RowSlice) to the committed manifest, a single element.
@@ -87,38 +48,52 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     CommitVersion creates the manifest, which is the only thing that readers see.
 
     Attributes:
-        request: what the user asked for.
+        table: URI of the table.
+        k: number of neighbours; None for the largest of the grid that fits.
+        grid: values of k whose means are kept, where the bank suffices for them.
+        settings: makes the settings once ``k``, ``grid`` and ``bank_digest`` are known.
         bank: a single element.
         corpus: a single element.
         seen: fewest references that each candidate shard was scored against.
     """
 
-    request: TableRequest
+    table: str
+    k: int | None
+    grid: tuple[int, ...]
+    settings: Callable[..., BiasSettings]
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
     seen: beam.PCollection[int]
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         target = AsSingleton(
-            rows.pipeline | "Table" >> beam.Create([self.request.uri]) | "ReadTarget" >> beam.Map(read_target)
+            rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
         )
         settings = AsSingleton(
             self.seen
             | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
-            | "ResolveK" >> beam.Map(_resolve, self.request, AsSingleton(self.bank))
+            | "ResolveK" >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank))
         )
         return (
             rows
             | "ByPart" >> beam.GroupByKey()
-            | "WriteParts" >> beam.Map(_write, self.request.uri, target, settings)
+            | "WriteParts" >> beam.Map(_write, self.table, target, settings)
             | "AllParts" >> beam.combiners.ToList()
             | "CommitVersion"
-            >> beam.Map(_commit, self.request.uri, target, settings, AsSingleton(self.bank), AsSingleton(self.corpus))
+            >> beam.Map(_commit, self.table, target, settings, AsSingleton(self.bank), AsSingleton(self.corpus))
         )
 
 
-def _resolve(min_seen: int, request: TableRequest, bank: tuple[Bank, Side]) -> BiasSettings:
-    return request.settings(bank[0], min_seen)
+def _resolve(
+    min_seen: int,
+    k: int | None,
+    grid: tuple[int, ...],
+    settings: Callable[..., BiasSettings],
+    bank: tuple[Bank, Side],
+) -> BiasSettings:
+    fitting = tuple(value for value in grid if value <= bank[0].rows)
+    resolved, kept = resolve_k(k, fitting, min_seen)
+    return settings(k=resolved, grid=kept, bank_digest=bank[0].digest)
 
 
 def _write(keyed: tuple[int, Iterable[RowSlice]], uri: str, target: Target, settings: BiasSettings) -> TablePart:

@@ -25,7 +25,7 @@ from nnn_core.shards import Modality, describe_shard, list_uris
 from nnn_core.vectors import FloatMatrix
 from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads
 from pipelines.refresh import print_summary, refresh
-from pipelines.runner import configure_logging, local_workers, parse_beam_options
+from pipelines.runner import local_workers, parse_flags
 
 _METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "skewness@10", "never_retrieved")
 
@@ -154,10 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
-    parser = build_parser()
-    args, beam_flags = parser.parse_known_args(argv)
-    configure_logging(args.verbose)
-    options = parse_beam_options(beam_flags, parser)
+    args, options = parse_flags(build_parser(), argv)
     layout = Layout(args.directory)
     source = demo_encoder()
     write_corpus(layout.directory)

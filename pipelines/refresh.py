@@ -9,7 +9,8 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -19,14 +20,15 @@ from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
 from nnn_core.manifest import Manifest, manifest_uri, prepare_table, read_manifest
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, TableRequest
+from nnn_core.parts import BiasSettings
+from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import GatherCandidates, ShardReferences
 from pipelines.list_shards import ListShards
 from pipelines.merge_partials import ROWS, SEEN, MergePartials
 from pipelines.metrics import COMPUTED, MSEC, REUSED
-from pipelines.runner import RunResult, configure_logging, local_workers, parse_beam_options, run
+from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates
 
 STAGES = ("embed_candidates", "embed_references", "score_candidates", "merge_partials", "write_table")
@@ -66,8 +68,10 @@ def define_refresh(
         >> ScoreCandidates(bank, corpus, config.kept_scores, config.exclude_own_pairs, config.work, config.threads)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid)
     )
-    request = _table_request(config, encoder)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(request, bank, corpus, merged[SEEN])
+    settings = _settings(config, encoder)
+    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
+        config.table, config.wanted_k, config.grid, settings, bank, corpus, merged[SEEN]
+    )
 
 
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
@@ -78,12 +82,11 @@ def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[Emb
     )
 
 
-def _table_request(config: RefreshConfig, encoder: EncoderSource | None) -> TableRequest:
-    return TableRequest(
-        uri=config.table,
-        k=config.wanted_k,
+def _settings(config: RefreshConfig, encoder: EncoderSource | None) -> Callable[..., BiasSettings]:
+    """The table's settings but for what only the bank can tell."""
+    return partial(
+        BiasSettings,
         alpha=config.alpha,
-        grid=config.grid,
         candidate_modality=config.candidate_modality,
         reference_modality=config.reference_modality,
         exclude_own_pairs=config.exclude_own_pairs,
@@ -164,10 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
-    parser = build_parser()
-    args, beam_flags = parser.parse_known_args(argv)
-    configure_logging(args.verbose)
-    options = parse_beam_options(beam_flags, parser)
+    args, options = parse_flags(build_parser(), argv)
     encoder = parse_encoder(args.encoder) if args.encoder else None
     config = config_from(args, local_workers(options))
     _, summary = refresh(config, encoder, options)

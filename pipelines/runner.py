@@ -46,6 +46,19 @@ class RunResult:
     seconds: float
 
 
+def parse_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> tuple[argparse.Namespace, PipelineOptions]:
+    """Our flags by ``parser``, the rest as Beam's; logging is set up on the way.
+
+    Raises:
+        ConfigError: see ``parse_beam_options``.
+    """
+    args, beam_flags = parser.parse_known_args(argv)
+    configure_logging(args.verbose)
+    return args, parse_beam_options(beam_flags, parser)
+
+
 def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
     """Beam's options from the flags that are not ours.
 

@@ -73,6 +73,27 @@ def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: s
     assert f"no files found for --{flag} {pattern!r}" in error
 
 
+@pytest.mark.parametrize("damage", ["deleted", "changed"])
+def test_the_remedy_for_a_damaged_artefact_works(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, damage: str
+) -> None:
+    assert run()[0] == 0
+    (victim, *_) = sorted((tmp_path / "work" / "embedded").glob("*.parquet"))
+    victim.unlink() if damage == "deleted" else victim.write_bytes(victim.read_bytes() + b"x")
+    for partial in (tmp_path / "work" / "partials").iterdir():
+        partial.unlink()
+    for manifest in (tmp_path / "table" / "versions").glob("*.json"):
+        manifest.unlink()
+    code, error = run()
+    assert code == 9
+    mark = victim.parent / f"{victim.name.rpartition('-')[0]}.json"
+    assert str(victim) in error
+    assert f"Delete it, if it is still there, and {str(mark)!r}" in error
+    victim.unlink(missing_ok=True)
+    mark.unlink()
+    assert run() == (0, "")
+
+
 def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, error = run(candidates=str(tmp_path / "candidates"))
     assert code == 3
