@@ -45,13 +45,20 @@ def authors(candidates: Matrix, references: Matrix, queries: Matrix, k: int, alp
 def assert_same(candidates: Matrix, references: Matrix, queries: Matrix, bias: Matrix, k: int, alpha: float) -> None:
     """Biases within 1e-5, and the same ten candidates in the same order.
 
-    Candidates with identical vectors (the same caption twice) tie exactly and count as one.
+    Candidates with identical vectors (the same caption twice) tie exactly and count as one. Others may
+    change places where their exact scores differ by less than float32 resolves: one position in 1,000.
     """
     their_bias, theirs = authors(candidates, references, queries, k, alpha)
     np.testing.assert_allclose(bias, their_bias, rtol=0, atol=1e-5)
     _, ours = search_debiased(debiased_index(candidates, bias), queries, 10)
     _, distinct = np.unique(candidates, axis=0, return_inverse=True)
-    np.testing.assert_array_equal(distinct[ours], distinct[theirs])
+    other = distinct[ours] != distinct[theirs]
+    scores = queries.astype(np.float64) @ candidates.astype(np.float64).T - bias
+    rows = np.arange(len(queries))[:, None]
+    gaps = np.abs(scores[rows, ours] - scores[rows, theirs])[other]
+    assert gaps.max(initial=0.0) < 2e-7
+    assert other.mean() <= 1e-3
+    print(f"{other.size} positions, {other.sum()} in another order (scores {gaps.max(initial=0.0):.1e} apart)")
 
 
 @pytest.mark.parametrize("k", [1, 16, 64])
