@@ -43,7 +43,7 @@ def _resolve(uri: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise StorageError(
             f"cannot open {uri!r}: {error}. Check the protocol in front of '://' and install "
-            "its fsspec package (s3: pip install nnn-bias[s3]; gs: pip install nnn-bias[gcp])."
+            "its fsspec package (s3fs for s3, gcsfs for gs)."
         ) from error
     return fs, path
 
