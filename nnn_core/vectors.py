@@ -6,8 +6,9 @@ of 2**-50 below 2 in magnitude: 51 bits, which float64 holds without rounding. S
 inner product of two stored vectors is *exact*, in whatever order, tiling, library or
 hardware it is summed; this is what makes bias tables reproducible to the bit.
 
-The grid costs at most 2**-26 a coordinate, that is sqrt(d) * 2**-25 (7e-7 at d = 512) on a
-score in the worst case and about 1e-8 in practice, below the resolution of the models.
+The grid costs at most 2**-26 a coordinate (three times that above 1/2, where float32 itself is
+coarser), that is sqrt(d) * 2**-25 (7e-7 at d = 512) on a score in the worst case and about 1e-8 in
+practice, below the resolution of the models.
 """
 
 from __future__ import annotations

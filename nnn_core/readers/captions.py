@@ -88,7 +88,7 @@ def _tsv_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
 def _jsonl_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     for number, line in _lines(uri):
         try:
-            record = json.loads(line.decode("utf-8"))
+            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             yield Reject(f"line {number}", NOT_UTF8, str(error))
             continue

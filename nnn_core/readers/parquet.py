@@ -47,7 +47,7 @@ def open_table(uri: str) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(stream)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{uri!r} is not a readable Parquet file: {error}. Restore the file or take it out."
+                f"{uri!r} is not a readable Parquet file: {error}. Restore or rewrite the file, or take it out."
             ) from error
 
 

@@ -81,6 +81,8 @@ def test_images_become_vectors(tmp_path: Path) -> None:
     encoder = FormulaEncoder(batch_size=4)
     result = embed(path, tmp_path, "image", encoder)
     check_vectors(result, {key: formula(data) for key, data in images.items() if data != UNDECODABLE})
+    (block,) = map(read_shard, result.shards)
+    assert block.pair_ids.equals(block.ids)
     assert (result.rejects.rows, result.rejects.rejected) == (12, 3)
     assert [(reason, count) for reason, count, _ in result.rejects.reasons] == [
         ("image cannot be decoded", 2),

@@ -237,3 +237,11 @@ def test_header_only(tmp_path: Path) -> None:
     found = read_lines(tmp_path, "tsv", b"id\tcaption\n")
     assert (found.ids, found.rejects) == ([], [])
     assert read_lines(tmp_path, "jsonl", b"").ids == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.jsonl", '{"id": "1", "caption": "x"}\n'), ("a.tsv", "id\tcaption\n1\tx\n")]
+)
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_all(tmp_path / name, "text").ids == ["1"]

@@ -175,6 +175,14 @@ def test_truncation_is_always_an_error(path: Path) -> None:
     assert len(whole) - 1 == length
 
 
+def test_bytes_beyond_the_last_row_are_an_error(path: Path) -> None:
+    np.save(path, np.eye(2, dtype=np.float32))
+    write_ids(path, id=["a", "b"])
+    path.write_bytes(path.read_bytes() + b"\0" * 8)
+    with pytest.raises(InputError, match="promises 2 x 2 values of float32, but 24 bytes follow"):
+        read_all(path, "image")
+
+
 def test_a_cut_after_some_batches_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npy, "BATCH_ROWS", 2)
     np.save(path, np.arange(20, dtype=np.float32).reshape(5, 4))

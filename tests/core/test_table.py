@@ -121,6 +121,12 @@ def test_reweight_equals_a_table_made_that_way(table: str, tmp_path: Path) -> No
         assert (Path(table) / part.path).read_bytes() == (tmp_path / "direct" / part.path).read_bytes()
 
 
+def test_reweight_keeps_what_it_was_not_asked_to_change(table: str) -> None:
+    settings = reweight(table, k=2, alpha=0.3).settings
+    assert reweight(table, alpha=0.5).settings == dataclasses.replace(settings, alpha=0.5)
+    assert reweight(table, k=1).settings == dataclasses.replace(settings, alpha=0.5, k=1)
+
+
 def test_reweight_keeps_the_lineage(table: str) -> None:
     before, after = read_manifest(table), reweight(table, k=1)
     assert dataclasses.replace(after, version=1, settings=before.settings, files=before.files) == before
@@ -165,9 +171,9 @@ def test_k_outside_the_grid_is_refused(table: str) -> None:
     assert list_versions(table) == [1]
 
 
-@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), -0.5])
 def test_alpha_must_be_a_number(table: str, alpha: float) -> None:
-    """A table of NaN would empty every search result."""
+    """A table of NaN would empty every search result, a negative weight would favour hubs."""
     with pytest.raises(ConfigError, match="alpha"):
         reweight(table, alpha=alpha)
     assert list_versions(table) == [1]
