@@ -38,6 +38,7 @@ setup(
         "pyarrow>=23.0.1,<26",
         "safetensors>=0.5",
         "torch>=2.6,!=2.13.0",
+        "threadpoolctl>=3.5",
         "torchvision>=0.21",
     ],
     extras_require={

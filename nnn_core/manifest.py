@@ -19,6 +19,7 @@ from typing import Any
 from nnn_core import storage
 from nnn_core.artifacts import add_set_digests, sha256
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
+from nnn_core.metrics import BiasError
 from nnn_core.parts import BiasSettings, TablePart
 
 FORMAT = "nnn-bias-table/1"
@@ -44,6 +45,21 @@ class Side:
 
 
 @dataclass(frozen=True)
+class SearchReport:
+    """How the scores behind a table were found.
+
+    Attributes:
+        methods: the searches that ran on any worker, sorted; all but ``approximate`` give the same scores.
+        tolerance: mean absolute error of a mean that was allowed; None if all searches were exact.
+        error: the error that was measured on candidates outside the choice; None likewise.
+    """
+
+    methods: tuple[str, ...]
+    tolerance: float | None = None
+    error: BiasError | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One version of the table.
 
@@ -53,6 +69,7 @@ class Manifest:
         dim: dimension of the vectors that were compared.
         candidates: lineage of the candidates.
         references: lineage of the bank.
+        search: how the scores were found.
         files: data files in ascending order of ids.
     """
 
@@ -61,6 +78,7 @@ class Manifest:
     dim: int
     candidates: Side
     references: Side
+    search: SearchReport
     files: tuple[TablePart, ...]
 
     @property
@@ -109,6 +127,12 @@ class Manifest:
                 dim=record["dim"],
                 candidates=_build(Side, record["candidates"], inputs=tuple(record["candidates"]["inputs"])),
                 references=_build(Side, record["references"], inputs=tuple(record["references"]["inputs"])),
+                search=_build(
+                    SearchReport,
+                    record["search"],
+                    methods=tuple(record["search"]["methods"]),
+                    error=_build(BiasError, record["search"]["error"]) if record["search"]["error"] else None,
+                ),
                 files=tuple(_build(TablePart, part) for part in record["files"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,6 +16,11 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.references import ReferenceShard
 from nnn_core.topk import TopK
 
+_METHOD_KEY = b"nnn_search"
+
+#: Names of the searches that partials come from.
+SEARCHES = ("exact", "prefilter", "device", "approximate")
+
 
 @dataclass(frozen=True)
 class Partial:
@@ -41,32 +46,53 @@ ScoredShard = tuple[EmbeddedShard, Partial]
 
 
 def plan_partial(
-    candidates: EmbeddedShard, reference: ReferenceShard, k_max: int, exclude_own_pairs: bool, work: str
+    candidates: EmbeddedShard,
+    reference: ReferenceShard,
+    k_max: int,
+    exclude_own_pairs: bool,
+    work: str,
+    search: str = "exact",
 ) -> Partial:
-    """Name the partial of this pair of shards."""
+    """Name the partial of this pair of shards.
+
+    Args:
+        candidates: one side.
+        reference: the other.
+        k_max: scores kept.
+        exclude_own_pairs: whether a candidate's own references are left out.
+        work: folder of artefacts.
+        search: ``exact`` for all searches that give the exact scores, else what names the settings.
+    """
     name = name_of(
         "partial",
         candidates=candidates.digest,
         reference=reference.digest,
         k_max=k_max,
         exclude_own_pairs=exclude_own_pairs,
+        search=search,
     )
     uri = storage.join(work, "partials", f"{name}.parquet")
     return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
 
 
-def write_partial(partial: Partial, top: TopK) -> None:
-    """Store ``top`` under the partial's name, unless it is there already."""
+def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:
+    """Store ``top`` under the partial's name, unless it is there already.
+
+    Args:
+        partial: where.
+        top: the scores.
+        method: the search that found them, kept beside them for the manifest.
+    """
     scores = top.scores
     if not scores.shape[1]:  # Arrow has no lists of size 0
         scores = np.full((len(scores), 1), -np.inf, np.float32)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
-    table = pa.table({"seen": pa.array(top.seen), "scores": lists})
+    table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_METHOD_KEY: method})
     storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
 
 
-def read_partial(partial: Partial) -> TopK:
-    """The scores behind a descriptor.
+def read_partial(partial: Partial) -> tuple[TopK, str]:
+    """The scores behind a descriptor, and the search that found them.
 
     Raises:
         CorruptArtifactError: the file is not the partial that its name promises.
@@ -79,15 +105,19 @@ def read_partial(partial: Partial) -> TopK:
         if table.num_rows != partial.rows:
             raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
         seen = table.column("seen").to_numpy().astype(np.int64)
-        return TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
+        top = TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
+        method = table.schema.metadata[_METHOD_KEY].decode()
+        if method not in SEARCHES:
+            raise ValueError(f"found by an unknown search {method!r}")
+        return top, method
     except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise CorruptArtifactError(
             f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
         ) from error
 
 
-def merge_partials(partials: list[Partial], references: int) -> TopK:
-    """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``.
+def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, frozenset[str]]:
+    """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``; and the searches used.
 
     Args:
         partials: one for each reference shard.
@@ -104,6 +134,9 @@ def merge_partials(partials: list[Partial], references: int) -> TopK:
             f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
         )
     top = TopK.empty(ordered[0].k_max, ordered[0].rows)
+    methods = set()
     for partial in ordered:
-        top = top | read_partial(partial)
-    return top
+        scores, method = read_partial(partial)
+        top = top | scores
+        methods.add(method)
+    return top, frozenset(methods)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -92,15 +91,17 @@ def _to_shard(number: int, parts: Sequence[EmbeddedShard]) -> ReferenceShard:
 
 @dataclass(frozen=True)
 class ReferenceIndex:
-    """The index over one reference shard, in memory.
+    """The references of one reference shard, in memory; equal ones are held once.
 
     Attributes:
-        vectors: (rows, dim) float32 on the grid of ``vectors``.
+        vectors: (distinct, dim) float32 on the grid of ``vectors``.
+        repeats: (distinct,) int64, how often each occurs; None if all occur once.
         pair_ids: distinct pair ids of the shard, or None where own pairs are not excluded.
-        pair_codes: (rows,) int64, position of each row's pair id in ``pair_ids``.
+        pair_codes: (distinct,) int64, position of each row's pair id in ``pair_ids``.
     """
 
     vectors: FloatMatrix
+    repeats: npt.NDArray[np.int64] | None = None
     pair_ids: pa.StringArray | None = None
     pair_codes: npt.NDArray[np.int64] | None = None
 
@@ -113,40 +114,111 @@ class ReferenceIndex:
         """
         blocks = [read_shard(part) for part in shard.parts]
         vectors = blocks[0].vectors if len(blocks) == 1 else np.concatenate([block.vectors for block in blocks])
-        if not with_pairs:
-            return cls(vectors)
-        encoded = pa.chunked_array([block.pair_ids for block in blocks]).combine_chunks().dictionary_encode()
-        return cls(vectors, encoded.dictionary, encoded.indices.to_numpy().astype(np.int64))
+        return cls.of(vectors, pa.chunked_array([block.pair_ids for block in blocks]) if with_pairs else None)
+
+    @classmethod
+    def of(cls, vectors: FloatMatrix, pair_ids: pa.ChunkedArray | None = None) -> ReferenceIndex:
+        """The index over ``vectors`` (rows, dim), of which those with the same pair id are merged where equal."""
+        if pair_ids is None:
+            rows, repeats = _distinct(vectors, None)
+            return cls(vectors if repeats is None else vectors[rows], repeats)
+        encoded = pair_ids.combine_chunks().dictionary_encode()
+        codes = encoded.indices.to_numpy().astype(np.int64)
+        rows, repeats = _distinct(vectors, codes)
+        if repeats is None:
+            return cls(vectors, None, encoded.dictionary, codes)
+        return cls(vectors[rows], repeats, encoded.dictionary, codes[rows])
 
     @property
     def rows(self) -> int:
         """Number of reference queries."""
-        return len(self.vectors)
+        return len(self.vectors) if self.repeats is None else int(self.repeats.sum())
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return int(self.vectors.shape[1])
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        pairs = self.pair_ids.nbytes if self.pair_ids is not None else 0
-        codes = self.pair_codes.nbytes if self.pair_codes is not None else 0
-        return int(self.vectors.nbytes + pairs + codes)
+        arrays = (self.vectors, self.repeats, self.pair_ids, self.pair_codes)
+        return int(sum(array.nbytes for array in arrays if array is not None))
 
-    def search(self, candidates: FloatMatrix, k: int) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
-        """The k highest float32 inner products of each candidate, by FAISS: (scores, positions), (rows, k)."""
-        scores, positions = faiss.knn(candidates, self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, positions
+    def own_codes(self, ids: pa.StringArray, pair_ids: pa.StringArray) -> npt.NDArray[np.int64]:
+        """Codes of the pair ids that are each candidate's own: its id's and its pair id's, each once.
 
-    def codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
-        """(rows,) position of each id among the shard's pair ids, -1 where it is none of them."""
+        Args:
+            ids: (rows,) of candidates.
+            pair_ids: (rows,) of candidates.
+
+        Returns:
+            (rows, 2), -1 for none; (rows, 0) where own pairs are not excluded.
+        """
         if self.pair_ids is None:
-            return np.full(len(ids), -1, np.int64)
+            return np.zeros((len(ids), 0), np.int64)
+        by_id, by_pair = self._codes_of(ids), self._codes_of(pair_ids)
+        return np.stack([by_id, np.where(by_pair == by_id, -1, by_pair)], axis=1)
+
+    def _codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
         found = pc.index_in(ids, value_set=self.pair_ids)
         codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return codes
 
+    def own_rows(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(rows,) how many distinct references are each candidate's own, ``own`` as from ``own_codes``."""
+        return self._count_own(own, None)
 
-def use_threads(threads: int) -> None:
-    """Let FAISS use this many threads in this process."""
-    faiss.omp_set_num_threads(threads)
+    def own_references(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(rows,) how many references, repeats included, are each candidate's own."""
+        return self._count_own(own, self.repeats)
+
+    def _count_own(self, own: npt.NDArray[np.int64], weights: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+        if self.pair_ids is None or self.pair_codes is None:
+            return np.zeros(len(own), np.int64)
+        # One more bin at the end, which code -1 ("none of them") reads as zero.
+        counts = np.append(np.bincount(self.pair_codes, weights, minlength=len(self.pair_ids)), 0).astype(np.int64)
+        total: npt.NDArray[np.int64] = counts[own].sum(axis=1)
+        return total
+
+
+def _distinct(
+    vectors: FloatMatrix, codes: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Rows that stand for all, and how often each occurs; None if all rows differ."""
+    hashes = _hash_rows(vectors) if codes is None else _hash_rows(vectors) + _mix(codes.astype(np.uint64))
+    order = np.argsort(hashes, kind="stable")
+    suspects = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    new = np.ones(len(vectors), bool)
+    for at in suspects.tolist():  # equal hashes prove nothing
+        one, other = order[at], order[at + 1]
+        same_pair = codes is None or codes[one] == codes[other]
+        new[at + 1] = not (same_pair and np.array_equal(vectors[one], vectors[other]))
+    if new.all():
+        return order, None
+    firsts = np.flatnonzero(new)
+    rows, repeats = order[firsts], np.diff(np.append(firsts, len(vectors)))
+    by_position = np.argsort(rows)
+    return rows[by_position], repeats[by_position]
+
+
+def _hash_rows(vectors: FloatMatrix) -> npt.NDArray[np.uint64]:
+    """(rows,) a hash of each row's bits; equal rows have equal hashes."""
+    weights = _mix(np.arange(vectors.shape[1], dtype=np.uint64))
+    hashes = np.empty(len(vectors), np.uint64)
+    for first in range(0, len(vectors), 1024):
+        # Adding 0 makes -0 and 0 one number to the bit.
+        bits = (vectors[first : first + 1024] + np.float32(0.0)).view(np.uint32)
+        hashes[first : first + 1024] = (bits * weights).sum(axis=1, dtype=np.uint64)
+    return hashes
+
+
+def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scatter whole numbers over 64 bits (the finaliser of splitmix64)."""
+    mixed = (numbers + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    scattered: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return scattered
 
 
 def check_bank(bank: Bank, k: int | None) -> None:

@@ -10,7 +10,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.corpus import Corpus, check_coverage
-from nnn_core.manifest import Manifest, Side, commit_version, current_manifest
+from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest
 from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, resolve_k, write_part
 from nnn_core.references import Bank
 from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
@@ -54,7 +54,8 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         settings: makes the settings once ``k``, ``grid`` and ``bank_digest`` are known.
         bank: a single element.
         corpus: a single element.
-        seen: fewest references that each candidate shard was scored against.
+        fewest_seen: fewest references that each candidate shard was scored against.
+        search: how the scores were found, a single element.
     """
 
     table: str
@@ -63,14 +64,15 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     settings: Callable[..., BiasSettings]
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
-    seen: beam.PCollection[int]
+    fewest_seen: beam.PCollection[int]
+    search: beam.PCollection[SearchReport]
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         target = AsSingleton(
             rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
         )
         settings = AsSingleton(
-            self.seen
+            self.fewest_seen
             | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
             | "ResolveK" >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank))
         )
@@ -80,7 +82,15 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             | "WriteParts" >> beam.Map(_write, self.table, target, settings)
             | "AllParts" >> beam.combiners.ToList()
             | "CommitVersion"
-            >> beam.Map(_commit, self.table, target, settings, AsSingleton(self.bank), AsSingleton(self.corpus))
+            >> beam.Map(
+                _commit,
+                self.table,
+                target,
+                settings,
+                AsSingleton(self.bank),
+                AsSingleton(self.corpus),
+                AsSingleton(self.search),
+            )
         )
 
 
@@ -111,9 +121,10 @@ def _commit(
     settings: BiasSettings,
     bank: tuple[Bank, Side],
     corpus: Corpus,
+    search: SearchReport,
 ) -> Manifest:
     files = tuple(sorted(parts, key=lambda part: part.min_id))
-    manifest = Manifest(target.version, settings, corpus.dim, corpus.lineage, bank[1], files)
+    manifest = Manifest(target.version, settings, corpus.dim, corpus.lineage, bank[1], search, files)
     check_coverage(manifest, corpus)
     committed = commit_version(uri, manifest)
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)

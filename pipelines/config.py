@@ -11,6 +11,7 @@ from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
+from nnn_core.search import METHODS
 from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
 
@@ -36,7 +37,9 @@ class RefreshConfig:
     candidate_modality: Modality = "image"
     exclude_own_pairs: bool = False
     max_reject_rate: float = 0.0
-    reference_shard_rows: int = 65_536
+    reference_shard_rows: int | None = None
+    search: str = "auto"
+    bias_tolerance: float | None = None
     threads: int = 1
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
@@ -49,8 +52,17 @@ class RefreshConfig:
         check_alpha(self.alpha)
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
-        if self.reference_shard_rows < 1 or self.threads < 1:
+        if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if self.search not in METHODS:
+            raise ConfigError(f"--search {self.search} is none of {', '.join(METHODS)}.")
+        if (self.search == "approximate") != (self.bias_tolerance is not None):
+            raise ConfigError(
+                f"--search {self.search} with --bias-tolerance {self.bias_tolerance}: an approximate search needs a "
+                "tolerance (try 1e-3), and the others are exact and take none."
+            )
+        if self.bias_tolerance is not None and not 0.0 < self.bias_tolerance < 1.0:
+            raise ConfigError(f"--bias-tolerance {self.bias_tolerance} must lie between 0 and 1.")
 
     @property
     def wanted_k(self) -> int | None:
@@ -66,6 +78,13 @@ class RefreshConfig:
     def grid(self) -> tuple[int, ...]:
         """The values of k whose means are kept."""
         return grid_of(self.kept_scores, self.wanted_k)
+
+    @property
+    def rows_per_reference_shard(self) -> int:
+        """``reference_shard_rows``, by default larger for the approximate search, whose cost grows by its root."""
+        if self.reference_shard_rows is not None:
+            return self.reference_shard_rows
+        return 1 << 20 if self.search == "approximate" else 1 << 16
 
     @property
     def reference_modality(self) -> Modality:
@@ -99,9 +118,22 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference-shard-rows",
         type=int,
-        default=65_536,
         metavar="N",
-        help="reference queries that are indexed and scored together (default: %(default)s)",
+        help="reference queries that are indexed and scored together (default: 65536, approximate 1048576)",
+    )
+    parser.add_argument(
+        "--search",
+        choices=METHODS,
+        default="auto",
+        help="exact: float32 selects, float64 decides; prefilter: int8 selects, same result, faster where the "
+        "processor has int8 instructions; approximate: looks at a part of the bank, see --bias-tolerance; auto: "
+        "the fastest exact one that a worker can run, on its GPU if it has one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bias-tolerance",
+        type=float,
+        metavar="ERROR",
+        help="mean absolute error of a candidate's mean that --search approximate may make, such as 1e-3",
     )
     parser.add_argument(
         "--threads",
@@ -196,6 +228,8 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         exclude_own_pairs=args.exclude_own_pairs,
         max_reject_rate=args.max_reject_rate,
         reference_shard_rows=args.reference_shard_rows,
+        search=args.search,
+        bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(workers),
         candidate_columns=candidate_columns,
         reference_columns=reference_columns,

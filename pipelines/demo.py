@@ -167,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         alpha=args.alpha,
         k_max=args.k_max,
         reference_shard_rows=args.reference_shard_rows,
+        search=args.search,
+        bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(local_workers(options)),
     )
     manifest, summary = refresh(config, source, options)

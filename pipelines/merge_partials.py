@@ -18,7 +18,20 @@ from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "merge_partials"
-ROWS, SEEN = "rows", "seen"
+ROWS, SCORED = "rows", "scored"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring was like for one candidate shard.
+
+    Attributes:
+        fewest_seen: fewest references that a candidate was scored against.
+        methods: the searches that ran.
+    """
+
+    fewest_seen: int
+    methods: frozenset[str]
 
 
 @dataclass
@@ -26,8 +39,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
     """Partials by candidate shard to row slices by table part.
 
     Outputs ``rows``: (part number, RowSlice), the one shuffle of the job that carries data, about
-    60 bytes a candidate; and ``seen``: fewest references that a candidate of the shard was scored
-    against.
+    60 bytes a candidate; and ``scored``: one ``Scored`` for each candidate shard.
 
     Attributes:
         bank: a single element.
@@ -45,7 +57,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
             | "ByCandidateShard" >> beam.GroupByKey()
             | "MergeShard"
             >> beam.FlatMap(merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus)).with_outputs(
-                ROWS, SEEN
+                ROWS, SCORED
             )
         )
 
@@ -57,12 +69,12 @@ def merge_shard(
     with timed(STAGE):
         pieces = list(keyed[1])
         candidates = pieces[0][0]
-        top = merge_partials([partial for _, partial in pieces], len(bank[0].shards))
+        top, methods = merge_partials([partial for _, partial in pieces], len(bank[0].shards))
         means = grid_means(top, tuple(k for k in grid if k <= bank[0].rows))
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
     count(STAGE, COMPUTED)
-    yield TaggedOutput(SEEN, int(top.seen.min()))
+    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
     for piece in slices:
         yield TaggedOutput(ROWS, piece)

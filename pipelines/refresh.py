@@ -19,19 +19,28 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
-from nnn_core.manifest import Manifest, manifest_uri, prepare_table, read_manifest
+from nnn_core.manifest import Manifest, SearchReport, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
+from nnn_core.search.calibration import CalibratedShard, measure_all
+from pipelines.calibrate_search import CalibrateSearch
 from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import GatherCandidates, ShardReferences
 from pipelines.list_shards import ListShards
-from pipelines.merge_partials import ROWS, SEEN, MergePartials
+from pipelines.merge_partials import ROWS, SCORED, MergePartials, Scored
 from pipelines.metrics import COMPUTED, MSEC, REUSED
 from pipelines.runner import RunResult, local_workers, parse_flags, run
-from pipelines.score_candidates import ScoreCandidates
+from pipelines.score_candidates import ScoreCandidates, Scorer
 
-STAGES = ("embed_candidates", "embed_references", "score_candidates", "merge_partials", "write_table")
+STAGES = (
+    "embed_candidates",
+    "embed_references",
+    "calibrate_search",
+    "score_candidates",
+    "merge_partials",
+    "write_table",
+)
 
 
 def define_refresh(
@@ -53,7 +62,9 @@ def define_refresh(
         | "ListReferences" >> ListShards(config.references, "--references")
         | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
         | "ShardReferences"
-        >> ShardReferences(config.reference_shard_rows, config.wanted_k, config.max_reject_rate, config.rejects_folder)
+        >> ShardReferences(
+            config.rows_per_reference_shard, config.wanted_k, config.max_reject_rate, config.rejects_folder
+        )
     )
     embedded = (
         root
@@ -61,17 +72,35 @@ def define_refresh(
         | "EmbedCandidates" >> EmbedShards(candidate_request, encoder, "embed_candidates")
     )
     corpus = embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
+    if config.bias_tolerance is None:
+        calibrated = root | "NothingToCalibrate" >> beam.Create([[]])
+    else:
+        calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
+            embedded, config.grid, config.bias_tolerance, config.exclude_own_pairs, config.work, config.threads
+        )
+    scorer = Scorer(config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search)
     merged = (
         embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
-        | "ScoreCandidates"
-        >> ScoreCandidates(bank, corpus, config.kept_scores, config.exclude_own_pairs, config.work, config.threads)
+        | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid)
     )
-    settings = _settings(config, encoder)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table, config.wanted_k, config.grid, settings, bank, corpus, merged[SEEN]
+    fewest_seen = merged[SCORED] | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
+    search = (
+        merged[SCORED]
+        | "AllScored" >> beam.combiners.ToList()
+        | "ReportSearch" >> beam.Map(report_search, beam.pvalue.AsSingleton(calibrated), config)
     )
+    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
+        config.table, config.wanted_k, config.grid, _settings(config, encoder), bank, corpus, fewest_seen, search
+    )
+
+
+def report_search(scored: list[Scored], calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:
+    """How the scores of all candidate shards were found, and how wrong they may be."""
+    methods = tuple(sorted(frozenset().union(*(each.methods for each in scored))))
+    error = measure_all(calibrated, config.grid) if calibrated else None
+    return SearchReport(methods, config.bias_tolerance, error)
 
 
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
@@ -113,7 +142,7 @@ def refresh(
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
-    stages = {stage: result.counters.get(stage, {}) for stage in STAGES}
+    stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
     return {
         "version": manifest.version,
         "manifest": manifest_uri(config.table, manifest.version),
@@ -123,6 +152,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "rows": manifest.rows,
         "references": manifest.references.rows,
         "rejected": manifest.candidates.rejected + manifest.references.rejected,
+        "search": dataclasses.asdict(manifest.search),
         "stages": {
             stage: {
                 "computed": counters.get(COMPUTED, 0),
@@ -143,10 +173,21 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"k = {summary['k']}, alpha = {summary['alpha']:g}"
     )
     print(f"bank         {summary['references']:,} reference queries; {summary['rejected']:,} rows rejected")
+    print(f"search       {', '.join(summary['search']['methods'])}{_describe_error(summary['search']['error'])}")
     print(f"{'stage':<18}{'computed':>10}{'reused':>10}{'work seconds':>14}")
     for stage, figures in summary["stages"].items():
         print(f"{stage:<18}{figures['computed']:>10,}{figures['reused']:>10,}{figures['seconds']:>14.1f}")
     print(f"finished in {summary['seconds']:.1f} s")
+
+
+def _describe_error(error: dict[str, float] | None) -> str:
+    if error is None:
+        return ""
+    return (
+        f"; error of a mean: {error['mean']:.1e} on average, {error['p99']:.1e} at the 99th percentile, "
+        f"{error['max']:.1e} at most, rank correlation {error['rank_correlation']:.5f} "
+        f"({error['candidates']:,} candidates measured)"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,8 +14,10 @@ from nnn_core.corpus import Corpus, check_same_dimension
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.manifest import Side
 from nnn_core.partials import ScoredShard, plan_partial, write_partial
-from nnn_core.references import Bank, ReferenceIndex, ReferenceShard, use_threads
+from nnn_core.references import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring import score_block
+from nnn_core.search import Search, exact_search, resolve_method
+from nnn_core.search.calibration import CalibratedShard, load_approximate
 from pipelines.metrics import COMPUTED, REUSED, count, timed
 
 STAGE = "score_candidates"
@@ -48,6 +50,25 @@ def plan_tasks(candidates: EmbeddedShard, bank: tuple[Bank, Side], corpus: Corpu
             first, pairs = shard.number + 1, 0
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """What every worker needs to know.
+
+    Attributes:
+        k_max: scores kept for each candidate.
+        exclude_own_pairs: whether a candidate's own reference queries are left out.
+        work: folder of artefacts.
+        threads: threads of one worker process.
+        method: one of ``search.METHODS``.
+    """
+
+    k_max: int
+    exclude_own_pairs: bool
+    work: str
+    threads: int
+    method: str
+
+
 @dataclass
 class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to their partials, keyed by shard.
@@ -55,62 +76,63 @@ class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
     Attributes:
         bank: the reference shards, a single element.
         corpus: the candidates as a whole, a single element; nothing is scored before its checks.
-        k_max: scores kept for each candidate.
-        exclude_own_pairs: whether a candidate's own reference queries are left out.
-        work: folder of artefacts.
-        threads: threads of one worker process.
+        calibrated: how each reference shard is searched, a single element; empty for exact searches.
+        scorer: what to keep and how to find it.
     """
 
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
-    k_max: int
-    exclude_own_pairs: bool
-    work: str
-    threads: int
+    calibrated: beam.PCollection[list[CalibratedShard]]
+    scorer: Scorer
 
     def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredShard]]:
         bank = beam.pvalue.AsSingleton(self.bank)
-        scorer = _ScoreShards(self.k_max, self.exclude_own_pairs, self.work, self.threads)
         return (
             candidates
             | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, beam.pvalue.AsSingleton(self.corpus))
             | "SpreadTasks" >> beam.Reshuffle()
-            | "ScoreShards" >> beam.ParDo(scorer, bank)
+            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, beam.pvalue.AsSingleton(self.calibrated))
         )
 
 
 class _ScoreShards(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, k_max: int, exclude_own_pairs: bool, work: str, threads: int) -> None:
-        self._k_max, self._exclude_own_pairs, self._work, self._threads = (
-            k_max,
-            exclude_own_pairs,
-            work,
-            threads,
-        )
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
         self._shared = Shared()
 
     def setup(self) -> None:
-        use_threads(self._threads)
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
-    def process(self, task: ScoreTask, bank: tuple[Bank, Side]) -> Iterator[tuple[str, ScoredShard]]:
-        candidates = task.candidates
+    def process(
+        self, task: ScoreTask, bank: tuple[Bank, Side], calibrated: list[CalibratedShard]
+    ) -> Iterator[tuple[str, ScoredShard]]:
+        scorer, candidates = self._scorer, task.candidates
+        settings = {shard.number: shard for shard in calibrated}
         block: VectorBlock | None = None
         for reference in bank[0].shards[task.first : task.last]:
-            partial = plan_partial(candidates, reference, self._k_max, self._exclude_own_pairs, self._work)
+            how = settings.get(reference.number)
+            partial = plan_partial(
+                candidates,
+                reference,
+                scorer.k_max,
+                scorer.exclude_own_pairs,
+                scorer.work,
+                how.digest if how else "exact",
+            )
             if storage.exists(partial.uri):
                 count(STAGE, REUSED)
             else:
                 with timed(STAGE):
                     block = block or read_shard(candidates)
-                    write_partial(partial, score_block(block, self._index(reference), self._k_max))
+                    search = self._search(reference, how)
+                    write_partial(partial, score_block(block, search, scorer.k_max, scorer.threads), search.name)
                 count(STAGE, COMPUTED)
             yield f"{candidates.source}\n{candidates.uri}", (candidates, partial)
 
-    def _index(self, reference: ReferenceShard) -> ReferenceIndex:
-        index: ReferenceIndex = self._cache.get(
-            reference.digest,
-            lambda: ReferenceIndex.load(reference, with_pairs=self._exclude_own_pairs),
-            lambda loaded: loaded.nbytes,
-        )
-        return index
+    def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
+        def load() -> Search:
+            index = ReferenceIndex.load(reference, with_pairs=self._scorer.exclude_own_pairs)
+            return load_approximate(how, index) if how else exact_search(resolve_method(self._scorer.method), index)
+
+        search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
+        return search

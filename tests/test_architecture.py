@@ -15,9 +15,15 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
 #: Where each library with weight may be imported.
 HOMES = {
-    "torch": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
+    "torch": {
+        "nnn_core/encoders/open_clip.py",
+        "nnn_core/demo/train.py",
+        "nnn_core/search/prefilter.py",
+        "nnn_core/search/device.py",
+    },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
-    "faiss": {"nnn_core/references.py", "nnn_core/faiss_index.py"},
+    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
+    "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py"},
     "fsspec": {"nnn_core/storage.py"},
 }
 

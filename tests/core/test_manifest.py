@@ -14,6 +14,7 @@ from nnn_core.artifacts import add_set_digests, set_digest
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
 from nnn_core.manifest import (
     Manifest,
+    SearchReport,
     Side,
     commit_version,
     current_manifest,
@@ -22,9 +23,12 @@ from nnn_core.manifest import (
     prepare_table,
     read_manifest,
 )
+from nnn_core.metrics import BiasError
 from nnn_core.parts import BiasSettings, TablePart
 
 SETTINGS = BiasSettings(2, 0.1, (1, 2), "image", "text", True, {"weights": "w", "tokenizer": "t"}, "b" * 64)
+
+EXACT = SearchReport(("exact",))
 
 
 def make_part(number: int, rows: int = 3) -> TablePart:
@@ -42,6 +46,7 @@ def make_manifest(version: int = 1, parts: int = 2, alpha: float = 0.1) -> Manif
         64,
         Side(6, 1, "c" * 64, ("sha256:1", "sha256:2")),
         Side(9, 0, "d" * 64, ("etag:x",)),
+        SearchReport(("approximate", "exact"), 1e-3, BiasError(100, 1e-4, 2e-4, 3e-4, 0.5)) if parts > 1 else EXACT,
         tuple(make_part(number) for number in range(parts)),
     )
 

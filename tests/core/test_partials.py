@@ -38,7 +38,8 @@ SCORES = st.lists(st.lists(st.floats(-1, 1, width=32), max_size=6), min_size=1, 
 @given(SCORES, st.integers(1, 8))
 def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> None:
     top = top_of(scores, k)
-    read = read_partial(store(tmp_path, top))
+    read, method = read_partial(store(tmp_path, top))
+    assert method == "exact"
     assert read.k == k
     oracles.assert_same_bits(read.seen, top.seen)
     oracles.assert_same_bits(np.ascontiguousarray(read.scores), top.scores)
@@ -51,7 +52,8 @@ def test_merge_equals_the_top_of_everything(tmp_path: Path, rows: int, count: in
     k = data.draw(st.integers(1, 8))
     partials = [store(tmp_path, top_of(part, k), number) for number, part in enumerate(parts)]
     random.Random(count).shuffle(partials)
-    merged = merge_partials(partials, count)
+    merged, methods = merge_partials(partials, count)
+    assert methods == {"exact"}
     together = [[score for part in parts for score in part[r]] for r in range(rows)]
     assert merged.seen.tolist() == [len(row) for row in together]
     best = [sorted(row, reverse=True)[:k] for row in together]
@@ -78,8 +80,9 @@ def test_names_follow_every_input() -> None:
         plan_partial(candidates, dataclasses.replace(reference, digest="0" * 40), 8, False, "work"),
         plan_partial(candidates, reference, 9, False, "work"),
         plan_partial(candidates, reference, 8, True, "work"),
+        plan_partial(candidates, reference, 8, False, "work", "settings of an approximate search"),
     ]
-    assert len({base.uri, *(other.uri for other in others)}) == 5
+    assert len({base.uri, *(other.uri for other in others)}) == 6
 
 
 def test_names_ignore_places_and_numbers() -> None:
@@ -96,7 +99,7 @@ def test_names_ignore_places_and_numbers() -> None:
 def test_the_first_partial_under_a_name_stays(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     write_partial(partial, top_of([[0.25]], 2))
-    assert read_partial(partial).scores.tolist() == [[0.5]]
+    assert read_partial(partial)[0].scores.tolist() == [[0.5]]
 
 
 def test_bytes_depend_on_the_scores_only(tmp_path: Path) -> None:
@@ -138,10 +141,28 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
         data[position] ^= 1 << position % 8
         Path(partial.uri).write_bytes(bytes(data))
         try:
-            read = read_partial(partial)
+            read, method = read_partial(partial)
         except CorruptArtifactError:
             refused += 1
         else:
             assert read.seen.tolist() == top.seen.tolist()
             assert read.scores.tolist() == top.scores.tolist()
+            assert method == "exact"
     assert refused > len(whole) // 2
+
+
+def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
+    partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in range(3)]
+    Path(partials[1].uri).unlink()
+    write_partial(partials[1], top_of([[0.25]], 2), "approximate")
+    top, methods = merge_partials(partials, 3)
+    assert methods == {"exact", "approximate"}
+    assert top.scores.tolist() == [[0.5, 0.5]]
+
+
+def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
+    partial = store(tmp_path, top_of([[0.5]], 2))
+    Path(partial.uri).unlink()
+    write_partial(partial, top_of([[0.5]], 2), "guess")
+    with pytest.raises(CorruptArtifactError, match="found by an unknown search 'guess'"):
+        read_partial(partial)

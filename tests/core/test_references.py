@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import random
 from pathlib import Path
@@ -14,7 +15,7 @@ from fakes import grid_vectors, make_shard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core import embedded
+from nnn_core import embedded, references
 from nnn_core.embedded import EmbeddedShard
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError
 from nnn_core.references import Bank, ReferenceIndex, check_bank, shard_references
@@ -140,24 +141,59 @@ def test_without_pairs_none_are_kept(stored: tuple[Bank, np.ndarray, list[str]])
     bank, vectors, _ = stored
     index = ReferenceIndex.load(bank.shards[0], with_pairs=False)
     assert (index.pair_ids, index.pair_codes, index.nbytes) == (None, None, vectors.nbytes)
-    assert index.codes_of(pa.array(["p0", "q"])).tolist() == [-1, -1]
+    assert index.own_codes(pa.array(["p0", "q"]), pa.array(["p0", "q"])).shape == (2, 0)
+    assert index.own_rows(np.zeros((2, 0), np.int64)).tolist() == [0, 0]
 
 
-def test_codes(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
-    index = ReferenceIndex.load(stored[0].shards[0], with_pairs=True)
+def test_own_codes(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
+    bank, _, pairs = stored
+    index = ReferenceIndex.load(bank.shards[0], with_pairs=True)
     assert index.pair_ids is not None
-    codes = index.codes_of(pa.array(["p2", "nobody", "p0", "p2", ""]))
     known = index.pair_ids.to_pylist()
+    codes = index.own_codes(pa.array(["p2", "nobody", "p0", ""]), pa.array(["p2", "p1", "p3", "nobody"]))
     assert codes.dtype == np.int64
-    assert codes.tolist() == [known.index("p2"), -1, known.index("p0"), known.index("p2"), -1]
+    assert codes.tolist() == [
+        [known.index("p2"), -1], [-1, known.index("p1")], [known.index("p0"), known.index("p3")], [-1, -1]
+    ]  # fmt: skip
+    counts = [pairs.count("p2"), pairs.count("p1"), pairs.count("p0") + pairs.count("p3"), 0]
+    assert index.own_rows(codes).tolist() == index.own_references(codes).tolist() == counts
 
 
-def test_search_finds_the_highest(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
-    bank, vectors, _ = stored
-    scores, positions = ReferenceIndex.load(bank.shards[0], with_pairs=False).search(vectors[:4], 3)
-    exact = oracles.exact_scores(vectors[:4], vectors)
-    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :3], atol=1e-6)
-    assert positions[:, 0].tolist() == [0, 1, 2, 3]
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=30), st.booleans())
+def test_equal_references_are_held_once(rows: list[tuple[int, str]], with_pairs: bool) -> None:
+    pool = grid_vectors(4, 5, 1)
+    vectors = pool[[number for number, _ in rows]]
+    pairs = pa.chunked_array([pa.array([pair for _, pair in rows])]) if with_pairs else None
+    index = ReferenceIndex.of(vectors, pairs)
+    kept = [tuple(vector) for vector in index.vectors.tolist()]
+    if index.pair_codes is not None and index.pair_ids is not None:
+        kept = list(zip(kept, [index.pair_ids[code].as_py() for code in index.pair_codes.tolist()], strict=True))
+    repeats = [1] * len(kept) if index.repeats is None else index.repeats.tolist()
+    full = [
+        (tuple(vectors[at].tolist()), pair) if with_pairs else tuple(vectors[at].tolist())
+        for at, (_, pair) in enumerate(rows)
+    ]
+    assert dict(zip(kept, repeats, strict=True)) == collections.Counter(full)
+    assert len(kept) == len(set(full))
+    assert index.rows == len(rows)
+    own = index.own_codes(pa.array(["a", "b", "c"]), pa.array(["b", "b", "c"]))
+    if with_pairs:
+        names = [pair for _, pair in rows]
+        assert index.own_references(own).tolist() == [len(names), names.count("b"), 0]
+        assert index.own_rows(own).tolist() == [len(set(full)), len({row for row in full if row[1] == "b"}), 0]
+
+
+def test_zeros_of_either_sign_are_equal() -> None:
+    index = ReferenceIndex.of(np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0]], np.float32))
+    assert index.rows == 3
+    assert sorted(index.repeats.tolist()) == [1, 2]
+
+
+def test_rows_with_the_same_hash_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "_hash_rows", lambda vectors: np.zeros(len(vectors), np.uint64))
+    vectors = grid_vectors(6, 4, 1)
+    assert ReferenceIndex.of(vectors).repeats is None
+    assert ReferenceIndex.of(np.concatenate([vectors[:1], vectors[:1], vectors])).rows == 8
 
 
 def test_a_file_that_changed_is_refused(stored: tuple[Bank, np.ndarray, list[str]], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.manifest import Manifest, Side, commit_version, list_versions, read_manifest
+from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
 from nnn_core.table import BiasTable, load_bias_table, reweight
 
@@ -25,7 +25,7 @@ def publish(table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files
     settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
     pieces = slice_rows(pa.array(IDS), MEANS, "x", part_boundaries([IDS], 40, -(-40 // files)))
     parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
-    return commit_version(table, Manifest(version, settings, 8, SIDE, SIDE, tuple(parts)))
+    return commit_version(table, Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts)))
 
 
 @pytest.fixture

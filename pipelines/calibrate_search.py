@@ -1,0 +1,63 @@
+"""CalibrateSearch: for every reference shard how little an approximate search may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.manifest import Side
+from nnn_core.references import Bank, ReferenceShard
+from nnn_core.search.calibration import CalibratedShard, calibrate_shard
+from pipelines.metrics import COMPUTED, count, timed
+
+STAGE = "calibrate_search"
+
+
+@dataclass
+class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
+    """The bank to the calibrated searches of its shards, a single list.
+
+    Attributes:
+        candidates: what became of the input shards of candidates.
+        grid: the values of k whose means must keep to the tolerance.
+        tolerance: mean absolute error of a mean that is allowed.
+        exclude_own_pairs: whether a candidate's own reference queries are left out.
+        work: folder of artefacts.
+        threads: threads of one worker process.
+    """
+
+    candidates: beam.PCollection[EmbeddedInput]
+    grid: tuple[int, ...]
+    tolerance: float
+    exclude_own_pairs: bool
+    work: str
+    threads: int
+
+    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[list[CalibratedShard]]:
+        inputs = AsSingleton(self.candidates | "AllInputs" >> beam.combiners.ToList())
+        return (
+            bank
+            | "EachShard" >> beam.FlatMap(lambda bank: bank[0].shards)
+            | "SpreadShards" >> beam.Reshuffle()
+            | "CalibrateShard" >> beam.Map(self.calibrate_shard, inputs)
+            | "AllShards" >> beam.combiners.ToList()
+        )
+
+    def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:
+        """Cluster, choose and measure."""
+        with timed(STAGE):
+            calibrated = calibrate_shard(
+                reference,
+                list(embedded_shards(inputs)),
+                self.grid,
+                self.tolerance,
+                self.exclude_own_pairs,
+                self.work,
+                self.threads,
+            )
+        count(STAGE, COMPUTED)
+        return calibrated
