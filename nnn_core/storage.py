@@ -10,12 +10,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from nnn_core.errors import InputError, StorageError
 
@@ -105,14 +107,71 @@ def list_names(uri: str) -> list[str]:
 
 
 def find(pattern: str) -> list[str]:
-    """URIs of the files that match one glob ``pattern`` (unsorted; a plain name matches itself)."""
+    """URIs of the files that match one glob ``pattern`` (unsorted; a plain name matches itself).
+
+    On a local disk links are followed, to files and to folders.
+
+    Raises:
+        InputError: a link that leads nowhere stands where a matching file could be.
+    """
     fs, path = _resolve(pattern)
     fs.invalidate_cache(fs._parent(path))
     if fs.isfile(path):
         return [_user_uri(fs, path)]
+    if isinstance(fs, LocalFileSystem):
+        fs = _LinkedFileSystem(skip_instance_cache=True)
+        fs.refuse_dangling(path, path)
     if not any(magic in path for magic in "*?["):
         return []
-    return [_user_uri(fs, match) for match, info in fs.glob(path, detail=True).items() if info["type"] == "file"]
+    matches = fs.glob(path, detail=True)
+    if isinstance(fs, _LinkedFileSystem):
+        for link in fs.dangling:
+            fs.refuse_dangling(link, path)
+    return [_user_uri(fs, match) for match, info in matches.items() if info["type"] == "file"]
+
+
+class _LinkedFileSystem(LocalFileSystem):  # type: ignore[misc]
+    """A local disk on which a link is what it leads to; fsspec's own lists links as neither file nor folder.
+
+    A link to a folder that it lies in adds no files, so it is left alone.
+
+    Attributes:
+        dangling: links that lead nowhere, as far as they were met.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dangling: list[str] = []
+
+    def info(self, path: Any, **options: Any) -> dict[str, Any]:
+        info: dict[str, Any] = super().info(path, **options)
+        name = info["name"]
+        if not info["islink"]:
+            return info
+        if not os.path.exists(name):
+            self.dangling.append(name)
+        elif os.path.isfile(name):
+            info["type"] = "file"
+        elif os.path.isdir(name) and not any(os.path.samefile(name, folder) for folder in _folders_above(name)):
+            info["type"] = "directory"
+        return info
+
+    def refuse_dangling(self, link: str, pattern: str) -> None:
+        """Raise if ``link`` leads nowhere and ``pattern``, or the path to what it matches, names it."""
+        if not os.path.islink(link) or os.path.exists(link):
+            return
+        segments = pattern.split("/")
+        prefixes = ["/".join(segments[:length]) for length in range(2, len(segments) + 1)]
+        if any(re.match(glob_translate(prefix), link) for prefix in prefixes):
+            raise InputError(
+                f"{link!r} is a link to {os.readlink(link)!r}, where nothing is, so what {pattern!r} stands for "
+                "would be incomplete. Restore what it leads to, or remove the link."
+            )
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path != (path := os.path.dirname(path)):
+        yield path
 
 
 def size(uri: str) -> int:

@@ -204,6 +204,47 @@ def test_find_gives_files_only(place: str) -> None:
     assert [storage.basename(uri) for uri in deep if "inner" in uri] == ["inner.tar"]
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder of links into another, as caches and data versioning lay out their files."""
+    for name in ("store/blob", "store/day/y.tar", "links/real.tar", "links/sub/deep.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "links" / "x.tar").symlink_to("../store/blob")
+    (tmp_path / "links" / "day").symlink_to("../store/day")
+    (tmp_path / "links" / "sub" / "up").symlink_to("..")
+    (tmp_path / "store" / "day" / "back").symlink_to("../../links")
+    return tmp_path / "links"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.tar", ["real.tar", "x.tar"]),
+        ("*/*.tar", ["day/y.tar", "sub/deep.tar"]),
+        ("day/*.tar", ["day/y.tar"]),
+        ("**/*.tar", ["day/y.tar", "real.tar", "sub/deep.tar", "x.tar"]),
+        ("x.tar", ["x.tar"]),
+        ("*", ["real.tar", "x.tar"]),
+    ],
+)
+def test_links_are_followed(linked: Path, pattern: str, names: list[str]) -> None:
+    found = storage.find(str(linked / pattern))
+    assert sorted(found) == [str(linked / name) for name in names]
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "gone.tar", "?one.tar", "*/part.tar"])
+def test_a_link_that_leads_nowhere_is_an_error(linked: Path, pattern: str) -> None:
+    (linked / "gone.tar").symlink_to("../store/nowhere")
+    with pytest.raises(InputError, match=r"gone\.tar' is a link to '\.\./store/nowhere', where nothing is.*Restore"):
+        storage.find(str(linked / pattern))
+
+
+def test_a_link_elsewhere_may_lead_nowhere(linked: Path) -> None:
+    (linked / "notes").symlink_to("../store/nowhere")
+    assert sorted(storage.find(str(linked / "*.tar"))) == [str(linked / "real.tar"), str(linked / "x.tar")]
+
+
 def test_found_uris_can_be_read(place: str) -> None:
     storage.create(storage.join(place, "x.tar"), b"content")
     (uri,) = storage.find(storage.join(place, "*.tar"))
