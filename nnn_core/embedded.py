@@ -74,7 +74,7 @@ class VectorBlock:
 
     Attributes:
         ids: (rows,) Arrow strings.
-        pair_ids: (rows,) Arrow strings.
+        pair_ids: (rows,) Arrow strings; the empty one is no pair id, and equal to none.
         vectors: (rows, dim) float32, read-only, unit length, on the grid of ``vectors``.
     """
 
@@ -91,7 +91,7 @@ def write_shard(
     Args:
         uri: the artefact's name.
         ids: (rows,) identities.
-        pair_ids: (rows,) identities of each row's own counterpart.
+        pair_ids: (rows,) identities of each row's own counterpart, empty where it has none.
         vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
         source: the input shard, for messages.
     """

@@ -23,6 +23,7 @@ from nnn_core.readers.rows import (
     Rows,
     choose_id_columns,
     number_missing,
+    pair_ids_of,
     text_of,
 )
 from nnn_core.rejects import Reject
@@ -80,7 +81,7 @@ def _blocks(
     shape: tuple[int, int],
     dtype: np.dtype[np.floating],
     ids: list[str | None],
-    pair_ids: list[str | None],
+    pair_ids: list[str],
 ) -> Iterator[Rows]:
     rows, dim = shape
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
@@ -90,15 +91,15 @@ def _blocks(
         yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
 
 
-def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str | None], first: int) -> Rows:
+def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
     rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
     if rejects:
         vectors = vectors[[row_id is not None for row_id in ids]]
     kept = [(row_id, pair_id) for row_id, pair_id in zip(ids, pair_ids, strict=True) if row_id is not None]
-    return Rows([row_id for row_id, _ in kept], [pair_id or row_id for row_id, pair_id in kept], vectors, rejects)
+    return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
 
 
-def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str | None]]:
+def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
     """(ids, pair ids) of every row; rows are numbered when they need no id of their own."""
     with open_table(uri) as table:
         names = table.schema_arrow.names
@@ -106,7 +107,7 @@ def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str | 
         wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
         data = table.read(columns=wanted or names[:1])
     ids = _texts(data, id_column)
-    pair_ids = _texts(data, pair_column)
+    pair_ids = pair_ids_of(ids, _texts(data, pair_column) if pair_column else None)
     if not columns.require_id:
         ids = number_missing(ids, 0)
     return ids, pair_ids

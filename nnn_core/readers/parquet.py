@@ -29,6 +29,7 @@ from nnn_core.readers.rows import (
     choose_column,
     choose_id_columns,
     number_missing,
+    pair_ids_of,
     require_column,
 )
 from nnn_core.rejects import Reject
@@ -123,7 +124,7 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str) -> int:
 
 def _batches(
     table: pq.ParquetFile, payload: str, columns: Columns, uri: str
-) -> Iterator[tuple[int, list[str | None], list[str | None], pa.Array]]:
+) -> Iterator[tuple[int, list[str | None], list[str], pa.Array]]:
     """(first row, ids, pair ids, payload column) in file order; rows are numbered when they need no id."""
     names = table.schema_arrow.names
     id_column, pair_column = choose_id_columns(names, columns, uri)
@@ -131,9 +132,10 @@ def _batches(
     first = 0
     for batch in table.iter_batches(BATCH_ROWS, columns=read):
         ids = _as_text(batch, id_column, uri)
+        pair_ids = pair_ids_of(ids, _as_text(batch, pair_column, uri) if pair_column else None)
         if not columns.require_id:
             ids = number_missing(ids, first)
-        yield first, ids, _as_text(batch, pair_column, uri), batch.column(payload)
+        yield first, ids, pair_ids, batch.column(payload)
         first += batch.num_rows
 
 
@@ -148,7 +150,7 @@ def _as_text(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | 
     return [value or None for value in array.cast(pa.string()).to_pylist()]
 
 
-def _to_rows(first: int, ids: list[str | None], pair_ids: list[str | None], lists: pa.Array, dim: int) -> Rows:
+def _to_rows(first: int, ids: list[str | None], pair_ids: list[str], lists: pa.Array, dim: int) -> Rows:
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
     has_id = np.array([row_id is not None for row_id in ids], dtype=bool)
     good = has_id & (lengths == dim)
@@ -156,7 +158,7 @@ def _to_rows(first: int, ids: list[str | None], pair_ids: list[str | None], list
     kept = [(ids[row] or "", pair_ids[row]) for row in np.flatnonzero(good)]
     return Rows(
         [row_id for row_id, _ in kept],
-        [pair_id or row_id for row_id, pair_id in kept],
+        [pair_id for _, pair_id in kept],
         _matrix(lists.filter(pa.array(good)), dim),
         rejects,
     )

@@ -73,7 +73,7 @@ def test_ids_and_pair_ids(path: Path) -> None:
     np.save(path, np.eye(3, dtype=np.float32))
     write_ids(path, caption=["x", "y", "z"], image_path=["a", "b", None], pair=[7, None, 9], key=[1, 2, 3])
     found = read_all(path, "text", pair_id="pair")
-    assert (found.ids, found.pair_ids) == (["1", "2", "3"], ["7", "2", "9"])
+    assert (found.ids, found.pair_ids) == (["1", "2", "3"], ["7", "", "9"])
     found = read_all(path, "text", id="image_path")
     assert (found.ids, found.reasons) == (["a", "b"], [("row 2", "no id")])
 
@@ -86,8 +86,10 @@ def test_references_without_ids_are_numbered(path: Path) -> None:
     np.save(path, np.eye(3, dtype=np.float32))
     write_ids(path, caption=["x", "y", "z"])
     assert read_all(path, "text", require_id=False).ids == ["row 0", "row 1", "row 2"]
+    assert read_all(path, "text", require_id=False).pair_ids == ["", "", ""]
     write_ids(path, id=["a", None, "c"])
     assert read_all(path, "text", require_id=False).ids == ["a", "row 1", "c"]
+    assert read_all(path, "text", require_id=False).pair_ids == ["a", "", "c"]
 
 
 @pytest.mark.parametrize(("present", "flag"), [("name", "--id-column"), ("caption", "--id-column")])

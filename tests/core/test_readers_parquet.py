@@ -135,6 +135,15 @@ def test_references_without_ids_are_numbered(path: Path, monkeypatch: pytest.Mon
     assert read_table(path, {"vector": vector}, require_id=False).ids == [f"row {n}" for n in range(5)]
     named = read_table(path, {"id": ["a", None, "c", None, ""], "vector": vector}, require_id=False)
     assert named.ids == ["a", "row 1", "c", "row 3", "row 4"]
+    assert named.pair_ids == ["a", "", "c", "", ""]
+
+
+@pytest.mark.parametrize("payload", ["vector", "caption"])
+def test_a_pair_column_without_a_value_is_no_pair(path: Path, payload: str) -> None:
+    """Not the row's own id: the row belongs to no candidate."""
+    values = lists([[1.0]] * 3) if payload == "vector" else ["x", "y", "z"]
+    found = read_table(path, {"id": list("abc"), "pair": ["A", None, ""], payload: values}, pair_id="pair")
+    assert found.pair_ids == ["A", "", ""]
 
 
 @pytest.mark.parametrize("payload", ["vector", "caption"])

@@ -135,6 +135,32 @@ def test_json_lists_of_captions(path: Path) -> None:
     assert read_tar(path, [("x.json", json.dumps(record).encode())], pair_id="image").pair_ids == ["17", "17"]
 
 
+@pytest.mark.parametrize(("suffix", "modality"), [("jpg", "image"), ("txt", "text"), ("cls", "text")])
+def test_a_named_pair_field_is_read_from_the_json(path: Path, suffix: str, modality: str) -> None:
+    records = [{"image": 17}, {"image": None}, {}, {"image": [1]}]
+    members = [
+        member
+        for key, record in zip("abcd", records, strict=True)
+        for member in ((f"{key}.{suffix}", b"x"), (f"{key}.json", json.dumps({**record, "caption": "x"}).encode()))
+    ]
+    found = read_tar(path, [*members, (f"e.{suffix}", b"x")], modality, pair_id="image")
+    lone = ["e"] if suffix != "cls" else []
+    assert (found.ids, found.pair_ids) == ([*"abc", *lone], ["17", "", "", *("" for _ in lone)])
+    assert found.reasons[0] == ("d", "pair id is no text")
+
+
+@pytest.mark.parametrize(("suffix", "modality"), [("jpg", "image"), ("txt", "text"), ("json", "text")])
+def test_a_pair_field_that_no_sample_has_is_an_error(path: Path, suffix: str, modality: str) -> None:
+    members = [(f"{key}.{suffix}", b'{"caption": "x"}') for key in "ab"]
+    with pytest.raises(InputError, match=r"none of its 2 records has a field 'imgae' \(--pair-id-column\)"):
+        read_tar(path, members, modality, pair_id="imgae")
+
+
+def test_a_name_without_a_key_is_no_id(path: Path) -> None:
+    found = read_tar(path, [(".jpg", b"1"), ("a.jpg", b"2")], "image")
+    assert (found.ids, found.reasons) == (["a"], [(".jpg", "no id")])
+
+
 def test_a_named_field_comes_before_the_text_file(path: Path) -> None:
     members = [("a.txt", b"text"), ("a.json", b'{"caption": "json", "title": "title"}'), ("b.txt", b"text")]
     assert read_tar(path, members).items == ["text", "text"]

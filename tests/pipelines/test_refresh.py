@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
@@ -86,6 +87,19 @@ def test_table_files_do_not_depend_on_shards(refreshed: dict[tuple[int, int], Pa
         for m in manifests
     ]
     assert all(manifest == without_inputs[0] for manifest in without_inputs)
+
+
+def test_table_files_do_not_depend_on_shards_of_a_bank_without_ids(tmp_path: Path) -> None:
+    """Its rows are numbered by shard, and those numbers must not get into the table."""
+    data = []
+    for files in (1, 3):
+        settings = config(tmp_path / str(files), reference_files=files)
+        for path in (tmp_path / str(files) / "references").iterdir():
+            pq.write_table(pq.read_table(path).drop_columns("id"), path)
+        refresh(settings, None, options())
+        stored = tree(tmp_path / str(files) / "table")
+        data.append({name: content for name, content in stored.items() if name.endswith(".parquet")})
+    assert data[0] == data[1]
 
 
 def test_large_shards_are_cut_and_give_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
