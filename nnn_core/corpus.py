@@ -66,6 +66,20 @@ def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag
     )
 
 
+def check_pairs(shards: Iterable[EmbeddedShard]) -> None:
+    """Refuse to exclude own pairs where no reference query has one.
+
+    Raises:
+        InputError: no row of the bank has a pair id.
+    """
+    if not any(shard.paired for shard in shards):
+        raise InputError(
+            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
+            "would be compared with its own reference queries as well. Name the column or field that says which "
+            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+        )
+
+
 def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
     """All embedded shards of some inputs."""
     return (shard for embedded in inputs for shard in embedded.shards)

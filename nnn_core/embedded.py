@@ -38,6 +38,7 @@ class EmbeddedShard:
         id_digest: order-free digest of the ids.
         id_sample: the ids whose hash falls under 1 in ``ID_SAMPLE_RATE``: a sample of the corpus
             that does not depend on how it is cut into shards.
+        paired: rows that have a pair id.
         source: the input shard and the number of this stretch within it.
     """
 
@@ -48,6 +49,7 @@ class EmbeddedShard:
     vector_digest: str
     id_digest: str
     id_sample: tuple[str, ...]
+    paired: int
     source: str
 
 
@@ -98,7 +100,8 @@ def write_shard(
     data = keep_bytes(uri, _to_bytes(ids, pair_ids, vectors))
     block = _from_bytes(data, uri)
     stored_ids = block.ids.to_pylist()
-    keyed = zip(block.vectors, block.pair_ids.to_pylist(), strict=True)
+    stored_pairs = block.pair_ids.to_pylist()
+    keyed = zip(block.vectors, stored_pairs, strict=True)
     return EmbeddedShard(
         uri=uri,
         digest=sha256(data),
@@ -107,6 +110,7 @@ def write_shard(
         vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
         id_digest=set_digest(row_id.encode() for row_id in stored_ids),
         id_sample=tuple(sorted(row_id for row_id in stored_ids if _sampled(row_id))),
+        paired=sum(1 for pair_id in stored_pairs if pair_id),
         source=source,
     )
 

@@ -53,7 +53,13 @@ def define_refresh(
         | "ListReferences" >> ListShards(config.references, "--references")
         | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
         | "ShardReferences"
-        >> ShardReferences(config.reference_shard_rows, config.wanted_k, config.max_reject_rate, config.rejects_folder)
+        >> ShardReferences(
+            config.reference_shard_rows,
+            config.wanted_k,
+            config.max_reject_rate,
+            config.rejects_folder,
+            config.exclude_own_pairs,
+        )
     )
     embedded = (
         root

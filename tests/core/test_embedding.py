@@ -155,7 +155,7 @@ def test_descriptors_say_what_is_stored(captions: Path, tmp_path: Path) -> None:
     block = read_shard(shard)
     ids, pairs = block.ids.to_pylist(), block.pair_ids.to_pylist()
     assert shard.digest == sha256(Path(shard.uri).read_bytes())
-    assert (shard.rows, shard.dim, shard.source) == (9, 4, str(captions))
+    assert (shard.rows, shard.dim, shard.source, shard.paired) == (9, 4, str(captions), 9)
     assert shard.id_digest == set_digest(row_id.encode() for row_id in ids)
     keyed = zip(block.vectors, pairs, strict=True)
     assert shard.vector_digest == set_digest(vector.tobytes() + pair.encode() for vector, pair in keyed)

@@ -65,6 +65,16 @@ def test_k_beyond_the_bank(run: Callable[..., tuple[int, str]]) -> None:
     assert "--k auto" in error
 
 
+def test_own_pairs_of_a_bank_without_pairs(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    for path in (tmp_path / "references").iterdir():
+        pq.write_table(pq.read_table(path).drop_columns("id"), path)
+    code, error = run("--exclude-own-pairs")
+    assert code == 3
+    assert "--exclude-own-pairs has nothing to go by: no row of --references has a pair id" in error
+    assert "--reference-pair-id-column" in error
+    assert not (tmp_path / "work" / "partials").exists()
+
+
 @pytest.mark.parametrize("flag", ["candidates", "references"])
 def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
     pattern = str(tmp_path / "nowhere" / "*.tar")
