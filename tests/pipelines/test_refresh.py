@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
 
 from nnn_core import embedding, load_bias_table, parts
-from nnn_core.errors import BankTooSmallError
+from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.manifest import read_manifest
 from nnn_core.topk import grid_of
 from pipelines.config import RefreshConfig
@@ -153,6 +153,27 @@ def test_second_run_reuses_everything_and_publishes_nothing(tmp_path: Path) -> N
     assert [stages[name]["computed"] for name in stages if name != "merge_partials"] == [0, 0, 0, 0]
     assert (stages["score_candidates"]["reused"], summary["version"]) == (12, 1)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["changed", "deleted", "manifest"])
+def test_a_refresh_repairs_a_damaged_table(tmp_path: Path, damage: str) -> None:
+    settings = config(tmp_path)
+    first, _ = refresh(settings, None, options())
+    victim = tmp_path / "table" / first.files[0].path
+    manifest = tmp_path / "table" / "versions" / "000001.json"
+    whole = victim.read_bytes()
+    if damage == "manifest":
+        manifest.write_bytes(manifest.read_bytes()[:-5])
+        with pytest.raises(CorruptArtifactError, match=r"000001\.json' .*move this file out of its folder"):
+            refresh(settings, None, options())
+        manifest.rename(tmp_path / "table" / "000001.json.broken")
+    else:
+        victim.write_bytes(whole[:-1]) if damage == "changed" else victim.unlink()
+    again, _ = refresh(settings, None, options())
+    assert again.version == (1 if damage == "manifest" else 2)
+    assert [part.sha256 for part in again.files] == [part.sha256 for part in first.files]
+    assert (tmp_path / "table" / again.files[0].path).read_bytes() == whole
+    assert load_bias_table(settings.table).manifest == again
 
 
 def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path) -> None:
