@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -22,6 +23,12 @@ from fsspec.utils import glob_translate
 from nnn_core.errors import InputError, StorageError
 
 _HASH_CHUNK = 1 << 22
+
+#: Packages of stores' clients, whose errors (no credentials, say) are not Python's own.
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "adlfs")
+
+#: Seconds to wait before each new attempt of a write that another writer's got in the way of.
+_WAITS = (0.1, 0.3, 1.0, 3.0)
 
 
 def join(uri: str, *names: str) -> str:
@@ -39,9 +46,28 @@ def basename(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
 
 
+@contextlib.contextmanager
+def _reaching(uri: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to a store, with whatever class its client has for it, into one error.
+
+    Raises:
+        StorageError: ``uri`` cannot be reached, or not with these credentials.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        raise StorageError(
+            f"cannot reach {uri!r}: {_reason(error)}. Nothing was published; check the credentials for it and the "
+            "network, and run the same command again."
+        ) from error
+
+
 def _resolve(uri: str) -> tuple[Any, str]:
     try:
-        fs, path = fsspec.url_to_fs(uri)
+        with _reaching(uri):
+            fs, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise StorageError(
             f"cannot open {uri!r}: {error}. Check the protocol in front of '://' and install "
@@ -63,10 +89,11 @@ def open_input(uri: str) -> Iterator[IO[bytes]]:
         InputError: the object does not exist or may not be read.
     """
     fs, path = _resolve(uri)
-    try:
-        stream = fs.open(path, "rb")
-    except OSError as error:
-        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    with _reaching(uri):
+        try:
+            stream = fs.open(path, "rb")
+        except OSError as error:
+            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
     with stream:
         yield stream
 
@@ -78,32 +105,36 @@ def read_bytes(uri: str) -> bytes:
         InputError: the object does not exist or may not be read.
     """
     fs, path = _resolve(uri)
-    try:
-        return bytes(fs.cat_file(path))
-    except OSError as error:
-        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    with _reaching(uri):
+        try:
+            return bytes(fs.cat_file(path))
+        except OSError as error:
+            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
 
 
 def exists(uri: str) -> bool:
     """Whether an object of this name is complete."""
     fs, path = _resolve(uri)
-    return bool(fs.exists(path))
+    with _reaching(uri):
+        return bool(fs.exists(path))
 
 
 def is_folder(uri: str) -> bool:
     """Whether ``uri`` is a folder rather than an object."""
     fs, path = _resolve(uri)
-    return bool(fs.isdir(path))
+    with _reaching(uri):
+        return bool(fs.isdir(path))
 
 
 def list_names(uri: str) -> list[str]:
     """Sorted names directly under ``uri``; empty when there is no such folder."""
     fs, path = _resolve(uri)
     fs.invalidate_cache(path)
-    try:
-        return sorted(basename(name) for name in fs.ls(path, detail=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    with _reaching(uri):
+        try:
+            return sorted(basename(name) for name in fs.ls(path, detail=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
 def find(pattern: str) -> list[str]:
@@ -115,6 +146,11 @@ def find(pattern: str) -> list[str]:
         InputError: a link that leads nowhere stands where a matching file could be.
     """
     fs, path = _resolve(pattern)
+    with _reaching(pattern):
+        return _find(fs, path)
+
+
+def _find(fs: Any, path: str) -> list[str]:
     fs.invalidate_cache(fs._parent(path))
     if fs.isfile(path):
         return [_user_uri(fs, path)]
@@ -177,10 +213,11 @@ def _folders_above(path: str) -> Iterator[str]:
 def size(uri: str) -> int:
     """Bytes of the object."""
     fs, path = _resolve(uri)
-    try:
-        return int(fs.size(path))
-    except OSError as error:
-        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    with _reaching(uri):
+        try:
+            return int(fs.size(path))
+        except OSError as error:
+            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
 
 
 def content_digest(uri: str) -> str:
@@ -190,14 +227,19 @@ def content_digest(uri: str) -> str:
     else the content is hashed. (A modification time would miss an edit within its resolution.)
     """
     fs, path = _resolve(uri)
-    try:
-        info = fs.info(path)
-        for key in ("ETag", "md5Hash", "crc32c"):
-            if info.get(key):
-                return f"{key.lower()}:{info[key]}:{info['size']}"
-        return "sha256:" + _sha256_of(fs, path)
-    except OSError as error:
-        raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    with _reaching(uri):
+        try:
+            return _digest_of(fs, path)
+        except OSError as error:
+            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+
+
+def _digest_of(fs: Any, path: str) -> str:
+    info = fs.info(path)
+    for key in ("ETag", "md5Hash", "crc32c"):
+        if info.get(key):
+            return f"{key.lower()}:{info[key]}:{info['size']}"
+    return "sha256:" + _sha256_of(fs, path)
 
 
 def _sha256_of(fs: Any, path: str) -> str:
@@ -219,18 +261,48 @@ def create(uri: str, data: bytes) -> bool:
         StorageError: the location cannot be written.
     """
     fs, path = _resolve(uri)
+    with _reaching(uri):
+        for wait in (*_WAITS, None):
+            try:
+                return _create_once(fs, path, data)
+            except OSError as error:
+                # Stores say in several ways that the name is taken; that it is, they all say alike.
+                if _exists_now(fs, path):
+                    return False
+                if wait is None or not _will_pass(error):
+                    raise StorageError(
+                        f"cannot write {uri!r}: {_reason(error)}. Nothing was published; make the location "
+                        "writable and run the same command again, finished work is kept."
+                    ) from error
+                time.sleep(wait)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _create_once(fs: Any, path: str, data: bytes) -> bool:
     try:
         if isinstance(fs, LocalFileSystem):
             return _create_local(path, data)
         fs.pipe_file(path, data, mode="create")
-        return True
     except FileExistsError:
         return False
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {uri!r}: {_reason(error)}. Nothing was published; make the location "
-            "writable and run the same command again, finished work is kept."
-        ) from error
+    return True
+
+
+def _exists_now(fs: Any, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        fs.invalidate_cache(fs._parent(path))
+        return bool(fs.exists(path))
+    return False
+
+
+def _will_pass(error: OSError) -> bool:
+    """Whether only another writer or the load of the store was in the way.
+
+    S3 answers 409 to one of two writers of a name, and s3fs has no errno for some kinds of 409.
+    """
+    response = getattr(error.__cause__, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return error.errno == errno.EBUSY or metadata.get("HTTPStatusCode") == 409
 
 
 def _create_local(path: str, data: bytes) -> bool:
@@ -281,5 +353,5 @@ def _link(source: str, path: str, descriptor: int | None = None) -> bool:
     return True
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -167,6 +170,125 @@ def test_unknown_protocol(act: object) -> None:
         act("nope://bucket/x")  # type: ignore[operator]
     with pytest.raises(StorageError, match="cannot open 'nope://bucket/x'"):
         storage.create("nope://bucket/x", b"")
+
+
+class ClientError(Exception):
+    """As botocore's: not an OSError, with the store's answer in it."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(f"An error occurred ({code})")
+        self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+def translated(number: int, code: str, status: int) -> OSError:
+    """As s3fs translates it."""
+    error = OSError(number, f"An error occurred ({code})")
+    error.__cause__ = ClientError(code, status)
+    return error
+
+
+CONFLICT = (errno.EIO, "ConditionalRequestConflict", 409)
+BUSY = (errno.EBUSY, "SlowDown", 503)
+FAILED = (errno.EINVAL, "PreconditionFailed", 412)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited between attempts, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def fail_writes(monkeypatch: pytest.MonkeyPatch, errors: list[OSError], write_first: bool = False) -> None:
+    """Let writes in memory fail with each of ``errors`` in turn, perhaps after another writer's succeeded."""
+    real = MemoryFileSystem.pipe_file
+
+    def pipe_file(fs: MemoryFileSystem, path: str, data: bytes, **options: object) -> None:
+        if errors:
+            if write_first:
+                real(fs, path, b"theirs")
+            raise errors.pop(0)
+        real(fs, path, data, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+
+
+@pytest.mark.parametrize("answer", [CONFLICT, BUSY, FAILED])
+def test_however_a_store_says_that_the_name_is_taken(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int]
+) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    fail_writes(monkeypatch, [translated(*answer)], write_first=True)
+    assert storage.create(uri, b"ours") is False
+    assert storage.read_bytes(uri) == b"theirs"
+    assert waits == []
+
+
+@pytest.mark.parametrize("answer", [CONFLICT, BUSY])
+def test_a_conflict_without_a_winner_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int]
+) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    fail_writes(monkeypatch, [translated(*answer), translated(*answer)])
+    assert storage.create(uri, b"ours") is True
+    assert storage.read_bytes(uri) == b"ours"
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize(("answer", "attempts"), [(CONFLICT, 5), (BUSY, 5), (FAILED, 1)])
+def test_a_write_that_keeps_failing_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int], attempts: int
+) -> None:
+    errors = [translated(*answer) for _ in range(9)]
+    fail_writes(monkeypatch, errors)
+    with pytest.raises(StorageError, match=rf"cannot write 'memory://.*{answer[1]}.*Nothing was published"):
+        storage.create(f"memory://{uuid.uuid4().hex}/object", b"ours")
+    assert (9 - len(errors), len(waits)) == (attempts, attempts - 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "act"),
+    [
+        ("exists", storage.exists),
+        ("isdir", storage.is_folder),
+        ("ls", storage.list_names),
+        ("isfile", storage.find),
+        ("size", storage.size),
+        ("info", storage.content_digest),
+        ("cat_file", storage.read_bytes),
+        ("open", lambda uri: storage.open_input(uri).__enter__()),
+        ("pipe_file", lambda uri: storage.create(uri, b"")),
+    ],
+)
+def test_missing_credentials_are_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[str], object]
+) -> None:
+    """Clients of stores have classes of their own for them, which are not OSError."""
+
+    class NoCredentialsError(Exception):
+        __module__ = "botocore.exceptions"
+
+    def fail(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(MemoryFileSystem, method, fail)
+    with pytest.raises(StorageError, match=r"cannot reach 'memory://b/x': Unable to locate credentials\. .*check the"):
+        act("memory://b/x")
+
+
+@pytest.mark.parametrize(
+    ("method", "act"), [("exists", storage.exists), ("ls", storage.list_names), ("isfile", storage.find)]
+)
+def test_a_place_that_may_not_be_looked_at_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[str], object]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Access Denied")
+
+    monkeypatch.setattr(MemoryFileSystem, method, fail)
+    with pytest.raises(StorageError, match="cannot reach 'memory://b/x': Access Denied"):
+        act("memory://b/x")
 
 
 def test_missing_objects_name_themselves(place: str) -> None:
