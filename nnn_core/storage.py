@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
+from fsspec.utils import get_protocol, glob_translate
 
 from nnn_core.errors import InputError, StorageError
 
@@ -26,6 +26,10 @@ _HASH_CHUNK = 1 << 22
 
 #: Packages of stores' clients, whose errors (no credentials, say) are not Python's own.
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "adlfs")
+
+#: Protocols on which an object can be created exclusively. Elsewhere fsspec looks whether the name is
+#: taken and then writes, so two writers may both succeed.
+_EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 #: Seconds to wait before each new attempt of a write that another writer's got in the way of.
 _WAITS = (0.1, 0.3, 1.0, 3.0)
@@ -250,6 +254,21 @@ def _sha256_of(fs: Any, path: str) -> str:
     return digest.hexdigest()
 
 
+def check_exclusive(uri: str) -> None:
+    """Refuse a place where ``create`` could not keep its promise, without going there.
+
+    Raises:
+        StorageError: the protocol has no exclusive creation.
+    """
+    protocol = get_protocol(uri)
+    if protocol in fsspec.available_protocols() and protocol not in _EXCLUSIVE:
+        raise StorageError(
+            f"cannot write {uri!r}: over {protocol!r} an object cannot be created exclusively, so two jobs could "
+            "overwrite each other's files unnoticed. Put the table and the work folder on a local disk, S3, Google "
+            "Cloud Storage or Azure; inputs may stay where they are."
+        )
+
+
 def create(uri: str, data: bytes) -> bool:
     """Create the object with these bytes, unless the name is taken.
 
@@ -258,8 +277,9 @@ def create(uri: str, data: bytes) -> bool:
         (left untouched, whatever its bytes).
 
     Raises:
-        StorageError: the location cannot be written.
+        StorageError: the location cannot be written, or not exclusively.
     """
+    check_exclusive(uri)
     fs, path = _resolve(uri)
     with _reaching(uri):
         for wait in (*_WAITS, None):

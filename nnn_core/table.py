@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.manifest import Manifest, commit_version, list_versions, read_manifest
 from nnn_core.parts import means_of, read_part, write_part
@@ -80,7 +81,9 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
     Raises:
         ConfigError: k is not in the grid.
         ConflictError: another publisher was faster.
+        StorageError: the table cannot be written.
     """
+    storage.check_exclusive(uri)
     base = read_manifest(uri, version)
     settings = base.settings
     if k is not None and k not in settings.grid:

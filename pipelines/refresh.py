@@ -16,6 +16,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from nnn_core import storage
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
@@ -111,6 +112,7 @@ def refresh(
     Raises:
         NNNError: whatever went wrong; nothing was published.
     """
+    storage.check_exclusive(config.work)
     prepare_table(config.table)
     result = run(options, lambda root: define_refresh(root, config, encoder))
     manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])

@@ -291,6 +291,25 @@ def test_a_place_that_may_not_be_looked_at_is_an_error_of_ours(
         act("memory://b/x")
 
 
+@pytest.mark.parametrize("uri", ["hdfs://h/x", "sftp://h/x", "webdav://h/x", "ftp://h/x", "simplecache::s3://b/x"])
+def test_a_place_without_exclusive_creation_is_refused(uri: str) -> None:
+    """There two writers of one name could both believe that they were first."""
+    with pytest.raises(StorageError, match=rf"cannot write '{uri}': over '\w+' .* exclusively.*local disk, S3, Google"):
+        storage.create(uri, b"")
+
+
+def test_inputs_may_lie_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"1")
+    assert storage.read_bytes(f"simplecache::file://{tmp_path / 'x.tar'}") == b"1"
+
+
+@pytest.mark.parametrize(
+    "uri", ["/a", "a", "file:///a", "memory://a", "s3://a", "gs://a", "abfs://a", "az://a", "nosuch://a"]
+)
+def test_places_with_exclusive_creation(uri: str) -> None:
+    storage.check_exclusive(uri)
+
+
 def test_missing_objects_name_themselves(place: str) -> None:
     uri = storage.join(place, "missing")
     for act in (storage.read_bytes, storage.size, storage.content_digest):

@@ -216,6 +216,16 @@ def test_unwritable_work(run: Callable[..., tuple[int, str]], tmp_path: Path) ->
     assert "cannot write" in error
 
 
+@pytest.mark.parametrize("flag", ["table", "work"])
+def test_a_place_without_exclusive_creation(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
+    code, error = run(**{flag: "hdfs://nowhere/x"})
+    assert code == 7
+    assert "cannot write 'hdfs://nowhere/x" in error
+    assert "cannot be created exclusively" in error
+    assert not (tmp_path / "work").exists()
+    assert not (tmp_path / "table").exists()
+
+
 def test_unknown_protocol(run: Callable[..., tuple[int, str]]) -> None:
     code, error = run(table="nosuch://bucket/table")
     assert code == 7
