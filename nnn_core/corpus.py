@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,15 +98,13 @@ def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
 
 
 def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
-    """Every candidate must have exactly one row, and every bias must be a number.
+    """Every candidate must have exactly one row.
 
     Raises:
-        CorruptArtifactError: rows were lost or made up, or a bias is not finite.
+        CorruptArtifactError: rows were lost or made up.
     """
     if manifest.rows != corpus.lineage.rows:
         raise CorruptArtifactError(
             f"the table has {manifest.rows} rows for {corpus.lineage.rows} candidates, so it was not published; "
             "this is a defect of the pipeline."
         )
-    if not all(math.isfinite(part.bias_sum) for part in manifest.files):
-        raise CorruptArtifactError("a bias is not a finite number, so the table was not published.")

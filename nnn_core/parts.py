@@ -200,8 +200,20 @@ def biases(means: FloatMatrix, settings: BiasSettings) -> npt.NDArray[np.float32
         settings: which column, and alpha.
     """
     column = means[:, settings.grid.index(settings.k)].astype(np.float64)
-    scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
+    with np.errstate(over="ignore"):
+        scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
     return scaled
+
+
+def _check_finite(means: FloatMatrix, bias: npt.NDArray[np.float32], settings: BiasSettings) -> None:
+    """A bias that is no number would empty or fill every search result."""
+    if not np.isfinite(means).all():
+        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+    if not np.isfinite(bias).all():
+        raise ConfigError(
+            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
+            "choose a smaller one."
+        )
 
 
 def write_part(
@@ -223,12 +235,14 @@ def write_part(
         existing: paths of the current version's files by SHA-256.
 
     Raises:
-        CorruptArtifactError: another file lies under the name of this one.
+        ConfigError: alpha is too large for biases to be numbers.
+        CorruptArtifactError: another file lies under the name of this one, or a mean is no number.
         StorageError: the table cannot be written.
     """
     ids = rows.column("id").combine_chunks()
     means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
     bias = biases(means, settings)
+    _check_finite(means, bias, settings)
     data = _part_bytes(ids, bias, means, settings)
     digest = sha256(data)
     path = existing.get(digest)

@@ -278,6 +278,7 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
     [
         (["--alpha", "-1"], "--alpha -1.0"),
         (["--alpha", "nan"], "--alpha nan"),
+        (["--alpha", "1e39"], "--alpha 1e+39 makes biases larger"),
         (["--k-max", "2"], "--k-max 2 is smaller than --k 4"),
         (["--max-reject-rate", "1.5"], "--max-reject-rate 1.5"),
         (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),
