@@ -24,6 +24,8 @@ from nnn_core.readers.rows import (
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
 
+LINK = "a link in the tar"
+
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _BLOCK = tarfile.BLOCKSIZE
 _REST_BYTES = 1 << 20
@@ -46,7 +48,11 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
 
 def _rows(uri: str, modality: Modality, columns: Columns) -> Iterator[Row | Reject]:
     pairs = PairField(columns.pair_id)
-    for key, members in _samples(uri):
+    for sample in _samples(uri):
+        if isinstance(sample, Reject):
+            yield sample
+            continue
+        key, members = sample
         if not key:
             yield Reject(f".{next(iter(members))}", NO_ID, "the member's name has no key in front of the dot")
             continue
@@ -62,11 +68,15 @@ def _rows(uri: str, modality: Modality, columns: Columns) -> Iterator[Row | Reje
     pairs.check(uri)
 
 
-def _samples(uri: str) -> Iterator[Sample]:
+def _samples(uri: str) -> Iterator[Sample | Reject]:
     """Consecutive members of one key; a suffix that comes again starts another sample of that key."""
     with storage.open_input(uri) as stream:
         current, members = "", dict[str, bytes]()
-        for key, suffix, data in _members(uri, stream):
+        for member in _members(uri, stream):
+            if isinstance(member, Reject):
+                yield member
+                continue
+            key, suffix, data = member
             if members and (key != current or suffix in members):
                 yield current, members
                 members = {}
@@ -75,14 +85,17 @@ def _samples(uri: str) -> Iterator[Sample]:
             yield current, members
 
 
-def _members(uri: str, stream: IO[bytes]) -> Iterator[tuple[str, str, bytes]]:
-    """(key, suffix, content) of every regular file in the archive, in order."""
+def _members(uri: str, stream: IO[bytes]) -> Iterator[tuple[str, str, bytes] | Reject]:
+    """(key, suffix, content) of every regular file in the archive, in order; links have no content to give."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 if member.isreg():
                     key, suffix = split_name(member.name)
                     yield key, suffix, _content(archive, member)
+                elif member.islnk() or member.issym():
+                    remedy = "pack the files with tar --dereference --hard-dereference"
+                    yield Reject(member.name, LINK, f"it leads to {member.linkname!r}; {remedy}")
                 # An archive of a million members would keep every header.
                 archive.members.clear()  # type: ignore[attr-defined]
             _check_end(archive, stream)

@@ -177,7 +177,8 @@ def test_broken_names_are_rejected(path: Path) -> None:
     assert found.reasons == [(r"'caf\udce9'", "not UTF-8"), (broken, "no image")]
 
 
-def test_what_is_no_file_is_skipped(path: Path) -> None:
+def test_folders_are_skipped_and_links_are_rejects(path: Path) -> None:
+    """A link has no content of its own: an image or a caption that would just be missing."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as archive:
         for name, kind in (("dir", tarfile.DIRTYPE), ("link.jpg", tarfile.SYMTYPE), ("hard.jpg", tarfile.LNKTYPE)):
@@ -189,7 +190,11 @@ def test_what_is_no_file_is_skipped(path: Path) -> None:
         archive.addfile(info, io.BytesIO(b"123"))
     path.write_bytes(sink.getvalue())
     found = read_all(path, "image")
-    assert (found.ids, found.items, found.rejects) == (["real"], [b"123"], [])
+    assert (found.ids, found.items) == (["real"], [b"123"])
+    assert found.reasons == [("link.jpg", "a link in the tar"), ("hard.jpg", "a link in the tar")]
+    assert found.rejects[0].detail == (
+        "it leads to '/etc/passwd'; pack the files with tar --dereference --hard-dereference"
+    )
 
 
 @pytest.mark.parametrize("limit", ["rows", "bytes"])
