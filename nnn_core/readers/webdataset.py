@@ -133,7 +133,9 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _image_rows(key: str, members: dict[str, bytes], pairs: PairField) -> Iterator[Row | Reject]:
+    """The sample's image: ``key.jpg`` rather than ``key.depth.png``, else the first."""
     images = [suffix for suffix in members if suffix.rpartition(".")[2] in IMAGE_SUFFIXES]
+    images.sort(key=lambda suffix: "." in suffix)
     if not images:
         yield Reject(key, "no image", f"the sample holds only: {', '.join(members)}")
         return
@@ -146,7 +148,7 @@ def _image_rows(key: str, members: dict[str, bytes], pairs: PairField) -> Iterat
 def _caption_rows(key: str, members: dict[str, bytes], columns: Columns, pairs: PairField) -> Iterator[Row | Reject]:
     field = columns.caption or CAPTION_DEFAULT
     if "txt" in members and columns.caption is None:
-        caption: object = members["txt"].decode("utf-8").strip()
+        caption: object = members["txt"].decode("utf-8-sig").strip()
     elif "json" not in members:
         yield Reject(key, NO_CAPTION, f"the sample holds only: {', '.join(members)}")
         return
@@ -169,5 +171,5 @@ def _pair_id(key: str, members: dict[str, bytes], pairs: PairField) -> str | Rej
 
 def _record(members: dict[str, bytes]) -> dict[str, object]:
     """The sample's JSON object; empty where there is none."""
-    record = json.loads(members.get("json", b"{}").decode("utf-8"))
+    record = json.loads(members.get("json", b"{}").decode("utf-8-sig"))
     return record if isinstance(record, dict) else {}

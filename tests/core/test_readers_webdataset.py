@@ -86,6 +86,25 @@ def test_image_rejects(path: Path) -> None:
     assert found.rejects[0].detail == "the sample holds only: txt"
 
 
+@pytest.mark.parametrize("names", [["depth.png", "jpg"], ["jpg", "depth.png"], ["a.b.webp", "depth.png", "jpg"]])
+def test_the_image_without_a_further_dot_is_taken(path: Path, names: list[str]) -> None:
+    found = read_tar(path, [(f"k1.{name}", name.encode()) for name in names], "image")
+    assert (found.ids, found.items) == (["k1"], [b"jpg"])
+    others = [f"k1.{name}" for name in names if name != "jpg"]
+    assert found.reasons == [(name, "a second image under one key") for name in others]
+
+
+def test_an_image_with_a_further_dot_is_better_than_none(path: Path) -> None:
+    found = read_tar(path, [("k1.depth.png", b"1"), ("k1.full.png", b"2")], "image")
+    assert (found.items, found.reasons) == ([b"1"], [("k1.full.png", "a second image under one key")])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    found = read_tar(path, [("a.txt", mark + b"cat"), ("b.json", mark + b'{"caption": "dog"}'), ("c.txt", mark)])
+    assert (found.items, found.reasons) == (["cat", "dog"], [("c", "empty caption")])
+
+
 def test_caption_rejects(path: Path) -> None:
     deep = b"[" * 100_000
     members = [
