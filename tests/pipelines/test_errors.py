@@ -14,7 +14,9 @@ import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from PIL import Image
 
+from nnn_core.errors import CorruptArtifactError
 from pipelines import cli
+from pipelines.runner import find_error
 
 DIM = 8
 ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
@@ -102,6 +104,38 @@ def test_the_remedy_for_a_damaged_artefact_works(
     victim.unlink(missing_ok=True)
     mark.unlink()
     assert run() == (0, "")
+
+
+def test_an_error_with_a_cause_comes_whole_from_a_worker_process(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """All that comes from there is the text of a traceback, in which the cause stands first."""
+    assert run()[0] == 0
+    (victim, *_) = sorted((tmp_path / "work" / "embedded").glob("*.parquet"))
+    victim.unlink()
+    for partial in (tmp_path / "work" / "partials").iterdir():
+        partial.unlink()
+    for manifest in (tmp_path / "table" / "versions").glob("*.json"):
+        manifest.unlink()
+    code, error = run("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    assert code == 9
+    assert f"Delete it, if it is still there, and '{victim.parent}" in error
+    assert "Traceback" not in error
+
+
+def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
+    text = (
+        "RuntimeError: Error processing instruction 7. Original traceback is\n"
+        "Traceback (most recent call last):\n  File ...\n"
+        "nnn_core.errors.InputError: cannot read 'x'.\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        "Traceback (most recent call last):\n  File ...\n"
+        "nnn_core.errors.CorruptArtifactError: cannot read 'x'. Delete it:\n  or not. [while running 'A/B']\n\n"
+    )
+    found = find_error(text)
+    assert type(found) is CorruptArtifactError
+    assert str(found) == "cannot read 'x'. Delete it:\n  or not."
+    assert find_error("ValueError: x") is None
 
 
 def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
