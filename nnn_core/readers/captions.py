@@ -117,7 +117,7 @@ def _record_columns(header: list[str], columns: Columns, uri: str) -> Columns:
 
 def _field_columns(record: dict[str, object], columns: Columns) -> Columns:
     """``columns`` with every default resolved against one JSON object."""
-    id_field = columns.id or next((name for name in ID_DEFAULTS if name in record), None)
+    id_field = columns.named("id", record) or next((name for name in ID_DEFAULTS if name in record), None)
     return Columns(id_field, columns.pair_id, columns.caption or CAPTION_DEFAULT, None, columns.require_id)
 
 

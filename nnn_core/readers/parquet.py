@@ -60,14 +60,17 @@ def holds_vectors(uri: str, columns: Columns) -> bool:
     """
     with open_table(uri) as table:
         names = table.schema_arrow.names
-    vector = columns.vector is not None or any(name in names for name in VECTOR_DEFAULTS)
-    caption = columns.caption is not None or CAPTION_DEFAULT in names
-    if vector and caption and (columns.vector is None) == (columns.caption is None):
+    vector, caption = columns.named("vector", names), columns.named("caption", names)
+    has_vector = vector in names if vector else any(name in names for name in VECTOR_DEFAULTS)
+    has_caption = (caption or CAPTION_DEFAULT) in names
+    if has_vector and has_caption and (vector is None) == (caption is None):
         raise InputError(
             f"{uri!r} has both a caption and a vector column; say which to read with "
             "either --caption-column or --vector-column."
         )
-    return vector and not (caption and columns.vector is None)
+    if (vector is None) == (caption is None):
+        return has_vector or (vector is not None and not has_caption)
+    return vector is not None
 
 
 def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Columns:
         vector: by default the first present of ``vector``, ``embedding``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
             without one are numbered, and have no counterpart unless ``pair_id`` names it.
+        inherited: those of the attributes above whose names were given for the other side. What
+            kind of rows a file holds, and whether they have ids, is not to be judged by them.
     """
 
     id: str | None = None
@@ -52,6 +54,12 @@ class Columns:
     caption: str | None = None
     vector: str | None = None
     require_id: bool = True
+    inherited: tuple[str, ...] = ()
+
+    def named(self, what: str, present: Container[str]) -> str | None:
+        """The name that was asked for, unless it was meant for the other side and is not ``present``."""
+        name: str | None = getattr(self, what)
+        return None if what in self.inherited and name not in present else name
 
 
 @dataclass(frozen=True)
@@ -224,7 +232,7 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     Raises:
         InputError: a column asked for is not there, or rows need an id and there is no column for it.
     """
-    id_column = choose_column(present, columns.id, ID_DEFAULTS, "id", "--id-column", uri)
+    id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
     if columns.require_id:
         require_column(id_column, present, "id", "--id-column", uri)
     return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)

@@ -157,6 +157,15 @@ def test_jsonl_rejects(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_an_id_column_of_the_other_side_is_not_asked_for(tmp_path: Path, suffix: str) -> None:
+    data = {"tsv": b"caption\nx\n", "jsonl": b'{"caption": "x"}\n'}[suffix]
+    found = read_lines(tmp_path, suffix, data, id="photo", require_id=False, inherited=("id",))
+    assert (found.ids, found.pair_ids) == ([f"line {2 if suffix == 'tsv' else 1}"], [""])
+    data = {"tsv": b"id\tcaption\na\tx\n", "jsonl": b'{"id": "a", "caption": "x"}\n'}[suffix]
+    assert read_lines(tmp_path, suffix, data, id="photo", require_id=False, inherited=("id",)).ids == ["a"]
+
+
 def test_a_broken_pair_id_is_rejected(tmp_path: Path) -> None:
     found = read_lines(tmp_path, "jsonl", b'{"id": "a", "image": "\\udc00", "caption": "x"}', pair_id="image")
     assert found.ids == []

@@ -271,6 +271,40 @@ def test_which_of_both_a_file_holds(path: Path, present: tuple[str, ...], names:
     assert holds_vectors(describe_shard(str(path)), Columns(**names)) is vectors
 
 
+@pytest.mark.parametrize(
+    ("present", "names", "vectors"),
+    [
+        (("caption",), {"vector": "emb"}, False),
+        (("embedding",), {"caption": "title"}, True),
+        (("title",), {"vector": "emb", "caption": "title"}, False),
+        (("emb",), {"vector": "emb", "caption": "title"}, True),
+        (("emb", "caption"), {"vector": "emb"}, True),
+    ],
+)
+def test_names_of_the_other_side_do_not_say_what_a_file_holds(
+    path: Path, present: tuple[str, ...], names: dict[str, str], vectors: bool
+) -> None:
+    columns = {name: lists([[1.0]]) if name in ("embedding", "emb") else ["x"] for name in present}
+    pq.write_table(pa.table({"id": ["a"], **columns}), path)
+    inherited = Columns(**names, require_id=False, inherited=("vector", "caption"))
+    assert holds_vectors(describe_shard(str(path)), inherited) is vectors
+
+
+@pytest.mark.parametrize(("present", "vectors"), [("title", False), ("emb", True)])
+def test_of_two_names_the_one_that_is_there_counts(path: Path, present: str, vectors: bool) -> None:
+    pq.write_table(pa.table({"id": ["a"], present: lists([[1.0]]) if vectors else ["x"]}), path)
+    assert holds_vectors(describe_shard(str(path)), Columns(vector="emb", caption="title")) is vectors
+
+
+def test_an_id_column_of_the_other_side_is_not_asked_for(path: Path) -> None:
+    names = {"id": "photo", "require_id": False, "inherited": ("id",)}
+    assert read_table(path, {"caption": ["x"]}, **names).ids == ["row 0"]
+    assert read_table(path, {"id": ["a"], "caption": ["x"]}, **names).ids == ["a"]
+    assert read_table(path, {"id": ["a"], "photo": ["b"], "caption": ["x"]}, **names).ids == ["b"]
+    with pytest.raises(InputError, match="'photo'"):
+        read_table(path, {"caption": ["x"]}, id="photo", require_id=False)
+
+
 @pytest.mark.parametrize("names", [{}, {"vector": "vector", "caption": "caption"}])
 def test_a_file_of_both_needs_a_word(path: Path, names: dict[str, str]) -> None:
     pq.write_table(pa.table({"id": ["a"], "vector": lists([[1.0]]), "caption": ["x"]}), path)
