@@ -86,18 +86,29 @@ class VectorBlock:
 
 
 def write_shard(
-    uri: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
+    stem: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
 ) -> EmbeddedShard:
-    """Store a block of vectors under ``uri`` unless it is there already, and describe what is there.
+    """Store a block of vectors and describe it.
+
+    Its name ends in the digest of its bytes, so that what another attempt at the same input left
+    (an input that changed, a model whose last bits differ) is never taken for this one's: the
+    completion mark says which files belong together.
 
     Args:
-        uri: the artefact's name.
+        stem: the artefact's URI but for the digest and the suffix.
         ids: (rows,) identities.
         pair_ids: (rows,) identities of each row's own counterpart, empty where it has none.
         vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
         source: the input shard, for messages.
+
+    Raises:
+        CorruptArtifactError: a damaged file lies under the name.
+        StorageError: the work folder cannot be written.
     """
-    data = keep_bytes(uri, _to_bytes(ids, pair_ids, vectors))
+    data = _to_bytes(ids, pair_ids, vectors)
+    uri = f"{stem}-{sha256(data)[:16]}.parquet"
+    if keep_bytes(uri, data) != data:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
     block = _from_bytes(data, uri)
     stored_ids = block.ids.to_pylist()
     stored_pairs = block.pair_ids.to_pylist()
@@ -134,7 +145,7 @@ def read_shard(shard: EmbeddedShard) -> VectorBlock:
 
 
 def _remedy(shard: EmbeddedShard) -> str:
-    mark = shard.uri.rpartition("-")[0] + ".json"
+    mark = storage.join(storage.parent(shard.uri), storage.basename(shard.uri).partition("-")[0] + ".json")
     return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
 
 

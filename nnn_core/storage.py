@@ -224,13 +224,22 @@ def size(uri: str) -> int:
             raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
 
 
-def content_digest(uri: str) -> str:
+def content_digest(uri: str, fresh: bool = False) -> str:
     """A digest that changes when the object's bytes change.
 
     Object stores report a checksum or ETag with the listing, which costs no read; anywhere
     else the content is hashed. (A modification time would miss an edit within its resolution.)
+
+    Args:
+        uri: the object.
+        fresh: ask the store, even if a listing of the folder is at hand.
+
+    Raises:
+        InputError: the object does not exist or may not be read.
     """
     fs, path = _resolve(uri)
+    if fresh:
+        fs.invalidate_cache(path)
     with _reaching(uri):
         try:
             return _digest_of(fs, path)

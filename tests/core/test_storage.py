@@ -417,6 +417,15 @@ def test_content_digest_takes_the_checksum_of_an_object_store(monkeypatch: pytes
     assert storage.content_digest(uri) == 'etag:"abc":5'
 
 
+def test_a_fresh_digest_does_not_come_from_a_listing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    infos = [{"ETag": "old", "size": 4}, {"ETag": "new", "size": 4}]
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda fs, path, **_: infos[0])
+    monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda fs, path=None: infos.pop(0))
+    assert storage.content_digest(uri) == "etag:old:4"
+    assert storage.content_digest(uri, fresh=True) == "etag:new:4"
+
+
 @pytest.mark.parametrize("uri", ["/a/b", "s3://bucket/a", "relative", "memory://a/"])
 def test_names_of_places(uri: str) -> None:
     whole = storage.join(uri, "x", "y.z")

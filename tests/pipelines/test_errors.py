@@ -98,7 +98,7 @@ def test_the_remedy_for_a_damaged_artefact_works(
         manifest.unlink()
     code, error = run()
     assert code == 9
-    mark = victim.parent / f"{victim.name.rpartition('-')[0]}.json"
+    mark = victim.parent / f"{victim.name.partition('-')[0]}.json"
     assert str(victim) in error
     assert f"Delete it, if it is still there, and {str(mark)!r}" in error
     victim.unlink(missing_ok=True)
