@@ -9,12 +9,11 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.readers.parquet import open_table
+from nnn_core.readers.parquet import open_table, texts_of
 from nnn_core.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -24,7 +23,6 @@ from nnn_core.readers.rows import (
     choose_id_columns,
     number_missing,
     pair_ids_of,
-    text_of,
 )
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
@@ -105,15 +103,12 @@ def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
         names = table.schema_arrow.names
         id_column, pair_column = choose_id_columns(names, columns, uri)
         wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
-        data = table.read(columns=wanted or names[:1])
-    ids = _texts(data, id_column)
-    pair_ids = pair_ids_of(ids, _texts(data, pair_column) if pair_column else None)
+        ids: list[str | None] = []
+        named: list[str | None] = []
+        for batch in table.iter_batches(BATCH_ROWS, columns=wanted or names[:1]):
+            ids += texts_of(batch, id_column, uri)
+            named += texts_of(batch, pair_column, uri)
+    pair_ids = pair_ids_of(ids, named if pair_column else None)
     if not columns.require_id:
         ids = number_missing(ids, 0)
     return ids, pair_ids
-
-
-def _texts(data: pa.Table, column: str | None) -> list[str | None]:
-    if column is None:
-        return [None] * data.num_rows
-    return [text_of(value) for value in data.column(column).to_pylist()]

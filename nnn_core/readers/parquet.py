@@ -35,6 +35,15 @@ from nnn_core.readers.rows import (
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
 
+#: What ids may be stored as. A column without any value has no type of its own.
+_ID_TYPES = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_null,
+)
+
 
 @contextlib.contextmanager
 def open_table(uri: str) -> Iterator[pq.ParquetFile]:
@@ -134,21 +143,26 @@ def _batches(
     read = list(dict.fromkeys(name for name in (id_column, pair_column, payload) if name))
     first = 0
     for batch in table.iter_batches(BATCH_ROWS, columns=read):
-        ids = _as_text(batch, id_column, uri)
-        pair_ids = pair_ids_of(ids, _as_text(batch, pair_column, uri) if pair_column else None)
+        ids = texts_of(batch, id_column, uri)
+        pair_ids = pair_ids_of(ids, texts_of(batch, pair_column, uri) if pair_column else None)
         if not columns.require_id:
             ids = number_missing(ids, first)
         yield first, ids, pair_ids, batch.column(payload)
         first += batch.num_rows
 
 
-def _as_text(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+    """A column of ids as text, None where there is no id (or no column).
+
+    Raises:
+        InputError: the column is neither text nor whole numbers.
+    """
     if column is None:
         return [None] * batch.num_rows
     array = batch.column(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+    if not any(is_id(array.type) for is_id in _ID_TYPES):
         raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
     return [value or None for value in array.cast(pa.string()).to_pylist()]
 

@@ -78,6 +78,21 @@ def test_ids_and_pair_ids(path: Path) -> None:
     assert (found.ids, found.reasons) == (["a", "b"], [("row 2", "no id")])
 
 
+def test_ids_of_every_type(path: Path) -> None:
+    for ids in (pa.array(["7", "8"], pa.string_view()), pa.array(["7", "8"], pa.large_string()), pa.array([7, 8])):
+        assert read_pair(path, np.eye(2, dtype=np.float32), ids).ids == ["7", "8"]
+    assert len(read_pair(path, np.eye(2, dtype=np.float32), pa.nulls(2)).rejects) == 2
+
+
+@pytest.mark.parametrize("column", ["id", "pair"])
+def test_numbers_with_a_point_are_no_ids(path: Path, column: str) -> None:
+    """A reader of spreadsheets makes such of whole numbers with gaps; they would match nothing."""
+    np.save(path, np.eye(2, dtype=np.float32))
+    write_ids(path, **{"id": ["a", "b"], "pair": ["A", "B"], column: [1.0, None]})
+    with pytest.raises(InputError, match=rf"metadata_0\.parquet': column '{column}' is of type double; ids must be"):
+        read_all(path, "image", pair_id="pair")
+
+
 def test_an_empty_id_is_no_id(path: Path) -> None:
     assert read_pair(path, np.eye(2, dtype=np.float32), ["", "b"]).reasons == [("row 0", "no id")]
 

@@ -159,6 +159,7 @@ def test_an_empty_id_is_no_id(path: Path, payload: str) -> None:
     "ids",
     [
         pa.array(["7", "8"], pa.large_string()),
+        pa.array(["7", "8"], pa.string_view()),
         pa.array([7, 8], pa.int64()),
         pa.array([7, 8], pa.uint8()),
         pa.array(["7", "8"]).dictionary_encode(),
@@ -167,6 +168,14 @@ def test_an_empty_id_is_no_id(path: Path, payload: str) -> None:
 )
 def test_ids_are_strings_or_whole_numbers(path: Path, ids: pa.Array) -> None:
     assert read_table(path, {"id": ids, "vector": lists([[1.0], [2.0]])}).ids == ["7", "8"]
+
+
+def test_a_column_without_any_value_is_one_of_missing_ids(path: Path) -> None:
+    """Arrow gives it a type of its own."""
+    found = read_table(path, {"id": ["a", "b"], "pair": pa.nulls(2), "vector": lists([[1.0], [2.0]])}, pair_id="pair")
+    assert found.pair_ids == ["", ""]
+    assert read_table(path, {"id": pa.nulls(1), "vector": lists([[1.0]])}).reasons == [("row 0", "no id")]
+    assert read_table(path, {"id": pa.nulls(1), "vector": lists([[1.0]])}, require_id=False).ids == ["row 0"]
 
 
 @pytest.mark.parametrize("ids", [pa.array([1.5, 2.0]), pa.array([True, False]), pa.array([b"a", b"b"])])
