@@ -62,12 +62,14 @@ class EmbeddedInput:
         digest: digest of its bytes.
         shards: its embedded shards, in file order; empty when every row was rejected.
         rejects: what was rejected.
+        precomputed: whether the shard held vectors, so that no model was used.
     """
 
     source: str
     digest: str
     shards: tuple[EmbeddedShard, ...]
     rejects: RejectSummary
+    precomputed: bool
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
         listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
         summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
-        return EmbeddedInput(source, record["digest"], shards, summary)
+        return EmbeddedInput(source, record["digest"], shards, summary, record["precomputed"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 

@@ -120,7 +120,7 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary)
+    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed)
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -49,18 +49,17 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     reference_request, candidate_request = _requests(config, encoder)
-    bank = (
+    embedded_references = (
         root
         | "ListReferences" >> ListShards(config.references, "--references")
         | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
-        | "ShardReferences"
-        >> ShardReferences(
-            config.reference_shard_rows,
-            config.wanted_k,
-            config.max_reject_rate,
-            config.rejects_folder,
-            config.exclude_own_pairs,
-        )
+    )
+    bank = embedded_references | "ShardReferences" >> ShardReferences(
+        config.reference_shard_rows,
+        config.wanted_k,
+        config.max_reject_rate,
+        config.rejects_folder,
+        config.exclude_own_pairs,
     )
     embedded = (
         root
@@ -75,9 +74,14 @@ def define_refresh(
         >> ScoreCandidates(bank, corpus, config.kept_scores, config.exclude_own_pairs, config.work, config.threads)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid)
     )
-    settings = _settings(config, encoder)
+    precomputed = (
+        (embedded_references, embedded)
+        | "BothSides" >> beam.Flatten()
+        | "Precomputed" >> beam.Map(lambda result: result.precomputed)
+    )
+    settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
     return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table, config.wanted_k, config.grid, settings, bank, corpus, merged[SEEN]
+        config.table, config.wanted_k, config.grid, settings, bank, corpus, merged[SEEN], precomputed
     )
 
 
@@ -89,15 +93,19 @@ def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[Emb
     )
 
 
-def _settings(config: RefreshConfig, encoder: EncoderSource | None) -> Callable[..., BiasSettings]:
-    """The table's settings but for what only the bank can tell."""
-    return partial(
-        BiasSettings,
+def _settings(
+    config: RefreshConfig, encoder: dict[str, str], k: int, grid: tuple[int, ...], bank_digest: str, precomputed: bool
+) -> BiasSettings:
+    """The table's settings; an encoder that no shard needed is not what the table is valid for."""
+    return BiasSettings(
+        k=k,
         alpha=config.alpha,
+        grid=grid,
         candidate_modality=config.candidate_modality,
         reference_modality=config.reference_modality,
         exclude_own_pairs=config.exclude_own_pairs,
-        encoder=dataclasses.asdict(encoder.fingerprint) if encoder else {"kind": PRECOMPUTED},
+        encoder={"kind": PRECOMPUTED} if precomputed else encoder,
+        bank_digest=bank_digest,
     )
 
 

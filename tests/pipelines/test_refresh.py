@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
 
 from nnn_core import embedding, load_bias_table, parts
+from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.manifest import read_manifest
 from nnn_core.topk import grid_of
@@ -193,6 +194,23 @@ def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path
     assert [part.sha256 for part in read_manifest(fresh.table).files] == [
         part.sha256 for part in read_manifest(settings.table).files
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedEncoder:
+    """An encoder that may be named, not loaded."""
+
+    fingerprint: Fingerprint
+
+    def load(self) -> Encoder:
+        raise AssertionError("no shard needs the encoder")
+
+
+def test_an_encoder_that_was_not_used_is_not_recorded(tmp_path: Path) -> None:
+    """Vectors came from wherever they came; the table must not claim that this encoder made them."""
+    manifest, _ = refresh(config(tmp_path), NamedEncoder(Fingerprint("w", "a", "p", "t")), options())
+    assert manifest.settings.encoder == {"kind": "precomputed"}
+    assert refresh(config(tmp_path), None, options())[0] == manifest
 
 
 def test_own_pairs_are_left_out(tmp_path: Path) -> None:
