@@ -164,7 +164,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
 
 _COLUMN_HELP = {
     "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
-    "pair_id": "id of the row's own counterpart (default: the row's id; in a tar the key)",
+    "pair_id": "id of the row's own counterpart, none where empty (default: the row's id; in a tar the key)",
     "caption": "the caption (default: caption)",
     "vector": "the embedding (default: the first present of vector, embedding)",
 }
