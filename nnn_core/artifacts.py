@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from nnn_core import storage
 
 #: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
-FORMAT = 1
+FORMAT = 2
 
 
 def name_of(kind: str, **inputs: object) -> str:

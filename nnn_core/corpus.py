@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +65,20 @@ def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag
     )
 
 
+def check_pairs(shards: Iterable[EmbeddedShard]) -> None:
+    """Refuse to exclude own pairs where no reference query has one.
+
+    Raises:
+        InputError: no row of the bank has a pair id.
+    """
+    if not any(shard.paired for shard in shards):
+        raise InputError(
+            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
+            "would be compared with its own reference queries as well. Name the column or field that says which "
+            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+        )
+
+
 def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
     """All embedded shards of some inputs."""
     return (shard for embedded in inputs for shard in embedded.shards)
@@ -85,15 +98,13 @@ def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
 
 
 def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
-    """Every candidate must have exactly one row, and every bias must be a number.
+    """Every candidate must have exactly one row.
 
     Raises:
-        CorruptArtifactError: rows were lost or made up, or a bias is not finite.
+        CorruptArtifactError: rows were lost or made up.
     """
     if manifest.rows != corpus.lineage.rows:
         raise CorruptArtifactError(
             f"the table has {manifest.rows} rows for {corpus.lineage.rows} candidates, so it was not published; "
             "this is a defect of the pipeline."
         )
-    if not all(math.isfinite(part.bias_sum) for part in manifest.files):
-        raise CorruptArtifactError("a bias is not a finite number, so the table was not published.")

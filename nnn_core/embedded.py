@@ -38,6 +38,7 @@ class EmbeddedShard:
         id_digest: order-free digest of the ids.
         id_sample: the ids whose hash falls under 1 in ``ID_SAMPLE_RATE``: a sample of the corpus
             that does not depend on how it is cut into shards.
+        paired: rows that have a pair id.
         source: the input shard and the number of this stretch within it.
     """
 
@@ -48,6 +49,7 @@ class EmbeddedShard:
     vector_digest: str
     id_digest: str
     id_sample: tuple[str, ...]
+    paired: int
     source: str
 
 
@@ -60,12 +62,14 @@ class EmbeddedInput:
         digest: digest of its bytes.
         shards: its embedded shards, in file order; empty when every row was rejected.
         rejects: what was rejected.
+        precomputed: whether the shard held vectors, so that no model was used.
     """
 
     source: str
     digest: str
     shards: tuple[EmbeddedShard, ...]
     rejects: RejectSummary
+    precomputed: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class VectorBlock:
 
     Attributes:
         ids: (rows,) Arrow strings.
-        pair_ids: (rows,) Arrow strings.
+        pair_ids: (rows,) Arrow strings; the empty one is no pair id, and equal to none.
         vectors: (rows, dim) float32, read-only, unit length, on the grid of ``vectors``.
     """
 
@@ -84,21 +88,33 @@ class VectorBlock:
 
 
 def write_shard(
-    uri: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
+    stem: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
 ) -> EmbeddedShard:
-    """Store a block of vectors under ``uri`` unless it is there already, and describe what is there.
+    """Store a block of vectors and describe it.
+
+    Its name ends in the digest of its bytes, so that what another attempt at the same input left
+    (an input that changed, a model whose last bits differ) is never taken for this one's: the
+    completion mark says which files belong together.
 
     Args:
-        uri: the artefact's name.
+        stem: the artefact's URI but for the digest and the suffix.
         ids: (rows,) identities.
-        pair_ids: (rows,) identities of each row's own counterpart.
+        pair_ids: (rows,) identities of each row's own counterpart, empty where it has none.
         vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
         source: the input shard, for messages.
+
+    Raises:
+        CorruptArtifactError: a damaged file lies under the name.
+        StorageError: the work folder cannot be written.
     """
-    data = keep_bytes(uri, _to_bytes(ids, pair_ids, vectors))
+    data = _to_bytes(ids, pair_ids, vectors)
+    uri = f"{stem}-{sha256(data)[:16]}.parquet"
+    if keep_bytes(uri, data) != data:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
     block = _from_bytes(data, uri)
     stored_ids = block.ids.to_pylist()
-    keyed = zip(block.vectors, block.pair_ids.to_pylist(), strict=True)
+    stored_pairs = block.pair_ids.to_pylist()
+    keyed = zip(block.vectors, stored_pairs, strict=True)
     return EmbeddedShard(
         uri=uri,
         digest=sha256(data),
@@ -107,6 +123,7 @@ def write_shard(
         vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
         id_digest=set_digest(row_id.encode() for row_id in stored_ids),
         id_sample=tuple(sorted(row_id for row_id in stored_ids if _sampled(row_id))),
+        paired=sum(1 for pair_id in stored_pairs if pair_id),
         source=source,
     )
 
@@ -130,7 +147,7 @@ def read_shard(shard: EmbeddedShard) -> VectorBlock:
 
 
 def _remedy(shard: EmbeddedShard) -> str:
-    mark = shard.uri.rpartition("-")[0] + ".json"
+    mark = storage.join(storage.parent(shard.uri), storage.basename(shard.uri).partition("-")[0] + ".json")
     return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
 
 
@@ -210,7 +227,7 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
         listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
         summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
-        return EmbeddedInput(source, record["digest"], shards, summary)
+        return EmbeddedInput(source, record["digest"], shards, summary, record["precomputed"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 

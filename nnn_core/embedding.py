@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from nnn_core import embedded, storage
-from nnn_core.artifacts import keep_bytes, name_of
+from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.errors import InputError
 from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
 from nnn_core.rejects import Reject, summarise, to_jsonl
-from nnn_core.shards import InputShard, Modality
+from nnn_core.shards import InputShard, Modality, check_unchanged
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
@@ -104,7 +104,7 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
         encoder: the loaded model; None when the shard holds vectors.
 
     Raises:
-        InputError: the file is broken.
+        InputError: the file is broken, or changed meanwhile.
         StorageError: the work folder cannot be written.
     """
     source = planned.shard.uri
@@ -115,16 +115,22 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     for batch in batches:
         collector.add(batch)
     shards = collector.finish()
+    check_unchanged(planned.shard)
     rejects = collector.rejects
-    listed = storage.join(request.rejects_folder, f"{planned.name}.jsonl") if rejects else None
-    if listed:
-        storage.create(listed, to_jsonl(rejects))
+    listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary)
+    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed)
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
+
+
+def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: EmbeddingRequest) -> str:
+    data = to_jsonl(rejects)
+    uri = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
+    storage.create(uri, data)
+    return uri
 
 
 def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -> Iterator[Rows]:
@@ -221,8 +227,8 @@ class _Collector:
 
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors)
-        uri = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}.parquet")
+        stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
-        self.shards.append(embedded.write_shard(uri, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
+        self.shards.append(embedded.write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]

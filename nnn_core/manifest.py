@@ -118,7 +118,10 @@ class Manifest:
             record = json.loads(data)
             checksum = record.pop("checksum")
             if record["format"] != FORMAT:
-                raise ValueError(f"format {record['format']!r}, this program reads {FORMAT!r}")
+                raise CorruptArtifactError(
+                    f"{uri!r} is of format {record['format']!r}, this program reads {FORMAT!r}. Use the release of "
+                    "this program that published it."
+                )
             if sha256(_canonical(record)) != checksum:
                 raise ValueError("its checksum does not match its content")
             return cls(
@@ -137,7 +140,8 @@ class Manifest:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptArtifactError(
-                f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one."
+                f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
+                "again, move this file out of its folder: the version before it is then the current one."
             ) from error
 
 
@@ -186,6 +190,9 @@ def current_manifest(table_uri: str) -> Manifest | None:
 
 def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     """Publish ``manifest`` under its number, or find that the current version already says the same.
+
+    Its files must have come from ``write_part``, which looks at the bytes before it names a file again:
+    where one of the current version is damaged or gone, the manifests differ and a new version repairs it.
 
     Returns:
         The manifest that stands: ``manifest``, or the current one if only the number would differ.

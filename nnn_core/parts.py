@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.artifacts import set_digest, sha256, to_parquet
-from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError
+from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of a table part, about: eight row groups of 128k rows.
@@ -200,8 +200,20 @@ def biases(means: FloatMatrix, settings: BiasSettings) -> npt.NDArray[np.float32
         settings: which column, and alpha.
     """
     column = means[:, settings.grid.index(settings.k)].astype(np.float64)
-    scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
+    with np.errstate(over="ignore"):
+        scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
     return scaled
+
+
+def _check_finite(means: FloatMatrix, bias: npt.NDArray[np.float32], settings: BiasSettings) -> None:
+    """A bias that is no number would empty or fill every search result."""
+    if not np.isfinite(means).all():
+        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+    if not np.isfinite(bias).all():
+        raise ConfigError(
+            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
+            "choose a smaller one."
+        )
 
 
 def write_part(
@@ -212,7 +224,7 @@ def write_part(
     settings: BiasSettings,
     existing: dict[str, str],
 ) -> TablePart:
-    """Compute the biases of one part and store it, unless an earlier version has the very same file.
+    """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
 
     Args:
         table_uri: the table.
@@ -221,16 +233,22 @@ def write_part(
         rows: ``id`` (sorted) and ``mean_k``, whose leading columns are those of the grid.
         settings: see ``BiasSettings``.
         existing: paths of the current version's files by SHA-256.
+
+    Raises:
+        ConfigError: alpha is too large for biases to be numbers.
+        CorruptArtifactError: another file lies under the name of this one, or a mean is no number.
+        StorageError: the table cannot be written.
     """
     ids = rows.column("id").combine_chunks()
     means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
     bias = biases(means, settings)
+    _check_finite(means, bias, settings)
     data = _part_bytes(ids, bias, means, settings)
     digest = sha256(data)
     path = existing.get(digest)
-    if path is None:
+    if path is None or not _holds(storage.join(table_uri, path), digest):
         path = f"versions/{version:06d}/part-{number:05d}-{digest[:16]}.parquet"
-        storage.create(storage.join(table_uri, path), data)
+        _create(storage.join(table_uri, path), data)
     return TablePart(
         path=path,
         rows=len(ids),
@@ -246,6 +264,21 @@ def write_part(
     )
 
 
+def _holds(uri: str, digest: str) -> bool:
+    try:
+        return sha256(storage.read_bytes(uri)) == digest
+    except InputError:
+        return False
+
+
+def _create(uri: str, data: bytes) -> None:
+    if not storage.create(uri, data) and not _holds(uri, sha256(data)):
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
+            "names it; delete it and run the same command again."
+        )
+
+
 def read_part(table_uri: str, part: TablePart, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of one part after checking its bytes.
 
@@ -254,7 +287,12 @@ def read_part(table_uri: str, part: TablePart, columns: Sequence[str] | None = N
         InputError: it is gone.
     """
     uri = storage.join(table_uri, part.path)
-    data = storage.read_bytes(uri)
+    try:
+        data = storage.read_bytes(uri)
+    except InputError as error:
+        raise InputError(
+            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+        ) from error
     if len(data) != part.bytes or sha256(data) != part.sha256:
         raise CorruptArtifactError(
             f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "

@@ -161,7 +161,10 @@ class ReferenceIndex:
         return np.stack([by_id, np.where(by_pair == by_id, -1, by_pair)], axis=1)
 
     def _codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
-        found = pc.index_in(ids, value_set=self.pair_ids)
+        # An empty pair id means that there is no counterpart, so it is nobody's own.
+        found = pc.index_in(
+            pc.replace_with_mask(ids, pc.equal(ids, ""), pa.scalar(None, ids.type)), self.pair_ids, skip_nulls=True
+        )
         codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return codes
 

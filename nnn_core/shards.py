@@ -114,17 +114,34 @@ def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int)
     )
 
 
-def describe_shard(uri: str) -> InputShard:
+def describe_shard(uri: str, fresh: bool = False) -> InputShard:
     """Look at one file: its size, the digest of its bytes, and its companion.
+
+    Args:
+        uri: the file.
+        fresh: look at the store itself, not at a listing that may be at hand.
 
     Raises:
         InputError: the file is gone, or an ``.npy`` shard has no metadata file.
     """
     companion = find_companion(uri) if uri.endswith(".npy") else None
-    digest = storage.content_digest(uri)
+    digest = storage.content_digest(uri, fresh)
     if companion is not None:
-        digest += "+" + storage.content_digest(companion)
+        digest += "+" + storage.content_digest(companion, fresh)
     return InputShard(uri, digest, storage.size(uri), companion)
+
+
+def check_unchanged(shard: InputShard) -> None:
+    """Refuse a result of a file whose bytes are not those that were described before it was read.
+
+    Raises:
+        InputError: it changed.
+    """
+    if describe_shard(shard.uri, fresh=True).digest != shard.digest:
+        raise InputError(
+            f"{shard.uri!r} changed while it was read, so its rows may be partly old and partly new; they were not "
+            "used. Run the same command again once nothing writes to it any more."
+        )
 
 
 def find_companion(uri: str) -> str:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.manifest import Manifest, commit_version, list_versions, read_manifest
+from nnn_core.manifest import Manifest, commit_version, read_manifest
 from nnn_core.parts import means_of, read_part, write_part
 from nnn_core.vectors import FloatMatrix
 
@@ -78,10 +79,13 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
         The manifest of the new version; the current one if it says the same already.
 
     Raises:
-        ConfigError: k is not in the grid.
-        ConflictError: another publisher was faster.
+        ConfigError: k is not in the grid, or alpha is too large.
+        ConflictError: another job published a version meanwhile.
+        StorageError: the table cannot be written.
     """
-    base = read_manifest(uri, version)
+    storage.check_exclusive(uri)
+    current = read_manifest(uri)
+    base = current if version is None else read_manifest(uri, version)
     settings = base.settings
     if k is not None and k not in settings.grid:
         raise ConfigError(
@@ -89,9 +93,10 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
             f"{', '.join(map(str, settings.grid))}; choose one of these, or run a refresh with --k {k}."
         )
     settings = replace(settings, k=settings.k if k is None else k, alpha=settings.alpha if alpha is None else alpha)
-    current = read_manifest(uri)
     existing = {part.sha256: part.path for part in current.files}
-    number = list_versions(uri)[-1] + 1
+    # The number after the version that was read: should another job publish meanwhile, this one must not
+    # put older rows on top of it.
+    number = current.version + 1
     files = tuple(
         write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
         for index, part in enumerate(base.files)

@@ -51,11 +51,12 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         table: URI of the table.
         k: number of neighbours; None for the largest of the grid that fits.
         grid: values of k whose means are kept, where the bank suffices for them.
-        settings: makes the settings once ``k``, ``grid`` and ``bank_digest`` are known.
+        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``precomputed`` are known.
         bank: a single element.
         corpus: a single element.
         fewest_seen: fewest references that each candidate shard was scored against.
         search: how the scores were found, a single element.
+        precomputed: for each input shard, whether it held vectors.
     """
 
     table: str
@@ -66,15 +67,17 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     corpus: beam.PCollection[Corpus]
     fewest_seen: beam.PCollection[int]
     search: beam.PCollection[SearchReport]
+    precomputed: beam.PCollection[bool]
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         target = AsSingleton(
             rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
         )
+        precomputed = AsSingleton(self.precomputed | "AllPrecomputed" >> beam.CombineGlobally(all))
         settings = AsSingleton(
             self.fewest_seen
             | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
-            | "ResolveK" >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank))
+            | "ResolveK" >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank), precomputed)
         )
         return (
             rows
@@ -100,10 +103,11 @@ def _resolve(
     grid: tuple[int, ...],
     settings: Callable[..., BiasSettings],
     bank: tuple[Bank, Side],
+    precomputed: bool,
 ) -> BiasSettings:
     fitting = tuple(value for value in grid if value <= bank[0].rows)
     resolved, kept = resolve_k(k, fitting, min_seen)
-    return settings(k=resolved, grid=kept, bank_digest=bank[0].digest)
+    return settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=precomputed)
 
 
 def _write(keyed: tuple[int, Iterable[RowSlice]], uri: str, target: Target, settings: BiasSettings) -> TablePart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nnn_core import storage
@@ -196,7 +196,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
 
 _COLUMN_HELP = {
     "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
-    "pair_id": "id of the row's own counterpart (default: the row's id; in a tar the key)",
+    "pair_id": "id of the row's own counterpart, none where empty (default: the row's id; in a tar the key)",
     "caption": "the caption (default: caption)",
     "vector": "the embedding (default: the first present of vector, embedding)",
 }
@@ -210,12 +210,6 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         workers: local worker processes; None when the job runs on a cluster.
     """
     candidate_columns = Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
-    overrides = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
-    reference_columns = replace(
-        candidate_columns,
-        require_id=False,
-        **{name: value for name, value in overrides.items() if value is not None},
-    )
     return RefreshConfig(
         candidates=args.candidates,
         references=args.references,
@@ -232,8 +226,21 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(workers),
         candidate_columns=candidate_columns,
-        reference_columns=reference_columns,
+        reference_columns=_reference_columns(args, candidate_columns),
     )
+
+
+def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
+    """The candidates' names, except where others were given for the bank.
+
+    To say where the bank's captions are is to say that they, not vectors, are to be read, and the reverse.
+    """
+    own = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
+    own = {name: value for name, value in own.items() if value is not None}
+    payload = {"caption", "vector"} if own.keys() & {"caption", "vector"} else set()
+    names = {name: getattr(candidates, name) for name in _COLUMNS if name not in own.keys() | payload}
+    inherited = tuple(name for name, value in names.items() if value is not None)
+    return Columns(**names, **own, require_id=False, inherited=inherited)
 
 
 def default_threads(workers: int | None) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from nnn_core.corpus import Corpus, embedded_shards, gather_candidates, summarise_side
+from nnn_core.corpus import Corpus, check_pairs, embedded_shards, gather_candidates, summarise_side
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, check_bank, shard_references
@@ -39,12 +39,14 @@ class ShardReferences(beam.PTransform):  # type: ignore[misc]
         k: what the bank must suffice for; None for whatever fits.
         max_reject_rate: allowed share of rejected rows.
         rejects_folder: where rejects are listed.
+        exclude_own_pairs: whether the bank needs pair ids.
     """
 
     rows_per_shard: int
     k: int | None
     max_reject_rate: float
     rejects_folder: str
+    exclude_own_pairs: bool
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[tuple[Bank, Side]]:
         return inputs | "AllInputs" >> beam.combiners.ToList() | "ShardReferences" >> beam.Map(self.shard_references)
@@ -54,4 +56,6 @@ class ShardReferences(beam.PTransform):  # type: ignore[misc]
         side = summarise_side(inputs, self.max_reject_rate, "--references", self.rejects_folder)
         bank = shard_references(embedded_shards(inputs), self.rows_per_shard)
         check_bank(bank, self.k)
+        if self.exclude_own_pairs:
+            check_pairs(embedded_shards(inputs))
         return bank, side

@@ -9,13 +9,14 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from nnn_core import storage
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
@@ -57,14 +58,17 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     reference_request, candidate_request = _requests(config, encoder)
-    bank = (
+    embedded_references = (
         root
         | "ListReferences" >> ListShards(config.references, "--references")
         | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
-        | "ShardReferences"
-        >> ShardReferences(
-            config.rows_per_reference_shard, config.wanted_k, config.max_reject_rate, config.rejects_folder
-        )
+    )
+    bank = embedded_references | "ShardReferences" >> ShardReferences(
+        config.rows_per_reference_shard,
+        config.wanted_k,
+        config.max_reject_rate,
+        config.rejects_folder,
+        config.exclude_own_pairs,
     )
     embedded = (
         root
@@ -91,8 +95,14 @@ def define_refresh(
         | "AllScored" >> beam.combiners.ToList()
         | "ReportSearch" >> beam.Map(report_search, beam.pvalue.AsSingleton(calibrated), config)
     )
+    precomputed = (
+        (embedded_references, embedded)
+        | "BothSides" >> beam.Flatten()
+        | "Precomputed" >> beam.Map(lambda result: result.precomputed)
+    )
+    settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
     return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table, config.wanted_k, config.grid, _settings(config, encoder), bank, corpus, fewest_seen, search
+        config.table, config.wanted_k, config.grid, settings, bank, corpus, fewest_seen, search, precomputed
     )
 
 
@@ -111,15 +121,19 @@ def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[Emb
     )
 
 
-def _settings(config: RefreshConfig, encoder: EncoderSource | None) -> Callable[..., BiasSettings]:
-    """The table's settings but for what only the bank can tell."""
-    return partial(
-        BiasSettings,
+def _settings(
+    config: RefreshConfig, encoder: dict[str, str], k: int, grid: tuple[int, ...], bank_digest: str, precomputed: bool
+) -> BiasSettings:
+    """The table's settings; an encoder that no shard needed is not what the table is valid for."""
+    return BiasSettings(
+        k=k,
         alpha=config.alpha,
+        grid=grid,
         candidate_modality=config.candidate_modality,
         reference_modality=config.reference_modality,
         exclude_own_pairs=config.exclude_own_pairs,
-        encoder=dataclasses.asdict(encoder.fingerprint) if encoder else {"kind": PRECOMPUTED},
+        encoder={"kind": PRECOMPUTED} if precomputed else encoder,
+        bank_digest=bank_digest,
     )
 
 
@@ -134,6 +148,7 @@ def refresh(
     Raises:
         NNNError: whatever went wrong; nothing was published.
     """
+    storage.check_exclusive(config.work)
     prepare_table(config.table)
     result = run(options, lambda root: define_refresh(root, config, encoder))
     manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])

@@ -121,11 +121,14 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
 
 
 def find_error(text: str) -> NNNError | None:
-    """The error of ours in a worker's traceback, which is all that a runner hands back."""
+    """The error of ours in a worker's traceback, which is all that a runner hands back.
+
+    A traceback names causes first; the last error is the one that was raised.
+    """
     matches = _RAISED.findall(text)
     if not matches:
         return None
-    name, message = matches[0]
+    name, message = matches[-1]
     message = message.strip()
     return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message))
 

@@ -63,10 +63,12 @@ def make_block(
     return VectorBlock(pa.array(names, pa.string()), pa.array(pairs, pa.string()), vectors)
 
 
-def make_shard(name: str, rows: int = 1, dim: int = 4, source: str | None = None) -> EmbeddedShard:
+def make_shard(name: str, rows: int = 1, dim: int = 4, source: str | None = None, paired: int = 0) -> EmbeddedShard:
     """A descriptor without a file behind it."""
     digests = [hashlib.sha256(f"{name} {what}".encode()).hexdigest() for what in ("file", "vectors", "ids")]
-    return EmbeddedShard(f"work/{name}.parquet", digests[0], rows, dim, digests[1], digests[2], (), source or name)
+    return EmbeddedShard(
+        f"work/{name}.parquet", digests[0], rows, dim, digests[1], digests[2], (), paired, source or name
+    )
 
 
 def make_tar(members: Iterable[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nnn_core import storage
 from nnn_core.errors import InputError
@@ -13,8 +14,10 @@ from nnn_core.readers.rows import (
     MALFORMED,
     NO_CAPTION,
     NO_ID,
+    NO_PAIR,
     NOT_UTF8,
     Columns,
+    PairField,
     Row,
     Rows,
     batched,
@@ -55,7 +58,7 @@ def read_jsonl(shard: InputShard, modality: Modality, columns: Columns) -> Itera
     """One JSON object a line; the caption may be a list.
 
     Raises:
-        InputError: images were asked for.
+        InputError: images were asked for, or no line has the pair id that was named.
     """
     check_text(modality, shard.uri)
     return batched(_jsonl_rows(shard.uri, columns))
@@ -73,6 +76,7 @@ def _tsv_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     lines = _lines(uri)
     header = next(lines, (1, b""))[1].decode("utf-8-sig", "replace").split("\t")
     pick = _record_columns(header, columns, uri)
+    pairs = PairField(pick.pair_id)
     for number, line in lines:
         try:
             fields = line.decode("utf-8").split("\t")
@@ -82,10 +86,11 @@ def _tsv_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         if len(fields) != len(header):
             yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the header has {len(header)}")
         else:
-            yield from _record_rows(dict(zip(header, fields, strict=True)), number, pick)
+            yield from _record_rows(dict(zip(header, fields, strict=True)), number, pick, pairs)
 
 
 def _jsonl_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+    pairs = PairField(columns.pair_id)
     for number, line in _lines(uri):
         try:
             record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
@@ -98,7 +103,8 @@ def _jsonl_rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         if not isinstance(record, dict):
             yield Reject(f"line {number}", MALFORMED, "the line is not a JSON object")
         else:
-            yield from _record_rows(record, number, _field_columns(record, columns))
+            yield from _record_rows(record, number, _field_columns(record, columns), pairs)
+    pairs.check(uri)
 
 
 def _record_columns(header: list[str], columns: Columns, uri: str) -> Columns:
@@ -111,11 +117,11 @@ def _record_columns(header: list[str], columns: Columns, uri: str) -> Columns:
 
 def _field_columns(record: dict[str, object], columns: Columns) -> Columns:
     """``columns`` with every default resolved against one JSON object."""
-    id_field = columns.id or next((name for name in ID_DEFAULTS if name in record), None)
+    id_field = columns.named("id", record) or next((name for name in ID_DEFAULTS if name in record), None)
     return Columns(id_field, columns.pair_id, columns.caption or CAPTION_DEFAULT, None, columns.require_id)
 
 
-def _record_rows(record: dict[str, object], number: int, columns: Columns) -> Iterator[Row | Reject]:
+def _record_rows(record: dict[str, object], number: int, columns: Columns, pairs: PairField) -> Iterator[Row | Reject]:
     position = f"line {number}"
     row_id = text_of(record.get(columns.id)) if columns.id else None
     if row_id is None and columns.require_id:
@@ -124,5 +130,8 @@ def _record_rows(record: dict[str, object], number: int, columns: Columns) -> It
     if columns.caption not in record:
         yield Reject(row_id or position, NO_CAPTION, f"there is no field {columns.caption!r}")
         return
-    pair_id = text_of(record.get(columns.pair_id)) if columns.pair_id else None
-    yield from caption_rows(row_id or position, pair_id, record[columns.caption])
+    pair_id = pairs.of(record, row_id or NO_PAIR)
+    if isinstance(pair_id, Reject):
+        yield replace(pair_id, id=row_id or position)
+    else:
+        yield from caption_rows(row_id or position, pair_id, record[columns.caption])

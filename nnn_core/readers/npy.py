@@ -9,12 +9,11 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.readers.parquet import open_table
+from nnn_core.readers.parquet import open_table, texts_of
 from nnn_core.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -23,7 +22,7 @@ from nnn_core.readers.rows import (
     Rows,
     choose_id_columns,
     number_missing,
-    text_of,
+    pair_ids_of,
 )
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
@@ -80,7 +79,7 @@ def _blocks(
     shape: tuple[int, int],
     dtype: np.dtype[np.floating],
     ids: list[str | None],
-    pair_ids: list[str | None],
+    pair_ids: list[str],
 ) -> Iterator[Rows]:
     rows, dim = shape
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
@@ -90,29 +89,26 @@ def _blocks(
         yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
 
 
-def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str | None], first: int) -> Rows:
+def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
     rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
     if rejects:
         vectors = vectors[[row_id is not None for row_id in ids]]
     kept = [(row_id, pair_id) for row_id, pair_id in zip(ids, pair_ids, strict=True) if row_id is not None]
-    return Rows([row_id for row_id, _ in kept], [pair_id or row_id for row_id, pair_id in kept], vectors, rejects)
+    return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
 
 
-def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str | None]]:
+def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
     """(ids, pair ids) of every row; rows are numbered when they need no id of their own."""
     with open_table(uri) as table:
         names = table.schema_arrow.names
         id_column, pair_column = choose_id_columns(names, columns, uri)
         wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
-        data = table.read(columns=wanted or names[:1])
-    ids = _texts(data, id_column)
-    pair_ids = _texts(data, pair_column)
+        ids: list[str | None] = []
+        named: list[str | None] = []
+        for batch in table.iter_batches(BATCH_ROWS, columns=wanted or names[:1]):
+            ids += texts_of(batch, id_column, uri)
+            named += texts_of(batch, pair_column, uri)
+    pair_ids = pair_ids_of(ids, named if pair_column else None)
     if not columns.require_id:
         ids = number_missing(ids, 0)
     return ids, pair_ids
-
-
-def _texts(data: pa.Table, column: str | None) -> list[str | None]:
-    if column is None:
-        return [None] * data.num_rows
-    return [text_of(value) for value in data.column(column).to_pylist()]

@@ -29,10 +29,20 @@ from nnn_core.readers.rows import (
     choose_column,
     choose_id_columns,
     number_missing,
+    pair_ids_of,
     require_column,
 )
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
+
+#: What ids may be stored as. A column without any value has no type of its own.
+_ID_TYPES = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_null,
+)
 
 
 @contextlib.contextmanager
@@ -59,14 +69,17 @@ def holds_vectors(uri: str, columns: Columns) -> bool:
     """
     with open_table(uri) as table:
         names = table.schema_arrow.names
-    vector = columns.vector is not None or any(name in names for name in VECTOR_DEFAULTS)
-    caption = columns.caption is not None or CAPTION_DEFAULT in names
-    if vector and caption and (columns.vector is None) == (columns.caption is None):
+    vector, caption = columns.named("vector", names), columns.named("caption", names)
+    has_vector = vector in names if vector else any(name in names for name in VECTOR_DEFAULTS)
+    has_caption = (caption or CAPTION_DEFAULT) in names
+    if has_vector and has_caption and (vector is None) == (caption is None):
         raise InputError(
             f"{uri!r} has both a caption and a vector column; say which to read with "
             "either --caption-column or --vector-column."
         )
-    return vector and not (caption and columns.vector is None)
+    if (vector is None) == (caption is None):
+        return has_vector or (vector is not None and not has_caption)
+    return vector is not None
 
 
 def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
@@ -123,32 +136,38 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str) -> int:
 
 def _batches(
     table: pq.ParquetFile, payload: str, columns: Columns, uri: str
-) -> Iterator[tuple[int, list[str | None], list[str | None], pa.Array]]:
+) -> Iterator[tuple[int, list[str | None], list[str], pa.Array]]:
     """(first row, ids, pair ids, payload column) in file order; rows are numbered when they need no id."""
     names = table.schema_arrow.names
     id_column, pair_column = choose_id_columns(names, columns, uri)
     read = list(dict.fromkeys(name for name in (id_column, pair_column, payload) if name))
     first = 0
     for batch in table.iter_batches(BATCH_ROWS, columns=read):
-        ids = _as_text(batch, id_column, uri)
+        ids = texts_of(batch, id_column, uri)
+        pair_ids = pair_ids_of(ids, texts_of(batch, pair_column, uri) if pair_column else None)
         if not columns.require_id:
             ids = number_missing(ids, first)
-        yield first, ids, _as_text(batch, pair_column, uri), batch.column(payload)
+        yield first, ids, pair_ids, batch.column(payload)
         first += batch.num_rows
 
 
-def _as_text(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+    """A column of ids as text, None where there is no id (or no column).
+
+    Raises:
+        InputError: the column is neither text nor whole numbers.
+    """
     if column is None:
         return [None] * batch.num_rows
     array = batch.column(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+    if not any(is_id(array.type) for is_id in _ID_TYPES):
         raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
     return [value or None for value in array.cast(pa.string()).to_pylist()]
 
 
-def _to_rows(first: int, ids: list[str | None], pair_ids: list[str | None], lists: pa.Array, dim: int) -> Rows:
+def _to_rows(first: int, ids: list[str | None], pair_ids: list[str], lists: pa.Array, dim: int) -> Rows:
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
     has_id = np.array([row_id is not None for row_id in ids], dtype=bool)
     good = has_id & (lengths == dim)
@@ -156,7 +175,7 @@ def _to_rows(first: int, ids: list[str | None], pair_ids: list[str | None], list
     kept = [(ids[row] or "", pair_ids[row]) for row in np.flatnonzero(good)]
     return Rows(
         [row_id for row_id, _ in kept],
-        [pair_id or row_id for row_id, pair_id in kept],
+        [pair_id for _, pair_id in kept],
         _matrix(lists.filter(pa.array(good)), dim),
         rejects,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,11 @@ ID_DEFAULTS = ("id", "key", "image_path")
 CAPTION_DEFAULT = "caption"
 VECTOR_DEFAULTS = ("vector", "embedding")
 
+#: The pair id of a row that belongs to no row of the other modality. It is equal to no id.
+NO_PAIR = ""
+
 NO_ID = "no id"
+BAD_PAIR_ID = "pair id is no text"
 NO_CAPTION = "no caption"
 EMPTY_CAPTION = "empty caption"
 NOT_UTF8 = "not UTF-8"
@@ -35,12 +39,14 @@ class Columns:
 
     Attributes:
         id: the row's identity; by default the first present of ``id``, ``key``, ``image_path``.
-        pair_id: the id of the row's own counterpart in the other modality; by default the id
-            itself, or the sample's key in a tar.
+        pair_id: the id of the row's own counterpart in the other modality; a row without a value
+            has none. By default the id itself, or the sample's key in a tar.
         caption: by default ``caption``.
         vector: by default the first present of ``vector``, ``embedding``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
-            without one are numbered.
+            without one are numbered, and have no counterpart unless ``pair_id`` names it.
+        inherited: those of the attributes above whose names were given for the other side. What
+            kind of rows a file holds, and whether they have ids, is not to be judged by them.
     """
 
     id: str | None = None
@@ -48,6 +54,12 @@ class Columns:
     caption: str | None = None
     vector: str | None = None
     require_id: bool = True
+    inherited: tuple[str, ...] = ()
+
+    def named(self, what: str, present: Container[str]) -> str | None:
+        """The name that was asked for, unless it was meant for the other side and is not ``present``."""
+        name: str | None = getattr(self, what)
+        return None if what in self.inherited and name not in present else name
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Rows:
 
     Attributes:
         ids: identity of each row.
-        pair_ids: identity of each row's own counterpart.
+        pair_ids: identity of each row's own counterpart, ``NO_PAIR`` where it has none.
         items: encoded images (bytes), captions (str), or vectors (rows, dim) float.
         rejects: rows of the same stretch of the file that cannot be used.
     """
@@ -146,6 +158,45 @@ def text_of(value: object) -> str | None:
     return None
 
 
+@dataclass
+class PairField:
+    """The pair ids of records, each of which may have other fields than the last.
+
+    Attributes:
+        name: the field asked for; None for the record's own id.
+        records: how many records were looked at.
+        found: whether any of them had the field.
+    """
+
+    name: str | None
+    records: int = 0
+    found: bool = False
+
+    def of(self, record: Mapping[str, object], own: str) -> str | Reject:
+        """The record's pair id: ``own`` by default, ``NO_PAIR`` where the field is absent, null or empty."""
+        if self.name is None:
+            return own
+        self.records += 1
+        self.found = self.found or self.name in record
+        value = record.get(self.name)
+        if value is None or value == "":
+            return NO_PAIR
+        return text_of(value) or Reject(own, BAD_PAIR_ID, f"field {self.name!r} is of type {type(value).__name__}")
+
+    def check(self, uri: str) -> None:
+        """Refuse a name that no record knows: a misspelt field would silently pair nothing.
+
+        Raises:
+            InputError: records were read, and none had the field.
+        """
+        if self.records and not self.found:
+            raise InputError(
+                f"{uri!r}: none of its {self.records} records has a field {self.name!r} (--pair-id-column), so its "
+                "pair ids cannot be read. Correct the name, or give it with --reference-pair-id-column if only the "
+                "bank has the field."
+            )
+
+
 def choose_column(
     present: list[str], wanted: str | None, defaults: tuple[str, ...], what: str, flag: str, uri: str
 ) -> str | None:
@@ -181,10 +232,15 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     Raises:
         InputError: a column asked for is not there, or rows need an id and there is no column for it.
     """
-    id_column = choose_column(present, columns.id, ID_DEFAULTS, "id", "--id-column", uri)
+    id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
     if columns.require_id:
         require_column(id_column, present, "id", "--id-column", uri)
     return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)
+
+
+def pair_ids_of(ids: list[str | None], named: list[str | None] | None) -> list[str]:
+    """Pair ids: those of the column that was named, by default the rows' own ids; ``NO_PAIR`` where there is none."""
+    return [pair_id or NO_PAIR for pair_id in (ids if named is None else named)]
 
 
 def number_missing(ids: list[str | None], first: int) -> list[str | None]:

@@ -12,16 +12,19 @@ from nnn_core.errors import InputError
 from nnn_core.readers.rows import (
     CAPTION_DEFAULT,
     NO_CAPTION,
+    NO_ID,
     NOT_UTF8,
     Columns,
+    PairField,
     Row,
     Rows,
     batched,
     caption_rows,
-    text_of,
 )
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
+
+LINK = "a link in the tar"
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _BLOCK = tarfile.BLOCKSIZE
@@ -34,20 +37,46 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     """Images (``key.jpg|jpeg|png|webp``) or captions (``key.txt`` or ``key.json``) of a tar.
 
     An image's id is its key. A sample's caption has the key as id; several captions (a list in
-    the JSON field) are ``key#0``, ``key#1``, ... and all have the key as their pair id.
+    the JSON field) are ``key#0``, ``key#1``, ... and all have the key as their pair id, unless a
+    field of ``key.json`` is named for it.
 
     Raises:
-        InputError: the archive is broken or was cut short.
+        InputError: the archive is broken or was cut short, or no sample has the pair id that was named.
     """
-    rows_of = _image_rows if modality == "image" else _caption_rows
-    return batched(row for sample in _samples(shard.uri) for row in rows_of(sample, columns))
+    return batched(_rows(shard.uri, modality, columns))
 
 
-def _samples(uri: str) -> Iterator[Sample]:
+def _rows(uri: str, modality: Modality, columns: Columns) -> Iterator[Row | Reject]:
+    pairs = PairField(columns.pair_id)
+    for sample in _samples(uri):
+        if isinstance(sample, Reject):
+            yield sample
+            continue
+        key, members = sample
+        if not key:
+            yield Reject(f".{next(iter(members))}", NO_ID, "the member's name has no key in front of the dot")
+            continue
+        try:
+            if modality == "image":
+                yield from _image_rows(key, members, pairs)
+            else:
+                yield from _caption_rows(key, members, columns, pairs)
+        except UnicodeDecodeError as error:
+            yield Reject(key, NOT_UTF8, str(error))
+        except (ValueError, RecursionError) as error:
+            yield Reject(key, "malformed JSON", str(error))
+    pairs.check(uri)
+
+
+def _samples(uri: str) -> Iterator[Sample | Reject]:
     """Consecutive members of one key; a suffix that comes again starts another sample of that key."""
     with storage.open_input(uri) as stream:
         current, members = "", dict[str, bytes]()
-        for key, suffix, data in _members(uri, stream):
+        for member in _members(uri, stream):
+            if isinstance(member, Reject):
+                yield member
+                continue
+            key, suffix, data = member
             if members and (key != current or suffix in members):
                 yield current, members
                 members = {}
@@ -56,14 +85,17 @@ def _samples(uri: str) -> Iterator[Sample]:
             yield current, members
 
 
-def _members(uri: str, stream: IO[bytes]) -> Iterator[tuple[str, str, bytes]]:
-    """(key, suffix, content) of every regular file in the archive, in order."""
+def _members(uri: str, stream: IO[bytes]) -> Iterator[tuple[str, str, bytes] | Reject]:
+    """(key, suffix, content) of every regular file in the archive, in order; links have no content to give."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 if member.isreg():
                     key, suffix = split_name(member.name)
                     yield key, suffix, _content(archive, member)
+                elif member.islnk() or member.issym():
+                    remedy = "pack the files with tar --dereference --hard-dereference"
+                    yield Reject(member.name, LINK, f"it leads to {member.linkname!r}; {remedy}")
                 # An archive of a million members would keep every header.
                 archive.members.clear()  # type: ignore[attr-defined]
             _check_end(archive, stream)
@@ -100,36 +132,44 @@ def split_name(name: str) -> tuple[str, str]:
     return (f"{folder}/{stem}" if folder else stem), suffix.lower()
 
 
-def _image_rows(sample: Sample, columns: Columns) -> Iterator[Row | Reject]:
-    key, members = sample
+def _image_rows(key: str, members: dict[str, bytes], pairs: PairField) -> Iterator[Row | Reject]:
+    """The sample's image: ``key.jpg`` rather than ``key.depth.png``, else the first."""
     images = [suffix for suffix in members if suffix.rpartition(".")[2] in IMAGE_SUFFIXES]
+    images.sort(key=lambda suffix: "." in suffix)
     if not images:
         yield Reject(key, "no image", f"the sample holds only: {', '.join(members)}")
         return
-    yield Row(key, key, members[images[0]])
+    pair_id = _pair_id(key, members, pairs)
+    yield pair_id if isinstance(pair_id, Reject) else Row(key, pair_id, members[images[0]])
     for suffix in images[1:]:
         yield Reject(f"{key}.{suffix}", "a second image under one key", f"{images[0]!r} was used")
 
 
-def _caption_rows(sample: Sample, columns: Columns) -> Iterator[Row | Reject]:
-    key, members = sample
-    try:
-        if "txt" in members and columns.caption is None:
-            yield from caption_rows(key, key, members["txt"].decode("utf-8").strip())
-        elif "json" in members:
-            yield from _json_caption_rows(key, json.loads(members["json"].decode("utf-8")), columns)
-        else:
-            yield Reject(key, NO_CAPTION, f"the sample holds only: {', '.join(members)}")
-    except UnicodeDecodeError as error:
-        yield Reject(key, NOT_UTF8, str(error))
-    except (ValueError, RecursionError) as error:
-        yield Reject(key, "malformed JSON", str(error))
-
-
-def _json_caption_rows(key: str, record: object, columns: Columns) -> Iterator[Row | Reject]:
+def _caption_rows(key: str, members: dict[str, bytes], columns: Columns, pairs: PairField) -> Iterator[Row | Reject]:
     field = columns.caption or CAPTION_DEFAULT
-    if not isinstance(record, dict) or field not in record:
+    if "txt" in members and columns.caption is None:
+        caption: object = members["txt"].decode("utf-8-sig").strip()
+    elif "json" not in members:
+        yield Reject(key, NO_CAPTION, f"the sample holds only: {', '.join(members)}")
+        return
+    elif field in (record := _record(members)):
+        caption = record[field]
+    else:
         yield Reject(key, NO_CAPTION, f"the JSON has no field {field!r}")
         return
-    pair_id = text_of(record.get(columns.pair_id)) if columns.pair_id else key
-    yield from caption_rows(key, pair_id, record[field])
+    pair_id = _pair_id(key, members, pairs)
+    if isinstance(pair_id, Reject):
+        yield pair_id
+    else:
+        yield from caption_rows(key, pair_id, caption)
+
+
+def _pair_id(key: str, members: dict[str, bytes], pairs: PairField) -> str | Reject:
+    """The key, or the field of the sample's JSON that was asked for."""
+    return pairs.of(_record(members) if pairs.name else {}, key)
+
+
+def _record(members: dict[str, bytes]) -> dict[str, object]:
+    """The sample's JSON object; empty where there is none."""
+    record = json.loads(members.get("json", b"{}").decode("utf-8-sig"))
+    return record if isinstance(record, dict) else {}

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nnn_core.references import ReferenceIndex
 from nnn_core.search import kernels
 from nnn_core.search.clusters import Clusters
+from nnn_core.search.exact import ExactSearch
 from nnn_core.search.selection import Reservoirs, Tile, score_selected
 from nnn_core.vectors import FloatMatrix
 
@@ -87,7 +88,13 @@ class ApproximateSearch:
         positions = positions[:, : int(counts.max(initial=0))]
         valid = np.arange(positions.shape[1]) < counts[:, None]
         positions = self.clusters.order[np.where(valid, positions, 0)].astype(np.int64)
-        return score_selected(tile, self.index, positions, counts, k)
+        top = score_selected(tile, self.index, positions, counts, k)
+        # Lists too small to hold k references must not pass for a bank that has no more.
+        enough = np.minimum(k, self.index.rows - self.index.own_references(tile.own))
+        short = np.flatnonzero(np.isfinite(top).sum(axis=1) < enough)
+        if len(short):
+            top[short] = ExactSearch(self.index).top(tile[short], k)
+        return top
 
     def _choose_lists(self, tile: Tile) -> Iterator[npt.NDArray[np.int64]]:
         """For each list the rows of the tile that look into it."""

@@ -41,6 +41,9 @@ _SHARES = (0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13,
 _DIMS = (32, 64, 96, 128, 192, 256)
 _SPARES = (1.5, 2.0, 3.0, 5.0)
 
+#: References looked at for each one that is scored exactly, at least; with fewer, some candidate finds too few.
+_ROWS_PER_KEPT = 2
+
 #: Multiplications that take as long as the exact score of one selected reference; measured.
 _RESCORE_COST = 12_000
 
@@ -172,7 +175,10 @@ def _affordable(index: ReferenceIndex, clusters: Clusters, k: int) -> Iterator[A
     def cost(each: ApproximateSettings) -> float:
         return float(clusters.centroids.size + each.share * rows * each.dims + each.spare * k * _RESCORE_COST)
 
-    return iter(sorted((each for each in settings if cost(each) < 0.5 * rows * dim), key=cost))
+    def worthwhile(each: ApproximateSettings) -> bool:
+        return bool(cost(each) < 0.5 * rows * dim and each.share * rows >= _ROWS_PER_KEPT * each.spare * k)
+
+    return iter(sorted(filter(worthwhile, settings), key=cost))
 
 
 def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:

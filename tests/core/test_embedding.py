@@ -155,7 +155,7 @@ def test_descriptors_say_what_is_stored(captions: Path, tmp_path: Path) -> None:
     block = read_shard(shard)
     ids, pairs = block.ids.to_pylist(), block.pair_ids.to_pylist()
     assert shard.digest == sha256(Path(shard.uri).read_bytes())
-    assert (shard.rows, shard.dim, shard.source) == (9, 4, str(captions))
+    assert (shard.rows, shard.dim, shard.source, shard.paired) == (9, 4, str(captions), 9)
     assert shard.id_digest == set_digest(row_id.encode() for row_id in ids)
     keyed = zip(block.vectors, pairs, strict=True)
     assert shard.vector_digest == set_digest(vector.tobytes() + pair.encode() for vector, pair in keyed)
@@ -276,8 +276,41 @@ def test_the_first_of_two_unequal_results_stays(captions: Path, tmp_path: Path) 
 
     first = embed(captions, tmp_path, encoder=FormulaEncoder())
     assert embed(captions, tmp_path, encoder=Noisy()) == first
-    (tmp_path / "work" / "embedded").joinpath(next((tmp_path / "work" / "embedded").glob("*.json"))).unlink()
-    assert embed(captions, tmp_path, encoder=Noisy()) == first
+    (mark,) = (tmp_path / "work" / "embedded").glob("*.json")
+    mark.unlink()
+    second = embed(captions, tmp_path, encoder=Noisy())
+    assert second != first
+    assert read_shard(second.shards[0]).ids.equals(read_shard(first.shards[0]).ids)
+    assert embed(captions, tmp_path, encoder=FormulaEncoder()) == second
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_an_input_that_changes_while_it_is_read_leaves_nothing_to_reuse(
+    captions: Path, tmp_path: Path, rejected: bool
+) -> None:
+    """The digest of the old content must not stand for vectors of the new one, now or later."""
+    old = captions.read_bytes()
+    new = old.replace(b"cat", b"dog").replace(b'"caption": ""', b'"caption": 7' if rejected else b'"caption": "x"')
+    request = request_for(tmp_path)
+    planned = plan_input(describe_shard(str(captions)), request)  # type: ignore[arg-type]
+    captions.write_bytes(new)
+    with pytest.raises(InputError, match=r"captions\.jsonl' changed while it was read.*Run the same command again"):
+        embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
+    assert find_embedded(planned, request) is None  # type: ignore[arg-type]
+    captions.write_bytes(old)
+    result = embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
+    check_vectors(result, {record["id"]: formula(record["caption"].encode()) for record in CAPTIONS[1:]})
+    assert result.rejects.uri is not None
+    assert "empty caption" in Path(result.rejects.uri).read_text()
+
+
+def test_a_damaged_file_under_the_name_is_refused(captions: Path, tmp_path: Path) -> None:
+    (shard,) = embed(captions, tmp_path, encoder=FormulaEncoder()).shards
+    for mark in (tmp_path / "work" / "embedded").glob("*.json"):
+        mark.unlink()
+    Path(shard.uri).write_bytes(b"half")
+    with pytest.raises(CorruptArtifactError, match=r"\.parquet' is damaged\. Delete it and run the same command"):
+        embed(captions, tmp_path, encoder=FormulaEncoder())
 
 
 def test_a_broken_shard_leaves_no_completion_mark(tmp_path: Path) -> None:

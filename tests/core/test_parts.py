@@ -215,6 +215,27 @@ def test_a_file_that_exists_is_used_again(tmp_path: Path) -> None:
     assert other.path.startswith("versions/000002/")
 
 
+@pytest.mark.parametrize("damage", ["changed", "cut", "deleted"])
+def test_a_damaged_file_is_not_used_again(tmp_path: Path, damage: str) -> None:
+    first = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    path = tmp_path / first.path
+    whole = path.read_bytes()
+    path.write_bytes({"changed": whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], "cut": whole[:-1]}.get(damage, b""))
+    if damage == "deleted":
+        path.unlink()
+    again = write_part(str(tmp_path), 2, 0, table_of(["a"]), SETTINGS, {first.sha256: first.path})
+    assert again == dataclasses.replace(first, path=first.path.replace("000001", "000002"))
+    assert (tmp_path / again.path).read_bytes() == whole
+
+
+def test_a_damaged_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    part = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    assert write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {}) == part
+    (tmp_path / part.path).write_bytes(b"half")
+    with pytest.raises(CorruptArtifactError, match=f"{part.path}' is damaged.*delete it and run the same command"):
+        write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+
+
 def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
     part = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
     path = tmp_path / part.path
@@ -227,5 +248,5 @@ def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
         assert f"{len(data)} bytes" in str(caught.value)
         assert f"{part.bytes} and {part.sha256[:16]}" in str(caught.value)
     path.unlink()
-    with pytest.raises(InputError, match=part.path):
+    with pytest.raises(InputError, match=f"{part.path}.*read an older one, or run a refresh"):
         read_part(str(tmp_path), part)

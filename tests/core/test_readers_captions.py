@@ -97,7 +97,7 @@ def test_references_without_ids_are_numbered(tmp_path: Path) -> None:
     assert (found.ids, found.items) == (["line 2", "line 4"], ["one", "two"])
     found = read_records(tmp_path, [{"caption": "one"}, {"caption": ["a", "b"]}], require_id=False)
     assert found.ids == ["line 1", "line 2#0", "line 2#1"]
-    assert found.pair_ids == ["line 1", "line 2", "line 2"]
+    assert found.pair_ids == ["", "", ""]
 
 
 def test_jsonl(tmp_path: Path) -> None:
@@ -157,6 +157,15 @@ def test_jsonl_rejects(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_an_id_column_of_the_other_side_is_not_asked_for(tmp_path: Path, suffix: str) -> None:
+    data = {"tsv": b"caption\nx\n", "jsonl": b'{"caption": "x"}\n'}[suffix]
+    found = read_lines(tmp_path, suffix, data, id="photo", require_id=False, inherited=("id",))
+    assert (found.ids, found.pair_ids) == ([f"line {2 if suffix == 'tsv' else 1}"], [""])
+    data = {"tsv": b"id\tcaption\na\tx\n", "jsonl": b'{"id": "a", "caption": "x"}\n'}[suffix]
+    assert read_lines(tmp_path, suffix, data, id="photo", require_id=False, inherited=("id",)).ids == ["a"]
+
+
 def test_a_broken_pair_id_is_rejected(tmp_path: Path) -> None:
     found = read_lines(tmp_path, "jsonl", b'{"id": "a", "image": "\\udc00", "caption": "x"}', pair_id="image")
     assert found.ids == []
@@ -168,9 +177,27 @@ def test_pair_ids_of_json(tmp_path: Path) -> None:
         {"id": "a", "image": "A", "caption": "x"},
         {"id": "b", "image": 7, "caption": ["x", "y"]},
         {"id": "c", "caption": "x"},
+        {"id": "d", "image": None, "caption": "x"},
+        {"id": "e", "image": "", "caption": "x"},
+        {"id": "f", "image": 7.0, "caption": "x"},
     ]
     found = read_records(tmp_path, records, pair_id="image")
-    assert found.pair_ids == ["A", "7", "7", "c"]
+    assert found.pair_ids == ["A", "7", "7", "", "", ""]
+    assert found.rejects == [Reject("f", "pair id is no text", "field 'image' is of type float")]
+
+
+def test_a_pair_field_that_no_line_has_is_an_error(tmp_path: Path) -> None:
+    """A misspelt name would silently pair nothing."""
+    records = [{"id": "a", "image": None, "caption": "x"}, {"id": "b", "caption": "y"}]
+    with pytest.raises(InputError, match=r"captions\.jsonl': none of its 2 records has a field 'imgae' \(--pair-id"):
+        read_records(tmp_path, records, pair_id="imgae")
+    assert read_records(tmp_path, [], pair_id="image").ids == []
+
+
+def test_pair_ids_of_tsv(tmp_path: Path) -> None:
+    data = b"id\timage\tcaption\na\tA\tx\nb\t\ty\n"
+    assert read_lines(tmp_path, "tsv", data, pair_id="image").pair_ids == ["A", ""]
+    assert read_lines(tmp_path, "tsv", b"caption\nx\n", require_id=False).pair_ids == [""]
 
 
 LINES = st.lists(

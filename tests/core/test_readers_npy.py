@@ -73,9 +73,24 @@ def test_ids_and_pair_ids(path: Path) -> None:
     np.save(path, np.eye(3, dtype=np.float32))
     write_ids(path, caption=["x", "y", "z"], image_path=["a", "b", None], pair=[7, None, 9], key=[1, 2, 3])
     found = read_all(path, "text", pair_id="pair")
-    assert (found.ids, found.pair_ids) == (["1", "2", "3"], ["7", "2", "9"])
+    assert (found.ids, found.pair_ids) == (["1", "2", "3"], ["7", "", "9"])
     found = read_all(path, "text", id="image_path")
     assert (found.ids, found.reasons) == (["a", "b"], [("row 2", "no id")])
+
+
+def test_ids_of_every_type(path: Path) -> None:
+    for ids in (pa.array(["7", "8"], pa.string_view()), pa.array(["7", "8"], pa.large_string()), pa.array([7, 8])):
+        assert read_pair(path, np.eye(2, dtype=np.float32), ids).ids == ["7", "8"]
+    assert len(read_pair(path, np.eye(2, dtype=np.float32), pa.nulls(2)).rejects) == 2
+
+
+@pytest.mark.parametrize("column", ["id", "pair"])
+def test_numbers_with_a_point_are_no_ids(path: Path, column: str) -> None:
+    """A reader of spreadsheets makes such of whole numbers with gaps; they would match nothing."""
+    np.save(path, np.eye(2, dtype=np.float32))
+    write_ids(path, **{"id": ["a", "b"], "pair": ["A", "B"], column: [1.0, None]})
+    with pytest.raises(InputError, match=rf"metadata_0\.parquet': column '{column}' is of type double; ids must be"):
+        read_all(path, "image", pair_id="pair")
 
 
 def test_an_empty_id_is_no_id(path: Path) -> None:
@@ -86,8 +101,10 @@ def test_references_without_ids_are_numbered(path: Path) -> None:
     np.save(path, np.eye(3, dtype=np.float32))
     write_ids(path, caption=["x", "y", "z"])
     assert read_all(path, "text", require_id=False).ids == ["row 0", "row 1", "row 2"]
+    assert read_all(path, "text", require_id=False).pair_ids == ["", "", ""]
     write_ids(path, id=["a", None, "c"])
     assert read_all(path, "text", require_id=False).ids == ["a", "row 1", "c"]
+    assert read_all(path, "text", require_id=False).pair_ids == ["a", "", "c"]
 
 
 @pytest.mark.parametrize(("present", "flag"), [("name", "--id-column"), ("caption", "--id-column")])

@@ -135,6 +135,15 @@ def test_references_without_ids_are_numbered(path: Path, monkeypatch: pytest.Mon
     assert read_table(path, {"vector": vector}, require_id=False).ids == [f"row {n}" for n in range(5)]
     named = read_table(path, {"id": ["a", None, "c", None, ""], "vector": vector}, require_id=False)
     assert named.ids == ["a", "row 1", "c", "row 3", "row 4"]
+    assert named.pair_ids == ["a", "", "c", "", ""]
+
+
+@pytest.mark.parametrize("payload", ["vector", "caption"])
+def test_a_pair_column_without_a_value_is_no_pair(path: Path, payload: str) -> None:
+    """Not the row's own id: the row belongs to no candidate."""
+    values = lists([[1.0]] * 3) if payload == "vector" else ["x", "y", "z"]
+    found = read_table(path, {"id": list("abc"), "pair": ["A", None, ""], payload: values}, pair_id="pair")
+    assert found.pair_ids == ["A", "", ""]
 
 
 @pytest.mark.parametrize("payload", ["vector", "caption"])
@@ -150,6 +159,7 @@ def test_an_empty_id_is_no_id(path: Path, payload: str) -> None:
     "ids",
     [
         pa.array(["7", "8"], pa.large_string()),
+        pa.array(["7", "8"], pa.string_view()),
         pa.array([7, 8], pa.int64()),
         pa.array([7, 8], pa.uint8()),
         pa.array(["7", "8"]).dictionary_encode(),
@@ -158,6 +168,14 @@ def test_an_empty_id_is_no_id(path: Path, payload: str) -> None:
 )
 def test_ids_are_strings_or_whole_numbers(path: Path, ids: pa.Array) -> None:
     assert read_table(path, {"id": ids, "vector": lists([[1.0], [2.0]])}).ids == ["7", "8"]
+
+
+def test_a_column_without_any_value_is_one_of_missing_ids(path: Path) -> None:
+    """Arrow gives it a type of its own."""
+    found = read_table(path, {"id": ["a", "b"], "pair": pa.nulls(2), "vector": lists([[1.0], [2.0]])}, pair_id="pair")
+    assert found.pair_ids == ["", ""]
+    assert read_table(path, {"id": pa.nulls(1), "vector": lists([[1.0]])}).reasons == [("row 0", "no id")]
+    assert read_table(path, {"id": pa.nulls(1), "vector": lists([[1.0]])}, require_id=False).ids == ["row 0"]
 
 
 @pytest.mark.parametrize("ids", [pa.array([1.5, 2.0]), pa.array([True, False]), pa.array([b"a", b"b"])])
@@ -260,6 +278,40 @@ def test_which_of_both_a_file_holds(path: Path, present: tuple[str, ...], names:
     columns = {name: lists([[1.0]]) if name in ("vector", "embedding", "emb") else ["x"] for name in present}
     pq.write_table(pa.table({"id": ["a"], **columns}), path)
     assert holds_vectors(describe_shard(str(path)), Columns(**names)) is vectors
+
+
+@pytest.mark.parametrize(
+    ("present", "names", "vectors"),
+    [
+        (("caption",), {"vector": "emb"}, False),
+        (("embedding",), {"caption": "title"}, True),
+        (("title",), {"vector": "emb", "caption": "title"}, False),
+        (("emb",), {"vector": "emb", "caption": "title"}, True),
+        (("emb", "caption"), {"vector": "emb"}, True),
+    ],
+)
+def test_names_of_the_other_side_do_not_say_what_a_file_holds(
+    path: Path, present: tuple[str, ...], names: dict[str, str], vectors: bool
+) -> None:
+    columns = {name: lists([[1.0]]) if name in ("embedding", "emb") else ["x"] for name in present}
+    pq.write_table(pa.table({"id": ["a"], **columns}), path)
+    inherited = Columns(**names, require_id=False, inherited=("vector", "caption"))
+    assert holds_vectors(describe_shard(str(path)), inherited) is vectors
+
+
+@pytest.mark.parametrize(("present", "vectors"), [("title", False), ("emb", True)])
+def test_of_two_names_the_one_that_is_there_counts(path: Path, present: str, vectors: bool) -> None:
+    pq.write_table(pa.table({"id": ["a"], present: lists([[1.0]]) if vectors else ["x"]}), path)
+    assert holds_vectors(describe_shard(str(path)), Columns(vector="emb", caption="title")) is vectors
+
+
+def test_an_id_column_of_the_other_side_is_not_asked_for(path: Path) -> None:
+    names = {"id": "photo", "require_id": False, "inherited": ("id",)}
+    assert read_table(path, {"caption": ["x"]}, **names).ids == ["row 0"]
+    assert read_table(path, {"id": ["a"], "caption": ["x"]}, **names).ids == ["a"]
+    assert read_table(path, {"id": ["a"], "photo": ["b"], "caption": ["x"]}, **names).ids == ["b"]
+    with pytest.raises(InputError, match="'photo'"):
+        read_table(path, {"caption": ["x"]}, id="photo", require_id=False)
 
 
 @pytest.mark.parametrize("names", [{}, {"vector": "vector", "caption": "caption"}])

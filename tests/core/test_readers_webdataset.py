@@ -86,6 +86,25 @@ def test_image_rejects(path: Path) -> None:
     assert found.rejects[0].detail == "the sample holds only: txt"
 
 
+@pytest.mark.parametrize("names", [["depth.png", "jpg"], ["jpg", "depth.png"], ["a.b.webp", "depth.png", "jpg"]])
+def test_the_image_without_a_further_dot_is_taken(path: Path, names: list[str]) -> None:
+    found = read_tar(path, [(f"k1.{name}", name.encode()) for name in names], "image")
+    assert (found.ids, found.items) == (["k1"], [b"jpg"])
+    others = [f"k1.{name}" for name in names if name != "jpg"]
+    assert found.reasons == [(name, "a second image under one key") for name in others]
+
+
+def test_an_image_with_a_further_dot_is_better_than_none(path: Path) -> None:
+    found = read_tar(path, [("k1.depth.png", b"1"), ("k1.full.png", b"2")], "image")
+    assert (found.items, found.reasons) == ([b"1"], [("k1.full.png", "a second image under one key")])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    found = read_tar(path, [("a.txt", mark + b"cat"), ("b.json", mark + b'{"caption": "dog"}'), ("c.txt", mark)])
+    assert (found.items, found.reasons) == (["cat", "dog"], [("c", "empty caption")])
+
+
 def test_caption_rejects(path: Path) -> None:
     deep = b"[" * 100_000
     members = [
@@ -135,6 +154,32 @@ def test_json_lists_of_captions(path: Path) -> None:
     assert read_tar(path, [("x.json", json.dumps(record).encode())], pair_id="image").pair_ids == ["17", "17"]
 
 
+@pytest.mark.parametrize(("suffix", "modality"), [("jpg", "image"), ("txt", "text"), ("cls", "text")])
+def test_a_named_pair_field_is_read_from_the_json(path: Path, suffix: str, modality: str) -> None:
+    records = [{"image": 17}, {"image": None}, {}, {"image": [1]}]
+    members = [
+        member
+        for key, record in zip("abcd", records, strict=True)
+        for member in ((f"{key}.{suffix}", b"x"), (f"{key}.json", json.dumps({**record, "caption": "x"}).encode()))
+    ]
+    found = read_tar(path, [*members, (f"e.{suffix}", b"x")], modality, pair_id="image")
+    lone = ["e"] if suffix != "cls" else []
+    assert (found.ids, found.pair_ids) == ([*"abc", *lone], ["17", "", "", *("" for _ in lone)])
+    assert found.reasons[0] == ("d", "pair id is no text")
+
+
+@pytest.mark.parametrize(("suffix", "modality"), [("jpg", "image"), ("txt", "text"), ("json", "text")])
+def test_a_pair_field_that_no_sample_has_is_an_error(path: Path, suffix: str, modality: str) -> None:
+    members = [(f"{key}.{suffix}", b'{"caption": "x"}') for key in "ab"]
+    with pytest.raises(InputError, match=r"none of its 2 records has a field 'imgae' \(--pair-id-column\)"):
+        read_tar(path, members, modality, pair_id="imgae")
+
+
+def test_a_name_without_a_key_is_no_id(path: Path) -> None:
+    found = read_tar(path, [(".jpg", b"1"), ("a.jpg", b"2")], "image")
+    assert (found.ids, found.reasons) == (["a"], [(".jpg", "no id")])
+
+
 def test_a_named_field_comes_before_the_text_file(path: Path) -> None:
     members = [("a.txt", b"text"), ("a.json", b'{"caption": "json", "title": "title"}'), ("b.txt", b"text")]
     assert read_tar(path, members).items == ["text", "text"]
@@ -151,7 +196,8 @@ def test_broken_names_are_rejected(path: Path) -> None:
     assert found.reasons == [(r"'caf\udce9'", "not UTF-8"), (broken, "no image")]
 
 
-def test_what_is_no_file_is_skipped(path: Path) -> None:
+def test_folders_are_skipped_and_links_are_rejects(path: Path) -> None:
+    """A link has no content of its own: an image or a caption that would just be missing."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as archive:
         for name, kind in (("dir", tarfile.DIRTYPE), ("link.jpg", tarfile.SYMTYPE), ("hard.jpg", tarfile.LNKTYPE)):
@@ -163,7 +209,11 @@ def test_what_is_no_file_is_skipped(path: Path) -> None:
         archive.addfile(info, io.BytesIO(b"123"))
     path.write_bytes(sink.getvalue())
     found = read_all(path, "image")
-    assert (found.ids, found.items, found.rejects) == (["real"], [b"123"], [])
+    assert (found.ids, found.items) == (["real"], [b"123"])
+    assert found.reasons == [("link.jpg", "a link in the tar"), ("hard.jpg", "a link in the tar")]
+    assert found.rejects[0].detail == (
+        "it leads to '/etc/passwd'; pack the files with tar --dereference --hard-dereference"
+    )
 
 
 @pytest.mark.parametrize("limit", ["rows", "bytes"])

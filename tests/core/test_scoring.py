@@ -61,7 +61,7 @@ def check(
     own = np.zeros((len(candidates), len(references)), bool)
     if reference_pairs is not None:
         names = list(zip(block.ids.to_pylist(), block.pair_ids.to_pylist(), strict=True))
-        own = np.array([[pair in name for pair in reference_pairs] for name in names])
+        own = np.array([[pair != "" and pair in name for pair in reference_pairs] for name in names])
     assert top.k == k
     oracles.assert_same_bits(top.seen, (~own).sum(axis=1).astype(np.int64))
     scores = oracles.exact_scores(candidates, references)

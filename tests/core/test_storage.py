@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -169,6 +172,144 @@ def test_unknown_protocol(act: object) -> None:
         storage.create("nope://bucket/x", b"")
 
 
+class ClientError(Exception):
+    """As botocore's: not an OSError, with the store's answer in it."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(f"An error occurred ({code})")
+        self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+def translated(number: int, code: str, status: int) -> OSError:
+    """As s3fs translates it."""
+    error = OSError(number, f"An error occurred ({code})")
+    error.__cause__ = ClientError(code, status)
+    return error
+
+
+CONFLICT = (errno.EIO, "ConditionalRequestConflict", 409)
+BUSY = (errno.EBUSY, "SlowDown", 503)
+FAILED = (errno.EINVAL, "PreconditionFailed", 412)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited between attempts, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def fail_writes(monkeypatch: pytest.MonkeyPatch, errors: list[OSError], write_first: bool = False) -> None:
+    """Let writes in memory fail with each of ``errors`` in turn, perhaps after another writer's succeeded."""
+    real = MemoryFileSystem.pipe_file
+
+    def pipe_file(fs: MemoryFileSystem, path: str, data: bytes, **options: object) -> None:
+        if errors:
+            if write_first:
+                real(fs, path, b"theirs")
+            raise errors.pop(0)
+        real(fs, path, data, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+
+
+@pytest.mark.parametrize("answer", [CONFLICT, BUSY, FAILED])
+def test_however_a_store_says_that_the_name_is_taken(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int]
+) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    fail_writes(monkeypatch, [translated(*answer)], write_first=True)
+    assert storage.create(uri, b"ours") is False
+    assert storage.read_bytes(uri) == b"theirs"
+    assert waits == []
+
+
+@pytest.mark.parametrize("answer", [CONFLICT, BUSY])
+def test_a_conflict_without_a_winner_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int]
+) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    fail_writes(monkeypatch, [translated(*answer), translated(*answer)])
+    assert storage.create(uri, b"ours") is True
+    assert storage.read_bytes(uri) == b"ours"
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize(("answer", "attempts"), [(CONFLICT, 5), (BUSY, 5), (FAILED, 1)])
+def test_a_write_that_keeps_failing_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], answer: tuple[int, str, int], attempts: int
+) -> None:
+    errors = [translated(*answer) for _ in range(9)]
+    fail_writes(monkeypatch, errors)
+    with pytest.raises(StorageError, match=rf"cannot write 'memory://.*{answer[1]}.*Nothing was published"):
+        storage.create(f"memory://{uuid.uuid4().hex}/object", b"ours")
+    assert (9 - len(errors), len(waits)) == (attempts, attempts - 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "act"),
+    [
+        ("exists", storage.exists),
+        ("isdir", storage.is_folder),
+        ("ls", storage.list_names),
+        ("isfile", storage.find),
+        ("size", storage.size),
+        ("info", storage.content_digest),
+        ("cat_file", storage.read_bytes),
+        ("open", lambda uri: storage.open_input(uri).__enter__()),
+        ("pipe_file", lambda uri: storage.create(uri, b"")),
+    ],
+)
+def test_missing_credentials_are_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[str], object]
+) -> None:
+    """Clients of stores have classes of their own for them, which are not OSError."""
+
+    class NoCredentialsError(Exception):
+        __module__ = "botocore.exceptions"
+
+    def fail(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(MemoryFileSystem, method, fail)
+    with pytest.raises(StorageError, match=r"cannot reach 'memory://b/x': Unable to locate credentials\. .*check the"):
+        act("memory://b/x")
+
+
+@pytest.mark.parametrize(
+    ("method", "act"), [("exists", storage.exists), ("ls", storage.list_names), ("isfile", storage.find)]
+)
+def test_a_place_that_may_not_be_looked_at_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[str], object]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Access Denied")
+
+    monkeypatch.setattr(MemoryFileSystem, method, fail)
+    with pytest.raises(StorageError, match="cannot reach 'memory://b/x': Access Denied"):
+        act("memory://b/x")
+
+
+@pytest.mark.parametrize("uri", ["hdfs://h/x", "sftp://h/x", "webdav://h/x", "ftp://h/x", "simplecache::s3://b/x"])
+def test_a_place_without_exclusive_creation_is_refused(uri: str) -> None:
+    """There two writers of one name could both believe that they were first."""
+    with pytest.raises(StorageError, match=rf"cannot write '{uri}': over '\w+' .* exclusively.*local disk, S3, Google"):
+        storage.create(uri, b"")
+
+
+def test_inputs_may_lie_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"1")
+    assert storage.read_bytes(f"simplecache::file://{tmp_path / 'x.tar'}") == b"1"
+
+
+@pytest.mark.parametrize(
+    "uri", ["/a", "a", "file:///a", "memory://a", "s3://a", "gs://a", "abfs://a", "az://a", "nosuch://a"]
+)
+def test_places_with_exclusive_creation(uri: str) -> None:
+    storage.check_exclusive(uri)
+
+
 def test_missing_objects_name_themselves(place: str) -> None:
     uri = storage.join(place, "missing")
     for act in (storage.read_bytes, storage.size, storage.content_digest):
@@ -204,6 +345,47 @@ def test_find_gives_files_only(place: str) -> None:
     assert [storage.basename(uri) for uri in deep if "inner" in uri] == ["inner.tar"]
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder of links into another, as caches and data versioning lay out their files."""
+    for name in ("store/blob", "store/day/y.tar", "links/real.tar", "links/sub/deep.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "links" / "x.tar").symlink_to("../store/blob")
+    (tmp_path / "links" / "day").symlink_to("../store/day")
+    (tmp_path / "links" / "sub" / "up").symlink_to("..")
+    (tmp_path / "store" / "day" / "back").symlink_to("../../links")
+    return tmp_path / "links"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.tar", ["real.tar", "x.tar"]),
+        ("*/*.tar", ["day/y.tar", "sub/deep.tar"]),
+        ("day/*.tar", ["day/y.tar"]),
+        ("**/*.tar", ["day/y.tar", "real.tar", "sub/deep.tar", "x.tar"]),
+        ("x.tar", ["x.tar"]),
+        ("*", ["real.tar", "x.tar"]),
+    ],
+)
+def test_links_are_followed(linked: Path, pattern: str, names: list[str]) -> None:
+    found = storage.find(str(linked / pattern))
+    assert sorted(found) == [str(linked / name) for name in names]
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "gone.tar", "?one.tar", "*/part.tar"])
+def test_a_link_that_leads_nowhere_is_an_error(linked: Path, pattern: str) -> None:
+    (linked / "gone.tar").symlink_to("../store/nowhere")
+    with pytest.raises(InputError, match=r"gone\.tar' is a link to '\.\./store/nowhere', where nothing is.*Restore"):
+        storage.find(str(linked / pattern))
+
+
+def test_a_link_elsewhere_may_lead_nowhere(linked: Path) -> None:
+    (linked / "notes").symlink_to("../store/nowhere")
+    assert sorted(storage.find(str(linked / "*.tar"))) == [str(linked / "real.tar"), str(linked / "x.tar")]
+
+
 def test_found_uris_can_be_read(place: str) -> None:
     storage.create(storage.join(place, "x.tar"), b"content")
     (uri,) = storage.find(storage.join(place, "*.tar"))
@@ -233,6 +415,15 @@ def test_content_digest_takes_the_checksum_of_an_object_store(monkeypatch: pytes
     assert storage.content_digest(uri) == 'etag:"abc":4'
     info["size"] = 5
     assert storage.content_digest(uri) == 'etag:"abc":5'
+
+
+def test_a_fresh_digest_does_not_come_from_a_listing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/object"
+    infos = [{"ETag": "old", "size": 4}, {"ETag": "new", "size": 4}]
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda fs, path, **_: infos[0])
+    monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda fs, path=None: infos.pop(0))
+    assert storage.content_digest(uri) == "etag:old:4"
+    assert storage.content_digest(uri, fresh=True) == "etag:new:4"
 
 
 @pytest.mark.parametrize("uri", ["/a/b", "s3://bucket/a", "relative", "memory://a/"])

@@ -10,7 +10,8 @@ import oracles
 import pyarrow as pa
 import pytest
 
-from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
+from nnn_core import storage
+from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
 from nnn_core.table import BiasTable, load_bias_table, reweight
@@ -177,6 +178,38 @@ def test_alpha_must_be_a_number(table: str, alpha: float) -> None:
     with pytest.raises(ConfigError, match="alpha"):
         reweight(table, alpha=alpha)
     assert list_versions(table) == [1]
+
+
+def test_an_alpha_beyond_float32_is_refused(table: str) -> None:
+    with pytest.raises(ConfigError, match=r"--alpha 1e\+39 makes biases larger than a float32 can be"):
+        reweight(table, alpha=1e39)
+    assert list_versions(table) == [1]
+    assert not (Path(table) / "versions" / "000002").exists()
+
+
+@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_version_that_is_published_meanwhile_is_not_superseded(
+    table: str, monkeypatch: pytest.MonkeyPatch, moment: int, version: int | None
+) -> None:
+    """Whenever it comes: either the new one is what was reweighted, or nothing is published."""
+    real, calls = storage.list_names, []
+
+    def list_names(uri: str) -> list[str]:
+        if len(calls) == moment:
+            calls.append("publishing")
+            publish(table, version=2, alpha=9.0, k=2)
+        calls.append(uri)
+        return real(uri)
+
+    monkeypatch.setattr(storage, "list_names", list_names)
+    try:
+        made = reweight(table, alpha=0.1, version=version)
+    except ConflictError:
+        assert list_versions(table) == [1, 2]
+    else:
+        assert made.version == (3 if "publishing" in calls else 2)
+        assert made.settings.k == (4 if version or "publishing" not in calls else 2)
 
 
 def test_a_damaged_part_is_not_reweighted(table: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from corpora import gaussian, write_vectors
 
 from nnn_core import __version__, load_bias_table
-from pipelines import cli
+from pipelines import cli, refresh
+from pipelines.config import config_from
 
 
 @pytest.fixture
@@ -32,6 +33,24 @@ def last_line(text: str) -> dict[str, object]:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"nnn {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "inherited"),
+    [
+        ([], {}, ()),
+        (["--vector-column", "emb", "--id-column", "photo"], {"vector": "emb", "id": "photo"}, ("id", "vector")),
+        (["--vector-column", "emb", "--reference-caption-column", "text"], {"caption": "text"}, ()),
+        (["--caption-column", "text", "--reference-vector-column", "emb"], {"vector": "emb"}, ()),
+        (["--pair-id-column", "image", "--reference-pair-id-column", "of"], {"pair_id": "of"}, ()),
+    ],
+)
+def test_columns_of_the_bank(flags: list[str], expected: dict[str, str], inherited: tuple[str, ...]) -> None:
+    needed = [part for flag in ("candidates", "references", "table", "work") for part in (f"--{flag}", "x")]
+    columns = config_from(refresh.build_parser().parse_args([*needed, *flags]), None).reference_columns
+    given = {name: getattr(columns, name) for name in ("id", "pair_id", "caption", "vector")}
+    assert {name: value for name, value in given.items() if value} == expected
+    assert (columns.require_id, columns.inherited) == (False, inherited)
 
 
 def test_usage_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -50,6 +51,11 @@ def test_metrics_are_those_of_a_brute_force(finished: tuple[Path, dict[str, Any]
         ranking = np.argsort(-(q @ c.T - bias), axis=1, kind="stable")
         expected = summarise_ranking(ranking, relevant, len(ids))
         assert summary["metrics"][name] == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_table_names_the_encoder(finished: tuple[Path, dict[str, Any], str]) -> None:
+    settings = load_bias_table(str(finished[0] / "nnn-demo" / "table")).manifest.settings
+    assert settings.encoder == dataclasses.asdict(demo.demo_encoder().fingerprint)
 
 
 def test_corpus_is_interesting(finished: tuple[Path, dict[str, Any], str]) -> None:

@@ -14,7 +14,9 @@ import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from PIL import Image
 
+from nnn_core.errors import CorruptArtifactError
 from pipelines import cli
+from pipelines.runner import find_error
 
 DIM = 8
 ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
@@ -65,6 +67,16 @@ def test_k_beyond_the_bank(run: Callable[..., tuple[int, str]]) -> None:
     assert "--k auto" in error
 
 
+def test_own_pairs_of_a_bank_without_pairs(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    for path in (tmp_path / "references").iterdir():
+        pq.write_table(pq.read_table(path).drop_columns("id"), path)
+    code, error = run("--exclude-own-pairs")
+    assert code == 3
+    assert "--exclude-own-pairs has nothing to go by: no row of --references has a pair id" in error
+    assert "--reference-pair-id-column" in error
+    assert not (tmp_path / "work" / "partials").exists()
+
+
 @pytest.mark.parametrize("flag", ["candidates", "references"])
 def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
     pattern = str(tmp_path / "nowhere" / "*.tar")
@@ -86,12 +98,44 @@ def test_the_remedy_for_a_damaged_artefact_works(
         manifest.unlink()
     code, error = run()
     assert code == 9
-    mark = victim.parent / f"{victim.name.rpartition('-')[0]}.json"
+    mark = victim.parent / f"{victim.name.partition('-')[0]}.json"
     assert str(victim) in error
     assert f"Delete it, if it is still there, and {str(mark)!r}" in error
     victim.unlink(missing_ok=True)
     mark.unlink()
     assert run() == (0, "")
+
+
+def test_an_error_with_a_cause_comes_whole_from_a_worker_process(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """All that comes from there is the text of a traceback, in which the cause stands first."""
+    assert run()[0] == 0
+    (victim, *_) = sorted((tmp_path / "work" / "embedded").glob("*.parquet"))
+    victim.unlink()
+    for partial in (tmp_path / "work" / "partials").iterdir():
+        partial.unlink()
+    for manifest in (tmp_path / "table" / "versions").glob("*.json"):
+        manifest.unlink()
+    code, error = run("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    assert code == 9
+    assert f"Delete it, if it is still there, and '{victim.parent}" in error
+    assert "Traceback" not in error
+
+
+def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
+    text = (
+        "RuntimeError: Error processing instruction 7. Original traceback is\n"
+        "Traceback (most recent call last):\n  File ...\n"
+        "nnn_core.errors.InputError: cannot read 'x'.\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        "Traceback (most recent call last):\n  File ...\n"
+        "nnn_core.errors.CorruptArtifactError: cannot read 'x'. Delete it:\n  or not. [while running 'A/B']\n\n"
+    )
+    found = find_error(text)
+    assert type(found) is CorruptArtifactError
+    assert str(found) == "cannot read 'x'. Delete it:\n  or not."
+    assert find_error("ValueError: x") is None
 
 
 def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
@@ -206,6 +250,16 @@ def test_unwritable_work(run: Callable[..., tuple[int, str]], tmp_path: Path) ->
     assert "cannot write" in error
 
 
+@pytest.mark.parametrize("flag", ["table", "work"])
+def test_a_place_without_exclusive_creation(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
+    code, error = run(**{flag: "hdfs://nowhere/x"})
+    assert code == 7
+    assert "cannot write 'hdfs://nowhere/x" in error
+    assert "cannot be created exclusively" in error
+    assert not (tmp_path / "work").exists()
+    assert not (tmp_path / "table").exists()
+
+
 def test_unknown_protocol(run: Callable[..., tuple[int, str]]) -> None:
     code, error = run(table="nosuch://bucket/table")
     assert code == 7
@@ -258,6 +312,7 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
     [
         (["--alpha", "-1"], "--alpha -1.0"),
         (["--alpha", "nan"], "--alpha nan"),
+        (["--alpha", "1e39"], "--alpha 1e+39 makes biases larger"),
         (["--k-max", "2"], "--k-max 2 is smaller than --k 4"),
         (["--max-reject-rate", "1.5"], "--max-reject-rate 1.5"),
         (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
 
 from nnn_core import embedding, load_bias_table, parts
-from nnn_core.errors import BankTooSmallError
+from nnn_core.encoders import Encoder, Fingerprint
+from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.manifest import read_manifest
 from nnn_core.topk import grid_of
 from pipelines.config import RefreshConfig
@@ -88,6 +90,19 @@ def test_table_files_do_not_depend_on_shards(refreshed: dict[tuple[int, int], Pa
     assert all(manifest == without_inputs[0] for manifest in without_inputs)
 
 
+def test_table_files_do_not_depend_on_shards_of_a_bank_without_ids(tmp_path: Path) -> None:
+    """Its rows are numbered by shard, and those numbers must not get into the table."""
+    data = []
+    for files in (1, 3):
+        settings = config(tmp_path / str(files), reference_files=files)
+        for path in (tmp_path / str(files) / "references").iterdir():
+            pq.write_table(pq.read_table(path).drop_columns("id"), path)
+        refresh(settings, None, options())
+        stored = tree(tmp_path / str(files) / "table")
+        data.append({name: content for name, content in stored.items() if name.endswith(".parquet")})
+    assert data[0] == data[1]
+
+
 def test_large_shards_are_cut_and_give_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config(tmp_path / "whole", 1, 1)
     refresh(settings, None, options())
@@ -141,6 +156,27 @@ def test_second_run_reuses_everything_and_publishes_nothing(tmp_path: Path) -> N
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("damage", ["changed", "deleted", "manifest"])
+def test_a_refresh_repairs_a_damaged_table(tmp_path: Path, damage: str) -> None:
+    settings = config(tmp_path)
+    first, _ = refresh(settings, None, options())
+    victim = tmp_path / "table" / first.files[0].path
+    manifest = tmp_path / "table" / "versions" / "000001.json"
+    whole = victim.read_bytes()
+    if damage == "manifest":
+        manifest.write_bytes(manifest.read_bytes()[:-5])
+        with pytest.raises(CorruptArtifactError, match=r"000001\.json' .*move this file out of its folder"):
+            refresh(settings, None, options())
+        manifest.rename(tmp_path / "table" / "000001.json.broken")
+    else:
+        victim.write_bytes(whole[:-1]) if damage == "changed" else victim.unlink()
+    again, _ = refresh(settings, None, options())
+    assert again.version == (1 if damage == "manifest" else 2)
+    assert [part.sha256 for part in again.files] == [part.sha256 for part in first.files]
+    assert (tmp_path / "table" / again.files[0].path).read_bytes() == whole
+    assert load_bias_table(settings.table).manifest == again
+
+
 def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path) -> None:
     settings = config(tmp_path)
     refresh(settings, None, options())
@@ -158,6 +194,23 @@ def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path
     assert [part.sha256 for part in read_manifest(fresh.table).files] == [
         part.sha256 for part in read_manifest(settings.table).files
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedEncoder:
+    """An encoder that may be named, not loaded."""
+
+    fingerprint: Fingerprint
+
+    def load(self) -> Encoder:
+        raise AssertionError("no shard needs the encoder")
+
+
+def test_an_encoder_that_was_not_used_is_not_recorded(tmp_path: Path) -> None:
+    """Vectors came from wherever they came; the table must not claim that this encoder made them."""
+    manifest, _ = refresh(config(tmp_path), NamedEncoder(Fingerprint("w", "a", "p", "t")), options())
+    assert manifest.settings.encoder == {"kind": "precomputed"}
+    assert refresh(config(tmp_path), None, options())[0] == manifest
 
 
 def test_own_pairs_are_left_out(tmp_path: Path) -> None:
