@@ -3,6 +3,7 @@
 #   make demo        the embedded corpus through the whole job
 #   make test        the tests
 #   make test-slow   the suites that are too slow for every run
+#   make bench       how fast scoring is, relative to a plain matrix product (20 minutes)
 #   make check       ruff and mypy
 #
 # For CPU-only builds of PyTorch:  make demo PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow check clean
+.PHONY: setup demo test test-slow bench check clean
 
 setup: $(INSTALLED)
 
@@ -28,6 +29,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,bench]'
+	$(BIN)/python tests/benchmarks/scoring.py
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m slow

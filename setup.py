@@ -42,6 +42,7 @@ setup(
         "torchvision>=0.21",
     ],
     extras_require={
+        "bench": ["altair>=5.5", "nnn-retrieval==0.1", "vl-convert-python>=1.7"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,

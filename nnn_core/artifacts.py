@@ -57,21 +57,25 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
     return data if storage.create(uri, data) else storage.read_bytes(uri)
 
 
-def to_parquet(table: pa.Table, *, floats: Iterable[str] = (), row_group_rows: int = 1 << 17) -> bytes:
+def to_parquet(
+    table: pa.Table, *, floats: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
+) -> bytes:
     """A Parquet file in memory, the same bytes for the same table.
 
     Args:
         table: what to write.
         floats: paths of float columns that are byte-stream split, which is what lets them compress.
+        plain: paths of columns that are neither encoded nor compressed.
         row_group_rows: rows a row group.
     """
-    floats = list(floats)
+    floats, plain = list(floats), list(plain)
+    texts = [name for name in table.column_names if not any(path.split(".")[0] == name for path in plain)]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         row_group_size=row_group_rows,
-        compression="zstd",
+        compression={**dict.fromkeys([*texts, *floats], "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
         use_dictionary=False,
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
         write_page_index=True,
