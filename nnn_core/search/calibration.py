@@ -8,6 +8,7 @@ is chosen; other candidates then measure the error that is reported.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import json
@@ -152,25 +153,33 @@ def choose_settings(
     Returns:
         None if no setting that is cheaper than the exact search keeps to the tolerance.
     """
-    index = exact.index
     truth = score_block(sample, exact, grid[-1], threads)
-    widest = ApproximateSearch.of(index, clusters, ApproximateSettings(1.0, max(_DIMS), max(_SPARES)))
+    widest = ApproximateSearch.of(exact.index, clusters, ApproximateSettings(1.0, max(_DIMS), max(_SPARES)))
+
+    def keeps_to_tolerance(settings: ApproximateSettings) -> bool:
+        search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
+        return measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance
+
+    # Fewer lists than the most careful settings need are too few for all others.
+    best = [replace(widest.settings, share=share, dims=widest.reduced.shape[1]) for share in _SHARES]
+    fewest = bisect.bisect_left(best, True, key=keeps_to_tolerance)
     failed: list[ApproximateSettings] = []
-    for settings in _affordable(index, clusters, grid[-1]):
+    for settings in _affordable(exact.index, clusters, grid[-1], _SHARES[fewest:]):
         if any(_no_better(settings, other) for other in failed):
             continue
-        search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
-        if measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance:
+        if keeps_to_tolerance(settings):
             return settings
         failed.append(settings)
     return None
 
 
-def _affordable(index: ReferenceIndex, clusters: Clusters, k: int) -> Iterator[ApproximateSettings]:
+def _affordable(
+    index: ReferenceIndex, clusters: Clusters, k: int, shares: Sequence[float]
+) -> Iterator[ApproximateSettings]:
     """All settings that cost less than half of the exact search, the cheapest first."""
     rows, dim = index.vectors.shape
     dims = sorted({min(dims, dim) for dims in _DIMS})
-    settings = [ApproximateSettings(*values) for values in itertools.product(_SHARES, dims, _SPARES)]
+    settings = [ApproximateSettings(*values) for values in itertools.product(shares, dims, _SPARES)]
 
     def cost(each: ApproximateSettings) -> float:
         return float(clusters.centroids.size + each.share * rows * each.dims + each.spare * k * _RESCORE_COST)

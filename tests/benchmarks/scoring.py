@@ -58,7 +58,7 @@ class Row:
         threads: threads.
         microseconds: per candidate, median.
         ratio_to_sgemm: median of the ratios to the plain float32 product in the same round.
-        error_mean: mean absolute error of a candidate's mean, worst k; None where not measured.
+        error_mean: mean absolute error of a candidate's mean; None where not measured.
         rank_correlation: Spearman's between the means; None where not measured.
         note: settings or a comparison.
     """
@@ -216,7 +216,7 @@ def bench_approximate(bank: int, references: FloatMatrix, rounds: int, k: int) -
     with threadpoolctl.threadpool_limits(1):
         clusters = Clusters.train(index.vectors)
     trained = time.perf_counter() - start
-    settings = choose_settings(sample, exact, clusters, grid_of(k), TOLERANCE)
+    settings = choose_settings(sample, exact, clusters, (k,), TOLERANCE)
     calibrated = time.perf_counter() - start - trained
     search: Search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
     whole = as_block(candidates)
@@ -229,7 +229,7 @@ def bench_approximate(bank: int, references: FloatMatrix, rounds: int, k: int) -
     paths = {"sgemm": "gemm", "exact": "exact", "approximate": "approximate"}
     seconds = take_turns(programs, rounds)
     rows = rows_of(seconds, sizes, bank, k, 1, paths)
-    truth, means = (grid_means(score_block(check, each, k), grid_of(k)) for each in (exact, search))
+    truth, means = (grid_means(score_block(check, each, k), (k,)) for each in (exact, search))
     error = bias_error(truth, means)
     faster = statistics.median(
         (a / 1024) / (b / len(candidates)) for a, b in zip(seconds["exact"], seconds["approximate"], strict=True)
