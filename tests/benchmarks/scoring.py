@@ -34,6 +34,7 @@ from nnn_core.metrics import bias_error
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
 from nnn_core.search import Search, resolve_method
+from nnn_core.search import exact as exact_module
 from nnn_core.search.approximate import ApproximateSearch
 from nnn_core.search.calibration import choose_settings
 from nnn_core.search.clusters import Clusters
@@ -190,11 +191,34 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
                 top = score_block(as_block(candidates[:256]), searches[row.name], k, threads)
                 error = bias_error(brute_force(candidates[:256], references, grid_of(k)), grid_means(top, grid_of(k)))
                 against = next((other.microseconds for other in rows if other.path == "peer"), None)
-                note = f"{row.microseconds / against:.2f} of nnn-retrieval" if against else ""
+                note = f"{row.microseconds / against:.2f} of nnn-retrieval; " if against else ""
+                if row.name == "exact":
+                    note += f"exact scores {share_of_exact_scores(block, searches[row.name], k):.1%} of it"
                 row = replace(row, error_mean=error.mean, rank_correlation=error.rank_correlation, note=note)
             found.append(row)
             show(row)
     return found
+
+
+def share_of_exact_scores(block: VectorBlock, search: Search, k: int) -> float:
+    """How much of a search on one thread goes into computing the selected scores exactly."""
+    inside = 0.0
+    original = exact_module.score_selected
+
+    def timed(*args: Any) -> FloatMatrix:
+        nonlocal inside
+        start = time.perf_counter()
+        scores = original(*args)
+        inside += time.perf_counter() - start
+        return scores
+
+    exact_module.score_selected = timed
+    try:
+        start = time.perf_counter()
+        score_block(block, search, k)
+        return inside / (time.perf_counter() - start)
+    finally:
+        exact_module.score_selected = original
 
 
 def brute_force(candidates: FloatMatrix, references: FloatMatrix, grid: tuple[int, ...]) -> FloatMatrix:
