@@ -49,7 +49,8 @@ class Clusters:
             list reaches further beyond its centroid than a narrow one.
         order: (distinct,) int32, positions of the references, list after list.
         starts: (lists + 1,) int64, where each list begins in ``order``.
-        longest: largest norm of a reference less the mean; what the whole numbers are scaled by.
+        longest: largest norm of a reference less the mean; what the whole numbers are scaled by. 1 where all
+            references are equal.
     """
 
     basis: FloatMatrix
@@ -73,6 +74,7 @@ class Clusters:
             float(np.linalg.norm(vectors[first : first + _SLAB_ROWS] - mean, axis=1).max())
             for first in range(0, len(vectors), _SLAB_ROWS)
         )
+        longest = longest or 1.0
         empty = np.zeros((0, 0), np.float32)
         bare = cls(basis, centre, empty, empty, np.zeros(0, np.int32), np.zeros(1, np.int64), longest)
         reduced = np.concatenate(
