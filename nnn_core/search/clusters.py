@@ -190,7 +190,7 @@ def _means(vectors: FloatMatrix, lists: npt.NDArray[np.int64], centroids: FloatM
     filled = np.flatnonzero(counts)
     sums = np.add.reduceat(vectors[order], (np.cumsum(counts) - counts)[filled], axis=0, dtype=np.float64)
     means = centroids.copy()
-    means[filled] = np.rint(sums / counts[filled][:, None])
+    means[filled] = _round(sums / counts[filled][:, None])
     return means
 
 
@@ -204,8 +204,19 @@ def _kmeans(vectors: FloatMatrix, clusters: int) -> FloatMatrix:
         max_points_per_centroid=_TRAIN_ROWS_PER_LIST,
     )
     kmeans.train(vectors)
-    centroids: FloatMatrix = np.rint(np.asarray(kmeans.centroids)).astype(np.float32)
-    return centroids
+    return _round(np.asarray(kmeans.centroids, np.float64))
+
+
+def _round(centroids: npt.NDArray[np.float64]) -> FloatMatrix:
+    """Round centroids to whole numbers of norm below 2**12.
+
+    Those that FAISS splits off for empty lists may lie outside of all vectors, and the mean of rounded
+    vectors is rounded once more.
+    """
+    norms = np.linalg.norm(centroids, axis=1, keepdims=True)
+    shrunk = centroids * np.minimum(1.0, _scale(centroids.shape[1]) / np.maximum(norms, 1.0))
+    whole: FloatMatrix = np.rint(shrunk).astype(np.float32)
+    return whole
 
 
 def _nearest(vectors: FloatMatrix, centroids: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
