@@ -25,6 +25,9 @@ from nnn_core.vectors import FloatMatrix
 _SLAB_LISTS = 256
 _SAMPLE_LISTS = 2048
 
+#: Room in a reservoir for a candidate's own pairs. One with more of them near by is searched exactly.
+_MAX_OWN = 1024
+
 
 @dataclass(frozen=True)
 class ApproximateSettings:
@@ -76,7 +79,8 @@ class ApproximateSearch:
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of k references near each candidate, (rows, min(k, references)) float32, descending."""
         candidates = self.clusters.reduce_candidates(tile.vectors, self.reduced.shape[1])
-        need = (np.ceil(self.settings.spare * k) + self.index.own_rows(tile.own)).astype(np.int64)
+        room = np.minimum(self.index.own_rows(tile.own), _MAX_OWN)
+        need = (np.ceil(self.settings.spare * k) + room).astype(np.int64)
         reservoirs = Reservoirs(need, np.zeros(len(need), np.float32), 2 * int(need.max(initial=0)) + 64)
         gathered = np.empty_like(candidates)
         for number, rows in enumerate(self._choose_lists(tile)):
