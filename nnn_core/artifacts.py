@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from nnn_core import storage
+from nnn_core.errors import CorruptArtifactError
 
 #: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
 FORMAT = 2
+
+_CHECKSUM = "sha256"
 
 
 def name_of(kind: str, **inputs: object) -> str:
@@ -55,6 +62,34 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
     computation is not reproducible to the bit (a model on a GPU, say).
     """
     return data if storage.create(uri, data) else storage.read_bytes(uri)
+
+
+def to_tensors(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as a safetensors file, with a checksum of their own, which the format has not."""
+    return bytes(safetensors.numpy.save({**arrays, _CHECKSUM: _checksum_of(arrays)}))
+
+
+def from_tensors(data: bytes, uri: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of ``to_tensors`` back.
+
+    Raises:
+        CorruptArtifactError: damaged.
+    """
+    try:
+        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
+        if not np.array_equal(arrays.pop(_CHECKSUM), _checksum_of(arrays)):
+            raise ValueError("its checksum does not match its content")
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Delete it and run the same command again.") from error
+    return arrays
+
+
+def _checksum_of(arrays: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def to_parquet(

@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import safetensors.numpy
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes, name_of, sha256
+from nnn_core.artifacts import from_tensors, keep_bytes, name_of, sha256, to_tensors
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.metrics import BiasError, bias_error
@@ -130,16 +129,16 @@ def calibrate_shard(
         data = storage.read_bytes(settings_uri)
     else:
         chosen = choose_settings(chooser, exact, clusters, grid, tolerance, threads)
-        data = keep_bytes(settings_uri, json.dumps(asdict(chosen) if chosen else None).encode())
+        data = keep_bytes(settings_uri, _settings_to_bytes(chosen))
     settings = _parse_settings(data, settings_uri)
-    digest = name_of("approximate", clusters=clusters_name, settings=json.loads(data))
+    digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
     check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
     check_uri = storage.join(work, "clusters", f"{check}.safetensors")
     if not storage.exists(check_uri):
         search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
         truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
         arrays = {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
-        storage.create(check_uri, safetensors.numpy.save(arrays))
+        storage.create(check_uri, to_tensors(arrays))
     return CalibratedShard(reference.number, settings, clusters_uri, digest, check_uri)
 
 
@@ -226,11 +225,19 @@ def read_clusters(uri: str) -> Clusters:
     return Clusters.from_bytes(storage.read_bytes(uri), uri)
 
 
+def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:
+    record = asdict(settings) if settings else None
+    return json.dumps({"settings": record, "checksum": name_of("settings file", settings=record)}).encode()
+
+
 def _parse_settings(data: bytes, uri: str) -> ApproximateSettings | None:
     try:
         record = json.loads(data)
-        return None if record is None else ApproximateSettings(**record)
-    except (ValueError, TypeError) as error:
+        settings = record["settings"]
+        if record["checksum"] != name_of("settings file", settings=settings):
+            raise ValueError("its checksum does not match its content")
+        return None if settings is None else ApproximateSettings(**settings)
+    except (ValueError, TypeError, KeyError) as error:
         raise CorruptArtifactError(
             f"{uri!r} holds no readable settings: {error}. Delete it and run the same command again."
         ) from error
@@ -243,9 +250,9 @@ def _digest_of(block: VectorBlock) -> str:
 
 def _read_check(uri: str, k: int) -> tuple[TopK, TopK]:
     try:
-        arrays = safetensors.numpy.load(storage.read_bytes(uri))
+        arrays = from_tensors(storage.read_bytes(uri), uri)
         return tuple(TopK(k, arrays["seen"], arrays[name]) for name in ("exact", "approximate"))  # type: ignore[return-value]
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise CorruptArtifactError(
             f"{uri!r} is not a readable check: {error}. Delete it and run the same command again."
         ) from error

@@ -16,8 +16,8 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
+from nnn_core.artifacts import from_tensors, to_tensors
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.vectors import FloatMatrix, to_grid
 
@@ -113,7 +113,7 @@ class Clusters:
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
         arrays = {name: getattr(self, name) for name in ("basis", "centre", "centroids", "bonus", "order", "starts")}
-        return bytes(safetensors.numpy.save({**arrays, "longest": np.array([self.longest])}))
+        return to_tensors({**arrays, "longest": np.array([self.longest])})
 
     @classmethod
     def from_bytes(cls, data: bytes, uri: str) -> Clusters:
@@ -123,9 +123,9 @@ class Clusters:
             CorruptArtifactError: damaged.
         """
         try:
-            arrays: dict[str, Any] = safetensors.numpy.load(data)
+            arrays: dict[str, Any] = from_tensors(data, uri)
             return cls(**{**arrays, "longest": float(arrays["longest"][0])})
-        except (safetensors.SafetensorError, KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise CorruptArtifactError(
                 f"{uri!r} holds no readable clusters: {error}. Delete it and run the same command again."
             ) from error
