@@ -71,7 +71,7 @@ def sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, Vec
     """Two disjoint samples of up to ``SAMPLE_ROWS`` candidates each: to choose by, and to measure with."""
     ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
     chosen = ordered[:: -(-len(ordered) // _SAMPLE_SHARDS)]
-    wanted = -(-2 * SAMPLE_ROWS // len(chosen))
+    wanted = 2 * SAMPLE_ROWS // len(chosen)
     blocks = []
     for shard in chosen:
         block = read_shard(shard)
