@@ -54,6 +54,16 @@ def grid_vectors(rows: int, dim: int, seed: int, offset: float = 0.3) -> npt.NDA
     return unit_vectors(raw.astype(np.float32))[0]
 
 
+def clustered_vectors(
+    rows: int, dim: int, seed: int, clusters: int = 40, noise: float = 0.25
+) -> npt.NDArray[np.float32]:
+    """Unit vectors on the grid around a few directions, the same ones for every ``seed``."""
+    rng = np.random.default_rng(seed)
+    directions = np.random.default_rng(99).standard_normal((clusters, dim))
+    raw = directions[rng.integers(0, clusters, rows)] + noise * rng.standard_normal((rows, dim))
+    return unit_vectors(raw.astype(np.float32))[0]
+
+
 def make_block(
     vectors: npt.NDArray[np.float32], ids: Sequence[str] | None = None, pair_ids: Sequence[str] | None = None
 ) -> VectorBlock:

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.metrics import (
+    BiasError,
+    bias_error,
     first_relevant_ranks,
     k_occurrence,
     mean_reciprocal_rank,
+    rank_correlation,
     recall_at,
     skewness,
     summarise_ranking,
@@ -85,3 +88,55 @@ def test_summary() -> None:
     counts = np.bincount(ranking[:, :10].ravel(), minlength=20)
     assert summary["skewness@10"] == pytest.approx(skewness(counts))
     assert summary["never_retrieved"] == pytest.approx((counts == 0).sum() / 20)
+
+
+def plain_ranks(values: np.ndarray) -> np.ndarray:
+    """Equal values share the mean of the ranks that they would take."""
+    return np.array([(values < value).sum() + ((values == value).sum() + 1) / 2 for value in values])
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=2, max_size=40))
+def test_rank_correlation_from_the_definition(pairs: list[tuple[int, int]]) -> None:
+    one, other = np.array(pairs, np.float64).T
+    if len(set(one)) == 1 or len(set(other)) == 1:
+        assert rank_correlation(one, other) == 1.0
+    else:
+        expected = np.corrcoef(plain_ranks(one), plain_ranks(other))[0, 1]
+        assert rank_correlation(one, other) == pytest.approx(expected, abs=1e-12)
+    assert rank_correlation(one, other) == pytest.approx(rank_correlation(other, one), abs=1e-12)
+    assert rank_correlation(one, np.exp(one)) == pytest.approx(1.0)
+
+
+def test_rank_correlation_of_orders() -> None:
+    values = np.array([3.0, -1.0, 7.0, 0.5], np.float32)
+    assert rank_correlation(values, -values) == pytest.approx(-1.0)
+    assert rank_correlation(values, np.full(4, 2.0)) == 1.0
+    assert rank_correlation(values[:1], values[1:2]) == 1.0
+    # 1 - 6 * sum of squared differences of ranks / (n (n^2 - 1)), which holds without ties
+    assert rank_correlation(values, np.array([0.0, 2.0, 1.0, 3.0])) == pytest.approx(1 - 6 * (4 + 4 + 4 + 4) / 60)
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([0.0, 1e-4, 0.3]))
+def test_bias_error_from_the_definition(rows: int, width: int, seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    exact = rng.uniform(0.1, 0.9, (rows, width)).astype(np.float32)
+    found = (exact - scale * rng.uniform(0, 1, (rows, width))).astype(np.float32)
+    error = bias_error(exact, found)
+    columns = [np.abs(exact[:, at].astype(np.float64) - found[:, at].astype(np.float64)) for at in range(width)]
+    assert error.candidates == rows
+    assert error.mean == pytest.approx(max(float(column.mean()) for column in columns), abs=1e-15)
+    assert error.max == max(float(column.max()) for column in columns)
+    assert error.p99 == pytest.approx(max(float(np.percentile(column, 99)) for column in columns), abs=1e-15)
+    expected = [rank_correlation(exact[:, at], found[:, at]) for at in range(width)]
+    assert error.rank_correlation == min(expected)
+    assert bias_error(found, exact) == error  # an error has no sign
+
+
+def test_bias_error_takes_the_worst_column() -> None:
+    exact = np.array([[0.5, 0.5], [0.25, 0.25]], np.float32)
+    found = np.array([[0.25, 0.5], [0.25, 0.0]], np.float32)
+    assert bias_error(exact, found) == BiasError(2, 0.125, pytest.approx(0.2475), 0.25, 1.0)
+    assert bias_error(exact, exact) == BiasError(2, 0.0, 0.0, 0.0, 1.0)
+    assert bias_error(exact[:1], found[:1]) == BiasError(1, 0.25, 0.25, 0.25, 1.0)
+    swapped = bias_error(exact, np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
+    assert swapped.rank_correlation == pytest.approx(-1.0)

@@ -1,0 +1,151 @@
+"""A refresh with an approximate search: within its tolerance, said so in the manifest, and resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from corpora import brute_force_means, gaussian, tree, write_vectors
+from fakes import clustered_vectors
+
+from nnn_core import load_bias_table
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.manifest import read_manifest
+from pipelines import cli
+from pipelines.config import RefreshConfig
+from pipelines.refresh import build_parser, refresh
+from pipelines.runner import parse_beam_options
+
+CANDIDATES, REFERENCES, DIM, TOLERANCE = 400, 6000, 128, 1e-3
+CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]
+REFERENCE_IDS = [f"query-{number}" for number in range(REFERENCES)]
+
+
+def options(*flags: str) -> PipelineOptions:
+    return parse_beam_options(list(flags), build_parser())
+
+
+def config(folder: Path, **settings: object) -> RefreshConfig:
+    candidates = write_vectors(folder / "candidates", CANDIDATE_IDS, clustered_vectors(CANDIDATES, DIM, 1), 2)
+    references = write_vectors(folder / "references", REFERENCE_IDS, clustered_vectors(REFERENCES, DIM, 2), 2)
+    base = RefreshConfig(
+        candidates,
+        references,
+        str(folder / "table"),
+        str(folder / "work"),
+        k=2,
+        alpha=0.75,
+        reference_shard_rows=1,
+        search="approximate",
+        bias_tolerance=TOLERANCE,
+    )
+    return dataclasses.replace(base, **settings)  # type: ignore[arg-type]
+
+
+def table_means(settings: RefreshConfig) -> np.ndarray:
+    """In the order of the sorted ids."""
+    table = load_bias_table(settings.table)
+    assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
+    return table.mean_k
+
+
+@pytest.fixture(scope="module")
+def refreshed(tmp_path_factory: pytest.TempPathFactory) -> RefreshConfig:
+    settings = config(tmp_path_factory.mktemp("refreshed"))
+    _, summary = refresh(settings, None, options())
+    assert summary["stages"]["calibrate_search"]["computed"] == 2
+    assert summary["search"] == dataclasses.asdict(read_manifest(settings.table).search)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def exact() -> np.ndarray:
+    """Means in the order of the sorted ids."""
+    means = brute_force_means(clustered_vectors(CANDIDATES, DIM, 1), clustered_vectors(REFERENCES, DIM, 2), (1, 2))
+    return means[np.argsort(CANDIDATE_IDS)]
+
+
+def test_the_table_keeps_to_the_tolerance(refreshed: RefreshConfig, exact: np.ndarray) -> None:
+    means = table_means(refreshed)
+    assert (means <= exact + 1e-6).all()
+    errors = np.abs(means - exact)
+    # Each of two reference shards was chosen for a sample, so that of all candidates is only near it.
+    assert 1e-6 < errors.mean(axis=0).max() < 2 * TOLERANCE
+    report = read_manifest(refreshed.table).search
+    assert (report.methods, report.tolerance) == (("approximate",), TOLERANCE)
+    assert report.error is not None
+    assert report.error.candidates == CANDIDATES / 2
+    assert report.error.mean == pytest.approx(errors.mean(axis=0).max(), rel=0.5)
+    assert report.error.mean <= report.error.p99 <= report.error.max <= errors.max() + 1e-6
+
+
+def test_a_second_run_publishes_nothing(refreshed: RefreshConfig) -> None:
+    folders = [Path(refreshed.table), Path(refreshed.work)]
+    before = [tree(folder) for folder in folders]
+    manifest, summary = refresh(refreshed, None, options())
+    assert manifest.version == 1
+    assert summary["stages"]["score_candidates"]["computed"] == 0
+    assert [tree(folder) for folder in folders] == before
+
+
+def test_an_exact_refresh_takes_no_approximate_scores(
+    refreshed: RefreshConfig, exact: np.ndarray, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(refreshed, table=str(tmp_path / "table"), search="auto", bias_tolerance=None)
+    manifest, _ = refresh(settings, None, options())
+    assert (manifest.search.tolerance, manifest.search.error) == (None, None)
+    assert "approximate" not in manifest.search.methods
+    np.testing.assert_allclose(table_means(settings), exact, rtol=0, atol=1e-6)
+
+
+def test_a_bank_too_small_to_approximate_is_searched_exactly(tmp_path: Path) -> None:
+    references = write_vectors(tmp_path / "bank", REFERENCE_IDS[:90], clustered_vectors(90, DIM, 2), 2)
+    settings = config(tmp_path, references=references, k=64, bias_tolerance=1e-9)
+    manifest, _ = refresh(settings, None, options())
+    assert "approximate" not in manifest.search.methods
+    assert manifest.search.tolerance == 1e-9
+    assert manifest.search.error is not None
+    assert manifest.search.error.max == 0.0
+    means = brute_force_means(
+        clustered_vectors(CANDIDATES, DIM, 1), clustered_vectors(90, DIM, 2), manifest.settings.grid
+    )
+    np.testing.assert_allclose(table_means(settings), means[np.argsort(CANDIDATE_IDS)], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bias_tolerance": None}, "--search approximate with --bias-tolerance None"),
+        ({"search": "auto"}, "--search auto with --bias-tolerance 0.001"),
+        ({"search": "exact"}, "the others are exact and take none"),
+        ({"bias_tolerance": 0.0}, "must lie between 0 and 1"),
+        ({"bias_tolerance": 1.0}, "must lie between 0 and 1"),
+        ({"bias_tolerance": float("nan")}, "must lie between 0 and 1"),
+    ],
+)
+def test_tolerance_and_search_go_together(settings: dict[str, object], message: str) -> None:
+    base = RefreshConfig("c", "r", "t", "w", k=2, alpha=0.75, search="approximate", bias_tolerance=1e-3)
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(base, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flags", [["--search", "approximate"], ["--bias-tolerance", "1e-3"]])
+def test_flags_that_lack_each_other(tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    sides = ["--candidates", "c", "--references", "r", "--table", str(tmp_path / "t"), "--work", str(tmp_path / "w")]
+    assert cli.main(["refresh", *sides, *flags]) == 2
+    assert "needs a tolerance (try 1e-3)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dim", [DIM - 1, DIM])
+def test_bad_candidates_are_what_is_complained_about(dim: int, tmp_path: Path) -> None:
+    """Calibration reads them too, and must not fail in words of its own."""
+    vectors = gaussian(CANDIDATES, dim, 1) * np.float32(dim != DIM)
+    candidates = write_vectors(tmp_path / "bad", CANDIDATE_IDS, vectors, 2)
+    references = write_vectors(tmp_path / "bank", REFERENCE_IDS[:90], gaussian(90, DIM, 2), 2)
+    settings = config(tmp_path, candidates=candidates, references=references, max_reject_rate=1.0)
+    with pytest.raises(InputError, match="no candidate is left" if dim == DIM else "must come from one encoder"):
+        refresh(settings, None, options())
