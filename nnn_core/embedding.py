@@ -15,9 +15,10 @@ from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.errors import InputError
-from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
+from nnn_core.listing import check_unchanged
+from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
 from nnn_core.rejects import Reject, summarise, to_jsonl
-from nnn_core.shards import InputShard, Modality, check_unchanged
+from nnn_core.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
@@ -68,7 +69,7 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
     Raises:
         InputError: the shard needs an encoder and none was given, or it cannot be read.
     """
-    precomputed = holds_vectors(shard, request.columns)
+    precomputed = holds_vectors(shard, request.modality, request.columns)
     if not precomputed and request.encoder is None:
         raise InputError(
             f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
@@ -77,7 +78,7 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
     name = name_of(
         "embedded",
         input=shard.digest,
-        format=shard.uri.rpartition(".")[2],
+        format=format_of_shard(shard).name,
         modality=PRECOMPUTED if precomputed else request.modality,
         columns=asdict(request.columns),
         encoder=PRECOMPUTED if precomputed else request.encoder,

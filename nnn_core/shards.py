@@ -1,4 +1,4 @@
-"""Input shards: which files a glob names, in which order, and what identifies their bytes."""
+"""Input shards: which files a glob names, and in which order."""
 
 from __future__ import annotations
 
@@ -18,20 +18,35 @@ _MAX_EXPANSION = 1_000_000
 
 
 @dataclass(frozen=True)
-class InputShard:
-    """One file of input, with the metadata file beside it where the format has one.
+class ShardName:
+    """What one input shard is called, before anyone looked at it.
 
     Attributes:
-        uri: where it lies.
-        digest: identifies its bytes, and those of ``companion``.
+        uri: the file; for single images the folder that they lie below.
+        members: single images that are read as one shard, by their paths below ``uri``.
+    """
+
+    uri: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputShard:
+    """One file of input with the metadata file beside it where the format has one, or a group of single images.
+
+    Attributes:
+        uri: where it lies; for single images the folder that they lie below.
+        digest: identifies its bytes, and those of ``companion`` and ``members``.
         bytes: size in bytes.
         companion: the metadata file of a clip-retrieval embedding shard, else None.
+        members: single images, by their paths below ``uri``.
     """
 
     uri: str
     digest: str
     bytes: int
     companion: str | None = None
+    members: tuple[str, ...] = ()
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -111,54 +126,4 @@ def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int)
     return (
         f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
         f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
-    )
-
-
-def describe_shard(uri: str, fresh: bool = False) -> InputShard:
-    """Look at one file: its size, the digest of its bytes, and its companion.
-
-    Args:
-        uri: the file.
-        fresh: look at the store itself, not at a listing that may be at hand.
-
-    Raises:
-        InputError: the file is gone, or an ``.npy`` shard has no metadata file.
-    """
-    companion = find_companion(uri) if uri.endswith(".npy") else None
-    digest = storage.content_digest(uri, fresh)
-    if companion is not None:
-        digest += "+" + storage.content_digest(companion, fresh)
-    return InputShard(uri, digest, storage.size(uri), companion)
-
-
-def check_unchanged(shard: InputShard) -> None:
-    """Refuse a result of a file whose bytes are not those that were described before it was read.
-
-    Raises:
-        InputError: it changed.
-    """
-    if describe_shard(shard.uri, fresh=True).digest != shard.digest:
-        raise InputError(
-            f"{shard.uri!r} changed while it was read, so its rows may be partly old and partly new; they were not "
-            "used. Run the same command again once nothing writes to it any more."
-        )
-
-
-def find_companion(uri: str) -> str:
-    """The Parquet metadata of a clip-retrieval shard: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
-
-    It is looked for in the same folder and in a sibling folder ``metadata/``.
-
-    Raises:
-        InputError: there is none, so the vectors have no ids.
-    """
-    number = re.search(r"_(\d+)\.npy\Z", uri)
-    name = f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet"
-    folder = storage.parent(uri)
-    places = [storage.join(folder, name), storage.join(storage.parent(folder), "metadata", name)]
-    for place in places:
-        if storage.exists(place):
-            return place
-    raise InputError(
-        f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places[0]!r} and {places[1]!r}."
     )

@@ -16,7 +16,8 @@ from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
 
 DEFAULT_K_MAX = 128
-_COLUMNS = ("id", "pair_id", "caption", "vector")
+_COLUMNS = ("id", "pair_id", "caption", "vector", "image")
+_PAYLOADS = frozenset({"caption", "vector", "image"})
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,12 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 _COLUMN_HELP = {
-    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
+    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256 for the "
+    "digest of its content, @row for file name and position",
     "pair_id": "id of the row's own counterpart, none where empty (default: the row's id; in a tar the key)",
     "caption": "the caption (default: caption)",
     "vector": "the embedding (default: the first present of vector, embedding)",
+    "image": "the image's bytes in a Parquet file (default: the first present of image, jpg, jpeg, png, webp)",
 }
 
 
@@ -237,7 +240,7 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
     """
     own = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
     own = {name: value for name, value in own.items() if value is not None}
-    payload = {"caption", "vector"} if own.keys() & {"caption", "vector"} else set()
+    payload = _PAYLOADS if own.keys() & _PAYLOADS else frozenset()
     names = {name: getattr(candidates, name) for name in _COLUMNS if name not in own.keys() | payload}
     inherited = tuple(name for name, value in names.items() if value is not None)
     return Columns(**names, **own, require_id=False, inherited=inherited)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import SEEK_END
 from tokenize import TokenError
@@ -13,6 +14,7 @@ from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.readers.formats import Format, Outline
 from nnn_core.readers.parquet import open_table, texts_of
 from nnn_core.readers.rows import (
     BATCH_BYTES,
@@ -112,3 +114,34 @@ def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
     if not columns.require_id:
         ids = number_missing(ids, 0)
     return ids, pair_ids
+
+
+def find_companion(uri: str) -> str:
+    """The Parquet metadata of a clip-retrieval shard: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
+
+    It is looked for in the same folder and in a sibling folder ``metadata/``.
+
+    Raises:
+        InputError: there is none, so the vectors have no ids.
+    """
+    number = re.search(r"_(\d+)\.npy\Z", uri)
+    name = f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet"
+    folder = storage.parent(uri)
+    places = [storage.join(folder, name), storage.join(storage.parent(folder), "metadata", name)]
+    for place in places:
+        if storage.exists(place):
+            return place
+    raise InputError(
+        f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places[0]!r} and {places[1]!r}."
+    )
+
+
+def _outline(uri: str) -> Outline:
+    with storage.open_input(uri) as stream:
+        shape, dtype = _header(stream, uri)
+    with open_table(find_companion(uri)) as table:
+        names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
+    return Outline(shape[0], (*names, f"{dtype}[{shape[1]}]"))
+
+
+FORMAT = Format("npy", (".npy",), read, lambda uri, modality, columns: True, find_companion, _outline)

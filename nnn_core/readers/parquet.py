@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.readers.captions import check_text
+from nnn_core.readers.formats import Format, Outline
+from nnn_core.readers.records import check_text
 from nnn_core.readers.rows import (
     BATCH_ROWS,
     CAPTION_DEFAULT,
@@ -61,7 +62,7 @@ def open_table(uri: str) -> Iterator[pq.ParquetFile]:
             ) from error
 
 
-def holds_vectors(uri: str, columns: Columns) -> bool:
+def holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
     """Whether to read the file's vectors rather than its captions.
 
     Raises:
@@ -88,7 +89,7 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     Raises:
         InputError: broken file, missing column, or images asked for.
     """
-    if holds_vectors(shard.uri, columns):
+    if holds_vectors(shard.uri, modality, columns):
         return _vector_rows(shard.uri, columns)
     check_text(modality, shard.uri)
     return batched(_caption_rows(shard.uri, columns))
@@ -194,3 +195,12 @@ def _reject(row: int | np.integer, row_id: str | None, length: int, dim: int) ->
     if length < 0:
         return Reject(row_id, NULL_VECTOR)
     return Reject(row_id, WRONG_DIMENSION, f"{length}, most rows have {dim}")
+
+
+def _outline(uri: str) -> Outline:
+    with open_table(uri) as table:
+        names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
+        return Outline(table.metadata.num_rows, names)
+
+
+FORMAT = Format("parquet", (".parquet",), read, holds_vectors, outline=_outline)

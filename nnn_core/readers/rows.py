@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.errors import InputError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.rejects import Reject
 
 #: A batch is handed on when its payload reaches this size.
@@ -19,6 +19,11 @@ BATCH_ROWS = 16_384
 ID_DEFAULTS = ("id", "key", "image_path")
 CAPTION_DEFAULT = "caption"
 VECTOR_DEFAULTS = ("vector", "embedding")
+IMAGE_DEFAULTS = ("image", "jpg", "jpeg", "png", "webp")
+
+#: What may be asked for in place of a column of ids: the SHA-256 of the content, or the position in the file.
+CONTENT_ID = "@sha256"
+POSITION_ID = "@row"
 
 #: The pair id of a row that belongs to no row of the other modality. It is equal to no id.
 NO_PAIR = ""
@@ -43,18 +48,26 @@ class Columns:
             has none. By default the id itself, or the sample's key in a tar.
         caption: by default ``caption``.
         vector: by default the first present of ``vector``, ``embedding``.
+        image: by default the first present of ``image``, ``jpg``, ``jpeg``, ``png``, ``webp``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
             without one are numbered, and have no counterpart unless ``pair_id`` names it.
         inherited: those of the attributes above whose names were given for the other side. What
             kind of rows a file holds, and whether they have ids, is not to be judged by them.
+        numbered: leave ids out of account and number the rows.
     """
 
     id: str | None = None
     pair_id: str | None = None
     caption: str | None = None
     vector: str | None = None
+    image: str | None = None
     require_id: bool = True
     inherited: tuple[str, ...] = ()
+    numbered: bool = False
+
+    def __post_init__(self) -> None:
+        if self.id and self.id.startswith("@") and self.id not in (CONTENT_ID, POSITION_ID):
+            raise ConfigError(f"--id-column {self.id} is neither a column nor one of {CONTENT_ID}, {POSITION_ID}.")
 
     def named(self, what: str, present: Container[str]) -> str | None:
         """The name that was asked for, unless it was meant for the other side and is not ``present``."""
@@ -232,7 +245,9 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     Raises:
         InputError: a column asked for is not there, or rows need an id and there is no column for it.
     """
-    id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
+    id_column = None
+    if not columns.numbered:
+        id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
     if columns.require_id:
         require_column(id_column, present, "id", "--id-column", uri)
     return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.shards import describe_shard, expand_braces, find_companion, list_uris, natural_key
+from nnn_core.listing import describe_shard
+from nnn_core.readers.npy import find_companion
+from nnn_core.shards import expand_braces, list_uris, natural_key
 
 PLAIN = st.text(st.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=12)
 
