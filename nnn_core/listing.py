@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.readers import format_of
-from nnn_core.shards import InputShard, ShardName, list_uris
+from nnn_core.readers import format_of, suffix_of
+from nnn_core.shards import InputShard, ShardName, expand_braces, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 IMAGES_PER_SHARD = 1024
@@ -31,6 +32,64 @@ def list_shards(pattern: str, flag: str) -> list[ShardName]:
         uris = list(run)
         names += group_members(fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
     return names
+
+
+def list_uris(pattern: str, flag: str) -> list[str]:
+    """The files that ``pattern`` (a URI with globs and brace ranges) names.
+
+    Args:
+        pattern: what the user typed.
+        flag: the flag it was typed after, for the message.
+
+    Returns:
+        URIs in natural order, each once.
+
+    Raises:
+        InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
+    """
+    found: set[str] = set()
+    missing: list[str] = []
+    expanded = expand_braces(pattern)
+    for name in expanded:
+        matches = storage.find(name)
+        found.update(matches)
+        if not matches:
+            missing.append(name)
+    if missing:
+        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
+    return sorted(found, key=natural_key)
+
+
+def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
+    if expanded == 1 and storage.is_folder(missing[0]):
+        return f"{flag} {pattern!r} is a folder; name the files in it, {_suggestion(missing[0])}."
+    if expanded == 1:
+        return (
+            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
+            "Check the path, and quote the glob so that the shell does not expand it."
+        )
+    shown = ", ".join(repr(name) for name in missing[:3])
+    return (
+        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
+        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
+    )
+
+
+def _suggestion(folder: str) -> str:
+    """The globs of what lies in ``folder`` or one level below it, as far as there is a reader for it."""
+    globs = _globs_in(folder)
+    for name in storage.list_names(folder) if not globs else ():
+        below = storage.join(folder, name)
+        globs += _globs_in(below) if storage.is_folder(below) else []
+    if not globs:
+        return f"for example {storage.join(folder, '*.tar')!r} (nothing in it has a known format)"
+    return "for example " + " or ".join(repr(glob) for glob in globs[:3])
+
+
+def _globs_in(folder: str) -> list[str]:
+    """A glob for each suffix of the files of known formats directly in ``folder``, the most frequent first."""
+    suffixes = Counter(suffix for name in storage.list_names(folder) if (suffix := suffix_of(name)))
+    return [storage.join(folder, f"*{suffix}") for suffix, _ in suffixes.most_common()]
 
 
 def fixed_folder(pattern: str) -> str:

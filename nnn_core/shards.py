@@ -1,4 +1,4 @@
-"""Input shards: which files a glob names, and in which order."""
+"""Input shards: what one is, which names a pattern stands for, and their order."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from nnn_core import storage
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError
 
 Modality = Literal["image", "text"]
 
@@ -86,44 +85,3 @@ def _choices(body: str, pattern: str) -> list[str]:
         step = 1 if high >= low else -1
         return [str(number).zfill(width) for number in range(low, high + step, step)]
     return body.split(",")
-
-
-def list_uris(pattern: str, flag: str) -> list[str]:
-    """The files that ``pattern`` (a URI with globs and brace ranges) names.
-
-    Args:
-        pattern: what the user typed.
-        flag: the flag it was typed after, for the message.
-
-    Returns:
-        URIs in natural order, each once.
-
-    Raises:
-        InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
-    """
-    found: set[str] = set()
-    missing: list[str] = []
-    expanded = expand_braces(pattern)
-    for name in expanded:
-        matches = storage.find(name)
-        found.update(matches)
-        if not matches:
-            missing.append(name)
-    if missing:
-        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
-    return sorted(found, key=natural_key)
-
-
-def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
-    if expanded == 1 and storage.is_folder(missing[0]):
-        return f"{flag} {pattern!r} is a folder; name the files in it, for example {storage.join(pattern, '*.tar')!r}."
-    if expanded == 1:
-        return (
-            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
-            "Check the path, and quote the glob so that the shell does not expand it."
-        )
-    shown = ", ".join(repr(name) for name in missing[:3])
-    return (
-        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
-        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
-    )

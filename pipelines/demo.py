@@ -19,10 +19,10 @@ from nnn_core.embedded import read_shard
 from nnn_core.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource, load_once, parse_encoder
 from nnn_core.faiss_index import debiased_index, plain_index, search_debiased
-from nnn_core.listing import describe_shard, list_shards
+from nnn_core.listing import describe_shard, list_shards, list_uris
 from nnn_core.metrics import summarise_ranking
 from nnn_core.readers import Columns
-from nnn_core.shards import Modality, list_uris
+from nnn_core.shards import Modality
 from nnn_core.vectors import FloatMatrix
 from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads
 from pipelines.refresh import print_summary, refresh

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.readers import delimited, jsonl, npy, parquet, webdataset
+from nnn_core.readers import delimited, json_captions, jsonl, npy, parquet, plain, webdataset
 from nnn_core.readers.formats import Format, Outline
 from nnn_core.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
 from nnn_core.shards import InputShard, Modality
@@ -28,11 +28,22 @@ __all__ = [
     "formats",
     "holds_vectors",
     "read_rows",
+    "suffix_of",
 ]
 
-_BUILT_IN = (webdataset.FORMAT, npy.FORMAT, parquet.FORMAT, delimited.TSV, jsonl.FORMAT)
+_BUILT_IN = (
+    webdataset.FORMAT,
+    npy.FORMAT,
+    parquet.FORMAT,
+    delimited.TSV,
+    delimited.CSV,
+    jsonl.FORMAT,
+    plain.FORMAT,
+    json_captions.FORMAT,
+)
 _ENTRY_POINTS = "nnn_core.formats"
-_NUMBERED = re.compile(r"(?:row|line) (\d+)\Z")
+_SUFFIX = re.compile(r"\.[^/A-Z]+")
+_NUMBERED = re.compile(r"(?:row|line) (\d+(?:#\d+)?)\Z")
 
 
 @cache
@@ -44,27 +55,52 @@ def formats() -> dict[str, Format]:
     """
     known = {suffix: each for each in _BUILT_IN for suffix in each.suffixes}
     for point in entry_points(group=_ENTRY_POINTS):
-        added = point.load()
-        if not isinstance(added, Format) or set(added.suffixes) & known.keys():
+        added = _load(point)
+        if taken := sorted(set(added.suffixes) & known.keys()):
             raise ConfigError(
-                f"entry point {point.name!r} in group {_ENTRY_POINTS!r} ({point.value}) is no format with suffixes of "
-                f"its own (taken: {', '.join(sorted(known))}); correct or uninstall the package that declares it."
+                f"{_describe(point)} adds a format for {', '.join(taken)}, which {known[taken[0]].name!r} reads "
+                "already, so it is not clear who is to read such files. Uninstall it, or choose other suffixes."
             )
         known |= dict.fromkeys(added.suffixes, added)
     return known
 
 
+def _load(point: EntryPoint) -> Format:
+    try:
+        added: object = point.load()
+    except Exception as error:  # whatever a package of somebody else may raise
+        raise ConfigError(
+            f"{_describe(point)} cannot be loaded: {error!r}. Repair or uninstall that package."
+        ) from error
+    suffixes = added.suffixes if isinstance(added, Format) else ()
+    if not suffixes or any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in suffixes):
+        raise ConfigError(
+            f"{_describe(point)} leads to {added!r}, not to a Format whose suffixes are in lower case and begin with "
+            "a dot. Repair or uninstall that package."
+        )
+    return added
+
+
+def _describe(point: EntryPoint) -> str:
+    package = f" of the package {point.dist.name!r}" if point.dist else ""
+    return f"entry point {point.name!r} ({point.value}) in group {_ENTRY_POINTS!r}{package}"
+
+
+def suffix_of(uri: str) -> str | None:
+    """The suffix of a known format that ends ``uri``, whatever the case; the longest of several."""
+    return max((suffix for suffix in formats() if uri.lower().endswith(suffix)), key=len, default=None)
+
+
 def format_of(uri: str) -> Format:
-    """The format whose suffix ends ``uri``, whatever the case; the longest decides.
+    """The format of a file by the end of its name.
 
     Raises:
         InputError: no reader for this suffix.
     """
-    known = formats()
-    for suffix in sorted(known, key=len, reverse=True):
-        if uri.lower().endswith(suffix):
-            return known[suffix]
-    raise InputError(f"{uri!r} has no known format; the suffix must be one of {', '.join(sorted(known))}.")
+    suffix = suffix_of(uri)
+    if suffix is None:
+        raise InputError(f"{uri!r} has no known format; the suffix must be one of {', '.join(sorted(formats()))}.")
+    return formats()[suffix]
 
 
 def format_of_shard(shard: InputShard) -> Format:
@@ -95,6 +131,8 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     read = format_of_shard(shard).read
     if columns.id not in (CONTENT_ID, POSITION_ID):
         return read(shard, modality, columns)
+    if "id" in columns.inherited:  # how candidates are to be told apart says nothing of the bank
+        return read(shard, modality, replace(columns, id=None))
     identify = _by_content if columns.id == CONTENT_ID else _by_position
     plain = replace(columns, id=None, require_id=False, numbered=columns.id == POSITION_ID)
     return (identify(rows, shard) for rows in read(shard, modality, plain))
@@ -115,8 +153,9 @@ def _by_position(rows: Rows, shard: InputShard) -> Rows:
     """Ids that are the name of the file and the number of the row or line, such as ``img_emb_3.npy#17``."""
     numbers = [_NUMBERED.match(row_id) for row_id in rows.ids]
     if not all(numbers):
+        keyed = rows.ids[numbers.index(None)]
         raise InputError(
-            f"{shard.uri!r} has rows with keys of their own, such as {rows.ids[0]!r}, so --id-column {POSITION_ID} "
+            f"{shard.uri!r} has rows with keys of their own, such as {keyed!r}, so --id-column {POSITION_ID} "
             "makes no sense for it; leave the flag out."
         )
     name = storage.basename(shard.uri)

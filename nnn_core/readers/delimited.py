@@ -1,41 +1,145 @@
-"""Captions as delimited text: TSV with a header."""
+"""Captions as delimited text: TSV and CSV, with a header or with columns that are named by their position."""
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterator
 
-from nnn_core.readers.formats import Format
-from nnn_core.readers.records import check_text, columns_of_header, lines_of, rows_of_record
-from nnn_core.readers.rows import MALFORMED, NOT_UTF8, Columns, PairField, Row, Rows, batched
+from nnn_core.errors import InputError
+from nnn_core.readers.formats import Format, Outline
+from nnn_core.readers.records import (
+    LINE_BYTES,
+    check_text,
+    columns_of_header,
+    lines_of,
+    rows_of_record,
+    texts_of_lines,
+    too_long,
+)
+from nnn_core.readers.rows import MALFORMED, Columns, PairField, Row, Rows, batched
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
 
+_POSITION = re.compile(r"#\d+\Z")
+
+Record = tuple[int, list[str]]
+
 
 def read_tsv(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Tab-separated values with a header line; quotes have no meaning.
+    """Tab-separated values; quotes have no meaning. Columns named ``#1``, ``#2`` say that there is no header.
 
     Raises:
         InputError: no header, or a needed column is missing.
     """
     check_text(modality, shard.uri)
-    return batched(_rows(shard.uri, columns))
+    return batched(_rows(_tab_separated(shard.uri), columns, shard.uri))
 
 
-def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-    lines = lines_of(uri)
-    header = next(lines, (1, b""))[1].decode("utf-8-sig", "replace").split("\t")
-    pick = columns_of_header(header, columns, uri)
-    pairs = PairField(pick.pair_id)
-    for number, line in lines:
-        try:
-            fields = line.decode("utf-8").split("\t")
-        except UnicodeDecodeError as error:
-            yield Reject(f"line {number}", NOT_UTF8, str(error))
+def read_csv(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Comma-separated values by the rules of Python's ``csv``; otherwise as ``read_tsv``.
+
+    Raises:
+        InputError: no header, or a needed column is missing.
+    """
+    check_text(modality, shard.uri)
+    return batched(_rows(_comma_separated(shard.uri), columns, shard.uri))
+
+
+def _rows(records: Iterator[Record | Reject], columns: Columns, uri: str) -> Iterator[Row | Reject]:
+    header = None if _by_position(columns) else _header(records, uri)
+    pick = columns_of_header(header, columns, uri) if header is not None else columns
+    pairs = PairField(columns.pair_id)
+    for record in records:
+        if isinstance(record, Reject):
+            yield record
             continue
+        number, fields = record
+        if header is None:
+            header = [f"#{place}" for place in range(1, len(fields) + 1)]
+            pick = columns_of_header(header, columns, uri)
         if len(fields) != len(header):
-            yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the header has {len(header)}")
+            yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the first line has {len(header)}")
         else:
-            yield from rows_of_record(dict(zip(header, fields, strict=True)), number, pick, pairs)
+            yield from rows_of_record(dict(zip(header, fields, strict=True)), f"line {number}", pick, pairs)
 
 
-TSV = Format("tsv", (".tsv",), read_tsv)
+def _by_position(columns: Columns) -> bool:
+    """Whether columns are named by position. Ids that were named for the other side say nothing of this one."""
+    names = [columns.caption, columns.named("id", ()), columns.named("pair_id", ())]
+    return any(name is not None and _POSITION.match(name) for name in names)
+
+
+def _header(records: Iterator[Record | Reject], uri: str) -> list[str]:
+    first = next(records, (1, [""]))
+    if isinstance(first, Reject):
+        raise InputError(
+            f"{uri!r}: its header cannot be read: {first.reason}, {first.detail}. Rewrite the file as UTF-8, with the "
+            "names of its columns in the first line."
+        )
+    return first[1]
+
+
+def _tab_separated(uri: str) -> Iterator[Record | Reject]:
+    for line in texts_of_lines(uri):
+        yield line if isinstance(line, Reject) else (line[0], line[1].split("\t"))
+
+
+def _comma_separated(uri: str) -> Iterator[Record | Reject]:
+    """Quoted fields may hold commas, quotes and line breaks; what is ambiguous is rejected, not guessed."""
+    csv.field_size_limit(max(LINE_BYTES, csv.field_size_limit()))
+    lines = _CsvLines(uri)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.begin()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except _TooLongError:
+            yield too_long(lines.first)
+        except csv.Error as error:
+            yield Reject(f"line {lines.first}", MALFORMED, f"{error}, up to line {lines.number}")
+        else:
+            if fields:
+                yield lines.first, fields
+
+
+class _TooLongError(Exception):
+    """A record exceeds ``LINE_BYTES``."""
+
+
+class _CsvLines(Iterator[str]):
+    """The lines of a file, and where the current record began.
+
+    A class rather than a generator: it goes on after an error.
+
+    Attributes:
+        number: of the line that was read last.
+        first: of the first line of the record.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._lines = lines_of(uri)
+        self.number = self.first = self._bytes = 0
+
+    def begin(self) -> None:
+        """Another record begins."""
+        self.first, self._bytes = self.number + 1, 0
+
+    def __next__(self) -> str:
+        self.number, line = next(self._lines)
+        self._bytes += LINE_BYTES + 1 if line is None else len(line)
+        if line is None or self._bytes > LINE_BYTES:
+            raise _TooLongError
+        # Rows whose id or caption is no UTF-8 are rejected where they are put together.
+        return line.decode("utf-8", "surrogateescape")
+
+
+def _names(records: Iterator[Record | Reject]) -> Outline:
+    first = next(records, None)
+    return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
+
+
+TSV = Format("tsv", (".tsv", ".tsv.gz"), read_tsv, outline=lambda uri: _names(_tab_separated(uri)))
+CSV = Format("csv", (".csv", ".csv.gz"), read_csv, outline=lambda uri: _names(_comma_separated(uri)))

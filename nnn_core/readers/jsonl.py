@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from nnn_core.readers.formats import Format
-from nnn_core.readers.records import check_text, columns_of_record, lines_of, rows_of_record
-from nnn_core.readers.rows import MALFORMED, NOT_UTF8, Columns, PairField, Row, Rows, batched
+from nnn_core.readers.formats import Format, Outline
+from nnn_core.readers.records import check_text, columns_of_record, rows_of_record, texts_of_lines
+from nnn_core.readers.rows import MALFORMED, MALFORMED_JSON, Columns, PairField, Row, Rows, batched
 from nnn_core.rejects import Reject
 from nnn_core.shards import InputShard, Modality
 
@@ -24,20 +24,35 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
 
 def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     pairs = PairField(columns.pair_id)
-    for number, line in lines_of(uri):
-        try:
-            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            yield Reject(f"line {number}", NOT_UTF8, str(error))
-            continue
-        except (ValueError, RecursionError) as error:
-            yield Reject(f"line {number}", "malformed JSON", str(error))
-            continue
-        if not isinstance(record, dict):
-            yield Reject(f"line {number}", MALFORMED, "the line is not a JSON object")
+    for line in _records(uri):
+        if isinstance(line, Reject):
+            yield line
         else:
-            yield from rows_of_record(record, number, columns_of_record(record, columns), pairs)
+            number, record = line
+            yield from rows_of_record(record, f"line {number}", columns_of_record(record, columns), pairs)
     pairs.check(uri)
 
 
-FORMAT = Format("jsonl", (".jsonl", ".ndjson"), read)
+def _records(uri: str) -> Iterator[tuple[int, dict[str, object]] | Reject]:
+    for line in texts_of_lines(uri):
+        if isinstance(line, Reject):
+            yield line
+            continue
+        number, text = line
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            yield Reject(f"line {number}", MALFORMED_JSON, str(error))
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            yield Reject(f"line {number}", MALFORMED, "the line is not a JSON object")
+
+
+def _outline(uri: str) -> Outline:
+    first = next(_records(uri), None)
+    return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
+
+
+FORMAT = Format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), read, outline=_outline)

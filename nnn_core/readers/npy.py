@@ -1,4 +1,4 @@
-"""clip-retrieval embeddings: ``img_emb_3.npy`` with its rows' ids in ``metadata_3.parquet``."""
+"""Embeddings as arrays: ``img_emb_3.npy``, with its rows' ids in ``metadata_3.parquet`` where there is one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from nnn_core.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
     NO_ID,
+    NO_PAIR,
     Columns,
     Rows,
     choose_id_columns,
+    no_ids_message,
     number_missing,
     pair_ids_of,
 )
@@ -34,19 +36,34 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     """Vectors of the ``.npy`` with the ids of its metadata, row by row in the same order.
 
     Raises:
-        InputError: not a two-dimensional float array, or the two files differ in length.
+        InputError: not a two-dimensional float array, the two files differ in length, or there is no
+            metadata and ids are needed.
     """
-    assert shard.companion is not None, "describe_shard names the companion of every .npy shard"
-    ids, pair_ids = _metadata(shard.companion, columns)
+    if shard.companion is None:
+        _check_needless(shard.uri, columns)
     with storage.open_input(shard.uri) as stream:
         shape, dtype = _header(stream, shard.uri)
         _check_size(stream, shape, dtype, shard.uri)
+        if shard.companion is None:
+            ids, pair_ids = number_missing([None] * shape[0], 0), [NO_PAIR] * shape[0]
+        else:
+            ids, pair_ids = _metadata(shard.companion, columns)
         if shape[0] != len(ids):
             raise InputError(
                 f"{shard.uri!r} has {shape[0]} vectors but {shard.companion!r} has {len(ids)} rows, so ids "
                 "cannot be matched to vectors; restore the pair."
             )
         yield from _blocks(stream, shape, dtype, ids, pair_ids)
+
+
+def _check_needless(uri: str, columns: Columns) -> None:
+    """Refuse to do without metadata where a column of it was asked for, or ids are needed."""
+    places = " and ".join(repr(place) for place in _places(uri))
+    fact = f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
+    if columns.named("id", ()) or columns.named("pair_id", ()):
+        raise InputError(f"{fact}. Restore it, or leave --id-column and --pair-id-column out.")
+    if columns.require_id:
+        raise InputError(no_ids_message(fact))
 
 
 def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
@@ -116,32 +133,49 @@ def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
     return ids, pair_ids
 
 
-def find_companion(uri: str) -> str:
-    """The Parquet metadata of a clip-retrieval shard: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
+def find_companion(uri: str) -> str | None:
+    """The Parquet metadata of a shard of vectors: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
 
-    It is looked for in the same folder and in a sibling folder ``metadata/``.
+    It is looked for in the same folder and in a sibling folder ``metadata/``, under that name and
+    under the vectors' own (``img_emb_3.parquet``).
 
     Raises:
-        InputError: there is none, so the vectors have no ids.
+        InputError: there is none, but other shards have theirs: this one's was lost.
     """
-    number = re.search(r"_(\d+)\.npy\Z", uri)
-    name = f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet"
-    folder = storage.parent(uri)
-    places = [storage.join(folder, name), storage.join(storage.parent(folder), "metadata", name)]
-    for place in places:
+    for place in _places(uri):
         if storage.exists(place):
             return place
-    raise InputError(
-        f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places[0]!r} and {places[1]!r}."
-    )
+    for folder in (storage.parent(uri), _sibling(uri)):
+        others = [name for name in storage.list_names(folder) if re.fullmatch(r"metadata(_\d+)?\.parquet", name)]
+        if others:
+            raise InputError(
+                f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
+                f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs "
+                f"({storage.join(folder, others[0])!r}). Restore the file, or take the vectors out."
+            )
+    return None
+
+
+def _places(uri: str) -> list[str]:
+    stem = storage.basename(uri).rpartition(".")[0]
+    number = re.search(r"_(\d+)\Z", stem)
+    names = [f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet", f"{stem}.parquet"]
+    return [storage.join(folder, name) for name in names for folder in (storage.parent(uri), _sibling(uri))]
+
+
+def _sibling(uri: str) -> str:
+    return storage.join(storage.parent(storage.parent(uri)), "metadata")
 
 
 def _outline(uri: str) -> Outline:
     with storage.open_input(uri) as stream:
         shape, dtype = _header(stream, uri)
-    with open_table(find_companion(uri)) as table:
+    companion = find_companion(uri)
+    if companion is None:
+        return Outline(shape[0], (f"{dtype}[{shape[1]}]",))
+    with open_table(companion) as table:
         names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
-    return Outline(shape[0], (*names, f"{dtype}[{shape[1]}]"))
+    return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
 
 
 FORMAT = Format("npy", (".npy",), read, lambda uri, modality, columns: True, find_companion, _outline)

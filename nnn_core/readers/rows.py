@@ -16,6 +16,10 @@ from nnn_core.rejects import Reject
 BATCH_BYTES = 32 << 20
 BATCH_ROWS = 16_384
 
+#: The first batch is this small, so that whoever wants to see a few rows reads little.
+HEAD_BYTES = 2 << 20
+HEAD_ROWS = 100
+
 ID_DEFAULTS = ("id", "key", "image_path")
 CAPTION_DEFAULT = "caption"
 VECTOR_DEFAULTS = ("vector", "embedding")
@@ -34,6 +38,8 @@ NO_CAPTION = "no caption"
 EMPTY_CAPTION = "empty caption"
 NOT_UTF8 = "not UTF-8"
 MALFORMED = "malformed row"
+MALFORMED_JSON = "malformed JSON"
+TOO_LONG = "row too long"
 WRONG_DIMENSION = "vector has the wrong dimension"
 NULL_VECTOR = "vector is null"
 
@@ -102,8 +108,9 @@ class Row:
 
 
 def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
-    """Collect rows into batches bounded in rows and in payload bytes."""
+    """Collect rows into batches bounded in rows and in payload bytes, the first more so than the others."""
     accepted: list[Row] = []
+    most_rows, most_bytes = min(HEAD_ROWS, BATCH_ROWS), min(HEAD_BYTES, BATCH_BYTES)
     rejects: list[Reject] = []
     payload = 0
     for row in rows:
@@ -114,9 +121,10 @@ def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
         else:
             accepted.append(row)
             payload += len(row.item)
-        if payload >= BATCH_BYTES or len(accepted) + len(rejects) >= BATCH_ROWS:
+        if payload >= most_bytes or len(accepted) + len(rejects) >= most_rows:
             yield _to_rows(accepted, rejects)
             accepted, rejects, payload = [], [], 0
+            most_rows, most_bytes = BATCH_ROWS, BATCH_BYTES
     if accepted or rejects:
         yield _to_rows(accepted, rejects)
 
@@ -248,9 +256,18 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     id_column = None
     if not columns.numbered:
         id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
-    if columns.require_id:
-        require_column(id_column, present, "id", "--id-column", uri)
+    if columns.require_id and id_column is None:
+        raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
     return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)
+
+
+def no_ids_message(fact: str) -> str:
+    """``fact`` (that there are no ids) with what can be done about it."""
+    return (
+        f"{fact}. Candidates need ids: name their column with --id-column, or make them with --id-column {CONTENT_ID} "
+        f"(the digest of a row's content) or --id-column {POSITION_ID} (file name and position, which change when the "
+        "files are written anew)."
+    )
 
 
 def pair_ids_of(ids: list[str | None], named: list[str | None] | None) -> list[str]:
