@@ -72,8 +72,7 @@ def _load(point: EntryPoint) -> Format:
         raise ConfigError(
             f"{_describe(point)} cannot be loaded: {error!r}. Repair or uninstall that package."
         ) from error
-    suffixes = added.suffixes if isinstance(added, Format) else ()
-    if not suffixes or any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in suffixes):
+    if not isinstance(added, Format) or not all(map(_SUFFIX.fullmatch, added.suffixes)):
         raise ConfigError(
             f"{_describe(point)} leads to {added!r}, not to a Format whose suffixes are in lower case and begin with "
             "a dot. Repair or uninstall that package."

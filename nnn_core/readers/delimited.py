@@ -96,13 +96,16 @@ def _comma_separated(uri: str) -> Iterator[Record | Reject]:
             fields = next(reader)
         except StopIteration:
             return
-        except _TooLongError:
-            yield too_long(lines.first)
-        except csv.Error as error:
-            yield Reject(f"line {lines.first}", MALFORMED, f"{error}, up to line {lines.number}")
+        except (_TooLongError, csv.Error) as error:
+            # A quote that was left open swallows lines that were meant as rows: each of them counts.
+            yield from (_reject(number, error) for number in range(lines.first, lines.number + 1))
         else:
             if fields:
                 yield lines.first, fields
+
+
+def _reject(number: int, error: Exception) -> Reject:
+    return too_long(number) if isinstance(error, _TooLongError) else Reject(f"line {number}", MALFORMED, str(error))
 
 
 class _TooLongError(Exception):

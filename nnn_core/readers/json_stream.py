@@ -14,6 +14,7 @@ from nnn_core.readers.compressed import open_decompressed
 #: The largest element, and the deepest nesting, that any caption file could need.
 ELEMENT_BYTES = 16 << 20
 _DEPTH = 200
+_CHUNK_BYTES = 1 << 16
 
 _OPENING, _CLOSING = ("start_map", "start_array"), ("end_map", "end_array")
 
@@ -36,7 +37,7 @@ def elements_of(uri: str, *names: str) -> Iterator[tuple[str, Any]]:
 def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     depth, name, listed = 0, "", False
     builder: ObjectBuilder | None = None
-    for event, value in ijson.basic_parse(stream, use_float=True):
+    for event, value in ijson.basic_parse(stream, use_float=True, buf_size=_CHUNK_BYTES):
         if builder is None:
             stream.forget()
         depth -= event in _CLOSING

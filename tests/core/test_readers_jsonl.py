@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from fakes import Everything, read_all
 
 from nnn_core.errors import InputError
+from nnn_core.readers import format_of, records
 from nnn_core.rejects import Reject
 
 
@@ -18,8 +21,8 @@ def read_lines(tmp_path: Path, data: bytes, **columns: object) -> Everything:
     return read_all(path, **columns)  # type: ignore[arg-type]
 
 
-def read_records(tmp_path: Path, records: list[object], **columns: object) -> Everything:
-    return read_lines(tmp_path, "".join(json.dumps(r) + "\n" for r in records).encode(), **columns)
+def read_records(tmp_path: Path, lines: list[object], **columns: object) -> Everything:
+    return read_lines(tmp_path, "".join(json.dumps(line) + "\n" for line in lines).encode(), **columns)
 
 
 def test_jsonl(tmp_path: Path) -> None:
@@ -105,3 +108,40 @@ def test_a_pair_field_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"captions\.jsonl': none of its 2 records has a field 'imgae' \(--pair-id"):
         read_records(tmp_path, records, pair_id="imgae")
     assert read_records(tmp_path, [], pair_id="image").ids == []
+
+
+def test_a_line_that_is_too_long_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LINE_BYTES", 100)
+    lines = [{"id": n, "caption": "x" * (1000 if n == 1 else 1)} for n in range(3)]
+    found = read_records(tmp_path, lines)
+    assert found.ids == ["0", "2"]
+    assert found.rejects == [Reject("line 2", "row too long", "more than 100 bytes; it was skipped")]
+
+
+def test_a_long_line_is_never_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wb", 1) as stream:
+        for _ in range(60):
+            stream.write(b"0123456789abcdef" * (1 << 16))
+        stream.write(b'\n{"id": 1, "caption": "x"}')
+    tracemalloc.start()
+    found = read_all(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.ids, found.reasons) == (["1"], [("line 1", "row too long")])
+    assert peak < 40 << 20
+
+
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "ndjson", "ndjson.gz"])
+def test_other_suffixes(tmp_path: Path, suffix: str) -> None:
+    data = b'{"id": "a", "caption": "x"}\n'
+    path = tmp_path / f"captions.{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    assert read_all(path).ids == ["a"]
+
+
+def test_outline_names_the_fields_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for text, columns in (('{"url": 1, "text": 2}\n{"x": 3}', ("url", "text")), ("[", ()), ("", ())):
+        path.write_text(text)
+        assert format_of(str(path)).outline(str(path)).columns == columns
