@@ -39,6 +39,7 @@ class InputShard:
         bytes: size in bytes.
         companion: the metadata file of a clip-retrieval embedding shard, else None.
         members: single images, by their paths below ``uri``.
+        head: how many of its first rows are of interest, of which a reader may make use; None for all.
     """
 
     uri: str
@@ -46,6 +47,7 @@ class InputShard:
     bytes: int
     companion: str | None = None
     members: tuple[str, ...] = ()
+    head: int | None = None
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

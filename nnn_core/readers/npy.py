@@ -47,13 +47,19 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
         if shard.companion is None:
             ids, pair_ids = number_missing([None] * shape[0], 0), [NO_PAIR] * shape[0]
         else:
-            ids, pair_ids = _metadata(shard.companion, columns)
-        if shape[0] != len(ids):
-            raise InputError(
-                f"{shard.uri!r} has {shape[0]} vectors but {shard.companion!r} has {len(ids)} rows, so ids "
-                "cannot be matched to vectors; restore the pair."
-            )
-        yield from _blocks(stream, shape, dtype, ids, pair_ids)
+            _check_length(shard.companion, shard.uri, shape[0])
+            ids, pair_ids = _metadata(shard.companion, columns, shard.head)
+        yield from _blocks(stream, (len(ids), shape[1]), dtype, ids, pair_ids)
+
+
+def _check_length(companion: str, uri: str, rows: int) -> None:
+    with open_table(companion) as table:
+        held = table.metadata.num_rows
+    if rows != held:
+        raise InputError(
+            f"{uri!r} has {rows} vectors but {companion!r} has {held} rows, so ids cannot be matched to vectors; "
+            "restore the pair."
+        )
 
 
 def _check_needless(uri: str, columns: Columns) -> None:
@@ -116,17 +122,19 @@ def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids
     return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
 
 
-def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
-    """(ids, pair ids) of every row; rows are numbered when they need no id of their own."""
+def _metadata(uri: str, columns: Columns, head: int | None) -> tuple[list[str | None], list[str]]:
+    """(ids, pair ids) of every row, or of the first; rows are numbered when they need no id of their own."""
     with open_table(uri) as table:
         names = table.schema_arrow.names
         id_column, pair_column = choose_id_columns(names, columns, uri)
         wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
         ids: list[str | None] = []
         named: list[str | None] = []
-        for batch in table.iter_batches(BATCH_ROWS, columns=wanted or names[:1]):
+        for batch in table.iter_batches(head or BATCH_ROWS, columns=wanted or names[:1]):
             ids += texts_of(batch, id_column, uri)
             named += texts_of(batch, pair_column, uri)
+            if head:
+                break
     pair_ids = pair_ids_of(ids, named if pair_column else None)
     if not columns.require_id:
         ids = number_missing(ids, 0)
