@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,6 +138,17 @@ def test_a_broken_file_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"broken" * 1000)
     with pytest.raises(InputError, match=name):
         look(tmp_path / name)
+
+
+def test_other_stores_than_a_disk(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/looked/a.txt", b"one\ntwo\n")
+    try:
+        found = look("memory://looked/*.txt")
+        assert (found.bytes, found.shards[0].examples) == (8, ("one", "two"))
+        assert found.as_references == "--references 'memory://looked/*.txt'"
+    finally:
+        files.rm("/looked", recursive=True)
 
 
 @contextlib.contextmanager
