@@ -60,6 +60,13 @@ def test_columns_of_other_names_are_guessed(tmp_path: Path) -> None:
     assert found.as_references == f"--references {path} --reference-id-column url --reference-caption-column TEXT"
 
 
+@pytest.mark.parametrize("order", [("text", "title"), ("title", "text")])
+def test_the_likelier_guess_comes_first(tmp_path: Path, order: tuple[str, str]) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["u"], **{name: [name] for name in order}}), path)
+    assert look(path).shards[0].examples == ("text",)
+
+
 def test_columns_that_were_named_are_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": ["u"], "TEXT": ["big"], "small": ["small"]}), path)
@@ -192,7 +199,8 @@ def big_lists(path: Path) -> None:
 
 def big_array(path: Path) -> None:
     np.save(path, np.ones((100_000, 100), np.float32))
-    pq.write_table(pa.table({"id": [f"{n:0100d}" for n in range(100_000)]}), path.with_name("metadata.parquet"))
+    ids = pa.table({"id": [f"{n:0200d}" for n in range(100_000)]})
+    pq.write_table(ids, path.with_name("metadata.parquet"), compression="none", use_dictionary=False)
 
 
 def big_lines(path: Path) -> None:
