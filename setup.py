@@ -31,6 +31,7 @@ setup(
         "apache-beam>=2.77,<2.78",
         "faiss-cpu>=1.13,<2",
         "fsspec>=2026.1",
+        "ijson>=3.3,<4",
         "numba>=0.61",
         "numpy>=2.0,<2.5",
         "open_clip_torch>=3.3,<4",

@@ -63,6 +63,7 @@ class EmbeddedInput:
         shards: its embedded shards, in file order; empty when every row was rejected.
         rejects: what was rejected.
         precomputed: whether the shard held vectors, so that no model was used.
+        positional_keys: whether its ids say only where a row lay, see ``nnn_core.keys``.
     """
 
     source: str
@@ -70,6 +71,7 @@ class EmbeddedInput:
     shards: tuple[EmbeddedShard, ...]
     rejects: RejectSummary
     precomputed: bool
+    positional_keys: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,9 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
         listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
         summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
-        return EmbeddedInput(source, record["digest"], shards, summary, record["precomputed"])
+        return EmbeddedInput(
+            source, record["digest"], shards, summary, record["precomputed"], record["positional_keys"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 

@@ -15,9 +15,12 @@ from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.errors import InputError
-from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
+from nnn_core.keys import positional_keys
+from nnn_core.listing import check_unchanged
+from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
+from nnn_core.readers.rows import POSITION_ID
 from nnn_core.rejects import Reject, summarise, to_jsonl
-from nnn_core.shards import InputShard, Modality, check_unchanged
+from nnn_core.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
@@ -68,16 +71,19 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
     Raises:
         InputError: the shard needs an encoder and none was given, or it cannot be read.
     """
-    precomputed = holds_vectors(shard, request.columns)
+    precomputed = holds_vectors(shard, request.modality, request.columns)
     if not precomputed and request.encoder is None:
         raise InputError(
             f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
             "name one with --encoder."
         )
+    # Ids made of the file's name are not those of the same bytes under another name.
+    named = {"source": storage.basename(shard.uri)} if request.columns.id == POSITION_ID else {}
     name = name_of(
         "embedded",
+        **named,
         input=shard.digest,
-        format=shard.uri.rpartition(".")[2],
+        format=format_of_shard(shard).name,
         modality=PRECOMPUTED if precomputed else request.modality,
         columns=asdict(request.columns),
         encoder=PRECOMPUTED if precomputed else request.encoder,
@@ -120,7 +126,9 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed)
+    result = EmbeddedInput(
+        source, planned.shard.digest, tuple(shards), summary, planned.precomputed, collector.positional_keys
+    )
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
@@ -202,6 +210,7 @@ class _Collector:
     request: EmbeddingRequest
     rejects: list[Reject] = field(default_factory=list)
     shards: list[EmbeddedShard] = field(default_factory=list)
+    positional_keys: bool = False
     _ids: list[str] = field(default_factory=list)
     _pair_ids: list[str] = field(default_factory=list)
     _vectors: list[FloatMatrix] = field(default_factory=list)
@@ -229,6 +238,7 @@ class _Collector:
         vectors = np.concatenate(self._vectors)
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
+        self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
         self.shards.append(embedded.write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]

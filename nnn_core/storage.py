@@ -40,6 +40,11 @@ def join(uri: str, *names: str) -> str:
     return "/".join([uri.rstrip("/"), *names])
 
 
+def normal(uri: str) -> str:
+    """``uri`` as ``find`` would spell it: local paths absolute and bare, others with their protocol."""
+    return _user_uri(*_resolve(uri))
+
+
 def parent(uri: str) -> str:
     """The folder that holds ``uri``."""
     return uri.rstrip("/").rpartition("/")[0]

@@ -16,7 +16,8 @@ from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
 
 DEFAULT_K_MAX = 128
-_COLUMNS = ("id", "pair_id", "caption", "vector")
+_COLUMNS = ("id", "pair_id", "caption", "vector", "image")
+_PAYLOADS = frozenset({"caption", "vector", "image"})
 
 
 @dataclass(frozen=True)
@@ -187,18 +188,30 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... overrides for the bank."
     )
+    add_column_arguments(columns)
     for name in _COLUMNS:
-        flag = name.replace("_", "-")
-        columns.add_argument(f"--{flag}-column", metavar="NAME", help=_COLUMN_HELP[name])
-        columns.add_argument(f"--reference-{flag}-column", metavar="NAME", help=argparse.SUPPRESS)
+        columns.add_argument(f"--reference-{name.replace('_', '-')}-column", metavar="NAME", help=argparse.SUPPRESS)
     add_scoring_arguments(parser.add_argument_group("scoring and output"))  # type: ignore[arg-type]
 
 
+def add_column_arguments(parser: argparse._ActionsContainer) -> None:
+    """The flags that name columns."""
+    for name in _COLUMNS:
+        parser.add_argument(f"--{name.replace('_', '-')}-column", metavar="NAME", help=_COLUMN_HELP[name])
+
+
+def columns_from(args: argparse.Namespace) -> Columns:
+    """The columns that the flags of ``add_column_arguments`` name."""
+    return Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
+
+
 _COLUMN_HELP = {
-    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
+    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256 for the "
+    "digest of its content, @row for file name and position",
     "pair_id": "id of the row's own counterpart, none where empty (default: the row's id; in a tar the key)",
-    "caption": "the caption (default: caption)",
+    "caption": "the caption (default: caption); in a TSV or CSV without a header #1 is the first column",
     "vector": "the embedding (default: the first present of vector, embedding)",
+    "image": "the image's bytes in a Parquet file (default: the first present of image, jpg, jpeg, png, webp)",
 }
 
 
@@ -209,7 +222,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         args: from ``add_refresh_arguments``.
         workers: local worker processes; None when the job runs on a cluster.
     """
-    candidate_columns = Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
+    candidate_columns = columns_from(args)
     return RefreshConfig(
         candidates=args.candidates,
         references=args.references,
@@ -237,7 +250,7 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
     """
     own = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
     own = {name: value for name, value in own.items() if value is not None}
-    payload = {"caption", "vector"} if own.keys() & {"caption", "vector"} else set()
+    payload = _PAYLOADS if own.keys() & _PAYLOADS else frozenset()
     names = {name: getattr(candidates, name) for name in _COLUMNS if name not in own.keys() | payload}
     inherited = tuple(name for name, value in names.items() if value is not None)
     return Columns(**names, **own, require_id=False, inherited=inherited)

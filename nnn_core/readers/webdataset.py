@@ -9,6 +9,7 @@ from typing import IO
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.readers.formats import Format
 from nnn_core.readers.rows import (
     CAPTION_DEFAULT,
     NO_CAPTION,
@@ -173,3 +174,6 @@ def _record(members: dict[str, bytes]) -> dict[str, object]:
     """The sample's JSON object; empty where there is none."""
     record = json.loads(members.get("json", b"{}").decode("utf-8-sig"))
     return record if isinstance(record, dict) else {}
+
+
+FORMAT = Format("tar", (".tar",), read)
