@@ -189,4 +189,6 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 def reason(error: BaseException) -> str:
     """What an error says, without its number and without credentials."""
+    if isinstance(error, FileNotFoundError) and " " not in str(error):  # clients only repeat the name
+        return "there is no such object"
     return redact(getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__)

@@ -166,5 +166,7 @@ def test_waiting_leaves_the_generator_of_the_program_alone(waits: list[float]) -
 def test_a_reason_holds_no_credentials() -> None:
     assert reason(OSError(2, "gone")) == "gone"
     assert reason(ValueError("bad.")) == "bad"
+    assert reason(FileNotFoundError("bucket/x")) == "there is no such object"
+    assert reason(FileNotFoundError("The specified bucket does not exist")) == "The specified bucket does not exist"
     assert reason(TimeoutError()) == "TimeoutError"
     assert reason(ValueError("url='https://h/x?sig=abc'")) == "url='https://h/x?sig=[redacted]'"
