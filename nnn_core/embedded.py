@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_bytes, set_digest, sha256, to_parquet
+from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.rejects import RejectSummary
 from nnn_core.vectors import FloatMatrix
@@ -128,21 +129,20 @@ def write_shard(
     )
 
 
-def read_shard(shard: EmbeddedShard) -> VectorBlock:
+def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock:
     """The block behind a descriptor.
 
+    Args:
+        shard: the descriptor.
+        cache: where a copy may lie or be left.
+
     Raises:
-        CorruptArtifactError: the file's bytes are not those that were described.
+        CorruptArtifactError: the file is gone, or its bytes are not those that were described.
     """
     try:
-        data = storage.read_bytes(shard.uri)
-    except InputError as error:
+        data = cache.read(shard.uri, shard.digest)
+    except (CorruptArtifactError, InputError) as error:
         raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
-    if sha256(data) != shard.digest:
-        raise CorruptArtifactError(
-            f"{shard.uri!r} has changed since it was written (SHA-256 {sha256(data)[:16]}..., expected "
-            f"{shard.digest[:16]}...), so nothing computed from it could be trusted. {_remedy(shard)}"
-        )
     return _from_bytes(data, shard.uri)
 
 

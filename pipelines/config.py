@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nnn_core import storage
+from nnn_core.disk_cache import DiskCache
 from nnn_core.errors import ConfigError
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
+from nnn_core.redaction import refuse_credentials
 from nnn_core.search import METHODS
 from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
@@ -42,10 +44,14 @@ class RefreshConfig:
     search: str = "auto"
     bias_tolerance: float | None = None
     threads: int = 1
+    cache_bytes: int | None = None
+    cache_folder: str | None = None
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
 
     def __post_init__(self) -> None:
+        for flag in ("candidates", "references", "table", "work"):
+            refuse_credentials(getattr(self, flag), f"--{flag}")
         if self.k != "auto" and self.k < 1:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
@@ -55,6 +61,8 @@ class RefreshConfig:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if self.cache_bytes is not None and self.cache_bytes < 0:
+            raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
         if self.search not in METHODS:
             raise ConfigError(f"--search {self.search} is none of {', '.join(METHODS)}.")
         if (self.search == "approximate") != (self.bias_tolerance is not None):
@@ -91,6 +99,11 @@ class RefreshConfig:
     def reference_modality(self) -> Modality:
         """The other one."""
         return "text" if self.candidate_modality == "image" else "image"
+
+    @property
+    def cache(self) -> DiskCache:
+        """Where each worker's machine keeps copies of what it reads from an object store again and again."""
+        return DiskCache(self.cache_bytes, self.cache_folder)
 
     @property
     def rejects_folder(self) -> str:
@@ -185,6 +198,16 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="share of rows of either side that may be unusable (default: none)",
     )
+    what.add_argument(
+        "--cache-bytes",
+        type=int,
+        metavar="N",
+        help="bytes of the bank that each worker's machine keeps on its disk when --work is an object store; 0 for "
+        "none (default: a tenth of what is free, at most 8 GiB)",
+    )
+    what.add_argument(
+        "--cache-folder", metavar="DIR", help="where on that disk (default: a folder of yours below $TMPDIR)"
+    )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... overrides for the bank."
     )
@@ -238,6 +261,8 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         search=args.search,
         bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(workers),
+        cache_bytes=args.cache_bytes,
+        cache_folder=args.cache_folder,
         candidate_columns=candidate_columns,
         reference_columns=_reference_columns(args, candidate_columns),
     )

@@ -82,9 +82,17 @@ def define_refresh(
         calibrated = root | "NothingToCalibrate" >> beam.Create([[]])
     else:
         calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
-            embedded, config.grid, config.bias_tolerance, config.exclude_own_pairs, config.work, config.threads
+            embedded,
+            config.grid,
+            config.bias_tolerance,
+            config.exclude_own_pairs,
+            config.work,
+            config.threads,
+            config.cache,
         )
-    scorer = Scorer(config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search)
+    scorer = Scorer(
+        config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
+    )
     merged = (
         embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
