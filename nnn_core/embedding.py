@@ -26,6 +26,9 @@ from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
 NOT_AN_IMAGE = "image cannot be decoded"
 
 _DECODE_THREADS = 4
+
+#: Encoded images that wait to be decoded: two batches of at most this many bytes, and one image more.
+_ENCODED_BYTES = 256 << 20
 _NO_VECTORS = np.zeros((0, 0), np.float32)
 
 
@@ -152,13 +155,21 @@ def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -
             yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
         return
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        decoded = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size))
-        for finish in _one_ahead(decoded):
-            yield finish()
+        pending = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES))
+        decoded = (finish() for finish in _one_ahead(pending))
+        for rows in rebatched(decoded, encoder.batch_size):
+            vectors = encoder.encode_images(list(rows.items)) if rows.ids else _NO_VECTORS
+            yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
 
 
-def rebatched(batches: Iterable[Rows], size: int) -> Iterator[Rows]:
-    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along."""
+def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
+    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
+
+    Args:
+        batches: any batches.
+        size: rows a batch.
+        most_bytes: a batch of items with this many bytes is handed on before it is full.
+    """
     ids: list[str] = []
     pair_ids: list[str] = []
     items: list[Any] = []
@@ -171,12 +182,15 @@ def rebatched(batches: Iterable[Rows], size: int) -> Iterator[Rows]:
         while len(ids) >= size:
             yield Rows(ids[:size], pair_ids[:size], items[:size])
             del ids[:size], pair_ids[:size], items[:size]
+        if most_bytes is not None and sum(map(len, items)) >= most_bytes:
+            yield Rows(ids, pair_ids, items)
+            ids, pair_ids, items = [], [], []
     if ids:
         yield Rows(ids, pair_ids, items)
 
 
 def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
-    """Start decoding a batch; the returned function waits for it and runs the model."""
+    """Start decoding a batch; the returned function waits for it."""
     futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
 
     def finish() -> Rows:
@@ -187,8 +201,7 @@ def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[
                 kept.append(row)
             except ValueError as error:
                 rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
-        vectors = encoder.encode_images(images) if images else _NO_VECTORS
-        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], vectors, rejects)
+        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
 
     return finish
 

@@ -16,6 +16,9 @@ from nnn_core.shards import InputShard, ShardName, expand_braces, natural_key
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 IMAGES_PER_SHARD = 1024
 
+_METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
+_TARS = (".tar", ".tar.gz", ".tgz")
+
 
 def list_shards(pattern: str, flag: str) -> list[ShardName]:
     """The input shards that ``pattern`` names, in natural order: a file each, but single images in groups.
@@ -25,10 +28,12 @@ def list_shards(pattern: str, flag: str) -> list[ShardName]:
         flag: the flag it was typed after, for messages.
 
     Raises:
-        InputError: no file matches, or a file is of no known format.
+        InputError: no file matches, a file is of no known format, or it is the metadata of another one.
     """
     names: list[ShardName] = []
-    for grouped, run in groupby(list_uris(pattern, flag), key=lambda uri: format_of(uri).grouped):
+    found = list_uris(pattern, flag)
+    _refuse_metadata(found, pattern, flag)
+    for grouped, run in groupby(found, key=lambda uri: format_of(uri).grouped):
         uris = list(run)
         names += group_members(fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
     return names
@@ -58,6 +63,19 @@ def list_uris(pattern: str, flag: str) -> list[str]:
     if missing:
         raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
     return sorted(found, key=natural_key)
+
+
+def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
+    """Refuse to take what img2dataset writes beside each tar for input of its own."""
+    present = set(uris)
+    for uri in uris:
+        stem, beside = _METADATA.sub("", uri), _METADATA.search(uri)
+        tar = next((f"{stem}{suffix}" for suffix in _TARS if beside and f"{stem}{suffix}" in present), None)
+        if tar:
+            raise InputError(
+                f"{flag} {pattern!r} names both {tar!r} and {uri!r}, which is its metadata: fields that the tar lacks "
+                "are looked up there by themselves. Name the tars alone, for example by *.tar."
+            )
 
 
 def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.readers import delimited, json_captions, jsonl, npy, parquet, plain, webdataset
+from nnn_core.readers import delimited, images, json_captions, jsonl, npy, parquet, plain, webdataset
 from nnn_core.readers.formats import Format, Outline
 from nnn_core.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
 from nnn_core.shards import InputShard, Modality
@@ -40,6 +40,7 @@ _BUILT_IN = (
     jsonl.FORMAT,
     plain.FORMAT,
     json_captions.FORMAT,
+    images.FORMAT,
 )
 _ENTRY_POINTS = "nnn_core.formats"
 _SUFFIX = re.compile(r"\.[^/A-Z]+")

@@ -23,12 +23,12 @@ _BUFFER_BYTES = 1 << 18
 
 def is_compressed(uri: str) -> bool:
     """Whether ``open_decompressed`` would decompress the file."""
-    return uri.lower().endswith(".gz")
+    return uri.lower().endswith((".gz", ".tgz"))
 
 
 @contextlib.contextmanager
 def open_decompressed(uri: str) -> Iterator[IO[bytes]]:
-    """A binary stream over ``uri``, or over what it holds if its name ends in ``.gz``.
+    """A binary stream over ``uri``, or over what it holds if its name ends in ``.gz`` or ``.tgz``.
 
     The stream of a compressed file can be read and can skip forward (``seek`` to a later byte, as
     ``tarfile`` does), but cannot go back.

@@ -47,7 +47,8 @@ class Format:
         read: rows of a shard in file order, in batches of bounded size (see ``nnn_core.readers.rows.batched``).
             Raises InputError for what makes the whole file unusable; a bad row is a Reject in its batch.
         holds_vectors: whether the file's embeddings are to be read, from the file's head or footer.
-        companion: the file with the ids, which lies elsewhere; raises InputError where one is needed and missing.
+        companion: the file with the ids or further fields, which lies elsewhere; raises InputError where one is
+            needed and missing.
         outline: what the footer or header tells, for ``nnn inspect``.
         grouped: whether a file is a single row, so that many are read together as one shard.
     """
