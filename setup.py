@@ -10,11 +10,13 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py")
 
 TEST = [
     "hypothesis>=6.150",
+    "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "ruff>=0.11",
+    "s3fs>=2026.1",
 ]
 
 setup(

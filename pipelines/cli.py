@@ -12,7 +12,7 @@ from nnn_core.errors import NNNError
 _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
-    "table": ("pipelines.table", "list, show and reweight versions of a bias table"),
+    "table": ("pipelines.table", "list, show, verify and reweight versions of a bias table"),
 }
 
 _USAGE = """usage: nnn COMMAND [flags]
