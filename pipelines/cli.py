@@ -14,7 +14,7 @@ _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
     "inspect": ("pipelines.inspect", "what a glob of input holds, from footers and the first rows"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
-    "table": ("pipelines.table", "list, show and reweight versions of a bias table"),
+    "table": ("pipelines.table", "list, show, verify and reweight versions of a bias table"),
 }
 
 _USAGE = """usage: nnn COMMAND [flags]

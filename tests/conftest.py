@@ -1,10 +1,11 @@
-"""What every test module shares: one deterministic profile for property tests, and object stores."""
+"""What every test module shares: one deterministic profile for property tests, object stores, and results that are counted."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import fsspec.config
 import pytest
@@ -87,3 +88,32 @@ def proxy(request: pytest.FixtureRequest, store: str, monkeypatch: pytest.Monkey
     with Proxy(request.getfixturevalue(f"{protocol}_endpoint")).running() as proxy:
         (use_s3 if protocol == "s3" else use_gs)(monkeypatch, proxy.endpoint)
         yield proxy
+
+
+_PASSED, _TOTAL = pytest.StashKey[Counter[str]](), pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_PASSED], config.stash[_TOTAL] = Counter(), Counter()
+
+
+@pytest.fixture
+def record_count(pytestconfig: pytest.Config) -> Callable[[str, int, int], None]:
+    """Add to a count that is printed when all tests are done: ``record_count(name, passed, total)``.
+
+    Counts of one name add up over tests. Record before asserting, so that failures are counted too.
+    """
+
+    def record(name: str, passed: int, total: int) -> None:
+        pytestconfig.stash[_PASSED][name] += passed
+        pytestconfig.stash[_TOTAL][name] += total
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    totals = config.stash[_TOTAL]
+    if totals:
+        terminalreporter.section("counts")
+    for name, total in totals.items():
+        terminalreporter.line(f"{name}: {config.stash[_PASSED][name]:,}/{total:,}")

@@ -1,4 +1,4 @@
-"""Object stores on loopback, and a proxy in front of one that breaks when it is told to."""
+"""Object stores on loopback, a proxy in front of one that breaks when it is told to, and folders as dictionaries."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest import mock
 from urllib.parse import quote
+
+import fsspec
 
 BUCKET = "nnn-test"
 
@@ -196,3 +201,45 @@ _HOP = ("connection", "content-length", "transfer-encoding", "expect", "keep-ali
 
 def _error(status: int, code: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>status {status}</Message></Error>".encode()
+
+
+@contextlib.contextmanager
+def own_s3() -> Iterator[str]:
+    """An S3 server for one test alone, known to this process and its children by the usual environment.
+
+    Yields:
+        The URI of its bucket, which is empty.
+    """
+    with tempfile.TemporaryDirectory() as folder, serve_s3(Path(folder) / "log") as endpoint:
+        environment = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        with mock.patch.dict(os.environ, environment):
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+            fsspec.filesystem("s3").mkdir(BUCKET)
+            yield f"s3://{BUCKET}"
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def forbid(url: str, requests: int) -> None:
+    """From ``requests`` requests on, answer with 403 whoever asks: no key is known to the server."""
+    request = urllib.request.Request(f"{url}/moto-api/reset-auth", data=str(requests).encode(), method="POST")
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def objects(uri: str) -> dict[str, bytes]:
+    """Every object below ``uri`` by its name relative to it."""
+    fs, root = fsspec.url_to_fs(uri)
+    fs.invalidate_cache()
+    return {path.removeprefix(root).lstrip("/"): fs.cat_file(path) for path in fs.find(root)}
+
+
+def plant(uri: str, contents: dict[str, bytes]) -> None:
+    """Write what ``objects`` read somewhere else."""
+    fs, root = fsspec.url_to_fs(uri)
+    for name, data in contents.items():
+        fs.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+        fs.pipe_file(f"{root}/{name}", data)

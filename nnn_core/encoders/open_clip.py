@@ -89,8 +89,10 @@ def _load(source: OpenClipSource, spec: str) -> OpenClipEncoder:
             source.model, pretrained=source.pretrained, device=device, weights_only=True
         )
         tokenizer = open_clip.get_tokenizer(source.model)
-    except (RuntimeError, ValueError, AssertionError, OSError, ImportError) as error:
-        raise InputError(f"--encoder open_clip:{spec} cannot be loaded: {error}") from error
+    except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
+        raise InputError(
+            f"--encoder open_clip:{spec} cannot be loaded: {str(error) or type(error).__name__}"
+        ) from error
     return OpenClipEncoder(model.eval(), preprocess, tokenizer, device)
 
 

@@ -193,6 +193,64 @@ def test_every_row_rejected(run: Callable[..., tuple[int, str]], tmp_path: Path)
     assert (code, "the bank is empty" in error) == (5, True)
 
 
+BAD_ROWS = {
+    "no id": 7,
+    "vector has the wrong dimension": 5,
+    "vector has zero norm": 4,
+    "vector is not finite": 3,
+    "vector is null": 2,
+}
+
+
+@pytest.mark.parametrize("rate", ["0", "1"])
+@pytest.mark.parametrize(("flag", "code"), [("candidates", 3), ("references", 5)])
+def test_the_reasons_of_all_bad_input(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str, code: int, rate: str
+) -> None:
+    """Whether or not so many rejects are allowed: the most frequent reasons, each with an example."""
+    bad = {
+        "no id": [1.0] * DIM,
+        "vector has the wrong dimension": [1.0] * (DIM + 1),
+        "vector has zero norm": [0.0] * DIM,
+        "vector is not finite": [float("nan")] * DIM,
+        "vector is null": None,
+    }
+    reasons = [reason for reason, count in BAD_ROWS.items() for _ in range(count)]
+    if flag == "references":  # whose rows need no id
+        reasons = [reason for reason in reasons if reason != "no id"]
+    ids = [None if reason == "no id" else f"{reason} {row}" for row, reason in enumerate(reasons)]
+    path = vectors_file(tmp_path / "bad" / "bad.parquet", list(ids), [bad[reason] for reason in reasons])
+    # One more file in which the length of the others is the usual one.
+    found, error = run("--max-reject-rate", rate, **{flag: path})
+    assert found == (4 if rate == "0" else code)
+    lines = [line for line in error.splitlines() if line.startswith("  ")]
+    expected = [(BAD_ROWS[reason], reason) for reason in BAD_ROWS if reason in reasons]
+    assert [line.partition(" (e.g. ")[0].strip() for line in lines] == [f"{n} x {reason}" for n, reason in expected]
+    assert all("' in bad.parquet" in line for line in lines)
+    assert f"all {len(reasons)} rows of --{flag}" in error or f"{len(reasons)} of {len(reasons)} rows of" in error
+    assert f"Every reject is listed under {tmp_path / 'work' / 'rejects'}" in error
+
+
+def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """Over several files, whatever their order."""
+    broken = [
+        b"{", b"[]", b'{"id": "a"}', b'{"id": "b", "caption": ""}', b'{"id": "c", "caption": "\xff"}',
+        b'{"caption": "x"}', b'{"id": "d", "caption": 7}',
+    ]  # fmt: skip
+    (tmp_path / "captions").mkdir()
+    for number in range(2):
+        lines = [line for count, line in enumerate(broken, start=1) for _ in range(count)]
+        (tmp_path / "captions" / f"{number}.jsonl").write_bytes(b"\n".join(lines))
+    captions = str(tmp_path / "captions" / "*.jsonl")
+    code, error = run("--encoder", ENCODER, "--candidate-modality", "text", candidates=captions)
+    assert code == 4
+    assert "56 of 56 rows of --candidates were rejected (100.000%)" in error
+    lines = [line.strip() for line in error.splitlines() if line.startswith("  ")]
+    assert [int(line.split()[0]) for line in lines] == [14, 12, 10, 8, 6, 6]
+    assert lines[-1] == "6 more, for 2 other reasons"
+    assert all(" (e.g. '" in line and ".jsonl" in line for line in lines[:-1])
+
+
 def test_empty_bank(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     empty = tmp_path / "bank" / "empty.parquet"
     empty.parent.mkdir()
