@@ -1,4 +1,4 @@
-"""What every test module shares: one deterministic profile for property tests, object stores, and results that are counted."""
+"""What every test module shares: a deterministic profile for property tests, object stores, and counts of results."""
 
 from __future__ import annotations
 
