@@ -159,10 +159,11 @@ def _to_result(counters: list[Any], distributions: list[Any], start: float) -> R
 def configure_logging(verbose: bool) -> None:
     """Log to standard error: warnings, or everything when ``verbose``.
 
-    Beam reports a failed step with a page of traceback for each step above it. A failure
-    reaches the user as one message instead, see ``run``; ``--verbose`` shows both.
+    Beam reports a failed step with a page of traceback for each step above it, and gcsfs one for each request
+    that is refused. A failure reaches the user as one message instead, see ``run``; ``--verbose`` shows both.
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
     if not verbose:
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        for name in ("apache_beam", "gcsfs"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -16,7 +16,9 @@ from fakes import clustered_vectors, grid_vectors, make_block, make_shard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnn_core import storage
 from nnn_core.artifacts import to_tensors
+from nnn_core.disk_cache import DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.references import Bank, ReferenceIndex, shard_references
@@ -279,6 +281,20 @@ def test_reference_shards_smaller_than_k(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path, 30, grid_vectors(3, DIM, 2))
     error = measure_all(corpus.calibrate(own=False), GRID)
     assert (error.candidates, error.mean) == (15, 0.0)
+
+
+def test_what_a_search_reads_from_a_store_is_kept(
+    shared: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clusters and references alike."""
+    calibrated, shard = shared.calibrate()[1], shared.bank.shards[1]
+    monkeypatch.setattr(storage, "is_local", lambda uri: False)
+    cache = DiskCache(1 << 30, str(tmp_path / "cache"))
+    first = load_approximate(calibrated, ReferenceIndex.load(shard, True, cache), cache)
+    assert len(list((tmp_path / "cache").iterdir())) == 1 + len(shard.parts)
+    monkeypatch.setattr(storage, "read_bytes", None)
+    again = load_approximate(calibrated, ReferenceIndex.load(shard, True, cache), cache)
+    np.testing.assert_array_equal(again.index.vectors, first.index.vectors)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "another"])
