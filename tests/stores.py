@@ -226,7 +226,9 @@ def own_s3() -> Iterator[str]:
 
 def forbid(url: str, requests: int) -> None:
     """From ``requests`` requests on, answer with 403 whoever asks: no key is known to the server."""
-    request = urllib.request.Request(f"{url}/moto-api/reset-auth", data=str(requests).encode(), method="POST")
+    request = urllib.request.Request(
+        f"{url}/moto-api/reset-auth", str(requests).encode(), {"Content-Type": "text/plain"}, method="POST"
+    )
     urllib.request.urlopen(request, timeout=5).close()
 
 

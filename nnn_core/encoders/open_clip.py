@@ -83,6 +83,9 @@ def _load(source: OpenClipSource, spec: str) -> OpenClipEncoder:
     # One thread a process: with a process a core, more threads are slower, and the bits of a
     # matrix product may depend on how it was split over threads.
     torch.set_num_threads(1)
+    # open_clip asks for weights only, but where that fails in some ways it tries again without asking, and then
+    # this variable would let torch unpickle, which is to execute, what is in the checkpoint.
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, preprocess = open_clip.create_model_from_pretrained(

@@ -235,14 +235,15 @@ def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, s
     """Over several files, whatever their order."""
     broken = [
         b"{", b"[]", b'{"id": "a"}', b'{"id": "b", "caption": ""}', b'{"id": "c", "caption": "\xff"}',
-        b'{"caption": "x"}', b'{"id": "d", "caption": 7}',
+        b'{"caption": "x"}', b'{"id": "d", "caption": "x", "of": [1]}',
     ]  # fmt: skip
     (tmp_path / "captions").mkdir()
     for number in range(2):
         lines = [line for count, line in enumerate(broken, start=1) for _ in range(count)]
         (tmp_path / "captions" / f"{number}.jsonl").write_bytes(b"\n".join(lines))
     captions = str(tmp_path / "captions" / "*.jsonl")
-    code, error = run("--encoder", ENCODER, "--candidate-modality", "text", candidates=captions)
+    flags = ["--candidate-modality", "text", "--pair-id-column", "of", "--reference-pair-id-column", "id"]
+    code, error = run("--encoder", ENCODER, *flags, candidates=captions)
     assert code == 4
     assert "56 of 56 rows of --candidates were rejected (100.000%)" in error
     lines = [line.strip() for line in error.splitlines() if line.startswith("  ")]
