@@ -2,7 +2,7 @@
 #
 #   make demo        the embedded corpus through the whole job
 #   make test        the tests
-#   make test-slow   the suites that are too slow for every run
+#   make test-slow   the suites that are too slow for every run; prints what they counted
 #   make bench       how fast scoring is, relative to a plain matrix product (20 minutes)
 #   make check       ruff and mypy
 #
@@ -35,7 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scoring.py
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m 'slow or counted'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

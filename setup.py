@@ -9,12 +9,16 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
 TEST = [
+    "gcp-storage-emulator>=2024.8",
+    "gcsfs>=2026.1",
     "hypothesis>=6.150",
+    "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "ruff>=0.11",
+    "s3fs>=2026.1",
 ]
 
 setup(
@@ -31,12 +35,14 @@ setup(
         "apache-beam>=2.77,<2.78",
         "faiss-cpu>=1.13,<2",
         "fsspec>=2026.1",
+        "ijson>=3.3,<4",
         "numba>=0.61",
         "numpy>=2.0,<2.5",
         "open_clip_torch>=3.3,<4",
         "pillow>=12.3,<13",
         "pyarrow>=23.0.1,<26",
         "safetensors>=0.5",
+        "tenacity>=9",
         "torch>=2.6,!=2.13.0",
         "threadpoolctl>=3.5",
         "torchvision>=0.21",

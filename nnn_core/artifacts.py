@@ -17,7 +17,7 @@ from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError
 
 #: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
-FORMAT = 2
+FORMAT = 3
 
 _CHECKSUM = "sha256"
 
@@ -100,7 +100,7 @@ def to_parquet(
     Args:
         table: what to write.
         floats: paths of float columns that are byte-stream split, which is what lets them compress.
-        plain: paths of columns that are neither encoded nor compressed.
+        plain: paths of columns that are neither encoded nor compressed, and that nobody selects rows by.
         row_group_rows: rows a row group.
     """
     floats, plain = list(floats), list(plain)
@@ -113,6 +113,7 @@ def to_parquet(
         compression={**dict.fromkeys([*texts, *floats], "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
         use_dictionary=False,
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
+        write_statistics=[*texts, *floats] if plain else True,
         write_page_index=True,
         write_page_checksum=True,
         store_schema=True,

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from nnn_core import rejects
 from nnn_core.artifacts import add_set_digests
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard, check_alike
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError, NNNError
 from nnn_core.manifest import Manifest, Side
 from nnn_core.parts import part_boundaries
 from nnn_core.references import Bank
+
+#: What it means for a side when every row of it was rejected.
+_NOTHING_LEFT: dict[str, tuple[type[NNNError], str]] = {
+    "--candidates": (InputError, "no candidate is left"),
+    "--references": (BankTooSmallError, "the bank is empty"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,7 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
     side = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
     shards = list(embedded_shards(inputs))
     if not shards:
-        if not side.rejected:
-            raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
-        raise InputError(
-            f"no candidate is left: all {side.rejected} rows of --candidates were rejected; see {rejects_folder}."
-        )
+        raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
     samples = (shard.id_sample for shard in shards)
     return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows))
@@ -54,9 +56,17 @@ def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag
 
     Raises:
         RejectedRowsError: more than ``max_reject_rate`` of the rows could not be used.
+        InputError: not one candidate could be used, though that was allowed.
+        BankTooSmallError: not one reference could be used, though that was allowed.
     """
     summary = rejects.merge(embedded.rejects for embedded in inputs)
     rejects.check_reject_rate(summary, max_reject_rate, flag, rejects_folder)
+    if summary.rows == summary.rejected > 0:
+        error, fact = _NOTHING_LEFT[flag]
+        raise error(
+            f"{fact}: all {summary.rejected} rows of {flag} were rejected, so nothing was published:"
+            f"{rejects.frequent_reasons(summary)}\nEvery reject is listed under {rejects_folder}. Repair the input."
+        )
     return Side(
         rows=summary.rows - summary.rejected,
         rejected=summary.rejected,

@@ -15,14 +15,20 @@ from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.errors import InputError
-from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
+from nnn_core.keys import positional_keys
+from nnn_core.listing import check_unchanged
+from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
+from nnn_core.readers.rows import POSITION_ID
 from nnn_core.rejects import Reject, summarise, to_jsonl
-from nnn_core.shards import InputShard, Modality, check_unchanged
+from nnn_core.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
 
 _DECODE_THREADS = 4
+
+#: Encoded images that wait to be decoded: two batches of at most this many bytes, and one image more.
+_ENCODED_BYTES = 256 << 20
 _NO_VECTORS = np.zeros((0, 0), np.float32)
 
 
@@ -68,16 +74,19 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
     Raises:
         InputError: the shard needs an encoder and none was given, or it cannot be read.
     """
-    precomputed = holds_vectors(shard, request.columns)
+    precomputed = holds_vectors(shard, request.modality, request.columns)
     if not precomputed and request.encoder is None:
         raise InputError(
             f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
             "name one with --encoder."
         )
+    # Ids made of the file's name are not those of the same bytes under another name.
+    named = {"source": storage.basename(shard.uri)} if request.columns.id == POSITION_ID else {}
     name = name_of(
         "embedded",
+        **named,
         input=shard.digest,
-        format=shard.uri.rpartition(".")[2],
+        format=format_of_shard(shard).name,
         modality=PRECOMPUTED if precomputed else request.modality,
         columns=asdict(request.columns),
         encoder=PRECOMPUTED if precomputed else request.encoder,
@@ -120,7 +129,9 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed)
+    result = EmbeddedInput(
+        source, planned.shard.digest, tuple(shards), summary, planned.precomputed, collector.positional_keys
+    )
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
@@ -144,13 +155,21 @@ def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -
             yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
         return
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        decoded = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size))
-        for finish in _one_ahead(decoded):
-            yield finish()
+        pending = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES))
+        decoded = (finish() for finish in _one_ahead(pending))
+        for rows in rebatched(decoded, encoder.batch_size):
+            vectors = encoder.encode_images(list(rows.items)) if rows.ids else _NO_VECTORS
+            yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
 
 
-def rebatched(batches: Iterable[Rows], size: int) -> Iterator[Rows]:
-    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along."""
+def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
+    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
+
+    Args:
+        batches: any batches.
+        size: rows a batch.
+        most_bytes: a batch of items with this many bytes is handed on before it is full.
+    """
     ids: list[str] = []
     pair_ids: list[str] = []
     items: list[Any] = []
@@ -163,12 +182,15 @@ def rebatched(batches: Iterable[Rows], size: int) -> Iterator[Rows]:
         while len(ids) >= size:
             yield Rows(ids[:size], pair_ids[:size], items[:size])
             del ids[:size], pair_ids[:size], items[:size]
+        if most_bytes is not None and sum(map(len, items)) >= most_bytes:
+            yield Rows(ids, pair_ids, items)
+            ids, pair_ids, items = [], [], []
     if ids:
         yield Rows(ids, pair_ids, items)
 
 
 def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
-    """Start decoding a batch; the returned function waits for it and runs the model."""
+    """Start decoding a batch; the returned function waits for it."""
     futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
 
     def finish() -> Rows:
@@ -179,8 +201,7 @@ def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[
                 kept.append(row)
             except ValueError as error:
                 rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
-        vectors = encoder.encode_images(images) if images else _NO_VECTORS
-        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], vectors, rejects)
+        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
 
     return finish
 
@@ -202,6 +223,7 @@ class _Collector:
     request: EmbeddingRequest
     rejects: list[Reject] = field(default_factory=list)
     shards: list[EmbeddedShard] = field(default_factory=list)
+    positional_keys: bool = False
     _ids: list[str] = field(default_factory=list)
     _pair_ids: list[str] = field(default_factory=list)
     _vectors: list[FloatMatrix] = field(default_factory=list)
@@ -229,6 +251,7 @@ class _Collector:
         vectors = np.concatenate(self._vectors)
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
+        self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
         self.shards.append(embedded.write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]

@@ -105,7 +105,7 @@ class Manifest:
             "bias_mean": self.bias_mean,
         }
         record["checksum"] = sha256(_canonical(record))
-        return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+        return _to_bytes(record)
 
     @classmethod
     def from_json(cls, data: bytes, uri: str) -> Manifest:
@@ -116,6 +116,7 @@ class Manifest:
         """
         try:
             record = json.loads(data)
+            as_written = _to_bytes(record) == data
             checksum = record.pop("checksum")
             if record["format"] != FORMAT:
                 raise CorruptArtifactError(
@@ -124,6 +125,8 @@ class Manifest:
                 )
             if sha256(_canonical(record)) != checksum:
                 raise ValueError("its checksum does not match its content")
+            if not as_written:
+                raise ValueError("it says the same in other bytes than those that were written")
             return cls(
                 version=record["version"],
                 settings=_build(BiasSettings, record["settings"], grid=tuple(record["settings"]["grid"])),
@@ -138,11 +141,16 @@ class Manifest:
                 ),
                 files=tuple(_build(TablePart, part) for part in record["files"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
                 f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
                 "again, move this file out of its folder: the version before it is then the current one."
             ) from error
+
+
+def _to_bytes(record: dict[str, Any]) -> bytes:
+    """The one way to write a manifest, so that a changed byte is noticed even where its meaning stays the same."""
+    return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _canonical(record: dict[str, Any]) -> bytes:
@@ -164,12 +172,11 @@ def list_versions(table_uri: str) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
-def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
-    """The manifest of ``version``, by default of the current (newest) one.
+def choose_version(table_uri: str, version: int | None = None) -> int:
+    """``version`` if it is committed, by default the current (newest) one.
 
     Raises:
         InputError: no such table or version.
-        CorruptArtifactError: the manifest is damaged.
     """
     versions = list_versions(table_uri)
     if not versions:
@@ -179,8 +186,25 @@ def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
         raise InputError(
             f"{table_uri!r} has no version {wanted}; it has {versions[0]} to {versions[-1]} ({len(versions)} versions)."
         )
+    return wanted
+
+
+def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
+    """The manifest of ``version``, by default of the current (newest) one.
+
+    Raises:
+        InputError: no such table or version.
+        CorruptArtifactError: the manifest is damaged.
+    """
+    wanted = choose_version(table_uri, version)
     uri = manifest_uri(table_uri, wanted)
-    return Manifest.from_json(storage.read_bytes(uri), uri)
+    manifest = Manifest.from_json(storage.read_bytes(uri), uri)
+    if manifest.version != wanted:
+        raise CorruptArtifactError(
+            f"{uri!r} is the manifest of version {manifest.version} under the name of version {wanted}, so it was "
+            "copied or renamed. Do not use it; move it out of its folder."
+        )
+    return manifest
 
 
 def current_manifest(table_uri: str) -> Manifest | None:
@@ -214,10 +238,15 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     return manifest
 
 
+def table_mark(table_uri: str) -> tuple[str, bytes]:
+    """Name and content of the mark that a refresh leaves in the table's folder; no reader needs it."""
+    return storage.join(table_uri, "nnn-bias-table.json"), json.dumps({"format": FORMAT}).encode() + b"\n"
+
+
 def prepare_table(table_uri: str) -> None:
     """Leave a mark in the table's folder, so that a folder that cannot be written fails before the work.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    storage.create(storage.join(table_uri, "nnn-bias-table.json"), json.dumps({"format": FORMAT}).encode() + b"\n")
+    storage.create(*table_mark(table_uri))

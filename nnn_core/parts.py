@@ -162,9 +162,10 @@ def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
     same = np.flatnonzero(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy())
     if len(same):
         first, second = (ordered[origin[order[int(same[0]) + step].as_py()]].source for step in (0, 1))
+        where = f"twice in {first!r}" if first == second else f"in {first!r} and in {second!r}"
         raise DuplicateIdError(
             f"candidate id {ids[int(same[0])].as_py()!r} occurs more than once ({len(same)} such rows in this part): "
-            f"in {first!r} and in {second!r}. An index cannot tell them apart, so nothing was published; make ids "
+            f"{where}. An index cannot tell them apart, so nothing was published; make ids "
             "unique, or choose another column with --id-column."
         )
     return sorted_table

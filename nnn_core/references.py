@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.artifacts import add_set_digests, name_of
+from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import BankTooSmallError
 from nnn_core.shards import natural_key
@@ -106,13 +107,13 @@ class ReferenceIndex:
     pair_codes: npt.NDArray[np.int64] | None = None
 
     @classmethod
-    def load(cls, shard: ReferenceShard, with_pairs: bool) -> ReferenceIndex:
-        """Read the shard's files.
+    def load(cls, shard: ReferenceShard, with_pairs: bool, cache: DiskCache = NO_CACHE) -> ReferenceIndex:
+        """Read the shard's files, or copies of them in ``cache``.
 
         Raises:
             CorruptArtifactError: a file is not what was described.
         """
-        blocks = [read_shard(part) for part in shard.parts]
+        blocks = [read_shard(part, cache) for part in shard.parts]
         vectors = blocks[0].vectors if len(blocks) == 1 else np.concatenate([block.vectors for block in blocks])
         return cls.of(vectors, pa.chunked_array([block.pair_ids for block in blocks]) if with_pairs else None)
 

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 
 from nnn_core.errors import RejectedRowsError
 
+#: Reasons that a message names.
+_REASONS_SHOWN = 5
+
+#: Characters of an example: an id or a name in a broken file may be of any length.
+_EXAMPLE_LENGTH = 300
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -47,10 +53,16 @@ def summarise(rejects: Sequence[Reject], rows: int, source: str, uri: str | None
     counts = Counter(reject.reason for reject in rejects)
     examples: dict[str, str] = {}
     for reject in rejects:
-        detail = f": {reject.detail}" if reject.detail else ""
-        examples.setdefault(reject.reason, f"{reject.id!r} in {source}{detail}")
+        examples.setdefault(reject.reason, _example(reject, source))
     reasons = tuple((reason, counts[reason], examples[reason]) for reason in sorted(counts))
     return RejectSummary(rows, len(rejects), reasons, uri)
+
+
+def _example(reject: Reject, source: str) -> str:
+    """One short line that a terminal shows as it is."""
+    text = f"{reject.id!r} in {source}" + (f": {reject.detail}" if reject.detail else "")
+    shown = text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH] + "..."
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
 def to_jsonl(rejects: Iterable[Reject]) -> bytes:
@@ -84,19 +96,30 @@ def check_reject_rate(summary: RejectSummary, max_rate: float, flag: str, where:
         where: folder that lists the rejects.
 
     Raises:
-        RejectedRowsError: naming the five most frequent reasons with an example of each.
+        RejectedRowsError: naming the five most frequent reasons with an example of each, see ``frequent_reasons``.
     """
     rate = summary.rejected / max(1, summary.rows)
     if rate <= max_rate:
         return
-    frequent = sorted(summary.reasons, key=lambda reason: (-reason[1], reason[0]))[:5]
-    lines = "".join(f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in frequent)
     raise RejectedRowsError(
         f"{summary.rejected} of {summary.rows} rows of {flag} were rejected ({rate:.3%}), more than "
-        f"--max-reject-rate {max_rate:g} allows, so nothing was published:{lines}\n"
+        f"--max-reject-rate {max_rate:g} allows, so nothing was published:{frequent_reasons(summary)}\n"
         f"Every reject is listed under {where}. Repair the input, or allow them with "
         f"--max-reject-rate {_round_up(rate):g}."
     )
+
+
+def frequent_reasons(summary: RejectSummary) -> str:
+    """The five most frequent reasons, each on a line of its own with its count and an example.
+
+    Reasons of the same count come in alphabetical order.
+    """
+    ordered = sorted(summary.reasons, key=lambda reason: (-reason[1], reason[0]))
+    lines = [f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in ordered[:_REASONS_SHOWN]]
+    others = ordered[_REASONS_SHOWN:]
+    if others:
+        lines.append(f"\n  {sum(count for _, count, _ in others)} more, for {len(others)} other reasons")
+    return "".join(lines)
 
 
 def _round_up(rate: float) -> float:

@@ -30,16 +30,23 @@ def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) ->
     """
     index = search.index
     whole = Tile(block.vectors, index.own_codes(block.ids, block.pair_ids))
+    step = _rows_per_tile(len(block.vectors), search.tile_rows, threads)
 
     def search_tile(first: int) -> FloatMatrix:
-        return search.top(whole[first : first + search.tile_rows], k)
+        return search.top(whole[first : first + step], k)
 
     # A thread a tile shares no scores with another; the matrix products must then not spread themselves.
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        tiles = list(pool.map(search_tile, range(0, len(block.vectors), search.tile_rows)))
+        tiles = list(pool.map(search_tile, range(0, len(block.vectors), step)))
     seen = index.rows - index.own_references(whole.own)
     scores = np.concatenate(tiles) if tiles else np.zeros((0, 0), np.float32)
     return TopK(k, seen, scores[:, : min(k, int(seen.max(initial=0)))])
+
+
+def _rows_per_tile(rows: int, most: int, threads: int) -> int:
+    """Rows of a tile, at most ``most``, such that all threads have equally many tiles to do."""
+    rounds = max(1, -(-rows // (most * threads)))
+    return max(1, -(-rows // (rounds * threads)))
 
 
 @cache

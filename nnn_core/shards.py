@@ -1,4 +1,4 @@
-"""Input shards: which files a glob names, in which order, and what identifies their bytes."""
+"""Input shards: what one is, which names a pattern stands for, and their order."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from nnn_core import storage
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError
 
 Modality = Literal["image", "text"]
 
@@ -18,20 +17,37 @@ _MAX_EXPANSION = 1_000_000
 
 
 @dataclass(frozen=True)
-class InputShard:
-    """One file of input, with the metadata file beside it where the format has one.
+class ShardName:
+    """What one input shard is called, before anyone looked at it.
 
     Attributes:
-        uri: where it lies.
-        digest: identifies its bytes, and those of ``companion``.
+        uri: the file; for single images the folder that they lie below.
+        members: single images that are read as one shard, by their paths below ``uri``.
+    """
+
+    uri: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputShard:
+    """One file of input with the metadata file beside it where the format has one, or a group of single images.
+
+    Attributes:
+        uri: where it lies; for single images the folder that they lie below.
+        digest: identifies its bytes, and those of ``companion`` and ``members``.
         bytes: size in bytes.
         companion: the metadata file of a clip-retrieval embedding shard, else None.
+        members: single images, by their paths below ``uri``.
+        head: how many of its first rows are of interest, of which a reader may make use; None for all.
     """
 
     uri: str
     digest: str
     bytes: int
     companion: str | None = None
+    members: tuple[str, ...] = ()
+    head: int | None = None
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -71,94 +87,3 @@ def _choices(body: str, pattern: str) -> list[str]:
         step = 1 if high >= low else -1
         return [str(number).zfill(width) for number in range(low, high + step, step)]
     return body.split(",")
-
-
-def list_uris(pattern: str, flag: str) -> list[str]:
-    """The files that ``pattern`` (a URI with globs and brace ranges) names.
-
-    Args:
-        pattern: what the user typed.
-        flag: the flag it was typed after, for the message.
-
-    Returns:
-        URIs in natural order, each once.
-
-    Raises:
-        InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
-    """
-    found: set[str] = set()
-    missing: list[str] = []
-    expanded = expand_braces(pattern)
-    for name in expanded:
-        matches = storage.find(name)
-        found.update(matches)
-        if not matches:
-            missing.append(name)
-    if missing:
-        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
-    return sorted(found, key=natural_key)
-
-
-def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
-    if expanded == 1 and storage.is_folder(missing[0]):
-        return f"{flag} {pattern!r} is a folder; name the files in it, for example {storage.join(pattern, '*.tar')!r}."
-    if expanded == 1:
-        return (
-            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
-            "Check the path, and quote the glob so that the shell does not expand it."
-        )
-    shown = ", ".join(repr(name) for name in missing[:3])
-    return (
-        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
-        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
-    )
-
-
-def describe_shard(uri: str, fresh: bool = False) -> InputShard:
-    """Look at one file: its size, the digest of its bytes, and its companion.
-
-    Args:
-        uri: the file.
-        fresh: look at the store itself, not at a listing that may be at hand.
-
-    Raises:
-        InputError: the file is gone, or an ``.npy`` shard has no metadata file.
-    """
-    companion = find_companion(uri) if uri.endswith(".npy") else None
-    digest = storage.content_digest(uri, fresh)
-    if companion is not None:
-        digest += "+" + storage.content_digest(companion, fresh)
-    return InputShard(uri, digest, storage.size(uri), companion)
-
-
-def check_unchanged(shard: InputShard) -> None:
-    """Refuse a result of a file whose bytes are not those that were described before it was read.
-
-    Raises:
-        InputError: it changed.
-    """
-    if describe_shard(shard.uri, fresh=True).digest != shard.digest:
-        raise InputError(
-            f"{shard.uri!r} changed while it was read, so its rows may be partly old and partly new; they were not "
-            "used. Run the same command again once nothing writes to it any more."
-        )
-
-
-def find_companion(uri: str) -> str:
-    """The Parquet metadata of a clip-retrieval shard: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
-
-    It is looked for in the same folder and in a sibling folder ``metadata/``.
-
-    Raises:
-        InputError: there is none, so the vectors have no ids.
-    """
-    number = re.search(r"_(\d+)\.npy\Z", uri)
-    name = f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet"
-    folder = storage.parent(uri)
-    places = [storage.join(folder, name), storage.join(storage.parent(folder), "metadata", name)]
-    for place in places:
-        if storage.exists(place):
-            return place
-    raise InputError(
-        f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places[0]!r} and {places[1]!r}."
-    )

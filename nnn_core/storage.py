@@ -2,42 +2,51 @@
 
 Every object is written once, under a name that did not exist before (``create``), and is
 complete the moment its name exists. Nothing is ever rewritten, so there is no locking.
+
+What goes wrong on the way to a store and passes by itself is tried again (``transient``); the rest fails at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import os
 import re
 import secrets
-import time
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol, glob_translate
 
 from nnn_core.errors import InputError, StorageError
+from nnn_core.local_disk import LinkedFileSystem, create_local
+from nnn_core.redaction import refuse_credentials
+from nnn_core.steady_stream import steady
+from nnn_core.transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 
 _HASH_CHUNK = 1 << 22
-
-#: Packages of stores' clients, whose errors (no credentials, say) are not Python's own.
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "adlfs")
 
 #: Protocols on which an object can be created exclusively. Elsewhere fsspec looks whether the name is
 #: taken and then writes, so two writers may both succeed.
 _EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
-#: Seconds to wait before each new attempt of a write that another writer's got in the way of.
-_WAITS = (0.1, 0.3, 1.0, 3.0)
+#: What the clients of stores call the notes that an object can be written with.
+_NOTES = {"s3": "Metadata", "gs": "metadata", "gcs": "metadata"}
+_NOTE = "nnn-write"
+
+Result = TypeVar("Result")
 
 
 def join(uri: str, *names: str) -> str:
     """``uri`` with path segments appended, whatever the protocol."""
     return "/".join([uri.rstrip("/"), *names])
+
+
+def normal(uri: str) -> str:
+    """``uri`` as ``find`` would spell it: local paths absolute and bare, others with their protocol."""
+    return _user_uri(*_resolve(uri))
 
 
 def parent(uri: str) -> str:
@@ -50,34 +59,46 @@ def basename(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
 
 
-@contextlib.contextmanager
-def _reaching(uri: str) -> Iterator[None]:
-    """Turn what goes wrong on the way to a store, with whatever class its client has for it, into one error.
-
-    Raises:
-        StorageError: ``uri`` cannot be reached, or not with these credentials.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        raise StorageError(
-            f"cannot reach {uri!r}: {_reason(error)}. Nothing was published; check the credentials for it and the "
-            "network, and run the same command again."
-        ) from error
+def is_local(uri: str) -> bool:
+    """Whether ``uri`` is a path on a disk of this machine."""
+    return get_protocol(uri) in ("file", "local")
 
 
 def _resolve(uri: str) -> tuple[Any, str]:
+    refuse_credentials(uri)
     try:
-        with _reaching(uri):
-            fs, path = fsspec.url_to_fs(uri)
+        fs, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise StorageError(
             f"cannot open {uri!r}: {error}. Check the protocol in front of '://' and install "
             "its fsspec package (s3fs for s3, gcsfs for gs)."
         ) from error
+    except Exception as error:
+        if not is_of_store(error):
+            raise
+        raise unreachable(uri, error) from error
     return fs, path
+
+
+def _asking(uri: str, action: Callable[[Any, str], Result]) -> Result:
+    """The result of ``action(file system, path)``, tried again while a store is only slow or busy."""
+    fs, path = _resolve(uri)
+    with reaching(uri):
+        return retry(lambda: action(fs, path), uri)
+
+
+def _reading(uri: str, action: Callable[[Any, str], Result]) -> Result:
+    """As ``_asking``, for an object that has to be there."""
+
+    def read(fs: Any, path: str) -> Result:
+        try:
+            return action(fs, path)
+        except OSError as error:
+            if is_transient(error) or is_denied(error):
+                raise
+            raise InputError(f"cannot read {uri!r}: {reason(error)}.") from error
+
+    return _asking(uri, read)
 
 
 def _user_uri(fs: Any, path: str) -> str:
@@ -90,55 +111,64 @@ def open_input(uri: str) -> Iterator[IO[bytes]]:
     """A seekable binary stream over ``uri``.
 
     Raises:
-        InputError: the object does not exist or may not be read.
+        InputError: the object does not exist, or breaks while it is read.
+        StorageError: it cannot be reached, or may not be read.
     """
-    fs, path = _resolve(uri)
-    with _reaching(uri):
-        try:
-            stream = fs.open(path, "rb")
-        except OSError as error:
-            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    stream = _reading(uri, lambda fs, path: fs.open(path, "rb"))
     with stream:
-        yield stream
+        if not is_local(uri):
+            yield steady(stream, uri)
+            return
+        try:
+            yield stream
+        except OSError as error:
+            if error.errno is None:  # a parser's
+                raise
+            raise InputError(f"cannot read {uri!r}: {reason(error)}.") from error
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole object.
 
     Raises:
-        InputError: the object does not exist or may not be read.
+        InputError: the object does not exist.
+        StorageError: it cannot be reached, or may not be read.
     """
-    fs, path = _resolve(uri)
-    with _reaching(uri):
-        try:
-            return bytes(fs.cat_file(path))
-        except OSError as error:
-            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    return _reading(uri, lambda fs, path: bytes(fs.cat_file(path)))
+
+
+def _type_of(fs: Any, path: str) -> str | None:
+    """What is there: a file, a directory or other; None for nothing. (To fsspec's ``isfile`` any error is nothing.)"""
+    if isinstance(fs, LocalFileSystem):
+        kinds = {"directory": fs.isdir, "file": fs.isfile, "other": fs.exists}
+        return next((kind for kind, test in kinds.items() if test(path)), None)
+    try:
+        return str(fs.info(path)["type"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def exists(uri: str) -> bool:
     """Whether an object of this name is complete."""
-    fs, path = _resolve(uri)
-    with _reaching(uri):
-        return bool(fs.exists(path))
+    return _asking(uri, _type_of) is not None
 
 
 def is_folder(uri: str) -> bool:
     """Whether ``uri`` is a folder rather than an object."""
-    fs, path = _resolve(uri)
-    with _reaching(uri):
-        return bool(fs.isdir(path))
+    return _asking(uri, _type_of) == "directory"
 
 
 def list_names(uri: str) -> list[str]:
     """Sorted names directly under ``uri``; empty when there is no such folder."""
-    fs, path = _resolve(uri)
-    fs.invalidate_cache(path)
-    with _reaching(uri):
+
+    def names(fs: Any, path: str) -> list[str]:
+        fs.invalidate_cache(path)
         try:
             return sorted(basename(name) for name in fs.ls(path, detail=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    return _asking(uri, names)
 
 
 def find(pattern: str) -> list[str]:
@@ -148,80 +178,58 @@ def find(pattern: str) -> list[str]:
 
     Raises:
         InputError: a link that leads nowhere stands where a matching file could be.
+        StorageError: a folder on the way cannot be listed, so that files might be missing.
     """
-    fs, path = _resolve(pattern)
-    with _reaching(pattern):
-        return _find(fs, path)
+    return _asking(pattern, _find)
 
 
 def _find(fs: Any, path: str) -> list[str]:
     fs.invalidate_cache(fs._parent(path))
-    if fs.isfile(path):
+    if _type_of(fs, path) == "file":
         return [_user_uri(fs, path)]
     if isinstance(fs, LocalFileSystem):
-        fs = _LinkedFileSystem(skip_instance_cache=True)
+        fs = LinkedFileSystem(skip_instance_cache=True)
         fs.refuse_dangling(path, path)
     if not any(magic in path for magic in "*?["):
         return []
-    matches = fs.glob(path, detail=True)
-    if isinstance(fs, _LinkedFileSystem):
+    matches = _matches(fs, path)
+    if isinstance(fs, LinkedFileSystem):
         for link in fs.dangling:
             fs.refuse_dangling(link, path)
-    return [_user_uri(fs, match) for match, info in matches.items() if info["type"] == "file"]
+    return [_user_uri(fs, match) for match in matches]
 
 
-class _LinkedFileSystem(LocalFileSystem):  # type: ignore[misc]
-    """A local disk on which a link is what it leads to; fsspec's own lists links as neither file nor folder.
-
-    A link to a folder that it lies in adds no files, so it is left alone.
-
-    Attributes:
-        dangling: links that lead nowhere, as far as they were met.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.dangling: list[str] = []
-
-    def info(self, path: Any, **options: Any) -> dict[str, Any]:
-        info: dict[str, Any] = super().info(path, **options)
-        name = info["name"]
-        if not info["islink"]:
-            return info
-        if not os.path.exists(name):
-            self.dangling.append(name)
-        elif os.path.isfile(name):
-            info["type"] = "file"
-        elif os.path.isdir(name) and not any(os.path.samefile(name, folder) for folder in _folders_above(name)):
-            info["type"] = "directory"
-        return info
-
-    def refuse_dangling(self, link: str, pattern: str) -> None:
-        """Raise if ``link`` leads nowhere and ``pattern``, or the path to what it matches, names it."""
-        if not os.path.islink(link) or os.path.exists(link):
-            return
-        segments = pattern.split("/")
-        prefixes = ["/".join(segments[:length]) for length in range(2, len(segments) + 1)]
-        if any(re.match(glob_translate(prefix), link) for prefix in prefixes):
-            raise InputError(
-                f"{link!r} is a link to {os.readlink(link)!r}, where nothing is, so what {pattern!r} stands for "
-                "would be incomplete. Restore what it leads to, or remove the link."
-            )
+def _matches(fs: Any, pattern: str) -> list[str]:
+    """Files that match. fsspec's own glob leaves out what is below a folder that it cannot list."""
+    if _protocol(fs) not in _EXCLUSIVE:
+        return [name for name, info in fs.glob(pattern, detail=True).items() if info["type"] == "file"]
+    root = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    depth = None if "**" in pattern else pattern.count("/", len(root) + 1) + 1
+    match = re.compile(glob_translate(pattern)).match
+    return [info["name"] for info in _walk(fs, root, depth) if info["type"] == "file" and match(info["name"])]
 
 
-def _folders_above(path: str) -> Iterator[str]:
-    while path != (path := os.path.dirname(path)):
-        yield path
+def _walk(fs: Any, folder: str, depth: int | None) -> Iterator[dict[str, Any]]:
+    """What lies below ``folder``, down to ``depth`` levels."""
+    try:
+        listing = fs.ls(folder or fs.root_marker, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for info in listing:
+        name = info["name"].rstrip("/")
+        if info["type"] != "directory":
+            yield info
+        elif name != folder and depth != 1:
+            yield from _walk(fs, name, depth and depth - 1)
+
+
+def _protocol(fs: Any) -> str:
+    return fs.protocol if isinstance(fs.protocol, str) else str(fs.protocol[0])
 
 
 def size(uri: str) -> int:
     """Bytes of the object."""
-    fs, path = _resolve(uri)
-    with _reaching(uri):
-        try:
-            return int(fs.size(path))
-        except OSError as error:
-            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+    return _reading(uri, lambda fs, path: int(fs.size(path)))
 
 
 def content_digest(uri: str, fresh: bool = False) -> str:
@@ -235,16 +243,16 @@ def content_digest(uri: str, fresh: bool = False) -> str:
         fresh: ask the store, even if a listing of the folder is at hand.
 
     Raises:
-        InputError: the object does not exist or may not be read.
+        InputError: the object does not exist.
+        StorageError: it cannot be reached, or may not be read.
     """
-    fs, path = _resolve(uri)
-    if fresh:
-        fs.invalidate_cache(path)
-    with _reaching(uri):
-        try:
-            return _digest_of(fs, path)
-        except OSError as error:
-            raise InputError(f"cannot read {uri!r}: {_reason(error)}.") from error
+
+    def digest(fs: Any, path: str) -> str:
+        if fresh:
+            fs.invalidate_cache(path)
+        return _digest_of(fs, path)
+
+    return _reading(uri, digest)
 
 
 def _digest_of(fs: Any, path: str) -> str:
@@ -269,6 +277,7 @@ def check_exclusive(uri: str) -> None:
     Raises:
         StorageError: the protocol has no exclusive creation.
     """
+    refuse_credentials(uri)
     protocol = get_protocol(uri)
     if protocol in fsspec.available_protocols() and protocol not in _EXCLUSIVE:
         raise StorageError(
@@ -282,105 +291,72 @@ def create(uri: str, data: bytes) -> bool:
     """Create the object with these bytes, unless the name is taken.
 
     Returns:
-        True when this call created it, False when an object of that name was already there
-        (left untouched, whatever its bytes).
+        True when this call created it, also if the store's answer was lost and only a later attempt found out;
+        False when an object of that name was already there (left untouched, whatever its bytes).
 
     Raises:
         StorageError: the location cannot be written, or not exclusively.
     """
     check_exclusive(uri)
     fs, path = _resolve(uri)
-    with _reaching(uri):
-        for wait in (*_WAITS, None):
-            try:
-                return _create_once(fs, path, data)
-            except OSError as error:
-                # Stores say in several ways that the name is taken; that it is, they all say alike.
-                if _exists_now(fs, path):
-                    return False
-                if wait is None or not _will_pass(error):
-                    raise StorageError(
-                        f"cannot write {uri!r}: {_reason(error)}. Nothing was published; make the location "
-                        "writable and run the same command again, finished work is kept."
-                    ) from error
-                time.sleep(wait)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    with reaching(uri):
+        try:
+            return retry(_Creation(fs, path, data).attempt, uri)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {uri!r}: {reason(error)}. Nothing was published; make the location "
+                "writable and run the same command again, finished work is kept."
+            ) from error
 
 
-def _create_once(fs: Any, path: str, data: bytes) -> bool:
-    try:
-        if isinstance(fs, LocalFileSystem):
-            return _create_local(path, data)
-        fs.pipe_file(path, data, mode="create")
-    except FileExistsError:
-        return False
-    return True
+@dataclass
+class _Creation:
+    """One call of ``create`` and its attempts.
 
+    The answer to a write can get lost, and whoever then tries again, a store's client by itself or this program,
+    finds that the name is taken: perhaps by its own object. So the object carries a note which no other call has.
 
-def _exists_now(fs: Any, path: str) -> bool:
-    with contextlib.suppress(OSError):
-        fs.invalidate_cache(fs._parent(path))
-        return bool(fs.exists(path))
-    return False
-
-
-def _will_pass(error: OSError) -> bool:
-    """Whether only another writer or the load of the store was in the way.
-
-    S3 answers 409 to one of two writers of a name, and s3fs has no errno for some kinds of 409.
+    Attributes:
+        fs: file system.
+        path: on it.
+        data: what to write.
+        note: stored with the object on S3 and Cloud Storage. It is no part of the bytes, and differs every time.
+        doubtful: whether an attempt may have succeeded unnoticed.
     """
-    response = getattr(error.__cause__, "response", None)
-    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    return error.errno == errno.EBUSY or metadata.get("HTTPStatusCode") == 409
 
+    fs: Any
+    path: str
+    data: bytes
+    note: str = field(default_factory=lambda: secrets.token_hex(8))
+    doubtful: bool = False
 
-def _create_local(path: str, data: bytes) -> bool:
-    """Exclusive and atomic on a local disk: the name appears with all of its bytes, or not at all.
+    def attempt(self) -> bool:
+        """Write once; True if the object is this call's, False if it is another's."""
+        if isinstance(self.fs, LocalFileSystem):
+            return create_local(self.path, self.data)
+        argument = _NOTES.get(_protocol(self.fs))
+        notes = {argument: {_NOTE: self.note}} if argument else {}
+        try:
+            self.fs.pipe_file(self.path, self.data, mode="create", **notes)
+        except Exception as error:
+            if not is_of_store(error):
+                raise
+            self.doubtful |= is_transient(error)
+            # Stores say in several ways that the name is taken; that it is, they all say alike.
+            if self._is_taken() or isinstance(error, FileExistsError):
+                return self._is_own(noted=bool(notes))
+            raise
+        return True
 
-    An unnamed file leaves nothing behind when the process is killed.
-    """
-    folder = os.path.dirname(path)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except FileExistsError as error:  # a file where a folder should be, not the object itself
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from error
-    if os.path.lexists(path):
+    def _is_taken(self) -> bool:
+        with contextlib.suppress(OSError):
+            self.fs.invalidate_cache(self.fs._parent(self.path))
+            return _type_of(self.fs, self.path) == "file"
         return False
-    try:
-        descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o644)
-    except (AttributeError, OSError):  # not Linux, or a file system without unnamed files
-        return _create_local_named(folder, path, data)
-    with os.fdopen(descriptor, "wb") as stream:
-        _write_durably(stream, data)
-        return _link(f"/proc/self/fd/{stream.fileno()}", path, stream.fileno())
 
-
-def _create_local_named(folder: str, path: str, data: bytes) -> bool:
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            _write_durably(stream, data)
-        return _link(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def _write_durably(stream: IO[bytes], data: bytes) -> None:
-    stream.write(data)
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _link(source: str, path: str, descriptor: int | None = None) -> bool:
-    try:
-        # With a directory descriptor (unused, the path is absolute) Python calls linkat, which can
-        # follow the link in /proc to the unnamed file; plain link(2) would not.
-        os.link(source, path, src_dir_fd=descriptor, follow_symlinks=True)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
+    def _is_own(self, noted: bool) -> bool:
+        if noted:
+            with contextlib.suppress(KeyError):
+                return bool(self.fs.getxattr(self.path, _NOTE) == self.note)
+            return False
+        return self.doubtful and bool(self.fs.cat_file(self.path) == self.data)

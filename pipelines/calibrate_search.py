@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.corpus import embedded_shards
+from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, ReferenceShard
@@ -28,6 +29,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         exclude_own_pairs: whether a candidate's own reference queries are left out.
         work: folder of artefacts.
         threads: threads of one worker process.
+        cache: where each worker's machine keeps copies of the bank.
     """
 
     candidates: beam.PCollection[EmbeddedInput]
@@ -36,6 +38,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
     exclude_own_pairs: bool
     work: str
     threads: int
+    cache: DiskCache = NO_CACHE
 
     def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[list[CalibratedShard]]:
         inputs = AsSingleton(self.candidates | "AllInputs" >> beam.combiners.ToList())
@@ -58,6 +61,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
                 self.exclude_own_pairs,
                 self.work,
                 self.threads,
+                self.cache,
             )
         count(STAGE, COMPUTED)
         return calibrated

@@ -8,11 +8,13 @@ from importlib import import_module
 
 from nnn_core import __version__
 from nnn_core.errors import NNNError
+from nnn_core.redaction import redact
 
 _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
+    "inspect": ("pipelines.inspect", "what a glob of input holds, from footers and the first rows"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
-    "table": ("pipelines.table", "list, show and reweight versions of a bias table"),
+    "table": ("pipelines.table", "list, show, verify and reweight versions of a bias table"),
 }
 
 _USAGE = """usage: nnn COMMAND [flags]
@@ -54,7 +56,7 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str])
     try:
         command(argv)
     except NNNError as error:
-        print(f"nnn: {error}", file=sys.stderr)
+        print(f"nnn: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("nnn: interrupted; finished work is kept, run the same command again to continue", file=sys.stderr)

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nnn_core import storage
+from nnn_core.disk_cache import DiskCache
 from nnn_core.errors import ConfigError
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
+from nnn_core.redaction import refuse_credentials
 from nnn_core.search import METHODS
 from nnn_core.shards import Modality
 from nnn_core.topk import grid_of
 
 DEFAULT_K_MAX = 128
-_COLUMNS = ("id", "pair_id", "caption", "vector")
+_COLUMNS = ("id", "pair_id", "caption", "vector", "image")
+_PAYLOADS = frozenset({"caption", "vector", "image"})
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,14 @@ class RefreshConfig:
     search: str = "auto"
     bias_tolerance: float | None = None
     threads: int = 1
+    cache_bytes: int | None = None
+    cache_folder: str | None = None
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
 
     def __post_init__(self) -> None:
+        for flag in ("candidates", "references", "table", "work"):
+            refuse_credentials(getattr(self, flag), f"--{flag}")
         if self.k != "auto" and self.k < 1:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
@@ -54,6 +61,8 @@ class RefreshConfig:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if self.cache_bytes is not None and self.cache_bytes < 0:
+            raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
         if self.search not in METHODS:
             raise ConfigError(f"--search {self.search} is none of {', '.join(METHODS)}.")
         if (self.search == "approximate") != (self.bias_tolerance is not None):
@@ -90,6 +99,11 @@ class RefreshConfig:
     def reference_modality(self) -> Modality:
         """The other one."""
         return "text" if self.candidate_modality == "image" else "image"
+
+    @property
+    def cache(self) -> DiskCache:
+        """Where each worker's machine keeps copies of what it reads from an object store again and again."""
+        return DiskCache(self.cache_bytes, self.cache_folder)
 
     @property
     def rejects_folder(self) -> str:
@@ -184,21 +198,43 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="share of rows of either side that may be unusable (default: none)",
     )
+    what.add_argument(
+        "--cache-bytes",
+        type=int,
+        metavar="N",
+        help="bytes of the bank that each worker's machine keeps on its disk when --work is an object store; 0 for "
+        "none (default: a tenth of what is free, at most 8 GiB)",
+    )
+    what.add_argument(
+        "--cache-folder", metavar="DIR", help="where on that disk (default: a folder of yours below $TMPDIR)"
+    )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... overrides for the bank."
     )
+    add_column_arguments(columns)
     for name in _COLUMNS:
-        flag = name.replace("_", "-")
-        columns.add_argument(f"--{flag}-column", metavar="NAME", help=_COLUMN_HELP[name])
-        columns.add_argument(f"--reference-{flag}-column", metavar="NAME", help=argparse.SUPPRESS)
+        columns.add_argument(f"--reference-{name.replace('_', '-')}-column", metavar="NAME", help=argparse.SUPPRESS)
     add_scoring_arguments(parser.add_argument_group("scoring and output"))  # type: ignore[arg-type]
 
 
+def add_column_arguments(parser: argparse._ActionsContainer) -> None:
+    """The flags that name columns."""
+    for name in _COLUMNS:
+        parser.add_argument(f"--{name.replace('_', '-')}-column", metavar="NAME", help=_COLUMN_HELP[name])
+
+
+def columns_from(args: argparse.Namespace) -> Columns:
+    """The columns that the flags of ``add_column_arguments`` name."""
+    return Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
+
+
 _COLUMN_HELP = {
-    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key)",
+    "id": "identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256 for the "
+    "digest of its content, @row for file name and position",
     "pair_id": "id of the row's own counterpart, none where empty (default: the row's id; in a tar the key)",
-    "caption": "the caption (default: caption)",
+    "caption": "the caption (default: caption); in a TSV or CSV without a header #1 is the first column",
     "vector": "the embedding (default: the first present of vector, embedding)",
+    "image": "the image's bytes in a Parquet file (default: the first present of image, jpg, jpeg, png, webp)",
 }
 
 
@@ -209,7 +245,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         args: from ``add_refresh_arguments``.
         workers: local worker processes; None when the job runs on a cluster.
     """
-    candidate_columns = Columns(**{name: getattr(args, f"{name}_column") for name in _COLUMNS})
+    candidate_columns = columns_from(args)
     return RefreshConfig(
         candidates=args.candidates,
         references=args.references,
@@ -225,6 +261,8 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         search=args.search,
         bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(workers),
+        cache_bytes=args.cache_bytes,
+        cache_folder=args.cache_folder,
         candidate_columns=candidate_columns,
         reference_columns=_reference_columns(args, candidate_columns),
     )
@@ -237,7 +275,7 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
     """
     own = {name: getattr(args, f"reference_{name}_column") for name in _COLUMNS}
     own = {name: value for name, value in own.items() if value is not None}
-    payload = {"caption", "vector"} if own.keys() & {"caption", "vector"} else set()
+    payload = _PAYLOADS if own.keys() & _PAYLOADS else frozenset()
     names = {name: getattr(candidates, name) for name in _COLUMNS if name not in own.keys() | payload}
     inherited = tuple(name for name, value in names.items() if value is not None)
     return Columns(**names, **own, require_id=False, inherited=inherited)

@@ -19,9 +19,10 @@ from nnn_core.embedded import read_shard
 from nnn_core.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource, load_once, parse_encoder
 from nnn_core.faiss_index import debiased_index, plain_index, search_debiased
+from nnn_core.listing import describe_shard, list_shards, list_uris
 from nnn_core.metrics import summarise_ranking
 from nnn_core.readers import Columns
-from nnn_core.shards import Modality, describe_shard, list_uris
+from nnn_core.shards import Modality
 from nnn_core.vectors import FloatMatrix
 from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads
 from pipelines.refresh import print_summary, refresh
@@ -104,8 +105,8 @@ def embedded_vectors(
     """(ids, vectors) of all rows of some shards; those that the refresh embedded are read back."""
     request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, layout.work)
     blocks = []
-    for uri in list_uris(pattern, "the demo's corpus"):
-        planned = plan_input(describe_shard(uri), request)
+    for name in list_shards(pattern, "the demo's corpus"):
+        planned = plan_input(describe_shard(name), request)
         result = find_embedded(planned, request) or embed_shard(planned, request, encoder)
         blocks += [read_shard(shard) for shard in result.shards]
     ids = [row_id for block in blocks for row_id in block.ids.to_pylist()]

@@ -8,11 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
 from nnn_core.corpus import Corpus, check_pairs, embedded_shards, gather_candidates, summarise_side
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, check_bank, shard_references
+from pipelines.metrics import NAMESPACE
+
+#: Name of the metric that is the number of input files whose ids are positional keys.
+POSITIONAL_KEYS = "positional_keys"
 
 
 @dataclass
@@ -23,11 +28,13 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
     rejects_folder: str
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Corpus]:
-        return (
-            inputs
-            | "AllInputs" >> beam.combiners.ToList()
-            | "GatherCandidates" >> beam.Map(gather_candidates, self.max_reject_rate, self.rejects_folder)
-        )
+        return inputs | "AllInputs" >> beam.combiners.ToList() | "GatherCandidates" >> beam.Map(self.gather_candidates)
+
+    def gather_candidates(self, inputs: list[EmbeddedInput]) -> Corpus:
+        """The candidates as a whole; input files with positional keys are counted."""
+        files = sum(embedded.positional_keys for embedded in inputs)
+        Metrics.distribution(NAMESPACE, POSITIONAL_KEYS).update(files)
+        return gather_candidates(inputs, self.max_reject_rate, self.rejects_folder)
 
 
 @dataclass

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from nnn_core.shards import InputShard, describe_shard, list_uris
+from nnn_core.listing import describe_shard, list_shards
+from nnn_core.shards import InputShard
 
 
 @dataclass
@@ -14,7 +15,7 @@ class ListShards(beam.PTransform):  # type: ignore[misc]
     """The files that ``pattern`` names, each described once.
 
     Attributes:
-        pattern: URIs, globs and brace ranges, see ``nnn_core.shards.list_uris``.
+        pattern: URIs, globs and brace ranges, see ``nnn_core.listing.list_shards``.
         flag: where the user wrote it, for messages.
     """
 
@@ -25,7 +26,7 @@ class ListShards(beam.PTransform):  # type: ignore[misc]
         return (
             root
             | "Pattern" >> beam.Create([self.pattern])
-            | "ListUris" >> beam.FlatMap(list_uris, flag=self.flag)
+            | "NameShards" >> beam.FlatMap(list_shards, flag=self.flag)
             | "Spread" >> beam.Reshuffle()
             | "DescribeShard" >> beam.Map(describe_shard)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from nnn_core import storage
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.keys import positional_keys_message
 from nnn_core.manifest import Manifest, SearchReport, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
 from nnn_core.search.calibration import CalibratedShard, measure_all
@@ -27,7 +29,7 @@ from pipelines.calibrate_search import CalibrateSearch
 from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import EmbedShards
-from pipelines.gather import GatherCandidates, ShardReferences
+from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.list_shards import ListShards
 from pipelines.merge_partials import ROWS, SCORED, MergePartials, Scored
 from pipelines.metrics import COMPUTED, MSEC, REUSED
@@ -80,9 +82,17 @@ def define_refresh(
         calibrated = root | "NothingToCalibrate" >> beam.Create([[]])
     else:
         calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
-            embedded, config.grid, config.bias_tolerance, config.exclude_own_pairs, config.work, config.threads
+            embedded,
+            config.grid,
+            config.bias_tolerance,
+            config.exclude_own_pairs,
+            config.work,
+            config.threads,
+            config.cache,
         )
-    scorer = Scorer(config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search)
+    scorer = Scorer(
+        config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
+    )
     merged = (
         embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
@@ -152,11 +162,15 @@ def refresh(
     prepare_table(config.table)
     result = run(options, lambda root: define_refresh(root, config, encoder))
     manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])
-    return manifest, summarise(config, manifest, result)
+    summary = summarise(config, manifest, result)
+    for warning in summary["warnings"]:
+        logging.getLogger("nnn").warning(warning)
+    return manifest, summary
 
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
+    positional = result.distributions.get(POSITIONAL_KEYS, 0)
     stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
     return {
         "version": manifest.version,
@@ -176,6 +190,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
             }
             for stage, counters in stages.items()
         },
+        "warnings": [positional_keys_message(positional, config.candidates)] if positional else [],
         "seconds": round(result.seconds, 3),
     }
 

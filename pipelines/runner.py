@@ -25,6 +25,14 @@ LOCAL_RUNNER = "FnApiRunner"
 #: download another runner's binary, and would silently use it where the network lets it.
 _LOCAL_NAMES = ("", "directrunner", "direct", LOCAL_RUNNER.lower())
 
+#: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
+_SECRET_FLAGS = (
+    "--azure_connection_string",
+    "--s3_access_key_id",
+    "--s3_secret_access_key",
+    "--s3_session_token",
+)
+
 _RAISED = re.compile(
     r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
 )
@@ -63,8 +71,13 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
     """Beam's options from the flags that are not ours.
 
     Raises:
-        ConfigError: a flag that neither this program nor Beam knows. Beam would ignore it.
+        ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; or a credential.
     """
+    if secret := next((flag for flag in flags if flag.partition("=")[0] in _SECRET_FLAGS), None):
+        raise ConfigError(
+            f"{secret.partition('=')[0]} would be written into the job graph; give credentials through the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
+        )
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for cls in PipelineOptions.__subclasses__():
         cls._add_argparse_args(parser)

@@ -11,6 +11,7 @@ from apache_beam.utils.shared import Shared
 from nnn_core import storage
 from nnn_core.cache import BoundedCache
 from nnn_core.corpus import Corpus, check_same_dimension
+from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.manifest import Side
 from nnn_core.partials import ScoredShard, plan_partial, write_partial
@@ -60,6 +61,7 @@ class Scorer:
         work: folder of artefacts.
         threads: threads of one worker process.
         method: one of ``search.METHODS``.
+        cache: where each worker's machine keeps copies of the bank.
     """
 
     k_max: int
@@ -67,6 +69,7 @@ class Scorer:
     work: str
     threads: int
     method: str
+    cache: DiskCache = NO_CACHE
 
 
 @dataclass
@@ -131,8 +134,11 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
 
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
-            index = ReferenceIndex.load(reference, with_pairs=self._scorer.exclude_own_pairs)
-            return load_approximate(how, index) if how else exact_search(resolve_method(self._scorer.method), index)
+            scorer = self._scorer
+            index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
+            if how:
+                return load_approximate(how, index, scorer.cache)
+            return exact_search(resolve_method(scorer.method), index)
 
         search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
         return search

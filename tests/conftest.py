@@ -1,8 +1,19 @@
-"""What every test module shares: one deterministic profile for property tests."""
+"""What every test module shares: a deterministic profile for property tests, object stores, and counts of results."""
 
 from __future__ import annotations
 
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import fsspec.config
+import pytest
 from hypothesis import HealthCheck, settings
+from stores import BUCKET, Proxy, serve_gs, serve_s3
+
+# Read when gcsfs is imported; it would look for a service that an emulator has not.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 settings.register_profile(
     "fixed",
@@ -13,3 +24,96 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks S3."""
+    with serve_s3(tmp_path_factory.mktemp("s3") / "log") as endpoint:
+        with pytest.MonkeyPatch.context() as patch:
+            use_s3(patch, endpoint)
+            fsspec.filesystem("s3").mkdir(BUCKET)
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gs_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks the interface of Cloud Storage."""
+    with serve_gs(tmp_path_factory.mktemp("gs") / "log") as endpoint, Proxy(endpoint).running() as proxy:
+        yield proxy.endpoint
+
+
+def use_s3(patch: pytest.MonkeyPatch, endpoint: str, key: str = "AKIATEST", secret: str = "secret") -> None:
+    """Point s3:// to ``endpoint``, here and in processes that are started."""
+    patch.setenv("AWS_ACCESS_KEY_ID", key)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("FSSPEC_S3_ENDPOINT_URL", endpoint)
+    patch.setitem(fsspec.config.conf, "s3", {"endpoint_url": endpoint})
+
+
+def use_gs(patch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Point gs:// to ``endpoint``, here and in processes that are started."""
+    settings = {"endpoint_url": endpoint, "token": "anon", "project": "p"}
+    for name, value in settings.items():
+        patch.setenv(f"FSSPEC_GS_{name.upper()}", value)
+    patch.setitem(fsspec.config.conf, "gs", settings)
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh folder on S3."""
+    use_s3(monkeypatch, s3_endpoint)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def gs(gs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh folder on Cloud Storage."""
+    use_gs(monkeypatch, gs_endpoint)
+    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["s3", "gs"])
+def store(request: pytest.FixtureRequest) -> str:
+    """A fresh folder on each object store."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def proxy(request: pytest.FixtureRequest, store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy through which ``store`` is reached from now on."""
+    protocol = store.partition(":")[0]
+    with Proxy(request.getfixturevalue(f"{protocol}_endpoint")).running() as proxy:
+        (use_s3 if protocol == "s3" else use_gs)(monkeypatch, proxy.endpoint)
+        yield proxy
+
+
+_PASSED, _TOTAL = pytest.StashKey[Counter[str]](), pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_PASSED], config.stash[_TOTAL] = Counter(), Counter()
+
+
+@pytest.fixture
+def record_count(pytestconfig: pytest.Config) -> Callable[[str, int, int], None]:
+    """Add to a count that is printed when all tests are done: ``record_count(name, passed, total)``.
+
+    Counts of one name add up over tests. Record before asserting, so that failures are counted too.
+    """
+
+    def record(name: str, passed: int, total: int) -> None:
+        pytestconfig.stash[_PASSED][name] += passed
+        pytestconfig.stash[_TOTAL][name] += total
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    totals = config.stash[_TOTAL]
+    if totals:
+        terminalreporter.section("counts")
+    for name, total in totals.items():
+        terminalreporter.line(f"{name}: {config.stash[_PASSED][name]:,}/{total:,}")

@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core.embedded import EmbeddedShard, VectorBlock
+from nnn_core.listing import describe_shard
 from nnn_core.readers import Columns, Rows, read_rows
 from nnn_core.rejects import Reject
-from nnn_core.shards import Modality, describe_shard
+from nnn_core.shards import Modality
 from nnn_core.vectors import unit_vectors
 
 UNDECODABLE = b"not an image"

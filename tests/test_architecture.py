@@ -24,11 +24,11 @@ HOMES = {
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
-    "fsspec": {"nnn_core/storage.py"},
+    "fsspec": {"nnn_core/storage.py", "nnn_core/local_disk.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {"refresh", "demo", "table", "cli"}
+PROGRAMS = {"refresh", "demo", "table", "inspect", "cli"}
 SHARED = {"metrics", "runner", "config"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
@@ -59,6 +59,11 @@ def test_core_knows_no_beam(path: Path) -> None:
 def test_heavy_libraries_stay_at_home(path: Path) -> None:
     used = {name.split(".")[0] for name in imports(path)}
     assert all(name_of(path) in homes for library, homes in HOMES.items() if library in used)
+
+
+@pytest.mark.parametrize("path", CORE + PIPELINES, ids=name_of)
+def test_storage_alone_knows_the_disk(path: Path) -> None:
+    assert "nnn_core.local_disk" not in imports(path) or path.stem == "storage"
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=name_of)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnn_core.encoders import Fingerprint
+from nnn_core.encoders.decoding import DECODING, upright
 from nnn_core.errors import InputError
 from nnn_core.vectors import FloatMatrix
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOCAL_DIR = "local-dir:"
 _CONFIG = "open_clip_config.json"
-_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 
 #: A batch of preprocessed images stays below this size, and a batch below this many rows.
 _BATCH_BYTES = 64 << 20
@@ -91,8 +89,10 @@ def _load(source: OpenClipSource, spec: str) -> OpenClipEncoder:
             source.model, pretrained=source.pretrained, device=device, weights_only=True
         )
         tokenizer = open_clip.get_tokenizer(source.model)
-    except (RuntimeError, ValueError, AssertionError, OSError, ImportError) as error:
-        raise InputError(f"--encoder open_clip:{spec} cannot be loaded: {error}") from error
+    except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
+        raise InputError(
+            f"--encoder open_clip:{spec} cannot be loaded: {str(error) or type(error).__name__}"
+        ) from error
     return OpenClipEncoder(model.eval(), preprocess, tokenizer, device)
 
 
@@ -111,7 +111,7 @@ class OpenClipEncoder:
         self.batch_size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (3 * 4 * height * width)))
 
     def preprocess_image(self, data: bytes) -> torch.Tensor:
-        """Decode one JPEG, PNG or WebP and apply the model's own transform.
+        """Decode one JPEG, PNG or WebP, turn it upright, and apply the model's own transform.
 
         Returns:
             (3, height, width) float32.
@@ -119,16 +119,9 @@ class OpenClipEncoder:
         Raises:
             ValueError: the bytes are not such an image, or it is larger than Pillow's safety limit.
         """
-        from PIL import Image
-
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
-                    tensor: torch.Tensor = self._preprocess(image)
-                    return tensor
-        except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(str(error)) from error
+        with upright(data) as image:
+            tensor: torch.Tensor = self._preprocess(image)
+        return tensor
 
     def encode_images(self, images: Sequence[torch.Tensor]) -> FloatMatrix:
         """(n, dim) float32 of n <= ``batch_size`` preprocessed images."""
@@ -163,7 +156,7 @@ def _fingerprint_directory(directory: Path) -> Fingerprint:
     return Fingerprint(
         weights=_hash(*(_file_digest(path) for path in weights)),
         architecture=_hash(config.get("model_cfg")),
-        preprocessing=_hash(config.get("preprocess_cfg", {})),
+        preprocessing=_hash(config.get("preprocess_cfg", {}), DECODING),
         tokenizer=_hash(config.get("model_cfg", {}).get("text_cfg"), *(_file_digest(path) for path in others)),
     )
 
@@ -189,7 +182,7 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
     return Fingerprint(
         weights=_hash(_file_digest(checkpoint)),
         architecture=_hash(config),
-        preprocessing=_hash(preprocessing),
+        preprocessing=_hash(preprocessing, DECODING),
         tokenizer=_hash(config["text_cfg"]),
     )
 

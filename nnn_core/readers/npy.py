@@ -1,7 +1,8 @@
-"""clip-retrieval embeddings: ``img_emb_3.npy`` with its rows' ids in ``metadata_3.parquet``."""
+"""Embeddings as arrays: ``img_emb_3.npy``, with its rows' ids in ``metadata_3.parquet`` where there is one."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import SEEK_END
 from tokenize import TokenError
@@ -13,14 +14,17 @@ from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.readers.formats import Format, Outline
 from nnn_core.readers.parquet import open_table, texts_of
 from nnn_core.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
     NO_ID,
+    NO_PAIR,
     Columns,
     Rows,
     choose_id_columns,
+    no_ids_message,
     number_missing,
     pair_ids_of,
 )
@@ -32,19 +36,40 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     """Vectors of the ``.npy`` with the ids of its metadata, row by row in the same order.
 
     Raises:
-        InputError: not a two-dimensional float array, or the two files differ in length.
+        InputError: not a two-dimensional float array, the two files differ in length, or there is no
+            metadata and ids are needed.
     """
-    assert shard.companion is not None, "describe_shard names the companion of every .npy shard"
-    ids, pair_ids = _metadata(shard.companion, columns)
+    if shard.companion is None:
+        _check_needless(shard.uri, columns)
     with storage.open_input(shard.uri) as stream:
         shape, dtype = _header(stream, shard.uri)
         _check_size(stream, shape, dtype, shard.uri)
-        if shape[0] != len(ids):
-            raise InputError(
-                f"{shard.uri!r} has {shape[0]} vectors but {shard.companion!r} has {len(ids)} rows, so ids "
-                "cannot be matched to vectors; restore the pair."
-            )
-        yield from _blocks(stream, shape, dtype, ids, pair_ids)
+        if shard.companion is None:
+            ids, pair_ids = number_missing([None] * shape[0], 0), [NO_PAIR] * shape[0]
+        else:
+            _check_length(shard.companion, shard.uri, shape[0])
+            ids, pair_ids = _metadata(shard.companion, columns, shard.head)
+        yield from _blocks(stream, (len(ids), shape[1]), dtype, ids, pair_ids)
+
+
+def _check_length(companion: str, uri: str, rows: int) -> None:
+    with open_table(companion) as table:
+        held = table.metadata.num_rows
+    if rows != held:
+        raise InputError(
+            f"{uri!r} has {rows} vectors but {companion!r} has {held} rows, so ids cannot be matched to vectors; "
+            "restore the pair."
+        )
+
+
+def _check_needless(uri: str, columns: Columns) -> None:
+    """Refuse to do without metadata where a column of it was asked for, or ids are needed."""
+    places = " and ".join(repr(place) for place in _places(uri))
+    fact = f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
+    if columns.named("id", ()) or columns.named("pair_id", ()):
+        raise InputError(f"{fact}. Restore it, or leave --id-column and --pair-id-column out.")
+    if columns.require_id:
+        raise InputError(no_ids_message(fact))
 
 
 def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
@@ -97,18 +122,68 @@ def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids
     return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
 
 
-def _metadata(uri: str, columns: Columns) -> tuple[list[str | None], list[str]]:
-    """(ids, pair ids) of every row; rows are numbered when they need no id of their own."""
+def _metadata(uri: str, columns: Columns, head: int | None) -> tuple[list[str | None], list[str]]:
+    """(ids, pair ids) of every row, or of the first; rows are numbered when they need no id of their own."""
     with open_table(uri) as table:
         names = table.schema_arrow.names
         id_column, pair_column = choose_id_columns(names, columns, uri)
         wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
         ids: list[str | None] = []
         named: list[str | None] = []
-        for batch in table.iter_batches(BATCH_ROWS, columns=wanted or names[:1]):
+        for batch in table.iter_batches(head or BATCH_ROWS, columns=wanted or names[:1]):
             ids += texts_of(batch, id_column, uri)
             named += texts_of(batch, pair_column, uri)
+            if head:
+                break
     pair_ids = pair_ids_of(ids, named if pair_column else None)
     if not columns.require_id:
         ids = number_missing(ids, 0)
     return ids, pair_ids
+
+
+def find_companion(uri: str) -> str | None:
+    """The Parquet metadata of a shard of vectors: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
+
+    It is looked for in the same folder and in a sibling folder ``metadata/``, under that name and
+    under the vectors' own (``img_emb_3.parquet``).
+
+    Raises:
+        InputError: there is none, but other shards have theirs: this one's was lost.
+    """
+    for place in _places(uri):
+        if storage.exists(place):
+            return place
+    for folder in (storage.parent(uri), _sibling(uri)):
+        others = [name for name in storage.list_names(folder) if re.fullmatch(r"metadata(_\d+)?\.parquet", name)]
+        if others:
+            raise InputError(
+                f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
+                f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs "
+                f"({storage.join(folder, others[0])!r}). Restore the file, or take the vectors out."
+            )
+    return None
+
+
+def _places(uri: str) -> list[str]:
+    stem = storage.basename(uri).rpartition(".")[0]
+    number = re.search(r"_(\d+)\Z", stem)
+    names = [f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet", f"{stem}.parquet"]
+    return [storage.join(folder, name) for name in names for folder in (storage.parent(uri), _sibling(uri))]
+
+
+def _sibling(uri: str) -> str:
+    return storage.join(storage.parent(storage.parent(uri)), "metadata")
+
+
+def _outline(uri: str) -> Outline:
+    with storage.open_input(uri) as stream:
+        shape, dtype = _header(stream, uri)
+    companion = find_companion(uri)
+    if companion is None:
+        return Outline(shape[0], (f"{dtype}[{shape[1]}]",))
+    with open_table(companion) as table:
+        names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
+    return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
+
+
+FORMAT = Format("npy", (".npy",), read, lambda uri, modality, columns: True, find_companion, _outline)

@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.errors import InputError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.rejects import Reject
 
 #: A batch is handed on when its payload reaches this size.
 BATCH_BYTES = 32 << 20
 BATCH_ROWS = 16_384
 
+#: The first batch is this small, so that whoever wants to see a few rows reads little.
+HEAD_BYTES = 2 << 20
+HEAD_ROWS = 100
+
 ID_DEFAULTS = ("id", "key", "image_path")
 CAPTION_DEFAULT = "caption"
 VECTOR_DEFAULTS = ("vector", "embedding")
+IMAGE_DEFAULTS = ("image", "jpg", "jpeg", "png", "webp")
+
+#: What may be asked for in place of a column of ids: the SHA-256 of the content, or the position in the file.
+CONTENT_ID = "@sha256"
+POSITION_ID = "@row"
 
 #: The pair id of a row that belongs to no row of the other modality. It is equal to no id.
 NO_PAIR = ""
@@ -29,6 +38,8 @@ NO_CAPTION = "no caption"
 EMPTY_CAPTION = "empty caption"
 NOT_UTF8 = "not UTF-8"
 MALFORMED = "malformed row"
+MALFORMED_JSON = "malformed JSON"
+TOO_LONG = "row too long"
 WRONG_DIMENSION = "vector has the wrong dimension"
 NULL_VECTOR = "vector is null"
 
@@ -43,18 +54,26 @@ class Columns:
             has none. By default the id itself, or the sample's key in a tar.
         caption: by default ``caption``.
         vector: by default the first present of ``vector``, ``embedding``.
+        image: by default the first present of ``image``, ``jpg``, ``jpeg``, ``png``, ``webp``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
             without one are numbered, and have no counterpart unless ``pair_id`` names it.
         inherited: those of the attributes above whose names were given for the other side. What
             kind of rows a file holds, and whether they have ids, is not to be judged by them.
+        numbered: leave ids out of account and number the rows.
     """
 
     id: str | None = None
     pair_id: str | None = None
     caption: str | None = None
     vector: str | None = None
+    image: str | None = None
     require_id: bool = True
     inherited: tuple[str, ...] = ()
+    numbered: bool = False
+
+    def __post_init__(self) -> None:
+        if self.id and self.id.startswith("@") and self.id not in (CONTENT_ID, POSITION_ID):
+            raise ConfigError(f"--id-column {self.id} is neither a column nor one of {CONTENT_ID}, {POSITION_ID}.")
 
     def named(self, what: str, present: Container[str]) -> str | None:
         """The name that was asked for, unless it was meant for the other side and is not ``present``."""
@@ -89,8 +108,9 @@ class Row:
 
 
 def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
-    """Collect rows into batches bounded in rows and in payload bytes."""
+    """Collect rows into batches bounded in rows and in payload bytes, the first more so than the others."""
     accepted: list[Row] = []
+    most_rows, most_bytes = min(HEAD_ROWS, BATCH_ROWS), min(HEAD_BYTES, BATCH_BYTES)
     rejects: list[Reject] = []
     payload = 0
     for row in rows:
@@ -101,9 +121,10 @@ def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
         else:
             accepted.append(row)
             payload += len(row.item)
-        if payload >= BATCH_BYTES or len(accepted) + len(rejects) >= BATCH_ROWS:
+        if payload >= most_bytes or len(accepted) + len(rejects) >= most_rows:
             yield _to_rows(accepted, rejects)
             accepted, rejects, payload = [], [], 0
+            most_rows, most_bytes = BATCH_ROWS, BATCH_BYTES
     if accepted or rejects:
         yield _to_rows(accepted, rejects)
 
@@ -232,10 +253,21 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     Raises:
         InputError: a column asked for is not there, or rows need an id and there is no column for it.
     """
-    id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
-    if columns.require_id:
-        require_column(id_column, present, "id", "--id-column", uri)
+    id_column = None
+    if not columns.numbered:
+        id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
+    if columns.require_id and id_column is None:
+        raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
     return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)
+
+
+def no_ids_message(fact: str) -> str:
+    """``fact`` (that there are no ids) with what can be done about it."""
+    return (
+        f"{fact}. Candidates need ids: name their column with --id-column, or make them with --id-column {CONTENT_ID} "
+        f"(the digest of a row's content) or --id-column {POSITION_ID} (file name and position, which change when the "
+        "files are written anew)."
+    )
 
 
 def pair_ids_of(ids: list[str | None], named: list[str | None] | None) -> list[str]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import from_tensors, keep_bytes, name_of, sha256, to_tensors
+from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.metrics import BiasError, bias_error
@@ -56,6 +57,7 @@ class CalibratedShard:
         number: of the reference shard.
         settings: how much is looked at; None if only an exact search keeps to the tolerance.
         clusters: URI of the clusters.
+        clusters_digest: SHA-256 of that file.
         digest: names settings and clusters.
         check: URI of the exact and the approximate top-k of candidates that took no part in the choice.
     """
@@ -63,6 +65,7 @@ class CalibratedShard:
     number: int
     settings: ApproximateSettings | None
     clusters: str
+    clusters_digest: str
     digest: str
     check: str
 
@@ -97,6 +100,7 @@ def calibrate_shard(
     exclude_own_pairs: bool,
     work: str,
     threads: int = 1,
+    cache: DiskCache = NO_CACHE,
 ) -> CalibratedShard:
     """Cluster a reference shard, choose its settings and measure them, as far as that is not done yet.
 
@@ -108,19 +112,20 @@ def calibrate_shard(
         exclude_own_pairs: as for scoring.
         work: folder of artefacts.
         threads: for the searches.
+        cache: for the reference shard.
 
     Raises:
         CorruptArtifactError: an artefact is damaged.
     """
     chooser, checker = sample_candidates(candidates)
-    index = ReferenceIndex.load(reference, exclude_own_pairs)
+    index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
     clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
     clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
     if storage.exists(clusters_uri):
-        clusters = read_clusters(clusters_uri)
+        trained = storage.read_bytes(clusters_uri)
     else:
-        data = keep_bytes(clusters_uri, Clusters.train(index.vectors).to_bytes())
-        clusters = Clusters.from_bytes(data, clusters_uri)
+        trained = keep_bytes(clusters_uri, Clusters.train(index.vectors).to_bytes())
+    clusters = Clusters.from_bytes(trained, clusters_uri)
     # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
     choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance)
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
@@ -139,7 +144,7 @@ def calibrate_shard(
         truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
         arrays = {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
         storage.create(check_uri, to_tensors(arrays))
-    return CalibratedShard(reference.number, settings, clusters_uri, digest, check_uri)
+    return CalibratedShard(reference.number, settings, clusters_uri, sha256(trained), digest, check_uri)
 
 
 def choose_settings(
@@ -209,20 +214,19 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     return measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
 
 
-def load_approximate(shard: CalibratedShard, index: ReferenceIndex) -> Search:
-    """The search over a calibrated reference shard."""
-    if shard.settings is None:
-        return exact_search(resolve_method("auto"), index)
-    return ApproximateSearch.of(index, read_clusters(shard.clusters), shard.settings)
-
-
-def read_clusters(uri: str) -> Clusters:
-    """Clusters of a reference shard.
+def load_approximate(shard: CalibratedShard, index: ReferenceIndex, cache: DiskCache = NO_CACHE) -> Search:
+    """The search over a calibrated reference shard, whose clusters may be copied to ``cache``.
 
     Raises:
-        CorruptArtifactError: damaged.
+        CorruptArtifactError: the clusters are damaged.
     """
-    return Clusters.from_bytes(storage.read_bytes(uri), uri)
+    if shard.settings is None:
+        return exact_search(resolve_method("auto"), index)
+    try:
+        data = cache.read(shard.clusters, shard.clusters_digest)
+    except CorruptArtifactError as error:
+        raise CorruptArtifactError(f"{error} Delete it and run the same command again.") from error
+    return ApproximateSearch.of(index, Clusters.from_bytes(data, shard.clusters), shard.settings)
 
 
 def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:

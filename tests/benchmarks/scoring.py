@@ -159,7 +159,8 @@ def faiss_knn(candidates: FloatMatrix, references: FloatMatrix, k: int, threads:
 
 def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, ks: tuple[int, ...]) -> list[Row]:
     """The exact searches against the product, FAISS and the authors' package."""
-    candidates = make_cloud(max(1024, min(4096, 200_000_000 // bank)) // 1024 * 1024, DIM, 1, "candidates")
+    rows = threads * max(1024, min(4096, 100_000_000 // bank) // 1024 * 1024)
+    candidates = make_cloud(rows, DIM, 1, "candidates")
     block, index = as_block(candidates), ReferenceIndex.of(references)
     searches: dict[str, Search] = {"exact": ExactSearch(index)}
     if has_fast_int8():

@@ -336,7 +336,7 @@ def test_means_that_the_table_cannot_have_are_not_measured(tmp_path: Path) -> No
         check = tmp_path / str(number)
         arrays = {"seen": np.array([2 - number]), "exact": exact[number], "approximate": found[number]}
         check.write_bytes(to_tensors(arrays))
-        shards.append(CalibratedShard(number, None, "", "", str(check)))
+        shards.append(CalibratedShard(number, None, "", "", "", str(check)))
     assert measure_all(shards, (2, 4)).mean == 0.0
     assert measure_all(shards, (2, 3, 4)).mean == pytest.approx(0.25 / 3)
     assert measure_all(shards, (4,)).mean == pytest.approx(0.25 / 3)

@@ -28,9 +28,10 @@ from nnn_core.embedding import (
     rebatched,
 )
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.listing import describe_shard
 from nnn_core.readers import Columns, Rows
 from nnn_core.rejects import Reject
-from nnn_core.shards import Modality, describe_shard
+from nnn_core.shards import Modality
 from nnn_core.vectors import on_grid
 
 CAPTIONS = [{"id": f"q{number}", "caption": "a cat"[: number % 6] + "z" * number} for number in range(10)]

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
+from nnn_core.listing import describe_shard
 from nnn_core.readers import Columns, holds_vectors, npy
-from nnn_core.shards import describe_shard
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_vectors_of_every_float(path: Path, kind: str, version: tuple[int, int])
     found = read_all(path, "image")
     assert found.ids == found.pair_ids == [f"r{n}" for n in range(7)]
     np.testing.assert_array_equal(np.array(found.items), vectors)
-    assert holds_vectors(describe_shard(str(path)), Columns())
+    assert holds_vectors(describe_shard(str(path)), "text", Columns())
 
 
 @given(st.integers(0, 30), st.integers(1, 40), st.sets(st.integers(0, 29)))

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
+from nnn_core.listing import describe_shard
 from nnn_core.readers import Columns, holds_vectors
 from nnn_core.readers import parquet as reader
-from nnn_core.shards import describe_shard
 
 FLOATS = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
 KINDS = {
@@ -277,7 +277,7 @@ def test_text_that_is_not_utf8_names_the_file(path: Path, column: str) -> None:
 def test_which_of_both_a_file_holds(path: Path, present: tuple[str, ...], names: dict[str, str], vectors: bool) -> None:
     columns = {name: lists([[1.0]]) if name in ("vector", "embedding", "emb") else ["x"] for name in present}
     pq.write_table(pa.table({"id": ["a"], **columns}), path)
-    assert holds_vectors(describe_shard(str(path)), Columns(**names)) is vectors
+    assert holds_vectors(describe_shard(str(path)), "text", Columns(**names)) is vectors
 
 
 @pytest.mark.parametrize(
@@ -296,13 +296,13 @@ def test_names_of_the_other_side_do_not_say_what_a_file_holds(
     columns = {name: lists([[1.0]]) if name in ("embedding", "emb") else ["x"] for name in present}
     pq.write_table(pa.table({"id": ["a"], **columns}), path)
     inherited = Columns(**names, require_id=False, inherited=("vector", "caption"))
-    assert holds_vectors(describe_shard(str(path)), inherited) is vectors
+    assert holds_vectors(describe_shard(str(path)), "text", inherited) is vectors
 
 
 @pytest.mark.parametrize(("present", "vectors"), [("title", False), ("emb", True)])
 def test_of_two_names_the_one_that_is_there_counts(path: Path, present: str, vectors: bool) -> None:
     pq.write_table(pa.table({"id": ["a"], present: lists([[1.0]]) if vectors else ["x"]}), path)
-    assert holds_vectors(describe_shard(str(path)), Columns(vector="emb", caption="title")) is vectors
+    assert holds_vectors(describe_shard(str(path)), "text", Columns(vector="emb", caption="title")) is vectors
 
 
 def test_an_id_column_of_the_other_side_is_not_asked_for(path: Path) -> None:
@@ -318,7 +318,7 @@ def test_an_id_column_of_the_other_side_is_not_asked_for(path: Path) -> None:
 def test_a_file_of_both_needs_a_word(path: Path, names: dict[str, str]) -> None:
     pq.write_table(pa.table({"id": ["a"], "vector": lists([[1.0]]), "caption": ["x"]}), path)
     with pytest.raises(InputError, match="either --caption-column or --vector-column"):
-        holds_vectors(describe_shard(str(path)), Columns(**names))
+        holds_vectors(describe_shard(str(path)), "text", Columns(**names))
 
 
 def test_the_first_default_vector_is_taken(path: Path) -> None:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
+from nnn_core.listing import describe_shard
 from nnn_core.readers import Columns, read_rows
 from nnn_core.readers import rows as reader_rows
 from nnn_core.readers.webdataset import split_name
-from nnn_core.shards import InputShard, describe_shard
+from nnn_core.shards import InputShard
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import RejectedRowsError
-from nnn_core.rejects import Reject, RejectSummary, check_reject_rate, merge, summarise, to_jsonl
+from nnn_core.rejects import Reject, RejectSummary, check_reject_rate, frequent_reasons, merge, summarise, to_jsonl
 
 REJECTS = st.lists(st.builds(Reject, st.sampled_from("abc"), st.sampled_from(["no id", "zero", "odd"]), st.just("d")))
 SUMMARIES = st.lists(st.tuples(REJECTS, st.integers(0, 50), st.sampled_from(["x.tar", "y.tar"])), max_size=5)
@@ -94,8 +94,26 @@ def test_the_message_has_what_a_user_needs() -> None:
     assert "  7 x reason 7 (e.g. 'id-7' in x.tar)\n  6 x reason 6" in message
     assert "reason 3" in message
     assert "reason 2" not in message
+    assert "\n  3 more, for 2 other reasons\n" in message
     assert "s3://work/rejects" in message
     assert message.endswith("--max-reject-rate 0.029.")
+
+
+def test_reasons_of_the_same_count_come_in_alphabetical_order() -> None:
+    counts = {"e": 4, "g": 9, "b": 4, "f": 1, "d": 4, "a": 4, "c": 4}
+    reasons = tuple((reason, count, f"'{reason}'") for reason, count in counts.items())
+    lines = frequent_reasons(RejectSummary(100, 30, reasons)).split("\n")
+    assert lines == ["", *(f"  {n} x {r} (e.g. '{r}')" for n, r in [(9, "g"), (4, "a"), (4, "b"), (4, "c"), (4, "d")]),
+                     "  5 more, for 2 other reasons"]  # fmt: skip
+    assert frequent_reasons(RejectSummary(100, 4, reasons[:1])) == "\n  4 x e (e.g. 'e')"
+
+
+def test_an_example_is_one_short_line() -> None:
+    """Ids and names come from files that anyone may have made."""
+    rejects = [Reject("x" * 10_000, "long"), Reject("a", "odd", "seen: \x1b[2J\nTraceback (most")]
+    examples = {reason: example for reason, _, example in summarise(rejects, 2, "x.tar", None).reasons}
+    assert len(examples["long"]) < 310
+    assert examples["odd"] == "'a' in x.tar: seen: \\x1b[2J\\nTraceback (most"
 
 
 @given(st.integers(1, 10_000_000), st.data())

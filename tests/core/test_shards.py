@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.shards import describe_shard, expand_braces, find_companion, list_uris, natural_key
+from nnn_core.listing import describe_shard, list_uris
+from nnn_core.readers.npy import find_companion
+from nnn_core.shards import expand_braces, natural_key
 
 PLAIN = st.text(st.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=12)
 
@@ -149,6 +151,8 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
         ("img_emb/img_emb_03.npy", "metadata/metadata_03.parquet"),
         ("text_emb/x.npy", "metadata/metadata.parquet"),
         ("a_1_22.npy", "metadata_22.parquet"),
+        ("part-3.npy", "part-3.parquet"),
+        ("embeddings/0007.npy", "metadata/0007.parquet"),
     ],
 )
 def test_companions(tmp_path: Path, vectors: str, metadata: str) -> None:
@@ -170,9 +174,17 @@ def test_the_companion_beside_the_file_comes_first(tmp_path: Path) -> None:
     assert find_companion(str(tmp_path / "e/x_1.npy")) == str(tmp_path / "e/metadata_1.parquet")
 
 
-def test_without_companion_both_places_are_named(tmp_path: Path) -> None:
+def test_vectors_alone_have_no_companion(tmp_path: Path) -> None:
     (tmp_path / "img_emb_7.npy").write_bytes(b"")
-    with pytest.raises(InputError) as caught:
-        describe_shard(str(tmp_path / "img_emb_7.npy"))
-    assert str(tmp_path / "metadata_7.parquet") in str(caught.value)
-    assert str(tmp_path.parent / "metadata" / "metadata_7.parquet") in str(caught.value)
+    assert find_companion(str(tmp_path / "img_emb_7.npy")) is None
+
+
+@pytest.mark.parametrize("place", ["img_emb", "metadata"])
+def test_a_lost_companion_is_an_error_that_names_the_places(tmp_path: Path, place: str) -> None:
+    for name in ("img_emb/img_emb_7.npy", f"{place}/metadata_6.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"metadata_6\.parquet'\)\. Restore the file") as caught:
+        describe_shard(str(tmp_path / "img_emb/img_emb_7.npy"))
+    assert str(tmp_path / "img_emb" / "metadata_7.parquet") in str(caught.value)
+    assert str(tmp_path / "metadata" / "metadata_7.parquet") in str(caught.value)

@@ -14,7 +14,7 @@ from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
-from nnn_core.table import BiasTable, load_bias_table, reweight
+from nnn_core.table import BiasTable, FileCheck, check_table, load_bias_table, reweight
 
 GRID = (1, 2, 4)
 IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))
@@ -226,3 +226,36 @@ def test_a_table_in_memory_works_the_same(tmp_path: Path) -> None:
     publish(str(tmp_path))
     oracles.assert_same_bits(loaded.bias, load_bias_table(str(tmp_path)).bias)
     assert reweight("memory://bias-table-test", k=1).version == 2
+
+
+def test_a_whole_version_is_whole(table: str) -> None:
+    check = check_table(table)
+    names = ["versions/000001.json", *(part.path for part in read_manifest(table).files)]
+    assert (check.version, check.bad) == (1, ())
+    assert check.files == tuple(FileCheck(name, "whole") for name in names)
+
+
+def test_each_damaged_or_missing_file_is_found(table: str) -> None:
+    first, second, third = (part.path for part in read_manifest(table).files)
+    data = (Path(table) / first).read_bytes()
+    (Path(table) / first).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    (Path(table) / third).unlink()
+    check = check_table(table)
+    assert [(file.path, file.state) for file in check.bad] == [(first, "damaged"), (third, "missing")]
+    assert [file.state for file in check.files if file.path == second] == ["whole"]
+    assert all(f"{table}/{file.path}" in file.problem for file in check.bad)
+
+
+def test_a_file_that_is_there_but_may_not_be_read_is_not_called_missing(table: str) -> None:
+    path = Path(table) / read_manifest(table).files[0].path
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="cannot read"):
+        check_table(table)
+
+
+def test_a_damaged_mark_is_found(table: str) -> None:
+    (Path(table) / "nnn-bias-table.json").write_bytes(b"{}")
+    (bad,) = check_table(table).bad
+    assert (bad.path, bad.state) == ("nnn-bias-table.json", "damaged")
+    assert load_bias_table(table).manifest.version == 1

@@ -14,6 +14,7 @@ import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from PIL import Image
 
+from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError
 from pipelines import cli
 from pipelines.runner import find_error
@@ -141,7 +142,7 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
 def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, error = run(candidates=str(tmp_path / "candidates"))
     assert code == 3
-    assert "is a folder; name the files in it" in error
+    assert f"is a folder; name the files in it, for example '{tmp_path}/candidates/*.parquet'" in error
 
 
 def test_files_without_rows(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
@@ -192,6 +193,64 @@ def test_every_row_rejected(run: Callable[..., tuple[int, str]], tmp_path: Path)
     assert (code, "the bank is empty" in error) == (5, True)
 
 
+BAD_ROWS = {
+    "no id": 7,
+    "vector has the wrong dimension": 5,
+    "vector has zero norm": 4,
+    "vector is not finite": 3,
+    "vector is null": 2,
+}
+
+
+@pytest.mark.parametrize("rate", ["0", "1"])
+@pytest.mark.parametrize(("flag", "code"), [("candidates", 3), ("references", 5)])
+def test_the_reasons_of_all_bad_input(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str, code: int, rate: str
+) -> None:
+    """Whether or not so many rejects are allowed: the most frequent reasons, each with an example."""
+    bad = {
+        "no id": [1.0] * DIM,
+        "vector has the wrong dimension": [1.0] * (DIM + 1),
+        "vector has zero norm": [0.0] * DIM,
+        "vector is not finite": [float("nan")] * DIM,
+        "vector is null": None,
+    }
+    reasons = [reason for reason, count in BAD_ROWS.items() for _ in range(count)]
+    if flag == "references":  # whose rows need no id
+        reasons = [reason for reason in reasons if reason != "no id"]
+    ids = [None if reason == "no id" else f"{reason} {row}" for row, reason in enumerate(reasons)]
+    path = vectors_file(tmp_path / "bad" / "bad.parquet", list(ids), [bad[reason] for reason in reasons])
+    # One more file in which the length of the others is the usual one.
+    found, error = run("--max-reject-rate", rate, **{flag: path})
+    assert found == (4 if rate == "0" else code)
+    lines = [line for line in error.splitlines() if line.startswith("  ")]
+    expected = [(BAD_ROWS[reason], reason) for reason in BAD_ROWS if reason in reasons]
+    assert [line.partition(" (e.g. ")[0].strip() for line in lines] == [f"{n} x {reason}" for n, reason in expected]
+    assert all("' in bad.parquet" in line for line in lines)
+    assert f"all {len(reasons)} rows of --{flag}" in error or f"{len(reasons)} of {len(reasons)} rows of" in error
+    assert f"Every reject is listed under {tmp_path / 'work' / 'rejects'}" in error
+
+
+def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """Over several files, whatever their order."""
+    broken = [
+        b"{", b"[]", b'{"id": "a"}', b'{"id": "b", "caption": ""}', b'{"id": "c", "caption": "\xff"}',
+        b'{"caption": "x"}', b'{"id": "d", "caption": 7}',
+    ]  # fmt: skip
+    (tmp_path / "captions").mkdir()
+    for number in range(2):
+        lines = [line for count, line in enumerate(broken, start=1) for _ in range(count)]
+        (tmp_path / "captions" / f"{number}.jsonl").write_bytes(b"\n".join(lines))
+    captions = str(tmp_path / "captions" / "*.jsonl")
+    code, error = run("--encoder", ENCODER, "--candidate-modality", "text", candidates=captions)
+    assert code == 4
+    assert "56 of 56 rows of --candidates were rejected (100.000%)" in error
+    lines = [line.strip() for line in error.splitlines() if line.startswith("  ")]
+    assert [int(line.split()[0]) for line in lines] == [14, 12, 10, 8, 6, 6]
+    assert lines[-1] == "6 more, for 2 other reasons"
+    assert all(" (e.g. '" in line and ".jsonl" in line for line in lines[:-1])
+
+
 def test_empty_bank(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     empty = tmp_path / "bank" / "empty.parquet"
     empty.parent.mkdir()
@@ -224,6 +283,23 @@ def test_duplicate_ids_across_shards_name_both(run: Callable[..., tuple[int, str
     assert "'c3'" in error
     assert "part-0.parquet" in error
     assert "part-9.parquet" in error
+
+
+def test_duplicate_ids_within_a_shard_name_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    path = vectors_file(tmp_path / "candidates" / "part-9.parquet", ["x", "y", "x"], [[1.0] * DIM] * 3)
+    code, error = run()
+    assert code == 6
+    assert f"'x' occurs more than once (1 such rows in this part): twice in '{path}'" in error
+
+
+def test_equal_content_has_one_digest(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    first, second = (
+        vectors_file(tmp_path / "same" / f"part-{n}.parquet", [f"c{n}"], [[1.0] * (DIM - 1) + [float(n // 2)]])
+        for n in (0, 1)
+    )
+    code, error = run("--id-column", "@sha256", candidates=str(tmp_path / "same" / "*.parquet"))
+    assert code == 6
+    assert f"in {first!r} and in {second!r}" in error
 
 
 def test_duplicate_file(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
@@ -305,6 +381,31 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
     code, error = run(candidates=str(tmp_path / "img_emb_*.npy"))
     assert code == 3
     assert "metadata_0.parquet" in error
+    assert "--id-column @row" in error
+
+
+@pytest.mark.parametrize("side", ["candidates", "references"])
+def test_vectors_alone(run: Callable[..., tuple[int, str]], tmp_path: Path, side: str) -> None:
+    """The layout of embedding-reader and autofaiss; the bank needs no ids."""
+    for number in (1, 10):
+        np.save(tmp_path / f"{number}.npy", gaussian(20, DIM, number))
+    flags = ["--id-column", "@row"] if side == "candidates" else []
+    assert run(*flags, **{side: str(tmp_path / "*.npy")}) == (0, "")
+    if side == "candidates":
+        wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
+        assert len(load_bias_table(str(tmp_path / "table")).bias_of(wanted)) == 40
+
+
+def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    for shard in range(3):
+        keys: list[object] = [f"0000{shard}{row:04d}" for row in range(5)]
+        vectors_file(tmp_path / "i2d" / f"0000{shard}.parquet", keys, gaussian(5, DIM, shard).tolist())
+    for _ in range(2):  # the second time from what the first has stored
+        code, error = run(candidates=str(tmp_path / "i2d" / "*.parquet"))
+        assert code == 0
+        assert error.count("WARNING nnn: the ids of 3 input files") == 1
+        assert "change when the corpus is downloaded again" in error
+        assert "--id-column url" in error
 
 
 @pytest.mark.parametrize(

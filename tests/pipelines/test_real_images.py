@@ -17,8 +17,9 @@ from corpora import brute_force_means, write_tar
 from nnn_core import load_bias_table
 from nnn_core.embedded import read_shard
 from nnn_core.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.listing import describe_shard, list_uris
 from nnn_core.readers import Columns
-from nnn_core.shards import Modality, describe_shard, list_uris
+from nnn_core.shards import Modality
 from pipelines import cli, demo
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,82 @@
+"""Encoded images to pixels: what is taken for an image, which way up it is, and how much memory it may take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+#: Part of an encoder's fingerprint; to be changed with what this module does to pixels.
+DECODING = "upright"
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+
+#: Images of more pixels than this are decoded one at a time, whatever the number of threads: with the
+#: largest that Pillow's limit lets through (``Image.MAX_IMAGE_PIXELS``, 89 million), four bytes a
+#: pixel and a second copy while it is turned or converted, each takes up to 0.7 GB.
+LARGE_PIXELS = 1 << 23
+
+_ONE_LARGE = threading.Lock()
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@contextlib.contextmanager
+def upright(data: bytes) -> Iterator[Image.Image]:
+    """The decoded image, or its first frame, turned as its EXIF orientation says; pixels as they are stored.
+
+    Args:
+        data: JPEG, PNG or WebP, whatever it is called.
+
+    Raises:
+        ValueError: it cannot be decoded, is larger than Pillow's safety limit, or the body of the
+            ``with`` cannot convert it. Decoders fail in many ways, and all mean the same here.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_size(image)
+            with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+                image.load()
+                yield _turned(image)
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise ValueError(f"not one of {', '.join(_FORMATS)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Pillow itself refuses twice as much, and only warns here."""
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"image size ({pixels} pixels) exceeds limit of {most} pixels")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    image.close()
+    return turned
+
+
+def _orientation(image: Image.Image) -> int:
+    """As in ``ImageOps.exif_transpose``; that also writes EXIF anew, and fails where EXIF is broken."""
+    try:
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+        hash(orientation)
+    except Exception:  # broken EXIF leaves the pixels as good as they were
+        return 1
+    return orientation

@@ -1,0 +1,220 @@
+"""The job on object stores: the same table wherever its parts lie, and no credential in anything it leaves."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from corpora import gaussian, tree, write_vectors
+from stores import Fault, Proxy
+
+from nnn_core import load_bias_table, storage
+from nnn_core.errors import ConfigError
+from pipelines.cli import main
+from pipelines.config import RefreshConfig
+from pipelines.refresh import build_parser, define_refresh, refresh
+from pipelines.runner import parse_beam_options
+
+DIM, K = 16, 4
+
+
+def options(*flags: str) -> PipelineOptions:
+    return parse_beam_options(list(flags), build_parser())
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inputs, and what the job makes of them with everything on a local disk."""
+    folder = tmp_path_factory.mktemp("local")
+    write_vectors(folder / "candidates", [f"item-{row}" for row in range(60)], gaussian(60, DIM, 1), 2)
+    write_vectors(folder / "references", [f"query-{row}" for row in range(90)], gaussian(90, DIM, 2), 2)
+    refresh(config_at(str(folder), str(folder), str(folder), str(folder)), None, options())
+    return folder
+
+
+def config_at(candidates: str, references: str, table: str, work: str) -> RefreshConfig:
+    """The job with each of its four places below another folder."""
+    return RefreshConfig(
+        storage.join(candidates, "candidates", "part-*.parquet"),
+        storage.join(references, "references", "part-*.parquet"),
+        storage.join(table, "table"),
+        storage.join(work, "work"),
+        k=K,
+        alpha=0.75,
+        reference_shard_rows=50,
+    )
+
+
+def upload(local: Path, *places: str) -> None:
+    """Put the inputs into each place, unless they are there."""
+    for place in {place for place in places if "://" in place}:
+        for side in ("candidates", "references"):
+            for path in (local / side).iterdir():
+                storage.create(storage.join(place, side, path.name), path.read_bytes())
+
+
+def table_digests(place: str) -> dict[str, str]:
+    return {part.path: part.sha256 for part in load_bias_table(storage.join(place, "table")).manifest.files}
+
+
+#: Where candidates, bank, table and work lie.
+PLACES = [
+    ("s3", "s3", "s3", "s3"),
+    ("gs", "disk", "s3", "gs"),
+    ("s3", "gs", "disk", "s3"),
+    pytest.param(("gs", "gs", "gs", "gs"), marks=pytest.mark.slow),
+    pytest.param(("disk", "s3", "gs", "disk"), marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("places", PLACES)
+def test_the_table_does_not_depend_on_where_anything_lies(
+    local: Path, tmp_path: Path, s3: str, gs: str, places: tuple[str, str, str, str]
+) -> None:
+    folders = {"s3": s3, "gs": gs, "disk": str(tmp_path)}
+    candidates, references, table, work = (folders[place] for place in places)
+    upload(local, candidates, references)
+    if "disk" in places[:2]:
+        for side in ("candidates", "references"):
+            (tmp_path / side).symlink_to(local / side)
+    config = dataclasses.replace(config_at(candidates, references, table, work), cache_folder=str(tmp_path / "cache"))
+    _, summary = refresh(config, None, options())
+    assert summary["version"] == 1
+    assert table_digests(table) == table_digests(str(local))
+    assert (tmp_path / "cache").exists() == (places[3] != "disk")
+    _, again = refresh(config, None, options())
+    assert again["version"] == 1
+    for stage in ("embed_candidates", "embed_references", "score_candidates"):
+        assert again["stages"][stage]["computed"] == 0 < again["stages"][stage]["reused"]
+
+
+def test_a_second_run_on_s3_reads_the_bank_from_the_cache(
+    local: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(local, s3)
+    config = dataclasses.replace(config_at(s3, s3, s3, s3), cache_folder=str(tmp_path / "cache"))
+    refresh(config, None, options())
+    kept = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 2  # an embedded shard of each file of the bank
+    reads: list[str] = []
+    real = storage.read_bytes
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: (reads.append(uri), real(uri))[1])
+    more = dataclasses.replace(config, k=8)
+    _, summary = refresh(more, None, options())
+    assert summary["stages"]["score_candidates"]["computed"] > 0
+    shards = [uri for uri in reads if re.search(r"/embedded/.*\.parquet", uri)]
+    assert len(shards) == len(set(shards)) == 2  # those of the candidates
+
+
+KEY, SECRET, TOKEN = "AKIACANARYCANARYCAN1", "canary/Secret+Canary/SecretCanarySecret12", "canaryTokenCanaryTokenCanary"
+CANARIES = [KEY, SECRET, TOKEN]
+
+
+@pytest.fixture
+def canary_environment(s3: str) -> dict[str, str]:
+    """Credentials in the places where a client of S3 looks for them."""
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    return {**os.environ, **keys}
+
+
+def nnn(environment: dict[str, str], *flags: str) -> tuple[int, str]:
+    """The exit code of a command, and all that it printed and logged."""
+    command = [sys.executable, "-m", "pipelines.cli", *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    return done.returncode, done.stdout + done.stderr
+
+
+def refresh_flags(place: str, tmp_path: Path) -> list[str]:
+    flags = ["--candidates", f"{place}/candidates/*.parquet", "--references", f"{place}/references/*.parquet"]
+    flags += ["--table", f"{place}/table", "--work", f"{place}/work", "--k", str(K), "--verbose"]
+    return ["refresh", *flags, "--cache-folder", str(tmp_path / "cache")]
+
+
+def objects_below(place: str) -> dict[str, bytes]:
+    return {uri: storage.read_bytes(uri) for uri in storage.find(f"{place}/**")}
+
+
+def assert_no_canary(*texts: bytes) -> None:
+    for text in texts:
+        for canary in CANARIES:
+            forms = (canary.encode(), json.dumps(canary).encode(), base64.b64encode(canary.encode())[:-4])
+            assert not any(form in text for form in forms)
+
+
+def test_no_credential_is_left_anywhere(
+    local: Path, tmp_path: Path, s3: str, canary_environment: dict[str, str]
+) -> None:
+    upload(local, s3)
+    status, output = nnn(canary_environment, *refresh_flags(s3, tmp_path))
+    assert status == 0, output
+    assert "bias table" in output
+    left = objects_below(s3)
+    assert any("/versions/000001.json" in uri for uri in left)
+    assert any("/work/" in uri for uri in left)
+    assert_no_canary(output.encode(), *left.values(), *tree(tmp_path).values())
+
+
+def test_no_credential_is_shown_when_it_is_refused(
+    local: Path, tmp_path: Path, s3: str, s3_endpoint: str, canary_environment: dict[str, str]
+) -> None:
+    with Proxy(s3_endpoint).running() as proxy:
+        proxy.faults += [Fault(method, "", 403, "InvalidAccessKeyId", 999) for method in ("GET", "HEAD", "PUT", "POST")]
+        environment = {**canary_environment, "FSSPEC_S3_ENDPOINT_URL": proxy.endpoint}
+        status, output = nnn(environment, *refresh_flags(s3, tmp_path))
+    assert status == 7
+    assert f"cannot write '{s3}/table" in output
+    assert_no_canary(output.encode())
+
+
+@pytest.mark.parametrize("flag", ["--candidates", "--references", "--table", "--work"])
+def test_credentials_in_flags_are_refused_and_not_shown(
+    tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = refresh_flags(str(tmp_path), tmp_path)
+    flags[flags.index(flag) + 1] = f"https://me:{SECRET}@127.0.0.1:9/x?sig={TOKEN}"
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert f"{flag} 'https://[redacted]@127.0.0.1:9/x?sig=[redacted]' holds credentials" in error
+    assert_no_canary(error.encode())
+
+
+@pytest.mark.parametrize("flag", [f"--s3_secret_access_key={SECRET}", f"--azure_connection_string={SECRET}"])
+def test_flags_of_beam_for_credentials_are_refused(flag: str) -> None:
+    with pytest.raises(ConfigError, match=r"written into the job graph.*environment") as caught:
+        options(flag)
+    assert_no_canary(str(caught.value).encode())
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    """``data``, and what is pickled and packed in it, however deep."""
+    yield data
+    for blob in re.findall(rb"(?:QlpoO|eN[opqrstuvwxyz]|eJ)[A-Za-z0-9+/]{20,}={0,2}", data):
+        for unpack in (bz2.decompress, zlib.decompress):
+            try:
+                yield from payloads(unpack(base64.b64decode(blob)))
+            except (OSError, ValueError, zlib.error):
+                continue
+
+
+def test_no_credential_is_in_the_job_graph(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, canary in zip(("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"), CANARIES, strict=True):
+        monkeypatch.setenv(f"AWS_{name}", canary)
+    work = f"{s3}/{uuid.uuid4().hex}"
+    pipeline = beam.Pipeline(options=options())
+    define_refresh(pipeline, config_at(s3, s3, s3, work), None)
+    found = list(payloads(pipeline.to_runner_api().SerializeToString()))
+    assert sum(work.encode() in payload for payload in found) >= 2, "the graph was not unpacked"
+    assert_no_canary(*found)

@@ -1,0 +1,179 @@
+"""A disk that is full, read-only or forbidden in the middle of a job: a clear error, nothing published, no loss."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from failpoints import KINDS, failing, several_parts
+from jobs import plant_inputs, refresh_arguments
+from stores import forbid, objects, own_s3
+
+from nnn_core.manifest import list_versions
+from pipelines import cli
+
+pytestmark = pytest.mark.counted
+
+ARTEFACTS = [kind for kind in KINDS if kind != "inputs"]
+
+#: Those that the default run tries; ``make test-slow`` tries all.
+SOME = ("rejects", "manifest")
+
+
+def some_and_all(cases: list[tuple[str, ...]]) -> list[object]:
+    return [pytest.param(*case, marks=[] if case[0] in SOME else [pytest.mark.slow]) for case in cases]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The same refresh into any folder.
+
+    Attributes:
+        inputs: where its input lies.
+        expected: all files of table and work when nothing is in the way.
+        capsys: what it prints.
+    """
+
+    inputs: str
+    expected: dict[str, bytes]
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, folder: str) -> tuple[int, str]:
+        with several_parts():
+            code = cli.main(refresh_arguments(self.inputs, folder))
+        return code, self.capsys.readouterr().err
+
+    def fails(self, folder: str, reason: str) -> str:
+        """It fails with one message, publishes nothing and damages nothing; returns the message."""
+        code, error = self.run(folder)
+        assert code == 7, error
+        assert reason in error
+        assert error.count("\n") == 1
+        assert f"'{folder}/" in error
+        return error
+
+    def succeeds(self, folder: str) -> None:
+        code, error = self.run(folder)
+        assert (code, error) == (0, "")
+        assert objects(folder) == self.expected
+
+    def left_nothing_wrong(self, folder: str) -> bool:
+        """No version, and every file that there is has all of its bytes."""
+        return list_versions(f"{folder}/table") == [] and objects(folder).items() <= self.expected.items()
+
+
+@pytest.fixture(scope="module")
+def inputs_and_expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    plant_inputs(folder / "inputs", str(folder / "inputs"))
+    with several_parts():
+        assert cli.main(refresh_arguments(str(folder / "inputs"), str(folder / "whole"))) == 0
+    return str(folder / "inputs"), objects(str(folder / "whole"))
+
+
+@pytest.fixture
+def job(inputs_and_expected: tuple[str, dict[str, bytes]], capsys: pytest.CaptureFixture[str]) -> Job:
+    capsys.readouterr()
+    return Job(*inputs_and_expected, capsys)
+
+
+def raising(number: int) -> Callable[[str], None]:
+    def act(_uri: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), some_and_all([(k, n) for k in ARTEFACTS for n in (errno.ENOSPC, errno.EROFS)])
+)
+def test_a_write_that_fails_half_way(
+    job: Job, kind: str, number: int, tmp_path: Path, record_count: Callable[[str, int, int], None]
+) -> None:
+    folder = str(tmp_path / "x")
+    with failing(f"{kind}:half", raising(number)):
+        error = job.fails(folder, f"cannot write '{folder}")
+    assert os.strerror(number) in error
+    assert job.left_nothing_wrong(folder)
+    job.succeeds(folder)
+    record_count("storage that fails in the middle", 1, 1)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """A file system of its own at ``tmp_path/disk``; call it to remount it with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs root")
+
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+    yield remount
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full(
+    job: Job, disk: Callable[[str], None], tmp_path: Path, record_count: Callable[[str, int, int], None]
+) -> None:
+    """Again and again, each time with a little more room: in every stage at last."""
+    folder, size, seen = str(tmp_path / "disk" / "x"), 8, set()
+    while sum(len(data) for data in objects(folder).values()) < sum(len(data) for data in job.expected.values()):
+        code, error = job.run(folder)
+        if code == 0:
+            break
+        assert (code, "No space left on device" in error) == (7, True), error
+        assert job.left_nothing_wrong(folder)
+        seen.add(error.partition("cannot write '")[2].partition("'")[0].split("/")[-2])
+        size += 8
+        disk(f"size={size}k")
+    job.succeeds(folder)
+    assert seen >= {"embedded", "partials", "000001"}
+    record_count("storage that fails in the middle", size // 8 - 1, size // 8 - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ARTEFACTS)
+def test_a_disk_that_becomes_read_only(
+    job: Job, disk: Callable[[str], None], tmp_path: Path, kind: str, record_count: Callable[[str, int, int], None]
+) -> None:
+    folder = str(tmp_path / "disk" / "x")
+    disk("size=4m")
+    with failing(f"{kind}:before", lambda _uri: disk("ro")):
+        job.fails(folder, "Read-only file system")
+    assert job.left_nothing_wrong(folder)
+    disk("rw")
+    job.succeeds(folder)
+    record_count("storage that fails in the middle", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with own_s3() as uri:
+        yield uri
+
+
+@pytest.mark.parametrize("kind", some_and_all([(kind,) for kind in ARTEFACTS]))
+def test_a_bucket_that_forbids_in_the_middle(
+    job: Job, bucket: str, kind: str, record_count: Callable[[str, int, int], None]
+) -> None:
+    """The server itself answers 403 from then on."""
+    folder = f"{bucket}/{kind}"
+    with (
+        contextlib.ExitStack() as allow_again,
+        failing(f"{kind}:before", lambda _uri: forbid(os.environ["AWS_ENDPOINT_URL"], 0)),
+    ):
+        allow_again.callback(forbid, os.environ["AWS_ENDPOINT_URL"], 1 << 60)
+        job.fails(folder, "cannot write")
+    assert job.left_nothing_wrong(folder)
+    job.succeeds(folder)
+    record_count("storage that fails in the middle", 1, 1)
