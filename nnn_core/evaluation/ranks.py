@@ -9,7 +9,7 @@ float64; biases are float32, as in the table: what is counted is what a consumer
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -58,34 +58,23 @@ def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) 
 
 @dataclass(frozen=True)
 class Targets:
-    """The relevant candidates of all queries, in order of query and then of id.
+    """Relevant candidates of the queries: all pairs in order of query and then of id, or those in one shard.
 
     Attributes:
-        query: (pairs,) int64, ascending.
-        ids: id of the relevant candidate of each pair.
-        scores: (pairs,) float64, exact; NaN where the candidate has not been met.
-        biases: (points, pairs) float32.
+        pairs: (found,) int64, ascending positions among all pairs.
+        scores: (found,) float64, exact.
+        means: (found, grid) float32, the candidates' means.
     """
 
-    query: Counts
-    ids: tuple[str, ...]
+    pairs: Counts
     scores: Doubles
-    biases: FloatMatrix
+    means: FloatMatrix
 
-    def __or__(self, other: Targets) -> Targets:
-        """The same pairs, with what either has met."""
-        met = ~np.isnan(other.scores)
-        return Targets(
-            self.query,
-            self.ids,
-            np.where(met, other.scores, self.scores),
-            np.where(met, other.biases, self.biases),
-        )
 
-    @property
-    def found(self) -> npt.NDArray[np.bool_]:
-        """(pairs,) whether the candidate is in the index."""
-        return ~np.isnan(self.scores)
+def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
+    """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
+    query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
+    return query, tuple(name for names in relevant for name in names)
 
 
 def find_targets(
@@ -93,33 +82,63 @@ def find_targets(
     relevant: Sequence[Sequence[str]],
     candidates: FloatMatrix,
     ids: Sequence[str],
-    biases: FloatMatrix,
+    means: FloatMatrix,
 ) -> Targets:
-    """Scores and biases of the relevant candidates that one shard holds.
+    """The relevant candidates that one shard holds.
 
     Args:
         queries: (queries, dim) float32 on the grid.
-        relevant: for each query the ids of its relevant candidates.
+        relevant: for each query the ids of its relevant candidates, each once, ascending.
         candidates: (rows, dim) float32 on the grid.
         ids: of the candidates.
-        biases: (points, rows) float32.
+        means: (rows, grid) float32.
     """
-    query = np.repeat(np.arange(len(relevant)), [len(set(names)) for names in relevant])
-    names = tuple(name for each in relevant for name in sorted(set(each)))
+    query, names = pairs_of(relevant)
     position = {row_id: row for row, row_id in enumerate(ids)}
     rows = np.array([position.get(name, -1) for name in names], np.int64)
     pairs = np.flatnonzero(rows >= 0)
-    scores = np.full(len(names), np.nan)
     left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
-    scores[pairs] = np.einsum("pd,pd->p", left, right)
-    found = np.zeros((len(biases), len(names)), np.float32)
-    found[:, pairs] = biases[:, rows[pairs]]
-    return Targets(query, names, scores, found)
+    return Targets(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
+
+
+def gather_targets(parts: Iterable[Targets]) -> Targets:
+    """Those of all shards together, in order."""
+    parts = sorted((part for part in parts if len(part.pairs)), key=lambda part: int(part.pairs[0]))
+    if not parts:
+        return Targets(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0), np.float32))
+    order = np.argsort(np.concatenate([part.pairs for part in parts]), kind="stable")
+    return Targets(
+        *(np.concatenate([getattr(part, name) for part in parts])[order] for name in ("pairs", "scores", "means"))
+    )
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What candidates are held against.
+
+    Attributes:
+        query: (found,) int64 ascending, the query of each target.
+        ids: of the targets.
+        scores: (points, found) float64, debiased.
+    """
+
+    query: Counts
+    ids: tuple[str, ...]
+    scores: Doubles
+
+    @classmethod
+    def of(
+        cls, targets: Targets, relevant: Sequence[Sequence[str]], grid: Sequence[int], points: Sequence[Point]
+    ) -> Goals:
+        """The debiased scores of targets that were found in all shards."""
+        query, names = pairs_of(relevant)
+        biases = biases_at(targets.means, grid, points).astype(np.float64)
+        return cls(query[targets.pairs], tuple(names[pair] for pair in targets.pairs), targets.scores - biases)
 
 
 def count_ahead(
     queries: FloatMatrix,
-    targets: Targets,
+    goals: Goals,
     candidates: FloatMatrix,
     ids: Sequence[str],
     biases: FloatMatrix,
@@ -129,25 +148,24 @@ def count_ahead(
 
     Args:
         queries: (queries, dim) float32 on the grid.
-        targets: of all queries, as they were found in all shards.
+        goals: the targets.
         candidates: (rows, dim) float32 on the grid.
         ids: of the candidates.
         biases: (points, rows) float32.
         threads: tiles that are counted side by side; the result does not depend on it.
 
     Returns:
-        (points, pairs) int64; 0 for targets that no shard holds.
+        (points, found) int64.
     """
-    order, before = _places(ids, targets.ids)
-    wanted = targets.scores - targets.biases.astype(np.float64)
-    wide = biases.astype(np.float64)
+    order, before = _places(ids, goals.ids)
+    wanted, wide = goals.scores, biases.astype(np.float64)
 
     def count(tile: tuple[slice, slice]) -> tuple[slice, Counts]:
         some, rows = tile
         scores = queries[some].astype(np.float64) @ candidates[rows].astype(np.float64).T
-        pairs = slice(*np.searchsorted(targets.query, [some.start, some.stop]))
+        pairs = slice(*np.searchsorted(goals.query, [some.start, some.stop]))
         counts = np.zeros((len(biases), pairs.stop - pairs.start), np.int64)
-        at = targets.query[pairs] - some.start
+        at = goals.query[pairs] - some.start
         _count_tile(scores, wide[:, rows], wanted[:, pairs], at, order[rows], before[pairs], counts)
         return pairs, counts
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import reduce
-from operator import add, or_
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,7 @@ from fakes import grid_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnn_core.evaluation.ranks import Point, biases_at, count_ahead, find_targets, points_of
+from nnn_core.evaluation.ranks import Goals, Point, biases_at, count_ahead, find_targets, gather_targets, points_of
 
 GRID = (1, 4)
 POINTS = points_of(GRID, (0.0, 0.5, 1.25, 0.5))
@@ -46,7 +44,7 @@ def corpus(
     if repeats > 1:
         means[:] = 0.25
     ids = [f"c{number}" for number in rng.permutation(rows)]
-    relevant = [[ids[row] for row in rng.integers(0, rows, rng.integers(1, 4))] for _ in range(queries)]
+    relevant = [sorted({ids[row] for row in rng.integers(0, rows, rng.integers(1, 4))}) for _ in range(queries)]
     return asked, relevant, held, ids, means
 
 
@@ -54,18 +52,16 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
     queries, relevant, candidates, ids, means = parts  # type: ignore[misc]
     edges = [0, *sorted(cuts), len(ids)]
     shards = [slice(first, last) for first, last in itertools.pairwise(edges)]
-    biases = [biases_at(means[shard], GRID, POINTS) for shard in shards]
-    found = [
-        find_targets(queries, relevant, candidates[shard], ids[shard], bias)
-        for shard, bias in zip(shards, biases, strict=True)
-    ]
-    targets = reduce(or_, found)
+    targets = gather_targets(
+        find_targets(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
+    )
+    goals = Goals.of(targets, relevant, GRID, POINTS)
     counts = [
-        count_ahead(queries, targets, candidates[shard], ids[shard], bias, threads)
-        for shard, bias in zip(shards, biases, strict=True)
+        count_ahead(queries, goals, candidates[shard], ids[shard], biases_at(means[shard], GRID, POINTS), threads)
+        for shard in shards
     ]
-    assert targets.found.all()
-    return 1 + reduce(add, counts)
+    assert targets.pairs.tolist() == list(range(sum(map(len, relevant))))
+    return 1 + sum(counts)
 
 
 @pytest.mark.parametrize("cuts", [[], [50], [1, 2, 77]])
@@ -90,10 +86,12 @@ def test_ranks_do_not_depend_on_shards(seed: int, queries: int, rows: int, repea
 
 def test_a_relevant_candidate_that_no_shard_holds_is_not_found() -> None:
     queries, _, candidates, ids, means = corpus(3, 2, 5)
-    targets = find_targets(queries, [["nowhere"], [ids[0]]], candidates, ids, biases_at(means, GRID, POINTS))
-    assert targets.found.tolist() == [False, True]
-    counts = count_ahead(queries, targets, candidates, ids, biases_at(means, GRID, POINTS))
-    assert not counts[:, 0].any()
+    targets = find_targets(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
+    assert targets.pairs.tolist() == [1]
+    assert gather_targets([targets, find_targets(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
+    goals = Goals.of(targets, [["nowhere"], [ids[0]]], GRID, POINTS)
+    counts = count_ahead(queries, goals, candidates, ids, biases_at(means, GRID, POINTS))
+    assert counts.shape == (len(POINTS), 1)
 
 
 def test_points_hold_one_without_correction() -> None:
