@@ -23,7 +23,7 @@ HOMES = {
     },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
-    "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py"},
+    "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage.py", "nnn_core/local_disk.py"},
 }
 

@@ -1,0 +1,64 @@
+"""Choosing k and alpha: on one half of the queries, reported on the other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
+from nnn_core.evaluation.quality import Quality
+from nnn_core.evaluation.ranks import Point
+
+OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen and what it gained on queries that did not choose.
+
+    Attributes:
+        point: what to publish; alpha 0 where no gain could be shown.
+        best: what did best on the choosing half, before any doubt.
+        objective: the figure that was maximised.
+        gain: of ``candidate`` over no correction on the reporting half.
+        candidate: the point with the smallest alpha within one standard error of ``best``.
+    """
+
+    point: Point
+    best: Point
+    objective: str
+    gain: Interval
+    candidate: Point
+
+
+def choosing_half(query_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(queries,) whether a query chooses; the others report. By a hash of its id, so it never changes sides."""
+    return np.array([hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 2 == 0 for name in query_ids], bool)
+
+
+def choose_point(points: Sequence[Point], quality: Quality, choosing: npt.NDArray[np.bool_], objective: str) -> Choice:
+    """The smallest alpha within one standard error of the best on the choosing half, if it gains on the other.
+
+    The standard error is that of the best point's paired difference to each other point, by bootstrap. Of
+    several k with that alpha the one with the highest objective is taken, then the smallest.
+
+    Args:
+        points: the first is no correction.
+        quality: of all queries at all points.
+        choosing: (queries,) the half that chooses.
+        objective: one of ``OBJECTIVES``.
+    """
+    values = quality.figures[objective]
+    ours = values[:, choosing]
+    means = ours.mean(axis=1)
+    best = int(np.lexsort(([point.k for point in points], [point.alpha for point in points], -means))[0])
+    errors = bootstrap_means(ours[best] - ours).std(axis=0)
+    near = np.flatnonzero(means[best] - means <= errors).tolist()
+    candidate = min(near, key=lambda at: (points[at].alpha, -means[at], points[at].k))
+    gain = intervals((values[candidate] - values[0])[None, ~choosing])[0]
+    chosen = points[candidate] if gain.low > 0.0 else points[0]
+    return Choice(chosen, points[best], objective, gain, points[candidate])

@@ -1,0 +1,90 @@
+"""Which candidates answer a query: from a table of judgements, or from the queries' own pair ids."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.shards import list_uris
+
+#: Names of the columns, the first present counts.
+_QUERY = ("query_id", "id")
+_CANDIDATE = ("candidate_id", "relevant")
+_GRADE = "grade"
+
+Judgements = Mapping[str, Mapping[str, float]]
+
+
+def read_judgements(pattern: str) -> Judgements:
+    """Grades above 0 by query id and candidate id, from Parquet, TSV (with a header) or JSON lines.
+
+    Columns: ``query_id`` (or ``id``); ``candidate_id``, or ``relevant`` with a list of them; ``grade`` where
+    answers are graded, 1 otherwise. A grade of 0 says that a candidate is not relevant.
+
+    Args:
+        pattern: URIs, globs and brace ranges.
+
+    Raises:
+        InputError: no file, an unknown format, a missing column, or a grade below 0.
+    """
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for uri in list_uris(pattern, "--relevance"):
+        for query, candidate, grade in _judgements(_read(uri), uri):
+            if not grade >= 0:
+                raise InputError(f"{uri!r}: candidate {candidate!r} has grade {grade} for query {query!r}, below 0.")
+            if grade > 0:
+                found[query][candidate] = float(grade)
+    return dict(found)
+
+
+def _read(uri: str) -> pa.Table:
+    readers: dict[str, Any] = {".parquet": pq.read_table, ".tsv": _read_tsv, ".jsonl": pyarrow.json.read_json}
+    suffix = next((suffix for suffix in readers if uri.endswith(suffix)), None)
+    if suffix is None:
+        raise InputError(f"--relevance {uri!r} has no known format; the suffix must be one of {', '.join(readers)}.")
+    try:
+        with storage.open_input(uri) as stream:
+            return readers[suffix](stream)
+    except pa.ArrowException as error:
+        raise InputError(f"{uri!r} is not a readable table of judgements: {error}. Restore or correct it.") from error
+
+
+def _read_tsv(stream: Any) -> pa.Table:
+    return pyarrow.csv.read_csv(
+        stream,
+        parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={name: pa.string() for name in (*_QUERY, *_CANDIDATE)} | {_GRADE: pa.float64()}
+        ),
+    )
+
+
+def _judgements(table: pa.Table, uri: str) -> list[tuple[str, str, float]]:
+    query, candidate = (_column(table, names, uri) for names in (_QUERY, _CANDIDATE))
+    grades = table[_GRADE].to_pylist() if _GRADE in table.column_names else [1.0] * table.num_rows
+    if pa.types.is_list(candidate.type) or pa.types.is_large_list(candidate.type):
+        parents = pc.list_parent_indices(candidate.combine_chunks()).to_pylist()
+        queries = query.take(pa.array(parents, pa.int64())).to_pylist()
+        rows = zip(queries, pc.list_flatten(candidate).to_pylist(), [grades[row] for row in parents], strict=True)
+    else:
+        rows = zip(query.to_pylist(), candidate.to_pylist(), grades, strict=True)
+    return [(str(name), str(answer), grade) for name, answer, grade in rows if None not in (name, answer, grade)]
+
+
+def _column(table: pa.Table, names: tuple[str, ...], uri: str) -> pa.ChunkedArray:
+    for name in names:
+        if name in table.column_names:
+            return table[name]
+    raise InputError(
+        f"{uri!r} has no column {' or '.join(map(repr, names))}, so it does not say which candidates answer a query; "
+        f"it has: {', '.join(table.column_names)}."
+    )

@@ -1,0 +1,69 @@
+"""Retrieval quality of each query, from the ranks of its relevant candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+CUTS = (1, 5, 10)
+_DEPTH = 10
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of each query at each point; averages over queries are what is reported.
+
+    Attributes:
+        figures: name to (points, queries) float64: ``recall@n`` (1 if a relevant candidate is among the first n),
+            ``mrr`` (1 / rank of the first) and ``ndcg@10``.
+        first: (points, queries) int64, rank of the first relevant candidate.
+    """
+
+    figures: dict[str, Doubles]
+    first: Counts
+
+    @property
+    def median_rank(self) -> Doubles:
+        """(points,) median of ``first`` over queries."""
+        return np.asarray(np.median(self.first, axis=1), np.float64)
+
+    def of(self, queries: npt.NDArray[np.bool_]) -> Quality:
+        """The same for some of the queries."""
+        return Quality({name: each[:, queries] for name, each in self.figures.items()}, self.first[:, queries])
+
+
+def measure(ranks: Counts, query: Counts, grades: Doubles) -> Quality:
+    """Figures of each query.
+
+    Args:
+        ranks: (points, pairs) int64 from 1, of every relevant candidate of every query.
+        query: (pairs,) int64 ascending, 0, 1, ... without a gap.
+        grades: (pairs,) float64 above 0, how relevant each is; all 1 where nobody graded.
+    """
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    first = np.minimum.reduceat(ranks, starts, axis=1)
+    figures = {f"recall@{cut}": (first <= cut).astype(np.float64) for cut in CUTS}
+    figures["mrr"] = 1.0 / first
+    figures[f"ndcg@{_DEPTH}"] = _ndcg(ranks, query, grades, starts)
+    return Quality(figures, first)
+
+
+def _ndcg(ranks: Counts, query: Counts, grades: Doubles, starts: Counts) -> Doubles:
+    """Normalised discounted cumulative gain (Järvelin and Kekäläinen, ACM TOIS 20, 2002), gain 2^grade - 1."""
+    gains = np.exp2(grades) - 1.0
+    discounted = np.where(ranks <= _DEPTH, gains / np.log2(ranks + 1.0), 0.0)
+    ideal = np.lexsort((-gains, query))  # each query's relevant candidates, the best first
+    place = np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))
+    best = np.where(place < _DEPTH, gains[ideal] / np.log2(place + 2.0), 0.0)
+    return np.asarray(np.add.reduceat(discounted, starts, axis=1) / np.add.reduceat(best, starts))
+
+
+def relevant_of(names: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Ids of each query's relevant candidates, each once and in order, as ``ranks.Targets`` has them."""
+    return [tuple(sorted(set(each))) for each in names]

@@ -1,0 +1,183 @@
+"""Held-out queries with the candidates that answer them, as one stored file that every worker reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import keep_bytes, sha256, to_parquet
+from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.evaluation.judgements import Judgements
+from nnn_core.vectors import FloatMatrix
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """Queries in order of id.
+
+    Attributes:
+        ids: (queries,) each once.
+        vectors: (queries, dim) float32 on the grid of ``vectors``.
+        relevant: for each query the ids of its relevant candidates, each once, ascending.
+        grades: (pairs,) float64 in order of query and candidate.
+    """
+
+    ids: tuple[str, ...]
+    vectors: FloatMatrix
+    relevant: tuple[tuple[str, ...], ...]
+    grades: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StoredQueries:
+    """Where a ``QuerySet`` lies.
+
+    Attributes:
+        uri: Parquet file.
+        digest: SHA-256 of it.
+        rows: queries in it.
+        unanswerable: queries that were left out because nobody says what answers them.
+    """
+
+    uri: str
+    digest: str
+    rows: int
+    unanswerable: int
+
+
+def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> tuple[QuerySet, int]:
+    """All queries that have an answer, and how many have none.
+
+    Args:
+        shards: the embedded queries.
+        judgements: what answers each; None if a query's pair id names its one relevant candidate.
+
+    Raises:
+        InputError: an id stands for two queries, or no query has an answer.
+    """
+    check_alike(shards)
+    rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
+    total = 0
+    for shard in shards:
+        block = read_shard(shard)
+        total += shard.rows
+        for row_id, pair_id, vector in zip(
+            block.ids.to_pylist(), block.pair_ids.to_pylist(), block.vectors, strict=True
+        ):
+            if row_id in rows:
+                raise InputError(
+                    f"query id {row_id!r} stands for two queries (the second in {shard.source!r}), so its figures "
+                    "would be counted twice; give every validation query an id of its own."
+                )
+            answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
+            if answers:
+                rows[row_id] = vector, dict(answers)
+    if not rows:
+        raise InputError(
+            f"none of the {total} validation queries says which candidate answers it: name the column with "
+            "--validation-pair-id-column, or give a table of judgements with --relevance."
+        )
+    ids = tuple(sorted(rows))
+    answers_of = [sorted(rows[name][1].items()) for name in ids]
+    return QuerySet(
+        ids,
+        np.stack([rows[name][0] for name in ids]),
+        tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
+        np.array([grade for answers in answers_of for _, grade in answers]),
+    ), total - len(ids)
+
+
+def store_queries(queries: QuerySet, unanswerable: int, work: str) -> StoredQueries:
+    """Store them below ``work``, under a name that follows from the content."""
+    edges = np.cumsum([0, *map(len, queries.relevant)])
+    table = pa.table(
+        {
+            "id": pa.array(queries.ids, pa.string()),
+            "relevant": pa.array([list(names) for names in queries.relevant], pa.list_(pa.string())),
+            "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(queries.grades)),
+            "vector": pa.array(
+                [vector.astype("<f4").tobytes() for vector in queries.vectors], pa.binary(4 * queries.vectors.shape[1])
+            ),
+        }
+    )
+    data = to_parquet(table, plain=["vector"])
+    uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
+    if keep_bytes(uri, data) != data:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    return StoredQueries(uri, sha256(data), len(queries.ids), unanswerable)
+
+
+def load_queries(stored: StoredQueries) -> QuerySet:
+    """Read them back.
+
+    Raises:
+        CorruptArtifactError: the file's bytes are not those that were stored.
+    """
+    data = storage.read_bytes(stored.uri)
+    if sha256(data) != stored.digest:
+        raise CorruptArtifactError(f"{stored.uri!r} is damaged. Delete it and run the same command again.")
+    table = pq.read_table(pa.BufferReader(data))
+    vectors = np.stack([np.frombuffer(value, "<f4") for value in table["vector"].to_pylist()])
+    return QuerySet(
+        tuple(table["id"].to_pylist()),
+        vectors,
+        tuple(tuple(names) for names in table["relevant"].to_pylist()),
+        np.array([grade for grades in table["grade"].to_pylist() for grade in grades]),
+    )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What queries and bank have in common.
+
+    Attributes:
+        ids: queries whose id a reference has too.
+        vectors: queries whose vector a reference has too, as the same content gives.
+        example: one such query.
+    """
+
+    ids: int
+    vectors: int
+    example: str
+
+
+def find_overlap(queries: QuerySet, bank: Iterable[EmbeddedShard]) -> Overlap:
+    """Queries that are in the bank.
+
+    Rows without an id of their own are named by their position (``row 7``), which says nothing about another
+    file's rows, so such ids are not compared.
+    """
+    by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
+    named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
+    ids, vectors = set[str](), set[str]()
+    for shard in bank:
+        block = read_shard(shard)
+        ids |= named.intersection(block.ids.to_pylist())
+        vectors |= {by_vector[key] for key in map(_digest, block.vectors) if key in by_vector}
+    return Overlap(len(ids), len(vectors), min(ids | vectors, default=""))
+
+
+def check_disjoint(overlap: Overlap) -> None:
+    """Refuse to judge a bias by queries that it was made of.
+
+    Raises:
+        InputError: some query is in the bank.
+    """
+    if overlap.ids or overlap.vectors:
+        raise InputError(
+            f"{overlap.vectors} validation queries have the content, and {overlap.ids} the id, of a reference query "
+            f"(such as {overlap.example!r}), so the figures would flatter the bias. Hold them out of the bank, or say "
+            "--allow-overlap if that is meant."
+        )
+
+
+def _digest(vector: npt.NDArray[np.float32]) -> bytes:
+    return hashlib.blake2b(vector.tobytes(), digest_size=16).digest()

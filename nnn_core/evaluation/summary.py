@@ -1,0 +1,118 @@
+"""The evaluation of a table: what a bias does to held-out queries, and which bias to publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.evaluation.choice import Choice, choose_point, choosing_half
+from nnn_core.evaluation.intervals import Interval, intervals
+from nnn_core.evaluation.quality import Quality, measure
+from nnn_core.evaluation.queries import QuerySet
+from nnn_core.evaluation.ranks import Counts, Point, Targets, pairs_of
+
+#: Weights that are tried.
+ALPHAS = tuple(step / 8 for step in range(13))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an evaluation is asked.
+
+    Attributes:
+        point: what is to be published; None to choose.
+        alphas: weights that are tried with every k.
+        objective: what a choice maximises.
+    """
+
+    point: Point | None
+    alphas: tuple[float, ...] = ALPHAS
+    objective: str = "recall@1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it. All figures but ``surface`` are of queries that took no part in a choice.
+
+    Attributes:
+        point: the bias that is judged.
+        choice: how it was chosen; None if it was given.
+        queries: queries that are reported on.
+        choosing: queries that chose.
+        missing: relevant candidates that are not in the index, over all queries.
+        before: figure by name without correction.
+        after: with it.
+        gain: paired differences.
+        median_rank: of the first relevant candidate, before and after.
+        surface: (k, alpha, objective) at every point that was tried; on the choosing half if there was a choice.
+    """
+
+    point: Point
+    choice: Choice | None
+    queries: int
+    choosing: int
+    missing: int
+    before: dict[str, Interval]
+    after: dict[str, Interval]
+    gain: dict[str, Interval]
+    median_rank: tuple[float, float]
+    surface: tuple[tuple[int, float, float], ...]
+
+
+def summarise(
+    queries: QuerySet, targets: Targets, ahead: Counts, points: Sequence[Point], request: Request
+) -> Evaluation:
+    """Figures, intervals, and the choice if one is asked for.
+
+    Args:
+        queries: all of them.
+        targets: their relevant candidates, as far as the index holds them.
+        ahead: (points, found) int64, see ``ranks.count_ahead``.
+        points: the first is no correction; ``request.point`` is among them.
+        request: what to judge.
+    """
+    quality, names = judge(queries, targets, ahead)
+    chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)
+    if request.point is None:
+        choice = choose_point(points, quality, chooses, request.objective)
+        point = choice.point
+    else:
+        choice, point = None, request.point
+    at = _index_of(point, points)
+    report = quality.of(~chooses)
+    shown = quality.of(chooses) if choice else report
+    return Evaluation(
+        point=point,
+        choice=choice,
+        queries=int((~chooses).sum()),
+        choosing=int(chooses.sum()),
+        missing=len(pairs_of(queries.relevant)[0]) - len(targets.pairs),
+        before=_figures(report, lambda values: values[0]),
+        after=_figures(report, lambda values: values[at]),
+        gain=_figures(report, lambda values: values[at] - values[0]),
+        median_rank=(float(report.median_rank[0]), float(report.median_rank[at])),
+        surface=tuple(
+            (each.k, each.alpha, float(value))
+            for each, value in zip(points, shown.figures[request.objective].mean(axis=1), strict=True)
+        ),
+    )
+
+
+def judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:
+    """Quality of the queries of which a relevant candidate is in the index, and their ids."""
+    query, _ = pairs_of(queries.relevant)
+    asked, dense = np.unique(query[targets.pairs], return_inverse=True)
+    quality = measure(ahead + 1, dense.astype(np.int64), queries.grades[targets.pairs])
+    return quality, [queries.ids[row] for row in asked]
+
+
+def _index_of(point: Point, points: Sequence[Point]) -> int:
+    return 0 if point.alpha == 0.0 else list(points).index(point)
+
+
+def _figures(quality: Quality, select: object) -> dict[str, Interval]:
+    series: npt.NDArray[np.float64] = np.stack([select(values) for values in quality.figures.values()])  # type: ignore[operator]
+    return dict(zip(quality.figures, intervals(series), strict=True))

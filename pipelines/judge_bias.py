@@ -1,0 +1,192 @@
+"""JudgeBias: what biases do to held-out queries, counted over all candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedded import EmbeddedInput, read_shard
+from nnn_core.errors import InputError
+from nnn_core.evaluation.judgements import read_judgements
+from nnn_core.evaluation.means import ShardMeans, load_means
+from nnn_core.evaluation.queries import (
+    QuerySet,
+    StoredQueries,
+    check_disjoint,
+    find_overlap,
+    gather_queries,
+    load_queries,
+    store_queries,
+)
+from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.ranks import (
+    Counts,
+    Goals,
+    Point,
+    Targets,
+    biases_at,
+    count_ahead,
+    find_targets,
+    gather_targets,
+    points_of,
+)
+from nnn_core.evaluation.summary import Evaluation, Request, summarise
+from nnn_core.manifest import Side
+from nnn_core.references import Bank
+from pipelines.metrics import COMPUTED, count, timed
+
+STAGE = "judge_bias"
+
+
+@dataclass
+class GatherQueries(beam.PTransform):  # type: ignore[misc]
+    """Embedded validation queries to one ``StoredQueries``; fails where they overlap with the bank.
+
+    Attributes:
+        bank: a single element; None if nobody knows the bank any more.
+        relevance: pattern of the judgements; None if pair ids say what answers a query.
+        allow_overlap: whether queries may be in the bank.
+        work: folder of artefacts.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]] | None
+    relevance: str | None
+    allow_overlap: bool
+    work: str
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
+        gathered = inputs | "AllQueries" >> beam.combiners.ToList() | "GatherQueries" >> beam.Map(self.gather_queries)
+        if self.bank is None or self.allow_overlap:
+            return gathered
+        return gathered | "CheckDisjoint" >> beam.Map(_check_disjoint, AsSingleton(self.bank))
+
+    def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
+        """Join queries and judgements."""
+        judgements = read_judgements(self.relevance) if self.relevance else None
+        return store_queries(*gather_queries(list(embedded_shards(inputs)), judgements), self.work)
+
+
+def _check_disjoint(stored: StoredQueries, bank: tuple[Bank, Side]) -> StoredQueries:
+    check_disjoint(find_overlap(load_queries(stored), [part for shard in bank[0].shards for part in shard.parts]))
+    return stored
+
+
+@dataclass
+class JudgeBias(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to one ``Evaluation``.
+
+    The steps: FindTargets scores the relevant candidates; CountAhead counts, for all k and alpha at once, how many
+    candidates are ahead of each; Summarise takes figures from the counts, and chooses.
+
+    Attributes:
+        queries: a single element.
+        request: what to judge.
+        threads: threads of one worker process.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    request: Request
+    threads: int
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
+        queries = AsSingleton(self.queries)
+        targets = AsSingleton(
+            shards
+            | "FindTargets" >> beam.Map(_find_targets, queries)
+            | "AllTargets" >> beam.combiners.ToList()
+            | "GatherTargets" >> beam.Map(_gather_targets, queries)
+        )
+        grid = AsSingleton(shards | "Grids" >> beam.Map(lambda each: each.grid) | "Grid" >> beam.CombineGlobally(max))
+        return (
+            shards
+            | "SpreadShards" >> beam.Reshuffle()
+            | "CountAhead" >> beam.Map(_count_ahead, queries, targets, self.request, self.threads)
+            | "AddCounts" >> beam.CombineGlobally(_add).without_defaults()
+            | "Summarise" >> beam.Map(_summarise, queries, targets, grid, self.request)
+        )
+
+
+def request_points(request: Request, grid: tuple[int, ...]) -> tuple[Point, ...]:
+    """All points that are tried, the one that was asked for among them."""
+    points = points_of(grid, request.alphas)
+    given = request.point
+    return points if given is None or given.alpha == 0.0 or given in points else (*points, given)
+
+
+def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        return find_targets(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), load_means(means))
+
+
+def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
+    targets = gather_targets(parts)
+    if not len(targets.pairs):
+        raise InputError(
+            f"none of the candidates that answer the {stored.rows} validation queries is in the index, so nothing can "
+            "be judged; check the ids that --relevance or the queries' pair ids name."
+        )
+    return targets
+
+
+def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        points = request_points(request, means.grid)
+        goals = Goals.of(targets, queries.relevant, means.grid, points)
+        biases = biases_at(load_means(means), means.grid, points)
+        ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
+    count(STAGE, COMPUTED)
+    return ahead
+
+
+def _add(counts: Iterable[Counts]) -> Counts:
+    return np.sum(list(counts), axis=0)
+
+
+def _summarise(
+    ahead: Counts, stored: StoredQueries, targets: Targets, grid: tuple[int, ...], request: Request
+) -> Evaluation:
+    queries: QuerySet = load_queries(stored)
+    return summarise(queries, targets, ahead, request_points(request, grid), request)
+
+
+@dataclass
+class RankCandidates(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to two rankings of every query: without the bias, and with it.
+
+    Attributes:
+        queries: a single element.
+        point: the bias, a single element.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    point: beam.PCollection[Point]
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[Ranking, Ranking]]:
+        return (
+            shards
+            | "RankShards" >> beam.Map(_rank_shard, AsSingleton(self.queries), AsSingleton(self.point))
+            | "MergeRankings" >> beam.CombineGlobally(_merge).without_defaults()
+        )
+
+
+def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> tuple[Ranking, Ranking]:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        biases = biases_at(load_means(means), means.grid, [Point(means.grid[0], 0.0), point])
+        ids = block.ids.to_pylist()
+        before, after = (rank_shard(queries.vectors, block.vectors, ids, bias) for bias in biases)
+    return before, after
+
+
+def _merge(rankings: Iterable[tuple[Ranking, Ranking]]) -> tuple[Ranking, Ranking] | None:
+    merged: tuple[Ranking, Ranking] | None = None
+    for before, after in (each for each in rankings if each is not None):
+        merged = (before, after) if merged is None else (merged[0] | before, merged[1] | after)
+    return merged

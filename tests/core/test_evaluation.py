@@ -1,0 +1,130 @@
+"""Figures from ranks, their intervals, and the choice that is made by them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core.evaluation.choice import choose_point, choosing_half
+from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
+from nnn_core.evaluation.quality import Quality, measure
+from nnn_core.evaluation.ranks import Point, points_of
+
+
+def test_figures_by_hand() -> None:
+    ranks = np.array([[1, 6, 2, 11, 40]])
+    query = np.array([0, 0, 1, 2, 2])
+    quality = measure(ranks, query, np.ones(5))
+    assert quality.first.tolist() == [[1, 2, 11]]
+    assert quality.figures["recall@1"].tolist() == [[1, 0, 0]]
+    assert quality.figures["recall@5"].tolist() == [[1, 1, 0]]
+    assert quality.figures["recall@10"].tolist() == [[1, 1, 0]]
+    assert quality.figures["mrr"].tolist() == [[1, 1 / 2, 1 / 11]]
+    ideal = 1 + 1 / math.log2(3)
+    assert quality.figures["ndcg@10"][0] == pytest.approx([(1 + 1 / math.log2(7)) / ideal, 1 / math.log2(3), 0.0])
+    assert quality.median_rank.tolist() == [2]
+
+
+def naive_ndcg(ranks: list[int], grades: list[float]) -> float:
+    gain = sum((2**grade - 1) / math.log2(rank + 1) for rank, grade in zip(ranks, grades, strict=True) if rank <= 10)
+    best = sum((2**g - 1) / math.log2(place + 1) for place, g in enumerate(sorted(grades, reverse=True)[:10], start=1))
+    return gain / best
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(1, 30), st.sampled_from([1.0, 2.0, 3.0])),
+            min_size=1,
+            max_size=14,
+            unique_by=lambda pair: pair[0],
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_graded_gain_is_the_definition(judged: list[list[tuple[int, float]]]) -> None:
+    query = np.repeat(np.arange(len(judged)), [len(each) for each in judged])
+    flat = [pair for each in judged for pair in each]
+    quality = measure(np.array([[rank for rank, _ in flat]]), query, np.array([grade for _, grade in flat]))
+    expected = [naive_ndcg([rank for rank, _ in each], [grade for _, grade in each]) for each in judged]
+    assert quality.figures["ndcg@10"][0] == pytest.approx(expected)
+    assert quality.figures["ndcg@10"].max() <= 1 + 1e-12
+
+
+def test_intervals_are_those_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(1).standard_normal((2, 4000)) + np.array([[0.0], [0.5]])
+    for interval, mean in zip(intervals(values), values.mean(axis=1), strict=True):
+        assert interval.value == pytest.approx(mean)
+        assert interval.low == pytest.approx(mean - 1.96 / math.sqrt(4000), abs=0.004)
+        assert interval.high == pytest.approx(mean + 1.96 / math.sqrt(4000), abs=0.004)
+
+
+def test_intervals_are_paired_and_repeatable() -> None:
+    values = np.random.default_rng(2).uniform(size=(1, 50))
+    means = bootstrap_means(np.concatenate([values, values + 1.0]), 200)
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(200))
+    assert np.array_equal(means, bootstrap_means(np.concatenate([values, values + 1.0]), 200))
+
+
+@pytest.mark.parametrize(("low", "high", "excludes"), [(0.1, 0.2, True), (-0.1, 0.1, False), (-0.2, -0.1, True)])
+def test_an_interval_excludes_zero(low: float, high: float, excludes: bool) -> None:
+    assert Interval(0.0, low, high).excludes_zero is excludes
+
+
+def test_a_query_never_changes_sides() -> None:
+    names = [f"q{number}" for number in range(2000)]
+    half = choosing_half(names)
+    assert 0.45 < half.mean() < 0.55
+    assert np.array_equal(choosing_half(names[::-1]), half[::-1])
+    assert choosing_half(names[:5]).tolist() == half[:5].tolist()
+
+
+POINTS = points_of((1, 8), (0.5, 1.0))
+
+
+def quality_with(gains: list[float], queries: int = 4000, seed: int = 3) -> Quality:
+    """recall@1 of 0.5 without correction, and what each further point adds, on top of shared noise."""
+    draws = np.random.default_rng(seed).uniform(size=queries)
+    figures = np.stack([(draws < 0.5 + gain).astype(float) for gain in [0.0, *gains]])
+    return Quality({"recall@1": figures}, figures.astype(np.int64))
+
+
+def test_the_best_point_is_chosen() -> None:
+    quality = quality_with([0.02, 0.01, 0.2, 0.05])
+    choice = choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
+    assert choice.point == choice.best == Point(8, 0.5)
+    assert choice.gain.value == pytest.approx(0.2, abs=0.03)
+    assert choice.gain.low > 0.15
+
+
+def test_a_smaller_alpha_is_preferred_where_the_difference_is_noise() -> None:
+    figures = quality_with([0.0, 0.0, 0.1, 0.1]).figures["recall@1"]
+    half = choosing_half([f"q{i}" for i in range(4000)])
+    lost, won = np.flatnonzero(half & (figures[4] == 1))[:20], np.flatnonzero(half & (figures[4] == 0))[:23]
+    figures[4, lost], figures[4, won] = 0.0, 1.0
+    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
+    assert (choice.best, choice.point) == (Point(8, 1.0), Point(8, 0.5))
+    figures[4, np.flatnonzero(half & (figures[4] == 0))[:60]] = 1.0
+    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
+    assert choice.point == choice.best == Point(8, 1.0)
+
+
+def test_nothing_is_chosen_where_there_is_nothing_to_gain() -> None:
+    chosen = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        figures = (rng.uniform(size=(5, 400)) < 0.5).astype(float)
+        quality = Quality({"recall@1": figures}, figures.astype(np.int64))
+        chosen.append(choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(400)]), "recall@1").point)
+    assert sum(point.alpha == 0.0 for point in chosen) >= 18
+
+
+def test_harm_is_never_chosen() -> None:
+    quality = quality_with([-0.1, -0.2, -0.05, -0.3])
+    choice = choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
+    assert choice.point == POINTS[0]
