@@ -146,7 +146,8 @@ def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, req
 
 
 def _add(counts: Iterable[Counts]) -> Counts:
-    return np.sum(list(counts), axis=0)
+    total: Counts = np.sum(list(counts), axis=0)
+    return total
 
 
 def _summarise(

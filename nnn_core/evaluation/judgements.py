@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.shards import list_uris
+from nnn_core.listing import list_uris
 
 #: Names of the columns, the first present counts.
 _QUERY = ("query_id", "id")
