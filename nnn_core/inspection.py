@@ -190,19 +190,18 @@ def _look_into(
     Raises:
         InputError: the file is broken, or has no columns that could be named instead.
     """
-    found: _Look | None = None
+    looks: list[_Look] = []
     problem: InputError | None = None
     for attempt in _attempts(columns, outline):
         for side in (modality,) if modality else _MODALITIES:
             try:
-                look = _read_head(name, side, attempt)
+                looks.append(_read_head(name, side, attempt))
             except InputError as error:
-                problem = error if problem is None or attempt is columns else problem
-                continue
-            if all(_worth(look)):
-                return look, ()
-            if found is None or _worth(look) > _worth(found):
-                found = look
+                problem = error
+            else:
+                if all(_worth(looks[-1])):
+                    return looks[-1], ()
+    found = max(looks, key=_worth, default=None)
     named = any(getattr(columns, what) for what in _NAMES)
     if problem and (named or not outline.columns) and not (found and found.rows.ids):
         raise problem
@@ -210,6 +209,7 @@ def _look_into(
 
 
 def _worth(look: _Look) -> tuple[bool, bool]:
+    """Whether there are rows, and whether they have ids: the more, the better was the guess."""
     return bool(look.rows.ids), bool(look.rows.ids) and not _is_numbered(look.rows)
 
 

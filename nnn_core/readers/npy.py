@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from io import SEEK_END
 from tokenize import TokenError
 from typing import IO
@@ -153,15 +154,21 @@ def find_companion(uri: str) -> str | None:
     for place in _places(uri):
         if storage.exists(place):
             return place
-    for folder in (storage.parent(uri), _sibling(uri)):
-        others = [name for name in storage.list_names(folder) if re.fullmatch(r"metadata(_\d+)?\.parquet", name)]
-        if others:
-            raise InputError(
-                f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
-                f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs "
-                f"({storage.join(folder, others[0])!r}). Restore the file, or take the vectors out."
-            )
+    others = next(filter(None, map(_any_metadata, (storage.parent(uri), _sibling(uri)))), None)
+    if others:
+        raise InputError(
+            f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
+            f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs ({others!r}). "
+            "Restore the file, or take the vectors out."
+        )
     return None
+
+
+@lru_cache(maxsize=16)
+def _any_metadata(folder: str) -> str | None:
+    """Some metadata file in ``folder``; remembered, as a folder of many vectors is asked about for each."""
+    found = (name for name in storage.list_names(folder) if re.fullmatch(r"metadata(_\d+)?\.parquet", name))
+    return next((storage.join(folder, name) for name in found), None)
 
 
 def _places(uri: str) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +58,13 @@ def test_columns_of_other_names_are_guessed(tmp_path: Path) -> None:
     flags = "--candidate-modality text --id-column url --caption-column TEXT"
     assert found.as_candidates == f"--candidates {path} {flags}"
     assert found.as_references == f"--references {path} --reference-id-column url --reference-caption-column TEXT"
+
+
+@pytest.mark.parametrize("order", [("text", "title"), ("title", "text")])
+def test_the_likelier_guess_comes_first(tmp_path: Path, order: tuple[str, str]) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["u"], **{name: [name] for name in order}}), path)
+    assert look(path).shards[0].examples == ("text",)
 
 
 def test_columns_that_were_named_are_not_guessed(tmp_path: Path) -> None:
@@ -139,6 +147,17 @@ def test_a_broken_file_is_an_error(tmp_path: Path, name: str) -> None:
         look(tmp_path / name)
 
 
+def test_other_stores_than_a_disk(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/looked/a.txt", b"one\ntwo\n")
+    try:
+        found = look("memory://looked/*.txt")
+        assert (found.bytes, found.shards[0].examples) == (8, ("one", "two"))
+        assert found.as_references == "--references 'memory://looked/*.txt'"
+    finally:
+        files.rm("/looked", recursive=True)
+
+
 @contextlib.contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The sizes of all reads from storage."""
@@ -180,7 +199,8 @@ def big_lists(path: Path) -> None:
 
 def big_array(path: Path) -> None:
     np.save(path, np.ones((100_000, 100), np.float32))
-    pq.write_table(pa.table({"id": [f"{n:0100d}" for n in range(100_000)]}), path.with_name("metadata.parquet"))
+    ids = pa.table({"id": [f"{n:0200d}" for n in range(100_000)]})
+    pq.write_table(ids, path.with_name("metadata.parquet"), compression="none", use_dictionary=False)
 
 
 def big_lines(path: Path) -> None:

@@ -75,6 +75,14 @@ def test_fields_of_coco(tmp_path: Path, columns: dict[str, str], ids: list[str],
     assert (found.ids, found.pair_ids) == (ids, pair_ids)
 
 
+def test_a_field_of_the_annotation_comes_before_that_of_its_image(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "x", "source": "image", "origin": "image"}]
+    annotations = [{"id": 1, "image_id": 1, "source": "annotation", "caption": "y"}]
+    content = {"images": images, "annotations": annotations}
+    found = read_json(tmp_path, content, id="source", pair_id="origin")
+    assert (found.ids, found.pair_ids) == (["annotation"], ["image"])
+
+
 def test_rejects_of_coco(tmp_path: Path) -> None:
     odd = [{"image_id": 9, "caption": "x"}, {"id": 1, "image_id": 9}, {"id": 2, "image_id": 8, "caption": "x"}, 7]
     odd += [{"id": 3, "image_id": 9, "caption": " "}, {"id": 4, "caption": "x"}]

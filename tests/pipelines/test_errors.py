@@ -14,6 +14,7 @@ import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from PIL import Image
 
+from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError
 from pipelines import cli
 from pipelines.runner import find_error
@@ -141,7 +142,7 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
 def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, error = run(candidates=str(tmp_path / "candidates"))
     assert code == 3
-    assert "is a folder; name the files in it" in error
+    assert f"is a folder; name the files in it, for example '{tmp_path}/candidates/*.parquet'" in error
 
 
 def test_files_without_rows(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
@@ -226,6 +227,23 @@ def test_duplicate_ids_across_shards_name_both(run: Callable[..., tuple[int, str
     assert "part-9.parquet" in error
 
 
+def test_duplicate_ids_within_a_shard_name_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    path = vectors_file(tmp_path / "candidates" / "part-9.parquet", ["x", "y", "x"], [[1.0] * DIM] * 3)
+    code, error = run()
+    assert code == 6
+    assert f"'x' occurs more than once (1 such rows in this part): twice in '{path}'" in error
+
+
+def test_equal_content_has_one_digest(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    first, second = (
+        vectors_file(tmp_path / "same" / f"part-{n}.parquet", [f"c{n}"], [[1.0] * (DIM - 1) + [float(n // 2)]])
+        for n in (0, 1)
+    )
+    code, error = run("--id-column", "@sha256", candidates=str(tmp_path / "same" / "*.parquet"))
+    assert code == 6
+    assert f"in {first!r} and in {second!r}" in error
+
+
 def test_duplicate_file(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     original = tmp_path / "candidates" / "part-0.parquet"
     (tmp_path / "candidates" / "part-7.parquet").write_bytes(original.read_bytes())
@@ -305,6 +323,31 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
     code, error = run(candidates=str(tmp_path / "img_emb_*.npy"))
     assert code == 3
     assert "metadata_0.parquet" in error
+    assert "--id-column @row" in error
+
+
+@pytest.mark.parametrize("side", ["candidates", "references"])
+def test_vectors_alone(run: Callable[..., tuple[int, str]], tmp_path: Path, side: str) -> None:
+    """The layout of embedding-reader and autofaiss; the bank needs no ids."""
+    for number in (1, 10):
+        np.save(tmp_path / f"{number}.npy", gaussian(20, DIM, number))
+    flags = ["--id-column", "@row"] if side == "candidates" else []
+    assert run(*flags, **{side: str(tmp_path / "*.npy")}) == (0, "")
+    if side == "candidates":
+        wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
+        assert len(load_bias_table(str(tmp_path / "table")).bias_of(wanted)) == 40
+
+
+def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    for shard in range(3):
+        keys: list[object] = [f"0000{shard}{row:04d}" for row in range(5)]
+        vectors_file(tmp_path / "i2d" / f"0000{shard}.parquet", keys, gaussian(5, DIM, shard).tolist())
+    for _ in range(2):  # the second time from what the first has stored
+        code, error = run(candidates=str(tmp_path / "i2d" / "*.parquet"))
+        assert code == 0
+        assert error.count("WARNING nnn: the ids of 3 input files") == 1
+        assert "change when the corpus is downloaded again" in error
+        assert "--id-column url" in error
 
 
 @pytest.mark.parametrize(
