@@ -138,7 +138,7 @@ class Manifest:
                 ),
                 files=tuple(_build(TablePart, part) for part in record["files"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
                 f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
                 "again, move this file out of its folder: the version before it is then the current one."

@@ -216,6 +216,15 @@ def member(data: bytes, name: bytes = b"a.jpg", kind: bytes = b"0") -> bytes:
     return header(name, len(data), kind) + data + bytes(-len(data) % 512)
 
 
+def sparse() -> bytes:
+    """The header of an old sparse file whose map of holes goes on for two blocks."""
+    block = bytearray(header(b"b.jpg", 512, b"S"))
+    block[482] = 1
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + b"1" * 504 + b"\1" + bytes(7) + b"1" * 504 + bytes(8)
+
+
 END = bytes(1024)
 GOOD = member(encoded(rgb(), "JPEG"), b"good.jpg")
 
@@ -254,12 +263,13 @@ def header_bombs() -> dict[str, tuple[bytes, int | None, int | None]]:
         "a size beyond all": (member(record(b"size", b"9" * 18), kind=b"x") + GOOD + END, None, None),
         "a size of a thousand digits": (member(record(b"size", b"9" * 1000), kind=b"x") + GOOD + END, None, None),
         "an exabyte": (GOOD + two + b"12345", None, None),
-        "a negative size": (GOOD + header(b"b.jpg", b"\xff" * 12) + END, None, None),
+        "a negative size": (GOOD + header(b"b.cls", b"\xff" * 12) + GOOD + END, None, None),
         "a size that is no number": (GOOD + header(b"b.jpg", b"0x10\0") + END, None, None),
         "no checksum": (GOOD + b"b.jpg".ljust(512, b"\0") + END, None, None),
         "an unknown kind": (GOOD + member(b"12345", b"b.jpg", b"Z") + GOOD + END, 3, 2),
         "a name without an end": (member(b"12345", b"n" * 100) + GOOD + END, None, 1),
         "an old sparse file": (GOOD + header(b"b.jpg", 512, b"S") + bytes(512) + GOOD + END, 3, 2),
+        "an old sparse file with a long map": (GOOD + sparse() + bytes(512) + GOOD + END, 3, 2),
         "a sparse file": (
             member(record(b"GNU.sparse.realsize", b"9" * 15), kind=b"x") + member(b"5\n") + GOOD + END,
             2,

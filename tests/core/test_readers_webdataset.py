@@ -332,8 +332,12 @@ def test_a_table_that_is_no_metadata_is_left_alone(path: Path, monkeypatch: pyte
     write_metadata(path, {"id": ["a"], "url": ["u"]})
     assert read_tar(path, [("a.jpg", b"1")], "image", id="url").reasons == [("a", "no id")]
     write_metadata(path, {"key": ["a", "b"], "url": ["u", "v"]})
+    path.with_suffix(".parquet").write_bytes(b"broken")
+    assert read_tar(path, [("a.json", b"{}"), ("b.txt", b"x")]).items == ["x"]
+    write_metadata(path, {"key": ["a", "b"], "url": ["u", "v"]})
     monkeypatch.setattr(metadata, "MOST_ROWS", 1)
     assert read_tar(path, [("a.jpg", b"1")], "image").ids == ["a"]
+    assert read_tar(path, [("a.json", b"{}")]).reasons == [("a", "no caption")]
     with pytest.raises(InputError, match=r"shard\.parquet' has 2 rows .*too many for the metadata of one tar"):
         read_tar(path, [("a.jpg", b"1")], "image", id="url")
 
@@ -391,6 +395,8 @@ def test_a_tar_of_one_key_is_not_held_whole(path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(webdataset, "_SAMPLE_MEMBERS", 3)
     found = read_tar(path, [(f"a.{number}.jpg", b"1") for number in range(7)], "image")
     assert found.ids == [f"a.{number}" for number in range(7)]
+    found = read_tar(path, [(f"a.{number}.txt", b"1") for number in range(7)], "image")
+    assert found.reasons == [("a", "no image")] * 3
 
 
 def test_names_that_lead_elsewhere_are_only_names(path: Path, tmp_path: Path) -> None:
@@ -550,6 +556,13 @@ def test_hostile_headers_are_refused_or_counted(path: Path, name: str, modality:
     else:
         found = read_all(path, modality)  # type: ignore[arg-type]
         assert len(found.ids) + len(found.rejects) == rows or rows is None
+
+
+def test_a_shared_header_holds_until_a_member_has_its_own(path: Path) -> None:
+    shared = hostile.member(hostile.record(b"path", b"shared.jpg"), kind=b"g")
+    own = hostile.member(hostile.record(b"path", b"own.jpg"), kind=b"x")
+    path.write_bytes(hostile.GOOD + shared + hostile.GOOD + own + hostile.GOOD + hostile.GOOD + hostile.END)
+    assert read_all(path, "image").ids == ["good", "shared", "own", "shared"]
 
 
 def test_a_header_is_bounded_but_not_tight(path: Path) -> None:
