@@ -3,7 +3,8 @@
 #   make demo        the embedded corpus through the whole job
 #   make test        the tests
 #   make test-slow   the suites that are too slow for every run; prints what they counted
-#   make bench       how fast scoring is, relative to a plain matrix product (20 minutes)
+#   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
+#   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
 #
 # For CPU-only builds of PyTorch:  make demo PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow bench check clean
+.PHONY: setup demo test test-slow fuzz bench check clean
 
 setup: $(INSTALLED)
 
@@ -36,6 +37,9 @@ bench: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m 'slow or counted'
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pytest -q -s -m fuzz tests/core/test_fuzz.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -236,7 +236,7 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         return EmbeddedInput(
             source, record["digest"], shards, summary, record["precomputed"], record["positional_keys"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 
 

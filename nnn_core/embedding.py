@@ -18,7 +18,7 @@ from nnn_core.errors import InputError
 from nnn_core.keys import positional_keys
 from nnn_core.listing import check_unchanged
 from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
-from nnn_core.readers.rows import POSITION_ID
+from nnn_core.readers.rows import BATCH_BYTES, POSITION_ID
 from nnn_core.rejects import Reject, summarise, to_jsonl
 from nnn_core.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
@@ -27,8 +27,8 @@ NOT_AN_IMAGE = "image cannot be decoded"
 
 _DECODE_THREADS = 4
 
-#: Encoded images that wait to be decoded: two batches of at most this many bytes, and one image more.
-_ENCODED_BYTES = 256 << 20
+#: Captions that wait for the model, or images that wait to be decoded: two batches of about this many bytes.
+_ENCODED_BYTES = BATCH_BYTES
 _NO_VECTORS = np.zeros((0, 0), np.float32)
 
 
@@ -150,7 +150,7 @@ def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -
     Images of the next batch are decoded in threads while the model runs on the current one.
     """
     if modality == "text":
-        for rows in rebatched(batches, encoder.batch_size):
+        for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES):
             vectors = encoder.encode_texts(list(rows.items)) if rows.ids else _NO_VECTORS
             yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ _CONFIG = "open_clip_config.json"
 #: A batch of preprocessed images stays below this size, and a batch below this many rows.
 _BATCH_BYTES = 64 << 20
 _MAX_BATCH = 256
+
+#: No token of any vocabulary stands for more characters, spaces aside.
+_TOKEN_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,17 @@ class OpenClipEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
         """(n, dim) float32 of n <= ``batch_size`` captions."""
-        padded = [*texts, *([""] * (self.batch_size - len(texts)))]
+        heads = [self._head(text) for text in texts]
+        padded = [*heads, *([""] * (self.batch_size - len(texts)))]
         return self._run("encode_text", self._tokenizer(padded), len(texts))
+
+    def _head(self, text: str) -> str:
+        """As much of a caption as its tokens can be made of: a tokenizer's time grows with the square of a word."""
+        most = _TOKEN_CHARACTERS * int(self._tokenizer.context_length)
+        if len(text) <= most:
+            return text
+        head = re.match(rf"(?:\s*\S){{0,{most}}}", text)
+        return head.group() if head else text
 
     def _run(self, method: str, batch: torch.Tensor, rows: int) -> FloatMatrix:
         import torch

@@ -57,6 +57,9 @@ _ID_TYPES = (
 )
 
 
+#: Captions that Arrow reads at once: each may refer to the same large entry of a dictionary.
+_TEXT_ROWS = 64
+
 #: Columns are read in pieces of this size rather than whole: a row group may be as large as the file.
 _BUFFER_BYTES = 1 << 20
 
@@ -133,7 +136,7 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
         named = columns.caption and (column or columns.caption)
         wanted = choose_column(names, named, (CAPTION_DEFAULT,), "caption", "--caption-column", uri)
         caption = require_column(wanted, names, "caption", "--caption-column", uri)
-        size = min(shard.head or BATCH_ROWS, rows_within(BATCH_BYTES, table.metadata, caption))
+        size = min(shard.head or BATCH_ROWS, _TEXT_ROWS, rows_within(BATCH_BYTES, table.metadata, caption))
         for first, ids, pair_ids, batch in _batches(table, [caption], columns, uri, size):
             values = batch.column(caption).to_pylist()
             for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):

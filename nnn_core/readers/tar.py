@@ -14,6 +14,9 @@ from typing import IO, Literal
 #: All headers of one member together: long names take kilobytes at most.
 HEADER_BYTES = 1 << 20
 
+#: No file is larger, and streams cannot seek much further.
+_MOST_BYTES = 1 << 50
+
 Kind = Literal["file", "folder", "link", "other"]
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -131,6 +134,8 @@ class _Archive:
 
     def _member(self, header: tarfile.TarInfo, fields: dict[str, str]) -> Member:
         size = 0 if header.type in _EMPTY else _size(fields.get("size"), header.size, self._at)
+        if size > _MOST_BYTES:
+            raise tarfile.ReadError(f"a corrupt header in front of byte {self._at}: no file has {size} bytes")
         name = fields.get("path", header.name)
         self._behind = _padded(self._at + size)
         return Member(

@@ -90,7 +90,7 @@ def test_images_become_vectors(tmp_path: Path) -> None:
         ("no image", 1),
     ]
     assert "'i2' in images.tar: cannot decode 12 bytes" in str(result.rejects.reasons)
-    assert encoder.batches == [3, 3, 3]
+    assert encoder.batches == [4, 4, 1]
 
 
 def write_vectors(path: Path, vectors: list[object]) -> Path:

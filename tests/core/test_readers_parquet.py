@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
 from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, holds_vectors
+from nnn_core.readers import Columns, holds_vectors, image_columns
 from nnn_core.readers import parquet as reader
 
 FLOATS = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
@@ -373,3 +373,145 @@ def test_a_column_that_is_there_twice_names_the_file(path: Path, name: str) -> N
     pq.write_table(pa.Table.from_arrays([array for _, array in columns], [label for label, _ in columns]), path)
     with pytest.raises(InputError, match=r"shard\.parquet"):
         read_all(path)
+
+
+IMG2DATASET = {
+    "url": ["http://a", "http://b", "http://c"],
+    "caption": ["x", "y", "z"],
+    "key": ["000000000", "000000001", "000000002"],
+    "status": ["success", "failed_to_download", "failed_to_resize"],
+    "error_message": [None, "HTTP Error 404: Not Found", None],
+    "jpg": [b"image", None, None],
+}
+
+
+def test_images_of_img2dataset(path: Path) -> None:
+    found = read_table(path, IMG2DATASET, "image")
+    assert (found.ids, found.pair_ids, found.items) == (["000000000"], ["000000000"], [b"image"])
+    assert found.reasons == [("000000001", "image is null"), ("000000002", "image is null")]
+    assert found.rejects[0].detail == "status 'failed_to_download', error_message 'HTTP Error 404: Not Found'"
+    assert found.rejects[1].detail == "status 'failed_to_resize'"
+    assert read_all(path, "image", id="url").ids == ["http://a"]
+    assert read_all(path, "text").items == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("name", ["image", "jpg", "jpeg", "png", "webp"])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+def test_images_of_every_name_and_type(path: Path, name: str, kind: pa.DataType) -> None:
+    table = {"id": list("abc"), name: pa.array([b"1", None, b""], kind)}
+    found = read_table(path, table, "image")
+    assert (found.ids, found.items, found.reasons) == (["a", "c"], [b"1", b""], [("b", "image is null")])
+
+
+def test_images_of_hugging_face(path: Path) -> None:
+    """Nothing outside the file is opened, whatever the path says."""
+    structs = [
+        {"bytes": b"1", "path": "a.jpg"},
+        {"bytes": None, "path": "/etc/passwd"},
+        None,
+        {"bytes": None, "path": None},
+    ]
+    found = read_table(path, {"id": list("abcd"), "image": structs}, "image")
+    assert (found.ids, found.items) == (["a"], [b"1"])
+    assert found.reasons == [(name, "image is null") for name in "bcd"]
+    assert [reject.detail for reject in found.rejects] == [
+        "only its path '/etc/passwd' is there, which is not followed",
+        "",
+        "",
+    ]
+
+
+def test_an_image_without_an_id_is_a_reject(path: Path) -> None:
+    table = {"id": ["a", None], "jpg": [b"1", b"2"]}
+    assert read_table(path, table, "image").reasons == [("row 1", "no id")]
+    assert read_table(path, table, "image", require_id=False).ids == ["a", "row 1"]
+
+
+def test_a_named_image_column(path: Path) -> None:
+    table = {"id": ["a"], "photo": [b"1"], "jpg": [b"2"], "url": ["http://a"]}
+    assert read_table(path, table, "image").items == [b"2"]
+    assert read_table(path, table, "image", image="photo").items == [b"1"]
+    with pytest.raises(InputError, match=r"no column 'img' \(--image-column\)"):
+        read_table(path, table, "image", image="img")
+    with pytest.raises(InputError, match=r"'url' is of type string; images must be bytes.*URLs are not followed"):
+        read_table(path, table, "image", image="url")
+
+
+def test_a_column_of_that_name_but_no_images_is_none(path: Path) -> None:
+    """Such as the path of the image that a vector or a caption belongs to."""
+    table = {"id": ["a"], "image": ["a.jpg"], "jpg": [b"1"]}
+    assert read_table(path, table, "image").items == [b"1"]
+    found = read_table(path, {"id": ["a"], "image": ["a.jpg"], "vector": lists([[1.0]])}, "image")
+    assert np.array(found.items).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(
+    ("present", "names", "vectors"),
+    [
+        (("vector", "jpg"), {"vector": "vector"}, True),
+        (("vector", "jpg"), {"image": "jpg"}, False),
+        (("emb", "jpg"), {"vector": "emb"}, True),
+        (("vector", "caption"), {}, True),
+        (("vector", "jpg"), {"image": "jpg", "inherited": ("image",)}, False),
+        (("vector", "png"), {"image": "jpg", "inherited": ("image",)}, None),
+        (("vector", "jpg"), {}, None),
+        (("vector", "jpg"), {"vector": "vector", "image": "jpg"}, None),
+        (("vector", "jpg", "caption"), {"caption": "caption"}, None),
+    ],
+)
+def test_images_or_vectors(path: Path, present: tuple[str, ...], names: dict[str, str], vectors: bool | None) -> None:
+    kinds = {"jpg": [b"1"], "png": [b"1"], "caption": ["x"]}
+    columns = {name: kinds.get(name, lists([[1.0]])) for name in present}
+    pq.write_table(pa.table({"id": ["a"], **columns}), path)
+    if vectors is not None:
+        assert holds_vectors(describe_shard(str(path)), "image", Columns(**names)) is vectors
+        return
+    with pytest.raises(InputError, match=r"both an image and a vector column; say which .* --image-column or --vector"):
+        holds_vectors(describe_shard(str(path)), "image", Columns(**names))
+
+
+def test_images_are_read_few_at_a_time_where_they_are_large(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"id": [f"r{n}" for n in range(40)], "jpg": [bytes([n]) * 10_000 for n in range(40)]}
+    pq.write_table(pa.table(table), path, row_group_size=20, use_dictionary=False, compression="none")
+    sizes: list[int] = []
+    read = image_columns.image_row
+    monkeypatch.setattr(reader, "image_row", lambda *args: sizes.append(args[2].num_rows) or read(*args))
+    monkeypatch.setattr(image_columns, "BATCH_BYTES", 50_000)
+    found = read_all(path, "image")
+    assert found.items == table["jpg"]
+    assert max(sizes) <= 5
+    monkeypatch.setattr(image_columns, "BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(image_columns, "_MOST_BYTES", 450_000)
+    sizes.clear()
+    assert read_all(path, "image").items == table["jpg"]
+    assert max(sizes) == 2
+
+
+def test_an_image_beyond_the_limit_is_a_reject(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_columns, "IMAGE_BYTES", 3)
+    found = read_table(path, {"id": list("ab"), "jpg": [b"123", b"1234"]}, "image")
+    assert (found.ids, found.reasons) == (["a"], [("b", "too large")])
+
+
+@pytest.mark.parametrize(
+    ("column", "captions", "reasons"),
+    [
+        ("meta.text", ["one"], ["no caption", "no caption"]),
+        ("listed.text", ["x", "y"], ["no caption", "no caption"]),
+        ("listed.0.text", ["x"], ["no caption", "no caption"]),
+        ("dotted.name", ["d", "e", "f"], []),
+        ("meta.none", [], ["no caption"] * 3),
+    ],
+)
+def test_captions_by_path(path: Path, column: str, captions: list[str], reasons: list[str]) -> None:
+    table = {
+        "id": list("abc"),
+        "meta": [{"text": "one"}, {"text": None}, None],
+        "listed": [[{"text": "x"}, {"text": "y"}], [], None],
+        "dotted.name": ["d", "e", "f"],
+    }
+    found = read_table(path, table, caption=column)
+    assert found.items == captions
+    assert [reason for _, reason in found.reasons] == reasons
+    with pytest.raises(InputError, match=r"no column 'more\.text' \(--caption-column\)"):
+        read_all(path, caption="more.text")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
 from pathlib import Path
 
+import hostile
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fakes import Everything, make_tar, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, read_rows
+from nnn_core.listing import describe_shard, list_shards
+from nnn_core.readers import Columns, metadata, read_rows, webdataset
 from nnn_core.readers import rows as reader_rows
 from nnn_core.readers.webdataset import split_name
 from nnn_core.shards import InputShard
@@ -230,6 +234,179 @@ def test_batches_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch, limit:
     assert [name for batch in batches for name in batch.ids] == whole.ids
 
 
+def test_numbered_members_are_rows_of_their_own(path: Path) -> None:
+    members = [("k.0.jpg", b"0"), ("k.1.PNG", b"1"), ("k.0.txt", b"zero"), ("k.10.txt", b"ten"), ("l.jpg", b"L")]
+    found = read_tar(path, members, "image")
+    assert (found.ids, found.pair_ids, found.items) == (["k.0", "k.1", "l"], ["k", "k", "l"], [b"0", b"1", b"L"])
+    assert found.rejects == []
+    found = read_tar(path, members, "text")
+    assert (found.ids, found.pair_ids, found.items) == (["k.0", "k.10"], ["k", "k"], ["zero", "ten"])
+    assert found.reasons == [("l", "no caption")]
+
+
+def test_of_numbered_and_other_images_none_is_lost(path: Path) -> None:
+    names = ["depth.png", "1.jpg", "1.png", "jpg", "webp", "0.png", "1.2.jpg", "x1.jpg"]
+    found = read_tar(path, [(f"k.{name}", name.encode()) for name in names], "image")
+    assert found.ids == ["k", "k.1", "k.0"]
+    assert found.items == [b"jpg", b"1.jpg", b"0.png"]
+    rejected = ["k.webp", "k.depth.png", "k.1.png", "k.1.2.jpg", "k.x1.jpg"]
+    assert found.reasons == [(name, "a second image under one key") for name in rejected]
+
+
+def test_numbered_images_come_before_one_of_another_name(path: Path) -> None:
+    found = read_tar(path, [("k.depth.png", b"d"), ("k.3.jpg", b"3")], "image")
+    assert (found.ids, found.reasons) == (["k.3"], [("k.depth.png", "a second image under one key")])
+
+
+RECORD = {
+    "meta": {"caption": "a cat", "id": 7, "a.b": "dotted"},
+    "meta.caption": "literal",
+    "captions": [{"text": "one"}, {"text": "two"}, {"no": "text"}],
+    "lines": ["x", "y"],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "captions"),
+    [
+        ("meta.caption", ["literal"]),
+        ("meta.a.b", ["dotted"]),
+        ("captions.0.text", ["one"]),
+        ("captions.text", ["one", "two"]),
+        ("lines.1", ["y"]),
+        ("lines", ["x", "y"]),
+        ("lines.2", []),
+        ("lines.-1", []),
+        ("meta.id", []),
+        ("meta.caption.more", []),
+        ("lines.1.more", []),
+        ("captions.²", []),
+    ],
+)
+def test_captions_by_path(path: Path, field: str, captions: list[str]) -> None:
+    found = read_tar(path, [("k.json", json.dumps(RECORD).encode())], caption=field)
+    assert found.items == captions
+    assert len(found.items) + len(found.rejects) in (1, 2, 3)
+    assert bool(captions) or found.reasons[0][1] == "no caption"
+
+
+def test_ids_by_path(path: Path) -> None:
+    records = [{"meta": {"url": "u1"}}, {"meta": {"url": 2}}, {"meta": {"url": None}}, {}, {"meta": {"url": ["x"]}}]
+    members = [(f"k{number}.json", json.dumps(record).encode()) for number, record in enumerate(records)]
+    members += [(f"k{number}.0.jpg", b"x") for number in range(5)]
+    found = read_tar(path, sorted(members), "image", id="meta.url")
+    assert (found.ids, found.pair_ids) == (["u1.0", "2.0"], ["k0", "k1"])
+    assert found.reasons == [(f"k{number}.0", "no id") for number in (2, 3, 4)]
+    bank = read_tar(path, sorted(members), "image", id="meta.url", require_id=False)
+    assert bank.ids == ["u1.0", "2.0", "k2.0", "k3.0", "k4.0"]
+    inherited = read_tar(path, [("k.jpg", b"x")], "image", id="meta.url", inherited=("id",))
+    assert inherited.ids == ["k"]
+
+
+def write_metadata(path: Path, columns: dict[str, object]) -> None:
+    pq.write_table(pa.table(columns), path.with_suffix(".parquet"))
+
+
+def test_fields_are_looked_up_in_the_table_beside_the_tar(path: Path) -> None:
+    write_metadata(path, {"key": ["a", "b", "c"], "url": ["ua", "ub", None], "caption": ["ca", "cb", "cc"]})
+    members = [("a.jpg", b"1"), ("a.json", b'{"url": "own"}'), ("b.jpg", b"2"), ("c.jpg", b"3"), ("d.jpg", b"4")]
+    found = read_tar(path, members, "image", id="url", pair_id="url")
+    assert (found.ids, found.pair_ids) == (["own", "ub"], ["own", "ub"])
+    assert found.reasons == [("c", "no id"), ("d", "no id")]
+    assert read_tar(path, members, caption="caption").items == ["ca", "cb", "cc"]
+    assert read_tar(path, members).items == []
+    assert read_tar(path, members, "image").ids == list("abcd")
+
+
+def test_the_table_is_part_of_what_was_read(path: Path) -> None:
+    path.write_bytes(make_tar([("a.jpg", b"1")]))
+    first = describe_shard(str(path))
+    write_metadata(path, {"key": ["a"], "url": ["u"]})
+    second = describe_shard(str(path))
+    assert second.companion == str(path.with_suffix(".parquet"))
+    write_metadata(path, {"key": ["a"], "url": ["v"]})
+    assert len({first.digest, second.digest, describe_shard(str(path)).digest}) == 3
+
+
+def test_a_table_that_is_no_metadata_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_metadata(path, {"id": ["a"], "url": ["u"]})
+    assert read_tar(path, [("a.jpg", b"1")], "image", id="url").reasons == [("a", "no id")]
+    write_metadata(path, {"key": ["a", "b"], "url": ["u", "v"]})
+    path.with_suffix(".parquet").write_bytes(b"broken")
+    assert read_tar(path, [("a.json", b"{}"), ("b.txt", b"x")]).items == ["x"]
+    write_metadata(path, {"key": ["a", "b"], "url": ["u", "v"]})
+    monkeypatch.setattr(metadata, "MOST_ROWS", 1)
+    assert read_tar(path, [("a.jpg", b"1")], "image").ids == ["a"]
+    assert read_tar(path, [("a.json", b"{}")]).reasons == [("a", "no caption")]
+    with pytest.raises(InputError, match=r"shard\.parquet' has 2 rows .*too many for the metadata of one tar"):
+        read_tar(path, [("a.jpg", b"1")], "image", id="url")
+
+
+@pytest.mark.parametrize("beside", ["shard.parquet", "shard_stats.json"])
+def test_a_glob_of_tars_and_their_metadata_says_what_to_name(path: Path, beside: str) -> None:
+    path.write_bytes(make_tar([("a.jpg", b"1")]))
+    (path.parent / beside).write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"names both .*shard\.tar' and .*{beside}', which is its metadata.*\*\.tar"):
+        list_shards(str(path.parent / "*"), "--candidates")
+    assert [name.uri for name in list_shards(str(path.parent / "*.tar"), "--candidates")] == [str(path)]
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tgz", "TAR.GZ"])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_gzipped_tar_is_what_it_holds(path: Path, suffix: str, modality: str) -> None:
+    members = [("a.jpg", b"A" * 90_000), ("a.txt", b"an a"), ("long-" * 50 + ".jpg", b"B"), ("c.txt", b"a c")]
+    path.write_bytes(make_tar(members, tarfile.PAX_FORMAT))
+    packed = path.with_name(f"packed.{suffix}")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_all(packed, modality) == read_all(path, modality)  # type: ignore[arg-type]
+    packed.write_bytes(gzip.compress(path.read_bytes())[:-12])
+    with pytest.raises(InputError, match="packed"):
+        read_all(packed, modality)  # type: ignore[arg-type]
+
+
+def test_what_is_not_needed_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(
+        make_tar([("a.jpg", b"1" * 1000), ("a.txt", b"caption"), ("a.mp4", b"v" * 5000), ("a.json", b"{}")])
+    )
+    read: list[str] = []
+    monkeypatch.setattr(webdataset, "_read", lambda uri, member: read.append(member.name) or member.read())
+    read_all(path, "image")
+    read_all(path, "text")
+    assert read == ["a.jpg", "a.txt", "a.json"]
+
+
+def test_a_member_beyond_the_limit_is_a_reject_and_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webdataset, "IMAGE_BYTES", 10)
+    monkeypatch.setattr(webdataset, "LINE_BYTES", 10)
+    members = [("a.jpg", b"1" * 11), ("b.jpg", b"1" * 10), ("c.txt", b"x" * 11), ("d.json", b'{"caption": "too long"}')]
+    image, text = read_tar(path, members, "image"), read_tar(path, members, "text")
+    assert (image.ids, image.reasons) == (["b"], [("a", "too large"), ("c", "no image"), ("d", "no image")])
+    assert text.reasons == [("a", "no caption"), ("b", "no caption"), ("c", "too large"), ("d", "too large")]
+    assert text.rejects[2].detail == "txt: 11 bytes, and no more than 10 are read"
+
+
+def test_a_sample_is_not_held_beyond_the_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webdataset, "IMAGE_BYTES", 10)
+    found = read_tar(path, [(f"a.{number}.jpg", b"1" * 4) for number in range(4)], "image")
+    assert (found.ids, found.reasons) == (["a.0", "a.1"], [("a.2", "too large"), ("a.3", "too large")])
+
+
+def test_a_tar_of_one_key_is_not_held_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webdataset, "_SAMPLE_MEMBERS", 3)
+    found = read_tar(path, [(f"a.{number}.jpg", b"1") for number in range(7)], "image")
+    assert found.ids == [f"a.{number}" for number in range(7)]
+    found = read_tar(path, [(f"a.{number}.txt", b"1") for number in range(7)], "image")
+    assert found.reasons == [("a", "no image")] * 3
+
+
+def test_names_that_lead_elsewhere_are_only_names(path: Path, tmp_path: Path) -> None:
+    names = ["../up.jpg", "/tmp/nnn-absolute.jpg", "a/../../b.jpg"]
+    found = read_tar(path, [(name, b"x") for name in names], "image")
+    assert found.ids == [name.removesuffix(".jpg") for name in names]
+    assert list(tmp_path.iterdir()) == [path]
+    assert not Path("/tmp/nnn-absolute.jpg").exists()
+
+
 SAMPLES = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(["jpg", "png", "txt", "json", "cls"]), st.binary(max_size=30)),
     max_size=15,
@@ -362,3 +539,39 @@ def test_a_compressed_tar_is_not_read_as_an_empty_one(path: Path) -> None:
 def test_a_missing_tar_is_an_error(path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*shard\.tar'"):
         list(read_rows(InputShard(str(path), "", 0), "image", Columns()))
+
+
+HOSTILE = {**hostile.header_bombs(), **hostile.odd_members()}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("modality", ["image", "text"])
+@pytest.mark.timeout(20)
+def test_hostile_headers_are_refused_or_counted(path: Path, name: str, modality: str) -> None:
+    data, rows, _ = HOSTILE[name]
+    path.write_bytes(data)
+    if rows is None and name != "a name without an end":
+        with pytest.raises(InputError, match="is broken"):
+            read_all(path, modality)  # type: ignore[arg-type]
+    else:
+        found = read_all(path, modality)  # type: ignore[arg-type]
+        assert len(found.ids) + len(found.rejects) == rows or rows is None
+
+
+def test_a_shared_header_holds_until_a_member_has_its_own(path: Path) -> None:
+    shared = hostile.member(hostile.record(b"path", b"shared.jpg"), kind=b"g")
+    own = hostile.member(hostile.record(b"path", b"own.jpg"), kind=b"x")
+    path.write_bytes(hostile.GOOD + shared + hostile.GOOD + own + hostile.GOOD + hostile.GOOD + hostile.END)
+    assert read_all(path, "image").ids == ["good", "shared", "own", "shared"]
+
+
+def test_a_header_is_bounded_but_not_tight(path: Path) -> None:
+    name = b"x" * 4000 + b".jpg"
+    path.write_bytes(hostile.member(name + b"\0", kind=b"L") + hostile.member(b"1", b"short.jpg") + hostile.END)
+    assert read_all(path, "image").ids == [name.decode().removesuffix(".jpg")]
+    padding = hostile.member(hostile.record(b"comment", b"x" * 1_000_000), kind=b"x")
+    path.write_bytes(padding + hostile.GOOD + hostile.END)
+    assert read_all(path, "image").ids == ["good"]
+    path.write_bytes(padding * 2 + hostile.GOOD + hostile.END)
+    with pytest.raises(InputError, match="the header at byte 0 has more than 1,048,576 bytes"):
+        read_all(path, "image")

@@ -1,0 +1,238 @@
+"""Random damage to valid files: every parser refuses with an error of its own, or rejects rows, and nothing else.
+
+``make fuzz`` runs every parser for ``NNN_FUZZ_SECONDS`` (60). What Hypothesis finds it shrinks, and prints.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+from fakes import FormulaEncoder, make_shard, make_tar
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from test_manifest import make_manifest
+
+from nnn_core import embedded
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.embedding import encode_rows
+from nnn_core.encoders.decoding import upright
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.listing import describe_shard, list_shards
+from nnn_core.manifest import Manifest
+from nnn_core.readers import Columns, holds_vectors, read_rows
+from nnn_core.rejects import RejectSummary
+
+pytestmark = pytest.mark.fuzz
+
+SECONDS = float(os.environ.get("NNN_FUZZ_SECONDS", "60"))
+ROUND = 100
+
+#: Files that are made of each of Hypothesis' examples, which take longer than most parsers do.
+VARIANTS = 20
+
+Parse = Callable[[bytes], None]
+
+#: One change to a file: what kind, and with which bytes. Where comes from a seed, which is faster.
+MUTATION = st.tuples(
+    st.sampled_from(["flip", "cut", "drop", "copy", "put", "number", "splice"]),
+    st.one_of(
+        st.binary(min_size=1, max_size=12),
+        st.sampled_from([b"\xff" * 8, bytes(8), b"\x7f" + b"\xff" * 7, b"\x80", b'"', b"\n", b"[", b"{", b"9" * 30]),
+    ),
+)
+
+
+def mutate(data: bytes, other: bytes, mutations: list[tuple[str, bytes]], where: random.Random) -> bytes:
+    """Apply changes one after another."""
+    for kind, piece in mutations:
+        begin = int(where.random() * len(data))
+        end = begin + int(where.random() * min(len(data) - begin, 600))
+        if kind == "flip" and data:
+            data = data[:begin] + bytes([data[begin] ^ (1 << piece[0] % 8)]) + data[begin + 1 :]
+        elif kind == "cut":
+            data = data[:begin]
+        elif kind == "drop":
+            data = data[:begin] + data[end:]
+        elif kind == "copy":
+            data = data[:end] + data[begin:end] + data[end:]
+        elif kind == "put":
+            data = data[:begin] + piece + data[begin:]
+        elif kind == "number":
+            data = data[:begin] + piece + data[begin + len(piece) :]
+        elif kind == "splice":
+            data = data[:begin] + other[int(where.random() * len(other)) :]
+    return data
+
+
+def fuzz(seeds: list[bytes], parse: Parse) -> None:
+    """Parse damaged seeds until the time is up; the seeds themselves must be good."""
+    for data in seeds:
+        parse(data)
+    examples, begin, number = 0, time.monotonic(), 0
+
+    def once(place: int, other: int, mutations: list[tuple[str, bytes]], where: int) -> None:
+        nonlocal examples
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for variant in range(VARIANTS):
+                examples += 1
+                parse(mutate(seeds[place], seeds[other], mutations, random.Random(where + variant)))
+
+    while time.monotonic() - begin < SECONDS:
+        number += 1
+        places = st.integers(0, len(seeds) - 1)
+        strategy = given(places, places, st.lists(MUTATION, min_size=1, max_size=5), st.integers(0, 1 << 40))
+        limits = settings(
+            max_examples=ROUND,
+            database=None,
+            deadline=None,
+            derandomize=False,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        seed(number)(limits(strategy(once)))()
+    print(f"{examples:,} examples in {time.monotonic() - begin:.0f} s")
+    assert examples > 20
+
+
+def reads(path: Path, **columns: object) -> Parse:
+    """Read a file of some format in both modalities, with every row accounted for."""
+
+    def parse(data: bytes) -> None:
+        path.write_bytes(data)
+        for modality in ("image", "text"):
+            try:
+                (name,) = list_shards(str(path), "--candidates")
+                shard = describe_shard(name)
+                wanted = Columns(**columns)  # type: ignore[arg-type]
+                batches = read_rows(shard, modality, wanted)  # type: ignore[arg-type]
+                if not holds_vectors(shard, modality, wanted):  # type: ignore[arg-type]
+                    batches = encode_rows(batches, modality, FormulaEncoder())  # type: ignore[arg-type]
+                for rows in batches:
+                    assert len(rows.ids) == len(rows.pair_ids) == len(rows.items)
+                    "".join([*rows.ids, *rows.pair_ids]).encode()
+            except InputError as error:
+                assert str(path.parent) in str(error)  # noqa: PT017
+
+    return parse
+
+
+def test_webdataset(tmp_path: Path) -> None:
+    samples = [*hostile.SAMPLES, ("e.0.jpg", b"x"), ("e.json", b'{"url": "u", "meta": {"caption": ["c"]}}')]
+    seeds = [make_tar(samples, kind) for kind in (1, 2)] + [data for data, *_ in hostile.odd_members().values()]
+    seeds += [data for data, rows, _ in hostile.header_bombs().values() if rows is not None and len(data) < 10_000]
+    fuzz(seeds, reads(tmp_path / "shard.tar"))
+
+
+def test_webdataset_with_fields(tmp_path: Path) -> None:
+    records = [b'{"url": "u", "meta": {"caption": ["c", "d"]}}', b'{"url": 7, "meta": [{"caption": "c"}]}']
+    members = [(f"{number}.{suffix}", data) for number, data in enumerate(records) for suffix in ("json", "jpg")]
+    (tmp_path / "shard.parquet").write_bytes(hostile.table({"key": ["0", "2"], "url": ["a", "b"]}))
+    names = {"id": "url", "caption": "meta.caption", "pair_id": "url"}
+    fuzz([make_tar(members, kind) for kind in (1, 2)], reads(tmp_path / "shard.tar", **names))
+
+
+def test_gzipped_webdataset(tmp_path: Path) -> None:
+    whole = make_tar(hostile.SAMPLES, 2)
+    fuzz([gzip.compress(whole, level) for level in (0, 6)], reads(tmp_path / "shard.tar.gz"))
+
+
+def test_npy(tmp_path: Path) -> None:
+    (tmp_path / "metadata_0.parquet").write_bytes(hostile.table({"id": ["a", "b", "c"]}))
+    seeds = []
+    for kind in (np.float16, np.float32, np.float64):
+        sink = io.BytesIO()
+        np.save(sink, np.ones((3, 4), kind))
+        seeds.append(sink.getvalue())
+    fuzz(seeds, reads(tmp_path / "img_emb_0.npy"))
+
+
+def test_parquet(tmp_path: Path) -> None:
+    keys = ["a", "b", "c"]
+    seeds = [
+        hostile.table({"id": keys, "vector": [[1.0, 2.0]] * 3}),
+        hostile.table({"id": keys, "caption": ["x", "y", None], "jpg": [b"1", None, b"3"]}),
+        hostile.table({"key": keys, "caption": [["x"], [], None], "image": [{"bytes": b"1", "path": "p"}] * 3}),
+        hostile.table({"key": [1, 2, 3], "caption": ["x" * 300] * 3}, compression="zstd", data_page_version="2.0"),
+    ]
+    fuzz(seeds, reads(tmp_path / "shard.parquet"))
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "tsv.gz", "csv.gz"])
+def test_delimited(tmp_path: Path, suffix: str) -> None:
+    mark = "\t" if "tsv" in suffix else ","
+    text = (
+        "\n".join(mark.join(fields) for fields in (["id", "caption"], ["a", '"x ""y"""'], ["b", "é"], ["c", ""])) + "\n"
+    )
+    data = text.encode()
+    fuzz([gzip.compress(data) if suffix.endswith("gz") else data], reads(tmp_path / f"captions.{suffix}"))
+
+
+def test_delimited_without_a_header(tmp_path: Path) -> None:
+    fuzz([b"a cat\thttp://a\na dog\thttp://b\n"], reads(tmp_path / "captions.tsv", id="#2", caption="#1"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "txt"])
+def test_lines(tmp_path: Path, suffix: str) -> None:
+    records = [{"id": "a", "caption": "x"}, {"id": 2, "caption": ["y", "z"]}, {"id": "c", "caption": None}]
+    data = "".join(json.dumps(record) + "\n" for record in records).encode()
+    fuzz([gzip.compress(data) if suffix.endswith("gz") else data], reads(tmp_path / f"captions.{suffix}"))
+
+
+def test_json(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+        "annotations": [{"id": 5, "image_id": 1, "caption": "x"}, {"id": 6, "image_id": 2, "caption": "y"}],
+    }
+    sentences = [{"raw": "x", "sentid": 1}, {"raw": "y", "sentid": 2}]
+    splits = {"images": [{"filename": "a.jpg", "imgid": 1, "split": "train", "sentences": sentences}]}
+    fuzz([json.dumps(record).encode() for record in (coco, splits)], reads(tmp_path / "captions.json"))
+
+
+def test_image_decoding() -> None:
+    def parse(data: bytes) -> None:
+        try:
+            with upright(data) as image:
+                image.resize((8, 8)).convert("RGB").tobytes()
+        except ValueError as error:
+            assert str(error)  # noqa: PT017
+            assert "object at 0x" not in str(error)  # noqa: PT017
+
+    fuzz(list(hostile.good_images().values()), parse)
+
+
+def test_manifest() -> None:
+    manifest = make_manifest()
+
+    def parse(data: bytes) -> None:
+        try:
+            assert Manifest.from_json(data, "table/versions/000001.json") == manifest
+        except CorruptArtifactError as error:
+            assert "000001.json" in str(error)  # noqa: PT017
+
+    fuzz([manifest.to_json()], parse)
+
+
+def test_completion_mark() -> None:
+    shards = tuple(replace(make_shard(f"s{number}", 3), id_sample=("a",)) for number in range(2))
+    rejects = RejectSummary(7, 1, (("no id", 1, "'a' in b"),), "work/rejects/x.jsonl")
+
+    def parse(data: bytes) -> None:
+        try:
+            embedded.from_json(data, "work/embedded", "work/rejects", "shard.tar", "work/embedded/mark.json")
+        except CorruptArtifactError as error:
+            assert "mark.json" in str(error)  # noqa: PT017
+
+    fuzz([embedded.to_json(EmbeddedInput("shard.tar", "0" * 64, shards, rejects, False))], parse)
