@@ -25,7 +25,7 @@ pytestmark = pytest.mark.counted
 
 #: The steps that are this project's own code, which a pipeline must have; Beam's own are found in it.
 STEPS = {
-    "ListUris",
+    "NameShards",
     "DescribeShard",
     "FindEmbedded",
     "ConvertShards",

@@ -75,7 +75,7 @@ def outcome_of_file(path: Path, modality: str = "image") -> str:
     def read() -> None:
         shard = describe_shard(str(path))
         batches: Iterator[Rows] = read_rows(shard, modality, Columns())  # type: ignore[arg-type, assignment]
-        if not holds_vectors(shard, Columns()):
+        if not holds_vectors(shard, modality, Columns()):  # type: ignore[arg-type]
             encoder = (
                 parse_encoder(f"open_clip:local-dir:{ENCODER}").load() if modality == "image" else FormulaEncoder()
             )
