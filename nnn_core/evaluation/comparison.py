@@ -156,13 +156,14 @@ def compare_methods(
 
     Args:
         trial: up to about 10^5 candidates, since all is held in memory.
-        rivals: to compare; all by default. Gains are over no correction.
+        rivals: to compare; all by default.
         objective: by which settings are chosen, one of ``choice.OBJECTIVES``.
         threads: of the searches and of BLAS; figures do not depend on it.
 
     Returns:
         For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),
-        ``figures`` and ``gains`` (name to value, low, high), ``seconds`` (fit, search, total) and ``pairs``.
+        ``seconds`` (fit, search, total), ``pairs``, and each with name to value, low, high: ``figures``,
+        ``gains`` over no correction and, where NNN is compared, ``leads`` over it.
 
     Raises:
         ConfigError: an unknown objective.
@@ -177,7 +178,13 @@ def compare_methods(
     with threadpoolctl.threadpool_limits(threads, user_api="blas"):
         _warm_up(trial, chosen)
         base = rank_quality(trial.asked_by(~choosing), _nothing(trial), False, threads)
-        return [_compare(trial, rival, choosing, objective, base, threads) for rival in chosen]
+        runs = [_compare(trial, rival, choosing, objective, threads) for rival in chosen]
+    others = {"gains": base}
+    others.update(("leads", quality) for row, quality in runs if row["method"] == "nnn")
+    for row, quality in runs:
+        row["figures"] = _named(_stacked(quality))
+        row |= {name: _named(_stacked(quality) - _stacked(other)) for name, other in others.items()}
+    return [row for row, _ in runs]
 
 
 def _nothing(trial: Trial) -> Fit:
@@ -200,7 +207,9 @@ def _warm_up(trial: Trial, rivals: Sequence[Rival]) -> None:
         rank_quality(few, fit_rival(few, rival), rival.gated)
 
 
-def _compare(trial: Trial, rival: Rival, choosing: Mask, objective: str, base: Quality, threads: int) -> dict[str, Any]:
+def _compare(
+    trial: Trial, rival: Rival, choosing: Mask, objective: str, threads: int
+) -> tuple[dict[str, Any], Quality]:
     start = time.process_time()
     fit = fit_rival(trial, rival, threads)
     fitted = time.process_time()
@@ -213,18 +222,20 @@ def _compare(trial: Trial, rival: Rival, choosing: Mask, objective: str, base: Q
     found = time.process_time()
     only = replace(fit, biases=fit.biases[best : best + 1])
     quality = rank_quality(trial.asked_by(~choosing), only, rival.gated, threads)
-    figures, plain = (np.concatenate([each.figures[name] for name in _SHOWN]) for each in (quality, base))
-    return {
+    row = {
         "method": rival.name,
         "title": rival.title,
         "additive": rival.additive,
         "setting": rival.describe(rival.settings[best]),
         "settings": len(rival.settings),
-        "figures": _named(figures),
-        "gains": _named(figures - plain),
         "seconds": {"fit": fitted - start, "search": found - fitted, "total": found - start},
         "pairs": pairs,
     }
+    return row, quality
+
+
+def _stacked(quality: Quality) -> npt.NDArray[np.float64]:
+    return np.concatenate([quality.figures[name] for name in _SHOWN])
 
 
 def _named(values: npt.NDArray[np.float64]) -> dict[str, dict[str, float]]:

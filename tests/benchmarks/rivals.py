@@ -98,7 +98,7 @@ def over_splits(trials: Iterator[Trial]) -> Rows:
         row = dict(each[0])
         settings = [json.dumps(run["setting"]) for run in each]
         row["setting"] = json.loads(max(sorted(set(settings)), key=settings.count))
-        for group in ("figures", "gains"):
+        for group in ("figures", "gains", "leads"):
             values = {name: [run[group][name]["value"] for run in each] for name in row[group]}
             row[group] = {name: _spread(found) for name, found in values.items()}
         row["seconds"] = {name: float(np.mean([run["seconds"][name] for run in each])) for name in row["seconds"]}
@@ -112,21 +112,23 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def show(title: str, rows: Rows) -> None:
-    reference = next(row for row in rows if row["method"] == "nnn")["seconds"]["total"]
+    reference = next(row for row in rows if row["method"] == "nnn")["seconds"]
     print(f"\n{title}")
     print(
         f"{'method':<27}{'chosen (of)':<31}"
         + "".join(f"{name:<20}" for name in SHOWN)
-        + f"{'gain in recall@1, points':<27}{'learn s':>9}{'search s':>9}{'of NNN':>8}{'Mpairs':>9}"
+        + f"{'gain in recall@1':<20}{'lead over NNN':<20}{'learn s':>9}{'of NNN':>8}"
+        + f"{'search s':>9}{'both, of NNN':>13}{'Mpairs':>8}"
     )
     for row in rows:
         setting = " ".join([*(f"{name}={value:g}" for name, value in row["setting"].items()), f"({row['settings']})"])
         figures = "".join(f"{_percent(row['figures'][name]):<20}" for name in SHOWN)
         seconds = row["seconds"]
         print(
-            f"{row['title']:<27}{setting:<31}{figures}{_percent(row['gains']['recall@1']):<27}"
-            f"{seconds['fit']:>9.3f}{seconds['search']:>9.3f}{seconds['total'] / reference:>8.2f}"
-            f"{row['pairs'] / 1e6:>9.2f}",
+            f"{row['title']:<27}{setting:<31}{figures}"
+            f"{_percent(row['gains']['recall@1']):<20}{_percent(row['leads']['recall@1']):<20}"
+            f"{seconds['fit']:>9.3f}{seconds['fit'] / reference['fit']:>8.2f}"
+            f"{seconds['search']:>9.3f}{seconds['total'] / reference['total']:>13.2f}{row['pairs'] / 1e6:>8.1f}",
             flush=True,
         )
 
