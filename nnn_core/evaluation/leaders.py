@@ -2,7 +2,7 @@
 
 Dynamic Inverted Softmax: the activation set holds every candidate that is the plain top 1 of a query of the
 bank. A query whose own plain top 1 is in the set is ranked by Inverted Softmax, any other by plain scores.
-Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022, section 3.3, whose published
+Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022, whose default
 setting is this top 1. Unlike a column it needs, for each live query, a plain search before it is known by which
 scores to rank.
 """

@@ -33,7 +33,7 @@ from nnn_core.vectors import FloatMatrix
 
 Doubles = npt.NDArray[np.float64]
 
-#: Where QB-Norm's published setting, 20, is in the middle. Scores are cosines.
+#: Around 20, the default of QB-Norm's code. Scores are cosines.
 INVERSE_TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 ALPHAS = tuple(step / 8 for step in range(1, 13))
 _K_MAX = 128
@@ -135,7 +135,7 @@ def csls_column(statistics: Statistics, k: int) -> Doubles:
 
     CSLS(q, r) = 2 cos(q, r) - r_T(q) - r_S(r), with r_S(r) the mean similarity of r to its k nearest
     neighbours among the other side's vectors. r_T(q) is the same for all candidates of a query; the
-    factor 2 divides out. Conneau et al., "Word Translation Without Parallel Data", ICLR 2018, section 2.3; k = 10
+    factor 2 divides out. Conneau et al., "Word Translation Without Parallel Data", ICLR 2018; k = 10
     there.
     """
     return 0.5 * statistics.means[k]
@@ -157,7 +157,7 @@ def inverted_softmax_column(statistics: Statistics, beta: float) -> Doubles:
 
     exp(beta <q, r>) / (alpha_q sum over q' of exp(beta <q', r>)), of which log / beta keeps the order;
     alpha_q is the same for all candidates of a query. Smith et al., "Offline bilingual word vectors, orthogonal
-    transformations and the inverted softmax", ICLR 2017, section 2.3.
+    transformations and the inverted softmax", ICLR 2017.
     """
     return statistics.bank[beta] / beta
 
