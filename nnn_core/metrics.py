@@ -50,6 +50,67 @@ def skewness(values: npt.NDArray[np.integer]) -> float:
     return float((centred**3).mean() / spread**3) if spread > 0 else 0.0
 
 
+def gini(counts: npt.NDArray[np.integer]) -> float:
+    """Gini index: 0 where all are equal, (n - 1) / n where one of n has everything; 0 for all zero.
+
+    Half the mean absolute difference of two draws over their mean. Gini, "Variabilità e mutabilità" (1912).
+    """
+    ordered, total = np.sort(counts).astype(np.float64), float(counts.sum())
+    weights = 2.0 * np.arange(1, len(ordered) + 1) - len(ordered) - 1.0
+    return float(weights @ ordered) / (len(ordered) * total) if total > 0 else 0.0
+
+
+def robin_hood(counts: npt.NDArray[np.integer]) -> float:
+    """Share of the total that would have to move for all to be equal; 0 for all zero.
+
+    Hoover, "The Measurement of Industrial Localization", Review of Economics and Statistics 18 (1936); of
+    N_n in Feldbauer et al., "Fast Approximate Hubness Reduction for Large High-Dimensional Data", ICBK 2018.
+    """
+    total = float(counts.sum())
+    return float(np.abs(counts - counts.mean()).sum()) / (2.0 * total) if total > 0 else 0.0
+
+
+def lorenz_curve(counts: npt.NDArray[np.integer], points: int = 101) -> npt.NDArray[np.float64]:
+    """(points, 2): share of the candidates, the least retrieved first, and the share of the total that is theirs.
+
+    From (0, 0) to (1, 1), at equally spaced shares of the candidates, straight between them; the diagonal for
+    all zero. Lorenz, "Methods of Measuring the Concentration of Wealth", Publications of the American
+    Statistical Association 9 (1905).
+    """
+    shares = np.linspace(0.0, 1.0, points)
+    sums = np.concatenate([[0.0], np.cumsum(np.sort(counts), dtype=np.float64)])
+    if sums[-1] == 0.0:
+        return np.stack([shares, shares], axis=1)
+    return np.stack([shares, np.interp(shares * len(counts), np.arange(len(sums)), sums / sums[-1])], axis=1)
+
+
+def top_hubs(counts: npt.NDArray[np.integer], ids: Sequence[str], n: int = 10) -> list[tuple[str, int]]:
+    """The n candidates that are retrieved most, with how often; of equal ones the lowest ids. Zeros are no hubs."""
+    positive = np.flatnonzero(counts).tolist()
+    hubs = sorted((-int(counts[row]), ids[row]) for row in positive)[:n]
+    return [(name, -count) for count, name in hubs]
+
+
+#: Beyond which a modified z-score is taken for an outlier (Iglewicz and Hoaglin).
+Z_ALARM = 3.5
+
+
+def robust_z(values: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
+    """Distance of each value from the median in robust standard deviations, for alarms above ``Z_ALARM``.
+
+    (x - median) / (1.4826 MAD), MAD the median absolute deviation from the median. Where more than half of the
+    values are equal MAD is 0, and 1.2533 times the mean absolute deviation stands in for it; where all are
+    equal, 0 is returned. Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993). Empty stays empty.
+    """
+    if len(values) == 0:
+        return np.zeros(0)
+    deviations = values.astype(np.float64) - np.median(values)
+    scale = 1.4826 * np.median(np.abs(deviations))
+    if scale == 0.0:
+        scale = 1.2533 * np.abs(deviations).mean()
+    return np.asarray(deviations / scale if scale > 0.0 else deviations, np.float64)
+
+
 def summarise_ranking(ranking: Positions, relevant: Sequence[set[int]], candidates: int) -> dict[str, float]:
     """The figures by which two rankings of the same queries are compared.
 

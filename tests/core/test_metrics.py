@@ -10,15 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.metrics import (
+    Z_ALARM,
     BiasError,
     bias_error,
     first_relevant_ranks,
+    gini,
     k_occurrence,
+    lorenz_curve,
     mean_reciprocal_rank,
     rank_correlation,
     recall_at,
+    robin_hood,
+    robust_z,
     skewness,
     summarise_ranking,
+    top_hubs,
 )
 
 
@@ -140,3 +146,58 @@ def test_bias_error_takes_the_worst_column() -> None:
     assert bias_error(exact[:1], found[:1]) == BiasError(1, 0.25, 0.25, 0.25, 1.0)
     swapped = bias_error(exact, np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
     assert swapped.rank_correlation == pytest.approx(-1.0)
+
+
+COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=25)
+
+
+@given(COUNTS)
+def test_gini_from_the_definition(values: list[int]) -> None:
+    pairs = sum(abs(one - other) for one in values for other in values)
+    expected = Fraction(pairs, 2 * len(values) * sum(values)) if sum(values) else 0
+    assert gini(np.array(values)) == pytest.approx(float(expected), abs=1e-12)
+
+
+@given(COUNTS)
+def test_robin_hood_is_the_longest_way_from_the_diagonal(values: list[int]) -> None:
+    curve = lorenz_curve(np.array(values), len(values) + 1)
+    assert robin_hood(np.array(values)) == pytest.approx((curve[:, 0] - curve[:, 1]).max(), abs=1e-12)
+
+
+@given(COUNTS, st.integers(2, 40))
+def test_lorenz_from_the_definition(values: list[int], points: int) -> None:
+    whole = lorenz_curve(np.array(values), len(values) + 1)
+    ordered, total = sorted(values), sum(values)
+    shares = [sum(ordered[:n]) / total if total else n / len(values) for n in range(len(values) + 1)]
+    assert whole[:, 1].tolist() == pytest.approx(shares)
+    some = lorenz_curve(np.array(values), points)
+    assert some.shape == (points, 2)
+    assert some[:, 1] == pytest.approx(np.interp(some[:, 0], whole[:, 0], whole[:, 1]))
+
+
+def test_inequality_by_hand() -> None:
+    assert gini(np.array([0, 0, 0, 8])) == robin_hood(np.array([0, 0, 0, 8])) == 0.75
+    assert gini(np.array([5, 5, 5])) == robin_hood(np.array([5, 5, 5])) == 0.0
+    assert gini(np.array([1, 3])) == robin_hood(np.array([1, 3])) == 0.25
+    assert gini(np.zeros(3, np.int64)) == robin_hood(np.zeros(3, np.int64)) == 0.0
+
+
+def test_top_hubs() -> None:
+    counts, ids = np.array([3, 0, 7, 3, 1]), ["d", "a", "c", "b", "e"]
+    assert top_hubs(counts, ids, 3) == [("c", 7), ("b", 3), ("d", 3)]
+    assert top_hubs(counts, ids) == [("c", 7), ("b", 3), ("d", 3), ("e", 1)]
+
+
+def test_robust_z_by_hand() -> None:
+    # The median is 3, the absolute deviations 2, 1, 0, 1, 97 with median 1.
+    assert robust_z(np.array([1, 2, 3, 4, 100])) == pytest.approx(np.array([-2, -1, 0, 1, 97]) / 1.4826)
+    assert (robust_z(np.array([1, 2, 3, 4, 100])) > Z_ALARM).tolist() == [False] * 4 + [True]
+    # More than half are equal: the mean absolute deviation is 2.
+    assert robust_z(np.array([1, 1, 1, 1, 11])) == pytest.approx(np.array([0, 0, 0, 0, 10]) / (1.2533 * 2))
+    assert robust_z(np.full(4, 7.0)).tolist() == [0.0] * 4
+    assert robust_z(np.zeros(0)).shape == (0,)
+
+
+def test_robust_z_of_normal_values_is_the_usual_one() -> None:
+    values = np.random.default_rng(1).standard_normal(20_000) * 3.0 + 5.0
+    assert robust_z(values) == pytest.approx((values - 5.0) / 3.0, abs=0.15)
