@@ -138,7 +138,7 @@ def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, req
     queries, block = load_queries(stored), read_shard(means.shard)
     with timed(STAGE):
         points = request_points(request, means.grid)
-        goals = Goals.of(targets, queries.relevant, means.grid, points)
+        goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, points))
         biases = biases_at(load_means(means), means.grid, points)
         ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
     count(STAGE, COMPUTED)

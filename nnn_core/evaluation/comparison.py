@@ -18,7 +18,7 @@ from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
 from nnn_core.evaluation.intervals import intervals
 from nnn_core.evaluation.leaders import Leaders, gated_ranks
 from nnn_core.evaluation.quality import Quality, measure
-from nnn_core.evaluation.ranks import count_ahead, find_targets
+from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
 from nnn_core.evaluation.rivals import Rival, Statistics, all_rivals
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
@@ -137,12 +137,13 @@ def rank_quality(trial: Trial, fit: Fit, gated: bool, threads: int = 1) -> Quali
     biases = np.concatenate([np.zeros((1, len(trial.ids)), np.float32), fit.biases]) if gated else fit.biases
     known = set(trial.ids)
     relevant = [sorted(known.intersection(each)) for each in trial.relevant]
-    targets = find_targets(trial.queries, relevant, trial.candidates, trial.ids, biases)
-    ranks = 1 + count_ahead(trial.queries, targets, trial.candidates, trial.ids, biases, threads)
+    targets = find_targets(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
+    goals = Goals.of(targets, relevant, targets.means.T)
+    ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, threads)
     if gated:
         flags = Leaders.of(trial.queries, trial.candidates, trial.ids).among(fit.activated)
-        ranks = gated_ranks(ranks[0], ranks[1:], flags, targets.query)
-    return measure(ranks, targets.query, np.ones(len(targets.query)))
+        ranks = gated_ranks(ranks[0], ranks[1:], flags, goals.query)
+    return measure(ranks, goals.query, np.ones(len(goals.query)))
 
 
 def compare_methods(

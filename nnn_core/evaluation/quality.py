@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +61,3 @@ def _ndcg(ranks: Counts, query: Counts, grades: Doubles, starts: Counts) -> Doub
     place = np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))
     best = np.where(place < _DEPTH, gains[ideal] / np.log2(place + 2.0), 0.0)
     return np.asarray(np.add.reduceat(discounted, starts, axis=1) / np.add.reduceat(best, starts))
-
-
-def relevant_of(names: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Ids of each query's relevant candidates, each once and in order, as ``ranks.Targets`` has them."""
-    return [tuple(sorted(set(each))) for each in names]

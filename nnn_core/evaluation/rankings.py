@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.metrics import skewness
+from nnn_core.metrics import gini, robin_hood, skewness
 from nnn_core.vectors import FloatMatrix
 
 #: Candidates of each query that are looked at.
@@ -92,18 +92,3 @@ def hubness(ranking: Ranking, candidates: int) -> dict[str, float]:
         "robin_hood": robin_hood(counts),
         "never_retrieved": float((counts == 0).mean()),
     }
-
-
-def gini(counts: npt.NDArray[np.integer]) -> float:
-    """Gini coefficient: 0 if all share alike, near 1 if one has all."""
-    ordered, total = np.sort(counts).astype(np.float64), float(counts.sum())
-    if not total:
-        return 0.0
-    place = np.arange(1, len(ordered) + 1)
-    return float((2 * place - len(ordered) - 1) @ ordered / (len(ordered) * total))
-
-
-def robin_hood(counts: npt.NDArray[np.integer]) -> float:
-    """Robin Hood (Hoover) index: the share that would have to change hands for all to have alike."""
-    total = float(counts.sum())
-    return float(np.abs(counts - total / len(counts)).sum() / (2 * total)) if total else 0.0

@@ -127,13 +127,11 @@ class Goals:
     scores: Doubles
 
     @classmethod
-    def of(
-        cls, targets: Targets, relevant: Sequence[Sequence[str]], grid: Sequence[int], points: Sequence[Point]
-    ) -> Goals:
-        """The debiased scores of targets that were found in all shards."""
+    def of(cls, targets: Targets, relevant: Sequence[Sequence[str]], biases: FloatMatrix) -> Goals:
+        """The debiased scores of targets that were found in all shards, with their biases (points, found)."""
         query, names = pairs_of(relevant)
-        biases = biases_at(targets.means, grid, points).astype(np.float64)
-        return cls(query[targets.pairs], tuple(names[pair] for pair in targets.pairs), targets.scores - biases)
+        found = tuple(names[pair] for pair in targets.pairs)
+        return cls(query[targets.pairs], found, targets.scores - biases.astype(np.float64))
 
 
 def count_ahead(

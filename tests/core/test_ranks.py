@@ -55,7 +55,7 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
     targets = gather_targets(
         find_targets(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
     )
-    goals = Goals.of(targets, relevant, GRID, POINTS)
+    goals = Goals.of(targets, relevant, biases_at(targets.means, GRID, POINTS))
     counts = [
         count_ahead(queries, goals, candidates[shard], ids[shard], biases_at(means[shard], GRID, POINTS), threads)
         for shard in shards
@@ -89,7 +89,7 @@ def test_a_relevant_candidate_that_no_shard_holds_is_not_found() -> None:
     targets = find_targets(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
     assert targets.pairs.tolist() == [1]
     assert gather_targets([targets, find_targets(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
-    goals = Goals.of(targets, [["nowhere"], [ids[0]]], GRID, POINTS)
+    goals = Goals.of(targets, [["nowhere"], [ids[0]]], biases_at(targets.means, GRID, POINTS))
     counts = count_ahead(queries, goals, candidates, ids, biases_at(means, GRID, POINTS))
     assert counts.shape == (len(POINTS), 1)
 

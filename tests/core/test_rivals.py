@@ -19,7 +19,7 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.comparison import Trial, compare_methods, fit_rival, rank_quality
 from nnn_core.evaluation.leaders import Leaders, gated_ranks
-from nnn_core.evaluation.ranks import Point, biases_at, count_ahead, find_targets
+from nnn_core.evaluation.ranks import Goals, Point, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.rivals import Needs, Rival, Statistics, all_rivals
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
@@ -185,9 +185,14 @@ def test_columns_do_not_depend_on_shards() -> None:
             continue
         biases = [rival.biases(part) for part in parts]
         pairs = [(case.candidates[rows], case.ids[rows], bias) for rows, bias in zip(shards, biases, strict=True)]
-        targets = reduce(or_, (find_targets(case.queries, case.relevant, *each) for each in pairs))
-        ranks = 1 + reduce(add, (count_ahead(case.queries, targets, *each) for each in pairs))
-        starts = np.flatnonzero(np.diff(targets.query, prepend=-1))
+        relevant = [sorted(set(names)) for names in case.relevant]
+        targets = gather_targets(
+            find_targets(case.queries, relevant, vectors, ids, np.ascontiguousarray(bias.T))
+            for vectors, ids, bias in pairs
+        )
+        goals = Goals.of(targets, relevant, targets.means.T)
+        ranks = 1 + reduce(add, (count_ahead(case.queries, goals, *each) for each in pairs))
+        starts = np.flatnonzero(np.diff(goals.query, prepend=-1))
         assert (np.minimum.reduceat(ranks, starts, axis=1) == ranks_of(case, rival)).mean() > 0.99
 
 
