@@ -41,6 +41,19 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table.
         """
+        found: npt.NDArray[np.float32] = self.bias[self._positions(ids)]
+        return found
+
+    def means_for(self, ids: Sequence[str]) -> FloatMatrix:
+        """Unscaled means (len(ids), len(grid)) float32 in the order of ``ids``.
+
+        Raises:
+            InputError: some id is not in the table.
+        """
+        found: FloatMatrix = self.mean_k[self._positions(ids)]
+        return found
+
+    def _positions(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
         positions = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
         if positions.null_count:
             missing = [row_id for row_id, position in zip(ids, positions, strict=True) if not position.is_valid]
@@ -48,8 +61,8 @@ class BiasTable:
                 f"{len(missing)} of {len(ids)} candidates have no bias in version {self.manifest.version} of the table "
                 f"(first: {missing[0]!r}); refresh the table with them, or leave them out of the index."
             )
-        found: npt.NDArray[np.float32] = self.bias[positions.to_numpy()]
-        return found
+        rows: npt.NDArray[np.int64] = positions.to_numpy().astype(np.int64)
+        return rows
 
 
 def load_bias_table(uri: str, version: int | None = None) -> BiasTable:

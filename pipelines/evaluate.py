@@ -1,0 +1,265 @@
+"""``nnn evaluate``: recall and hubness of a published table on held-out queries."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core import storage
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedded import EmbeddedShard, read_ids
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.encoders import EncoderSource, parse_encoder
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation.choice import OBJECTIVES
+from nnn_core.evaluation.means import ShardMeans, store_means
+from nnn_core.evaluation.rankings import Ranking, hubness
+from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.manifest import Manifest, read_manifest
+from nnn_core.parts import check_alpha
+from nnn_core.readers import Columns
+from nnn_core.table import BiasTable, load_bias_table
+from pipelines.config import add_column_arguments, columns_from, default_threads
+from pipelines.embed_shards import EmbedShards
+from pipelines.gather import ShardReferences
+from pipelines.judge_bias import GatherQueries, JudgeBias, RankCandidates
+from pipelines.list_shards import ListShards
+from pipelines.runner import local_workers, parse_flags, run
+
+_FIGURES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate. Attributes are those of the flags of the same name.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    table: str
+    version: int
+    candidates: str
+    queries: str
+    work: str
+    request: Request
+    relevance: str | None = None
+    references: str | None = None
+    allow_overlap: bool = False
+    threads: int = 1
+    candidate_columns: Columns = field(default_factory=Columns)
+    query_columns: Columns = field(default_factory=Columns)
+    result: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}.json")
+
+    @property
+    def result_uri(self) -> str:
+        """Where the last step leaves what it found."""
+        return storage.join(self.work, "evaluation", self.result)
+
+
+def define_evaluation(
+    root: beam.Pipeline, config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None
+) -> beam.PCollection[str]:
+    """Wire the evaluation; the single element is the URI of its result."""
+    digest = encoder.fingerprint.digest if encoder else None
+    asked = EmbeddingRequest(manifest.settings.reference_modality, config.query_columns, digest, config.work)  # type: ignore[arg-type]
+    held = EmbeddingRequest(manifest.settings.candidate_modality, config.candidate_columns, digest, config.work)  # type: ignore[arg-type]
+    bank = None
+    if config.references:
+        loose = dataclasses.replace(config.query_columns, require_id=False)
+        bank = (
+            root
+            | "ListReferences" >> ListShards(config.references, "--references")
+            | "EmbedReferences" >> EmbedShards(dataclasses.replace(asked, columns=loose), encoder, "embed_references")
+            | "ShardReferences" >> ShardReferences(1 << 16, None, 1.0, storage.join(config.work, "rejects"), False)
+        )
+    queries = (
+        root
+        | "ListQueries" >> ListShards(config.queries, "--queries")
+        | "EmbedQueries" >> EmbedShards(asked, encoder, "embed_queries")
+        | "GatherQueries" >> GatherQueries(bank, config.relevance, config.allow_overlap, config.work)
+    )
+    shards = (
+        root
+        | "ListCandidates" >> ListShards(config.candidates, "--candidates")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
+        | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
+        | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
+    )
+    evaluation = shards | "JudgeBias" >> JudgeBias(queries, config.request, config.threads)
+    point = evaluation | "Point" >> beam.Map(lambda each: each.point)
+    rankings = shards | "RankCandidates" >> RankCandidates(queries, point)
+    rows = shards | "Rows" >> beam.Map(lambda each: each.shard.rows) | "AllRows" >> beam.CombineGlobally(sum)
+    return evaluation | "StoreResult" >> beam.Map(
+        store_result, config.result_uri, AsSingleton(rankings), AsSingleton(rows)
+    )
+
+
+def look_up_means(shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:
+    """The means of a shard's candidates, from the table.
+
+    Raises:
+        InputError: a candidate is not in the table.
+    """
+    loaded = _table(table, version)
+    means = loaded.means_for(read_ids(shard).to_pylist())
+    return store_means(shard, means, loaded.manifest.settings.grid, work)
+
+
+@lru_cache(maxsize=1)
+def _table(uri: str, version: int) -> BiasTable:
+    return load_bias_table(uri, version)
+
+
+def store_result(evaluation: Evaluation, uri: str, rankings: tuple[Ranking, Ranking], rows: int) -> str:
+    """Leave the result where the program looks for it."""
+    before, after = rankings
+    record = {
+        **dataclasses.asdict(evaluation),
+        "candidates": rows,
+        "hubness": {"before": hubness(before, rows), "after": hubness(after, rows)},
+    }
+    storage.create(uri, json.dumps(record).encode())
+    return uri
+
+
+def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> dict[str, Any]:
+    """Run the job and read its result.
+
+    Raises:
+        NNNError: whatever went wrong.
+    """
+    storage.check_exclusive(config.work)
+    manifest = read_manifest(config.table, config.version)
+    run(options, lambda root: define_evaluation(root, config, manifest, encoder))
+    result: dict[str, Any] = json.loads(storage.read_bytes(config.result_uri))
+    return {"table": config.table, "version": config.version, **result}
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """The result for a person."""
+    point, choice = result["point"], result["choice"]
+    print(f"table        version {result['version']} of {result['table']}, {result['candidates']:,} candidates")
+    print(f"bias         k = {point['k']}, alpha = {point['alpha']:g}{_describe_choice(choice)}")
+    missing = f"; {result['missing']:,} relevant candidates are not in the index" if result["missing"] else ""
+    print(f"queries      {result['queries']:,} reported on, {result['choosing']:,} chose{missing}")
+    print(f"\n{'':<18}{'before':>10}{'after':>10}{'change':>10}   95 % interval")
+    for name in _FIGURES:
+        before, after, gain = (result[part][name] for part in ("before", "after", "gain"))
+        print(
+            f"{name:<18}{before['value']:>10.4f}{after['value']:>10.4f}{gain['value']:>+10.4f}   "
+            f"[{gain['low']:+.4f}, {gain['high']:+.4f}]"
+        )
+    first, last = result["median_rank"]
+    print(f"{'median rank':<18}{first:>10g}{last:>10g}{last - first:>+10g}")
+    for name, value in result["hubness"]["before"].items():
+        after = result["hubness"]["after"][name]
+        print(f"{name:<18}{value:>10.4f}{after:>10.4f}{after - value:>+10.4f}")
+
+
+def _describe_choice(choice: dict[str, Any] | None) -> str:
+    if choice is None:
+        return ""
+    gain = choice["gain"]
+    text = f", chosen by {choice['objective']} on the other half of the queries"
+    if choice["point"]["alpha"] == 0.0:
+        text += (
+            f"; no gain could be shown ({gain['value']:+.4f}, 95 % interval [{gain['low']:+.4f}, {gain['high']:+.4f}])"
+        )
+    return text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``nnn evaluate``."""
+    parser = argparse.ArgumentParser(
+        prog="nnn evaluate",
+        description="Rank all candidates for held-out queries, exactly, with and without the biases of a published "
+        "table, and show recall and hubness with intervals.",
+        epilog="Any Apache Beam option may follow.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
+    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    parser.add_argument("--candidates", required=True, metavar="GLOB", help="shards of the items of the index")
+    parser.add_argument("--queries", required=True, metavar="GLOB", help="shards of the held-out queries")
+    parser.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, that of the refresh")
+    parser.add_argument(
+        "--relevance",
+        metavar="GLOB",
+        help="which candidates answer a query: query_id, candidate_id (or relevant, a list), grade "
+        "(default: the query's pair id)",
+    )
+    parser.add_argument("--references", metavar="GLOB", help="the bank, to make sure that no query is in it")
+    parser.add_argument("--allow-overlap", action="store_true", help="accept queries that are in the bank")
+    parser.add_argument("--encoder", metavar="SPEC", help="as for nnn refresh; not needed for vectors")
+    parser.add_argument("--k", type=int, help="one of the table's grid (default: the table's)")
+    parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
+    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, default="recall@1", help="what --tune maximises (default: %(default)s)"
+    )
+    add_column_arguments(parser.add_argument_group("columns", "Names of columns or JSON fields."))
+    for name in ("id", "pair-id", "caption", "vector", "image"):
+        parser.add_argument(f"--query-{name}-column", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one worker process (default: all cores)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
+    return parser
+
+
+def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationConfig:
+    manifest = read_manifest(args.table, args.version)
+    columns = columns_from(args)
+    own = {name: getattr(args, f"query_{name}_column") for name in ("id", "pair_id", "caption", "vector", "image")}
+    return EvaluationConfig(
+        table=args.table,
+        version=manifest.version,
+        candidates=args.candidates,
+        queries=args.queries,
+        work=args.work,
+        request=_request_from(args, manifest),
+        relevance=args.relevance,
+        references=args.references,
+        allow_overlap=args.allow_overlap,
+        threads=args.threads or default_threads(workers),
+        candidate_columns=columns,
+        query_columns=dataclasses.replace(columns, **{name: value for name, value in own.items() if value}),
+    )
+
+
+def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
+    settings = manifest.settings
+    if args.tune:
+        if args.k is not None or args.alpha is not None:
+            raise ConfigError("--tune chooses k and alpha, so --k and --alpha say nothing beside it; leave them out.")
+        return Request(None, objective=args.objective)
+    k = settings.k if args.k is None else args.k
+    alpha = settings.alpha if args.alpha is None else args.alpha
+    check_alpha(alpha)
+    if k not in settings.grid:
+        raise InputError(
+            f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}, which keeps the means for "
+            f"{', '.join(map(str, settings.grid))}; choose one of these."
+        )
+    return Request(Point(k, alpha), objective=args.objective)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse flags, run, print."""
+    args, options = parse_flags(build_parser(), argv)
+    encoder = parse_encoder(args.encoder) if args.encoder else None
+    result = evaluate(_config_from(args, local_workers(options)), encoder, options)
+    print_evaluation(result)
+    if args.json:
+        print(json.dumps(result))
+    return result
