@@ -76,7 +76,7 @@ def define_evaluation(
     held = EmbeddingRequest(manifest.settings.candidate_modality, config.candidate_columns, digest, config.work)  # type: ignore[arg-type]
     bank = None
     if config.references:
-        loose = dataclasses.replace(config.query_columns, require_id=False)
+        loose = dataclasses.replace(config.query_columns, require_id=False, pair_id=None)
         bank = (
             root
             | "ListReferences" >> ListShards(config.references, "--references")
