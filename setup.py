@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
 TEST = [
+    "html5lib>=1.1",
     "hypothesis>=6.150",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
@@ -26,16 +27,22 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["nnn_core", "nnn_core.*", "pipelines", "pipelines.*"]),
-    package_data={"nnn_core": ["py.typed", "demo/encoder/*"], "pipelines": ["py.typed"]},
+    package_data={
+        "nnn_core": ["py.typed", "demo/encoder/*", "report/*.css", "report/*.j2"],
+        "pipelines": ["py.typed"],
+    },
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "faiss-cpu>=1.13,<2",
         "fsspec>=2026.1",
+        "jinja2>=3.1.6,<4",
+        "markupsafe>=3.0",
         "numba>=0.61",
         "numpy>=2.0,<2.5",
         "open_clip_torch>=3.3,<4",
         "pillow>=12.3,<13",
         "pyarrow>=23.0.1,<26",
+        "pydantic>=2.11,<3",
         "safetensors>=0.5",
         "torch>=2.6,!=2.13.0",
         "threadpoolctl>=3.5",
