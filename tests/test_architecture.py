@@ -25,6 +25,7 @@ HOMES = {
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage.py", "nnn_core/local_disk.py"},
+    "jinja2": {"nnn_core/report/page.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.

@@ -1,0 +1,122 @@
+"""What a report says, before it has a shape, and its JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.rejects import RejectSummary
+from nnn_core.report.sections import (
+    BiasShift,
+    Change,
+    Fairness,
+    Gate,
+    Hub,
+    Hubness,
+    OwnPairs,
+    Quality,
+    Rivals,
+    Run,
+    Shown,
+    Stage,
+    Tuning,
+)
+
+#: A page shows no more hubs, changed queries, and results of each than these.
+MAX_HUBS = 20
+MAX_CHANGES = 8
+MAX_DEPTH = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows; a section that is None or empty is left out.
+
+    Attributes:
+        title: its heading.
+        run: what ran.
+        quality: retrieval quality, one table a direction or bank.
+        tuning: the choice of k and alpha.
+        hubness: hubness before and after.
+        hubs: the worst, worst first.
+        changes: the queries that changed most, most changed first.
+        shown: the candidates that hubs and changes name; see ``wanted``.
+        biases: their distribution.
+        rivals: the comparison of methods.
+        fairness: one record an attribute.
+        own_pairs: the warning about bank rows that belong to candidates.
+        rejects: (side, what was rejected).
+        gates: the checks before the commit.
+        stages: what each stage cost.
+        notes: sentences that the reader should see first.
+    """
+
+    title: str
+    run: Run
+    quality: tuple[Quality, ...] = ()
+    tuning: Tuning | None = None
+    hubness: Hubness | None = None
+    hubs: tuple[Hub, ...] = ()
+    changes: tuple[Change, ...] = ()
+    shown: dict[str, Shown] = field(default_factory=dict)
+    biases: BiasShift | None = None
+    rivals: Rivals | None = None
+    fairness: tuple[Fairness, ...] = ()
+    own_pairs: OwnPairs | None = None
+    rejects: tuple[tuple[str, RejectSummary], ...] = ()
+    gates: tuple[Gate, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        """The gates that keep the version from being published."""
+        return tuple(gate for gate in self.gates if gate.verdict == "fail")
+
+    def wanted(self) -> Iterator[str]:
+        """Ids of the candidates that a page shows and ``shown`` should hold, each once, in the order of the page."""
+        named = [hub.id for hub in self.hubs[:MAX_HUBS]]
+        for change in self.changes[:MAX_CHANGES]:
+            named += (*change.before[:MAX_DEPTH], *change.after[:MAX_DEPTH])
+        yield from dict.fromkeys(named)
+
+    def to_json(self) -> bytes:
+        """The report as JSON: the same bytes for the same content."""
+        record = _plain(_ADAPTER.dump_python(self, mode="json"))
+        # Half a character, as file names may hold, is not text that JSON can carry.
+        return json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Report:
+        """Read a report back.
+
+        Raises:
+            CorruptArtifactError: these bytes are not a report.
+        """
+        try:
+            return _ADAPTER.validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole file"
+            raise CorruptArtifactError(
+                f"{uri!r} is not a report that this program can read: {first['msg']} ({where}). Write it again with "
+                "nnn evaluate --report."
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """The same with words for the numbers that JSON has no word for; they are read back as numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+_ADAPTER: TypeAdapter[Report] = TypeAdapter(Report)

@@ -1,0 +1,349 @@
+"""The sections of a report: what each of them shows, one frozen record each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Base64Bytes
+
+from nnn_core.evaluation.choice import Choice
+from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.ranks import Point
+
+Unit = Literal["percent", "number", "rank"]
+Better = Literal["higher", "lower", "zero"]
+Verdict = Literal["pass", "warn", "fail", "skipped"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The candidates, the bank or the held-out queries.
+
+    Attributes:
+        modality: ``image`` or ``text``.
+        rows: rows used.
+        rejected: rows rejected.
+        files: input files.
+        digest: what the rows were, in hexadecimal; empty where unknown.
+        uri: where they came from, as the user named it.
+    """
+
+    modality: str
+    rows: int
+    rejected: int = 0
+    files: int = 0
+    digest: str = ""
+    uri: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ran and on what.
+
+    Attributes:
+        command: ``nnn refresh`` or ``nnn evaluate``.
+        table: URI of the table.
+        version: the version that was published or evaluated; None if nothing was published.
+        previous: the version before it, None if there was none.
+        k: in force in that version, or that would have been.
+        alpha: likewise.
+        candidates: of the table.
+        bank: the reference queries.
+        searches: how the highest scores were found.
+        fingerprints: (name, value) of encoder and bank.
+        queries: held-out queries, None where none were given.
+        seconds: of the whole run, None where unknown.
+        when: time of the run as the caller wants it printed; empty keeps the report's bytes free of time.
+    """
+
+    command: str
+    table: str
+    version: int | None
+    previous: int | None
+    k: int
+    alpha: float
+    candidates: Source
+    bank: Source
+    searches: tuple[str, ...] = ()
+    fingerprints: tuple[tuple[str, str], ...] = ()
+    queries: Source | None = None
+    seconds: float | None = None
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measure before and after, over the same queries.
+
+    Attributes:
+        name: such as ``recall@1``.
+        before: without correction.
+        after: with the bias.
+        gain: the paired difference, after minus before.
+        unit: ``percent`` for shares from 0 to 1, ``rank`` for ranks.
+        better: which direction is an improvement; ``zero``: nearer to 0.
+    """
+
+    name: str
+    before: Interval
+    after: Interval
+    gain: Interval
+    unit: Unit = "percent"
+    better: Better = "higher"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Retrieval quality on the half of the queries that did not choose.
+
+    Attributes:
+        title: what distinguishes this table from the next, such as ``text to image``.
+        queries: how many queries report.
+        figures: in the order of the table.
+    """
+
+    title: str
+    queries: int
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The gain in the objective over k and alpha, on the half of the queries that chooses.
+
+    Attributes:
+        choice: what was chosen, and the objective.
+        queries: how many queries chose.
+        gains: (point, gain over no correction) of every point; alpha 0 need not be there.
+        unit: of the objective.
+    """
+
+    choice: Choice
+    queries: int
+    gains: tuple[tuple[Point, float], ...]
+    unit: Unit = "percent"
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """How often candidates are among the first n of a query.
+
+    Attributes:
+        counts: (times, candidates): so many candidates were retrieved so often; ascending, 0 included.
+        skewness: third standardised moment.
+        gini: Gini coefficient, 0 to 1.
+        robin_hood: share of places that would have to change hands for equality.
+        never: share of candidates that no query retrieved.
+    """
+
+    counts: tuple[tuple[int, int], ...]
+    skewness: float
+    gini: float
+    robin_hood: float
+    never: float
+
+
+@dataclass(frozen=True)
+class Hubness:
+    """Hubness before and after.
+
+    Attributes:
+        queries: how many queries were asked.
+        depth: the n of N_n.
+        before: without correction.
+        after: with the bias.
+    """
+
+    queries: int
+    depth: int
+    before: Occurrence
+    after: Occurrence
+
+
+@dataclass(frozen=True)
+class BiasShift:
+    """Biases of all candidates against those of the previous version.
+
+    Attributes:
+        edges: of the bins, one more than counts.
+        counts: candidates of this version in each bin.
+        previous: candidates of the previous version in each bin; empty for a first version.
+        figures: (name, value) such as the population stability index.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    previous: tuple[int, ...] = ()
+    figures: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A candidate or a query as a person sees it.
+
+    Attributes:
+        id: its id.
+        text: a caption or query, or what an image shows; empty where unknown.
+        image: the bytes of a thumbnail (see ``thumbnails.thumbnail``), None for a text.
+    """
+
+    id: str
+    text: str = ""
+    image: Base64Bytes | None = None
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A candidate that crowded out others.
+
+    Attributes:
+        id: its id.
+        before: times in a top n without correction.
+        after: times with the bias.
+        bias: its bias.
+        wrong: how many queries had it among the first n though it does not answer them.
+        examples: a few of those queries.
+    """
+
+    id: str
+    before: int
+    after: int
+    bias: float
+    wrong: int
+    examples: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A query whose first results changed much.
+
+    Attributes:
+        query: what was asked.
+        before: ids of the first results without correction, best first.
+        after: ids with the bias.
+        relevant: ids that answer the query.
+        rank_before: rank of the first of them without correction.
+        rank_after: with the bias.
+    """
+
+    query: Shown
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    relevant: tuple[str, ...]
+    rank_before: int
+    rank_after: int
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One method of the comparison.
+
+    Attributes:
+        name: of the method.
+        settings: its hyperparameters as chosen on the choosing half.
+        value: the objective on the reporting half.
+        gain: over no correction.
+        seconds: to prepare it once for the whole index, without the search for settings.
+        tuning_seconds: to search its settings.
+        additive: whether it is one number a candidate, so that any index can apply it.
+    """
+
+    name: str
+    settings: str
+    value: Interval
+    gain: Interval
+    seconds: float
+    tuning_seconds: float
+    additive: bool
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Methods on the same footing.
+
+    Attributes:
+        objective: what ``Rival.value`` is.
+        queries: how many queries report.
+        methods: in the order of the table.
+        unit: of the objective.
+    """
+
+    objective: str
+    queries: int
+    methods: tuple[Rival, ...]
+    unit: Unit = "percent"
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """How evenly the values of one attribute are retrieved.
+
+    Attributes:
+        attribute: its name.
+        values: the values that are compared, the positive one first.
+        queries: how many queries were asked.
+        figures: such as ``bias@6``.
+    """
+
+    attribute: str
+    values: tuple[str, ...]
+    queries: int
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class OwnPairs:
+    """Bank rows that belong to candidates of the pool: they make the bias look better than it is.
+
+    Attributes:
+        rows: how many bank rows belong to candidates.
+        bank: rows of the bank.
+        objective: what the gains are gains of.
+        gain: with these rows in the bank, None if not measured.
+        fair: without them, None if not measured.
+        unit: of the objective.
+    """
+
+    rows: int
+    bank: int
+    objective: str = "recall@1"
+    gain: Interval | None = None
+    fair: Interval | None = None
+    unit: Unit = "percent"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check before the commit.
+
+    Attributes:
+        name: of the gate, as in the thresholds' file.
+        verdict: a single ``fail`` keeps the version from being published.
+        value: what was seen.
+        threshold: what was asked for.
+        note: what the verdict means, one sentence.
+    """
+
+    name: str
+    verdict: Verdict
+    value: str
+    threshold: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of the pipeline cost.
+
+    Attributes:
+        name: as in the pipeline.
+        seconds: of work, added up over workers.
+        computed: artefacts that were computed.
+        reused: artefacts that an earlier run had computed.
+    """
+
+    name: str
+    seconds: float
+    computed: int
+    reused: int

@@ -1,0 +1,173 @@
+"""Drawing by hand: a plot area with axes, as SVG that needs no script.
+
+Colours are classes of the page's style sheet, so that a figure follows the reader's light or dark scheme.
+All figures are 360 units wide: on a phone a unit is about a pixel, so that labels stay readable there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from nnn_core.report.numbers import MINUS, clean
+
+WIDTH = 360.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From data to units of the drawing, along one axis.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        start: where ``low`` lies.
+        stop: where ``high`` lies.
+    """
+
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def __call__(self, value: float) -> float:
+        span = self.high - self.low
+        share = (value - self.low) / span if span else 0.5
+        return self.start + share * (self.stop - self.start)
+
+
+def ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round values from ``low`` to ``high``, at most ``wanted`` + 1 of them."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if power * factor >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(at * step, 12) + 0.0 for at in range(first, last + 1)]
+
+
+def label_of(value: float, plus: bool = False) -> str:
+    """A tick's label: as few digits as it needs."""
+    text = f"{value:+,.6g}" if plus and value else f"{value:,.6g}"
+    return text.replace("-", MINUS)
+
+
+def short_of(value: int) -> str:
+    """A large number in little room: 131k, 4.19M."""
+    for unit, word in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= unit:
+            return f"{value / unit:.3g}{word}"
+    return f"{value}"
+
+
+@dataclass
+class Drawing:
+    """An SVG under construction.
+
+    Attributes:
+        name: unique on the page; ids are made of it.
+        title: what the figure is.
+        desc: what it shows, for those who do not see it.
+        height: in units.
+    """
+
+    name: str
+    title: str
+    desc: str
+    height: float
+    _marks: list[Markup] = field(default_factory=list)
+
+    def add(self, mark: Markup) -> None:
+        """Append one element."""
+        self._marks.append(mark)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
+        """A straight line of the class ``kind``."""
+        template = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
+        self.add(template.format(kind, *map(_n, (x1, y1, x2, y2))))
+
+    def box(self, x: float, y: float, width: float, height: float, kind: str, tip: str = "", round_: float = 0) -> None:
+        """A rectangle; ``tip`` appears when a pointer rests on it."""
+        template = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="{}">{}</rect>')
+        self.add(template.format(kind, *map(_n, (x, y, width, height, round_)), _tip(tip)))
+
+    def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
+        """A circle."""
+        template = Markup('<circle class="{}" cx="{}" cy="{}" r="{}">{}</circle>')
+        self.add(template.format(kind, _n(x), _n(y), _n(radius), _tip(tip)))
+
+    def path(self, places: Sequence[tuple[float, float]], kind: str) -> None:
+        """A line through ``places``."""
+        spots = " ".join(f"{_n(x)},{_n(y)}" for x, y in places)
+        self.add(Markup('<polyline class="{}" points="{}"/>').format(kind, spots))
+
+    def text(self, x: float, y: float, words: str, anchor: str = "middle", kind: str = "tick") -> None:
+        """Words whose baseline is at ``y``."""
+        template = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
+        self.add(template.format(kind, _n(x), _n(y), anchor, clean(words)))
+
+    def upright(self, x: float, y: float, words: str) -> None:
+        """The title of a vertical axis, centred on ``y``."""
+        template = Markup(
+            '<text class="axis" x="{0}" y="{1}" text-anchor="middle" transform="rotate(-90 {0} {1})">{2}</text>'
+        )
+        self.add(template.format(_n(x), _n(y), clean(words)))
+
+    def render(self) -> Markup:
+        """The element, with its title and description."""
+        words = {"title": clean(self.title), "desc": clean(self.desc, 1000)}
+        head = Markup(
+            '<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d">'
+            '<title id="{name}-t">{title}</title><desc id="{name}-d">{desc}</desc>'
+        ).format(width=_n(WIDTH), height=_n(self.height), name=self.name, **words)
+        return head + Markup("").join(self._marks) + Markup("</svg>")
+
+
+def _n(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _tip(words: str) -> Markup:
+    return Markup("<title>{}</title>").format(clean(words)) if words else Markup("")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The inner rectangle of a drawing, with linear scales.
+
+    Attributes:
+        drawing: what is drawn on.
+        x: horizontal scale.
+        y: vertical scale; its start is the bottom.
+    """
+
+    drawing: Drawing
+    x: Scale
+    y: Scale
+
+    def axes(self, x_title: str, y_title: str) -> None:
+        """The base line and both titles."""
+        bottom = self.y.start
+        self.drawing.line(self.x.start, bottom, self.x.stop, bottom, "base")
+        self.drawing.text((self.x.start + self.x.stop) / 2, bottom + 36, x_title, kind="axis")
+        if y_title:
+            self.drawing.upright(11, (self.y.start + self.y.stop) / 2, y_title)
+
+    def x_ticks(self, values: Sequence[float], labels: Sequence[str]) -> None:
+        """Short marks and labels below the base line."""
+        for value, label in zip(values, labels, strict=True):
+            at = self.x(value)
+            self.drawing.line(at, self.y.start, at, self.y.start + 4, "base")
+            self.drawing.text(at, self.y.start + 17, label)
+
+    def y_ticks(self, values: Sequence[float], labels: Sequence[str]) -> None:
+        """Faint lines across, labels on the left."""
+        for value, label in zip(values, labels, strict=True):
+            at = self.y(value)
+            if at < self.y.start - 0.5:
+                self.drawing.line(self.x.start, at, self.x.stop, at, "rule")
+            self.drawing.text(self.x.start - 6, at + 3.8, label, "end")
