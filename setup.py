@@ -36,6 +36,8 @@ setup(
         "open_clip_torch>=3.3,<4",
         "pillow>=12.3,<13",
         "pyarrow>=23.0.1,<26",
+        "pydantic>=2.10,<3",
+        "pyyaml>=6.0.2",
         "safetensors>=0.5",
         "torch>=2.6,!=2.13.0",
         "threadpoolctl>=3.5",

@@ -63,6 +63,8 @@ class EmbeddedInput:
         shards: its embedded shards, in file order; empty when every row was rejected.
         rejects: what was rejected.
         precomputed: whether the shard held vectors, so that no model was used.
+        off_length: of the vectors that it held, those used whose length was not 1 within 0.01; None if it
+            held none, or where an earlier release did not look.
     """
 
     source: str
@@ -70,6 +72,7 @@ class EmbeddedInput:
     shards: tuple[EmbeddedShard, ...]
     rejects: RejectSummary
     precomputed: bool
+    off_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,8 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
         listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
         summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
-        return EmbeddedInput(source, record["digest"], shards, summary, record["precomputed"])
+        off_length = record.get("off_length")
+        return EmbeddedInput(source, record["digest"], shards, summary, record["precomputed"], off_length)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 

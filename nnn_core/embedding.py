@@ -18,7 +18,7 @@ from nnn_core.errors import InputError
 from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
 from nnn_core.rejects import Reject, summarise, to_jsonl
 from nnn_core.shards import InputShard, Modality, check_unchanged
-from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
 
@@ -120,7 +120,8 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed)
+    off_length = collector.off_length if planned.precomputed else None
+    result = EmbeddedInput(source, planned.shard.digest, tuple(shards), summary, planned.precomputed, off_length)
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
@@ -202,6 +203,7 @@ class _Collector:
     request: EmbeddingRequest
     rejects: list[Reject] = field(default_factory=list)
     shards: list[EmbeddedShard] = field(default_factory=list)
+    off_length: int = 0
     _ids: list[str] = field(default_factory=list)
     _pair_ids: list[str] = field(default_factory=list)
     _vectors: list[FloatMatrix] = field(default_factory=list)
@@ -210,10 +212,12 @@ class _Collector:
         self.rejects += rows.rejects
         if not rows.ids:
             return
-        unit, not_finite, zero = unit_vectors(np.asarray(rows.items))
+        vectors = np.asarray(rows.items)
+        unit, not_finite, zero = unit_vectors(vectors)
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
         kept = np.flatnonzero(~(not_finite | zero))
+        self.off_length += off_length(vectors[kept])
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])

@@ -25,6 +25,8 @@ HOMES = {
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage.py"},
+    "pydantic": {"nnn_core/gates/thresholds.py"},
+    "yaml": {"nnn_core/gates/thresholds.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.

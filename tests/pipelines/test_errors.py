@@ -333,3 +333,27 @@ def test_missing_column_names_what_there_is(run: Callable[..., tuple[int, str]])
     assert code == 3
     assert "has no column 'sku' (--id-column)" in error
     assert "it has: id, vector" in error
+
+
+def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "gates.yaml").write_text("min_bank_rows: 31\n")
+    code, error = run("--gates", str(tmp_path / "gates.yaml"))
+    assert code == 10
+    assert "1 of 30 gates failed, so nothing was published:\n  min_bank_rows: the size of the bank is 30" in error
+    assert len(list((tmp_path / "work" / "gates").iterdir())) == 1
+    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "min_bank_rows") == (0, "")
+    manifest = json.loads((tmp_path / "table" / "versions" / "000001.json").read_bytes())
+    assert [gate["name"] for gate in manifest["gates"] if gate["accepted"]] == ["min_bank_rows"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--accept", "psi"], "--accept psi: there is no such gate; there are coverage, "),
+        (["--gates", "/nowhere/gates.yaml"], "cannot read '/nowhere/gates.yaml'"),
+    ],
+)
+def test_gates_that_cannot_be_used(run: Callable[..., tuple[int, str]], flags: list[str], message: str) -> None:
+    code, error = run(*flags)
+    assert code in (2, 3)
+    assert message in error
