@@ -98,7 +98,7 @@ def _against_previous(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
     yield checks.bank_shrinkage(manifest.references.rows, bank, limits.bank_shrinkage)
     yield checks.bank_growth(manifest.references.rows, bank, limits.bank_growth)
     known = facts.before.rows if before else None
-    yield checks.lost_candidates(facts.rows.common, known, _unread(facts) or "", limits.lost_candidates)
+    yield checks.lost_candidates(facts.rows.common, known, _unread(facts), limits.lost_candidates)
     for name, side, earlier, limit in (
         ("candidate_rejects", manifest.candidates, before and before.candidates, limits.candidate_rejects),
         ("reference_rejects", manifest.references, before and before.references, limits.reference_rejects),
@@ -124,22 +124,24 @@ def _other_lengths(side: Side) -> float | None:
 
 
 def _centroids(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
-    versions = (facts.manifest, facts.previous)
-    after, before = (
-        (to_centroid(each.candidates.centroid), to_centroid(each.references.centroid)) if each else (None, None)
-        for each in versions
-    )
-    few = [_few(facts, limits, side) for side in ("candidates", "references")]
-    missing = [reason or "the previous version keeps no mean vectors, or of another dimension" for reason in few]
     # Where a side is too small its mean vector is noise, so it is as good as unknown.
-    after = tuple(None if reason else each for reason, each in zip(few, after, strict=True))  # type: ignore[assignment]
-    for at, (name, limit) in enumerate(
-        (("candidate_centroid", limits.candidate_centroid), ("reference_centroid", limits.reference_centroid))
-    ):
-        yield checks.centroid_shift(name, after[at], before[at], missing[at], limit)
-    either = few[0] or few[1] or missing[0]
+    reasons = [_few(facts, limits, side) for side in ("candidates", "references")]
+    before = _mean_vectors(facts.previous)
+    now = _mean_vectors(facts.manifest)
+    after = (None if reasons[0] else now[0], None if reasons[1] else now[1])
+    unknown = "the previous version keeps no mean vectors, or of another dimension"
+    bounds = {"candidate_centroid": limits.candidate_centroid, "reference_centroid": limits.reference_centroid}
+    for at, (name, limit) in enumerate(bounds.items()):
+        yield checks.centroid_shift(name, after[at], before[at], reasons[at] or unknown, limit)
+    either = reasons[0] or reasons[1] or unknown
     yield checks.modalities(after, before, either, limits.modalities)
     yield checks.mean_similarity(after, before, either, limits.mean_similarity)
+
+
+def _mean_vectors(manifest: Manifest | None) -> tuple[checks.Vector | None, checks.Vector | None]:
+    if manifest is None:
+        return None, None
+    return to_centroid(manifest.candidates.centroid), to_centroid(manifest.references.centroid)
 
 
 def _few(facts: Facts, limits: Thresholds, side: str) -> str:
@@ -158,7 +160,6 @@ def _unread(facts: Facts) -> str:
 
 def _drift(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
     after, before = facts.rows, facts.before
-    # A bank below min_rows would be another one each time; its means are compared all the same.
     missing = _unread(facts) or _few(facts, limits, "candidates") or _few(facts, limits, "references")
     yield checks.drift_psi(after.means, before, missing, limits.drift_psi)
     yield checks.drift_quantiles(after.means, before, missing, limits.drift_quantiles)

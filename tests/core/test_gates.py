@@ -36,8 +36,9 @@ from nnn_core.gates.judge import (
     write_report,
 )
 from nnn_core.gates.thresholds import GATES, Thresholds, read_thresholds, to_yaml
+from nnn_core.manifest import Manifest
 from nnn_core.metrics import top_overlap
-from nnn_core.profile import VectorSum, merge_sums, to_centroid
+from nnn_core.profile import VectorSum, merge_sums, to_centroid, to_text
 
 ROOT = Path(__file__).parent.parent.parent
 NORMAL = np.random.default_rng(1).normal(0.2, 0.05, 20_000)
@@ -311,6 +312,22 @@ class TestJudge:
         assert gates["candidate_centroid"].sentence == "6 candidates are fewer than min_rows 500"
         assert gates["reference_centroid"].sentence == "9 references are fewer than min_rows 500"
         assert gates["drift_psi"].sentence == "no file of the previous version can be read"
+
+    @pytest.mark.parametrize(("min_rows", "verdict"), [(6, "fail"), (7, "skipped")])
+    def test_centroids_of_a_small_side_are_noise(self, min_rows: int, verdict: str) -> None:
+        def with_centroids(*centroids: np.ndarray) -> Manifest:
+            manifest = make_manifest()
+            sides = (manifest.candidates, manifest.references)
+            one, other = (
+                dataclasses.replace(side, centroid=to_text(centroid.astype(np.float32)))
+                for side, centroid in zip(sides, centroids, strict=True)
+            )
+            return dataclasses.replace(manifest, candidates=one, references=other)
+
+        facts = self.facts(manifest=with_centroids(NORTH, NORTH), previous=with_centroids(EAST, NORTH))
+        gates = {gate.name: gate for gate in judge(facts, Thresholds(min_rows=min_rows))}
+        assert {gates[name].verdict for name in ("candidate_centroid", "modalities", "mean_similarity")} == {verdict}
+        assert gates["reference_centroid"].verdict == "pass"
 
     def test_a_previous_version_of_an_earlier_release_has_no_centroids(self) -> None:
         limits = Thresholds(min_rows=1)
