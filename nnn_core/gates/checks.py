@@ -189,7 +189,7 @@ def modalities(
         missing = f"the two sides' mean vectors were only {gap:.3g} apart, so they cannot be told from each other"
     ratios = [_nearer(after[side], before[side], before[1 - side]) for side in (0, 1)]
     known = [ratio for ratio in ratios if ratio is not None]
-    value = max(known) if known and gap is not None and gap >= _GAP else None
+    value = max(known) if len(known) == 2 and gap is not None and gap >= _GAP else None
     what = "a side's distance from its own previous mean vector, over that from the other side's,"
     return at_most("modalities", value, limit, what, missing)
 
