@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,25 @@ class VectorSum:
         return to_text((self.total / (max(1, self.rows) * GRID)).astype(np.float32))
 
 
-def merge_sums(sums: Iterable[VectorSum]) -> VectorSum:
+@dataclass(frozen=True)
+class SideSums:
+    """The sums of both sides; ``a | b`` adds up each.
+
+    Attributes:
+        candidates: of the candidates' vectors.
+        references: of the bank's.
+    """
+
+    candidates: VectorSum = field(default_factory=VectorSum.empty)
+    references: VectorSum = field(default_factory=VectorSum.empty)
+
+    def __or__(self, other: SideSums) -> SideSums:
+        return SideSums(self.candidates | other.candidates, self.references | other.references)
+
+
+def merge_sums(sums: Iterable[SideSums]) -> SideSums:
     """All of them as one."""
-    total = VectorSum.empty()
+    total = SideSums()
     for each in sums:
         total |= each
     return total

@@ -12,12 +12,11 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core.corpus import Corpus, check_coverage
 from nnn_core.gates.comparison import RowStatistics, count_previous, measure_part, merge_statistics
 from nnn_core.gates.gate import Gate
-from nnn_core.gates.histogram import Histogram, merge_histograms
 from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, says_the_same
 from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, resolve_k, write_part
-from nnn_core.profile import VectorSum
+from nnn_core.profile import SideSums
 from nnn_core.references import Bank
 from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
 
@@ -64,18 +63,14 @@ class Sides:
 
     Attributes:
         corpus: the candidates.
-        candidates: sum of their vectors.
-        bank: the references.
-        lineage: of the references.
-        references: sum of their vectors.
+        references: lineage of the bank.
+        sums: of the vectors.
         origins: 1, or 2 if some vectors came ready-made and others from the encoder.
     """
 
     corpus: Corpus
-    candidates: VectorSum
-    bank: Bank
-    lineage: Side
-    references: VectorSum
+    references: Side
+    sums: SideSums
     origins: int
 
 
@@ -101,7 +96,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         standard: what a version must meet.
         bank: a single element.
         corpus: a single element.
-        sums: of the vectors of candidates and of references, a single element each.
+        sums: of the vectors of both sides, a single element.
         fewest_seen: fewest references that each candidate shard was scored against.
         search: how the scores were found, a single element.
         precomputed: for each input shard, whether it held vectors.
@@ -115,7 +110,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     standard: Standard
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
-    sums: tuple[beam.PCollection[VectorSum], beam.PCollection[VectorSum]]
+    sums: beam.PCollection[SideSums]
     fewest_seen: beam.PCollection[int]
     search: beam.PCollection[SearchReport]
     precomputed: beam.PCollection[bool]
@@ -124,7 +119,11 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         targets = rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
         target = AsSingleton(targets)
-        origins = self.precomputed | "Origins" >> beam.Distinct() | "AllOrigins" >> beam.combiners.ToList()
+        origins = (
+            self.precomputed
+            | "Origin" >> beam.Map(lambda precomputed: frozenset({precomputed}))
+            | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
+        )
         settings = AsSingleton(
             self.fewest_seen
             | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
@@ -132,17 +131,19 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank), AsSingleton(origins))
         )
         written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, target, settings)
-        statistics = written | "Statistics" >> beam.Values() | "AllRows" >> beam.CombineGlobally(merge_statistics)
         before = (
             targets
             | "PreviousParts" >> beam.FlatMap(lambda found: found.previous.files if found.previous else ())
             | "SpreadParts" >> beam.Reshuffle()
             | "CountPrevious" >> beam.Map(_count_previous, self.table, target, settings)
-            | "AllPrevious" >> beam.CombineGlobally(merge_histograms)
         )
-        candidates, references = (AsSingleton(each) for each in self.sums)
-        sides = self.corpus | "BothSides" >> beam.Map(
-            _both_sides, AsSingleton(self.bank), candidates, references, AsSingleton(origins)
+        statistics = (
+            (written | "Statistics" >> beam.Values(), before)
+            | "BothVersions" >> beam.Flatten()
+            | "AllRows" >> beam.CombineGlobally(merge_statistics)
+        )
+        sides = self.corpus | "Sides" >> beam.Map(
+            _both_sides, AsSingleton(self.bank), AsSingleton(self.sums), AsSingleton(origins)
         )
         return (
             written
@@ -158,7 +159,6 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
                 AsSingleton(sides),
                 AsSingleton(self.search),
                 AsSingleton(statistics),
-                AsSingleton(before),
                 AsSingleton(self.evidence),
             )
         )
@@ -170,17 +170,15 @@ def _resolve(
     grid: tuple[int, ...],
     settings: Callable[..., BiasSettings],
     bank: tuple[Bank, Side],
-    origins: list[bool],
+    origins: frozenset[bool],
 ) -> BiasSettings:
     fitting = tuple(value for value in grid if value <= bank[0].rows)
     resolved, kept = resolve_k(k, fitting, min_seen)
     return settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=all(origins))
 
 
-def _both_sides(
-    corpus: Corpus, bank: tuple[Bank, Side], candidates: VectorSum, references: VectorSum, origins: list[bool]
-) -> Sides:
-    return Sides(corpus, candidates, bank[0], bank[1], references, len(origins))
+def _both_sides(corpus: Corpus, bank: tuple[Bank, Side], sums: SideSums, origins: frozenset[bool]) -> Sides:
+    return Sides(corpus, bank[1], sums, len(origins))
 
 
 def _write(
@@ -195,7 +193,7 @@ def _write(
     return part, statistics
 
 
-def _count_previous(part: TablePart, uri: str, target: Target, settings: BiasSettings) -> Histogram:
+def _count_previous(part: TablePart, uri: str, target: Target, settings: BiasSettings) -> RowStatistics:
     assert target.previous is not None, "parts of a version that does not exist"
     return count_previous(uri, part, settings, target.previous)
 
@@ -209,17 +207,16 @@ def _commit(
     sides: Sides,
     search: SearchReport,
     statistics: RowStatistics,
-    before: Histogram,
     evidence: Evidence,
 ) -> Manifest:
     files = tuple(sorted(parts, key=lambda part: part.min_id))
-    candidates = replace(sides.corpus.lineage, centroid=sides.candidates.centroid)
-    references = replace(sides.lineage, centroid=sides.references.centroid)
+    candidates = replace(sides.corpus.lineage, centroid=sides.sums.candidates.centroid)
+    references = replace(sides.references, centroid=sides.sums.references.centroid)
     manifest = Manifest(target.version, settings, sides.corpus.dim, candidates, references, search, files)
     check_coverage(manifest, sides.corpus)
     # What is published already was judged when it was new.
     if target.previous is None or not says_the_same(target.previous, manifest):
-        facts = Facts(manifest, target.previous, candidates.rows, statistics, before, sides.origins, evidence)
+        facts = Facts(manifest, target.previous, candidates.rows, statistics, sides.origins, evidence)
         manifest = replace(manifest, gates=_pass_gates(facts, standard))
     committed = commit_version(uri, manifest)
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)

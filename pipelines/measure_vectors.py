@@ -1,45 +1,63 @@
-"""MeasureVectors: the embedded shards of one side to the sum of their vectors."""
+"""MeasureVectors: the embedded shards of both sides to the sums of their vectors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from nnn_core.corpus import embedded_shards
+from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard
-from nnn_core.profile import VectorSum, merge_sums, sum_of_shard
+from nnn_core.manifest import Side
+from nnn_core.profile import SideSums, merge_sums, sum_of_shard
+from nnn_core.references import Bank
 from pipelines.metrics import COMPUTED, REUSED, count, timed
 
 STAGE = "measure_vectors"
 
+SideName = Literal["candidates", "references"]
+
 
 @dataclass
 class MeasureVectors(beam.PTransform):  # type: ignore[misc]
-    """All embedded shards of a side to one ``VectorSum``; that of each shard is kept.
+    """(candidates, references), both embedded, to one ``SideSums``; the sum of each shard is kept.
 
     Attributes:
         work: folder of artefacts.
-        checked: an element that exists once the side as a whole was found usable.
+        bank: a single element; nothing is summed before its checks.
+        corpus: likewise.
     """
 
     work: str
-    checked: beam.PCollection[object]
+    bank: beam.PCollection[tuple[Bank, Side]]
+    corpus: beam.PCollection[Corpus]
 
-    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[VectorSum]:
+    def expand(
+        self, sides: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
+    ) -> beam.PCollection[SideSums]:
+        candidates, references = sides
         return (
-            inputs
-            | "Shards" >> beam.FlatMap(lambda result: embedded_shards([result]))
+            (
+                candidates | "Candidates" >> beam.FlatMap(_named, "candidates"),
+                references | "References" >> beam.FlatMap(_named, "references"),
+            )
+            | "BothSides" >> beam.Flatten()
             | "SpreadShards" >> beam.Reshuffle()
-            | "SumShard" >> beam.Map(_sum, self.work, AsSingleton(self.checked))
+            | "SumShard" >> beam.Map(_sum, self.work, AsSingleton(self.bank), AsSingleton(self.corpus))
             | "SumAll" >> beam.CombineGlobally(merge_sums)
         )
 
 
-def _sum(shard: EmbeddedShard, work: str, checked: object) -> VectorSum:
-    del checked  # only that it exists matters
+def _named(result: EmbeddedInput, side: SideName) -> list[tuple[SideName, EmbeddedShard]]:
+    return [(side, shard) for shard in embedded_shards([result])]
+
+
+def _sum(keyed: tuple[SideName, EmbeddedShard], work: str, bank: object, corpus: object) -> SideSums:
+    del bank, corpus  # that they exist is what matters: vectors of one dimension, and some of them
+    side, shard = keyed
     with timed(STAGE):
         total, computed = sum_of_shard(shard, work)
     count(STAGE, COMPUTED if computed else REUSED)
-    return total
+    return SideSums(candidates=total) if side == "candidates" else SideSums(references=total)

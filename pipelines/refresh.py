@@ -108,10 +108,7 @@ def define_refresh(
         | "BothSides" >> beam.Flatten()
         | "Precomputed" >> beam.Map(lambda result: result.precomputed)
     )
-    sums = (
-        embedded | "MeasureCandidates" >> MeasureVectors(config.work, corpus),
-        embedded_references | "MeasureReferences" >> MeasureVectors(config.work, bank),
-    )
+    sums = (embedded, embedded_references) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     if evidence is None:
         evidence = root | "NoEvidence" >> beam.Create([Evidence()])
     standard = Standard(config.thresholds, config.accept, config.work)

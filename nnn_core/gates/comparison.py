@@ -40,6 +40,7 @@ class RowStatistics:
         means: of all rows at the k of the comparison.
         common: rows whose id the previous version has.
         moved: absolute differences of these rows' means.
+        before: means of the previous version's rows, as far as its files can be read.
     """
 
     rows: int
@@ -51,11 +52,12 @@ class RowStatistics:
     means: Histogram
     common: int
     moved: Histogram
+    before: Histogram
 
     @classmethod
     def empty(cls) -> RowStatistics:
         """No rows: the identity of the merge."""
-        return cls(0, 0, 0, 0, np.inf, -np.inf, Histogram.empty(), 0, Histogram.empty())
+        return cls(0, 0, 0, 0, np.inf, -np.inf, Histogram.empty(), 0, Histogram.empty(), Histogram.empty())
 
     def __or__(self, other: RowStatistics) -> RowStatistics:
         return RowStatistics(
@@ -68,6 +70,7 @@ class RowStatistics:
             self.means | other.means,
             self.common + other.common,
             self.moved | other.moved,
+            self.before | other.before,
         )
 
 
@@ -110,6 +113,7 @@ def measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int)
         means=Histogram.of(finite[:, grid.index(compared)]),
         common=0,
         moved=Histogram.empty(),
+        before=Histogram.empty(),
     )
 
 
@@ -159,11 +163,11 @@ def measure_part(
     return statistics
 
 
-def count_previous(table_uri: str, part: TablePart, settings: BiasSettings, previous: Manifest) -> Histogram:
+def count_previous(table_uri: str, part: TablePart, settings: BiasSettings, previous: Manifest) -> RowStatistics:
     """The means of a published part at the k of the comparison; of nothing where its file is damaged or gone."""
     k = compared_k(settings.k, settings.grid, previous.settings.grid)
     found = read_means(table_uri, part, previous.settings.grid.index(k))
-    return Histogram.empty() if found is None else Histogram.of(found[1])
+    return replace(RowStatistics.empty(), before=Histogram.empty() if found is None else Histogram.of(found[1]))
 
 
 def overlapping(parts: Iterable[TablePart], part: TablePart) -> Iterator[TablePart]:

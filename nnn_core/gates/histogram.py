@@ -7,7 +7,6 @@ is off by at most a bin, that is 0.00025; the means of a real corpus have a devi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,14 +73,6 @@ class Histogram:
     def share_above(self, value: float) -> float:
         """Share of the values in bins whose centre is above ``value``; 0 of nothing."""
         return float(self.counts[value < _CENTRES].sum() / max(1, self.rows))
-
-
-def merge_histograms(histograms: Iterable[Histogram]) -> Histogram:
-    """All of them as one."""
-    total = Histogram.empty()
-    for each in histograms:
-        total |= each
-    return total
 
 
 _CENTRES = np.asarray(-1.0 + WIDTH * (np.arange(BINS) + 0.5), np.float64)

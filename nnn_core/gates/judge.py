@@ -14,7 +14,6 @@ from nnn_core.gates import checks
 from nnn_core.gates.checks import FIRST
 from nnn_core.gates.comparison import RowStatistics
 from nnn_core.gates.gate import Gate
-from nnn_core.gates.histogram import Histogram
 from nnn_core.gates.thresholds import GATES, Thresholds
 from nnn_core.manifest import Manifest, Side
 from nnn_core.profile import to_centroid
@@ -45,8 +44,7 @@ class Facts:
         manifest: of the version in the making.
         previous: the current version's; None for a first one.
         candidates: how many there are.
-        rows: statistics of the new rows.
-        before: means of the previous version, as far as its files can be read.
+        rows: statistics of the new rows, and of the previous version's.
         origins: 1, or 2 if some vectors came ready-made and others from the encoder.
         evidence: from queries.
     """
@@ -55,7 +53,6 @@ class Facts:
     previous: Manifest | None
     candidates: int
     rows: RowStatistics
-    before: Histogram
     origins: int = 1
     evidence: Evidence = field(default_factory=Evidence)
 
@@ -97,7 +94,7 @@ def _against_previous(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
     bank = before.references.rows if before else None
     yield checks.bank_shrinkage(manifest.references.rows, bank, limits.bank_shrinkage)
     yield checks.bank_growth(manifest.references.rows, bank, limits.bank_growth)
-    known = facts.before.rows if before else None
+    known = facts.rows.before.rows if before else None
     yield checks.lost_candidates(facts.rows.common, known, _unread(facts), limits.lost_candidates)
     for name, side, earlier, limit in (
         ("candidate_rejects", manifest.candidates, before and before.candidates, limits.candidate_rejects),
@@ -155,11 +152,11 @@ def _few(facts: Facts, limits: Thresholds, side: str) -> str:
 def _unread(facts: Facts) -> str:
     if facts.previous is None:
         return FIRST
-    return "" if facts.before.rows else "no file of the previous version can be read"
+    return "" if facts.rows.before.rows else "no file of the previous version can be read"
 
 
 def _drift(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
-    after, before = facts.rows, facts.before
+    after, before = facts.rows, facts.rows.before
     missing = _unread(facts) or _few(facts, limits, "candidates") or _few(facts, limits, "references")
     yield checks.drift_psi(after.means, before, missing, limits.drift_psi)
     yield checks.drift_quantiles(after.means, before, missing, limits.drift_quantiles)

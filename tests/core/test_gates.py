@@ -38,7 +38,7 @@ from nnn_core.gates.judge import (
 from nnn_core.gates.thresholds import GATES, Thresholds, read_thresholds, to_yaml
 from nnn_core.manifest import Manifest
 from nnn_core.metrics import top_overlap
-from nnn_core.profile import VectorSum, merge_sums, to_centroid, to_text
+from nnn_core.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
 
 ROOT = Path(__file__).parent.parent.parent
 NORMAL = np.random.default_rng(1).normal(0.2, 0.05, 20_000)
@@ -145,10 +145,11 @@ class TestComparison:
 def test_centroids_are_exact_whatever_the_cuts() -> None:
     vectors = grid_vectors(5000, 12, 3)
     whole = VectorSum.of(vectors)
-    merged = merge_sums([VectorSum.of(part) for part in np.array_split(vectors, 9)])
-    assert merged.centroid == whole.centroid
+    parts = [VectorSum.of(part) for part in np.array_split(vectors, 9)]
+    merged = merge_sums([SideSums(references=whole), *(SideSums(candidates=part) for part in parts)])
+    assert merged.candidates.centroid == merged.references.centroid == whole.centroid
     np.testing.assert_allclose(to_centroid(whole.centroid), vectors.mean(axis=0, dtype=np.float64), atol=1e-7)
-    assert (merge_sums([]).centroid, to_centroid("")) == ("", None)
+    assert (merge_sums([]).candidates.centroid, to_centroid("")) == ("", None)
 
 
 def test_overlap_of_rankings() -> None:
@@ -299,7 +300,7 @@ class TestJudge:
     def facts(self, **changes: object) -> Facts:
         manifest = make_manifest(parts=1)
         rows = measure_rows(np.array([[0.5, 0.4], [0.3, 0.2], [0.9, 0.1]], np.float32), (1, 2), 2, 2)
-        base = Facts(manifest, None, 3, rows, Histogram.empty())
+        base = Facts(manifest, None, 3, rows)
         return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
     def test_every_gate_is_there_in_order(self) -> None:
