@@ -19,6 +19,7 @@ from pipelines import cli
 from pipelines.runner import find_error
 
 DIM = 8
+COLOURS = ("red", "blue", "green", "yellow")
 ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
 
 
@@ -282,7 +283,7 @@ def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Pa
     path = tmp_path / "images" / "00000.tar"
     write_tar(path, {"good": {"jpg": jpeg()}, "bad": {"jpg": b"this is no image"}, "none": {"txt": b"hello"}})
     captions = tmp_path / "captions.jsonl"
-    write_jsonl(captions, [{"id": f"r{i}", "caption": f"a red square {i}"} for i in range(4)])
+    write_jsonl(captions, [{"id": f"r{i}", "caption": f"a {colour} square"} for i, colour in enumerate(COLOURS)])
     code, error = run("--encoder", ENCODER, candidates=str(path), references=str(captions))
     assert code == 4
     assert "2 of 3 rows of --candidates were rejected" in error
