@@ -48,6 +48,7 @@ setup(
         "pillow>=12.3,<13",
         "pyarrow>=23.0.1,<26",
         "pydantic>=2.11,<3",
+        "pyyaml>=6.0.2",
         "safetensors>=0.5",
         "tenacity>=9",
         "torch>=2.6,!=2.13.0",

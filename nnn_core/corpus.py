@@ -72,7 +72,15 @@ def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag
         rejected=summary.rejected,
         digest=add_set_digests(shard.vector_digest for shard in embedded_shards(inputs)),
         inputs=tuple(sorted(embedded.digest for embedded in inputs)),
+        off_length=_off_length(inputs),
     )
+
+
+def _off_length(inputs: Sequence[EmbeddedInput]) -> int | None:
+    """Vectors that were not of length 1 as read; None unless it is known of every file that held vectors."""
+    counts = [embedded.off_length for embedded in inputs if embedded.precomputed]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def check_pairs(shards: Iterable[EmbeddedShard]) -> None:

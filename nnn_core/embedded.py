@@ -65,6 +65,7 @@ class EmbeddedInput:
         rejects: what was rejected.
         precomputed: whether the shard held vectors, so that no model was used.
         positional_keys: whether its ids say only where a row lay, see ``nnn_core.keys``.
+        off_length: of the vectors that it held, those used whose length was not 1 within 0.01; None if it held none.
     """
 
     source: str
@@ -73,6 +74,7 @@ class EmbeddedInput:
     rejects: RejectSummary
     precomputed: bool
     positional_keys: bool = False
+    off_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,13 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
         listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
         summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
         return EmbeddedInput(
-            source, record["digest"], shards, summary, record["precomputed"], record["positional_keys"]
+            source,
+            record["digest"],
+            shards,
+            summary,
+            record["precomputed"],
+            record["positional_keys"],
+            record["off_length"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error

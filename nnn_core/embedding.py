@@ -21,7 +21,7 @@ from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read
 from nnn_core.readers.rows import BATCH_BYTES, POSITION_ID
 from nnn_core.rejects import Reject, summarise, to_jsonl
 from nnn_core.shards import InputShard, Modality
-from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
 NOT_AN_IMAGE = "image cannot be decoded"
 
@@ -129,8 +129,15 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
+    off_length = collector.off_length if planned.precomputed else None
     result = EmbeddedInput(
-        source, planned.shard.digest, tuple(shards), summary, planned.precomputed, collector.positional_keys
+        source,
+        planned.shard.digest,
+        tuple(shards),
+        summary,
+        planned.precomputed,
+        collector.positional_keys,
+        off_length,
     )
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
@@ -224,6 +231,7 @@ class _Collector:
     rejects: list[Reject] = field(default_factory=list)
     shards: list[EmbeddedShard] = field(default_factory=list)
     positional_keys: bool = False
+    off_length: int = 0
     _ids: list[str] = field(default_factory=list)
     _pair_ids: list[str] = field(default_factory=list)
     _vectors: list[FloatMatrix] = field(default_factory=list)
@@ -232,10 +240,12 @@ class _Collector:
         self.rejects += rows.rejects
         if not rows.ids:
             return
-        unit, not_finite, zero = unit_vectors(np.asarray(rows.items))
+        vectors = np.asarray(rows.items)
+        unit, not_finite, zero = unit_vectors(vectors)
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
         kept = np.flatnonzero(~(not_finite | zero))
+        self.off_length += off_length(vectors[kept])
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])

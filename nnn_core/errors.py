@@ -63,6 +63,12 @@ class CorruptArtifactError(NNNError):
     exit_code = 9
 
 
+class GateError(NNNError):
+    """A version that fails a gate, and so was not published."""
+
+    exit_code = 10
+
+
 ERRORS: dict[str, type[NNNError]] = {
     cls.__name__: cls
     for cls in (
@@ -74,6 +80,7 @@ ERRORS: dict[str, type[NNNError]] = {
         StorageError,
         ConflictError,
         CorruptArtifactError,
+        GateError,
         NNNError,
     )
 }

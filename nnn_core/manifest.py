@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from nnn_core import storage
 from nnn_core.artifacts import add_set_digests, sha256
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
+from nnn_core.gates.gate import Gate
 from nnn_core.metrics import BiasError
 from nnn_core.parts import BiasSettings, TablePart
 
@@ -36,12 +37,16 @@ class Side:
         rejected: rows rejected.
         digest: order-free digest of (vector, pair id) of all rows.
         inputs: digests of the input shards, sorted.
+        centroid: mean of the vectors, see ``profile.to_text``; empty if an earlier release published.
+        off_length: ready-made vectors whose length was not 1 as read; None where unknown or computed here.
     """
 
     rows: int
     rejected: int
     digest: str
     inputs: tuple[str, ...]
+    centroid: str = ""
+    off_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Manifest:
         references: lineage of the bank.
         search: how the scores were found.
         files: data files in ascending order of ids.
+        gates: what was checked before it was published; empty where nothing was (``nnn table reweight``).
     """
 
     version: int
@@ -80,6 +86,7 @@ class Manifest:
     references: Side
     search: SearchReport
     files: tuple[TablePart, ...]
+    gates: tuple[Gate, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -140,6 +147,7 @@ class Manifest:
                     error=_build(BiasError, record["search"]["error"]) if record["search"]["error"] else None,
                 ),
                 files=tuple(_build(TablePart, part) for part in record["files"]),
+                gates=tuple(_build(Gate, gate) for gate in record.get("gates", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
@@ -158,7 +166,10 @@ def _canonical(record: dict[str, Any]) -> bytes:
 
 
 def _build(cls: type[Any], record: dict[str, Any], **overrides: Any) -> Any:
-    return cls(**{field.name: overrides.get(field.name, record[field.name]) for field in fields(cls)})
+    """An object from its record; what an earlier release did not know yet takes its default."""
+    known = {**record, **overrides}
+    required = [field.name for field in fields(cls) if field.default is MISSING]
+    return cls(**{field.name: known[field.name] for field in fields(cls) if field.name in (*required, *known)})
 
 
 def manifest_uri(table_uri: str, version: int) -> str:
@@ -212,6 +223,11 @@ def current_manifest(table_uri: str) -> Manifest | None:
     return read_manifest(table_uri) if list_versions(table_uri) else None
 
 
+def says_the_same(one: Manifest, other: Manifest) -> bool:
+    """Whether two versions differ at most in their number, and in what was checked before each."""
+    return replace(one, version=other.version, gates=other.gates) == other
+
+
 def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     """Publish ``manifest`` under its number, or find that the current version already says the same.
 
@@ -219,14 +235,14 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     where one of the current version is damaged or gone, the manifests differ and a new version repairs it.
 
     Returns:
-        The manifest that stands: ``manifest``, or the current one if only the number would differ.
+        The manifest that stands: ``manifest``, or the current one if it says the same (``says_the_same``).
 
     Raises:
         ConflictError: another publisher took the number.
         StorageError: the table cannot be written.
     """
     current = current_manifest(table_uri)
-    if current is not None and replace(current, version=manifest.version) == manifest:
+    if current is not None and says_the_same(current, manifest):
         return current
     data = manifest.to_json()
     uri = manifest_uri(table_uri, manifest.version)

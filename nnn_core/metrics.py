@@ -43,6 +43,12 @@ def k_occurrence(ranking: Positions, candidates: int, n: int = 10) -> Positions:
     return np.bincount(ranking[:, :n].ravel(), minlength=candidates).astype(np.int64)
 
 
+def top_overlap(before: Positions, after: Positions, n: int = 10) -> float:
+    """Mean over queries of the share of the first n that two rankings (queries, depth >= n) have in common."""
+    pairs = zip(before[:, :n].tolist(), after[:, :n].tolist(), strict=True)
+    return float(np.mean([len({*one} & {*other}) / n for one, other in pairs]))
+
+
 def skewness(values: npt.NDArray[np.integer]) -> float:
     """Third standardised moment; the usual measure of hubness when taken of N_n. 0 without spread."""
     centred = values - values.mean()

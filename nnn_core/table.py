@@ -116,7 +116,8 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
         write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
         for index, part in enumerate(base.files)
     )
-    return commit_version(uri, replace(base, version=number, settings=settings, files=files))
+    # The gates judged other biases than these.
+    return commit_version(uri, replace(base, version=number, settings=settings, files=files, gates=()))
 
 
 @dataclass(frozen=True)

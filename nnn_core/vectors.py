@@ -25,6 +25,8 @@ GRID = float(2**25)
 #: Rows normalised at a time: few enough that the float64 copies stay in the processor's cache.
 _BLOCK_ROWS = 256
 
+_LENGTH_TOLERANCE = 0.01
+
 NOT_FINITE = "vector is not finite"
 ZERO_NORM = "vector has zero norm"
 
@@ -58,6 +60,14 @@ def _unit_block(vectors: npt.NDArray[np.floating]) -> tuple[FloatMatrix, Mask, M
     norms = np.sqrt((scaled * scaled).sum(axis=1))
     scaled /= np.where(norms > 0.0, norms, 1.0)[:, None]
     return to_grid(scaled), not_finite, zero
+
+
+def off_length(vectors: npt.NDArray[np.floating]) -> int:
+    """How many finite rows have a length other than 1, within 0.01, which float16 keeps."""
+    blocks = (vectors[first : first + _BLOCK_ROWS] for first in range(0, len(vectors), _BLOCK_ROWS))
+    with np.errstate(over="ignore"):
+        lengths = [np.sqrt((block.astype(np.float64) ** 2).sum(axis=1)) for block in blocks]
+    return sum(int((np.abs(each - 1.0) > _LENGTH_TOLERANCE).sum()) for each in lengths)
 
 
 def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:

@@ -10,6 +10,8 @@ from typing import Literal
 from nnn_core import storage
 from nnn_core.disk_cache import DiskCache
 from nnn_core.errors import ConfigError
+from nnn_core.gates.judge import check_accepted
+from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.redaction import refuse_credentials
@@ -24,7 +26,7 @@ _PAYLOADS = frozenset({"caption", "vector", "image"})
 
 @dataclass(frozen=True)
 class RefreshConfig:
-    """Settings of a refresh. Attributes are those of the flags of the same name.
+    """Settings of a refresh. Attributes are those of the flags of the same name; ``thresholds`` come from --gates.
 
     Raises:
         ConfigError: a value that cannot work.
@@ -46,6 +48,8 @@ class RefreshConfig:
     threads: int = 1
     cache_bytes: int | None = None
     cache_folder: str | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    accept: tuple[str, ...] = ()
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
 
@@ -72,6 +76,8 @@ class RefreshConfig:
             )
         if self.bias_tolerance is not None and not 0.0 < self.bias_tolerance < 1.0:
             raise ConfigError(f"--bias-tolerance {self.bias_tolerance} must lie between 0 and 1.")
+
+        check_accepted(self.accept)
 
     @property
     def wanted_k(self) -> int | None:
@@ -154,6 +160,19 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="scoring threads of one worker process (default: all cores shared between local workers, 1 on a cluster)",
+    )
+    parser.add_argument(
+        "--gates",
+        metavar="FILE",
+        help="YAML file of thresholds that a version must meet to be published, such as 'drift_psi: 0.25' "
+        "(deploy/gates.yaml has all of them with their defaults)",
+    )
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="publish although this gate fails; may be repeated, and is recorded in the manifest",
     )
     parser.add_argument(
         "--json",
@@ -263,9 +282,16 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         threads=args.threads or default_threads(workers),
         cache_bytes=args.cache_bytes,
         cache_folder=args.cache_folder,
+        thresholds=thresholds_from(args),
+        accept=tuple(args.accept),
         candidate_columns=candidate_columns,
         reference_columns=_reference_columns(args, candidate_columns),
     )
+
+
+def thresholds_from(args: argparse.Namespace) -> Thresholds:
+    """The thresholds of --gates, by default those of the program."""
+    return read_thresholds(args.gates) if args.gates else Thresholds()
 
 
 def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns:

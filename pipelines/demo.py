@@ -24,7 +24,7 @@ from nnn_core.metrics import summarise_ranking
 from nnn_core.readers import Columns
 from nnn_core.shards import Modality
 from nnn_core.vectors import FloatMatrix
-from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads
+from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads, thresholds_from
 from pipelines.refresh import print_summary, refresh
 from pipelines.runner import local_workers, parse_flags
 
@@ -171,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         search=args.search,
         bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(local_workers(options)),
+        thresholds=thresholds_from(args),
+        accept=tuple(args.accept),
     )
     manifest, summary = refresh(config, source, options)
     metrics, queries = evaluate(layout, source, manifest.version)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -21,16 +22,18 @@ from nnn_core import storage
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.gates.judge import Evidence
 from nnn_core.keys import positional_keys_message
 from nnn_core.manifest import Manifest, SearchReport, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable
+from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.list_shards import ListShards
+from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import ROWS, SCORED, MergePartials, Scored
 from pipelines.metrics import COMPUTED, MSEC, REUSED
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -40,6 +43,7 @@ STAGES = (
     "embed_candidates",
     "embed_references",
     "calibrate_search",
+    "measure_vectors",
     "score_candidates",
     "merge_partials",
     "write_table",
@@ -47,7 +51,10 @@ STAGES = (
 
 
 def define_refresh(
-    root: beam.Pipeline, config: RefreshConfig, encoder: EncoderSource | None
+    root: beam.Pipeline,
+    config: RefreshConfig,
+    encoder: EncoderSource | None,
+    evidence: beam.PCollection[Evidence] | None = None,
 ) -> beam.PCollection[Manifest]:
     """Wire the whole job.
 
@@ -55,6 +62,7 @@ def define_refresh(
         root: the pipeline to build on.
         config: what to compute.
         encoder: the model, not loaded; None when all input holds vectors.
+        evidence: what queries tell the gates, a single element; None where there are no queries.
 
     Returns:
         A single element, the manifest of the committed version.
@@ -110,9 +118,24 @@ def define_refresh(
         | "BothSides" >> beam.Flatten()
         | "Precomputed" >> beam.Map(lambda result: result.precomputed)
     )
+    sums = (embedded, embedded_references) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
+    if evidence is None:
+        evidence = root | "NoEvidence" >> beam.Create([Evidence()])
+    standard = Standard(config.thresholds, config.accept, config.work)
     settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
     return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table, config.wanted_k, config.grid, settings, bank, corpus, fewest_seen, search, precomputed
+        config.table,
+        config.wanted_k,
+        config.grid,
+        settings,
+        standard,
+        bank,
+        corpus,
+        sums,
+        fewest_seen,
+        search,
+        precomputed,
+        evidence,
     )
 
 
@@ -148,9 +171,15 @@ def _settings(
 
 
 def refresh(
-    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions
+    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions, evidence: Evidence | None = None
 ) -> tuple[Manifest, dict[str, Any]]:
     """Run the job and sum up what it did.
+
+    Args:
+        config: what to compute.
+        encoder: the model, not loaded; None when all input holds vectors.
+        options: Beam's.
+        evidence: what queries have told, for the gates.
 
     Returns:
         The manifest of the table's version, and the run's summary.
@@ -160,7 +189,12 @@ def refresh(
     """
     storage.check_exclusive(config.work)
     prepare_table(config.table)
-    result = run(options, lambda root: define_refresh(root, config, encoder))
+
+    def define(root: beam.Pipeline) -> None:
+        told = root | "Evidence" >> beam.Create([evidence or Evidence()])
+        define_refresh(root, config, encoder, told)
+
+    result = run(options, define)
     manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])
     summary = summarise(config, manifest, result)
     for warning in summary["warnings"]:
@@ -182,6 +216,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "references": manifest.references.rows,
         "rejected": manifest.candidates.rejected + manifest.references.rejected,
         "search": dataclasses.asdict(manifest.search),
+        "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
         "stages": {
             stage: {
                 "computed": counters.get(COMPUTED, 0),
@@ -204,10 +239,25 @@ def print_summary(summary: dict[str, Any]) -> None:
     )
     print(f"bank         {summary['references']:,} reference queries; {summary['rejected']:,} rows rejected")
     print(f"search       {', '.join(summary['search']['methods'])}{_describe_error(summary['search']['error'])}")
+    print_gates(summary["gates"])
     print(f"{'stage':<18}{'computed':>10}{'reused':>10}{'work seconds':>14}")
     for stage, figures in summary["stages"].items():
         print(f"{stage:<18}{figures['computed']:>10,}{figures['reused']:>10,}{figures['seconds']:>14.1f}")
     print(f"finished in {summary['seconds']:.1f} s")
+
+
+def print_gates(gates: list[dict[str, Any]]) -> None:
+    """The gates that were measured as a table; those that were skipped by their number."""
+    if not gates:
+        return
+    print(f"{'gate':<22}{'value':>12}{'threshold':>12}  verdict")
+    for gate in gates:
+        if gate["verdict"] != "skipped":
+            verdict = "accepted, though it fails" if gate["accepted"] else gate["verdict"]
+            print(f"{gate['name']:<22}{gate['value']:>12.4g}{gate['threshold']:>12.4g}  {verdict}")
+    reasons = Counter(gate["sentence"] for gate in gates if gate["verdict"] == "skipped")
+    for reason, number in sorted(reasons.items()):
+        print(f"{number} skipped: {reason}")
 
 
 def _describe_error(error: dict[str, float] | None) -> str:

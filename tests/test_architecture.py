@@ -26,6 +26,8 @@ HOMES = {
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage.py", "nnn_core/local_disk.py"},
     "jinja2": {"nnn_core/report/page.py"},
+    "pydantic": {"nnn_core/gates/thresholds.py", "nnn_core/report/content.py", "nnn_core/report/sections.py"},
+    "yaml": {"nnn_core/gates/thresholds.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.

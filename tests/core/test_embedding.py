@@ -349,6 +349,26 @@ def test_vectors_need_no_encoder_and_ignore_it(tmp_path: Path) -> None:
     assert all(plan.precomputed for plan in plans)
 
 
+def test_lengths_of_ready_made_vectors_are_looked_at(tmp_path: Path) -> None:
+    """Those of rows that are used; float16 keeps a length of 1 well enough."""
+    half = [float(np.float16(x)) for x in (0.6, 0.8)]
+    vectors = [[0.6, 0.8], half, [3.0, 4.0], [0.0, 0.0], [1e300, 0.0], [float("nan"), 1.0]]
+    pq.write_table(pa.table({"id": [*"abcdef"], "vector": vectors}), tmp_path / "v.parquet")
+    result = embed(tmp_path / "v.parquet", tmp_path)
+    assert (result.off_length, result.rejects.rejected) == (2, 2)
+    request = request_for(tmp_path, encoder=None)
+    assert find_embedded(plan_input(describe_shard(str(tmp_path / "v.parquet")), request), request) == result  # type: ignore[arg-type]
+
+
+def test_a_mark_of_an_earlier_release_knows_no_lengths(captions: Path, tmp_path: Path) -> None:
+    assert embed(captions, tmp_path, encoder=FormulaEncoder()).off_length is None
+    (mark,) = (tmp_path / "work" / "embedded").glob("*.json")
+    record = json.loads(mark.read_bytes())
+    del record["off_length"]
+    mark.write_text(json.dumps(record))
+    assert embed(captions, tmp_path, encoder=FormulaEncoder()).off_length is None
+
+
 def test_an_encoder_that_is_needed_is_named(captions: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"captions\.jsonl' holds no vectors.*embed its texts; name one with --encoder"

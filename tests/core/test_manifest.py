@@ -11,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core.artifacts import add_set_digests, set_digest
+from nnn_core.artifacts import add_set_digests, set_digest, sha256
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
+from nnn_core.gates.gate import Gate
 from nnn_core.manifest import (
     Manifest,
     SearchReport,
     Side,
+    _canonical,
     commit_version,
     current_manifest,
     list_versions,
     manifest_uri,
     prepare_table,
     read_manifest,
+    says_the_same,
 )
 from nnn_core.metrics import BiasError
 from nnn_core.parts import BiasSettings, TablePart
@@ -38,6 +41,12 @@ def make_part(number: int, rows: int = 3) -> TablePart:
         f"versions/000001/part-{number:05d}.parquet", rows, f"é{number}", f"z{number}", digest, 100, digest,
         -0.1 * number, 0.3 + number, 1 / 3,
     )  # fmt: skip
+
+
+GATES = (
+    Gate("alpha", 3.0, 2.0, "fail", "the factor between alpha 3 and the previous is 3, allowed is at most 2", True),
+    Gate("gain", None, 0.0, "skipped", "no validation queries were given"),
+)
 
 
 def make_manifest(version: int = 1, parts: int = 2, alpha: float = 0.1) -> Manifest:
@@ -65,6 +74,36 @@ def test_round_trip(table: str) -> None:
     data = Path(manifest_uri(table, 1)).read_bytes()
     assert data == manifest.to_json()
     assert Manifest.from_json(data, "x").to_json() == data
+
+
+def test_gates_and_what_is_known_of_the_sides_are_kept(table: str) -> None:
+    side = Side(6, 1, "c" * 64, ("sha256:1",), "AACAPw==", 4)
+    manifest = dataclasses.replace(make_manifest(), candidates=side, gates=GATES)
+    commit_version(table, manifest)
+    assert read_manifest(table) == manifest
+    record = json.loads(manifest.to_json())["gates"]
+    assert record[0] == {
+        "name": "alpha", "value": 3.0, "threshold": 2.0, "verdict": "fail", "accepted": True,
+        "sentence": "the factor between alpha 3 and the previous is 3, allowed is at most 2",
+    }  # fmt: skip
+
+
+def test_a_manifest_of_an_earlier_release_is_read() -> None:
+    """One that knows neither gates nor centroids."""
+    record = json.loads(make_manifest().to_json())
+    del record["gates"], record["checksum"]
+    for side in ("candidates", "references"):
+        del record[side]["centroid"], record[side]["off_length"]
+    record["checksum"] = sha256(_canonical(record))
+    assert Manifest.from_json(json.dumps(record).encode(), "x") == make_manifest()
+
+
+def test_other_gates_alone_are_no_new_version(table: str) -> None:
+    commit_version(table, dataclasses.replace(make_manifest(1), gates=GATES))
+    assert commit_version(table, make_manifest(2)).gates == GATES
+    assert list_versions(table) == [1]
+    assert says_the_same(make_manifest(1), dataclasses.replace(make_manifest(7), gates=GATES))
+    assert not says_the_same(make_manifest(1), make_manifest(1, alpha=0.2))
 
 
 def test_figures_of_the_whole_table() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
+from nnn_core.gates.gate import Gate
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
 from nnn_core.table import BiasTable, FileCheck, check_table, load_bias_table, reweight
@@ -259,3 +260,12 @@ def test_a_damaged_mark_is_found(table: str) -> None:
     (bad,) = check_table(table).bad
     assert (bad.path, bad.state) == ("nnn-bias-table.json", "damaged")
     assert load_bias_table(table).manifest.version == 1
+
+
+def test_reweight_takes_over_no_verdicts(table: str) -> None:
+    """The gates judged other biases."""
+    judged = dataclasses.replace(
+        read_manifest(table), version=2, dim=9, gates=(Gate("alpha", 1.0, 2.0, "pass", "the factor is 1"),)
+    )
+    commit_version(table, judged)
+    assert reweight(table, alpha=0.9).gates == ()

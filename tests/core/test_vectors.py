@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from nnn_core.vectors import on_grid, to_grid, unit_vectors
+from nnn_core.vectors import off_length, on_grid, to_grid, unit_vectors
 
 SHAPES = nps.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 FINITE = nps.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
@@ -168,3 +168,10 @@ def test_without_the_grid_the_order_would_matter() -> None:
     vectors = np.random.default_rng(1).standard_normal((60, 1024)).astype(np.float32).astype(np.float64)
     order = np.random.default_rng(2).permutation(1024)
     assert (vectors @ vectors.T != vectors[:, order] @ vectors[:, order].T).any()
+
+
+def test_lengths_that_float16_keeps_are_lengths_of_one() -> None:
+    unit = grid_vectors(700, 24, 3)
+    assert off_length(unit.astype(np.float16)) == off_length(unit * np.float32(1.005)) == 0
+    assert off_length(unit * np.float32(1.02)) == off_length(unit * np.float32(0.98)) == 700
+    assert off_length(np.full((2, 3), 1e200)) == 2

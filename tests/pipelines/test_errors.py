@@ -20,6 +20,7 @@ from pipelines import cli
 from pipelines.runner import find_error
 
 DIM = 8
+COLOURS = ("red", "blue", "green", "yellow")
 ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
 
 
@@ -359,7 +360,7 @@ def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Pa
     path = tmp_path / "images" / "00000.tar"
     write_tar(path, {"good": {"jpg": jpeg()}, "bad": {"jpg": b"this is no image"}, "none": {"txt": b"hello"}})
     captions = tmp_path / "captions.jsonl"
-    write_jsonl(captions, [{"id": f"r{i}", "caption": f"a red square {i}"} for i in range(4)])
+    write_jsonl(captions, [{"id": f"r{i}", "caption": f"a {colour} square"} for i, colour in enumerate(COLOURS)])
     code, error = run("--encoder", ENCODER, candidates=str(path), references=str(captions))
     assert code == 4
     assert "2 of 3 rows of --candidates were rejected" in error
@@ -435,3 +436,27 @@ def test_missing_column_names_what_there_is(run: Callable[..., tuple[int, str]])
     assert code == 3
     assert "has no column 'sku' (--id-column)" in error
     assert "it has: id, vector" in error
+
+
+def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "gates.yaml").write_text("min_bank_rows: 31\n")
+    code, error = run("--gates", str(tmp_path / "gates.yaml"))
+    assert code == 10
+    assert "1 of 30 gates failed, so nothing was published:\n  min_bank_rows: the size of the bank is 30" in error
+    assert len(list((tmp_path / "work" / "gates").iterdir())) == 1
+    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "min_bank_rows") == (0, "")
+    manifest = json.loads((tmp_path / "table" / "versions" / "000001.json").read_bytes())
+    assert [gate["name"] for gate in manifest["gates"] if gate["accepted"]] == ["min_bank_rows"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--accept", "psi"], "--accept psi: there is no such gate; there are coverage, "),
+        (["--gates", "/nowhere/gates.yaml"], "cannot read '/nowhere/gates.yaml'"),
+    ],
+)
+def test_gates_that_cannot_be_used(run: Callable[..., tuple[int, str]], flags: list[str], message: str) -> None:
+    code, error = run(*flags)
+    assert code in (2, 3)
+    assert message in error

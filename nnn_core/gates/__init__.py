@@ -1,0 +1,1 @@
+"""Gates before the commit: whether a new version may be published."""

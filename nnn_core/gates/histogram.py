@@ -1,0 +1,116 @@
+"""Histograms of means over fixed bins: counts add up over parts, so they are exact in whatever order.
+
+Similarities of unit vectors lie between -1 and 1, so the bins need not be known from the data. A quantile
+is off by at most a bin, that is 0.00025; the means of a real corpus have a deviation of 0.02 to 0.06.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+BINS = 8192
+WIDTH = 2.0 / BINS
+
+#: Interquartile range and median absolute deviation of a normal distribution of deviation 1.
+_IQR_OF_NORMAL = 1.349
+_MAD_OF_NORMAL = 0.6745
+
+#: Share that an empty bin counts as: the logarithm of nothing is not a number.
+_EMPTY = 1e-4
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values in [-1, 1]; ``a | b`` holds the values of both.
+
+    Attributes:
+        counts: (BINS,) int64.
+    """
+
+    counts: Counts
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.floating]) -> Histogram:
+        """Count ``values``; those beyond [-1, 1], by rounding, go to the outermost bins."""
+        bins = np.clip(np.floor((values.astype(np.float64) + 1.0) / WIDTH), 0, BINS - 1).astype(np.int64)
+        return cls(np.bincount(bins, minlength=BINS).astype(np.int64))
+
+    @classmethod
+    def empty(cls) -> Histogram:
+        """Nothing counted: the identity of the merge."""
+        return cls(np.zeros(BINS, np.int64))
+
+    def __or__(self, other: Histogram) -> Histogram:
+        return Histogram(self.counts + other.counts)
+
+    @property
+    def rows(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum())
+
+    def quantile(self, share: float) -> float:
+        """Centre of the first bin up to which at least ``share`` of the values lie; 0 of nothing."""
+        return _quantile(_CENTRES, self.counts, share)
+
+    @property
+    def deviation(self) -> float:
+        """Robust standard deviation: interquartile range / 1.349, and never less than a bin."""
+        return max(WIDTH, (self.quantile(0.75) - self.quantile(0.25)) / _IQR_OF_NORMAL)
+
+    @property
+    def mad(self) -> float:
+        """Median absolute deviation from the median, scaled to a normal's deviation; never less than a bin."""
+        distances = np.asarray(np.abs(_CENTRES - self.quantile(0.5)), np.float64)
+        order = np.argsort(distances, kind="stable")
+        return max(WIDTH, _quantile(distances[order], self.counts[order], 0.5) / _MAD_OF_NORMAL)
+
+    def share_above(self, value: float) -> float:
+        """Share of the values in bins whose centre is above ``value``; 0 of nothing."""
+        return float(self.counts[value < _CENTRES].sum() / max(1, self.rows))
+
+
+_CENTRES = np.asarray(-1.0 + WIDTH * (np.arange(BINS) + 0.5), np.float64)
+
+
+def _quantile(values: npt.NDArray[np.float64], counts: Counts, share: float) -> float:
+    total = int(counts.sum())
+    if not total:
+        return 0.0
+    return float(values[np.searchsorted(np.cumsum(counts), max(1, math.ceil(share * total)))])
+
+
+def population_stability(before: Histogram, after: Histogram, bins: int = 10) -> float:
+    """Population stability index: sum over bins of (a - b) ln(a / b), with b and a the shares before and after.
+
+    The bins are the deciles of ``before``; a share of nothing counts as 1e-4. It is the symmetrised
+    Kullback-Leibler divergence, in use for score cards: below 0.1 stable, above 0.25 another population
+    (Siddiqi, Credit Risk Scorecards, Wiley 2006; Yurdakul and Naranjo, "Statistical properties of the
+    population stability index", Journal of Risk Model Validation 14(4), 2020).
+    """
+    ends = np.searchsorted(np.cumsum(before.counts), [math.ceil(before.rows * cut / bins) for cut in range(1, bins)])
+    starts = np.unique(np.concatenate([[0], np.minimum(ends + 1, BINS - 1)]))
+    shares = [
+        np.maximum(np.add.reduceat(each.counts, starts) / max(1, each.rows), _EMPTY).tolist()
+        for each in (before, after)
+    ]
+    return math.fsum((a - b) * math.log(a / b) for b, a in zip(*shares, strict=True))
+
+
+def quantile_shift(before: Histogram, after: Histogram) -> float:
+    """Largest move of the 5, 25, 50, 75 and 95 % quantiles, in robust deviations of ``before``."""
+    cuts = (0.05, 0.25, 0.5, 0.75, 0.95)
+    return max(abs(after.quantile(cut) - before.quantile(cut)) for cut in cuts) / before.deviation
+
+
+def outlier_share(means: Histogram, deviations: float) -> float:
+    """Share of the values above median + ``deviations`` * MAD (scaled to a normal's deviation).
+
+    The rule of Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993, one-sided: hubs are high.
+    """
+    return means.share_above(means.quantile(0.5) + deviations * means.mad)
