@@ -360,15 +360,6 @@ def test_lengths_of_ready_made_vectors_are_looked_at(tmp_path: Path) -> None:
     assert find_embedded(plan_input(describe_shard(str(tmp_path / "v.parquet")), request), request) == result  # type: ignore[arg-type]
 
 
-def test_a_mark_of_an_earlier_release_knows_no_lengths(captions: Path, tmp_path: Path) -> None:
-    assert embed(captions, tmp_path, encoder=FormulaEncoder()).off_length is None
-    (mark,) = (tmp_path / "work" / "embedded").glob("*.json")
-    record = json.loads(mark.read_bytes())
-    del record["off_length"]
-    mark.write_text(json.dumps(record))
-    assert embed(captions, tmp_path, encoder=FormulaEncoder()).off_length is None
-
-
 def test_an_encoder_that_is_needed_is_named(captions: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"captions\.jsonl' holds no vectors.*embed its texts; name one with --encoder"

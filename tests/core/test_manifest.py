@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core.artifacts import add_set_digests, set_digest, sha256
+from nnn_core.artifacts import add_set_digests, set_digest
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
 from nnn_core.gates.gate import Gate
 from nnn_core.manifest import (
     Manifest,
     SearchReport,
     Side,
-    _canonical,
     commit_version,
     current_manifest,
     list_versions,
@@ -86,16 +85,6 @@ def test_gates_and_what_is_known_of_the_sides_are_kept(table: str) -> None:
         "name": "alpha", "value": 3.0, "threshold": 2.0, "verdict": "fail", "accepted": True,
         "sentence": "the factor between alpha 3 and the previous is 3, allowed is at most 2",
     }  # fmt: skip
-
-
-def test_a_manifest_of_an_earlier_release_is_read() -> None:
-    """One that knows neither gates nor centroids."""
-    record = json.loads(make_manifest().to_json())
-    del record["gates"], record["checksum"]
-    for side in ("candidates", "references"):
-        del record[side]["centroid"], record[side]["off_length"]
-    record["checksum"] = sha256(_canonical(record))
-    assert Manifest.from_json(json.dumps(record).encode(), "x") == make_manifest()
 
 
 def test_other_gates_alone_are_no_new_version(table: str) -> None:
