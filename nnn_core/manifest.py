@@ -77,6 +77,7 @@ class Manifest:
         search: how the scores were found.
         files: data files in ascending order of ids.
         gates: what was checked before it was published; empty where nothing was (``nnn table reweight``).
+        evaluation: what it does to held-out queries, see ``evaluation.summary``; None where there were none.
     """
 
     version: int
@@ -87,6 +88,7 @@ class Manifest:
     search: SearchReport
     files: tuple[TablePart, ...]
     gates: tuple[Gate, ...] = ()
+    evaluation: dict[str, Any] | None = None
 
     @property
     def rows(self) -> int:
@@ -147,7 +149,8 @@ class Manifest:
                     error=_build(BiasError, record["search"]["error"]) if record["search"]["error"] else None,
                 ),
                 files=tuple(_build(TablePart, part) for part in record["files"]),
-                gates=tuple(_build(Gate, gate) for gate in record.get("gates", ())),
+                gates=tuple(_build(Gate, gate) for gate in record["gates"]),
+                evaluation=record["evaluation"],
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
@@ -225,7 +228,7 @@ def current_manifest(table_uri: str) -> Manifest | None:
 
 def says_the_same(one: Manifest, other: Manifest) -> bool:
     """Whether two versions differ at most in their number, and in what was checked before each."""
-    return replace(one, version=other.version, gates=other.gates) == other
+    return replace(one, version=other.version, gates=other.gates, evaluation=other.evaluation) == other
 
 
 def commit_version(table_uri: str, manifest: Manifest) -> Manifest:

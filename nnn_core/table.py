@@ -116,8 +116,9 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
         write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
         for index, part in enumerate(base.files)
     )
-    # The gates judged other biases than these.
-    return commit_version(uri, replace(base, version=number, settings=settings, files=files, gates=()))
+    # Gates and queries judged other biases than these.
+    changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=None)
+    return commit_version(uri, changed)
 
 
 @dataclass(frozen=True)

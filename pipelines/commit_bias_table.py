@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -15,7 +16,7 @@ from nnn_core.gates.gate import Gate
 from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, says_the_same
-from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, resolve_k, write_part
+from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
 from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
@@ -58,6 +59,19 @@ class Standard:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What validation queries tell, as far as there are any.
+
+    Attributes:
+        evidence: for the gates.
+        evaluation: for the manifest, as JSON has it; None without queries.
+    """
+
+    evidence: Evidence = field(default_factory=Evidence)
+    evaluation: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Sides:
     """Both sides as wholes.
 
@@ -90,46 +104,30 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         table: URI of the table.
-        k: number of neighbours; None for the largest of the grid that fits.
-        grid: values of k whose means are kept, where the bank suffices for them.
-        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``precomputed`` are known.
+        settings: a single element.
         standard: what a version must meet.
         bank: a single element.
         corpus: a single element.
         sums: of the vectors of both sides, a single element.
-        fewest_seen: fewest references that each candidate shard was scored against.
         search: how the scores were found, a single element.
-        precomputed: for each input shard, whether it held vectors.
-        evidence: what queries tell, a single element.
+        origins: whether vectors came ready-made, as a set of what there was; a single element.
+        judged: what queries tell, a single element.
     """
 
     table: str
-    k: int | None
-    grid: tuple[int, ...]
-    settings: Callable[..., BiasSettings]
+    settings: beam.PCollection[BiasSettings]
     standard: Standard
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
     sums: beam.PCollection[SideSums]
-    fewest_seen: beam.PCollection[int]
     search: beam.PCollection[SearchReport]
-    precomputed: beam.PCollection[bool]
-    evidence: beam.PCollection[Evidence]
+    origins: beam.PCollection[frozenset[bool]]
+    judged: beam.PCollection[Judged]
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         targets = rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
         target = AsSingleton(targets)
-        origins = (
-            self.precomputed
-            | "Origin" >> beam.Map(lambda precomputed: frozenset({precomputed}))
-            | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
-        )
-        settings = AsSingleton(
-            self.fewest_seen
-            | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
-            | "ResolveK"
-            >> beam.Map(_resolve, self.k, self.grid, self.settings, AsSingleton(self.bank), AsSingleton(origins))
-        )
+        settings = AsSingleton(self.settings)
         written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, target, settings)
         before = (
             targets
@@ -143,7 +141,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             | "AllRows" >> beam.CombineGlobally(merge_statistics)
         )
         sides = self.corpus | "Sides" >> beam.Map(
-            _both_sides, AsSingleton(self.bank), AsSingleton(self.sums), AsSingleton(origins)
+            _both_sides, AsSingleton(self.bank), AsSingleton(self.sums), AsSingleton(self.origins)
         )
         return (
             written
@@ -159,22 +157,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
                 AsSingleton(sides),
                 AsSingleton(self.search),
                 AsSingleton(statistics),
-                AsSingleton(self.evidence),
+                AsSingleton(self.judged),
             )
         )
-
-
-def _resolve(
-    min_seen: int,
-    k: int | None,
-    grid: tuple[int, ...],
-    settings: Callable[..., BiasSettings],
-    bank: tuple[Bank, Side],
-    origins: frozenset[bool],
-) -> BiasSettings:
-    fitting = tuple(value for value in grid if value <= bank[0].rows)
-    resolved, kept = resolve_k(k, fitting, min_seen)
-    return settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=all(origins))
 
 
 def _both_sides(corpus: Corpus, bank: tuple[Bank, Side], sums: SideSums, origins: frozenset[bool]) -> Sides:
@@ -207,16 +192,17 @@ def _commit(
     sides: Sides,
     search: SearchReport,
     statistics: RowStatistics,
-    evidence: Evidence,
+    judged: Judged,
 ) -> Manifest:
     files = tuple(sorted(parts, key=lambda part: part.min_id))
     candidates = replace(sides.corpus.lineage, centroid=sides.sums.candidates.centroid)
     references = replace(sides.references, centroid=sides.sums.references.centroid)
     manifest = Manifest(target.version, settings, sides.corpus.dim, candidates, references, search, files)
+    manifest = replace(manifest, evaluation=judged.evaluation)
     check_coverage(manifest, sides.corpus)
     # What is published already was judged when it was new.
     if target.previous is None or not says_the_same(target.previous, manifest):
-        facts = Facts(manifest, target.previous, candidates.rows, statistics, sides.origins, evidence)
+        facts = Facts(manifest, target.previous, candidates.rows, statistics, sides.origins, judged.evidence)
         manifest = replace(manifest, gates=_pass_gates(facts, standard))
     committed = commit_version(uri, manifest)
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)

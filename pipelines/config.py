@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nnn_core import storage
 from nnn_core.disk_cache import DiskCache
 from nnn_core.errors import ConfigError
+from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.gates.judge import check_accepted
 from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.parts import check_alpha
@@ -46,12 +47,18 @@ class RefreshConfig:
     search: str = "auto"
     bias_tolerance: float | None = None
     threads: int = 1
+    validation: str | None = None
+    relevance: str | None = None
+    tune: bool = False
+    objective: str = "recall@1"
+    allow_overlap: bool = False
     cache_bytes: int | None = None
     cache_folder: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+    validation_columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
         for flag in ("candidates", "references", "table", "work"):
@@ -61,6 +68,10 @@ class RefreshConfig:
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
             raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
         check_alpha(self.alpha)
+        if self.validation is None and (self.tune or self.relevance):
+            raise ConfigError(
+                "--tune and --relevance say nothing without queries to judge by; name them with --validation."
+            )
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
@@ -228,12 +239,38 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache-folder", metavar="DIR", help="where on that disk (default: a folder of yours below $TMPDIR)"
     )
     columns = parser.add_argument_group(
-        "columns", "Names of columns or JSON fields; --reference-... overrides for the bank."
+        "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
     )
     add_column_arguments(columns)
     for name in _COLUMNS:
-        columns.add_argument(f"--reference-{name.replace('_', '-')}-column", metavar="NAME", help=argparse.SUPPRESS)
+        for side in ("reference", "validation"):
+            flag = f"--{side}-{name.replace('_', '-')}-column"
+            columns.add_argument(flag, metavar="NAME", help=argparse.SUPPRESS)
+    add_validation_arguments(
+        parser.add_argument_group("validation", "Held-out queries that judge the bias before it is published.")
+    )
     add_scoring_arguments(parser.add_argument_group("scoring and output"))  # type: ignore[arg-type]
+
+
+def add_validation_arguments(parser: argparse._ActionsContainer) -> None:
+    """The flags of an evaluation within a refresh."""
+    parser.add_argument("--validation", metavar="GLOB", help="shards of held-out queries, none of them in the bank")
+    add_relevance_arguments(parser)
+    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
+
+
+def add_relevance_arguments(parser: argparse._ActionsContainer) -> None:
+    """The flags that say what answers a query, and what counts."""
+    parser.add_argument(
+        "--relevance",
+        metavar="GLOB",
+        help="which candidates answer a query: query_id, candidate_id (or relevant, a list), grade "
+        "(default: the query's pair id)",
+    )
+    parser.add_argument("--allow-overlap", action="store_true", help="accept queries that are in the bank")
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, default="recall@1", help="what --tune maximises (default: %(default)s)"
+    )
 
 
 def add_column_arguments(parser: argparse._ActionsContainer) -> None:
@@ -280,12 +317,18 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         search=args.search,
         bias_tolerance=args.bias_tolerance,
         threads=args.threads or default_threads(workers),
+        validation=args.validation,
+        relevance=args.relevance,
+        tune=args.tune,
+        objective=args.objective,
+        allow_overlap=args.allow_overlap,
         cache_bytes=args.cache_bytes,
         cache_folder=args.cache_folder,
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         candidate_columns=candidate_columns,
         reference_columns=_reference_columns(args, candidate_columns),
+        validation_columns=_validation_columns(args, candidate_columns),
     )
 
 
@@ -305,6 +348,13 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
     names = {name: getattr(candidates, name) for name in _COLUMNS if name not in own.keys() | payload}
     inherited = tuple(name for name, value in names.items() if value is not None)
     return Columns(**names, **own, require_id=False, inherited=inherited)
+
+
+def _validation_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
+    """Those of the bank, and what was named for the queries; every query needs an id."""
+    own = {name: getattr(args, f"validation_{name}_column") for name in _COLUMNS}
+    own = {name: value for name, value in own.items() if value is not None}
+    return replace(_reference_columns(args, candidates), require_id=True, **own)
 
 
 def default_threads(workers: int | None) -> int:

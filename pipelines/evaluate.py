@@ -20,7 +20,6 @@ from nnn_core.embedded import EmbeddedShard, read_ids
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource, parse_encoder
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.means import ShardMeans, store_means
 from nnn_core.evaluation.rankings import Ranking, hubness
 from nnn_core.evaluation.ranks import Point
@@ -29,7 +28,7 @@ from nnn_core.manifest import Manifest, read_manifest
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.table import BiasTable, load_bias_table
-from pipelines.config import add_column_arguments, columns_from, default_threads
+from pipelines.config import add_column_arguments, add_relevance_arguments, columns_from, default_threads
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias, RankCandidates
@@ -96,7 +95,8 @@ def define_evaluation(
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
         | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
     )
-    evaluation = shards | "JudgeBias" >> JudgeBias(queries, config.request, config.threads)
+    request = root | "Request" >> beam.Create([config.request])
+    evaluation = shards | "JudgeBias" >> JudgeBias(queries, request, config.threads)
     point = evaluation | "Point" >> beam.Map(lambda each: each.point)
     rankings = shards | "RankCandidates" >> RankCandidates(queries, point)
     rows = shards | "Rows" >> beam.Map(lambda each: each.shard.rows) | "AllRows" >> beam.CombineGlobally(sum)
@@ -193,21 +193,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--candidates", required=True, metavar="GLOB", help="shards of the items of the index")
     parser.add_argument("--queries", required=True, metavar="GLOB", help="shards of the held-out queries")
     parser.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, that of the refresh")
-    parser.add_argument(
-        "--relevance",
-        metavar="GLOB",
-        help="which candidates answer a query: query_id, candidate_id (or relevant, a list), grade "
-        "(default: the query's pair id)",
-    )
     parser.add_argument("--references", metavar="GLOB", help="the bank, to make sure that no query is in it")
-    parser.add_argument("--allow-overlap", action="store_true", help="accept queries that are in the bank")
+    add_relevance_arguments(parser)
     parser.add_argument("--encoder", metavar="SPEC", help="as for nnn refresh; not needed for vectors")
     parser.add_argument("--k", type=int, help="one of the table's grid (default: the table's)")
     parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
     parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
-    parser.add_argument(
-        "--objective", choices=OBJECTIVES, default="recall@1", help="what --tune maximises (default: %(default)s)"
-    )
     add_column_arguments(parser.add_argument_group("columns", "Names of columns or JSON fields."))
     for name in ("id", "pair-id", "caption", "vector", "image"):
         parser.add_argument(f"--query-{name}-column", metavar="NAME", help=argparse.SUPPRESS)
@@ -242,7 +233,7 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
     if args.tune:
         if args.k is not None or args.alpha is not None:
             raise ConfigError("--tune chooses k and alpha, so --k and --alpha say nothing beside it; leave them out.")
-        return Request(None, objective=args.objective)
+        return Request(None, settings.grid, objective=args.objective)
     k = settings.k if args.k is None else args.k
     alpha = settings.alpha if args.alpha is None else args.alpha
     check_alpha(alpha)
@@ -251,7 +242,7 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
             f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}, which keeps the means for "
             f"{', '.join(map(str, settings.grid))}; choose one of these."
         )
-    return Request(Point(k, alpha), objective=args.objective)
+    return Request(Point(k, alpha), settings.grid, objective=args.objective)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

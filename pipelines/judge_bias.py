@@ -15,7 +15,6 @@ from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans, load_means
 from nnn_core.evaluation.queries import (
-    QuerySet,
     StoredQueries,
     check_disjoint,
     find_overlap,
@@ -33,7 +32,6 @@ from nnn_core.evaluation.ranks import (
     count_ahead,
     find_targets,
     gather_targets,
-    points_of,
 )
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.manifest import Side
@@ -85,37 +83,29 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         queries: a single element.
-        request: what to judge.
+        request: what to judge, a single element.
         threads: threads of one worker process.
     """
 
     queries: beam.PCollection[StoredQueries]
-    request: Request
+    request: beam.PCollection[Request]
     threads: int
 
     def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
-        queries = AsSingleton(self.queries)
+        queries, request = AsSingleton(self.queries), AsSingleton(self.request)
         targets = AsSingleton(
             shards
             | "FindTargets" >> beam.Map(_find_targets, queries)
             | "AllTargets" >> beam.combiners.ToList()
             | "GatherTargets" >> beam.Map(_gather_targets, queries)
         )
-        grid = AsSingleton(shards | "Grids" >> beam.Map(lambda each: each.grid) | "Grid" >> beam.CombineGlobally(max))
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
-            | "CountAhead" >> beam.Map(_count_ahead, queries, targets, self.request, self.threads)
+            | "CountAhead" >> beam.Map(_count_ahead, queries, targets, request, self.threads)
             | "AddCounts" >> beam.CombineGlobally(_add).without_defaults()
-            | "Summarise" >> beam.Map(_summarise, queries, targets, grid, self.request)
+            | "Summarise" >> beam.Map(_summarise, queries, targets, request)
         )
-
-
-def request_points(request: Request, grid: tuple[int, ...]) -> tuple[Point, ...]:
-    """All points that are tried, the one that was asked for among them."""
-    points = points_of(grid, request.alphas)
-    given = request.point
-    return points if given is None or given.alpha == 0.0 or given in points else (*points, given)
 
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
@@ -137,9 +127,8 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
     queries, block = load_queries(stored), read_shard(means.shard)
     with timed(STAGE):
-        points = request_points(request, means.grid)
-        goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, points))
-        biases = biases_at(load_means(means), means.grid, points)
+        goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
+        biases = biases_at(load_means(means), means.grid, request.points)
         ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
     count(STAGE, COMPUTED)
     return ahead
@@ -150,11 +139,8 @@ def _add(counts: Iterable[Counts]) -> Counts:
     return total
 
 
-def _summarise(
-    ahead: Counts, stored: StoredQueries, targets: Targets, grid: tuple[int, ...], request: Request
-) -> Evaluation:
-    queries: QuerySet = load_queries(stored)
-    return summarise(queries, targets, ahead, request_points(request, grid), request)
+def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: Request) -> Evaluation:
+    return summarise(load_queries(stored), targets, ahead, request)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from nnn_core.corpus import Corpus
 from nnn_core.embedded import read_ids
+from nnn_core.evaluation.means import store_means
 from nnn_core.manifest import Side
 from nnn_core.partials import ScoredShard, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
@@ -18,7 +19,7 @@ from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "merge_partials"
-ROWS, SCORED = "rows", "scored"
+ROWS, SCORED, MEANS = "rows", "scored", "means"
 
 
 @dataclass(frozen=True)
@@ -39,42 +40,52 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
     """Partials by candidate shard to row slices by table part.
 
     Outputs ``rows``: (part number, RowSlice), the one shuffle of the job that carries data, about
-    60 bytes a candidate; and ``scored``: one ``Scored`` for each candidate shard.
+    60 bytes a candidate; ``scored``: one ``Scored`` for each candidate shard; and ``means``: one ``ShardMeans``
+    for each, if a folder for them is given.
 
     Attributes:
         bank: a single element.
         corpus: a single element.
         grid: the values of k to take means for; those beyond the bank's size are left out.
+        keep_means: folder of artefacts; None where nobody evaluates.
     """
 
     bank: beam.PCollection[tuple[Bank, Side]]
     corpus: beam.PCollection[Corpus]
     grid: tuple[int, ...]
+    keep_means: str | None = None
 
     def expand(self, partials: beam.PCollection[tuple[str, ScoredShard]]) -> beam.pvalue.DoOutputsTuple:
         return (
             partials
             | "ByCandidateShard" >> beam.GroupByKey()
             | "MergeShard"
-            >> beam.FlatMap(merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus)).with_outputs(
-                ROWS, SCORED
-            )
+            >> beam.FlatMap(
+                merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus), self.keep_means
+            ).with_outputs(ROWS, SCORED, MEANS)
         )
 
 
 def merge_shard(
-    keyed: tuple[str, Iterable[ScoredShard]], grid: tuple[int, ...], bank: tuple[Bank, Side], corpus: Corpus
+    keyed: tuple[str, Iterable[ScoredShard]],
+    grid: tuple[int, ...],
+    bank: tuple[Bank, Side],
+    corpus: Corpus,
+    keep_means: str | None = None,
 ) -> Iterator[TaggedOutput]:
     """Merge, average and cut the rows of one candidate shard."""
     with timed(STAGE):
         pieces = list(keyed[1])
         candidates = pieces[0][0]
         top, methods = merge_partials([partial for _, partial in pieces], len(bank[0].shards))
-        means = grid_means(top, tuple(k for k in grid if k <= bank[0].rows))
+        fitting = tuple(k for k in grid if k <= bank[0].rows)
+        means = grid_means(top, fitting)
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
     count(STAGE, COMPUTED)
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
+    if keep_means is not None:
+        yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))
     for piece in slices:
         yield TaggedOutput(ROWS, piece)

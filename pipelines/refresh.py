@@ -22,20 +22,26 @@ from nnn_core import storage
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.judge import Evidence
 from nnn_core.keys import positional_keys_message
-from nnn_core.manifest import Manifest, SearchReport, manifest_uri, prepare_table, read_manifest
+from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
+from nnn_core.references import Bank
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Standard
+from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Judged, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
+from pipelines.judge_bias import GatherQueries, JudgeBias
 from pipelines.list_shards import ListShards
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import ROWS, SCORED, MergePartials, Scored
+from pipelines.merge_partials import MEANS, ROWS, SCORED, MergePartials, Scored
 from pipelines.metrics import COMPUTED, MSEC, REUSED
+from pipelines.resolve_settings import ResolveSettings
 from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
 
@@ -46,6 +52,8 @@ STAGES = (
     "measure_vectors",
     "score_candidates",
     "merge_partials",
+    "embed_validation",
+    "judge_bias",
     "write_table",
 )
 
@@ -105,38 +113,88 @@ def define_refresh(
         embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer)
-        | "MergePartials" >> MergePartials(bank, corpus, config.grid)
+        | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    fewest_seen = merged[SCORED] | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
     search = (
         merged[SCORED]
         | "AllScored" >> beam.combiners.ToList()
         | "ReportSearch" >> beam.Map(report_search, beam.pvalue.AsSingleton(calibrated), config)
     )
-    precomputed = (
+    origins = (
         (embedded_references, embedded)
         | "BothSides" >> beam.Flatten()
-        | "Precomputed" >> beam.Map(lambda result: result.precomputed)
+        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
+        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
+    )
+    make_settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
+    settings = (
+        merged[SCORED]
+        | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
+        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, make_settings, bank, origins)
     )
     sums = (embedded, embedded_references) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     if evidence is None:
         evidence = root | "NoEvidence" >> beam.Create([Evidence()])
+    judged = evidence | "NoQueries" >> beam.Map(Judged)
+    if config.validation:
+        evaluation = merged[MEANS] | "JudgeValidation" >> JudgeValidation(config, encoder, settings, bank)
+        chosen = beam.pvalue.AsSingleton(evaluation)
+        settings = settings | "TakeChoice" >> beam.Map(take_choice, chosen)
+        judged = evidence | "WithQueries" >> beam.Map(with_queries, chosen)
     standard = Standard(config.thresholds, config.accept, config.work)
-    settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
     return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table,
-        config.wanted_k,
-        config.grid,
-        settings,
-        standard,
-        bank,
-        corpus,
-        sums,
-        fewest_seen,
-        search,
-        precomputed,
-        evidence,
+        config.table, settings, standard, bank, corpus, sums, search, origins, judged
     )
+
+
+@dataclasses.dataclass
+class JudgeValidation(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to what the biases do to the validation queries, a single ``Evaluation``.
+
+    Attributes:
+        config: names the queries.
+        encoder: as for the bank.
+        settings: the table's, as far as they are known before a choice; a single element.
+        bank: a single element.
+    """
+
+    config: RefreshConfig
+    encoder: EncoderSource | None
+    settings: beam.PCollection[BiasSettings]
+    bank: beam.PCollection[tuple[Bank, Side]]
+
+    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
+        config = self.config
+        asked = dataclasses.replace(_requests(config, self.encoder)[0], columns=config.validation_columns)
+        queries = (
+            means.pipeline
+            | "ListValidation" >> ListShards(config.validation, "--validation")
+            | "EmbedValidation" >> EmbedShards(asked, self.encoder, "embed_validation")
+            | "GatherQueries" >> GatherQueries(self.bank, config.relevance, config.allow_overlap, config.work)
+        )
+        request = self.settings | "Request" >> beam.Map(self.request)
+        return means | "JudgeBias" >> JudgeBias(queries, request, config.threads)
+
+    def request(self, settings: BiasSettings) -> Request:
+        """To choose, or to judge what was asked for."""
+        point = None if self.config.tune else Point(settings.k, settings.alpha)
+        return Request(point, settings.grid, objective=self.config.objective)
+
+
+def take_choice(settings: BiasSettings, evaluation: Evaluation) -> BiasSettings:
+    """The settings with the k and alpha that were chosen, if they were; without a gain k stays and alpha is 0."""
+    if evaluation.choice is None:
+        return settings
+    point = evaluation.point
+    return dataclasses.replace(settings, k=point.k if point.alpha else settings.k, alpha=point.alpha)
+
+
+def with_queries(evidence: Evidence, evaluation: Evaluation) -> Judged:
+    """What the gates and the manifest are told of the validation queries."""
+    told = dataclasses.replace(
+        evidence, gain=evaluation.gain[evaluation.objective], alpha_chosen=evaluation.choice is not None
+    )
+    return Judged(told, json.loads(json.dumps(dataclasses.asdict(evaluation))))
 
 
 def report_search(scored: list[Scored], calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:

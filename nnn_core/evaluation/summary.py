@@ -12,7 +12,7 @@ from nnn_core.evaluation.choice import Choice, choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, intervals
 from nnn_core.evaluation.quality import Quality, measure
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Counts, Point, Targets, pairs_of
+from nnn_core.evaluation.ranks import Counts, Point, Targets, pairs_of, points_of
 
 #: Weights that are tried.
 ALPHAS = tuple(step / 8 for step in range(13))
@@ -24,13 +24,22 @@ class Request:
 
     Attributes:
         point: what is to be published; None to choose.
+        grid: values of k that are tried.
         alphas: weights that are tried with every k.
         objective: what a choice maximises.
     """
 
     point: Point | None
+    grid: tuple[int, ...]
     alphas: tuple[float, ...] = ALPHAS
     objective: str = "recall@1"
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All points that are tried, no correction first, and the one that was asked for among them."""
+        points = points_of(self.grid, self.alphas)
+        given = self.point
+        return points if given is None or given.alpha == 0.0 or given in points else (*points, given)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Evaluation:
     Attributes:
         point: the bias that is judged.
         choice: how it was chosen; None if it was given.
+        objective: the figure that counts.
         queries: queries that are reported on.
         choosing: queries that chose.
         missing: relevant candidates that are not in the index, over all queries.
@@ -52,6 +62,7 @@ class Evaluation:
 
     point: Point
     choice: Choice | None
+    objective: str
     queries: int
     choosing: int
     missing: int
@@ -62,19 +73,16 @@ class Evaluation:
     surface: tuple[tuple[int, float, float], ...]
 
 
-def summarise(
-    queries: QuerySet, targets: Targets, ahead: Counts, points: Sequence[Point], request: Request
-) -> Evaluation:
+def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Request) -> Evaluation:
     """Figures, intervals, and the choice if one is asked for.
 
     Args:
         queries: all of them.
         targets: their relevant candidates, as far as the index holds them.
         ahead: (points, found) int64, see ``ranks.count_ahead``.
-        points: the first is no correction; ``request.point`` is among them.
         request: what to judge.
     """
-    quality, names = judge(queries, targets, ahead)
+    points, (quality, names) = request.points, judge(queries, targets, ahead)
     chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)
     if request.point is None:
         choice = choose_point(points, quality, chooses, request.objective)
@@ -87,6 +95,7 @@ def summarise(
     return Evaluation(
         point=point,
         choice=choice,
+        objective=request.objective,
         queries=int((~chooses).sum()),
         choosing=int(chooses.sum()),
         missing=len(pairs_of(queries.relevant)[0]) - len(targets.pairs),
