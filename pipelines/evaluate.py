@@ -24,6 +24,7 @@ from nnn_core.evaluation.means import ShardMeans, store_means
 from nnn_core.evaluation.rankings import Ranking, hubness
 from nnn_core.evaluation.ranks import Point
 from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.evaluation.text import describe_evaluation
 from nnn_core.manifest import Manifest, read_manifest
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
@@ -34,9 +35,6 @@ from pipelines.gather import ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias, RankCandidates
 from pipelines.list_shards import ListShards
 from pipelines.runner import local_workers, parse_flags, run
-
-_FIGURES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -148,35 +146,8 @@ def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: A
 
 def print_evaluation(result: dict[str, Any]) -> None:
     """The result for a person."""
-    point, choice = result["point"], result["choice"]
     print(f"table        version {result['version']} of {result['table']}, {result['candidates']:,} candidates")
-    print(f"bias         k = {point['k']}, alpha = {point['alpha']:g}{_describe_choice(choice)}")
-    missing = f"; {result['missing']:,} relevant candidates are not in the index" if result["missing"] else ""
-    print(f"queries      {result['queries']:,} reported on, {result['choosing']:,} chose{missing}")
-    print(f"\n{'':<18}{'before':>10}{'after':>10}{'change':>10}   95 % interval")
-    for name in _FIGURES:
-        before, after, gain = (result[part][name] for part in ("before", "after", "gain"))
-        print(
-            f"{name:<18}{before['value']:>10.4f}{after['value']:>10.4f}{gain['value']:>+10.4f}   "
-            f"[{gain['low']:+.4f}, {gain['high']:+.4f}]"
-        )
-    first, last = result["median_rank"]
-    print(f"{'median rank':<18}{first:>10g}{last:>10g}{last - first:>+10g}")
-    for name, value in result["hubness"]["before"].items():
-        after = result["hubness"]["after"][name]
-        print(f"{name:<18}{value:>10.4f}{after:>10.4f}{after - value:>+10.4f}")
-
-
-def _describe_choice(choice: dict[str, Any] | None) -> str:
-    if choice is None:
-        return ""
-    gain = choice["gain"]
-    text = f", chosen by {choice['objective']} on the other half of the queries"
-    if choice["point"]["alpha"] == 0.0:
-        text += (
-            f"; no gain could be shown ({gain['value']:+.4f}, 95 % interval [{gain['low']:+.4f}, {gain['high']:+.4f}])"
-        )
-    return text
+    print("\n".join(describe_evaluation(result)))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.ranks import Point
 from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.evaluation.text import describe_evaluation
 from nnn_core.gates.judge import Evidence
 from nnn_core.keys import positional_keys_message
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
@@ -274,6 +275,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "references": manifest.references.rows,
         "rejected": manifest.candidates.rejected + manifest.references.rejected,
         "search": dataclasses.asdict(manifest.search),
+        "evaluation": manifest.evaluation,
         "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
         "stages": {
             stage: {
@@ -297,6 +299,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     )
     print(f"bank         {summary['references']:,} reference queries; {summary['rejected']:,} rows rejected")
     print(f"search       {', '.join(summary['search']['methods'])}{_describe_error(summary['search']['error'])}")
+    if summary["evaluation"]:
+        print("\n".join(describe_evaluation(summary["evaluation"])))
     print_gates(summary["gates"])
     print(f"{'stage':<18}{'computed':>10}{'reused':>10}{'work seconds':>14}")
     for stage, figures in summary["stages"].items():

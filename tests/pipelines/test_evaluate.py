@@ -163,3 +163,58 @@ def test_queries_without_answers(evaluate: Any, tmp_path: Path) -> None:
     code, _, error = evaluate("--relevance", str(judged))
     assert code == 3
     assert "none of the 80 validation queries says which candidate answers it" in error
+
+
+@pytest.fixture
+def refresh(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Run ``nnn refresh --json`` with validation queries on the inputs of ``published``."""
+    flags = {name: str(published / name / "part-*.parquet") for name in ("candidates", "references")}
+    flags |= {"validation": str(published / "queries" / "part-*.parquet"), "validation-pair-id-column": "pair_id"}
+    flags |= {name: str(tmp_path / name) for name in ("table", "work")} | {"k": "4", "k-max": "8", "alpha": "0.5"}
+
+    def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
+        code = cli.main(["refresh", *as_flags({**flags, **changes}), *extra, "--json"])
+        out = capsys.readouterr()
+        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err
+
+    return run
+
+
+def test_a_refresh_judges_what_it_publishes(refresh: Any, evaluate: Any, tmp_path: Path) -> None:
+    code, summary, error = refresh()
+    assert (code, error) == (0, "")
+    manifest = load_bias_table(str(tmp_path / "table")).manifest
+    found = evaluate()[1]
+    assert manifest.evaluation is not None
+    for part in ("before", "after", "gain", "surface", "median_rank"):
+        assert manifest.evaluation[part] == found[part]
+    assert summary["evaluation"] == manifest.evaluation
+    assert {gate.name: gate.verdict for gate in manifest.gates}["gain"] == "pass"
+
+
+def test_a_refresh_publishes_what_it_chose(refresh: Any, evaluate: Any, tmp_path: Path) -> None:
+    assert refresh("--tune")[0] == 0
+    table = load_bias_table(str(tmp_path / "table"))
+    chosen, settings = evaluate("--tune")[1]["choice"]["point"], table.manifest.settings
+    assert settings.alpha == chosen["alpha"]
+    expected = (settings.alpha * table.mean_k[:, settings.grid.index(settings.k)].astype(np.float64)).astype(np.float32)
+    assert np.array_equal(table.bias, expected)
+
+
+def test_validation_does_not_change_the_table(refresh: Any, published: Path, tmp_path: Path) -> None:
+    assert refresh()[0] == 0
+    files = [load_bias_table(str(where)).manifest.files for where in (tmp_path / "table", published / "table")]
+    assert [part.sha256 for part in files[0]] == [part.sha256 for part in files[1]]
+
+
+def test_a_refresh_refuses_queries_from_the_bank(refresh: Any, published: Path, tmp_path: Path) -> None:
+    code, _, error = refresh(references=str(published / "queries" / "part-*.parquet"))
+    assert code == 3
+    assert "80 validation queries have the content" in error
+    assert not list((tmp_path / "table").glob("versions/*.json"))
+
+
+def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = {"candidates": "c", "references": "r", "table": "t", "work": "w"}
+    assert cli.main(["refresh", *as_flags(flags), "--tune"]) == 2
+    assert "name them with --validation" in capsys.readouterr().err
