@@ -17,7 +17,7 @@ from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError
 
 #: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
-FORMAT = 3
+FORMAT = 4
 
 _CHECKSUM = "sha256"
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_bytes, set_digest, sha256, to_parquet
-from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.rejects import RejectSummary
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of an embedded shard; a larger input shard becomes several.

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.artifacts import add_set_digests, name_of
-from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import BankTooSmallError
 from nnn_core.shards import natural_key
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
 
 

@@ -8,11 +8,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.corpus import embedded_shards
-from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, ReferenceShard
 from nnn_core.search.calibration import CalibratedShard, calibrate_shard
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "calibrate_search"

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from nnn_core import __version__
 from nnn_core.errors import NNNError
-from nnn_core.redaction import redact
+from nnn_core.storage.redaction import redact
 
 _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),

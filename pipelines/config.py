@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nnn_core import storage
-from nnn_core.disk_cache import DiskCache
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.gates.judge import check_accepted
 from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
-from nnn_core.redaction import refuse_credentials
 from nnn_core.search import METHODS
 from nnn_core.shards import Modality
+from nnn_core.storage.disk_cache import DiskCache
+from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
 
 DEFAULT_K_MAX = 128

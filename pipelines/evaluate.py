@@ -19,9 +19,10 @@ from nnn_core.corpus import embedded_shards
 from nnn_core.embedded import EmbeddedShard, read_ids
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource, parse_encoder
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError, InputError, StorageError
 from nnn_core.evaluation.means import ShardMeans, store_means
-from nnn_core.evaluation.rankings import Ranking, hubness
+from nnn_core.evaluation.queries import StoredQueries, load_queries
+from nnn_core.evaluation.rankings import Ranking, hubness, most_changed, occurrence_counts, worst_hubs
 from nnn_core.evaluation.ranks import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.evaluation.text import describe_evaluation
@@ -35,6 +36,7 @@ from pipelines.gather import ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias, RankCandidates
 from pipelines.list_shards import ListShards
 from pipelines.runner import local_workers, parse_flags, run
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -99,7 +101,7 @@ def define_evaluation(
     rankings = shards | "RankCandidates" >> RankCandidates(queries, point)
     rows = shards | "Rows" >> beam.Map(lambda each: each.shard.rows) | "AllRows" >> beam.CombineGlobally(sum)
     return evaluation | "StoreResult" >> beam.Map(
-        store_result, config.result_uri, AsSingleton(rankings), AsSingleton(rows)
+        store_result, config.result_uri, AsSingleton(queries), AsSingleton(rankings), AsSingleton(rows)
     )
 
 
@@ -119,13 +121,18 @@ def _table(uri: str, version: int) -> BiasTable:
     return load_bias_table(uri, version)
 
 
-def store_result(evaluation: Evaluation, uri: str, rankings: tuple[Ranking, Ranking], rows: int) -> str:
+def store_result(
+    evaluation: Evaluation, uri: str, stored: StoredQueries, rankings: tuple[Ranking, Ranking], rows: int
+) -> str:
     """Leave the result where the program looks for it."""
-    before, after = rankings
+    queries, sides = load_queries(stored), dict(zip(("before", "after"), rankings, strict=True))
     record = {
         **dataclasses.asdict(evaluation),
         "candidates": rows,
-        "hubness": {"before": hubness(before, rows), "after": hubness(after, rows)},
+        "hubness": {name: hubness(ranking, rows) for name, ranking in sides.items()},
+        "occurrences": {name: occurrence_counts(ranking, rows) for name, ranking in sides.items()},
+        "hubs": [dataclasses.asdict(hub) for hub in worst_hubs(*rankings, queries)],
+        "changed": [dataclasses.asdict(turn) for turn in most_changed(*rankings, queries)],
     }
     storage.create(uri, json.dumps(record).encode())
     return uri
@@ -170,6 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--k", type=int, help="one of the table's grid (default: the table's)")
     parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
     parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
+    parser.add_argument("--report", metavar="URI", help="write one HTML page, which loads nothing, under this new name")
     add_column_arguments(parser.add_argument_group("columns", "Names of columns or JSON fields."))
     for name in ("id", "pair-id", "caption", "vector", "image"):
         parser.add_argument(f"--query-{name}-column", metavar="NAME", help=argparse.SUPPRESS)
@@ -222,6 +230,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     encoder = parse_encoder(args.encoder) if args.encoder else None
     result = evaluate(_config_from(args, local_workers(options)), encoder, options)
     print_evaluation(result)
+    if args.report:
+        from nnn_core.report import render
+        from nnn_core.report.evaluation import evaluation_report
+
+        page = render(evaluation_report(result, load_bias_table(result["table"], result["version"])))
+        if not storage.create(args.report, page.encode()):
+            raise StorageError(f"--report {args.report!r} is there already and was left as it is; name a new file.")
+        print(f"report       {args.report}")
     if args.json:
         print(json.dumps(result))
     return result

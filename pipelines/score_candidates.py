@@ -11,7 +11,6 @@ from apache_beam.utils.shared import Shared
 from nnn_core import storage
 from nnn_core.cache import BoundedCache
 from nnn_core.corpus import Corpus, check_same_dimension
-from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.manifest import Side
 from nnn_core.partials import ScoredShard, plan_partial, write_partial
@@ -19,6 +18,7 @@ from nnn_core.references import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring import score_block
 from nnn_core.search import Search, exact_search, resolve_method
 from nnn_core.search.calibration import CalibratedShard, load_approximate
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.metrics import COMPUTED, REUSED, count, timed
 
 STAGE = "score_candidates"

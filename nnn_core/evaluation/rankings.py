@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.evaluation.queries import QuerySet
 from nnn_core.metrics import gini, robin_hood, skewness
 from nnn_core.vectors import FloatMatrix
 
@@ -92,3 +93,78 @@ def hubness(ranking: Ranking, candidates: int) -> dict[str, float]:
         "robin_hood": robin_hood(counts),
         "never_retrieved": float((counts == 0).mean()),
     }
+
+
+def occurrence_counts(ranking: Ranking, candidates: int) -> list[tuple[int, int]]:
+    """(times, candidates) ascending: so many candidates of the index are so often among the first."""
+    found = occurrences(ranking)
+    times = Counter(found.values())
+    times[0] = candidates - len(found)
+    return sorted((often, number) for often, number in times.items() if number)
+
+
+@dataclass(frozen=True)
+class Crowder:
+    """A candidate that is among the first of many queries.
+
+    Attributes:
+        id: its id.
+        before: of how many queries without the bias.
+        after: of how many with it.
+        wrong: queries that had it among the first without the bias, though it does not answer them.
+        examples: a few of these, in order of id.
+    """
+
+    id: str
+    before: int
+    after: int
+    wrong: int
+    examples: tuple[str, ...]
+
+
+def worst_hubs(before: Ranking, after: Ranking, queries: QuerySet, number: int = 20) -> list[Crowder]:
+    """The candidates that most queries had among the first without the bias, worst first."""
+    counts, later = occurrences(before), occurrences(after)
+    names = sorted(counts, key=lambda name: (-counts[name], name))[:number]
+    wrong: dict[str, list[str]] = {name: [] for name in names}
+    for query, row, relevant in zip(queries.ids, before.ids, queries.relevant, strict=True):
+        for name in wrong.keys() & set(row) - set(relevant):
+            wrong[name].append(query)
+    return [
+        Crowder(name, counts[name], later[name], len(wrong[name]), tuple(sorted(wrong[name])[:3])) for name in names
+    ]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A query whose first candidates changed.
+
+    Attributes:
+        query: its id.
+        before: ids of its first candidates without the bias.
+        after: with it.
+        relevant: ids of what answers it.
+        rank_before: rank of the first of them, one more than are looked at where it is not among them.
+        rank_after: with the bias.
+    """
+
+    query: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    relevant: tuple[str, ...]
+    rank_before: int
+    rank_after: int
+
+
+def most_changed(before: Ranking, after: Ranking, queries: QuerySet, number: int = 8) -> list[Turn]:
+    """The queries whose first relevant candidate moved furthest, then those with the most new candidates."""
+    turns = [
+        Turn(query, tuple(old), tuple(new), relevant, _first_of(relevant, old), _first_of(relevant, new))
+        for query, old, new, relevant in zip(queries.ids, before.ids, after.ids, queries.relevant, strict=True)
+    ]
+    turns.sort(key=lambda turn: (-abs(turn.rank_after - turn.rank_before), len({*turn.before} & {*turn.after})))
+    return turns[:number]
+
+
+def _first_of(relevant: Sequence[str], row: Sequence[str]) -> int:
+    return next((rank for rank, name in enumerate(row, start=1) if name in relevant), DEPTH + 1)

@@ -21,7 +21,6 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import from_tensors, keep_bytes, name_of, sha256, to_tensors
-from nnn_core.disk_cache import NO_CACHE, DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.metrics import BiasError, bias_error
@@ -30,6 +29,7 @@ from nnn_core.scoring import score_block
 from nnn_core.search import Search, exact_search, resolve_method
 from nnn_core.search.approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.search.clusters import Clusters
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.topk import TopK, grid_means
 
 #: Candidates that settings are tried on, and as many others that the error is measured on.

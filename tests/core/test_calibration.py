@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from nnn_core import storage
 from nnn_core.artifacts import to_tensors
-from nnn_core.disk_cache import DiskCache
 from nnn_core.embedded import EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.references import Bank, ReferenceIndex, shard_references
@@ -35,6 +34,7 @@ from nnn_core.search.calibration import (
 )
 from nnn_core.search.clusters import Clusters
 from nnn_core.search.exact import ExactSearch
+from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.topk import TopK
 
 Vectors = npt.NDArray[np.float32]

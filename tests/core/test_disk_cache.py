@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core import disk_cache, storage
-from nnn_core.disk_cache import DiskCache
+from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
+from nnn_core.storage import disk_cache
+from nnn_core.storage.disk_cache import DiskCache
 
 
 class Stored:

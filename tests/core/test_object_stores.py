@@ -13,9 +13,10 @@ import pytest
 from stores import BUCKET, Fault, Proxy
 from test_manifest import make_manifest
 
-from nnn_core import storage, transient
+from nnn_core import storage
 from nnn_core.errors import ConflictError, InputError, StorageError
 from nnn_core.manifest import commit_version, list_versions, read_manifest
+from nnn_core.storage import transient
 
 DATA = bytes(range(256)) * 5000
 

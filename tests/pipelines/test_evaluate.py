@@ -166,7 +166,9 @@ def test_queries_without_answers(evaluate: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def refresh(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any], str]]:
+def refresh(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, dict[str, Any], str]]:
     """Run ``nnn refresh --json`` with validation queries on the inputs of ``published``."""
     flags = {name: str(published / name / "part-*.parquet") for name in ("candidates", "references")}
     flags |= {"validation": str(published / "queries" / "part-*.parquet"), "validation-pair-id-column": "pair_id"}

@@ -17,7 +17,7 @@ from typing import TypeVar
 import tenacity
 
 from nnn_core.errors import StorageError
-from nnn_core.redaction import redact
+from nnn_core.storage.redaction import redact
 
 #: How often an action is tried, and for how many seconds at most a new attempt is started.
 ATTEMPTS = 5

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from typing import IO, Any
 
-from nnn_core.transient import is_transient, reaching, retry
+from nnn_core.storage.transient import is_transient, reaching, retry
 
 _BUFFER = 1 << 16
 
