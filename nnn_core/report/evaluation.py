@@ -9,12 +9,10 @@ from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.rankings import DEPTH
 from nnn_core.evaluation.ranks import Point
-from nnn_core.gates import gate as gates
 from nnn_core.report.content import Report
 from nnn_core.report.sections import (
     Change,
     Figure,
-    Gate,
     Hub,
     Hubness,
     Occurrence,
@@ -24,7 +22,6 @@ from nnn_core.report.sections import (
     Source,
     Tuning,
     Unit,
-    Verdict,
 )
 from nnn_core.table import BiasTable
 
@@ -62,7 +59,6 @@ def evaluation_report(result: Mapping[str, Any], table: BiasTable) -> Report:
         hubness=_hubness(result),
         hubs=tuple(_hubs(result, table)),
         changes=tuple(Change(Shown(turn.pop("query")), **_tuples(turn)) for turn in map(dict, result["changed"])),
-        gates=tuple(_gate(gate) for gate in manifest.gates),
     )
 
 
@@ -123,9 +119,3 @@ def _hubs(result: Mapping[str, Any], table: BiasTable) -> list[Hub]:
 
 def _tuples(turn: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in turn.items()}
-
-
-def _gate(gate: gates.Gate) -> Gate:
-    verdict: Verdict = "warn" if gate.accepted else gate.verdict
-    value, threshold = ("" if number is None else f"{number:.4g}" for number in (gate.value, gate.threshold))
-    return Gate(gate.name, verdict, value, threshold, gate.sentence)

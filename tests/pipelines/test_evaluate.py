@@ -220,3 +220,14 @@ def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> No
     flags = {"candidates": "c", "references": "r", "table": "t", "work": "w"}
     assert cli.main(["refresh", *as_flags(flags), "--tune"]) == 2
     assert "name them with --validation" in capsys.readouterr().err
+
+
+def test_the_report_is_one_page_under_a_new_name(evaluate: Any, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    code, result, _ = evaluate("--tune", "--report", str(page))
+    text = page.read_text()
+    assert (code, "<script" in text, "Evaluation of version 1" in text) == (0, False, True)
+    assert result["hubs"][0]["id"] in text
+    code, _, error = evaluate("--report", str(page))
+    assert (code, "is there already and was left as it is" in error) == (7, True)
+    assert page.read_text() == text

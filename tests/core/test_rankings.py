@@ -1,0 +1,75 @@
+"""The first candidates of each query: those of sorting all, however they are cut into shards."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import pairwise
+from operator import or_
+
+import numpy as np
+import pytest
+from fakes import grid_vectors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnn_core.evaluation.queries import QuerySet
+from nnn_core.evaluation.rankings import (
+    DEPTH,
+    Ranking,
+    hubness,
+    most_changed,
+    occurrence_counts,
+    rank_shard,
+    worst_hubs,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 6), st.booleans(), st.data())
+def test_rankings_are_those_of_sorting(seed: int, rows: int, queries: int, ties: bool, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    asked, held = grid_vectors(queries, 3, seed), grid_vectors(rows, 3, seed + 1)
+    if ties:
+        held = held[rng.integers(0, max(1, rows // 6), rows)]
+    bias = np.zeros(rows, np.float32) if ties else rng.uniform(0, 0.3, rows).astype(np.float32)
+    ids = [f"c{number}" for number in rng.permutation(rows)]
+    edges = [0, *sorted(data.draw(st.lists(st.integers(0, rows), max_size=3))), rows]
+    shards = [slice(first, last) for first, last in pairwise(edges) if last > first]
+    ranking = reduce(or_, (rank_shard(asked, held[shard], ids[shard], bias[shard]) for shard in shards))
+    for query, row in zip(asked.astype(np.float64), ranking.ids, strict=True):
+        scores = held.astype(np.float64) @ query - bias.astype(np.float64)
+        assert row == [ids[at] for at in sorted(range(rows), key=lambda at: (-scores[at], ids[at]))[:DEPTH]]
+
+
+def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, held, ids = grid_vectors(9, 4, 1), grid_vectors(50, 4, 2), [f"c{row}" for row in range(50)]
+    whole = rank_shard(asked, held, ids, np.zeros(50, np.float32))
+    monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_CANDIDATES", 7)
+    monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_QUERIES", 2)
+    assert rank_shard(asked, held, ids, np.zeros(50, np.float32)) == whole
+
+
+def ranking(*rows: str) -> Ranking:
+    return Ranking(tuple(tuple((1.0 - at / 10, name) for at, name in enumerate(row)) for row in rows))
+
+
+QUERIES = QuerySet(("q0", "q1", "q2"), np.zeros((3, 2), np.float32), (("a",), ("b",), ("c", "d")), np.ones(4))
+
+
+def test_hubs_and_what_they_wrongly_answered() -> None:
+    before, after = ranking("ab", "ac", "ad"), ranking("ba", "bc", "cd")
+    first, second = worst_hubs(before, after, QUERIES, 2)
+    assert (first.id, first.before, first.after, first.wrong, first.examples) == ("a", 3, 1, 2, ("q1", "q2"))
+    assert (second.id, second.before, second.after, second.wrong) == ("b", 1, 2, 1)
+    assert occurrence_counts(before, 6) == [(0, 2), (1, 3), (3, 1)]
+    assert hubness(before, 6)["never_retrieved"] == pytest.approx(2 / 6)
+
+
+def test_queries_that_changed_most() -> None:
+    before, after = ranking("ab", "ac", "ad"), ranking("ba", "bc", "cd")
+    turns = most_changed(before, after, QUERIES)
+    assert [(turn.query, turn.rank_before, turn.rank_after) for turn in turns] == [
+        ("q1", DEPTH + 1, 1),
+        ("q2", 2, 1),
+        ("q0", 1, 2),
+    ]
