@@ -37,5 +37,6 @@ def refresh_arguments(inputs: str, folder: str, version: int = 2) -> list[str]:
         "k": "4",
         "reference-shard-rows": "1",
         "max-reject-rate": "0.1",
+        "accept": "candidate_rejects",
     }
     return ["refresh", *(part for name, value in flags.items() for part in (f"--{name}", value))]

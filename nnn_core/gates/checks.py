@@ -258,10 +258,10 @@ def moved_rows(moved: Histogram, before: Histogram, missing: str, limit: Limit) 
     return at_most("moved_rows", value, limit, "the share of common ids whose bias moved by a deviation", missing)
 
 
-def hubs(means: Histogram, deviations: float, limit: Limit) -> Gate:
+def hubs(means: Histogram, missing: str, deviations: float, limit: Limit) -> Gate:
     """Share of candidates above median + deviations * MAD, see ``histogram.outlier_share``."""
-    value = outlier_share(means, deviations)
-    return at_most("hubs", value, limit, f"the share of candidates {deviations:g} deviations above the median", "")
+    value = None if missing else outlier_share(means, deviations)
+    return at_most("hubs", value, limit, f"the share of candidates {deviations:g} deviations above the median", missing)
 
 
 def hub_growth(after: Histogram, before: Histogram, missing: str, deviations: float, limit: Limit) -> Gate:

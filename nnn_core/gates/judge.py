@@ -86,7 +86,8 @@ def _sound(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
     yield checks.min_bank_rows(manifest.references.rows, limits.min_bank_rows)
     yield checks.repeated_files([side.inputs for side in sides], limits.repeated_files)
     yield checks.mixed_origins(facts.origins, limits.mixed_origins)
-    yield checks.hubs(rows.means, limits.hub_deviations, limits.hubs)
+    few = _too_few(facts.manifest.candidates.rows, limits, "candidates")
+    yield checks.hubs(rows.means, few, limits.hub_deviations, limits.hubs)
 
 
 def _against_previous(facts: Facts, limits: Thresholds) -> Iterable[Gate]:
@@ -145,7 +146,10 @@ def _few(facts: Facts, limits: Thresholds, side: str) -> str:
     """Why the distribution of a side cannot be compared; empty if it can."""
     if facts.previous is None:
         return FIRST
-    rows = min(getattr(each, side).rows for each in (facts.manifest, facts.previous))
+    return _too_few(min(getattr(each, side).rows for each in (facts.manifest, facts.previous)), limits, side)
+
+
+def _too_few(rows: int, limits: Thresholds, side: str) -> str:
     return f"{rows} {side} are fewer than min_rows {limits.min_rows}" if rows < limits.min_rows else ""
 
 

@@ -185,7 +185,7 @@ CASES: list[tuple[Callable[..., Gate], tuple[object, ...], tuple[object, ...], f
     (checks.drift_psi, (LOW, LOW, "", 0.25), (HIGH, LOW, "", 0.25), population_stability(LOW, HIGH)),
     (checks.drift_quantiles, (LOW, LOW, "", 0.5), (HIGH, LOW, "", 0.5), 0.3 / LOW.deviation),
     (checks.moved_rows, (bins(_0=9, _90=1), LOW, "", 0.2), (bins(_0=7, _90=3), LOW, "", 0.2), 0.3),
-    (checks.hubs, (LOW, 6, 0.05), (bins(_10=90, _90=10), 6, 0.05), 0.1),
+    (checks.hubs, (LOW, "", 6, 0.05), (bins(_10=90, _90=10), "", 6, 0.05), 0.1),
     (checks.hub_growth, (LOW, LOW, "", 6, 3), (bins(_10=990, _90=10), LOW, "", 6, 3), 10),
     (checks.canary_overlap, (0.8, 0.7), (0.6, 0.7), 0.6),
     (checks.gain, (Interval(-0.01, -0.03, 0.01), 0), (Interval(-0.02, -0.03, -0.01), 0), -0.01),

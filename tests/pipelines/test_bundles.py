@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from failpoints import several_parts
 from fakes import FormulaEncoder
 
 from nnn_core.encoders import Encoder, Fingerprint
+from nnn_core.readers import Columns
 from pipelines.config import RefreshConfig
 from pipelines.refresh import build_parser, define_refresh
 from pipelines.runner import parse_beam_options, run
@@ -41,7 +42,13 @@ STEPS = {
     "MergeShard",
     "FewestSeenOfShards",
     "ReportSearch",
-    "Precomputed",
+    "Origin",
+    "GatherQueries",
+    "FindTargets",
+    "CountAhead",
+    "Summarise",
+    "TakeChoice",
+    "CountPrevious",
     "ReadTarget",
     "ResolveK",
     "WriteParts",
@@ -67,6 +74,9 @@ def config(folder: Path) -> RefreshConfig:
     write_vectors(folder / "candidates", [f"vector-{row}" for row in range(10)], gaussian(10, 4, 1), 1)
     write_vectors(folder / "references", [f"query-{row}" for row in range(40)], gaussian(40, 4, 2), 2)
     write_jsonl(folder / "references" / "x.jsonl", [{"id": str(row), "caption": "a" * row} for row in range(1, 9)])
+    asked = [f"asked-{row}" for row in range(10)]
+    write_vectors(folder / "validation", asked, gaussian(10, 4, 5), 2, [f"vector-{row}" for row in range(10)])
+    write_jsonl(folder / "validation" / "x.jsonl", [{"id": "y", "caption": "b", "pair_id": "vector-1"}])
     return RefreshConfig(
         str(folder / "candidates" / "*"),
         str(folder / "references" / "*"),
@@ -77,13 +87,22 @@ def config(folder: Path) -> RefreshConfig:
         reference_shard_rows=1,
         search="approximate",
         bias_tolerance=1e-3,
+        validation=str(folder / "validation" / "*"),
+        validation_columns=Columns(pair_id="pair_id"),
     )
 
 
 def refresh(folder: Path, runner: str) -> None:
+    """Publish version 2 by ``runner``, on top of a version 1 of fewer candidates."""
     settings = config(folder)
+    before = str(folder / "work-before")
+    fewer = replace(settings, candidates=str(folder / "candidates" / "*.tar"), validation=None, work=before)
     source = FormulaSource(Fingerprint("weights", "architecture", "preprocessing", "tokenizer"))
     with several_parts(8):
+        run(
+            parse_beam_options([], build_parser()),
+            lambda root: define_refresh(root, replace(fewer, validation=None), source),
+        )
         run(
             parse_beam_options([f"--runner={runner}"], build_parser()),
             lambda root: define_refresh(root, settings, source),
