@@ -390,7 +390,7 @@ def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Pat
 def test_vectors_alone(run: Callable[..., tuple[int, str]], tmp_path: Path, side: str) -> None:
     """The layout of embedding-reader and autofaiss; the bank needs no ids."""
     for number in (1, 10):
-        np.save(tmp_path / f"{number}.npy", gaussian(20, DIM, number))
+        np.save(tmp_path / f"{number}.npy", gaussian(20, DIM, 100 + number))
     flags = ["--id-column", "@row"] if side == "candidates" else []
     assert run(*flags, **{side: str(tmp_path / "*.npy")}) == (0, "")
     if side == "candidates":
@@ -401,7 +401,7 @@ def test_vectors_alone(run: Callable[..., tuple[int, str]], tmp_path: Path, side
 def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     for shard in range(3):
         keys: list[object] = [f"0000{shard}{row:04d}" for row in range(5)]
-        vectors_file(tmp_path / "i2d" / f"0000{shard}.parquet", keys, gaussian(5, DIM, shard).tolist())
+        vectors_file(tmp_path / "i2d" / f"0000{shard}.parquet", keys, gaussian(5, DIM, 100 + shard).tolist())
     for _ in range(2):  # the second time from what the first has stored
         code, error = run(candidates=str(tmp_path / "i2d" / "*.parquet"))
         assert code == 0
