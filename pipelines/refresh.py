@@ -254,7 +254,8 @@ def refresh(
         define_refresh(root, config, encoder, told)
 
     result = run(options, define)
-    manifest = read_manifest(config.table, result.distributions[VERSION_METRIC])
+    # Some runners lose metrics of the last steps; the version is then the current one.
+    manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
     summary = summarise(config, manifest, result)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
