@@ -29,7 +29,7 @@ demo: $(INSTALLED)
 	$(BIN)/nnn demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,bench]'

@@ -18,6 +18,7 @@ TEST = [
     "nnn-retrieval==0.1",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.11",
     "s3fs>=2026.1",
 ]
