@@ -64,6 +64,16 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
     return data if storage.create(uri, data) else storage.read_bytes(uri)
 
 
+def keep_exactly(uri: str, data: bytes) -> None:
+    """Create the object under a name that follows from ``data``, or find it there as it should be.
+
+    Raises:
+        CorruptArtifactError: other bytes lie under the name.
+    """
+    if keep_bytes(uri, data) != data:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+
+
 def to_tensors(arrays: Mapping[str, Any]) -> bytes:
     """Arrays as a safetensors file, with a checksum of their own, which the format has not."""
     return bytes(safetensors.numpy.save({**arrays, _CHECKSUM: _checksum_of(arrays)}))

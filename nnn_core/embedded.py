@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes, set_digest, sha256, to_parquet
+from nnn_core.artifacts import keep_exactly, set_digest, sha256, to_parquet
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.rejects import RejectSummary
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
@@ -115,8 +115,7 @@ def write_shard(
     data = _to_bytes(ids, pair_ids, vectors)
     digest = sha256(data)
     uri = f"{stem}-{digest[:16]}.parquet"
-    if keep_bytes(uri, data) != data:
-        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    keep_exactly(uri, data)
     keyed = zip(vectors, pair_ids, strict=True)
     return EmbeddedShard(
         uri=uri,

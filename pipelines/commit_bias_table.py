@@ -197,8 +197,16 @@ def _commit(
     files = tuple(sorted(parts, key=lambda part: part.min_id))
     candidates = replace(sides.corpus.lineage, centroid=sides.sums.candidates.centroid)
     references = replace(sides.references, centroid=sides.sums.references.centroid)
-    manifest = Manifest(target.version, settings, sides.corpus.dim, candidates, references, search, files)
-    manifest = replace(manifest, evaluation=judged.evaluation)
+    manifest = Manifest(
+        target.version,
+        settings,
+        sides.corpus.dim,
+        candidates,
+        references,
+        search,
+        files,
+        evaluation=judged.evaluation,
+    )
     check_coverage(manifest, sides.corpus)
     # What is published already was judged when it was new.
     if target.previous is None or not says_the_same(target.previous, manifest):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_bytes, sha256, to_tensors
+from nnn_core.artifacts import from_tensors, keep_exactly, sha256, to_tensors
 from nnn_core.embedded import EmbeddedShard
-from nnn_core.errors import CorruptArtifactError
 from nnn_core.vectors import FloatMatrix
 
 
@@ -36,8 +35,7 @@ def store_means(shard: EmbeddedShard, means: FloatMatrix, grid: tuple[int, ...],
     """
     data = to_tensors({"means": np.ascontiguousarray(means, np.float32)})
     uri = storage.join(work, "evaluation", f"means-{sha256(data)[:40]}.safetensors")
-    if keep_bytes(uri, data) != data:
-        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    keep_exactly(uri, data)
     return ShardMeans(shard, uri, grid)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes, sha256, to_parquet
+from nnn_core.artifacts import keep_exactly, sha256, to_parquet
 from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.judgements import Judgements
@@ -110,13 +111,13 @@ def store_queries(queries: QuerySet, unanswerable: int, work: str) -> StoredQuer
     )
     data = to_parquet(table, plain=["vector"])
     uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
-    if keep_bytes(uri, data) != data:
-        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    keep_exactly(uri, data)
     return StoredQueries(uri, sha256(data), len(queries.ids), unanswerable)
 
 
+@lru_cache(maxsize=1)
 def load_queries(stored: StoredQueries) -> QuerySet:
-    """Read them back.
+    """Read them back; what is asked for again, shard after shard, is read once.
 
     Raises:
         CorruptArtifactError: the file's bytes are not those that were stored.
