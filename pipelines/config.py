@@ -242,10 +242,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
     )
     add_column_arguments(columns)
-    for name in _COLUMNS:
-        for side in ("reference", "validation"):
-            flag = f"--{side}-{name.replace('_', '-')}-column"
-            columns.add_argument(flag, metavar="NAME", help=argparse.SUPPRESS)
+    add_override_arguments(columns, "reference", "validation")
     add_validation_arguments(
         parser.add_argument_group("validation", "Held-out queries that judge the bias before it is published.")
     )
@@ -352,9 +349,21 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
 
 def _validation_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
     """Those of the bank, and what was named for the queries; every query needs an id."""
-    own = {name: getattr(args, f"validation_{name}_column") for name in _COLUMNS}
-    own = {name: value for name, value in own.items() if value is not None}
-    return replace(_reference_columns(args, candidates), require_id=True, **own)
+    return override_columns(args, "validation", replace(_reference_columns(args, candidates), require_id=True))
+
+
+def add_override_arguments(parser: argparse._ActionsContainer, *sides: str) -> None:
+    """The flags that name other columns for a side, such as ``--reference-id-column``; help leaves them out."""
+    for name in _COLUMNS:
+        for side in sides:
+            flag = f"--{side}-{name.replace('_', '-')}-column"
+            parser.add_argument(flag, metavar="NAME", help=argparse.SUPPRESS)
+
+
+def override_columns(args: argparse.Namespace, side: str, columns: Columns) -> Columns:
+    """``columns`` with what the flags of ``add_override_arguments`` name for ``side``."""
+    own = {name: getattr(args, f"{side}_{name}_column") for name in _COLUMNS}
+    return replace(columns, **{name: value for name, value in own.items() if value is not None})
 
 
 def default_threads(workers: int | None) -> int:

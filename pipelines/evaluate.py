@@ -30,7 +30,14 @@ from nnn_core.manifest import Manifest, read_manifest
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.table import BiasTable, load_bias_table
-from pipelines.config import add_column_arguments, add_relevance_arguments, columns_from, default_threads
+from pipelines.config import (
+    add_column_arguments,
+    add_override_arguments,
+    add_relevance_arguments,
+    columns_from,
+    default_threads,
+    override_columns,
+)
 from pipelines.embed_shards import EmbedShards
 from pipelines.gather import ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias, RankCandidates
@@ -178,9 +185,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
     parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
     parser.add_argument("--report", metavar="URI", help="write one HTML page, which loads nothing, under this new name")
-    add_column_arguments(parser.add_argument_group("columns", "Names of columns or JSON fields."))
-    for name in ("id", "pair-id", "caption", "vector", "image"):
-        parser.add_argument(f"--query-{name}-column", metavar="NAME", help=argparse.SUPPRESS)
+    columns = parser.add_argument_group("columns", "Names of columns or JSON fields.")
+    add_column_arguments(columns)
+    add_override_arguments(columns, "query")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one worker process (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
@@ -190,7 +197,6 @@ def build_parser() -> argparse.ArgumentParser:
 def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationConfig:
     manifest = read_manifest(args.table, args.version)
     columns = columns_from(args)
-    own = {name: getattr(args, f"query_{name}_column") for name in ("id", "pair_id", "caption", "vector", "image")}
     return EvaluationConfig(
         table=args.table,
         version=manifest.version,
@@ -203,7 +209,7 @@ def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationCon
         allow_overlap=args.allow_overlap,
         threads=args.threads or default_threads(workers),
         candidate_columns=columns,
-        query_columns=dataclasses.replace(columns, **{name: value for name, value in own.items() if value}),
+        query_columns=override_columns(args, "query", columns),
     )
 
 
