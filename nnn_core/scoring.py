@@ -9,7 +9,7 @@ import numpy as np
 import threadpoolctl
 
 from nnn_core.embedded import VectorBlock
-from nnn_core.search import Search
+from nnn_core.search.methods import Search
 from nnn_core.search.selection import Tile
 from nnn_core.topk import TopK
 from nnn_core.vectors import FloatMatrix

@@ -21,9 +21,9 @@ from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource, parse_encoder
 from nnn_core.errors import ConfigError, InputError, StorageError
 from nnn_core.evaluation.means import ShardMeans, store_means
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries, load_queries
 from nnn_core.evaluation.rankings import Ranking, hubness, most_changed, occurrence_counts, worst_hubs
-from nnn_core.evaluation.ranks import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.evaluation.text import describe_evaluation
 from nnn_core.manifest import Manifest, read_manifest

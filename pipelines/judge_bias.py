@@ -14,6 +14,7 @@ from nnn_core.embedded import EmbeddedInput, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans, load_means
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import (
     StoredQueries,
     check_disjoint,
@@ -23,16 +24,7 @@ from nnn_core.evaluation.queries import (
     store_queries,
 )
 from nnn_core.evaluation.rankings import Ranking, rank_shard
-from nnn_core.evaluation.ranks import (
-    Counts,
-    Goals,
-    Point,
-    Targets,
-    biases_at,
-    count_ahead,
-    find_targets,
-    gather_targets,
-)
+from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.manifest import Side
 from nnn_core.references import Bank

@@ -23,7 +23,7 @@ from nnn_core.corpus import embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.evaluation.text import describe_evaluation
 from nnn_core.gates.judge import Evidence

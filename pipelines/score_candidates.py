@@ -16,8 +16,8 @@ from nnn_core.manifest import Side
 from nnn_core.partials import ScoredShard, plan_partial, write_partial
 from nnn_core.references import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring import score_block
-from nnn_core.search import Search, exact_search, resolve_method
 from nnn_core.search.calibration import CalibratedShard, load_approximate
+from nnn_core.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.metrics import COMPUTED, REUSED, count, timed
 

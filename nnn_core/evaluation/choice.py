@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.quality import Quality
-from nnn_core.evaluation.ranks import Point
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 

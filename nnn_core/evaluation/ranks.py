@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from nnn_core.evaluation.points import Point
 from nnn_core.vectors import FloatMatrix
 
 Doubles = npt.NDArray[np.float64]
@@ -26,19 +27,6 @@ Counts = npt.NDArray[np.int64]
 #: Candidates and queries that are scored at once: 16 MiB of float64 scores.
 _TILE_CANDIDATES = 4096
 _TILE_QUERIES = 512
-
-
-@dataclass(frozen=True)
-class Point:
-    """One way to debias: (k, alpha). Any k with alpha 0 is no correction at all."""
-
-    k: int
-    alpha: float
-
-
-def points_of(grid: Sequence[int], alphas: Sequence[float]) -> tuple[Point, ...]:
-    """Every k with every alpha above 0, after a single point without correction."""
-    return (Point(grid[0], 0.0), *(Point(k, alpha) for k in grid for alpha in sorted(set(alphas)) if alpha > 0))
 
 
 def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) -> FloatMatrix:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.points import Point
 from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, points
 from nnn_core.report.sections import BiasShift, Figure, Hubness, Occurrence, Quality, Tuning
 from nnn_core.report.svg import WIDTH, Drawing, Plot, Scale, label_of, short_of, ticks

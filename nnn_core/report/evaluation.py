@@ -7,8 +7,8 @@ from typing import Any
 
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH
-from nnn_core.evaluation.ranks import Point
 from nnn_core.report.content import Report
 from nnn_core.report.sections import (
     Change,

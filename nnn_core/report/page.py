@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.points import Point
 from nnn_core.report import charts, numbers, summary
 from nnn_core.report.content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS, Report
 from nnn_core.report.sections import Gate, Run, Shown, Source, Stage

@@ -9,7 +9,7 @@ from pydantic import Base64Bytes
 
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
-from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.points import Point
 
 Unit = Literal["percent", "number", "rank"]
 Better = Literal["higher", "lower", "zero"]

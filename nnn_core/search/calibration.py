@@ -26,9 +26,9 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.metrics import BiasError, bias_error
 from nnn_core.references import ReferenceIndex, ReferenceShard
 from nnn_core.scoring import score_block
-from nnn_core.search import Search, exact_search, resolve_method
 from nnn_core.search.approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.search.clusters import Clusters
+from nnn_core.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.topk import TopK, grid_means
 

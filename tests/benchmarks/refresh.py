@@ -29,7 +29,7 @@ from clouds import make_cloud
 from nnn_core.embedded import ROWS_PER_SHARD, VectorBlock
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
-from nnn_core.search import exact_search, resolve_method
+from nnn_core.search.methods import exact_search, resolve_method
 
 ROWS_PER_FILE = 50_000
 

@@ -33,12 +33,12 @@ from nnn_core.embedded import VectorBlock
 from nnn_core.metrics import bias_error
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
-from nnn_core.search import Search, resolve_method
 from nnn_core.search import exact as exact_module
 from nnn_core.search.approximate import ApproximateSearch
 from nnn_core.search.calibration import choose_settings
 from nnn_core.search.clusters import Clusters
 from nnn_core.search.exact import ExactSearch
+from nnn_core.search.methods import Search, resolve_method
 from nnn_core.search.prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.topk import TopK, grid_means, grid_of
 from nnn_core.vectors import FloatMatrix

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation.choice import choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
+from nnn_core.evaluation.points import Point, points_of
 from nnn_core.evaluation.quality import Quality, measure
-from nnn_core.evaluation.ranks import Point, points_of
 
 
 def test_figures_by_hand() -> None:

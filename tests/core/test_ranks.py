@@ -11,7 +11,8 @@ from fakes import grid_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnn_core.evaluation.ranks import Goals, Point, biases_at, count_ahead, find_targets, gather_targets, points_of
+from nnn_core.evaluation.points import Point, points_of
+from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
 
 GRID = (1, 4)
 POINTS = points_of(GRID, (0.0, 0.5, 1.25, 0.5))

@@ -11,7 +11,7 @@ import pytest
 import sample_report as sample
 from browser import CHROMIUM, Browser, open_browser
 
-from nnn_core.evaluation.ranks import Point
+from nnn_core.evaluation.points import Point
 from nnn_core.report import Report, render
 from nnn_core.report.sections import Hub, Occurrence, Shown
 

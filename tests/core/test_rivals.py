@@ -19,7 +19,8 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.comparison import Trial, compare_methods, fit_rival, rank_quality
 from nnn_core.evaluation.leaders import Leaders, gated_ranks
-from nnn_core.evaluation.ranks import Goals, Point, biases_at, count_ahead, find_targets, gather_targets
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.rivals import Needs, Rival, Statistics, all_rivals
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from nnn_core.references import ReferenceIndex
 from nnn_core.scoring import score_block
-from nnn_core.search import Search, exact, kernels, prefilter, selection
+from nnn_core.search import exact, kernels, prefilter, selection
 from nnn_core.search.device import DeviceSearch
 from nnn_core.search.exact import ExactSearch, error_bound
+from nnn_core.search.methods import Search
 from nnn_core.search.prefilter import PrefilterSearch, multiply_portable
 from nnn_core.search.selection import Tile
 from nnn_core.topk import TopK
