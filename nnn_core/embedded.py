@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, set_digest, sha256, to_parquet
+from nnn_core.artifacts import keep_exactly, pack_vectors, set_digest, sha256, to_parquet, unpack_vectors
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.rejects import RejectSummary
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
@@ -152,32 +152,23 @@ def _remedy(shard: EmbeddedShard) -> str:
     return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
 
 
-def read_ids(shard: EmbeddedShard) -> pa.StringArray:
-    """The ids (rows,) of an embedded shard, without reading its vectors.
+def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> pa.StringArray:
+    """The ids, or pair ids, (rows,) of an embedded shard, without reading its vectors.
 
     Raises:
         CorruptArtifactError: the file is damaged.
     """
     try:
         with storage.open_input(shard.uri) as stream:
-            table = pq.read_table(stream, columns=["id"], page_checksum_verification=True)
+            table = pq.read_table(stream, columns=[column], page_checksum_verification=True)
     except (pa.ArrowException, OSError, InputError) as error:
         raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
-    return table.column("id").combine_chunks()
+    return table.column(column).combine_chunks()
 
 
 def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix) -> bytes:
-    # As bytes, a row a value: a list column takes forty times as long to read, for levels that are all alike.
-    packed = pa.py_buffer(np.ascontiguousarray(vectors, "<f4"))
-    table = pa.table(
-        {
-            "id": pa.array(ids, pa.string()),
-            "pair_id": pa.array(pair_ids, pa.string()),
-            "vector": pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(4 * vectors.shape[1]), len(vectors), [None, packed]
-            ),
-        }
-    )
+    columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
+    table = pa.table({**columns, "vector": pack_vectors(vectors)})
     # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
     return to_parquet(table, plain=["vector"])
 
@@ -188,10 +179,7 @@ def _from_bytes(data: bytes, uri: str) -> VectorBlock:
     except (pa.ArrowException, OSError) as error:
         raise CorruptArtifactError(f"{uri!r} is not readable: {error}. Delete it and run again.") from error
     ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
-    dim = packed.type.byte_width // 4
-    vectors = np.frombuffer(packed.buffers()[1], "<f4", len(packed) * dim, packed.offset * packed.type.byte_width)
-    vectors.flags.writeable = False
-    return VectorBlock(ids, pair_ids, vectors.reshape(len(packed), dim))
+    return VectorBlock(ids, pair_ids, unpack_vectors(packed))
 
 
 def _sampled(row_id: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +44,16 @@ def k_occurrence(ranking: Positions, candidates: int, n: int = 10) -> Positions:
     return np.bincount(ranking[:, :n].ravel(), minlength=candidates).astype(np.int64)
 
 
-def top_overlap(before: Positions, after: Positions, n: int = 10) -> float:
-    """Mean over queries of the share of the first n that two rankings (queries, depth >= n) have in common."""
-    pairs = zip(before[:, :n].tolist(), after[:, :n].tolist(), strict=True)
-    return float(np.mean([len({*one} & {*other}) / n for one, other in pairs]))
+def top_overlap(before: Iterable[Iterable[object]], after: Iterable[Iterable[object]], n: int = 10) -> float:
+    """Mean over queries of the share of the first n that two rankings have in common.
+
+    Args:
+        before: for each query its candidates (ids or positions), best first.
+        after: the same queries'.
+        n: a query with fewer candidates is held to what it has.
+    """
+    pairs = [({*islice(one, n)}, {*islice(other, n)}) for one, other in zip(before, after, strict=True)]
+    return float(np.mean([len(one & other) / max(len(one), len(other), 1) for one, other in pairs]))
 
 
 def skewness(values: npt.NDArray[np.integer]) -> float:

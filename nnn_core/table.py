@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,13 @@ def load_bias_table(uri: str, version: int | None = None) -> BiasTable:
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 
 
-def reweight(uri: str, k: int | None = None, alpha: float | None = None, version: int | None = None) -> Manifest:
+def reweight(
+    uri: str,
+    k: int | None = None,
+    alpha: float | None = None,
+    version: int | None = None,
+    evaluation: dict[str, Any] | None = None,
+) -> Manifest:
     """Publish a new version with another k or alpha, computed from the stored means.
 
     Args:
@@ -89,6 +96,7 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
         k: one of the grid; by default unchanged.
         alpha: by default unchanged.
         version: which version to start from; by default the current one.
+        evaluation: what queries told of this k and alpha, for the manifest.
 
     Returns:
         The manifest of the new version; the current one if it says the same already.
@@ -117,7 +125,7 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
         for index, part in enumerate(base.files)
     )
     # Gates and queries judged other biases than these.
-    changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=None)
+    changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=evaluation)
     return commit_version(uri, changed)
 
 

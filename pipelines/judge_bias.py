@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.corpus import embedded_shards
-from nnn_core.embedded import EmbeddedInput, read_shard
+from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_ids, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans, load_means
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import (
+    Overlap,
     StoredQueries,
     check_disjoint,
     find_overlap,
@@ -51,19 +54,35 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
         gathered = inputs | "AllQueries" >> beam.combiners.ToList() | "GatherQueries" >> beam.Map(self.gather_queries)
-        if self.bank is None or self.allow_overlap:
+        if self.bank is None:
             return gathered
-        return gathered | "CheckDisjoint" >> beam.Map(_check_disjoint, AsSingleton(self.bank))
+        overlap = (
+            self.bank
+            | "BankShards" >> beam.FlatMap(lambda bank: [part for shard in bank[0].shards for part in shard.parts])
+            | "SpreadBank" >> beam.Reshuffle()
+            | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(gathered))
+            | "AllOverlap" >> beam.CombineGlobally(_unite)
+        )
+        return gathered | "CheckDisjoint" >> beam.Map(self.check_disjoint, AsSingleton(overlap))
 
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
         return store_queries(*gather_queries(list(embedded_shards(inputs)), judgements), self.work)
 
+    def check_disjoint(self, stored: StoredQueries, overlap: Overlap) -> StoredQueries:
+        """Count the queries that are in the bank, and refuse them unless they are allowed."""
+        if not self.allow_overlap:
+            check_disjoint(overlap)
+        return replace(stored, overlap=len(overlap.queries))
 
-def _check_disjoint(stored: StoredQueries, bank: tuple[Bank, Side]) -> StoredQueries:
-    check_disjoint(find_overlap(load_queries(stored), [part for shard in bank[0].shards for part in shard.parts]))
-    return stored
+
+def _find_overlap(shard: EmbeddedShard, stored: StoredQueries) -> Overlap:
+    return find_overlap(load_queries(stored), shard)
+
+
+def _unite(overlaps: Iterable[Overlap]) -> Overlap:
+    return reduce(operator.or_, overlaps, Overlap())
 
 
 @dataclass
@@ -169,3 +188,31 @@ def _merge(rankings: Iterable[tuple[Ranking, Ranking]]) -> tuple[Ranking, Rankin
     for before, after in (each for each in rankings if each is not None):
         merged = (before, after) if merged is None else (merged[0] | before, merged[1] | after)
     return merged
+
+
+@dataclass
+class BiasesOf(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to the biases of some candidates by id, a single dict.
+
+    Attributes:
+        wanted: ids, a single element.
+        point: k and alpha, a single element.
+    """
+
+    wanted: beam.PCollection[frozenset[str]]
+    point: beam.PCollection[Point]
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[dict[str, float]]:
+        return (
+            shards
+            | "BiasesOfShard" >> beam.FlatMap(_biases_of, AsSingleton(self.wanted), AsSingleton(self.point))
+            | "AllBiases" >> beam.combiners.ToDict()
+        )
+
+
+def _biases_of(means: ShardMeans, wanted: frozenset[str], point: Point) -> list[tuple[str, float]]:
+    rows = [(row, name) for row, name in enumerate(read_ids(means.shard).to_pylist()) if name in wanted]
+    if not rows:
+        return []
+    biases = biases_at(load_means(means)[[row for row, _ in rows]], means.grid, [point])[0]
+    return [(name, float(bias)) for (_, name), bias in zip(rows, biases, strict=True)]

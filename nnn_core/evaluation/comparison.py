@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,15 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import threadpoolctl
 
-from nnn_core.embedded import VectorBlock
+from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
 from nnn_core.evaluation.intervals import intervals
 from nnn_core.evaluation.leaders import Leaders, gated_ranks
 from nnn_core.evaluation.quality import Quality, measure
+from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
 from nnn_core.evaluation.rivals import Rival, Statistics, all_rivals
-from nnn_core.references import ReferenceIndex
+from nnn_core.references import Bank, ReferenceIndex
 from nnn_core.scoring import score_block
 from nnn_core.search.exact import ExactSearch
 from nnn_core.statistics import exact_log_sum_exp
@@ -28,14 +30,17 @@ from nnn_core.vectors import FloatMatrix
 
 Mask = npt.NDArray[np.bool_]
 
-_SHOWN = ("recall@1", "recall@5", "recall@10", "mrr")
+#: So many candidates are compared on at most; of more a sample.
+MOST_CANDIDATES = 100_000
+
+_SHOWN = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 _SEED = 20_231_204
 _WARM_ROWS = 64
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What methods are compared on; all vectors are float32 on the grid.
+    """What methods are compared on; all vectors are float32 on the grid, and answers are not graded.
 
     Attributes:
         queries: (queries, dim).
@@ -80,6 +85,45 @@ class Trial:
         rows = np.flatnonzero(some).tolist()
         names, relevant = [self.query_ids[row] for row in rows], [self.relevant[row] for row in rows]
         return replace(self, queries=self.queries[some], query_ids=names, relevant=relevant)
+
+
+def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank, most: int = MOST_CANDIDATES) -> Trial:
+    """What is compared, from files.
+
+    Beyond ``most`` candidates a sample of the index is compared on: the relevant ones, and others by a hash of
+    their ids. Queries whose relevant candidates are not in the index are left out.
+
+    Args:
+        queries: held-out ones.
+        shards: the candidates.
+        bank: the references.
+        most: about how many candidates are held in memory.
+    """
+    relevant = {name for names in queries.relevant for name in names}
+    share = min(1.0, most / max(1, sum(shard.rows for shard in shards)))
+    ids, vectors = list[str](), list[FloatMatrix]()
+    for shard in shards:
+        block = read_shard(shard)
+        names = block.ids.to_pylist()
+        kept = [row for row, name in enumerate(names) if share == 1.0 or name in relevant or _in_sample(name, share)]
+        ids += [names[row] for row in kept]
+        vectors.append(block.vectors[kept])
+    known = relevant.intersection(ids)
+    asked = [row for row, names in enumerate(queries.relevant) if known.intersection(names)]
+    references = [read_shard(part).vectors for shard in bank.shards for part in shard.parts]
+    return Trial(
+        queries.vectors[asked],
+        [queries.ids[row] for row in asked],
+        [queries.relevant[row] for row in asked],
+        np.concatenate(vectors),
+        ids,
+        np.concatenate(references),
+    )
+
+
+def _in_sample(name: str, share: float) -> bool:
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"comparison").digest()
+    return int.from_bytes(digest, "big") < share * (1 << 64)
 
 
 @dataclass(frozen=True)
@@ -163,8 +207,8 @@ def compare_methods(
 
     Returns:
         For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),
-        ``seconds`` (fit, search, total), ``pairs``, and each with name to value, low, high: ``figures``,
-        ``gains`` over no correction and, where NNN is compared, ``leads`` over it.
+        ``seconds`` (fit, search, total), ``pairs``, ``queries`` that report, and each with name to value, low, high:
+        ``figures``, ``gains`` over no correction and, where NNN is compared, ``leads`` over it.
 
     Raises:
         ConfigError: an unknown objective.
@@ -183,6 +227,7 @@ def compare_methods(
     others = {"gains": base}
     others.update(("leads", quality) for row, quality in runs if row["method"] == "nnn")
     for row, quality in runs:
+        row["queries"] = int((~choosing).sum())
         row["figures"] = _named(_stacked(quality))
         row |= {name: _named(_stacked(quality) - _stacked(other)) for name, other in others.items()}
     return [row for row, _ in runs]

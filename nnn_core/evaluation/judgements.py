@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet as pq
 
-from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.evaluation.tables import column_of, read_table
 from nnn_core.listing import list_uris
 
 #: Names of the columns, the first present counts.
@@ -38,7 +34,7 @@ def read_judgements(pattern: str) -> Judgements:
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for uri in list_uris(pattern, "--relevance"):
-        for query, candidate, grade in _judgements(_read(uri), uri):
+        for query, candidate, grade in _judgements(read_table(uri, "--relevance"), uri):
             if not grade >= 0:
                 raise InputError(f"{uri!r}: candidate {candidate!r} has grade {grade} for query {query!r}, below 0.")
             if grade > 0:
@@ -46,30 +42,8 @@ def read_judgements(pattern: str) -> Judgements:
     return dict(found)
 
 
-def _read(uri: str) -> pa.Table:
-    readers: dict[str, Any] = {".parquet": pq.read_table, ".tsv": _read_tsv, ".jsonl": pyarrow.json.read_json}
-    suffix = next((suffix for suffix in readers if uri.endswith(suffix)), None)
-    if suffix is None:
-        raise InputError(f"--relevance {uri!r} has no known format; the suffix must be one of {', '.join(readers)}.")
-    try:
-        with storage.open_input(uri) as stream:
-            return readers[suffix](stream)
-    except pa.ArrowException as error:
-        raise InputError(f"{uri!r} is not a readable table of judgements: {error}. Restore or correct it.") from error
-
-
-def _read_tsv(stream: Any) -> pa.Table:
-    return pyarrow.csv.read_csv(
-        stream,
-        parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={name: pa.string() for name in (*_QUERY, *_CANDIDATE)} | {_GRADE: pa.float64()}
-        ),
-    )
-
-
 def _judgements(table: pa.Table, uri: str) -> list[tuple[str, str, float]]:
-    query, candidate = (_column(table, names, uri) for names in (_QUERY, _CANDIDATE))
+    query, candidate = (column_of(table, names, uri) for names in (_QUERY, _CANDIDATE))
     grades = table[_GRADE].to_pylist() if _GRADE in table.column_names else [1.0] * table.num_rows
     if pa.types.is_list(candidate.type) or pa.types.is_large_list(candidate.type):
         parents = pc.list_parent_indices(candidate.combine_chunks()).to_pylist()
@@ -78,13 +52,3 @@ def _judgements(table: pa.Table, uri: str) -> list[tuple[str, str, float]]:
     else:
         rows = zip(query.to_pylist(), candidate.to_pylist(), grades, strict=True)
     return [(str(name), str(answer), grade) for name, answer, grade in rows if None not in (name, answer, grade)]
-
-
-def _column(table: pa.Table, names: tuple[str, ...], uri: str) -> pa.ChunkedArray:
-    for name in names:
-        if name in table.column_names:
-            return table[name]
-    raise InputError(
-        f"{uri!r} has no column {' or '.join(map(repr, names))}, so it does not say which candidates answer a query; "
-        f"it has: {', '.join(table.column_names)}."
-    )

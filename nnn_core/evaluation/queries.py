@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, sha256, to_parquet
+from nnn_core.artifacts import keep_exactly, pack_vectors, sha256, to_parquet, unpack_vectors
 from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.judgements import Judgements
@@ -46,12 +46,14 @@ class StoredQueries:
         digest: SHA-256 of it.
         rows: queries in it.
         unanswerable: queries that were left out because nobody says what answers them.
+        overlap: how many of them are in the bank; None where nobody knows the bank.
     """
 
     uri: str
     digest: str
     rows: int
     unanswerable: int
+    overlap: int | None = None
 
 
 def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> tuple[QuerySet, int]:
@@ -104,9 +106,7 @@ def store_queries(queries: QuerySet, unanswerable: int, work: str) -> StoredQuer
             "id": pa.array(queries.ids, pa.string()),
             "relevant": pa.array([list(names) for names in queries.relevant], pa.list_(pa.string())),
             "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(queries.grades)),
-            "vector": pa.array(
-                [vector.astype("<f4").tobytes() for vector in queries.vectors], pa.binary(4 * queries.vectors.shape[1])
-            ),
+            "vector": pack_vectors(queries.vectors),
         }
     )
     data = to_parquet(table, plain=["vector"])
@@ -126,7 +126,7 @@ def load_queries(stored: StoredQueries) -> QuerySet:
     if sha256(data) != stored.digest:
         raise CorruptArtifactError(f"{stored.uri!r} is damaged. Delete it and run the same command again.")
     table = pq.read_table(pa.BufferReader(data))
-    vectors = np.stack([np.frombuffer(value, "<f4") for value in table["vector"].to_pylist()])
+    vectors = unpack_vectors(table["vector"].combine_chunks())
     return QuerySet(
         tuple(table["id"].to_pylist()),
         vectors,
@@ -137,33 +137,36 @@ def load_queries(stored: StoredQueries) -> QuerySet:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What queries and bank have in common.
+    """What queries and bank have in common; ``a | b`` is that of two parts of the bank.
 
     Attributes:
         ids: queries whose id a reference has too.
         vectors: queries whose vector a reference has too, as the same content gives.
-        example: one such query.
     """
 
-    ids: int
-    vectors: int
-    example: str
+    ids: frozenset[str] = frozenset()
+    vectors: frozenset[str] = frozenset()
+
+    def __or__(self, other: Overlap) -> Overlap:
+        return Overlap(self.ids | other.ids, self.vectors | other.vectors)
+
+    @property
+    def queries(self) -> frozenset[str]:
+        """Ids of the queries that are in the bank in either way."""
+        return self.ids | self.vectors
 
 
-def find_overlap(queries: QuerySet, bank: Iterable[EmbeddedShard]) -> Overlap:
-    """Queries that are in the bank.
+def find_overlap(queries: QuerySet, shard: EmbeddedShard) -> Overlap:
+    """Queries that are in an embedded shard of the bank.
 
     Rows without an id of their own are named by their position (``row 7``), which says nothing about another
     file's rows, so such ids are not compared.
     """
     by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
     named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
-    ids, vectors = set[str](), set[str]()
-    for shard in bank:
-        block = read_shard(shard)
-        ids |= named.intersection(block.ids.to_pylist())
-        vectors |= {by_vector[key] for key in map(_digest, block.vectors) if key in by_vector}
-    return Overlap(len(ids), len(vectors), min(ids | vectors, default=""))
+    block = read_shard(shard)
+    same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
+    return Overlap(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
 
 
 def check_disjoint(overlap: Overlap) -> None:
@@ -172,11 +175,11 @@ def check_disjoint(overlap: Overlap) -> None:
     Raises:
         InputError: some query is in the bank.
     """
-    if overlap.ids or overlap.vectors:
+    if overlap.queries:
         raise InputError(
-            f"{overlap.vectors} validation queries have the content, and {overlap.ids} the id, of a reference query "
-            f"(such as {overlap.example!r}), so the figures would flatter the bias. Hold them out of the bank, or say "
-            "--allow-overlap if that is meant."
+            f"{len(overlap.vectors)} validation queries have the content, and {len(overlap.ids)} the id, of a "
+            f"reference query (such as {min(overlap.queries)!r}), so the figures would flatter the bias. Hold them out "
+            "of the bank, or say --allow-overlap if that is meant."
         )
 
 

@@ -159,7 +159,7 @@ def heat_words(tuning: Tuning) -> str:
     return (
         f"Gains from {change(min(finite), tuning.unit)} to {change(max(finite), tuning.unit)} {points(tuning.unit)}. "
         f"Best: {point_words(choice.best)}. "
-        f"Chosen: {point_words(choice.point)}."
+        f"{'In force' if tuning.given else 'Chosen'}: {point_words(choice.point)}."
     )
 
 

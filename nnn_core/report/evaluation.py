@@ -1,121 +1,111 @@
-"""The report of an evaluation: what ``nnn evaluate`` found, as sections."""
+"""The report of an evaluation, and its parts that a refresh's report has too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from nnn_core.evaluation.choice import Choice
-from nnn_core.evaluation.intervals import Interval
-from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.rankings import DEPTH
+from nnn_core.manifest import Manifest, Side
 from nnn_core.report.content import Report
-from nnn_core.report.sections import (
-    Change,
-    Figure,
-    Hub,
-    Hubness,
-    Occurrence,
-    Quality,
-    Run,
-    Shown,
-    Source,
-    Tuning,
-    Unit,
-)
-from nnn_core.table import BiasTable
+from nnn_core.report.review import Review, quality_of, tuning_of
+from nnn_core.report.sections import Fairness, OwnPairs, Quality, Rivals, Run, Source
 
 
-def _unit(figure: str) -> Unit:
-    return "percent" if figure.startswith("recall") else "number"
-
-
-def evaluation_report(result: Mapping[str, Any], table: BiasTable) -> Report:
-    """Everything but pictures and captions.
+def evaluation_report(
+    table: str,
+    manifest: Manifest,
+    review: Review,
+    rivals: Rivals | None = None,
+    fairness: Sequence[Fairness] = (),
+    own_pairs: OwnPairs | None = None,
+) -> Report:
+    """What ``nnn evaluate`` found.
 
     Args:
-        result: what ``nnn evaluate --json`` prints.
-        table: the version that was evaluated.
+        table: its URI.
+        manifest: of the version that was evaluated.
+        review: of the queries.
+        rivals: if methods were compared.
+        fairness: one of each attribute.
+        own_pairs: if the bank is known.
     """
-    manifest, settings = table.manifest, table.manifest.settings
-    run = Run(
-        command="nnn evaluate",
-        table=result["table"],
-        version=manifest.version,
-        previous=None,
-        k=result["point"]["k"],
-        alpha=result["point"]["alpha"],
+    point = review.evaluation.point
+    run = run_section("nnn evaluate", table, manifest, manifest.version, None, review)
+    return Report(
+        title=f"Evaluation of version {manifest.version}",
+        run=Run(**{**vars(run), "k": point.k, "alpha": point.alpha}),
+        rivals=rivals,
+        fairness=tuple(fairness),
+        own_pairs=own_pairs,
+        notes=tuple(overlap_notes(review)),
+        **review_sections(review, manifest),
+    )
+
+
+def run_section(
+    command: str, table: str, manifest: Manifest, version: int | None, previous: int | None, review: Review | None
+) -> Run:
+    """What ran, and on what.
+
+    Args:
+        command: such as ``nnn refresh``.
+        table: its URI.
+        manifest: of the version that the report is about.
+        version: its number; None if it was not published.
+        previous: the version before it.
+        review: of held-out queries, if there were any.
+    """
+    settings = manifest.settings
+    return Run(
+        command=command,
+        table=table,
+        version=version,
+        previous=previous,
+        k=settings.k,
+        alpha=settings.alpha,
         candidates=_source(settings.candidate_modality, manifest.candidates),
         bank=_source(settings.reference_modality, manifest.references),
         searches=manifest.search.methods,
         fingerprints=tuple(sorted(settings.encoder.items())),
-        queries=Source(settings.reference_modality, result["queries"] + result["choosing"]),
-    )
-    return Report(
-        title=f"Evaluation of version {manifest.version}",
-        run=run,
-        quality=(_quality(result, f"{settings.reference_modality} to {settings.candidate_modality}"),),
-        tuning=_tuning(result),
-        hubness=_hubness(result),
-        hubs=tuple(_hubs(result, table)),
-        changes=tuple(Change(Shown(turn.pop("query")), **_tuples(turn)) for turn in map(dict, result["changed"])),
+        queries=Source(settings.reference_modality, review.asked) if review else None,
     )
 
 
-def _source(modality: str, side: Any) -> Source:
+def _source(modality: str, side: Side) -> Source:
     return Source(modality, side.rows, side.rejected, len(side.inputs), side.digest)
 
 
-def _quality(result: Mapping[str, Any], title: str) -> Quality:
-    figures = []
-    for name in result["gain"]:
-        before, after, gain = (Interval(**result[part][name]) for part in ("before", "after", "gain"))
-        figures.append(Figure(name, before, after, gain, _unit(name)))
-    return Quality(title, result["queries"], tuple(figures))
+def review_sections(review: Review | None, manifest: Manifest) -> dict[str, Any]:
+    """The sections that held-out queries give; none without queries."""
+    if review is None:
+        return {}
+    return {
+        "quality": (quality_of(review.evaluation, direction(manifest)),),
+        "tuning": tuning_of(review.evaluation),
+        "hubness": review.hubness,
+        "hubs": review.hubs,
+        "changes": review.changes,
+        "shown": review.shown,
+    }
 
 
-def _tuning(result: Mapping[str, Any]) -> Tuning | None:
-    chosen = result["choice"]
-    if chosen is None:
-        return None
-    points = {name: Point(**chosen[name]) for name in ("point", "best", "candidate")}
-    choice = Choice(**{**chosen, **points, "gain": Interval(**chosen["gain"])})
-    plain = result["surface"][0][2]
-    gains = tuple((Point(k, alpha), value - plain) for k, alpha, value in result["surface"][1:])
-    return Tuning(choice, result["choosing"], gains, _unit(choice.objective))
+def direction(manifest: Manifest) -> str:
+    """Such as ``text to image``."""
+    return f"{manifest.settings.reference_modality} to {manifest.settings.candidate_modality}"
 
 
-def _hubness(result: Mapping[str, Any]) -> Hubness:
-    sides = []
-    for part in ("before", "after"):
-        figures = result["hubness"][part]
-        counts = tuple((often, number) for often, number in result["occurrences"][part])
-        sides.append(
-            Occurrence(
-                counts,
-                figures[f"skewness@{DEPTH}"],
-                figures["gini"],
-                figures["robin_hood"],
-                figures["never_retrieved"],
-            )
-        )
-    return Hubness(result["queries"] + result["choosing"], DEPTH, *sides)
+def overlap_notes(review: Review) -> list[str]:
+    """A warning where queries are in the bank."""
+    if not review.overlap:
+        return []
+    return [f"{review.overlap:,} of {review.asked:,} queries are in the bank, so the figures flatter the bias."]
 
 
-def _hubs(result: Mapping[str, Any], table: BiasTable) -> list[Hub]:
-    biases = table.bias_of([hub["id"] for hub in result["hubs"]])
-    return [
-        Hub(
-            hub["id"],
-            hub["before"],
-            hub["after"],
-            float(bias),
-            hub["wrong"],
-            tuple(Shown(name) for name in hub["examples"]),
-        )
-        for hub, bias in zip(result["hubs"], biases, strict=True)
-    ]
-
-
-def _tuples(turn: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in turn.items()}
+def beside(report: Report, others: Sequence[Report]) -> tuple[Quality, ...]:
+    """The quality tables of several reports, each named by its table, version and bank."""
+    tables = []
+    for each in (report, *others):
+        run = each.run
+        name = f"version {run.version} of {run.table}, bank {run.bank.digest[:8]}"
+        tables += [Quality(f"{one.title.split(' (', 1)[0]} ({name})", one.queries, one.figures) for one in each.quality]
+    return tuple(tables)

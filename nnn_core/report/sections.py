@@ -117,12 +117,14 @@ class Tuning:
         queries: how many queries chose.
         gains: (point, gain over no correction) of every point; alpha 0 need not be there.
         unit: of the objective.
+        given: whether nothing was chosen: the point was given, and the queries are those that report.
     """
 
     choice: Choice
     queries: int
     gains: tuple[tuple[Point, float], ...]
     unit: Unit = "percent"
+    given: bool = False
 
 
 @dataclass(frozen=True)

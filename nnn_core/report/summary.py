@@ -42,7 +42,7 @@ def headline(report: Report) -> Headline:
     if report.failed:
         names = ", ".join(gate.name for gate in report.failed)
         return Headline("bad", f"Not published: {_gates(len(report.failed))} failed ({names}).", _standing(report))
-    if report.tuning is not None and report.tuning.choice.point.alpha == 0:
+    if report.tuning is not None and not report.tuning.given and report.tuning.choice.point.alpha == 0:
         return Headline("warn", "No gain could be shown, so alpha = 0: this table changes no ranking.", _doubt(report))
     main = main_figure(report)
     if main is None:

@@ -83,9 +83,11 @@ def _tuning(report: Report) -> list[str]:
     if report.tuning is None:
         return []
     choice = report.tuning.choice
-    points = (("chosen", choice.point), ("within one standard error", choice.candidate), ("best", choice.best))
+    points = [("chosen", choice.point), ("within one standard error", choice.candidate), ("best", choice.best)]
+    if report.tuning.given:
+        points = [("in force", choice.point), ("best on these queries", choice.best)]
     rows = [(name, point_words(point)) for name, point in points]
-    return [f"choice by {choice.objective}, {count(report.tuning.queries)} queries", *_table(rows, left=2)]
+    return [f"k and alpha by {choice.objective}, {count(report.tuning.queries)} queries", *_table(rows, left=2)]
 
 
 def _hubness(report: Report) -> list[str]:

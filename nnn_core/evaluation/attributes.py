@@ -1,0 +1,112 @@
+"""Attributes of candidates, and how evenly their values are retrieved before and after a correction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from nnn_core.errors import InputError
+from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
+from nnn_core.evaluation.tables import column_of, read_table
+from nnn_core.listing import list_uris
+
+_IDS = ("id", "candidate_id")
+
+#: Attribute to candidate id to value.
+Attributes = Mapping[str, Mapping[str, str]]
+
+#: Attribute to value to how many candidates of the index have it.
+Counts = Mapping[str, Counter[str]]
+
+
+@lru_cache(maxsize=1)
+def read_attributes(pattern: str) -> Attributes:
+    """Values by attribute and candidate id, from Parquet, TSV (with a header) or JSON lines.
+
+    Every column but ``id`` (or ``candidate_id``) is an attribute, under its own name; an empty value is none.
+
+    Args:
+        pattern: URIs, globs and brace ranges.
+
+    Raises:
+        InputError: no file, an unknown format, or no column but that of ids.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for uri in list_uris(pattern, "--attributes"):
+        table = read_table(uri, "--attributes")
+        ids = [str(name) for name in column_of(table, _IDS, uri).to_pylist()]
+        names = [name for name in table.column_names if name not in _IDS]
+        if not names:
+            raise InputError(f"--attributes {uri!r} has no column but that of ids; give one for each attribute.")
+        for name in names:
+            values = table[name].cast(pa.string()).to_pylist()
+            found.setdefault(name, {}).update((row, value) for row, value in zip(ids, values, strict=True) if value)
+    return found
+
+
+def count_values(ids: Iterable[str], attributes: Attributes) -> dict[str, Counter[str]]:
+    """How many of some candidates have each value."""
+    ids = list(ids)
+    return {
+        name: Counter(value for value in map(values.get, ids) if value is not None)
+        for name, values in attributes.items()
+    }
+
+
+def add_counts(counts: Iterable[Counts]) -> dict[str, Counter[str]]:
+    """Those of several shards together."""
+    total: dict[str, Counter[str]] = {}
+    for each in counts:
+        for name, values in each.items():
+            total.setdefault(name, Counter()).update(values)
+    return total
+
+
+def compare_values(
+    before: Sequence[Sequence[str]],
+    after: Sequence[Sequence[str]],
+    relevant: Sequence[Sequence[str]],
+    values: Mapping[str, str],
+    counts: Counter[str],
+    cuts: Sequence[int] = CUTS,
+) -> tuple[tuple[str, ...], list[Figure]]:
+    """The measures of ``fairness`` for one attribute, against the shares of its values in the index.
+
+    Args:
+        before: for each query the ids of its first candidates, best first.
+        after: with the correction.
+        relevant: ids of the candidates that answer each query.
+        values: value by candidate id.
+        counts: how many candidates of the index have each value.
+        cuts: each n.
+
+    Returns:
+        The values, and the figures.
+
+    Raises:
+        InputError: fewer than two values occur among the candidates.
+    """
+    names = sorted({name for rows in (before, after, relevant) for row in rows for name in row})
+    at = {name: row for row, name in enumerate(names)}
+    kinds = tuple(sorted(counts))
+    if len(kinds) < 2:
+        raise InputError(
+            f"the attribute has values {kinds} among the candidates, so there is nothing to compare; two are needed. "
+            "Check that the ids of --attributes are those of --candidates."
+        )
+    codes = np.array([kinds.index(values[name]) if name in values else -1 for name in names], np.int64)
+    share = np.array([counts[kind] for kind in kinds], np.float64)
+    old, new = (_positions(rows, at, max(cuts)) for rows in (before, after))
+    answers = [{at[name] for name in row} for row in relevant]
+    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes), cuts, desired=share / share.sum())
+
+
+def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> Positions:
+    ranking = np.full((len(rows), depth), -1, np.int64)
+    for query, row in enumerate(rows):
+        ranking[query, : len(row[:depth])] = [at[name] for name in row[:depth]]
+    return ranking

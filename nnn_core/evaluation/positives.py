@@ -1,0 +1,114 @@
+"""Bank positives: reference queries that belong to candidates of the index.
+
+They raise the biases of candidates that are the answer to no test query, so a bias that was made with
+them looks better on those queries than it is. A reference belongs to a candidate if its pair id is the
+candidate's id, or the candidate's own pair id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import keep_exactly, name_of, sha256, to_parquet
+from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_ids, read_shard, write_shard
+from nnn_core.errors import BankTooSmallError, ConfigError
+from nnn_core.references import Bank
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Where the pair ids lie that bank and candidates have in common.
+
+    Attributes:
+        uri: Parquet file of them, ascending.
+        names: how many there are.
+    """
+
+    uri: str
+    names: int
+
+
+@lru_cache(maxsize=1)
+def bank_pairs(bank: Bank) -> pa.StringArray:
+    """The distinct pair ids of the bank, ascending; the empty one, which is nobody's, is left out."""
+    columns = [read_ids(part, "pair_id") for shard in bank.shards for part in shard.parts]
+    names = pc.unique(pa.chunked_array(columns, pa.string()))
+    return names.filter(pc.not_equal(names, "")).sort()
+
+
+def own_pairs(shard: EmbeddedShard, pairs: pa.StringArray) -> frozenset[str]:
+    """Those of ``pairs`` that belong to a candidate of the shard."""
+    columns = [read_ids(shard, column) for column in ("id", "pair_id")]
+    names = pc.unique(pa.chunked_array(columns, pa.string()))
+    return frozenset(names.filter(pc.is_in(names, value_set=pairs)).to_pylist())
+
+
+def store_positives(names: Iterable[str], work: str) -> Positives:
+    """Store pair ids below ``work``, under a name that follows from the content."""
+    ordered = sorted(names)
+    data = to_parquet(pa.table({"pair_id": pa.array(ordered, pa.string())}))
+    uri = storage.join(work, "evaluation", f"positives-{sha256(data)[:40]}.parquet")
+    keep_exactly(uri, data)
+    return Positives(uri, len(ordered))
+
+
+@lru_cache(maxsize=1)
+def _load(positives: Positives) -> pa.Array:
+    table = pq.read_table(pa.BufferReader(storage.read_bytes(positives.uri)))
+    return table.column("pair_id").combine_chunks()
+
+
+def count_positives(shard: EmbeddedShard, positives: Positives) -> int:
+    """Rows of a shard of the bank that belong to candidates."""
+    return int(pc.sum(pc.is_in(read_ids(shard, "pair_id"), value_set=_load(positives))).as_py() or 0)
+
+
+def without_positives(embedded: EmbeddedInput, positives: Positives, work: str) -> EmbeddedInput:
+    """The same file of the bank without the rows that belong to candidates; what is left is stored below ``work``."""
+    shards = (_rest(shard, positives, work) for shard in embedded.shards)
+    return replace(embedded, shards=tuple(shard for shard in shards if shard.rows))
+
+
+def _rest(shard: EmbeddedShard, positives: Positives, work: str) -> EmbeddedShard:
+    block = read_shard(shard)
+    kept = pc.invert(pc.is_in(block.pair_ids, value_set=_load(positives))).to_numpy(zero_copy_only=False)
+    if kept.all() or not kept.any():
+        return shard if kept.all() else replace(shard, rows=0)
+    name = name_of("bank without positives", shard=shard.digest, positives=storage.basename(positives.uri))
+    rows = pa.array(np.flatnonzero(kept))
+    ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
+    return write_shard(storage.join(work, "embedded", name), ids, pair_ids, block.vectors[kept], shard.source)
+
+
+def check_rest(bank: Bank, k: int, positives: int) -> None:
+    """Refuse a bank in which too little is left.
+
+    Raises:
+        BankTooSmallError: fewer references than k.
+    """
+    if bank.rows < k:
+        raise BankTooSmallError(
+            f"--exclude-bank-positives leaves {bank.rows} reference queries ({positives} belong to candidates), fewer "
+            f"than k = {k}, so there is no fair figure. Evaluate on candidates that the bank does not describe."
+        )
+
+
+def check_bank_of(bank: Bank, digest: str, table: str) -> None:
+    """Refuse another bank than the table's: its figures would differ for another reason.
+
+    Raises:
+        ConfigError: the bank is not the one that the table was made with.
+    """
+    if bank.digest != digest:
+        raise ConfigError(
+            f"--references is another bank (digest {bank.digest[:16]}) than that of {table!r} ({digest[:16]}), so its "
+            "figures without positives could not be compared with the table's. Name the table's bank."
+        )

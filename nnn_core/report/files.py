@@ -1,0 +1,40 @@
+"""Where reports lie: a page and its content as JSON, under one stem."""
+
+from __future__ import annotations
+
+from nnn_core import storage
+from nnn_core.artifacts import sha256
+from nnn_core.errors import StorageError
+from nnn_core.report.content import Report
+from nnn_core.report.page import render
+
+
+def write_report(report: Report, work: str, name: str, uri: str | None = None) -> str:
+    """Write the page and, beside it, its JSON; returns the page's URI.
+
+    Args:
+        report: what it says.
+        work: folder of artefacts, below which it lies by default.
+        name: begins the default name, which ends in a digest of the page.
+        uri: the name that was asked for.
+
+    Raises:
+        StorageError: there is a file under the name that was asked for.
+    """
+    page = render(report).encode()
+    where = uri or storage.join(work, "reports", f"{name}-{sha256(page)[:12]}.html")
+    if not storage.create(where, page) and uri:
+        raise StorageError(f"--report {uri!r} is there already and was left as it is; name a new file.")
+    storage.create(where.removesuffix(".html") + ".json", report.to_json())
+    return where
+
+
+def read_report(uri: str) -> Report:
+    """A report by the URI of its page or of its JSON.
+
+    Raises:
+        InputError: there is no such file.
+        CorruptArtifactError: it is no report.
+    """
+    where = uri.removesuffix(".html") + ".json" if uri.endswith(".html") else uri
+    return Report.from_json(storage.read_bytes(where), where)

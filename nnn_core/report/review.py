@@ -1,0 +1,144 @@
+"""What held-out queries tell of a bias, as a report shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from nnn_core.evaluation.choice import Choice
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import StoredQueries, load_queries
+from nnn_core.evaluation.rankings import DEPTH, Ranking, hubness, most_changed, occurrence_counts, worst_hubs
+from nnn_core.evaluation.summary import Evaluation
+from nnn_core.report.sections import Change, Figure, Hub, Hubness, Occurrence, Quality, Shown, Tuning, Unit
+
+
+@dataclass(frozen=True)
+class Review:
+    """An evaluation with what explains it.
+
+    Attributes:
+        evaluation: figures and choice.
+        candidates: how many were ranked.
+        asked: how many queries ranked them.
+        overlap: queries that are in the bank; None where nobody knows the bank.
+        first: ids of the first candidates of each query in order of query id, without the bias and with it.
+        queries: digest of the queries.
+        hubness: of all queries.
+        hubs: worst first.
+        changes: most changed first.
+        shown: what is known of the candidates that hubs and changes name.
+    """
+
+    evaluation: Evaluation
+    candidates: int
+    asked: int
+    overlap: int | None
+    first: tuple[list[list[str]], list[list[str]]]
+    queries: str
+    hubness: Hubness
+    hubs: tuple[Hub, ...]
+    changes: tuple[Change, ...]
+    shown: dict[str, Shown] = field(default_factory=dict)
+
+    @property
+    def wanted_candidates(self) -> frozenset[str]:
+        """Ids of the candidates that a page may show."""
+        named = {hub.id for hub in self.hubs}
+        return frozenset(named.union(*((*change.before, *change.after) for change in self.changes)))
+
+    @property
+    def wanted_queries(self) -> frozenset[str]:
+        """Ids of the queries that a page may show."""
+        examples = {query.id for hub in self.hubs for query in hub.examples}
+        return frozenset(examples | {change.query.id for change in self.changes})
+
+    def show(self, candidates: Iterable[Shown], queries: Iterable[Shown], biases: Mapping[str, float]) -> Review:
+        """The same with what rows look like, and with the biases of the hubs."""
+        known = {one.id: one for one in queries}
+        hubs = (
+            replace(
+                hub,
+                bias=biases.get(hub.id, hub.bias),
+                examples=tuple(known.get(query.id, query) for query in hub.examples),
+            )
+            for hub in self.hubs
+        )
+        changes = (replace(change, query=known.get(change.query.id, change.query)) for change in self.changes)
+        return replace(
+            self,
+            hubs=tuple(hubs),
+            changes=tuple(changes),
+            shown={one.id: one for one in sorted(candidates, key=lambda one: one.id)},
+        )
+
+
+def draft_review(
+    evaluation: Evaluation,
+    rankings: tuple[Ranking, Ranking],
+    stored: StoredQueries,
+    rows: int,
+) -> Review:
+    """Everything but what rows look like.
+
+    Args:
+        evaluation: of the queries.
+        rankings: without the bias, and with it.
+        stored: all that were asked.
+        rows: candidates of the index.
+    """
+    queries, (before, after) = load_queries(stored), rankings
+    sides = (_occurrence(ranking, rows) for ranking in rankings)
+    hubs = (
+        Hub(hub.id, hub.before, hub.after, 0.0, hub.wrong, tuple(map(Shown, hub.examples)))
+        for hub in worst_hubs(before, after, queries)
+    )
+    changes = (
+        Change(Shown(turn.query), turn.before, turn.after, turn.relevant, turn.rank_before, turn.rank_after)
+        for turn in most_changed(before, after, queries)
+    )
+    return Review(
+        evaluation,
+        rows,
+        len(queries.ids),
+        stored.overlap,
+        (before.ids, after.ids),
+        stored.digest,
+        Hubness(len(queries.ids), DEPTH, *sides),
+        tuple(hubs),
+        tuple(changes),
+    )
+
+
+def _occurrence(ranking: Ranking, rows: int) -> Occurrence:
+    figures = hubness(ranking, rows)
+    counts = tuple(occurrence_counts(ranking, rows))
+    return Occurrence(
+        counts, figures[f"skewness@{DEPTH}"], figures["gini"], figures["robin_hood"], figures["never_retrieved"]
+    )
+
+
+def quality_of(evaluation: Evaluation, title: str) -> Quality:
+    """The table of figures."""
+    figures = (
+        Figure(name, evaluation.before[name], evaluation.after[name], gain, unit_of(name))
+        for name, gain in evaluation.gain.items()
+    )
+    return Quality(title, evaluation.queries, tuple(figures))
+
+
+def tuning_of(evaluation: Evaluation) -> Tuning:
+    """The gain over k and alpha; of a given point too, though it was not chosen by it."""
+    plain = evaluation.surface[0][2]
+    gains = tuple((Point(k, alpha), value - plain) for k, alpha, value in evaluation.surface[1:])
+    unit, objective = unit_of(evaluation.objective), evaluation.objective
+    if evaluation.choice is not None:
+        return Tuning(evaluation.choice, evaluation.choosing, gains, unit)
+    best = max(gains, key=lambda each: (each[1], -each[0].alpha, -each[0].k), default=(evaluation.point, 0.0))[0]
+    given = Choice(evaluation.point, best, objective, evaluation.gain[objective], evaluation.point)
+    return Tuning(given, evaluation.queries, gains, unit, given=True)
+
+
+def unit_of(figure: str) -> Unit:
+    """Recall is a share; other figures are plain numbers."""
+    return "percent" if figure.startswith("recall") else "number"

@@ -1,0 +1,262 @@
+"""The pipeline of ``nnn evaluate``: from files of held-out queries to one stored result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core import storage
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedded import EmbeddedShard, read_ids
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.encoders import EncoderSource
+from nnn_core.errors import ConfigError
+from nnn_core.evaluation.means import ShardMeans, store_means
+from nnn_core.evaluation.positives import check_bank_of, check_rest
+from nnn_core.evaluation.queries import StoredQueries
+from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.manifest import Manifest, Side
+from nnn_core.readers import Columns
+from nnn_core.references import Bank
+from nnn_core.report.comparison import rivals_section
+from nnn_core.report.evaluation import evaluation_report
+from nnn_core.report.review import Review, unit_of
+from nnn_core.report.sections import Fairness, OwnPairs
+from nnn_core.storage.redaction import refuse_credentials
+from nnn_core.table import BiasTable, load_bias_table
+from pipelines.compare_methods import CompareFairness, CompareMethods
+from pipelines.exclude_positives import CountPositives, ExcludePositives, FindPositives
+from pipelines.gather import GatherCandidates, ShardReferences
+from pipelines.judge_bias import GatherQueries, JudgeBias
+from pipelines.merge_partials import MEANS, MergePartials
+from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
+from pipelines.score_candidates import ScoreCandidates, Scorer
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate. Attributes are those of the flags of the same name.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    table: str
+    version: int
+    candidates: str
+    queries: str
+    work: str
+    request: Request
+    relevance: str | None = None
+    references: str | None = None
+    allow_overlap: bool = False
+    exclude_bank_positives: bool = False
+    compare: bool = False
+    attributes: str | None = None
+    threads: int = 1
+    candidate_columns: Columns = field(default_factory=Columns)
+    query_columns: Columns = field(default_factory=Columns)
+    reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+    result: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}.json")
+
+    def __post_init__(self) -> None:
+        for flag in ("table", "candidates", "queries", "work", "relevance", "references", "attributes"):
+            if (uri := getattr(self, flag)) is not None:
+                refuse_credentials(uri, f"--{flag}")
+        if self.references is None and (self.compare or self.exclude_bank_positives):
+            raise ConfigError(
+                "--compare and --exclude-bank-positives need the bank that the table was made with; name it with "
+                "--references."
+            )
+
+    @property
+    def result_uri(self) -> str:
+        """Where the last step leaves what it found."""
+        return storage.join(self.work, "evaluation", self.result)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is found beside the review, as far as it was asked for.
+
+    Attributes:
+        bank_rows: rows of the bank; None if it is not known.
+        positives: how many of them belong to candidates.
+        fair: the evaluation without these.
+        rivals: see ``comparison.compare_methods``.
+        fairness: one of each attribute.
+    """
+
+    bank_rows: int | None = None
+    positives: int = 0
+    fair: Evaluation | None = None
+    rivals: list[dict[str, Any]] = field(default_factory=list)
+    fairness: tuple[Fairness, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """What the parts of the pipeline share.
+
+    Attributes:
+        config: what to evaluate.
+        manifest: of the version.
+        candidates: files.
+        references: files; None if nobody knows the bank.
+        bank: a single element; None likewise.
+        shards: the candidates' embedded shards.
+        queries: a single element.
+        request: a single element.
+    """
+
+    config: EvaluationConfig
+    manifest: Manifest
+    candidates: EmbeddedFiles
+    references: EmbeddedFiles | None
+    bank: beam.PCollection[tuple[Bank, Side]] | None
+    shards: beam.PCollection[EmbeddedShard]
+    queries: beam.PCollection[StoredQueries]
+    request: beam.PCollection[Request]
+
+
+def define_evaluation(
+    root: beam.Pipeline, config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None
+) -> beam.PCollection[str]:
+    """Wire the evaluation; the single element is the URI of its result."""
+    digest = encoder.fingerprint.digest if encoder else None
+    asking = EmbeddingRequest(manifest.settings.reference_modality, config.query_columns, digest, config.work)  # type: ignore[arg-type]
+    holding = EmbeddingRequest(manifest.settings.candidate_modality, config.candidate_columns, digest, config.work)  # type: ignore[arg-type]
+    references = bank = None
+    if config.references:
+        loose = dataclasses.replace(asking, columns=config.reference_columns)
+        references = embed_files(root, "references", config.references, loose, encoder)
+        bank = references.embedded | "ShardReferences" >> _shard_references(config)
+        bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
+    asked = embed_files(root, "queries", config.queries, asking, encoder)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    queries = asked.embedded | "GatherQueries" >> GatherQueries(
+        bank, config.relevance, config.allow_overlap, config.work
+    )
+    shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
+    means = shards | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
+    request = root | "Request" >> beam.Create([config.request])
+    review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
+    findings = root | "Findings" >> beam.Create([Findings()])
+    wiring = _Wiring(config, manifest, candidates, references, bank, shards, queries, request)
+    if bank is not None:
+        findings = _look_for_positives(findings, wiring)
+    if config.compare:
+        compared = queries | "CompareRivals" >> CompareMethods(shards, bank, config.request.objective, config.threads)
+        findings = findings | "AddRivals" >> beam.Map(_add, "rivals", AsSingleton(compared))
+    if config.attributes:
+        even = review | "CompareValues" >> CompareFairness(shards, queries, config.attributes)
+        findings = findings | "AddFairness" >> beam.Map(_add, "fairness", AsSingleton(even))
+    return review | "StoreResult" >> beam.Map(store_result, AsSingleton(findings), config, manifest)
+
+
+def _shard_references(config: EvaluationConfig) -> ShardReferences:
+    return ShardReferences(1 << 16, None, 1.0, storage.join(config.work, "rejects"), False)
+
+
+def _check_bank(bank: tuple[Bank, Side], manifest: Manifest, config: EvaluationConfig) -> tuple[Bank, Side]:
+    if config.exclude_bank_positives:
+        check_bank_of(bank[0], manifest.settings.bank_digest, config.table)
+    return bank
+
+
+def _look_for_positives(findings: beam.PCollection[Findings], wiring: _Wiring) -> beam.PCollection[Findings]:
+    """Count the bank's rows that belong to candidates and, if asked to, judge means that were taken without them."""
+    config = wiring.config
+    positives = wiring.shards | "FindPositives" >> FindPositives(wiring.bank, config.work)
+    number = wiring.bank | "CountPositives" >> CountPositives(positives)
+    findings = findings | "AddPositives" >> beam.Map(_add_positives, AsSingleton(number), AsSingleton(wiring.bank))
+    if not config.exclude_bank_positives:
+        return findings
+    fair = _judge_without(positives, number, wiring)
+    return findings | "AddFair" >> beam.Map(_add, "fair", AsSingleton(fair))
+
+
+def _judge_without(positives: Any, number: beam.PCollection[int], wiring: _Wiring) -> beam.PCollection[Evaluation]:
+    config, settings = wiring.config, wiring.manifest.settings
+    assert wiring.references is not None
+    rest = (
+        wiring.references.embedded
+        | "ExcludePositives" >> ExcludePositives(positives, config.work)
+        | "ShardRest" >> _shard_references(config)
+        | "CheckRest" >> beam.Map(_check_rest, AsSingleton(number), max(settings.grid))
+    )
+    corpus = wiring.candidates.embedded | "GatherCandidates" >> GatherCandidates(
+        1.0, storage.join(config.work, "rejects")
+    )
+    exact = wiring.shards.pipeline | "NothingToCalibrate" >> beam.Create([[]])
+    scorer = Scorer(max(settings.grid), settings.exclude_own_pairs, config.work, config.threads, "auto")
+    merged = (
+        wiring.shards
+        | "ScoreWithout" >> ScoreCandidates(rest, corpus, exact, scorer)
+        | "MergeWithout" >> MergePartials(rest, corpus, settings.grid, config.work)
+    )
+    return merged[MEANS] | "JudgeWithout" >> JudgeBias(wiring.queries, wiring.request, config.threads)
+
+
+def _check_rest(bank: tuple[Bank, Side], positives: int, k: int) -> tuple[Bank, Side]:
+    check_rest(bank[0], k, positives)
+    return bank
+
+
+def _add(findings: Findings, name: str, value: Any) -> Findings:
+    return dataclasses.replace(findings, **{name: value})
+
+
+def _add_positives(findings: Findings, number: int, bank: tuple[Bank, Side]) -> Findings:
+    return dataclasses.replace(findings, positives=number, bank_rows=bank[0].rows)
+
+
+def look_up_means(shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:
+    """The means of a shard's candidates, from the table.
+
+    Raises:
+        InputError: a candidate is not in the table.
+    """
+    loaded = _table(table, version)
+    means = loaded.means_for(read_ids(shard).to_pylist())
+    return store_means(shard, means, loaded.manifest.settings.grid, work)
+
+
+@lru_cache(maxsize=1)
+def _table(uri: str, version: int) -> BiasTable:
+    return load_bias_table(uri, version)
+
+
+def store_result(review: Review, findings: Findings, config: EvaluationConfig, manifest: Manifest) -> str:
+    """Leave the result where the program looks for it."""
+    evaluation, objective = review.evaluation, review.evaluation.objective
+    own = None
+    if findings.bank_rows is not None:
+        fair = findings.fair.gain[objective] if findings.fair else None
+        own = OwnPairs(
+            findings.positives,
+            findings.bank_rows,
+            objective,
+            evaluation.gain[objective],
+            fair,
+            unit_of(objective),
+        )
+    rivals = rivals_section(findings.rivals, objective) if findings.rivals else None
+    report = evaluation_report(config.table, manifest, review, rivals, findings.fairness, own)
+    record = {
+        **dataclasses.asdict(evaluation),
+        "candidates": review.candidates,
+        "bank_positives": None if findings.bank_rows is None else findings.positives,
+        "fair": dataclasses.asdict(findings.fair) if findings.fair else None,
+        "rivals": findings.rivals,
+        "report": json.loads(report.to_json()),
+    }
+    storage.create(config.result_uri, json.dumps(record).encode())
+    return config.result_uri

@@ -1,0 +1,103 @@
+"""ReviewBias: the part that ``refresh`` and ``evaluate`` share, from means to what held-out queries tell of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.encoders import EncoderSource
+from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import StoredQueries
+from nnn_core.evaluation.rankings import Ranking
+from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.report.review import Review, draft_review
+from nnn_core.report.sections import Shown
+from nnn_core.shards import InputShard
+from pipelines.embed_shards import EmbedShards
+from pipelines.judge_bias import BiasesOf, JudgeBias, RankCandidates
+from pipelines.list_shards import ListShards
+from pipelines.show_rows import ShowRows
+
+
+@dataclass(frozen=True)
+class EmbeddedFiles:
+    """One side of the input, before and after embedding.
+
+    Attributes:
+        shards: the files.
+        embedded: what they became.
+        request: how they are read.
+    """
+
+    shards: beam.PCollection[InputShard]
+    embedded: beam.PCollection[EmbeddedInput]
+    request: EmbeddingRequest
+
+
+def embed_files(
+    root: beam.Pipeline, side: str, pattern: str, request: EmbeddingRequest, encoder: EncoderSource | None
+) -> EmbeddedFiles:
+    """Wire the listing and embedding of one side.
+
+    Args:
+        root: the pipeline.
+        side: ``candidates``, ``references``, ``validation`` or ``queries``: the flag that names the files.
+        pattern: see ``ListShards``.
+        request: how they are read.
+        encoder: None when all hold vectors.
+    """
+    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
+    embedded = shards | f"Embed{side.capitalize()}" >> EmbedShards(request, encoder, f"embed_{side}")
+    return EmbeddedFiles(shards, embedded, request)
+
+
+@dataclass
+class ReviewBias(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to one ``Review``.
+
+    Attributes:
+        queries: a single element.
+        asked: the files of the queries.
+        candidates: the files of the candidates.
+        request: what to judge, a single element.
+        threads: threads of one worker process.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    asked: EmbeddedFiles
+    candidates: EmbeddedFiles
+    request: beam.PCollection[Request]
+    threads: int
+
+    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
+        evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads)
+        point = evaluation | "Point" >> beam.Map(_point)
+        rankings = means | "RankCandidates" >> RankCandidates(self.queries, point)
+        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows) | "AllRows" >> beam.CombineGlobally(sum)
+        draft = evaluation | "DraftReview" >> beam.Map(
+            _draft, AsSingleton(rankings), AsSingleton(self.queries), AsSingleton(rows)
+        )
+        wanted = draft | "WantedCandidates" >> beam.Map(lambda review: review.wanted_candidates)
+        asked = draft | "WantedQueries" >> beam.Map(lambda review: review.wanted_queries)
+        shown = self._show("ShowCandidates", self.candidates, wanted)
+        texts = self._show("ShowQueries", self.asked, asked)
+        biases = means | "BiasesOfHubs" >> BiasesOf(wanted, point)
+        return draft | "ShowRows" >> beam.Map(Review.show, AsSingleton(shown), AsSingleton(texts), AsSingleton(biases))
+
+    def _show(
+        self, name: str, files: EmbeddedFiles, wanted: beam.PCollection[frozenset[str]]
+    ) -> beam.PCollection[list[Shown]]:
+        return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
+
+
+def _point(evaluation: Evaluation) -> Point:
+    return evaluation.point
+
+
+def _draft(evaluation: Evaluation, rankings: tuple[Ranking, Ranking], stored: StoredQueries, rows: int) -> Review:
+    return draft_review(evaluation, rankings, stored, rows)

@@ -1,0 +1,51 @@
+"""ShowRows: a few rows as a person sees them, from the input files that they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter, AsSingleton
+
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.report.sections import Shown
+from nnn_core.report.shown import rows_among, show_rows
+from nnn_core.shards import InputShard
+
+
+@dataclass
+class ShowRows(beam.PTransform):  # type: ignore[misc]
+    """Input files to the captions and thumbnails of some of their rows, a single list.
+
+    The steps: FindRows looks up which file holds which of them; ReadRows reads those files again.
+
+    Attributes:
+        embedded: what the files became.
+        wanted: ids of rows, a single element.
+        request: how the files are read.
+    """
+
+    embedded: beam.PCollection[EmbeddedInput]
+    wanted: beam.PCollection[frozenset[str]]
+    request: EmbeddingRequest
+
+    def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[list[Shown]]:
+        found = self.embedded | "FindRows" >> beam.FlatMap(_find, AsSingleton(self.wanted))
+        return (
+            shards
+            | "ReadRows" >> beam.FlatMap(_read, AsIter(found), self.request)
+            | "AllRows" >> beam.combiners.ToList()
+        )
+
+
+def _find(embedded: EmbeddedInput, wanted: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    names = rows_among(embedded, wanted)
+    if names:
+        yield embedded.digest, names
+
+
+def _read(shard: InputShard, found: Iterable[tuple[str, frozenset[str]]], request: EmbeddingRequest) -> Iterator[Shown]:
+    wanted = frozenset(name for digest, names in found if digest == shard.digest for name in names)
+    return show_rows(shard, request, wanted)
