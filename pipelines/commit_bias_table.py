@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton
 
+from nnn_core import storage
 from nnn_core.corpus import Corpus, check_coverage
+from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.gates.comparison import RowStatistics, count_previous, measure_part, merge_statistics
-from nnn_core.gates.gate import Gate
 from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, says_the_same
+from nnn_core.metrics import top_overlap
 from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from nnn_core.profile import SideSums
-from nnn_core.references import Bank
+from nnn_core.rejects import RejectSummary
+from nnn_core.report.refresh import Outcome, refresh_report
+from nnn_core.report.review import Review
 from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
 
 STAGE = "write_table"
@@ -51,41 +55,34 @@ class Standard:
         thresholds: of the gates.
         accepted: gates whose failure is overridden.
         work: folder of artefacts, where the gates of a version that failed are listed.
+        report: where the content of the report goes, whatever comes of it.
     """
 
     thresholds: Thresholds
     accepted: tuple[str, ...]
     work: str
+    report: str
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What validation queries tell, as far as there are any.
-
-    Attributes:
-        evidence: for the gates.
-        evaluation: for the manifest, as JSON has it; None without queries.
-    """
-
-    evidence: Evidence = field(default_factory=Evidence)
-    evaluation: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Both sides as wholes.
+class Lineage:
+    """What a table was computed from, and how.
 
     Attributes:
         corpus: the candidates.
         references: lineage of the bank.
-        sums: of the vectors.
+        sums: of the vectors of both sides.
         origins: 1, or 2 if some vectors came ready-made and others from the encoder.
+        search: how the scores were found.
+        rejects: (side, what was rejected).
     """
 
     corpus: Corpus
     references: Side
     sums: SideSums
     origins: int
+    search: SearchReport
+    rejects: tuple[tuple[str, RejectSummary], ...] = ()
 
 
 def read_target(table_uri: str) -> Target:
@@ -106,23 +103,15 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         table: URI of the table.
         settings: a single element.
         standard: what a version must meet.
-        bank: a single element.
-        corpus: a single element.
-        sums: of the vectors of both sides, a single element.
-        search: how the scores were found, a single element.
-        origins: whether vectors came ready-made, as a set of what there was; a single element.
-        judged: what queries tell, a single element.
+        lineage: a single element.
+        review: what held-out queries tell, a single element; None without queries.
     """
 
     table: str
     settings: beam.PCollection[BiasSettings]
     standard: Standard
-    bank: beam.PCollection[tuple[Bank, Side]]
-    corpus: beam.PCollection[Corpus]
-    sums: beam.PCollection[SideSums]
-    search: beam.PCollection[SearchReport]
-    origins: beam.PCollection[frozenset[bool]]
-    judged: beam.PCollection[Judged]
+    lineage: beam.PCollection[Lineage]
+    review: beam.PCollection[Review | None]
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         targets = rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
@@ -140,9 +129,6 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             | "BothVersions" >> beam.Flatten()
             | "AllRows" >> beam.CombineGlobally(merge_statistics)
         )
-        sides = self.corpus | "Sides" >> beam.Map(
-            _both_sides, AsSingleton(self.bank), AsSingleton(self.sums), AsSingleton(self.origins)
-        )
         return (
             written
             | "Parts" >> beam.Keys()
@@ -154,16 +140,11 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
                 self.standard,
                 target,
                 settings,
-                AsSingleton(sides),
-                AsSingleton(self.search),
+                AsSingleton(self.lineage),
                 AsSingleton(statistics),
-                AsSingleton(self.judged),
+                AsSingleton(self.review),
             )
         )
-
-
-def _both_sides(corpus: Corpus, bank: tuple[Bank, Side], sums: SideSums, origins: frozenset[bool]) -> Sides:
-    return Sides(corpus, bank[1], sums, len(origins))
 
 
 def _write(
@@ -189,36 +170,64 @@ def _commit(
     standard: Standard,
     target: Target,
     settings: BiasSettings,
-    sides: Sides,
-    search: SearchReport,
+    lineage: Lineage,
     statistics: RowStatistics,
-    judged: Judged,
+    review: Review | None,
 ) -> Manifest:
-    files = tuple(sorted(parts, key=lambda part: part.min_id))
-    candidates = replace(sides.corpus.lineage, centroid=sides.sums.candidates.centroid)
-    references = replace(sides.references, centroid=sides.sums.references.centroid)
-    manifest = Manifest(
-        target.version,
-        settings,
-        sides.corpus.dim,
-        candidates,
-        references,
-        search,
-        files,
-        evaluation=judged.evaluation,
-    )
-    check_coverage(manifest, sides.corpus)
+    manifest = _describe(parts, target.version, settings, lineage, review)
+    check_coverage(manifest, lineage.corpus)
     # What is published already was judged when it was new.
-    if target.previous is None or not says_the_same(target.previous, manifest):
-        facts = Facts(manifest, target.previous, candidates.rows, statistics, sides.origins, judged.evidence)
-        manifest = replace(manifest, gates=_pass_gates(facts, standard))
+    new = target.previous is None or not says_the_same(target.previous, manifest)
+    if new:
+        facts = Facts(
+            manifest,
+            target.previous,
+            manifest.candidates.rows,
+            statistics,
+            lineage.origins,
+            _evidence(review, target.previous, standard.work),
+        )
+        manifest = replace(manifest, gates=judge(facts, standard.thresholds, standard.accepted))
+        if review is not None:
+            store_canaries(manifest, review.queries, review.first[1], standard.work)
+        if any(gate.blocks for gate in manifest.gates):
+            _report(Outcome(uri, manifest, False, target.previous, statistics, lineage.rejects, review), standard)
+            require_pass(manifest.gates, write_report(standard.work, manifest.gates))
     committed = commit_version(uri, manifest)
+    _report(Outcome(uri, committed, new, target.previous, statistics, lineage.rejects, review), standard)
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
     return committed
 
 
-def _pass_gates(facts: Facts, standard: Standard) -> tuple[Gate, ...]:
-    gates = judge(facts, standard.thresholds, standard.accepted)
-    if any(gate.blocks for gate in gates):
-        require_pass(gates, write_report(standard.work, gates))
-    return gates
+def _describe(
+    parts: list[TablePart], version: int, settings: BiasSettings, lineage: Lineage, review: Review | None
+) -> Manifest:
+    """The manifest, before any gate."""
+    return Manifest(
+        version,
+        settings,
+        lineage.corpus.dim,
+        replace(lineage.corpus.lineage, centroid=lineage.sums.candidates.centroid),
+        replace(lineage.references, centroid=lineage.sums.references.centroid),
+        lineage.search,
+        tuple(sorted(parts, key=lambda part: part.min_id)),
+        evaluation=json.loads(json.dumps(asdict(review.evaluation))) if review else None,
+    )
+
+
+def _evidence(review: Review | None, previous: Manifest | None, work: str) -> Evidence:
+    """What held-out queries tell the gates; as canaries they are held against the previous version's ranking."""
+    if review is None:
+        return Evidence()
+    evaluation = review.evaluation
+    before = find_canaries(previous, review.queries, work) if previous else None
+    return Evidence(
+        evaluation.gain[evaluation.objective],
+        None if before is None else top_overlap(before, review.first[1]),
+        review.overlap,
+        evaluation.choice is not None,
+    )
+
+
+def _report(outcome: Outcome, standard: Standard) -> None:
+    storage.create(standard.report, refresh_report(outcome).to_json())

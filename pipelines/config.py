@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -27,7 +28,8 @@ _PAYLOADS = frozenset({"caption", "vector", "image"})
 
 @dataclass(frozen=True)
 class RefreshConfig:
-    """Settings of a refresh. Attributes are those of the flags of the same name; ``thresholds`` come from --gates.
+    """Settings of a refresh. Attributes are those of the flags of the same name; ``thresholds`` come from --gates,
+    and ``run`` names this run.
 
     Raises:
         ConfigError: a value that cannot work.
@@ -56,13 +58,16 @@ class RefreshConfig:
     cache_folder: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
+    report: str | None = None
+    run: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
     validation_columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
-        for flag in ("candidates", "references", "table", "work"):
-            refuse_credentials(getattr(self, flag), f"--{flag}")
+        for flag in ("candidates", "references", "table", "work", "validation", "relevance", "report"):
+            if (uri := getattr(self, flag)) is not None:
+                refuse_credentials(uri, f"--{flag}")
         if self.k != "auto" and self.k < 1:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
@@ -121,6 +126,16 @@ class RefreshConfig:
     def cache(self) -> DiskCache:
         """Where each worker's machine keeps copies of what it reads from an object store again and again."""
         return DiskCache(self.cache_bytes, self.cache_folder)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Gates whose failure is overridden: who allows an overlap accepts the gate that counts it."""
+        return (*self.accept, "validation_overlap") if self.allow_overlap else self.accept
+
+    @property
+    def report_uri(self) -> str:
+        """Where the last step leaves the content of the report."""
+        return storage.join(self.work, "reports", f"{self.run}.json")
 
     @property
     def rejects_folder(self) -> str:
@@ -184,6 +199,9 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="GATE",
         help="publish although this gate fails; may be repeated, and is recorded in the manifest",
+    )
+    parser.add_argument(
+        "--report", metavar="URI", help="name of the HTML report (default: a new one below WORK/reports)"
     )
     parser.add_argument(
         "--json",
@@ -323,6 +341,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         cache_folder=args.cache_folder,
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
+        report=args.report,
         candidate_columns=candidate_columns,
         reference_columns=reference_columns(args, candidate_columns),
         validation_columns=_validation_columns(args, candidate_columns),

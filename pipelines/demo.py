@@ -25,7 +25,7 @@ from nnn_core.readers import Columns
 from nnn_core.shards import Modality
 from nnn_core.vectors import FloatMatrix
 from pipelines.config import RefreshConfig, add_scoring_arguments, default_threads, thresholds_from
-from pipelines.refresh import print_summary, refresh
+from pipelines.refresh import print_summary, refresh, without_text
 from pipelines.runner import local_workers, parse_flags
 
 _METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "skewness@10", "never_retrieved")
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--directory", default="nnn-demo", metavar="URI", help="where corpus, work and table go (default: ./nnn-demo)"
     )
+    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the test queries")
     add_scoring_arguments(parser)
     # A small bank asks for a small k; the means of a larger one are kept to play with.
     parser.set_defaults(k=16, k_max=128)
@@ -173,11 +174,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         threads=args.threads or default_threads(local_workers(options)),
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
+        report=args.report,
+        validation=layout.queries,
+        relevance=layout.queries,
+        tune=args.tune,
     )
     manifest, summary = refresh(config, source, options)
     metrics, queries = evaluate(layout, source, manifest.version)
     print_summary(summary)
     print_metrics(metrics, queries)
     if args.json:
-        print(json.dumps({**summary, "metrics": metrics}))
+        print(json.dumps({**without_text(summary), "metrics": metrics}))
     return summary

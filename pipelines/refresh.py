@@ -10,39 +10,43 @@ import dataclasses
 import json
 import logging
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import AsSingleton
 
-from nnn_core import storage
-from nnn_core.corpus import embedded_shards
+from nnn_core import rejects, storage
+from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.errors import GateError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.summary import Evaluation, Request
-from nnn_core.evaluation.text import describe_evaluation
-from nnn_core.gates.judge import Evidence
+from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
+from nnn_core.profile import SideSums
 from nnn_core.references import Bank
+from nnn_core.rejects import RejectSummary
+from nnn_core.report import Report, render_text
+from nnn_core.report.files import write_report
+from nnn_core.report.review import Review
+from nnn_core.report.sections import Stage
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Judged, Standard
+from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Lineage, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
-from pipelines.embed_shards import EmbedShards
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
-from pipelines.judge_bias import GatherQueries, JudgeBias
-from pipelines.list_shards import ListShards
+from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, ROWS, SCORED, MergePartials, Scored
 from pipelines.metrics import COMPUTED, MSEC, REUSED
 from pipelines.resolve_settings import ResolveSettings
+from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
 
@@ -60,10 +64,7 @@ STAGES = (
 
 
 def define_refresh(
-    root: beam.Pipeline,
-    config: RefreshConfig,
-    encoder: EncoderSource | None,
-    evidence: beam.PCollection[Evidence] | None = None,
+    root: beam.Pipeline, config: RefreshConfig, encoder: EncoderSource | None
 ) -> beam.PCollection[Manifest]:
     """Wire the whole job.
 
@@ -71,110 +72,145 @@ def define_refresh(
         root: the pipeline to build on.
         config: what to compute.
         encoder: the model, not loaded; None when all input holds vectors.
-        evidence: what queries tell the gates, a single element; None where there are no queries.
 
     Returns:
         A single element, the manifest of the committed version.
     """
-    reference_request, candidate_request = _requests(config, encoder)
-    embedded_references = (
-        root
-        | "ListReferences" >> ListShards(config.references, "--references")
-        | "EmbedReferences" >> EmbedShards(reference_request, encoder, "embed_references")
-    )
-    bank = embedded_references | "ShardReferences" >> ShardReferences(
+    asking, holding = _requests(config, encoder)
+    references = embed_files(root, "references", config.references, asking, encoder)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    bank = references.embedded | "ShardReferences" >> ShardReferences(
         config.rows_per_reference_shard,
         config.wanted_k,
         config.max_reject_rate,
         config.rejects_folder,
         config.exclude_own_pairs,
     )
-    embedded = (
-        root
-        | "ListCandidates" >> ListShards(config.candidates, "--candidates")
-        | "EmbedCandidates" >> EmbedShards(candidate_request, encoder, "embed_candidates")
-    )
-    corpus = embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
-    if config.bias_tolerance is None:
-        calibrated = root | "NothingToCalibrate" >> beam.Create([[]])
-    else:
-        calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
-            embedded,
-            config.grid,
-            config.bias_tolerance,
-            config.exclude_own_pairs,
-            config.work,
-            config.threads,
-            config.cache,
-        )
+    corpus = candidates.embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
+    calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
         config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
     )
     merged = (
-        embedded
+        candidates.embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    search = (
-        merged[SCORED]
-        | "AllScored" >> beam.combiners.ToList()
-        | "ReportSearch" >> beam.Map(report_search, beam.pvalue.AsSingleton(calibrated), config)
-    )
-    origins = (
-        (embedded_references, embedded)
-        | "BothSides" >> beam.Flatten()
-        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
-        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
-    )
+    origins = find_origins(references, candidates)
     make_settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
     settings = (
         merged[SCORED]
         | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
         | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, make_settings, bank, origins)
     )
-    sums = (embedded, embedded_references) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    if evidence is None:
-        evidence = root | "NoEvidence" >> beam.Create([Evidence()])
-    judged = evidence | "NoQueries" >> beam.Map(Judged)
+    review = root | "NoQueries" >> beam.Create([None])
     if config.validation:
-        evaluation = merged[MEANS] | "JudgeValidation" >> JudgeValidation(config, encoder, settings, bank)
-        chosen = beam.pvalue.AsSingleton(evaluation)
-        settings = settings | "TakeChoice" >> beam.Map(take_choice, chosen)
-        judged = evidence | "WithQueries" >> beam.Map(with_queries, chosen)
-    standard = Standard(config.thresholds, config.accept, config.work)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(
-        config.table, settings, standard, bank, corpus, sums, search, origins, judged
+        asked = dataclasses.replace(asking, columns=config.validation_columns)
+        validation = embed_files(root, "validation", config.validation, asked, encoder)
+        review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
+        settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
+    sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
+    scored = merged[SCORED] | "AllScored" >> beam.combiners.ToList()
+    lineage = corpus | "DescribeLineage" >> beam.Map(
+        describe_lineage,
+        AsSingleton(bank),
+        AsSingleton(sums),
+        AsSingleton(origins),
+        AsSingleton(scored),
+        AsSingleton(calibrated),
+        AsSingleton(sum_rejects(candidates, references)),
+        config,
+    )
+    standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
+    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
+
+
+def _calibrate(
+    config: RefreshConfig, bank: beam.PCollection[tuple[Bank, Side]], candidates: EmbeddedFiles
+) -> beam.PCollection[list[CalibratedShard]]:
+    """How each reference shard is searched, a single element; an empty list for exact searches."""
+    if config.bias_tolerance is None:
+        return bank | "NothingToCalibrate" >> beam.Map(lambda _: [])
+    return bank | "CalibrateSearch" >> CalibrateSearch(
+        candidates.embedded,
+        config.grid,
+        config.bias_tolerance,
+        config.exclude_own_pairs,
+        config.work,
+        config.threads,
+        config.cache,
     )
 
 
+def find_origins(references: EmbeddedFiles, candidates: EmbeddedFiles) -> beam.PCollection[frozenset[bool]]:
+    """Whether vectors came ready-made, as a set of what there was; a single element."""
+    return (
+        (references.embedded, candidates.embedded)
+        | "BothSides" >> beam.Flatten()
+        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
+        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
+    )
+
+
+def sum_rejects(candidates: EmbeddedFiles, references: EmbeddedFiles) -> beam.PCollection[dict[str, RejectSummary]]:
+    """What was rejected of each side, a single element."""
+    sides = [
+        files.embedded | f"RejectsOf{side}" >> beam.Map(lambda result, name: (name, result.rejects), side.lower())
+        for side, files in (("Candidates", candidates), ("References", references))
+    ]
+    return (
+        sides
+        | "RejectsOfBoth" >> beam.Flatten()
+        | "MergeRejects" >> beam.CombinePerKey(_merge_rejects)
+        | "AllRejects" >> beam.combiners.ToDict()
+    )
+
+
+def _merge_rejects(summaries: Iterable[RejectSummary]) -> RejectSummary:
+    return rejects.merge(summaries)
+
+
+def describe_lineage(
+    corpus: Corpus,
+    bank: tuple[Bank, Side],
+    sums: SideSums,
+    origins: frozenset[bool],
+    scored: list[Scored],
+    calibrated: list[CalibratedShard],
+    rejected: dict[str, RejectSummary],
+    config: RefreshConfig,
+) -> Lineage:
+    """What the table was computed from, and how."""
+    search = report_search(scored, calibrated, config)
+    return Lineage(corpus, bank[1], sums, len(origins), search, tuple(sorted(rejected.items())))
+
+
 @dataclasses.dataclass
-class JudgeValidation(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to what the biases do to the validation queries, a single ``Evaluation``.
+class ReviewValidation(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to what the biases do to the validation queries, a single ``Review``.
 
     Attributes:
-        config: names the queries.
-        encoder: as for the bank.
+        config: what to judge by.
         settings: the table's, as far as they are known before a choice; a single element.
         bank: a single element.
+        validation: the files of the queries.
+        candidates: the files of the candidates.
     """
 
     config: RefreshConfig
-    encoder: EncoderSource | None
     settings: beam.PCollection[BiasSettings]
     bank: beam.PCollection[tuple[Bank, Side]]
+    validation: EmbeddedFiles
+    candidates: EmbeddedFiles
 
-    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
+    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
         config = self.config
-        asked = dataclasses.replace(_requests(config, self.encoder)[0], columns=config.validation_columns)
-        queries = (
-            means.pipeline
-            | "ListValidation" >> ListShards(config.validation, "--validation")
-            | "EmbedValidation" >> EmbedShards(asked, self.encoder, "embed_validation")
-            | "GatherQueries" >> GatherQueries(self.bank, config.relevance, config.allow_overlap, config.work)
+        queries = self.validation.embedded | "GatherQueries" >> GatherQueries(
+            self.bank, config.relevance, config.allow_overlap, config.work
         )
         request = self.settings | "Request" >> beam.Map(self.request)
-        return means | "JudgeBias" >> JudgeBias(queries, request, config.threads)
+        return means | "ReviewBias" >> ReviewBias(queries, self.validation, self.candidates, request, config.threads)
 
     def request(self, settings: BiasSettings) -> Request:
         """To choose, or to judge what was asked for."""
@@ -182,20 +218,12 @@ class JudgeValidation(beam.PTransform):  # type: ignore[misc]
         return Request(point, settings.grid, objective=self.config.objective)
 
 
-def take_choice(settings: BiasSettings, evaluation: Evaluation) -> BiasSettings:
+def take_choice(settings: BiasSettings, review: Review) -> BiasSettings:
     """The settings with the k and alpha that were chosen, if they were; without a gain k stays and alpha is 0."""
-    if evaluation.choice is None:
+    if review.evaluation.choice is None:
         return settings
-    point = evaluation.point
+    point = review.evaluation.point
     return dataclasses.replace(settings, k=point.k if point.alpha else settings.k, alpha=point.alpha)
-
-
-def with_queries(evidence: Evidence, evaluation: Evaluation) -> Judged:
-    """What the gates and the manifest are told of the validation queries."""
-    told = dataclasses.replace(
-        evidence, gain=evaluation.gain[evaluation.objective], alpha_chosen=evaluation.choice is not None
-    )
-    return Judged(told, json.loads(json.dumps(dataclasses.asdict(evaluation))))
 
 
 def report_search(scored: list[Scored], calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:
@@ -230,36 +258,48 @@ def _settings(
 
 
 def refresh(
-    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions, evidence: Evidence | None = None
+    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions
 ) -> tuple[Manifest, dict[str, Any]]:
-    """Run the job and sum up what it did.
+    """Run the job, write its report and sum up what it did.
 
     Args:
         config: what to compute.
         encoder: the model, not loaded; None when all input holds vectors.
         options: Beam's.
-        evidence: what queries have told, for the gates.
 
     Returns:
-        The manifest of the table's version, and the run's summary.
+        The manifest of the table's version, and the run's summary; its ``report`` is the URI of the page.
 
     Raises:
+        GateError: the version was refused; the report says why.
         NNNError: whatever went wrong; nothing was published.
     """
     storage.check_exclusive(config.work)
     prepare_table(config.table)
-
-    def define(root: beam.Pipeline) -> None:
-        told = root | "Evidence" >> beam.Create([evidence or Evidence()])
-        define_refresh(root, config, encoder, told)
-
-    result = run(options, define)
+    try:
+        result = run(options, lambda root: define_refresh(root, config, encoder))
+    except GateError as error:
+        report = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
+        page = write_report(report, config.work, "refused", config.report)
+        raise GateError(f"{error}\nThe report is {page}") from None
     # Some runners lose metrics of the last steps; the version is then the current one.
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
     summary = summarise(config, manifest, result)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
+    report = _complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
+    summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
+    summary["text"] = render_text(report)
     return manifest, summary
+
+
+def _complete(report: Report, summary: dict[str, Any]) -> Report:
+    """The report with what the stages cost."""
+    stages = tuple(
+        Stage(name, figures["seconds"], figures["computed"], figures["reused"])
+        for name, figures in summary["stages"].items()
+    )
+    return dataclasses.replace(report, stages=stages, run=dataclasses.replace(report.run, seconds=summary["seconds"]))
 
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
@@ -291,43 +331,23 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
     }
 
 
+def without_text(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary for programs."""
+    return {name: value for name, value in summary.items() if name != "text"}
+
+
 def print_summary(summary: dict[str, Any]) -> None:
-    """The summary for a person, on standard error's sister: standard output stays for the result."""
+    """The summary for a person: the text of the report, and where the page and the table are."""
+    print(summary["text"])
+    if summary["search"]["error"]:
+        print(f"search       {_describe_error(summary['search']['error'])}")
     print(f"bias table   {summary['manifest']}")
-    print(
-        f"             version {summary['version']}: {summary['rows']:,} candidates, "
-        f"k = {summary['k']}, alpha = {summary['alpha']:g}"
-    )
-    print(f"bank         {summary['references']:,} reference queries; {summary['rejected']:,} rows rejected")
-    print(f"search       {', '.join(summary['search']['methods'])}{_describe_error(summary['search']['error'])}")
-    if summary["evaluation"]:
-        print("\n".join(describe_evaluation(summary["evaluation"])))
-    print_gates(summary["gates"])
-    print(f"{'stage':<18}{'computed':>10}{'reused':>10}{'work seconds':>14}")
-    for stage, figures in summary["stages"].items():
-        print(f"{stage:<18}{figures['computed']:>10,}{figures['reused']:>10,}{figures['seconds']:>14.1f}")
-    print(f"finished in {summary['seconds']:.1f} s")
+    print(f"report       {summary['report']}")
 
 
-def print_gates(gates: list[dict[str, Any]]) -> None:
-    """The gates that were measured as a table; those that were skipped by their number."""
-    if not gates:
-        return
-    print(f"{'gate':<22}{'value':>12}{'threshold':>12}  verdict")
-    for gate in gates:
-        if gate["verdict"] != "skipped":
-            verdict = "accepted, though it fails" if gate["accepted"] else gate["verdict"]
-            print(f"{gate['name']:<22}{gate['value']:>12.4g}{gate['threshold']:>12.4g}  {verdict}")
-    reasons = Counter(gate["sentence"] for gate in gates if gate["verdict"] == "skipped")
-    for reason, number in sorted(reasons.items()):
-        print(f"{number} skipped: {reason}")
-
-
-def _describe_error(error: dict[str, float] | None) -> str:
-    if error is None:
-        return ""
+def _describe_error(error: dict[str, float]) -> str:
     return (
-        f"; error of a mean: {error['mean']:.1e} on average, {error['p99']:.1e} at the 99th percentile, "
+        f"error of a mean: {error['mean']:.1e} on average, {error['p99']:.1e} at the 99th percentile, "
         f"{error['max']:.1e} at most, rank correlation {error['rank_correlation']:.5f} "
         f"({error['candidates']:,} candidates measured)"
     )
@@ -357,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
     if args.json:
-        print(json.dumps(summary))
+        print(json.dumps(without_text(summary)))
     return summary
 
 

@@ -6,6 +6,7 @@ import math
 import unicodedata
 
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.rankings import DEPTH
 from nnn_core.report.sections import Better, Figure, Unit
 
 #: No text of a user is shown longer than this.
@@ -105,6 +106,11 @@ def judge(gain: Interval, better: Better = "higher", before: float = 0.0, after:
 def count(value: int) -> str:
     """A whole number with thousands separated."""
     return f"{value:,}"
+
+
+def rank(value: int) -> str:
+    """A rank among the first that are looked at, or that it is beyond them."""
+    return count(value) if value <= DEPTH else f"beyond {DEPTH}"
 
 
 def seconds(value: float) -> str:

@@ -122,7 +122,7 @@ _CHARTS = SimpleNamespace(
 
 
 def _words() -> dict[str, Any]:
-    names = ("amount", "change", "span", "change_span", "fixed", "judge", "points", "seconds", "verdict")
+    names = ("amount", "change", "span", "change_span", "fixed", "judge", "points", "rank", "seconds", "verdict")
     return {name: getattr(numbers, name) for name in names}
 
 

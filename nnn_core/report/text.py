@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from nnn_core.report import summary
 from nnn_core.report.charts import point_words
 from nnn_core.report.content import Report
-from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, seconds, verdict, visible
+from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, rank, seconds, verdict, visible
 from nnn_core.report.page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
 from nnn_core.report.sections import Figure, Gate
 
@@ -59,8 +60,10 @@ def _gates(report: Report) -> list[str]:
     def row(gate: Gate) -> tuple[str, ...]:
         return gate.verdict.upper(), gate.name, gate.value, gate.threshold
 
-    rows = [row(gate) for gate in sort_gates(report.gates)[:MAX_ROWS]]
-    return _table([("gate", "", "seen", "asked for"), *rows], left=4) if rows else []
+    held = [gate for gate in sort_gates(report.gates) if gate.verdict != "skipped"]
+    reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
+    lines = _table([("gate", "", "seen", "asked for"), *map(row, held[:MAX_ROWS])], left=4) if held else []
+    return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
 
 
 def _figures(title: str, queries: int, figures: Sequence[Figure]) -> list[str]:
@@ -107,7 +110,7 @@ def _hubs(report: Report) -> list[str]:
 
 def _changes(report: Report) -> list[str]:
     rows = [
-        (each.query.text or each.query.id, f"{count(each.rank_before)} -> {count(each.rank_after)}")
+        (each.query.text or each.query.id, f"{rank(each.rank_before)} -> {rank(each.rank_after)}")
         for each in report.changes[:_CHANGES]
     ]
     return ["queries that changed most, rank of the first relevant", *_table(rows)] if rows else []

@@ -291,7 +291,7 @@ def test_text_shows_every_section() -> None:
     text = render_text(sample.sample_report())
     for words in ("recall@10", "WARN", "k = 64, alpha = 0.75", "skewness", "img-000003", "population", "QB-Norm"):
         assert words in text
-    for words in ("bias@6", "2 x broken image", "EmbedCandidates", "14 -> 2", "5,875"):
+    for words in ("bias@6", "2 x broken image", "EmbedCandidates", "beyond 10 -> 2", "5,875"):
         assert words in text
 
 

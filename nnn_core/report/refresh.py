@@ -1,0 +1,113 @@
+"""The report of a refresh: what was computed, what the gates say, and how the biases moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnn_core.gates import gate as gates
+from nnn_core.gates.comparison import RowStatistics, compared_k
+from nnn_core.gates.histogram import BINS, WIDTH, Counts
+from nnn_core.manifest import Manifest
+from nnn_core.rejects import RejectSummary
+from nnn_core.report.content import Report
+from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
+from nnn_core.report.review import Review
+from nnn_core.report.sections import BiasShift, Gate, Verdict
+
+#: Bars of the distribution of biases.
+_BARS = 48
+
+#: Gates whose values say how far the biases moved.
+_SHIFTS = {
+    "drift_psi": "population stability index",
+    "drift_quantiles": "largest move of a quantile, in robust deviations",
+    "moved_rows": "share of rows that moved by a deviation",
+    "canary_overlap": "overlap of the queries' top 10",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a refresh came to.
+
+    Attributes:
+        table: its URI.
+        manifest: of the version that was made, with all gates.
+        published: whether its number was committed by this run.
+        previous: the version before; None for a first one.
+        statistics: of the rows of both.
+        rejects: (side, what was rejected).
+        review: of held-out queries, if there were any.
+    """
+
+    table: str
+    manifest: Manifest
+    published: bool
+    previous: Manifest | None
+    statistics: RowStatistics
+    rejects: tuple[tuple[str, RejectSummary], ...]
+    review: Review | None = None
+
+
+def refresh_report(outcome: Outcome) -> Report:
+    """Everything but what the stages cost."""
+    manifest, previous = outcome.manifest, outcome.previous
+    blocked = any(gate.blocks for gate in manifest.gates)
+    version = manifest.version if outcome.published or not blocked else None
+    review = outcome.review
+    return Report(
+        title=_title(outcome, blocked),
+        run=run_section(
+            "nnn refresh", outcome.table, manifest, version, previous.version if previous else None, review
+        ),
+        biases=bias_shift(outcome.statistics, manifest, previous),
+        rejects=tuple(each for each in outcome.rejects if each[1].rejected),
+        gates=tuple(map(_gate, manifest.gates)),
+        notes=(*_standing(outcome, blocked), *(overlap_notes(review) if review else ())),
+        **review_sections(review, manifest),
+    )
+
+
+def _title(outcome: Outcome, blocked: bool) -> str:
+    if blocked:
+        return "A refresh that was not published"
+    return f"Version {outcome.manifest.version} of the bias table"
+
+
+def _standing(outcome: Outcome, blocked: bool) -> list[str]:
+    if outcome.published or blocked:
+        return []
+    return [f"Nothing changed since version {outcome.manifest.version}, so no version was published."]
+
+
+def _gate(found: gates.Gate) -> Gate:
+    verdict: Verdict = "warn" if found.accepted else found.verdict
+    value, threshold = ("" if number is None else f"{number:.4g}" for number in (found.value, found.threshold))
+    note = f"{found.sentence}; accepted by name" if found.accepted else found.sentence
+    return Gate(found.name, verdict, value, threshold, note)
+
+
+def bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifest | None) -> BiasShift | None:
+    """The biases of both versions, at a k that both have and the new alpha; None where all biases are 0."""
+    settings = manifest.settings
+    counts, before = statistics.means.counts, statistics.before.counts
+    used = np.flatnonzero(counts + before)
+    if not len(used) or settings.alpha == 0.0:
+        return None
+    k = compared_k(settings.k, settings.grid, previous.settings.grid if previous else None)
+    step = max(1, -(-(int(used[-1]) - int(used[0]) + 1) // _BARS))
+    first, bars = int(used[0]), -(-(int(used[-1]) - int(used[0]) + 1) // step)
+    edges = settings.alpha * (-1.0 + WIDTH * (first + step * np.arange(bars + 1)))
+    figures = [(f"k of the comparison (this version: {settings.k})", float(k))] if k != settings.k else []
+    known = {gate.name: gate.value for gate in manifest.gates if gate.value is not None}
+    figures += [(words, known[name]) for name, words in _SHIFTS.items() if name in known]
+    old = _bars(before, first, step, bars) if before.any() else ()
+    return BiasShift(tuple(edges.tolist()), _bars(counts, first, step, bars), old, tuple(figures))
+
+
+def _bars(counts: Counts, first: int, step: int, bars: int) -> tuple[int, ...]:
+    padded = np.zeros(max(BINS, first + step * bars), np.int64)
+    padded[:BINS] = counts
+    return tuple(padded[first : first + step * bars].reshape(bars, step).sum(axis=1).tolist())
