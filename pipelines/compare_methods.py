@@ -36,7 +36,12 @@ class CompareMethods(beam.PTransform):  # type: ignore[misc]
     threads: int
 
     def expand(self, queries: beam.PCollection[StoredQueries]) -> beam.PCollection[list[dict[str, Any]]]:
-        return queries | "CompareMethods" >> beam.Map(self.compare, AsList(self.shards), AsSingleton(self.bank))
+        return (
+            queries
+            # A step of its own: candidates wait for the queries elsewhere, and would wait for this one too.
+            | "SpreadQueries" >> beam.Reshuffle()
+            | "CompareAll" >> beam.Map(self.compare, AsList(self.shards), AsSingleton(self.bank))
+        )
 
     def compare(
         self, stored: StoredQueries, shards: list[EmbeddedShard], bank: tuple[Bank, Side]

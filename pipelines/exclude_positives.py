@@ -60,6 +60,8 @@ class CountPositives(beam.PTransform):  # type: ignore[misc]
         return (
             bank
             | "BankParts" >> beam.FlatMap(lambda found: [part for shard in found[0].shards for part in shard.parts])
+            # A step of its own: what it waits for is made from the bank itself.
+            | "SpreadParts" >> beam.Reshuffle()
             | "CountPart" >> beam.Map(count_positives, AsSingleton(self.positives))
             | "AllParts" >> beam.CombineGlobally(sum)
         )
@@ -78,4 +80,8 @@ class ExcludePositives(beam.PTransform):  # type: ignore[misc]
     work: str
 
     def expand(self, embedded: beam.PCollection[EmbeddedInput]) -> beam.PCollection[EmbeddedInput]:
-        return embedded | "WithoutPositives" >> beam.Map(without_positives, AsSingleton(self.positives), self.work)
+        return (
+            embedded
+            | "SpreadFiles" >> beam.Reshuffle()
+            | "WithoutPositives" >> beam.Map(without_positives, AsSingleton(self.positives), self.work)
+        )

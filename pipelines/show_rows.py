@@ -35,6 +35,7 @@ class ShowRows(beam.PTransform):  # type: ignore[misc]
         found = self.embedded | "FindRows" >> beam.FlatMap(_find, AsSingleton(self.wanted))
         return (
             shards
+            | "SpreadFiles" >> beam.Reshuffle()
             | "ReadRows" >> beam.FlatMap(_read, AsIter(found), self.request)
             | "AllRows" >> beam.combiners.ToList()
         )

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
+from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
 from nnn_core.evaluation.tables import column_of, read_table
@@ -23,7 +24,6 @@ Attributes = Mapping[str, Mapping[str, str]]
 Counts = Mapping[str, Counter[str]]
 
 
-@lru_cache(maxsize=1)
 def read_attributes(pattern: str) -> Attributes:
     """Values by attribute and candidate id, from Parquet, TSV (with a header) or JSON lines.
 
@@ -35,8 +35,14 @@ def read_attributes(pattern: str) -> Attributes:
     Raises:
         InputError: no file, an unknown format, or no column but that of ids.
     """
+    return _read(tuple((uri, storage.content_digest(uri)) for uri in list_uris(pattern, "--attributes")))
+
+
+@lru_cache(maxsize=1)
+def _read(files: tuple[tuple[str, str], ...]) -> Attributes:
+    """Those of some files with these digests: every shard of candidates asks for them."""
     found: dict[str, dict[str, str]] = {}
-    for uri in list_uris(pattern, "--attributes"):
+    for uri, _ in files:
         table = read_table(uri, "--attributes")
         ids = [str(name) for name in column_of(table, _IDS, uri).to_pylist()]
         names = [name for name in table.column_names if name not in _IDS]

@@ -161,6 +161,7 @@ def most_changed(before: Ranking, after: Ranking, queries: QuerySet, number: int
     turns = [
         Turn(query, tuple(old), tuple(new), relevant, _first_of(relevant, old), _first_of(relevant, new))
         for query, old, new, relevant in zip(queries.ids, before.ids, after.ids, queries.relevant, strict=True)
+        if old != new
     ]
     turns.sort(key=lambda turn: (-abs(turn.rank_after - turn.rank_before), len({*turn.before} & {*turn.after})))
     return turns[:number]

@@ -19,7 +19,7 @@ def rivals_section(rows: Sequence[Mapping[str, Any]], objective: str) -> Rivals:
     methods = (
         Rival(
             name=row["title"],
-            settings=row["setting"] + (f" (of {row['settings']} settings)" if row["settings"] > 1 else ""),
+            settings=_setting_words(row["setting"], row["settings"]),
             value=Interval(**row["figures"][objective]),
             gain=Interval(**row["gains"][objective]),
             seconds=row["seconds"]["fit"],
@@ -29,6 +29,11 @@ def rivals_section(rows: Sequence[Mapping[str, Any]], objective: str) -> Rivals:
         for row in rows
     )
     return Rivals(objective, rows[0]["queries"], tuple(methods), unit_of(objective))
+
+
+def _setting_words(setting: Mapping[str, Any], tried: int) -> str:
+    words = ", ".join(f"{name} = {value:g}" for name, value in setting.items())
+    return f"{words} (of {tried})" if tried > 1 else words
 
 
 def fairness_section(

@@ -1,0 +1,70 @@
+"""Bank positives: found by id and by pair id, and left out exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import grid_vectors
+
+from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_shard, write_shard
+from nnn_core.errors import BankTooSmallError, ConfigError
+from nnn_core.evaluation.positives import (
+    bank_pairs,
+    check_bank_of,
+    check_rest,
+    count_positives,
+    own_pairs,
+    store_positives,
+    without_positives,
+)
+from nnn_core.references import Bank, shard_references
+from nnn_core.rejects import RejectSummary
+
+
+def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> EmbeddedShard:
+    return write_shard(str(tmp_path / name), ids, pairs, grid_vectors(len(ids), 4, len(name)), f"{name}.parquet")
+
+
+def bank_of(*shards: EmbeddedShard) -> Bank:
+    return shard_references(shards, 100)
+
+
+def test_a_reference_belongs_by_id_or_by_pair_id(tmp_path: Path) -> None:
+    bank = bank_of(
+        shard(tmp_path, "r1", ["r1", "r2", "r3"], ["a", "", "page-7"]),
+        shard(tmp_path, "r22", ["r4", "r5"], ["nobody", "a"]),
+    )
+    pairs = bank_pairs(bank)
+    assert pairs.to_pylist() == ["a", "nobody", "page-7"]
+    candidates = shard(tmp_path, "c", ["a", "b", ""], ["", "page-7", ""])
+    assert own_pairs(candidates, pairs) == {"a", "page-7"}
+    positives = store_positives({"page-7", "a"}, str(tmp_path / "work"))
+    assert positives.names == 2
+    assert [count_positives(part, positives) for part in bank.shards[0].parts] == [2, 1]
+
+
+def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
+    mixed = shard(tmp_path, "r1", ["r1", "r2", "r3"], ["a", "", "b"])
+    owned = shard(tmp_path, "r22", ["r4"], ["a"])
+    other = shard(tmp_path, "r333", ["r5", "r6"], ["c", ""])
+    given = EmbeddedInput("r", "digest", (mixed, owned, other), RejectSummary(6), True)
+    positives = store_positives({"a"}, str(tmp_path / "work"))
+    rest = without_positives(given, positives, str(tmp_path / "work"))
+    assert [part.rows for part in rest.shards] == [2, 2]
+    block, before = read_shard(rest.shards[0]), read_shard(mixed)
+    assert (block.ids.to_pylist(), block.pair_ids.to_pylist()) == (["r2", "r3"], ["", "b"])
+    assert np.array_equal(block.vectors, before.vectors[1:])
+    assert rest.shards[1] == other  # nothing to leave out, so nothing is copied
+    assert without_positives(given, positives, str(tmp_path / "work")) == rest
+
+
+def test_too_little_left_or_another_bank(tmp_path: Path) -> None:
+    bank = bank_of(shard(tmp_path, "r1", ["r1", "r2"], ["a", ""]))
+    check_rest(bank, 2, 7)
+    with pytest.raises(BankTooSmallError, match=r"leaves 2 reference queries \(7 belong to candidates\)"):
+        check_rest(bank, 3, 7)
+    check_bank_of(bank, bank.digest, "t")
+    with pytest.raises(ConfigError, match="is another bank"):
+        check_bank_of(bank, "0" * 64, "t")

@@ -1,0 +1,81 @@
+"""Captions and thumbnails of rows, from the files that they came from."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from corpora import gaussian, write_jsonl, write_tar, write_vectors
+from fakes import FormulaEncoder
+from PIL import Image
+
+from nnn_core.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.listing import describe_shard, list_shards
+from nnn_core.readers import Columns
+from nnn_core.report.shown import rows_among, show_rows
+from nnn_core.shards import Modality
+
+
+def jpeg(colour: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 200), colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def request(tmp_path: Path, modality: Modality, encoder: str | None = "e") -> EmbeddingRequest:
+    return EmbeddingRequest(modality, Columns(), encoder, str(tmp_path / "work"))
+
+
+def test_images_of_a_tar_are_shown_small(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {name: {"jpg": jpeg(name), "txt": b"a " + name.encode()} for name in ("red", "blue")})
+    shard = describe_shard(str(tmp_path / "a.tar"))
+    (blue,) = show_rows(shard, request(tmp_path, "image"), frozenset({"blue", "elsewhere"}))
+    assert blue.id == "blue"
+    assert blue.image is not None
+    with Image.open(io.BytesIO(blue.image)) as picture:
+        assert max(picture.size) <= 128
+        red, _, most = picture.convert("RGB").getpixel((60, 40))  # type: ignore[misc]
+        assert (red < 30, most > 200) == (True, True)
+    shown = {one.id: one.text for one in show_rows(shard, request(tmp_path, "text"), frozenset({"red", "blue"}))}
+    assert shown == {"red": "a red", "blue": "a blue"}
+
+
+def test_single_images_are_found_in_their_group(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg("green"))
+    (name,) = list_shards(str(tmp_path / "*.jpg"), "--candidates")
+    shown = list(show_rows(describe_shard(name), request(tmp_path, "image"), frozenset({"two.jpg"})))
+    assert [(one.id, one.image is not None) for one in shown] == [("two.jpg", True)]
+
+
+def test_of_vectors_there_is_nothing_to_show(tmp_path: Path) -> None:
+    write_vectors(tmp_path, ["a", "b"], gaussian(2, 4, 1), 1)
+    shard = describe_shard(str(tmp_path / "part-0.parquet"))
+    assert list(show_rows(shard, request(tmp_path, "image", None), frozenset({"a"}))) == []
+
+
+def test_reading_stops_when_all_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"id": f"t{row}", "caption": f"text {row}"} for row in range(500)])
+    shard = describe_shard(str(tmp_path / "a.jsonl"))
+    batches = []
+    from nnn_core.report import shown as module
+
+    read = module.read_rows
+
+    def counted(*arguments: object):  # type: ignore[no-untyped-def]
+        for rows in read(*arguments):  # type: ignore[arg-type]
+            batches.append(len(rows.ids))
+            yield rows
+
+    monkeypatch.setattr(module, "read_rows", counted)
+    (first,) = show_rows(shard, request(tmp_path, "text"), frozenset({"t3"}))
+    assert (first.id, first.text, len(batches)) == ("t3", "text 3", 1)
+    assert list(show_rows(shard, request(tmp_path, "text"), frozenset())) == []
+
+
+def test_rows_are_looked_up_in_what_a_file_became(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"id": f"t{row}", "caption": f"text {row}"} for row in range(20)])
+    asked = request(tmp_path, "text")
+    embedded = embed_shard(plan_input(describe_shard(str(tmp_path / "a.jsonl")), asked), asked, FormulaEncoder())
+    assert rows_among(embedded, frozenset({"t3", "t19", "t20"})) == {"t3", "t19"}
