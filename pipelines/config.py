@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -59,7 +58,7 @@ class RefreshConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
     report: str | None = None
-    run: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")
+    run: str = "run"
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
     validation_columns: Columns = field(default_factory=Columns)

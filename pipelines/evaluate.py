@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: A
     Raises:
         NNNError: whatever went wrong.
     """
+    config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     manifest = read_manifest(config.table, config.version)
     run(options, lambda root: define_evaluation(root, config, manifest, encoder))

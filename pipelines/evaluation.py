@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import secrets
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -42,7 +41,7 @@ from pipelines.score_candidates import ScoreCandidates, Scorer
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate. Attributes are those of the flags of the same name.
+    """What to evaluate. Attributes are those of the flags of the same name; ``run`` names this run.
 
     Raises:
         ConfigError: a value that cannot work.
@@ -64,7 +63,7 @@ class EvaluationConfig:
     candidate_columns: Columns = field(default_factory=Columns)
     query_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
-    result: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}.json")
+    run: str = "run"
 
     def __post_init__(self) -> None:
         for flag in ("table", "candidates", "queries", "work", "relevance", "references", "attributes"):
@@ -79,7 +78,7 @@ class EvaluationConfig:
     @property
     def result_uri(self) -> str:
         """Where the last step leaves what it found."""
-        return storage.join(self.work, "evaluation", self.result)
+        return storage.join(self.work, "evaluation", f"{self.run}.json")
 
 
 @dataclass(frozen=True)

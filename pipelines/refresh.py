@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -274,6 +275,7 @@ def refresh(
         GateError: the version was refused; the report says why.
         NNNError: whatever went wrong; nothing was published.
     """
+    config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
     try:
