@@ -11,7 +11,7 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource, parse_encoder
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError, GateError, InputError
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.manifest import Manifest, read_manifest
@@ -179,7 +179,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _publish(config: EvaluationConfig, result: dict[str, Any]) -> int:
-    """A version with the point that was judged; the number of the one that stands."""
+    """A version with the point that was judged; the number of the one that stands.
+
+    Raises:
+        GateError: it certainly harms, as the gate ``gain`` of a refresh would find.
+    """
+    gain = result["gain"][result["objective"]]
+    if gain["high"] < 0:
+        raise GateError(
+            f"k = {result['point']['k']}, alpha = {result['point']['alpha']:g} lowers {result['objective']} by "
+            f"{-gain['value']:.4f} (95 % interval [{gain['low']:+.4f}, {gain['high']:+.4f}]), so it was not published. "
+            "Choose with --tune; nnn table reweight publishes without asking."
+        )
     names = {each.name for each in dataclasses.fields(Evaluation)}
     evaluation = {name: value for name, value in result.items() if name in names}
     point = Point(**result["point"])

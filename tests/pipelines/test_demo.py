@@ -16,6 +16,7 @@ import pytest
 from nnn_core import load_bias_table
 from nnn_core.encoders import load_once
 from nnn_core.metrics import summarise_ranking
+from nnn_core.report.files import read_report
 from pipelines import demo
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -51,6 +52,23 @@ def test_metrics_are_those_of_a_brute_force(finished: tuple[Path, dict[str, Any]
         ranking = np.argsort(-(q @ c.T - bias), axis=1, kind="stable")
         expected = summarise_ranking(ranking, relevant, len(ids))
         assert summary["metrics"][name] == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_report_shows_images_and_queries(finished: tuple[Path, dict[str, Any], str]) -> None:
+    folder, summary, text = finished
+    page = (folder / summary["report"]).read_text()
+    assert summary["report"] in text
+    assert page.count("data:image/webp;base64,") > 100
+    assert all(name in page for name in ("Retrieval quality", "Worst hubs", "Lorenz curve", "embed_candidates"))
+    report = read_report(str(folder / summary["report"]))
+    captions = {query.text for hub in report.hubs for query in hub.examples}
+    assert len(captions) > 10
+    assert all(len(caption.split()) > 2 for caption in captions)
+    table = load_bias_table(str(folder / "nnn-demo" / "table"))
+    biases = table.bias_of([hub.id for hub in report.hubs])
+    assert [hub.bias for hub in report.hubs] == pytest.approx(biases)
+    assert report.biases is not None
+    assert sum(report.biases.counts) == len(table.bias)
 
 
 def test_the_table_names_the_encoder(finished: tuple[Path, dict[str, Any], str]) -> None:

@@ -181,6 +181,13 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     assert read_manifest(str(published / "table")).version == 2
 
 
+def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
+    before = read_manifest(str(published / "table")).version
+    code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
+    assert (code, "k = 1, alpha = 20 lowers recall@1 by" in text) == (10, True)
+    assert read_manifest(str(published / "table")).version == before
+
+
 def test_an_earlier_report_is_shown_beside(evaluate: Run, published: Path, tmp_path: Path) -> None:
     first = evaluate(references=None, **{"reference-pair-id-column": None})[1]["report"]
     fair = str(published / "fair")
