@@ -134,7 +134,7 @@ class RefreshConfig:
     @property
     def report_uri(self) -> str:
         """Where the last step leaves the content of the report."""
-        return storage.join(self.work, "reports", f"{self.run}.json")
+        return storage.join(self.work, "runs", f"{self.run}.json")
 
     @property
     def rejects_folder(self) -> str:

@@ -78,7 +78,7 @@ class EvaluationConfig:
     @property
     def result_uri(self) -> str:
         """Where the last step leaves what it found."""
-        return storage.join(self.work, "evaluation", f"{self.run}.json")
+        return storage.join(self.work, "runs", f"{self.run}.json")
 
 
 @dataclass(frozen=True)
