@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import random
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_a_window_slides_without_regrouping() -> None:
     """Days of 10 rows, up to 60 a group: a day more at the end and one less at the front change a group each."""
     days = make_shards([10] * 400)
     groups = [{shard.digest for shard in shard_references(days[day : day + 100], 60).shards} for day in range(300)]
-    new = [len(after - before) for before, after in zip(groups, groups[1:], strict=False)]
+    new = [len(after - before) for before, after in itertools.pairwise(groups)]
     assert max(new) <= 8  # where no day of a stretch ends a group, those that were cut for being full move
     assert np.mean(new) < 2.5
     assert 100 / 6 < np.mean([len(each) for each in groups]) < 100 / 2
