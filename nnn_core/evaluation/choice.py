@@ -62,8 +62,8 @@ def choose_point(points: Sequence[Point], quality: Quality, choosing: npt.NDArra
     """
     if choosing.all() or not choosing.any():
         raise InputError(
-            f"of {len(choosing)} validation queries {int(choosing.sum())} choose and {int((~choosing).sum())} report (by "
-            "a hash of the id), so k and alpha cannot be chosen on some and shown on others; give more queries, at "
+            f"of {len(choosing)} validation queries {int(choosing.sum())} choose and {int((~choosing).sum())} report "
+            "(by a hash of the id), so k and alpha cannot be chosen on some and shown on others; give more queries, at "
             "least 100, or give --k and --alpha."
         )
     values = quality.figures[objective]
