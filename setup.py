@@ -50,6 +50,7 @@ setup(
         "pyarrow>=23.0.1,<26",
         "pydantic>=2.11,<3",
         "pyyaml>=6.0.2",
+        "rich>=13.9",
         "safetensors>=0.5",
         "tenacity>=9",
         "torch>=2.6,!=2.13.0",

@@ -44,8 +44,8 @@ from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, ROWS, SCORED, MergePartials, Scored
-from pipelines.metrics import COMPUTED, MSEC, REUSED
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
+from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -124,7 +124,7 @@ def define_refresh(
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
+    return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
 
 
 def _calibrate(
@@ -325,6 +325,8 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "computed": counters.get(COMPUTED, 0),
                 "reused": counters.get(REUSED, 0),
                 "seconds": counters.get(MSEC, 0) / 1000,
+                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS) if name in counters},
+                **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
             }
             for stage, counters in stages.items()
         },

@@ -32,7 +32,7 @@ HOMES = {
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
 PROGRAMS = {"refresh", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
-SHARED = {"metrics", "runner", "config"}
+SHARED = {"metrics", "progress", "runner", "config"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}
