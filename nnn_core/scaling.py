@@ -74,7 +74,7 @@ def _lines(rates: Rates) -> Iterator[str]:
     yield "What follows from it:"
     yield ""
     yield "- With a bank of 10^6 embedding costs more than scoring, with 10^7 less. A GPU pays for both; on CPUs so"
-    yield "  does `--search approximate` for scoring: its cost grows with about the cube root of the bank (see the README)."
+    yield "  does `--search approximate` for scoring, whose cost grows with about the cube root of the bank."
     yield "- Kept scores are the largest part of --work: candidates x reference shards x k. Larger reference shards"
     yield "  (`--reference-shard-rows`) mean fewer of them, at the price of coarser reuse; so does a smaller `--k-max`."
     yield "- What is shuffled does not depend on the bank: 60 bytes a candidate."
