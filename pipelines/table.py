@@ -11,9 +11,14 @@ from typing import Any
 from nnn_core.lifecycle.rollback import rollback
 from nnn_core.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from nnn_core.table import reweight
+from pipelines.table_rows import add_diff_arguments, compare_versions
 from pipelines.table_upkeep import add_expire_arguments, expire_versions, verify_version
 
-_ACTIONS = {"verify": verify_version, "expire": expire_versions}
+_ACTIONS = {
+    "diff": compare_versions,
+    "verify": verify_version,
+    "expire": expire_versions,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument("--version", type=int, metavar="N", help="version to start from (default: the current one)")
     back = _add(commands, "rollback", "make an old version the current one again, without copying its files")
     back.add_argument("version", type=int, metavar="N", help="the version to go back to")
+    add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
     add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
     return parser
 
