@@ -324,7 +324,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         candidate_columns=candidate_columns,
-        reference_columns=_reference_columns(args, candidate_columns),
+        reference_columns=reference_columns(args, candidate_columns),
         validation_columns=_validation_columns(args, candidate_columns),
     )
 
@@ -334,7 +334,7 @@ def thresholds_from(args: argparse.Namespace) -> Thresholds:
     return read_thresholds(args.gates) if args.gates else Thresholds()
 
 
-def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
+def reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
     """The candidates' names, except where others were given for the bank.
 
     To say where the bank's captions are is to say that they, not vectors, are to be read, and the reverse.
@@ -349,7 +349,7 @@ def _reference_columns(args: argparse.Namespace, candidates: Columns) -> Columns
 
 def _validation_columns(args: argparse.Namespace, candidates: Columns) -> Columns:
     """Those of the bank, and what was named for the queries; every query needs an id."""
-    return override_columns(args, "validation", replace(_reference_columns(args, candidates), require_id=True))
+    return override_columns(args, "validation", replace(reference_columns(args, candidates), require_id=True))
 
 
 def add_override_arguments(parser: argparse._ActionsContainer, *sides: str) -> None:

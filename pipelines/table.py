@@ -11,11 +11,12 @@ from typing import Any
 from nnn_core.lifecycle.rollback import rollback
 from nnn_core.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from nnn_core.table import reweight
-from pipelines.table_rows import add_diff_arguments, compare_versions
+from pipelines.table_rows import add_diff_arguments, add_explain_arguments, compare_versions, explain_candidate
 from pipelines.table_upkeep import add_expire_arguments, expire_versions, verify_version
 
 _ACTIONS = {
     "diff": compare_versions,
+    "explain": explain_candidate,
     "verify": verify_version,
     "expire": expire_versions,
 }
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     back = _add(commands, "rollback", "make an old version the current one again, without copying its files")
     back.add_argument("version", type=int, metavar="N", help="the version to go back to")
     add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
+    add_explain_arguments(_add(commands, "explain", "the bias of one candidate: its means, rank, history and queries"))
     add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
     return parser
 

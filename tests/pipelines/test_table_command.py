@@ -8,9 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, write_vectors
 
+from nnn_core import load_bias_table
 from nnn_core.manifest import list_versions, manifest_uri, read_manifest
 from pipelines import cli
 from pipelines.table_upkeep import parse_age
@@ -100,3 +104,124 @@ def test_no_ages(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["table", "expire", "--table", "t", "--keep", "1", "--older-than", text])
     assert "error: argument --older-than" in capsys.readouterr().err
+
+
+def test_diff(table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "delta.parquet")
+    code, lines, _ = run(capsys, "diff", "1", "2", "--table", table, "--output", output, "--json")
+    record = record_of(lines)
+    assert (code, record["changed"], record["unchanged"], record["settings"]) == (0, 12, 0, {"alpha": [0.5, 0.25]})
+    old, new = (load_bias_table(table, version) for version in (1, 2))
+    assert record["changes"]["mean"] == pytest.approx(float((new.bias - old.bias).mean()), abs=1e-7)
+    delta = pq.read_table(output)
+    assert delta.column("id").to_pylist() == IDS
+    assert delta.column("bias").to_pylist() == new.bias.tolist()
+    assert set(delta.column("op").to_pylist()) == {"change"}
+    assert any(line.strip() == "12 changed" for line in lines)
+    assert run(capsys, "diff", "1", "9", "--table", table)[0] == 3
+
+
+CAPTIONS = [f"caption number {number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module", params=["vectors with captions", "own pairs"])
+def explained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
+    """A job whose bank holds captions beside its vectors."""
+    folder, own = tmp_path_factory.mktemp("job"), request.param == "own pairs"
+    write_vectors(folder / "candidates", IDS, gaussian(12, 8, 1), 2)
+    (folder / "references").mkdir()
+    for number, rows in enumerate(np.array_split(np.arange(30), 3)):
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(gaussian(30, 8, 2)[rows].ravel()), 8)
+        columns = {
+            "id": [f"q{row}" for row in rows],
+            "pair_id": [IDS[row % 12] for row in rows],
+            "caption": [CAPTIONS[row] for row in rows],
+            "vector": vectors,
+        }
+        pq.write_table(pa.table(columns), folder / "references" / f"part-{number}.parquet")
+    flags = [*sources(folder), "--table", str(folder / "table"), "--k", "4", "--alpha", "0.5"]
+    assert cli.main(["refresh", *flags, *["--exclude-own-pairs"] * own]) == 0
+    assert cli.main(["table", "reweight", "--table", str(folder / "table"), "--alpha", "0.25"]) == 0
+    return folder, own
+
+
+def sources(folder: Path) -> list[str]:
+    flags = ["--candidates", str(folder / "candidates" / "*"), "--references", str(folder / "references" / "*")]
+    return [
+        *flags,
+        "--work",
+        str(folder / "work"),
+        "--vector-column",
+        "vector",
+        "--reference-pair-id-column",
+        "pair_id",
+    ]
+
+
+def test_explain(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    """Means, rank and history are those of the table; the nearest queries those of a brute force."""
+    folder, own = explained
+    table = load_bias_table(str(folder / "table"))
+    for row in (0, 7, 11):
+        command = ["explain", IDS[row], "--table", str(folder / "table"), *sources(folder)]
+        code, lines, _ = run(capsys, *command, "--json", "--top", "5")
+        record = record_of(lines)
+        assert code == 0
+        assert record["now"]["bias"] == table.bias[row]
+        assert record["now"]["means"] == table.mean_k[row].tolist()
+        assert record["above"] == int((table.bias > table.bias[row]).sum())
+        assert [(each["version"], each["alpha"]) for each in record["history"]] == [(1, 0.5), (2, 0.25)]
+        assert record["history"][0]["bias"] == pytest.approx(2 * table.bias[row])
+        candidates, references = (
+            vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            for vectors in (gaussian(12, 8, 1).astype("f8"), gaussian(30, 8, 2).astype("f8"))
+        )
+        scores = references @ candidates[row]
+        if own:
+            scores[np.arange(30) % 12 == row] = -np.inf
+        order = np.argsort(-scores)[:5]
+        assert [near["id"] for near in record["neighbours"]] == [f"q{place}" for place in order]
+        assert [near["text"] for near in record["neighbours"]] == [CAPTIONS[place] for place in order]
+        assert [near["score"] for near in record["neighbours"]] == pytest.approx(scores[order], abs=1e-6)
+        assert record["recomputed"] == pytest.approx(record["now"]["means"][-1], abs=1e-6)
+        assert any(f"'{CAPTIONS[order[0]]}'" in line for line in lines)
+
+
+def test_explain_by_the_table_alone(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(explained[0] / "table")
+    code, lines, _ = run(capsys, "explain", IDS[3], "--table", table, "--version", "1")
+    assert code == 0
+    assert lines[0].startswith("'item-03' in version 1: bias ")
+    assert lines[1].endswith("of 12 candidates have a higher bias")
+    assert not any(line.startswith("top queries") for line in lines)
+
+
+def test_explain_what_is_not_there(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = explained
+    command = ["explain", "item-99", "--table", str(folder / "table")]
+    code, _, error = run(capsys, *command)
+    assert (code, "has no candidate 'item-99'; its ids go from 'item-00' to 'item-11'" in error) == (3, True)
+    command[1] = IDS[0]
+    code, _, error = run(capsys, *command, "--work", "w")
+    assert (code, "are needed together" in error) == (2, True)
+    flags = sources(folder)
+    flags[3] = str(folder / "references" / "part-0*")
+    code, _, error = run(capsys, *command, *flags)
+    assert (code, "is not the bank of version 2" in error) == (3, True)
+    flags[5] = str(folder / "other")
+    code, _, error = run(capsys, *command, *flags)
+    assert (code, "has not been embedded under --work" in error) == (3, True)
+
+
+def test_explain_tells_of_versions_that_cannot_be_read(
+    explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = explained[0] / "table"
+    path = table / read_manifest(str(table), 1).files[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    try:
+        code, lines, _ = run(capsys, "explain", IDS[0], "--table", str(table), "--json")
+        assert (code, "is damaged" in record_of(lines)["history"][0]["problem"]) == (0, True)
+    finally:
+        path.write_bytes(whole)
