@@ -12,13 +12,14 @@ from nnn_core.lifecycle.rollback import rollback
 from nnn_core.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from nnn_core.table import reweight
 from pipelines.table_rows import add_diff_arguments, add_explain_arguments, compare_versions, explain_candidate
-from pipelines.table_upkeep import add_expire_arguments, expire_versions, verify_version
+from pipelines.table_upkeep import add_expire_arguments, expire_versions, register_version, verify_version
 
 _ACTIONS = {
     "diff": compare_versions,
     "explain": explain_candidate,
     "verify": verify_version,
     "expire": expire_versions,
+    "register": register_version,
 }
 
 
@@ -42,6 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
     add_explain_arguments(_add(commands, "explain", "the bias of one candidate: its means, rank, history and queries"))
     add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
+    register = _add(commands, "register", "make a version readable as a Delta table, without copying its files")
+    register.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``nnn table verify`` and ``expire``: what an operator runs on a schedule."""
+"""``nnn table verify``, ``expire`` and ``register``: what an operator runs on a schedule."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.lifecycle.check import DAMAGED, WHOLE, TableCheck, check_table
 from nnn_core.lifecycle.expiry import Expiry, expire, plan_expiry
+from nnn_core.lifecycle.registration import register
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])\Z")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -87,3 +88,14 @@ def _sum_up(done: Expiry, removed: bool) -> str:
     if removed:
         return f"removed {what}; {kept}"
     return f"would remove {what}; {kept}; nothing was removed, say --yes to remove"
+
+
+def register_version(args: argparse.Namespace) -> None:
+    """Print what readers of the Delta table see from now on."""
+    done = register(args.table, args.version)
+    print(
+        f"version {done.version} is version {done.delta_version} of the Delta table {args.table}: {done.files} files, "
+        f"{done.added} of them new to it"
+    )
+    if args.json:
+        print(json.dumps({"table": args.table, **asdict(done)}))

@@ -11,6 +11,7 @@ What may go is decided so that no job and no reader misses it:
   wants one of those meets a conflict. Even so they have to be older than ``older_than``.
 - A refresh names files of the version that was current when it began. That version stays: either it is still the newest
   one, or the refresh meets a conflict.
+- Files that a Delta log names (``registration``) stay until it names others.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.lifecycle.pins import find_pins
+from nnn_core.lifecycle.registration import delta_files
 from nnn_core.manifest import list_versions, manifest_uri, read_manifest
 
 #: Seconds that anything is left alone at least: clocks differ, and a commit takes its time.
@@ -86,7 +88,7 @@ def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None
         if version not in needed and _written_before(manifest_uri(uri, replaced[version]), cutoff)
     )
     kept = tuple(version for version in versions if version not in expired)
-    files = tuple(_files_to_sweep(uri, newest, _named(uri, kept), cutoff))
+    files = tuple(_files_to_sweep(uri, newest, _named(uri, kept) | delta_files(uri), cutoff))
     return Expiry(kept, expired, tuple(path for path, _ in files), sum(size for _, size in files), tuple(sorted(stale)))
 
 
@@ -107,7 +109,7 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
     for version in plan.versions:
         storage.remove(manifest_uri(uri, version))
     pinned = set(find_pins(uri).values())  # before the manifests: see ``pins``
-    named = _named(uri, tuple(list_versions(uri)))
+    named = _named(uri, tuple(list_versions(uri))) | delta_files(uri)
     named |= {path for version in pinned & lost.keys() for path in lost[version]}
     for pin in plan.pins:
         storage.remove(pin)

@@ -1,11 +1,12 @@
-"""Pins: a rollback says that it is about to name the files of an old version, so that expiry leaves them.
+"""Pins: a job says that it is about to name the files of an old version again, so that expiry leaves them.
 
     <table>/versions/000003.pin-<token>
 
-Whoever rolls back creates a pin, then looks whether the manifest of the old version is still there, then commits.
-Expiry removes the manifest, then looks for pins, then for manifests, and only then removes files. So either
-expiry sees the pin (or the new manifest), or the rollback sees that the old version is gone. This needs no lock,
-only a store whose listings show what was written before them, as local disks, S3, Cloud Storage and Azure do.
+Whoever rolls back (or registers a version elsewhere) creates a pin, then looks whether the manifest of the old
+version is still there, then commits. Expiry removes the manifest, then looks for pins, then for manifests, and
+only then removes files. So either expiry sees the pin (or the new manifest), or the rollback sees that the old
+version is gone. This needs no lock, only a store whose listings show what was written before them, as local disks,
+S3, Cloud Storage and Azure do.
 """
 
 from __future__ import annotations

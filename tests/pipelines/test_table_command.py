@@ -225,3 +225,11 @@ def test_explain_tells_of_versions_that_cannot_be_read(
         assert (code, "is damaged" in record_of(lines)["history"][0]["problem"]) == (0, True)
     finally:
         path.write_bytes(whole)
+
+
+def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("deltalake")
+    code, lines, _ = run(capsys, "register", "--table", table, "--version", "2", "--json")
+    assert (code, record_of(lines)["version"], record_of(lines)["files"]) == (0, 2, 1)
+    assert lines[0].startswith(f"version 2 is version 1 of the Delta table {table}: 1 files, 1 of them new to it")
+    assert run(capsys, "register", "--table", table, "--version", "9")[0] == 3
