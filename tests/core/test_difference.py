@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,12 @@ def apply(delta: list[tuple[str, float | None, str]], biases: dict[str, float]) 
     BIASES, BIASES, st.lists(st.text("abcé", max_size=2), max_size=4), st.lists(st.text("abcé", max_size=2), max_size=4)
 )
 def test_the_difference_is_that_of_dictionaries(
-    tmp_path_factory: pytest.TempPathFactory,
     old: dict[str, float],
     new: dict[str, float],
     one: list[str],
     two: list[str],
 ) -> None:
-    uri = str(tmp_path_factory.mktemp("table"))
+    uri = f"memory://difference/{uuid.uuid4().hex}"  # which waits for no disk
     publish(uri, 1, old, tuple(sorted(set(one))))
     publish(uri, 2, new, tuple(sorted(set(two))), bank="c")
     found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet")

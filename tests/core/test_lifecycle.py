@@ -229,6 +229,24 @@ def test_files_of_a_version_that_is_pinned_while_its_manifest_goes(table: str, m
     assert alpha_of(table) == 2 / 8
 
 
+def test_files_of_a_version_that_is_named_again_while_its_manifest_goes(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rollback committed just before the manifest was removed, and its pin is gone."""
+    real, again = storage.remove, []
+
+    def watched(uri: str) -> bool:
+        if not again:
+            again.append(commit_version(table, dataclasses.replace(read_manifest(table, 2), version=6)))
+        return real(uri)
+
+    monkeypatch.setattr(storage, "remove", watched)
+    done = expire(table, 1, DAY, later())
+    assert list_versions(table) == [5, 6]
+    assert not check_table(table).bad
+    assert set(done.files).isdisjoint(part.path for part in again[0].files)
+
+
 def test_manifests_go_before_files(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every moment all versions that are listed are whole, and a run that was killed is finished by the next."""
     real = storage.remove

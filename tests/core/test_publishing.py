@@ -111,8 +111,9 @@ def test_publishers_on_top_of_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_200_rounds(tmp_path: Path, record_count: Callable[[str, int, int], None]) -> None:
-    counts = race(str(tmp_path), 200)
+@pytest.mark.timeout(1800)
+def test_200_rounds(fast_disk: str, record_count: Callable[[str, int, int], None]) -> None:
+    counts = race(fast_disk, 200)
     record_count("versions by 8 publishers at once, each with a number of its own", counts["published"], 1600)
     assert counts["conflicts"] > 100
 
@@ -122,6 +123,7 @@ def test_publishers_on_object_stores(store: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_20_rounds_on_object_stores(store: str, record_count: Callable[[str, int, int], None]) -> None:
     counts = race(store, 20)
     record_count("the same on S3 and Cloud Storage", counts["published"], 160)
@@ -155,8 +157,9 @@ def test_one_winner_a_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_winner_in_each_of_200_rounds(tmp_path: Path, record_count: Callable[[str, int, int], None]) -> None:
-    conflicts = duel(str(tmp_path), 200)
+@pytest.mark.timeout(1800)
+def test_one_winner_in_each_of_200_rounds(fast_disk: str, record_count: Callable[[str, int, int], None]) -> None:
+    conflicts = duel(fast_disk, 200)
     record_count("typed conflicts of the 7 losers of 200 rounds", conflicts, 1400)
 
 
