@@ -126,12 +126,12 @@ def test_the_delta_is_the_same_bytes_each_time(table: str, monkeypatch: pytest.M
     assert storage.read_bytes(f"{table}/a.parquet") == data
 
 
-def test_the_delta_does_not_depend_on_files(tmp_path: Path) -> None:
-    old = {f"{number:06d}": float(number % 7) for number in range(300_000)}
+def test_the_delta_does_not_depend_on_files() -> None:
+    old = {f"{number:06d}": float(number % 70) for number in range(140_000)}
     new = {row_id: bias + (bias > 3) for row_id, bias in old.items() if bias != 2}
     data = set()
-    for number, cuts in enumerate([(), ("150000", "290000")]):
-        uri = str(tmp_path / str(number))
+    for number, cuts in enumerate([(), ("070000", "120000")]):
+        uri = f"memory://difference/{uuid.uuid4().hex}"
         publish(uri, 1, old, cuts)
         publish(uri, 2, new, ("100000",))
         compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
@@ -166,5 +166,5 @@ def test_quantiles_of_the_sketch() -> None:
         sketch.add(part)
     exact = np.quantile(values, SHARES, method="inverted_cdf")
     np.testing.assert_allclose([sketch.quantile(share) for share in SHARES], exact, rtol=1e-3)
-    found = [sketch.quantile(share) for share in np.linspace(0.001, 1, 500)]
+    found = [sketch.quantile(share) for share in np.linspace(0.001, 1, 20)]
     assert all(low <= high for low, high in itertools.pairwise(found))
