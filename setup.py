@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
 TEST = [
+    "deltalake>=1.6,<2",
+    "duckdb>=1.4",
     "gcp-storage-emulator>=2024.8",
     "gcsfs>=2026.1",
     "html5lib>=1.1",
@@ -16,6 +18,7 @@ TEST = [
     "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
+    "polars>=1.30",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -59,6 +62,7 @@ setup(
     ],
     extras_require={
         "bench": ["altair>=5.5", "nnn-retrieval==0.1", "vl-convert-python>=1.7"],
+        "delta": ["deltalake>=1.6,<2"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,

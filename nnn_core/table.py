@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core import storage
-from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.manifest import Manifest, choose_version, commit_version, manifest_uri, read_manifest, table_mark
-from nnn_core.parts import TablePart, means_of, read_part, write_part
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.lookup import find
+from nnn_core.manifest import Manifest, commit_version, read_manifest
+from nnn_core.parts import means_of, read_part, write_part
 from nnn_core.vectors import FloatMatrix
 
-WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
+__all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
 
 
 @dataclass(frozen=True)
@@ -127,78 +128,3 @@ def reweight(
     # Gates and queries judged other biases than these.
     changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=evaluation)
     return commit_version(uri, changed)
-
-
-@dataclass(frozen=True)
-class FileCheck:
-    """What became of one file of the table.
-
-    Attributes:
-        path: relative to the table's URI.
-        state: ``whole``, ``damaged`` or ``missing``.
-        problem: what is wrong with it and what to do; empty if nothing is.
-    """
-
-    path: str
-    state: str
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class TableCheck:
-    """What became of a version of the table.
-
-    Attributes:
-        version: its number.
-        files: its manifest, its data files if the manifest can be read, and the mark of the table if there is one.
-    """
-
-    version: int
-    files: tuple[FileCheck, ...]
-
-    @property
-    def bad(self) -> tuple[FileCheck, ...]:
-        """The files that are not as they were published."""
-        return tuple(check for check in self.files if check.state != WHOLE)
-
-
-def check_table(uri: str, version: int | None = None) -> TableCheck:
-    """Compare every byte of a version with what was published, by the checksums that go with it.
-
-    Args:
-        uri: the table.
-        version: which; by default the current (newest) one.
-
-    Raises:
-        InputError: no such table or version, or a file is there and may not be read.
-    """
-    wanted = choose_version(uri, version)
-    path = manifest_uri("", wanted).lstrip("/")
-    try:
-        parts = read_manifest(uri, wanted).files
-    except CorruptArtifactError as error:
-        return TableCheck(wanted, (FileCheck(path, DAMAGED, str(error)), *_check_mark(uri)))
-    return TableCheck(wanted, (FileCheck(path, WHOLE), *(_check_part(uri, part) for part in parts), *_check_mark(uri)))
-
-
-def _check_part(uri: str, part: TablePart) -> FileCheck:
-    try:
-        read_part(uri, part)
-    except CorruptArtifactError as error:
-        return FileCheck(part.path, DAMAGED, str(error))
-    except InputError as error:
-        if storage.exists(storage.join(uri, part.path)):
-            raise
-        return FileCheck(part.path, MISSING, str(error))
-    return FileCheck(part.path, WHOLE)
-
-
-def _check_mark(uri: str) -> tuple[FileCheck, ...]:
-    mark, data = table_mark(uri)
-    path = storage.basename(mark)
-    if not storage.exists(mark):
-        return ()
-    if storage.read_bytes(mark) == data:
-        return (FileCheck(path, WHOLE),)
-    problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
-    return (FileCheck(path, DAMAGED, problem),)

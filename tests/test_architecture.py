@@ -25,6 +25,7 @@ HOMES = {
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
+    "deltalake": {"nnn_core/lifecycle/registration.py"},
     "jinja2": {"nnn_core/report/page.py"},
     "pydantic": {
         "nnn_core/costs.py",
