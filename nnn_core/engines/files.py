@@ -17,13 +17,11 @@ from nnn_core.artifacts import to_parquet
 from nnn_core.engines.engine import Engine
 from nnn_core.engines.text import vector_texts
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.fingerprints import FOOTER_KEY
 from nnn_core.vectors import FloatMatrix
 
 #: Points in one line that is the body of a request.
 POINTS_PER_REQUEST = 100
-
-#: Key of the essentials in a Parquet footer.
-FOOTER_KEY = b"nnn_export"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,9 @@ def read_rows(engine: Engine, data: bytes, uri: str) -> tuple[list[str], FloatMa
     try:
         return LAYOUTS[engine.layout].read(data)
     except (ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
-        raise CorruptArtifactError(f"{uri!r} is damaged: {error!r}. Delete it and run the same command again.") from error
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: {error!r}. Delete it and run the same command again."
+        ) from error
 
 
 def check_ids(engine: Engine, ids: Sequence[str]) -> None:

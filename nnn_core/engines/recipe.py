@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nnn_core.augment import Form, augment, augment_queries
 from nnn_core.engines.engine import METRICS, Engine, Metric
-from nnn_core.engines.readings import READINGS, Numbers
+from nnn_core.engines.readings import READINGS, Numbers, Reading
 from nnn_core.engines.registry import find_engine
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.vectors import FloatMatrix
@@ -93,7 +93,7 @@ class Recipe:
         return self._reading.score(numbers, self.stored_length, _ASKED_LENGTH)
 
     @property
-    def _reading(self) -> Any:
+    def _reading(self) -> Reading:
         return READINGS[find_engine(self.engine).metrics[self.metric].reading]
 
     def to_record(self) -> dict[str, Any]:
@@ -185,7 +185,9 @@ def make_recipe(
     chosen = _check_metric(engine, metric)
     _check_quantisation(engine, quantisation)
     if form not in FORMS or centre not in CENTRES:
-        raise ConfigError(f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}.")
+        raise ConfigError(
+            f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
+        )
     right: Form = "inner_product" if chosen == "ip" else "norm_completed"
     taken = right if form == "auto" else cast(Form, form)
     _check_form(chosen, taken)

@@ -15,7 +15,7 @@ ENGINES: tuple[Engine, ...] = (
         name="faiss",
         title="FAISS",
         layout="index",
-        imports="`faiss.read_index` of the `.faiss` file; row n of the `.parquet` file beside it is the id of position n",
+        imports="`faiss.read_index` of the `.faiss` file; row n of the `.parquet` file has the id of position n",
         metrics=_metrics(
             ip=("METRIC_INNER_PRODUCT", "dot"),
             cosine=("METRIC_INNER_PRODUCT of unit vectors", "cosine"),
@@ -45,7 +45,8 @@ ENGINES: tuple[Engine, ...] = (
         ),
         most_dimensions=65_535,
         shared_range="scalar quantization (type int8)",
-        attribute='`{"prefetch": {"query": q, "limit": K}, "query": {"formula": {"sum": ["$score", {"neg": "bias"}]}}}`',
+        attribute='`{"prefetch": {"query": q, "limit": K}, "query": {"formula": {"sum": '
+        '["$score", {"neg": "bias"}]}}}`',
     ),
     Engine(
         name="milvus",
@@ -68,9 +69,7 @@ ENGINES: tuple[Engine, ...] = (
         title="LanceDB",
         layout="lancedb",
         imports="`db.create_table(name, pyarrow.dataset.dataset(files).to_batches(), schema=...)`",
-        metrics=_metrics(
-            ip=("dot", "one_minus_dot"), cosine=("cosine", "one_minus_cosine"), l2=("l2", "squared_l2")
-        ),
+        metrics=_metrics(ip=("dot", "one_minus_dot"), cosine=("cosine", "one_minus_cosine"), l2=("l2", "squared_l2")),
         settings="without an index, or with `bypass_vector_index()`, search is exact; no `IVF_HNSW_SQ` "
         "(one range for all dimensions); name the metric at index time and at query time",
         sources=(
@@ -92,7 +91,10 @@ ENGINES: tuple[Engine, ...] = (
         ),
         settings="without an index search is exact; `hnsw` and `ivfflat` index at most 2,000 dimensions; raise "
         "`hnsw.ef_search` or `ivfflat.probes` where recall matters",
-        sources=("https://github.com/pgvector/pgvector#readme", "https://www.postgresql.org/docs/current/sql-copy.html"),
+        sources=(
+            "https://github.com/pgvector/pgvector#readme",
+            "https://www.postgresql.org/docs/current/sql-copy.html",
+        ),
         most_dimensions=2_000,
         attribute="`SELECT id FROM (SELECT * FROM items ORDER BY embedding <#> q LIMIT K) t "
         "ORDER BY (embedding <#> q) + bias LIMIT 10`",
@@ -117,8 +119,8 @@ ENGINES: tuple[Engine, ...] = (
         most_dimensions=4_096,
         longest_id=512,
         shared_range="int8_hnsw, int8_flat",
-        attribute="`rescore` with `script_score`: `dotProduct(params.q, 'embedding') - doc['bias'].value + 1 + max bias`, "
-        "which must not be negative",
+        attribute="`rescore` with `script_score`: `dotProduct(params.q, 'embedding') - doc['bias'].value + 1 + "
+        "max bias`, which must not be negative",
     ),
     Engine(
         name="opensearch",
@@ -168,7 +170,7 @@ ENGINES: tuple[Engine, ...] = (
         name="vertex",
         title="Vertex AI Vector Search",
         layout="vertex",
-        imports="`contentsDeltaUri` is the folder `data`: records in `.json` files and nothing else, at most 5,000 files",
+        imports="`contentsDeltaUri` is the folder `data`: `.json` files of records, nothing else, at most 5,000 files",
         metrics=_metrics(
             ip=("DOT_PRODUCT_DISTANCE", "minus_dot"),
             cosine=("COSINE_DISTANCE", "one_minus_cosine"),
