@@ -23,7 +23,7 @@ from nnn_core.engines.registry import find_engine
 from nnn_core.errors import DuplicateIdError, InputError, StorageError
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import Ranking, rank_shard
-from nnn_core.fingerprints import check_encoder
+from nnn_core.fingerprints import check_dimension, check_encoder
 from nnn_core.manifest import Manifest, read_manifest
 from nnn_core.parts import read_part
 from nnn_core.shards import natural_key
@@ -140,27 +140,13 @@ def gather_embeddings(
     if not shards:
         raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")
     check_alike(shards)
-    check_dimension(shards[0], table.manifest, uri)
+    check_dimension(table.manifest.dim, shards[0].dim, uri, repr(shards[0].source))
     if encoder is not None and not all(each.precomputed for each in inputs):
         check_encoder(table.manifest.settings.encoder, encoder, uri, "what --encoder names")
     rows, ids = sum(s.rows for s in shards), add_set_digests(s.id_digest for s in shards)
     if (rows, ids) != (table.manifest.rows, table.manifest.id_digest):
         check_unique(shards, table)
     return Lineage(tuple(shards), rows, summary.rejected, ids, _origin(shards, ids, table.manifest))
-
-
-def check_dimension(shard: EmbeddedShard, manifest: Manifest, uri: str) -> None:
-    """Vectors of another dimension are of another encoder.
-
-    Raises:
-        InputError: naming both.
-    """
-    if shard.dim != manifest.dim:
-        raise InputError(
-            f"{shard.source!r} has vectors of dimension {shard.dim}, version {manifest.version} of {uri!r} was "
-            f"computed from vectors of dimension {manifest.dim}: they come from another encoder, whose "
-            "biases say nothing here."
-        )
 
 
 def check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:

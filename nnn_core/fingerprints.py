@@ -78,5 +78,18 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
     )
 
 
+def check_dimension(table: int, dim: int | None, table_uri: str, where: str) -> None:
+    """Refuse vectors of another dimension than the table's.
+
+    Raises:
+        InputError: naming both.
+    """
+    if dim is not None and dim != table:
+        raise InputError(
+            f"{where} has vectors of dimension {dim}, {table_uri!r} was computed from vectors of dimension {table}: "
+            "they come from another encoder, about whose vectors these biases say nothing."
+        )
+
+
 def _short(digest: str | None) -> str:
     return "none" if digest is None else digest[:12]

@@ -28,7 +28,6 @@ from nnn_core.export import (
     Rankings,
     WrittenFile,
     bias_range,
-    check_dimension,
     commit_export,
     export_record,
     export_shard,
@@ -39,6 +38,7 @@ from nnn_core.export import (
     rank_block,
     read_block,
 )
+from nnn_core.fingerprints import check_dimension
 from nnn_core.manifest import Manifest
 from nnn_core.metrics import Z_ALARM
 from nnn_core.readers import Columns
@@ -187,7 +187,7 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
 
     def sample_shard(self, shard: EmbeddedShard) -> Sample:
         """The sample of one shard."""
-        check_dimension(shard, self.manifest, self.config.table)
+        check_dimension(self.manifest.dim, shard.dim, self.config.table, repr(shard.source))
         return sample_shard(shard, self.config.sample, self.config.seed)
 
     def store(self, sample: Sample) -> StoredQueries:

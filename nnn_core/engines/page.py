@@ -17,23 +17,23 @@ what its index must be, what to ask it with, and how to read the debiased score 
 Written by `python -m nnn_core.engines.page`; the source is `nnn_core/engines/registry.py`.
 
 `r` and `q` are unit vectors, `b` the bias less a constant (`bias_shift` in `export.json`; by default the mean of all
-biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`. `M = sqrt(1 + max b^2)`
-is the length of every stored vector under cosine and L2, `L = sqrt(2)` that of every query. `export.json` has
-all of these numbers; `Recipe.from_record(export["recipe"])` does the arithmetic.
+biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`.
+`M = sqrt(1 + max b^2)` is the length of every stored vector under cosine and L2, `L = sqrt(2)` that of every query.
+`export.json` has all of these numbers; `Recipe.from_record(export["recipe"])` does the arithmetic.
 
 Inner product takes `[r, -b]`. Cosine and L2 take `[r, -b, sqrt(M^2 - 1 - b^2)]`, whose length is M for every
 candidate; `[r, -b]` would be wrong there, because its length depends on the bias, and is refused. So is eight-bit
 quantisation with one range for all dimensions: the query's weight of the bias is 1, that of any other dimension about
 1 / sqrt(dim), so a rounding error of the bias counts sqrt(dim) times as much.
 
-`export.json` holds the overlap: how much of the exact top 10 of a sample of queries the vectors in the files give by the
-engine's metric. What an engine's approximate index or quantiser loses comes on top.
+`export.json` holds the overlap: how much of the exact top 10 of a sample of queries the vectors in the files give
+by the engine's metric. What an engine's approximate index or quantiser loses comes on top.
 """
 
 _RERANK = """## Without touching the index
 
-`nnn export --engine rerank --target-overlap 0.99` writes the biases to look up, and measures how many plain hits must be
-re-ranked. `nnn_core.rerank.Reranker` does it; with `gated=True` only where the plain top 1 is a hub. It only
+`nnn export --engine rerank --target-overlap 0.99` writes the biases to look up, and measures how many plain hits must
+be re-ranked. `nnn_core.rerank.Reranker` does it; with `gated=True` only where the plain top 1 is a hub. It only
 re-orders what the engine found: a candidate that is not among the K plain hits cannot come back.
 """
 
