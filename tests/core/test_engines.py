@@ -281,6 +281,15 @@ def test_overlap_is_measured_on_what_was_written(metric: str) -> None:
     assert without.changed == pytest.approx(1 - overlap_of(exact, plain).mean)
 
 
+def test_distances_see_the_length_of_what_is_stored() -> None:
+    """Were it not of one length, a ranking by distance would be another than one by inner product."""
+    recipe = make_recipe("qdrant", "l2", DIM, BIASES)
+    stored = recipe.stored(VECTORS, BIAS) * np.linspace(0.5, 1.5, ROWS, dtype=np.float32)[:, None]
+    distances = np.linalg.norm(recipe.asked(QUERIES)[:, None, :].astype(np.float64) - stored, axis=2)
+    wanted = [[IDS[row] for row in query] for query in np.argsort(distances, axis=1)[:, :10]]
+    assert rank_exported(recipe, QUERIES, stored, IDS).ids == wanted
+
+
 def test_overlap_by_hand() -> None:
     one = Ranking((((1.0, "a"), (0.5, "b")), ((1.0, "a"), (0.5, "b"))))
     other = Ranking((((1.0, "b"), (0.5, "a")), ((1.0, "c"), (0.5, "b"))))
