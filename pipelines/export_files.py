@@ -17,6 +17,7 @@ from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
+from nnn_core.engines.files import check_files
 from nnn_core.engines.overlap import SAMPLE_ROWS, Sample, merge_samples, overlap_of, sample_shard, sampled_queries
 from nnn_core.engines.recipe import Recipe, make_recipe
 from nnn_core.engines.registry import RERANK, find_engine
@@ -162,7 +163,10 @@ def define_export(
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Lineage:
     table = load_biases(config.table, config.version)
     folder = storage.join(config.work, "rejects")
-    return gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    lineage = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    if config.engine != RERANK:
+        check_files(find_engine(config.engine), len(lineage.shards))
+    return lineage
 
 
 @dataclass

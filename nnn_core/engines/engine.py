@@ -39,6 +39,7 @@ class Engine:
         folder: below the output, where its files lie alone.
         most_dimensions: of a vector that it indexes; None where it states none.
         longest_id: bytes of an id; None where it states none.
+        most_files: of one import; None where it states none.
         shared_range: its name for eight-bit quantisation with one range for all dimensions, None where it has none.
         per_dimension: its name for eight-bit quantisation with a range for each dimension, None where it has none.
         attribute: how it subtracts a stored attribute from the score of what was retrieved, None where it cannot.
@@ -54,6 +55,7 @@ class Engine:
     folder: str = "data"
     most_dimensions: int | None = None
     longest_id: int | None = None
+    most_files: int | None = None
     shared_range: str | None = None
     per_dimension: str | None = None
     attribute: str | None = None

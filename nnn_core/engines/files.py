@@ -102,6 +102,19 @@ def check_ids(engine: Engine, ids: Sequence[str]) -> None:
         raise InputError(f"candidate id {bad!r} holds a NUL character, which PostgreSQL's text cannot; rename it.")
 
 
+def check_files(engine: Engine, number: int) -> None:
+    """Refuse more files than the engine imports at once.
+
+    Raises:
+        InputError: naming the limit.
+    """
+    if engine.most_files is not None and number > engine.most_files:
+        raise InputError(
+            f"{engine.title} imports at most {engine.most_files:,} files, and these embeddings would be {number:,}: "
+            "one for each file of --embeddings, or for 65,536 rows of a larger one. Put them into fewer files."
+        )
+
+
 def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: bool) -> Layout:
     def write(rows: Rows, footer: Footer) -> bytes:
         flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())

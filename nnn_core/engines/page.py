@@ -78,7 +78,8 @@ def _form(metric: str) -> Form:
 def _settings(engine: Engine) -> str:
     limit = f"; at most {engine.most_dimensions:,} dimensions" if engine.most_dimensions else ""
     name = f"; ids of at most {engine.longest_id:,} bytes" if engine.longest_id else ""
-    return f"{engine.settings}{limit}{name}"
+    files = f"; at most {engine.most_files:,} files" if engine.most_files else ""
+    return f"{engine.settings}{limit}{name}{files}"
 
 
 def _attributes(engines: list[Engine]) -> Iterator[str]:

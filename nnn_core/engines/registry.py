@@ -170,7 +170,7 @@ ENGINES: tuple[Engine, ...] = (
         name="vertex",
         title="Vertex AI Vector Search",
         layout="vertex",
-        imports="`contentsDeltaUri` is the folder `data`: `.json` files of records, nothing else, at most 5,000 files",
+        imports="`contentsDeltaUri` is the folder `data`: `.json` files of records and nothing else",
         metrics=_metrics(
             ip=("DOT_PRODUCT_DISTANCE", "minus_dot"),
             cosine=("COSINE_DISTANCE", "one_minus_cosine"),
@@ -182,6 +182,7 @@ ENGINES: tuple[Engine, ...] = (
             "https://cloud.google.com/vertex-ai/docs/vector-search/setup/format-structure",
             "https://cloud.google.com/vertex-ai/docs/vector-search/configuring-indexes",
         ),
+        most_files=5_000,
     ),
     Engine(
         name="weaviate",
@@ -215,6 +216,7 @@ ENGINES: tuple[Engine, ...] = (
         folder="__default__",
         most_dimensions=20_000,
         longest_id=512,
+        most_files=100_000,
     ),
 )
 

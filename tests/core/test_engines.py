@@ -17,7 +17,7 @@ from fakes import grid_vectors
 
 from nnn_core.engines.engine import METRICS, Engine
 from nnn_core.engines.faiss_file import build_index, check_size
-from nnn_core.engines.files import POINTS_PER_REQUEST, Rows, read_rows, write_rows
+from nnn_core.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
 from nnn_core.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
 from nnn_core.engines.page import engines_page
 from nnn_core.engines.readings import READINGS
@@ -187,6 +187,13 @@ def test_ids_that_are_too_long(name: str) -> None:
 def test_ids_that_postgresql_cannot_hold() -> None:
     with pytest.raises(InputError, match="NUL character"):
         written(find_engine("pgvector"), ids=["a\0b", *IDS[1:]])
+
+
+def test_more_files_than_an_engine_imports() -> None:
+    check_files(find_engine("vertex"), 5_000)
+    check_files(find_engine("lancedb"), 1_000_000)
+    with pytest.raises(InputError, match="at most 5,000 files, and these embeddings would be 5,001"):
+        check_files(find_engine("vertex"), 5_001)
 
 
 def lines_of(name: str) -> list[Any]:
