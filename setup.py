@@ -63,6 +63,14 @@ setup(
     extras_require={
         "bench": ["altair>=5.5", "nnn-retrieval==0.1", "vl-convert-python>=1.7"],
         "delta": ["deltalake>=1.6,<2"],
+        "engines": [
+            "duckdb>=1.4",
+            "lancedb>=0.30",
+            "milvus-lite>=2.5",
+            "pgserver>=0.1.4",
+            "pymilvus>=2.6",
+            "qdrant-client>=1.15",
+        ],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,

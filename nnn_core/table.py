@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.fingerprints import check_dimension, check_encoder, embeddings_encoder
 from nnn_core.lookup import find
 from nnn_core.manifest import Manifest, commit_version, read_manifest
 from nnn_core.parts import means_of, read_part, write_part
@@ -67,18 +68,33 @@ class BiasTable:
         return rows
 
 
-def load_bias_table(uri: str, version: int | None = None) -> BiasTable:
+def load_bias_table(
+    uri: str,
+    version: int | None = None,
+    *,
+    encoder: Mapping[str, str] | None = None,
+    embeddings: str | None = None,
+    dim: int | None = None,
+) -> BiasTable:
     """Read a version of the table, every file checked against the manifest.
 
     Args:
         uri: the table's folder, anything fsspec opens.
         version: which; by default the current (newest) one.
+        encoder: fingerprint by part of the encoder of the vectors that the biases are meant for, if it is known.
+        embeddings: a file of ``nnn export`` that holds such vectors and says which encoder they come from.
+        dim: dimension of these vectors.
 
     Raises:
-        InputError: no such table, version or file.
+        InputError: no such table, version or file, or the vectors come from another encoder than the table's.
         CorruptArtifactError: a file or the manifest is damaged.
     """
     manifest = read_manifest(uri, version)
+    if encoder is not None:
+        check_encoder(manifest.settings.encoder, encoder, uri, "what encoder= names")
+    if embeddings is not None:
+        check_encoder(manifest.settings.encoder, embeddings_encoder(embeddings), uri, repr(embeddings))
+    check_dimension(manifest.dim, dim, uri, "what dim= describes")
     table = pa.concat_tables([read_part(uri, part) for part in manifest.files])
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
     "evaluate": ("pipelines.evaluate", "recall and hubness of a table on held-out queries"),
     "table": ("pipelines.table", "list, show, verify, roll back and expire versions of a bias table"),
+    "export": ("pipelines.export", "files and recipes for vector engines, with the overlap that they keep"),
 }
 
 _USAGE = """usage: nnn COMMAND [flags]

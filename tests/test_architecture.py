@@ -22,7 +22,7 @@ HOMES = {
         "nnn_core/search/device.py",
     },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
-    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
+    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py", "nnn_core/engines/faiss_file.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
     "deltalake": {"nnn_core/lifecycle/registration.py"},
@@ -37,7 +37,19 @@ HOMES = {
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {"refresh", "evaluate", "evaluation", "review_bias", "demo", "plan", "table", "inspect", "cli"}
+PROGRAMS = {
+    "refresh",
+    "evaluate",
+    "evaluation",
+    "review_bias",
+    "demo",
+    "plan",
+    "table",
+    "inspect",
+    "cli",
+    "export",
+    "export_files",
+}
 SHARED = {"metrics", "progress", "runner", "config"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
