@@ -17,6 +17,7 @@ from nnn_core.gates.comparison import RowStatistics, count_previous, measure_par
 from nnn_core.gates.gate import Gate
 from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.lifecycle.cleaning import Needs, store_needs
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, says_the_same
 from nnn_core.metrics import top_overlap
 from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
@@ -75,6 +76,7 @@ class Lineage:
         sums: of the vectors of both sides.
         origins: 1, or 2 if some vectors came ready-made and others from the encoder.
         search: how the scores were found.
+        needs: the artefacts.
         rejects: (side, what was rejected).
     """
 
@@ -83,6 +85,7 @@ class Lineage:
     sums: SideSums
     origins: int
     search: SearchReport
+    needs: Needs
     rejects: tuple[tuple[str, RejectSummary], ...] = ()
 
 
@@ -187,6 +190,7 @@ def _commit(
         manifest = target.previous
     if review is not None:
         store_canaries(manifest, review.queries, review.first[1], standard.work)
+    store_needs(manifest, lineage.needs, standard.work)
     blocked = new and any(gate.blocks for gate in manifest.gates)
     # Before the commit: after it nothing may fail any more.
     _report(Outcome(uri, manifest, new and not blocked, target.previous, statistics, lineage.rejects, review), standard)

@@ -28,6 +28,7 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
+from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
@@ -188,7 +189,16 @@ def describe_lineage(
 ) -> Lineage:
     """What the table was computed from, and how."""
     search = report_search(scored, calibrated, config)
-    return Lineage(corpus, bank[1], sums, len(origins), search, tuple(sorted(rejected.items())))
+    parts = [storage.basename(part.uri) for shard in bank[0].shards for part in shard.parts]
+    needs = Needs(
+        embedded=tuple(sorted({*parts, *(name for name, _ in corpus.shards)})),
+        candidates=tuple(digest for _, digest in corpus.shards),
+        references=tuple(shard.digest for shard in bank[0].shards),
+        searches={bank[0].shards[each.number].digest: each.digest for each in calibrated},
+        k_max=config.kept_scores,
+        exclude_own_pairs=config.exclude_own_pairs,
+    )
+    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
 
 
 @dataclasses.dataclass

@@ -45,6 +45,7 @@ PROGRAMS = {
     "demo",
     "plan",
     "table",
+    "work",
     "inspect",
     "cli",
     "export",
