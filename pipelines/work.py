@@ -41,8 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"removed {what}" if args.yes else f"would remove {what}; nothing was removed, say --yes to remove")
     if done.unknown:
         numbers = ", ".join(map(str, done.unknown))
-        print(
-            f"of versions {numbers} there is no record here, so what they alone need is not kept (it can be computed again)"
-        )
+        print(f"versions {numbers} left no record here; what they alone need is not kept, and can be computed again")
     if args.json:
         print(json.dumps({"work": args.work, "removed": args.yes, **asdict(done)}))
