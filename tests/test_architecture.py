@@ -26,13 +26,18 @@ HOMES = {
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
     "jinja2": {"nnn_core/report/page.py"},
-    "pydantic": {"nnn_core/gates/thresholds.py", "nnn_core/report/content.py", "nnn_core/report/sections.py"},
-    "yaml": {"nnn_core/gates/thresholds.py"},
+    "pydantic": {
+        "pipelines/config_file.py",
+        "nnn_core/gates/thresholds.py",
+        "nnn_core/report/content.py",
+        "nnn_core/report/sections.py",
+    },
+    "yaml": {"nnn_core/gates/thresholds.py", "pipelines/config_file.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
 PROGRAMS = {"refresh", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
-SHARED = {"metrics", "runner", "config"}
+SHARED = {"metrics", "runner", "config", "config_file", "beam_options"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}
