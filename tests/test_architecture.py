@@ -36,7 +36,18 @@ HOMES = {
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {"refresh", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
+PROGRAMS = {
+    "cli",
+    "demo",
+    "evaluate",
+    "evaluation",
+    "inspect",
+    "launch_refresh",
+    "refresh",
+    "review_bias",
+    "table",
+    "template_metadata",
+}
 SHARED = {"metrics", "runner", "config", "config_file", "beam_options"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
