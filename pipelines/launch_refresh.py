@@ -1,8 +1,8 @@
 """Hand a refresh over to a cluster without waiting for it: what the launcher of the Flex Template runs.
 
-python -m pipelines.launch_refresh, with the flags of ``nnn refresh``. A launcher has to leave once the job is described,
-and Dataflow starts it afterwards, so its outcome is not this program's to tell. The job itself publishes the version,
-or fails and says why in its log; either way it leaves the content of the report below ``WORK/runs``.
+python -m pipelines.launch_refresh, with the flags of ``nnn refresh``. A launcher has to leave once it has described
+the job, and Dataflow starts it afterwards, so its outcome is not this program's to tell. The job itself publishes the
+version, or fails and says why in its log; either way it leaves the content of the report below ``WORK/runs``.
 """
 
 from __future__ import annotations

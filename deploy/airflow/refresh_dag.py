@@ -5,8 +5,8 @@ that finds nothing changed publishes nothing, so running it once too often costs
 compute the same, and only one of them could publish.
 
 Variables of Airflow, read when a task runs: ``nnn_project``, ``nnn_region``, ``nnn_bucket``, ``nnn_template`` (URI of
-the template's specification), ``nnn_config`` (URI of the configuration file) and ``nnn_worker_account``. Trigger it with
-``{"parameters": {...}}`` for other flags, as a backfill or a change of the model needs.
+the template's specification), ``nnn_config`` (URI of the configuration file) and ``nnn_worker_account``. Trigger it
+with ``{"parameters": {...}}`` for other flags, as a backfill or a change of the model needs.
 
 Use this or the Cloud Scheduler job of deploy/terraform, not both.
 """
