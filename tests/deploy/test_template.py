@@ -103,7 +103,7 @@ def launch_flags(folder: Path, **more: str) -> list[str]:
         "exclude_own_pairs": "true",
         "k_max": "16",
         "runner": "DataflowRunner",
-        "project": "p",
+        "project": "project",
         "region": "us-central1",
         "job_name": "nnn-refresh",
         "temp_location": "gs://bias/dataflow/temp",
