@@ -14,7 +14,6 @@ from unittest import mock
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import common_urns
 
 from nnn_core.encoders import parse_encoder
 from pipelines.config import config_from
@@ -49,9 +48,6 @@ FLAGS = {
     "dry_run": "True",
     "no_auth": "true",
 }
-
-#: Elements that are descriptions: a few hundred bytes each, whatever the size of the corpus.
-VECTORS = re.compile(r"ndarray|FloatMatrix|RecordBatch|pyarrow")
 
 
 @pytest.fixture(scope="module")
@@ -102,28 +98,6 @@ def test_no_step_has_a_name_that_python_made_up(graph: tuple[Any, dict[str, Any]
         files = re.findall(r"<lambda at (\w+\.py)", step.unique_name)
         assert not any((ROOT / "pipelines" / file).exists() for file in files), step.unique_name
         assert "0x" not in step.unique_name
-
-
-def test_what_is_shuffled_and_what_goes_to_every_worker_are_descriptions(graph: tuple[Any, dict[str, Any]]) -> None:
-    """Dataflow takes elements of up to 80 MB into a shuffle, and side inputs to every worker whole."""
-    components = graph[0].components
-    grouped = [
-        component
-        for step in steps(graph[0])
-        if step.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn
-        for component in step.inputs.values()
-    ]
-    assert len(grouped) > 5
-    side = [
-        name
-        for step in steps(graph[0])
-        if step.spec.urn == common_urns.primitives.PAR_DO.urn and len(step.inputs) > 1
-        for name in step.inputs.values()
-    ]
-    assert len(side) > 5
-    for name in {*grouped, *side}:
-        coder = str(components.coders[components.pcollections[name].coder_id])
-        assert not VECTORS.search(coder), f"{components.pcollections[name].unique_name} holds vectors"
 
 
 def test_nothing_large_is_written_into_the_graph(graph: tuple[Any, dict[str, Any]]) -> None:
