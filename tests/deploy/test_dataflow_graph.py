@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -122,17 +123,25 @@ def test_options_reach_dataflow(graph: tuple[Any, dict[str, Any]]) -> None:
     assert graph[1]["name"] == "nnn-refresh"
 
 
+def setup(folder: Path, *command: str) -> None:
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", *command], cwd=folder, check=True, capture_output=True, timeout=120
+    )
+
+
 def test_setup_py_packs_all_that_a_worker_needs(tmp_path: Path) -> None:
-    """As Beam does with --setup_file. A worker that lacks a template or a style sheet would fail at the last step."""
-    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "sdist"]
-    subprocess.run([*command, "--dist-dir", str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    """As Beam does with --setup_file, and as a worker then installs it: a style sheet that is missing would fail the
+    last step of the job."""
+    setup(ROOT, "egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path))
     (packed,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(packed) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
+    setup(tmp_path / packed.name.removesuffix(".tar.gz"), "bdist_wheel", "--dist-dir", str(tmp_path))
+    (wheel,) = tmp_path.glob("*.whl")
     tracked = subprocess.run(["git", "ls-files", "nnn_core", "pipelines"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
         pytest.skip("not a git checkout")
-    assert set(tracked.stdout.split()) <= names
+    assert set(tracked.stdout.split()) <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_no_main_session_is_pickled() -> None:

@@ -101,6 +101,7 @@ def test_a_refresh_over_grpc_publishes_the_same_table(tmp_path: Path) -> None:
             environment_type="EXTERNAL",
             environment_config=f"localhost:{pool_port}",
         )
+    assert "Starting worker with command" in (tmp_path / "pool.log").read_text(), "no worker of the pool was asked"
     assert (portable["version"], portable["rows"]) == (1, 60)
     assert portable["stages"].keys() == local["stages"].keys()  # type: ignore[attr-defined]
     tables = [load_bias_table(str(tmp_path / name / "table")) for name in ("local", "portable")]
