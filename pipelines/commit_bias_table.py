@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -198,6 +199,9 @@ def _commit(
         require_pass(manifest.gates, write_report(standard.work, manifest.gates))
     committed = commit_version(uri, manifest) if new else manifest
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
+    # The alert on missed refreshes waits for this line.
+    what = "published" if new else "unchanged"
+    logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, uri, what)
     return committed
 
 

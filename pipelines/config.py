@@ -19,6 +19,7 @@ from nnn_core.shards import Modality
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
+from pipelines.config_file import Switch, add_config_arguments
 
 DEFAULT_K_MAX = 128
 _COLUMNS = ("id", "pair_id", "caption", "vector", "image")
@@ -214,6 +215,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``refresh``."""
+    add_config_arguments(parser)
     what = parser.add_argument_group("what to compute")
     what.add_argument(
         "--candidates",
@@ -237,7 +239,8 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--exclude-own-pairs",
-        action="store_true",
+        action=Switch,
+        default=False,
         help="leave a candidate's own reference queries (same pair id) out of its mean",
     )
     what.add_argument(
@@ -272,7 +275,12 @@ def add_validation_arguments(parser: argparse._ActionsContainer) -> None:
     """The flags of an evaluation within a refresh."""
     parser.add_argument("--validation", metavar="GLOB", help="shards of held-out queries, none of them in the bank")
     add_relevance_arguments(parser)
-    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
+    parser.add_argument(
+        "--tune",
+        action=Switch,
+        default=False,
+        help="choose k and alpha by one half of the queries",
+    )
 
 
 def add_relevance_arguments(parser: argparse._ActionsContainer) -> None:
@@ -283,7 +291,12 @@ def add_relevance_arguments(parser: argparse._ActionsContainer) -> None:
         help="which candidates answer a query: query_id, candidate_id (or relevant, a list), grade "
         "(default: the query's pair id)",
     )
-    parser.add_argument("--allow-overlap", action="store_true", help="accept queries that are in the bank")
+    parser.add_argument(
+        "--allow-overlap",
+        action=Switch,
+        default=False,
+        help="accept queries that are in the bank",
+    )
     parser.add_argument(
         "--objective", choices=OBJECTIVES, default="recall@1", help="what --tune maximises (default: %(default)s)"
     )

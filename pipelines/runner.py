@@ -8,6 +8,7 @@ import difflib
 import logging
 import os
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
 
 from nnn_core.errors import ERRORS, ConfigError, NNNError
+from pipelines.beam_options import beam_parser
+from pipelines.config_file import apply_config, read_config, spell
 from pipelines.metrics import NAMESPACE
 from pipelines.progress import shown
 
@@ -59,31 +62,47 @@ class RunResult:
 def parse_flags(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> tuple[argparse.Namespace, PipelineOptions]:
-    """Our flags by ``parser``, the rest as Beam's; logging is set up on the way.
+    """Our flags by ``parser``, the rest as Beam's, both on top of the file of --config; logging is set up on the way.
 
     Raises:
-        ConfigError: see ``parse_beam_options``.
+        ConfigError: see ``read_config`` and ``parse_beam_options``.
     """
-    args, beam_flags = parser.parse_known_args(argv)
+    given = spell(sys.argv[1:] if argv is None else argv, parser)
+    uri = _config_uri(given)
+    config = read_config(uri, parser) if uri else None
+    if config:
+        apply_config(config, parser, given)
+    args, beam_flags = parser.parse_known_args(given)
     configure_logging(args.verbose)
-    return args, parse_beam_options(beam_flags, parser)
+    from_file = config.beam_flags(beam_flags) if config else []
+    return args, parse_beam_options([*from_file, *beam_flags], parser)
+
+
+def _config_uri(flags: Sequence[str]) -> str | None:
+    """What --config names; what else there is cannot be parsed before that file was read."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--config")
+    uri: str | None = parser.parse_known_args(list(flags))[0].config
+    return uri
 
 
 def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
     """Beam's options from the flags that are not ours.
 
     Raises:
-        ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; or a credential.
+        ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; a value that Beam cannot
+            use; or a credential.
     """
     if secret := next((flag for flag in flags if flag.partition("=")[0] in _SECRET_FLAGS), None):
         raise ConfigError(
             f"{secret.partition('=')[0]} would be written into the job graph; give credentials through the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
         )
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    for cls in PipelineOptions.__subclasses__():
-        cls._add_argparse_args(parser)
-    unknown = parser.parse_known_args(list(flags))[1]
+    parser = beam_parser()
+    try:
+        unknown = parser.parse_known_args(list(flags))[1]
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"an option of Beam cannot be used: {error}") from None
     if unknown and not unknown[0].startswith("-"):
         raise ConfigError(
             f"unexpected argument {unknown[0]!r}: a flag takes one value. If it came from a glob, quote the glob "

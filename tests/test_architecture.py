@@ -29,29 +29,32 @@ HOMES = {
     "jinja2": {"nnn_core/report/page.py"},
     "pydantic": {
         "nnn_core/costs.py",
+        "pipelines/config_file.py",
         "nnn_core/gates/thresholds.py",
         "nnn_core/report/content.py",
         "nnn_core/report/sections.py",
     },
-    "yaml": {"nnn_core/costs.py", "nnn_core/gates/thresholds.py"},
+    "yaml": {"nnn_core/costs.py", "nnn_core/gates/thresholds.py", "pipelines/config_file.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
 PROGRAMS = {
-    "refresh",
+    "cli",
+    "demo",
     "evaluate",
     "evaluation",
-    "review_bias",
-    "demo",
-    "plan",
-    "table",
-    "work",
-    "inspect",
-    "cli",
     "export",
     "export_files",
+    "inspect",
+    "launch_refresh",
+    "plan",
+    "refresh",
+    "review_bias",
+    "table",
+    "template_metadata",
+    "work",
 }
-SHARED = {"metrics", "progress", "runner", "config"}
+SHARED = {"metrics", "progress", "runner", "config", "config_file", "beam_options"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}

@@ -1,0 +1,53 @@
+"""Hand a refresh over to a cluster without waiting for it: what the launcher of the Flex Template runs.
+
+python -m pipelines.launch_refresh, with the flags of ``nnn refresh``. A launcher has to leave once it has described
+the job, and Dataflow starts it afterwards, so its outcome is not this program's to tell. The job itself publishes the
+version, or fails and says why in its log; either way it leaves the content of the report below ``WORK/runs``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from nnn_core import storage
+from nnn_core.encoders import parse_encoder
+from nnn_core.errors import ConfigError
+from nnn_core.manifest import prepare_table
+from pipelines.config import config_from
+from pipelines.refresh import build_parser, define_refresh
+from pipelines.runner import local_workers, parse_flags
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, describe the job, hand it over.
+
+    Raises:
+        ConfigError: the job would run in this process.
+        NNNError: flags that cannot work, or places that cannot be used.
+    """
+    args, options = parse_flags(build_parser(), argv)
+    if local_workers(options) is not None:
+        raise ConfigError(
+            "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
+            "a cluster's runner such as --runner=DataflowRunner."
+        )
+    encoder = parse_encoder(args.encoder) if args.encoder else None
+    config = dataclasses.replace(config_from(args, None), run=f"run-{secrets.token_hex(8)}")
+    storage.check_exclusive(config.work)
+    prepare_table(config.table)
+    pipeline = beam.Pipeline(options=options)
+    define_refresh(pipeline, config, encoder)
+    pipeline.run()
+    print(json.dumps({"run": config.run, "table": config.table, "report": config.report_uri}))
+
+
+if __name__ == "__main__":
+    from pipelines.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

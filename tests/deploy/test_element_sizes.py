@@ -1,0 +1,79 @@
+"""What is shuffled and what goes to every worker, measured: descriptions, whatever the vectors weigh."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from corpora import gaussian, write_vectors
+
+from nnn_core.manifest import prepare_table
+from pipelines.config import RefreshConfig
+from pipelines.refresh import build_parser, define_refresh
+from pipelines.runner import parse_beam_options
+
+ROWS, DIM = 2000, 512
+VECTORS_OF_A_SHARD = ROWS // 2 * DIM * 4
+#: The largest are the statistics of a version: histograms of one size, 0.2 MB, however many rows they count.
+LIMIT = VECTORS_OF_A_SHARD // 8
+
+
+class Crossings(PipelineVisitor):  # type: ignore[misc]
+    """The collections that leave a worker: inputs of a shuffle, and side inputs."""
+
+    def __init__(self) -> None:
+        self.shuffled: dict[str, Any] = {}
+        self.side: dict[str, Any] = {}
+
+    def visit_transform(self, step: AppliedPTransform) -> None:
+        if isinstance(step.transform, beam.GroupByKey):
+            self.shuffled[step.full_label] = step.inputs[0]
+        for number, side in enumerate(step.side_inputs):
+            self.side[f"{step.full_label}:{number}"] = side.pvalue
+
+
+def measure(element: object, name: str) -> None:
+    Metrics.distribution("sizes", name).update(len(pickle.dumps(element)))
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The largest element of each of these collections in a run of the job, in bytes."""
+    folder = tmp_path_factory.mktemp("sizes")
+    vectors = gaussian(ROWS, DIM, 1)
+    config = RefreshConfig(
+        write_vectors(folder / "candidates", [f"item-{row}" for row in range(ROWS)], vectors, 2),
+        write_vectors(folder / "references", [f"query-{row}" for row in range(ROWS)], gaussian(ROWS, DIM, 2), 2),
+        str(folder / "table"),
+        str(folder / "work"),
+        k=4,
+        alpha=0.5,
+        reference_shard_rows=ROWS // 2,
+    )
+    prepare_table(config.table)
+    pipeline = beam.Pipeline(options=parse_beam_options([], build_parser()))
+    define_refresh(pipeline, config, None)
+    crossings = Crossings()
+    pipeline.visit(crossings)
+    for kind, found in (("shuffle", crossings.shuffled), ("side", crossings.side)):
+        for number, (label, collection) in enumerate(found.items()):
+            _ = collection | f"Measure{kind}{number}" >> beam.Map(partial(measure, name=f"{kind} {label}"))
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = result.metrics().query(MetricsFilter().with_namespace("sizes"))["distributions"]
+    return {each.key.metric.name: each.result.max for each in found}
+
+
+def test_both_kinds_were_measured(sizes: dict[str, int]) -> None:
+    for kind, stage in (("shuffle", "MergePartials"), ("side", "ScoreCandidates"), ("side", "CommitBiasTable")):
+        assert any(name.startswith(kind) and stage in name for name in sizes), sorted(sizes)
+
+
+def test_no_element_holds_the_vectors_of_a_shard(sizes: dict[str, int]) -> None:
+    large = {name: size for name, size in sizes.items() if size > LIMIT}
+    assert not large, f"more than {LIMIT} bytes each, where a shard's vectors are {VECTORS_OF_A_SHARD}"
