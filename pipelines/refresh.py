@@ -23,13 +23,15 @@ from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
-from nnn_core.errors import GateError
+from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
+from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
+from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
 from nnn_core.rejects import RejectSummary
@@ -44,12 +46,15 @@ from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, ROWS, SCORED, MergePartials, Scored
-from pipelines.metrics import COMPUTED, MSEC, REUSED
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
+from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
+
+#: What of a stage a plan foretells.
+_PLANNED = {"embed_candidates": ROWS, "embed_references": ROWS, "score_candidates": PAIRS}
 
 STAGES = (
     "embed_candidates",
@@ -124,7 +129,7 @@ def define_refresh(
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
+    return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
 
 
 def _calibrate(
@@ -184,7 +189,16 @@ def describe_lineage(
 ) -> Lineage:
     """What the table was computed from, and how."""
     search = report_search(scored, calibrated, config)
-    return Lineage(corpus, bank[1], sums, len(origins), search, tuple(sorted(rejected.items())))
+    parts = [storage.basename(part.uri) for shard in bank[0].shards for part in shard.parts]
+    needs = Needs(
+        embedded=tuple(sorted({*parts, *(name for name, _ in corpus.shards)})),
+        candidates=tuple(digest for _, digest in corpus.shards),
+        references=tuple(shard.digest for shard in bank[0].shards),
+        searches={bank[0].shards[each.number].digest: each.digest for each in calibrated},
+        k_max=config.kept_scores,
+        exclude_own_pairs=config.exclude_own_pairs,
+    )
+    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
 
 
 @dataclasses.dataclass
@@ -277,6 +291,8 @@ def refresh(
     """
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
+    if config.report and storage.exists(config.report):
+        raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")
     prepare_table(config.table)
     try:
         result = run(options, lambda root: define_refresh(root, config, encoder))
@@ -290,8 +306,12 @@ def refresh(
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
     report = _complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
-    summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
     summary["text"] = render_text(report)
+    try:
+        summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
+    except StorageError as error:  # the version stands, so the job has done what it was asked for
+        summary["report"] = None
+        logging.getLogger("nnn").warning("the report could not be written: %s", error)
     return manifest, summary
 
 
@@ -325,6 +345,8 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "computed": counters.get(COMPUTED, 0),
                 "reused": counters.get(REUSED, 0),
                 "seconds": counters.get(MSEC, 0) / 1000,
+                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS) if name in counters},
+                **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
             }
             for stage, counters in stages.items()
         },
@@ -355,6 +377,30 @@ def _describe_error(error: dict[str, float]) -> str:
     )
 
 
+def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
+    from pipelines.plan import plan
+
+    return plan(config, encoder)
+
+
+def compare_with_plan(planned: Plan, summary: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """What was planned and what was done, printed and for JSON."""
+    done = {stage: figures.get(what, 0) for stage, what, figures in _amounts(summary["stages"])}
+    foretold = {
+        "embed_candidates": planned.candidates.rows_todo,
+        "embed_references": planned.references.rows_todo,
+        "score_candidates": planned.pairs_todo,
+    }
+    print(f"{'planned and done':<30}{'planned':>16}{'done':>16}")
+    for stage, what in _PLANNED.items():
+        print(f"{stage + ', ' + what:<30}{foretold[stage]:>16,}{done.get(stage, 0):>16,}")
+    return {stage: {"planned": foretold[stage], "done": done.get(stage, 0)} for stage in _PLANNED}
+
+
+def _amounts(stages: dict[str, dict[str, Any]]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+    return ((stage, what, stages[stage]) for stage, what in _PLANNED.items() if stage in stages)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``nnn refresh``."""
     parser = argparse.ArgumentParser(
@@ -368,6 +414,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_refresh_arguments(parser)
+    parser.add_argument("--with-plan", action="store_true", help="plan first, and compare with what was done")
     return parser
 
 
@@ -376,8 +423,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     encoder = parse_encoder(args.encoder) if args.encoder else None
     config = config_from(args, local_workers(options))
+    planned = _plan(config, encoder) if args.with_plan else None
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
+    if planned is not None:
+        summary["plan"] = compare_with_plan(planned, summary)
     if args.json:
         print(json.dumps(without_text(summary)))
     return summary

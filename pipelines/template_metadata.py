@@ -16,8 +16,8 @@ from pipelines.refresh import build_parser
 #: are declared as numbers or booleans, which would override the file of ``config``; so they are texts with a pattern.
 _PATTERNS: dict[Any, str] = {int: "^-?[0-9]+$", float: "^[-+.0-9eE]+$", bool: "^(true|false)$"}
 
-#: Options that only make sense where someone watches.
-_OF_A_TERMINAL = ("json", "verbose")
+#: Options that only make sense where someone waits and watches.
+_OF_A_TERMINAL = ("json", "verbose", "with_plan")
 
 
 def template_metadata(parser: argparse.ArgumentParser) -> dict[str, Any]:

@@ -22,17 +22,19 @@ HOMES = {
         "nnn_core/search/device.py",
     },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
-    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
+    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py", "nnn_core/engines/faiss_file.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
+    "deltalake": {"nnn_core/lifecycle/registration.py"},
     "jinja2": {"nnn_core/report/page.py"},
     "pydantic": {
+        "nnn_core/costs.py",
         "pipelines/config_file.py",
         "nnn_core/gates/thresholds.py",
         "nnn_core/report/content.py",
         "nnn_core/report/sections.py",
     },
-    "yaml": {"nnn_core/gates/thresholds.py", "pipelines/config_file.py"},
+    "yaml": {"nnn_core/costs.py", "nnn_core/gates/thresholds.py", "pipelines/config_file.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
@@ -41,14 +43,18 @@ PROGRAMS = {
     "demo",
     "evaluate",
     "evaluation",
+    "export",
+    "export_files",
     "inspect",
     "launch_refresh",
+    "plan",
     "refresh",
     "review_bias",
     "table",
     "template_metadata",
+    "work",
 }
-SHARED = {"metrics", "runner", "config", "config_file", "beam_options"}
+SHARED = {"metrics", "progress", "runner", "config", "config_file", "beam_options"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}

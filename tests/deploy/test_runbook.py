@@ -24,7 +24,7 @@ def test_a_rollback_is_a_new_version_with_the_old_biases(tmp_path: Path) -> None
         assert cli.main(["refresh", *flags, "--k", "2"]) == 0
     (commands,) = re.findall(r"^## Rollback\n(?:(?!^## ).)*?((?:^    nnn [^\n]+\n)+)", RUNBOOK, re.M | re.S)
     for command in commands.splitlines():
-        words = command.replace("TABLE", table).replace("--version 41", "--version 1").split()
+        words = command.replace("TABLE", table).replace("rollback 41", "rollback 1").split()
         assert cli.main(words[1:]) == 0, command
     versions = {number: load_bias_table(table, number) for number in (1, 2, 3)}
     assert list(versions[3].bias_of(["a", "b", "c"])) == list(versions[1].bias_of(["a", "b", "c"]))
