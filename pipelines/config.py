@@ -56,6 +56,7 @@ class RefreshConfig:
     allow_overlap: bool = False
     cache_bytes: int | None = None
     cache_folder: str | None = None
+    accelerator: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
     report: str | None = None
@@ -126,6 +127,11 @@ class RefreshConfig:
     def cache(self) -> DiskCache:
         """Where each worker's machine keeps copies of what it reads from an object store again and again."""
         return DiskCache(self.cache_bytes, self.cache_folder)
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Beam's resource hints for the stages that multiply matrices."""
+        return {} if self.accelerator is None else {"accelerator": self.accelerator}
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -260,6 +266,12 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--cache-folder", metavar="DIR", help="where on that disk (default: a folder of yours below $TMPDIR)"
     )
+    what.add_argument(
+        "--accelerator",
+        metavar="TYPE",
+        help="of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver'; the other "
+        "stages get none (Dataflow)",
+    )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
     )
@@ -353,6 +365,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         allow_overlap=args.allow_overlap,
         cache_bytes=args.cache_bytes,
         cache_folder=args.cache_folder,
+        accelerator=args.accelerator,
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         report=args.report,

@@ -83,8 +83,8 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     asking, holding = _requests(config, encoder)
-    references = embed_files(root, "references", config.references, asking, encoder)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    references = embed_files(root, "references", config.references, asking, encoder, config.hints)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints)
     bank = references.embedded | "ShardReferences" >> ShardReferences(
         config.rows_per_reference_shard,
         config.wanted_k,
@@ -100,7 +100,7 @@ def define_refresh(
     merged = (
         candidates.embedded
         | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
-        | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer)
+        | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
     origins = find_origins(references, candidates)
@@ -113,7 +113,7 @@ def define_refresh(
     review = root | "NoQueries" >> beam.Create([None])
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
-        validation = embed_files(root, "validation", config.validation, asked, encoder)
+        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -40,7 +41,12 @@ class EmbeddedFiles:
 
 
 def embed_files(
-    root: beam.Pipeline, side: str, pattern: str, request: EmbeddingRequest, encoder: EncoderSource | None
+    root: beam.Pipeline,
+    side: str,
+    pattern: str,
+    request: EmbeddingRequest,
+    encoder: EncoderSource | None,
+    hints: Mapping[str, str] | None = None,
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
@@ -50,9 +56,11 @@ def embed_files(
         pattern: see ``ListShards``.
         request: how they are read.
         encoder: None when all hold vectors.
+        hints: Beam's resource hints for the stage that runs the model.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embedded = shards | f"Embed{side.capitalize()}" >> EmbedShards(request, encoder, f"embed_{side}")
+    embed = EmbedShards(request, encoder, f"embed_{side}").with_resource_hints(**(hints or {}))
+    embedded = shards | f"Embed{side.capitalize()}" >> embed
     return EmbeddedFiles(shards, embedded, request)
 
 

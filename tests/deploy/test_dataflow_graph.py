@@ -33,6 +33,7 @@ FLAGS = {
     "work": "gs://bias/work",
     "encoder": f"open_clip:local-dir:{ROOT}/nnn_core/demo/encoder",
     "tune": "true",
+    "accelerator": "type:nvidia-l4;count:1;install-nvidia-driver",
     "runner": "DataflowRunner",
     "project": "project",
     "region": "us-central1",
@@ -105,6 +106,15 @@ def test_nothing_large_is_written_into_the_graph(graph: tuple[Any, dict[str, Any
     """A function's pickle holds what it was built with: flags and names, no data and no model."""
     for step in steps(graph[0]):
         assert len(step.spec.payload) < 100_000, f"{step.unique_name} carries {len(step.spec.payload)} bytes"
+
+
+def test_only_the_stages_that_multiply_matrices_get_an_accelerator(graph: tuple[Any, dict[str, Any]]) -> None:
+    hinted = set()
+    for step in (step for step in steps(graph[0]) if step.environment_id):
+        hints = graph[0].components.environments[step.environment_id].resource_hints
+        if hints.get("beam:resources:accelerator:v1") == FLAGS["accelerator"].encode():
+            hinted.add(step.unique_name.partition("/")[0])
+    assert hinted == {"EmbedCandidates", "EmbedReferences", "EmbedValidation", "ScoreCandidates"}
 
 
 def test_options_reach_dataflow(graph: tuple[Any, dict[str, Any]]) -> None:
