@@ -53,6 +53,7 @@ PROGRAMS = {
     "table",
     "template_metadata",
     "work",
+    "report",
 }
 SHARED = {"metrics", "progress", "runner", "config", "config_file", "beam_options"}
 

@@ -1,0 +1,34 @@
+"""``nnn report``: the page and the text of a run whose program did not wait for it, as on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from nnn_core import storage
+from nnn_core.errors import StorageError
+from nnn_core.report import render, render_text
+from nnn_core.report.files import read_report
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``nnn report``."""
+    parser = argparse.ArgumentParser(
+        prog="nnn report",
+        description="Show a report that a run left as JSON below WORK/runs or WORK/reports, and write its page.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("report", metavar="REPORT", help="URI of the .json, or of the page next to it")
+    parser.add_argument("--output", metavar="URI", help="write the HTML page under this new name")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, read, write, print."""
+    args = build_parser().parse_args(argv)
+    report = read_report(args.report)
+    print(render_text(report), end="")
+    if args.output:
+        if not storage.create(args.output, render(report).encode()):
+            raise StorageError(f"--output {args.output!r} is there already and was left as it is; name a new file.")
+        print(f"\nreport       {args.output}")
