@@ -15,6 +15,7 @@ _COMMANDS = {
     "inspect": ("pipelines.inspect", "what a glob of input holds, from footers and the first rows"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
     "evaluate": ("pipelines.evaluate", "recall and hubness of a table on held-out queries"),
+    "encoder": ("pipelines.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
     "table": ("pipelines.table", "list, show, verify and reweight versions of a bias table"),
 }
 

@@ -13,7 +13,7 @@ from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource
 from nnn_core.shards import InputShard
-from pipelines.metrics import COMPUTED, REUSED, count, timed
+from pipelines.metrics import COMPUTED, ENCODED, REUSED, TRUNCATED, count, timed
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -87,4 +87,7 @@ def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequ
     with timed(stage):
         result = embed_shard(planned, request, encoder)
     count(stage, COMPUTED)
+    if encoder is not None:
+        count(stage, ENCODED, sum(shard.rows for shard in result.shards))
+        count(stage, TRUNCATED, result.truncated)
     return result

@@ -11,6 +11,9 @@ from apache_beam.metrics import Metrics
 NAMESPACE = "nnn"
 COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
 
+#: Of a stage that runs a model: rows encoded (over MSEC, its throughput), and captions that were cut.
+ENCODED, TRUNCATED = "encoded", "truncated"
+
 
 @contextlib.contextmanager
 def timed(stage: str) -> Iterator[None]:
@@ -21,5 +24,5 @@ def timed(stage: str) -> Iterator[None]:
 
 
 def count(stage: str, what: str, number: int = 1) -> None:
-    """Count artefacts of a stage as ``COMPUTED`` or ``REUSED``."""
+    """Count artefacts of a stage as ``COMPUTED`` or ``REUSED``, or rows as ``ENCODED`` or ``TRUNCATED``."""
     Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(number)

@@ -17,6 +17,7 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 HOMES = {
     "torch": {
         "nnn_core/encoders/open_clip.py",
+        "nnn_core/encoders/towers.py",
         "nnn_core/demo/train.py",
         "nnn_core/search/prefilter.py",
         "nnn_core/search/device.py",
@@ -31,8 +32,8 @@ HOMES = {
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {"refresh", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
-SHARED = {"metrics", "runner", "config"}
+PROGRAMS = {"refresh", "encoder", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
+SHARED = {"metrics", "runner", "config", "encoder_flags"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}
