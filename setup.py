@@ -21,6 +21,8 @@ TEST = [
     "pytest-xdist>=3.6",
     "ruff>=0.11",
     "s3fs>=2026.1",
+    "sentencepiece>=0.2",
+    "transformers>=5.20,<6",
 ]
 
 setup(
@@ -61,6 +63,7 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,
+        "transformers": ["sentencepiece>=0.2", "transformers>=5.20,<6"],
     },
     entry_points={"console_scripts": ["nnn = pipelines.cli:main"]},
 )

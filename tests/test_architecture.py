@@ -18,11 +18,13 @@ HOMES = {
     "torch": {
         "nnn_core/encoders/open_clip.py",
         "nnn_core/encoders/towers.py",
+        "nnn_core/encoders/transformers.py",
         "nnn_core/demo/train.py",
         "nnn_core/search/prefilter.py",
         "nnn_core/search/device.py",
     },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
+    "transformers": {"nnn_core/encoders/transformers.py"},
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},

@@ -117,6 +117,7 @@ def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:
 #: Scheme of a spec: module and class of its source, and how the rest of the spec is written.
 _SCHEMES = {
     "open_clip": ("nnn_core.encoders.open_clip", "OpenClipSource", "MODEL/TAG, MODEL//path/to/file or local-dir:DIR"),
+    "transformers": ("nnn_core.encoders.transformers", "TransformersSource", "DIR or ORGANISATION/MODEL[@REVISION]"),
 }
 
 

@@ -102,8 +102,8 @@ class TowersEncoder:
         """(n, dim) float32 of n <= ``batch_size`` preprocessed images."""
         import torch
 
-        batch = torch.zeros((self.batch_size, *images[0].shape), dtype=torch.float32)
-        torch.stack(list(images), out=batch[: len(images)])
+        # Padded with an image: not every model takes anything else.
+        batch = torch.stack([*images, *([images[0]] * (self.batch_size - len(images)))])
         return self._run(self._towers.images, batch, len(images))
 
     def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
