@@ -125,7 +125,8 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
     """The encoder that ``--encoder`` names.
 
     Args:
-        spec: ``SCHEME:REST``; the schemes are those of ``_SCHEMES``.
+        spec: ``SCHEME:REST``; the schemes are those of ``_SCHEMES``, ``python``, and those of installed packages
+            (see ``nnn_core.encoders.foreign``).
         precision: one of ``PRECISIONS``.
 
     Raises:
@@ -135,9 +136,14 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision {precision} is none of {', '.join(PRECISIONS)}.")
     scheme, _, rest = spec.partition(":")
-    if scheme not in _SCHEMES or not rest:
-        known = "; ".join(f"{name}:{form}" for name, (_, _, form) in _SCHEMES.items())
-        raise ConfigError(f"--encoder {spec!r} is not understood; write one of {known}.")
-    module, name, _ = _SCHEMES[scheme]
-    source: EncoderSource = getattr(import_module(module), name).parse(rest, precision)
-    return source
+    if rest and scheme in _SCHEMES:
+        module, name, _ = _SCHEMES[scheme]
+        source: EncoderSource = getattr(import_module(module), name).parse(rest, precision)
+        return source
+    from nnn_core.encoders.foreign import ForeignSource, known_schemes
+
+    if rest and scheme in ("python", *known_schemes()):
+        return ForeignSource.parse(scheme, rest, precision)
+    built_in = [f"{name}:{form}" for name, (_, _, form) in _SCHEMES.items()]
+    known = "; ".join([*built_in, "python:package.module:factory[:argument]", *(f"{n}:..." for n in known_schemes())])
+    raise ConfigError(f"--encoder {spec!r} is not understood; write one of {known}.")
