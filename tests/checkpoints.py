@@ -126,3 +126,121 @@ def _siglip_vocabulary(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "pad_piece": "<pad>", "eos_piece": "</s>"}
     return sentencepiece_model(folder / "spiece.model", **ids)
+
+
+ALBEF_LAYERS, ALBEF_FUSION = 4, 2
+
+
+def save_albef(folder: Path, pretrained: bool = False) -> dict[str, Any]:
+    """An ALBEF checkpoint of 128 channels and 32 pixels, with the names of the official ones."""
+    import torch
+
+    width, hidden = 128, 512
+    sizes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 5, width),
+        "patch_embed.proj.weight": (width, 3, 16, 16),
+        "patch_embed.proj.bias": (width,),
+        **_norm("norm", width),
+    }
+    for n in range(3):
+        block = f"blocks.{n}"
+        sizes |= {**_norm(f"{block}.norm1", width), **_norm(f"{block}.norm2", width)}
+        sizes |= {**_linear(f"{block}.attn.qkv", width, 3 * width), **_linear(f"{block}.attn.proj", width, width)}
+        sizes |= {**_linear(f"{block}.mlp.fc1", width, hidden), **_linear(f"{block}.mlp.fc2", hidden, width)}
+    vision = {f"visual_encoder.{name}": size for name, size in sizes.items()}
+    bert = "text_encoder.bert" if pretrained else "text_encoder"
+    text: dict[str, tuple[int, ...]] = {
+        f"{bert}.embeddings.word_embeddings.weight": (300, width),
+        f"{bert}.embeddings.position_embeddings.weight": (64, width),
+        f"{bert}.embeddings.token_type_embeddings.weight": (2, width),
+        f"{bert}.embeddings.position_ids": (1, 64),
+        **_norm(f"{bert}.embeddings.LayerNorm", width),
+    }
+    for n in range(ALBEF_LAYERS):
+        layer = f"{bert}.encoder.layer.{n}"
+        for attention in ("attention", "crossattention") if n >= ALBEF_FUSION else ("attention",):
+            for name in ("query", "key", "value"):
+                text |= _linear(f"{layer}.{attention}.self.{name}", width, width)
+            text |= _linear(f"{layer}.{attention}.output.dense", width, width)
+            text |= _norm(f"{layer}.{attention}.output.LayerNorm", width)
+        text |= _linear(f"{layer}.intermediate.dense", width, hidden)
+        text |= {**_linear(f"{layer}.output.dense", hidden, width), **_norm(f"{layer}.output.LayerNorm", width)}
+    if pretrained:
+        text |= {"text_encoder.cls.predictions.bias": (300,)}
+    heads = {**_linear("vision_proj", width, 32), **_linear("text_proj", width, 32)}
+    towers = {**vision, **text, **heads}
+    copies = {name.replace(".", "_m.", 1): size for name, size in towers.items()}
+    rest = {
+        "temp": (),
+        "image_queue": (32, 8),
+        "text_queue": (32, 8),
+        "queue_ptr": (1,),
+        **_linear("itm_head", width, 2),
+    }
+    state = _random({**towers, **copies, **rest})
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": state, "epoch": 3, "config": {"image_res": 32}}, folder / "checkpoint_best.pth")
+    (folder / "config_bert.json").write_text(f'{{"fusion_layer": {ALBEF_FUSION}}}')
+    vocab = bert_tokenizer().get_vocab()
+    (folder / "vocab.txt").write_text("\n".join(sorted(vocab, key=vocab.__getitem__)) + "\n")
+    return state
+
+
+BEIT3_LAYERS = 2
+
+
+def save_beit3(folder: Path) -> dict[str, Any]:
+    """A BEiT-3 checkpoint of 128 channels and 32 pixels, with the names of the official ones."""
+    import torch
+
+    width, hidden = 128, 256
+    sizes: dict[str, tuple[int, ...]] = {
+        "beit3.text_embed.weight": (120, width),
+        "beit3.vision_embed.cls_token": (1, 1, width),
+        "beit3.vision_embed.mask_token": (1, 1, width),
+        "beit3.vision_embed.proj.weight": (width, 3, 16, 16),
+        "beit3.vision_embed.proj.bias": (width,),
+        "beit3.encoder.embed_positions.A.weight": (7, width),
+        "beit3.encoder.embed_positions.B.weight": (1024, width),
+        "language_head.weight": (width, width),
+        "vision_head.weight": (width, width),
+        "logit_scale": (),
+    }
+    for way in "AB":
+        sizes |= _norm(f"beit3.encoder.layer_norm.{way}", width)
+        for n in range(BEIT3_LAYERS):
+            layer = f"beit3.encoder.layers.{n}"
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                sizes |= _linear(f"{layer}.self_attn.{name}.{way}", width, width)
+            for name in ("self_attn.inner_attn_ln", "self_attn_layer_norm", "final_layer_norm"):
+                sizes |= _norm(f"{layer}.{name}.{way}", width)
+            sizes |= _linear(f"{layer}.ffn.{way}.fc1", width, hidden)
+            sizes |= _linear(f"{layer}.ffn.{way}.fc2", hidden, width)
+            sizes |= _norm(f"{layer}.ffn.{way}.ffn_layernorm", hidden)
+    state = _random(sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": state}, folder / "beit3_small_patch16_32_retrieval.pth")
+    sentencepiece_model(folder / "beit3.model", unk_id=0, bos_id=1, eos_id=2, pad_id=-1).rename(folder / "beit3.spm")
+    (folder / "beit3.vocab").unlink()
+    return state
+
+
+def _linear(name: str, inner: int, outer: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outer, inner), f"{name}.bias": (outer,)}
+
+
+def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _random(sizes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Every weight another, none so large that a layer saturates."""
+    import torch
+
+    generator = torch.Generator().manual_seed(7)
+    state = {name: torch.randn(size, generator=generator) * 0.08 for name, size in sizes.items()}
+    for name in state:
+        if name.endswith("weight") and ("norm" in name.lower() or "_ln." in name):
+            state[name] += 1.0
+    return state

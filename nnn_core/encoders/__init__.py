@@ -118,6 +118,8 @@ def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:
 _SCHEMES = {
     "open_clip": ("nnn_core.encoders.open_clip", "OpenClipSource", "MODEL/TAG, MODEL//path/to/file or local-dir:DIR"),
     "transformers": ("nnn_core.encoders.transformers", "TransformersSource", "DIR or ORGANISATION/MODEL[@REVISION]"),
+    "albef": ("nnn_core.encoders.albef", "AlbefSource", "DIR"),
+    "beit3": ("nnn_core.encoders.beit3", "Beit3Source", "DIR"),
 }
 
 
