@@ -3,6 +3,7 @@
 #   make demo        the embedded corpus through the whole job
 #   make test        the tests
 #   make test-slow   the suites that are too slow for every run; prints what they counted
+#   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, which it installs
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow fuzz bench check clean
+.PHONY: setup demo test test-slow test-engines fuzz bench check clean
 
 setup: $(INSTALLED)
 
@@ -37,6 +38,10 @@ bench: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m 'slow or counted'
+
+test-engines: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,engines]'
+	$(BIN)/python -m pytest -q -m engines tests/core/test_engines_real.py
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest -q -s -m fuzz tests/core/test_fuzz.py

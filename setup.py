@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
 TEST = [
+    "deltalake>=1.6,<2",
+    "duckdb>=1.4",
     "gcp-storage-emulator>=2024.8",
     "gcsfs>=2026.1",
     "html5lib>=1.1",
@@ -16,6 +18,7 @@ TEST = [
     "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
+    "polars>=1.30",
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -52,6 +55,7 @@ setup(
         "pyarrow>=23.0.1,<26",
         "pydantic>=2.11,<3",
         "pyyaml>=6.0.2",
+        "rich>=13.9",
         "safetensors>=0.5",
         "tenacity>=9",
         "torch>=2.6,!=2.13.0",
@@ -60,6 +64,15 @@ setup(
     ],
     extras_require={
         "bench": ["altair>=5.5", "nnn-retrieval==0.1", "vl-convert-python>=1.7"],
+        "delta": ["deltalake>=1.6,<2"],
+        "engines": [
+            "duckdb>=1.4",
+            "lancedb>=0.30",
+            "milvus-lite>=2.5",
+            "pgserver>=0.1.4",
+            "pymilvus>=2.6",
+            "qdrant-client>=1.15",
+        ],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,

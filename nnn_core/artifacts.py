@@ -127,19 +127,46 @@ def to_parquet(
         plain: paths of columns that are neither encoded nor compressed, and that nobody selects rows by.
         row_group_rows: rows a row group.
     """
-    floats, plain = list(floats), list(plain)
-    texts = [name for name in table.column_names if not any(path.split(".")[0] == name for path in plain)]
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=row_group_rows,
-        compression={**dict.fromkeys([*texts, *floats], "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
-        use_dictionary=False,
-        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
-        write_statistics=[*texts, *floats] if plain else True,
-        write_page_index=True,
-        write_page_checksum=True,
-        store_schema=True,
-    )
+    options = _parquet_options(table.column_names, list(floats), list(plain))
+    pq.write_table(table, sink, row_group_size=row_group_rows, **options)
     return bytes(sink.getvalue())
+
+
+def to_parquet_in_pieces(
+    schema: pa.Schema, pieces: Iterable[pa.Table], *, floats: Iterable[str] = (), row_group_rows: int = 1 << 17
+) -> bytes:
+    """``to_parquet`` of the pieces together, of which only a row group and the compressed file are in memory.
+
+    Args:
+        schema: of all pieces.
+        pieces: any number of tables; how the rows are cut into them does not change the bytes.
+        floats: as for ``to_parquet``.
+        row_group_rows: rows a row group.
+    """
+    sink = pa.BufferOutputStream()
+    waiting = schema.empty_table()
+    with pq.ParquetWriter(sink, schema, **_parquet_options(schema.names, list(floats), [])) as writer:
+        for piece in pieces:
+            waiting = pa.concat_tables([waiting, piece])
+            while waiting.num_rows >= row_group_rows:
+                writer.write_table(waiting.slice(0, row_group_rows).combine_chunks(), row_group_rows)
+                waiting = waiting.slice(row_group_rows)
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks(), row_group_rows)
+    return bytes(sink.getvalue())
+
+
+def _parquet_options(columns: list[str], floats: list[str], plain: list[str]) -> dict[str, Any]:
+    texts = [name for name in columns if not any(path.split(".")[0] == name for path in plain)]
+    return {
+        "compression": {**dict.fromkeys([*texts, *floats], "zstd"), **dict.fromkeys(plain, "none")}
+        if plain
+        else "zstd",
+        "use_dictionary": False,
+        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
+        "write_statistics": [*texts, *floats] if plain else True,
+        "write_page_index": True,
+        "write_page_checksum": True,
+        "store_schema": True,
+    }

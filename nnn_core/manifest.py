@@ -249,7 +249,9 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
         return current
     data = manifest.to_json()
     uri = manifest_uri(table_uri, manifest.version)
-    if not storage.create(uri, data) and storage.read_bytes(uri) != data:
+    # A number whose version has expired is free as a name; what was published after it makes it taken.
+    late = current is not None and current.version > manifest.version and not storage.exists(uri)
+    if late or (not storage.create(uri, data) and storage.read_bytes(uri) != data):
         raise ConflictError(
             f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so this "
             "one published nothing. Run the same command again to publish on top of it; finished work is kept."

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ from nnn_core.vectors import FloatMatrix
 
 #: Rows of a table part, about: eight row groups of 128k rows.
 ROWS_PER_PART = 1 << 20
+
+#: Rows of a row group of a table part: few, so that one row can be looked up without reading many.
+ROWS_PER_GROUP = 1 << 15
 
 _METADATA_KEY = b"nnn_bias_table"
 
@@ -312,12 +316,36 @@ def means_of(table: pa.Table) -> FloatMatrix:
 def _part_bytes(
     ids: pa.StringArray, bias: npt.NDArray[np.float32], means: FloatMatrix, settings: BiasSettings
 ) -> bytes:
-    table = pa.table({"id": ids, "bias": pa.array(bias), "mean_k": _list_column(means)})
-    essentials = json.dumps({"format": "nnn-bias-table/1", **asdict(settings)}, sort_keys=True)
+    columns = [ids, pa.array(bias), _list_column(means)]
     return to_parquet(
-        table.replace_schema_metadata({_METADATA_KEY: essentials.encode()}),
+        pa.Table.from_arrays(columns, schema=schema_of(settings)),
         floats=["bias", "mean_k.list.element"],
+        row_group_rows=ROWS_PER_GROUP,
     )
+
+
+def schema_of(settings: BiasSettings) -> pa.Schema:
+    """The schema of every file of a table, whose metadata say what its rows are even where the manifest is lost.
+
+    It holds nothing that changes from version to version, so equal rows are equal files.
+    """
+    essentials = json.dumps({"format": "nnn-bias-table/1", **asdict(settings)}, sort_keys=True)
+    fields = {"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32(), len(settings.grid))}
+    return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials.encode()})
+
+
+def essentials_of(schema: pa.Schema) -> dict[str, Any] | None:
+    """What a file says of itself in its footer: format, k, alpha, grid, modalities, encoder and bank; None if nothing.
+
+    Args:
+        schema: of the file.
+    """
+    text = (schema.metadata or {}).get(_METADATA_KEY)
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _list_column(means: FloatMatrix) -> pa.FixedSizeListArray:

@@ -60,8 +60,9 @@ class Bank:
 def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> Bank:
     """Group whole embedded shards, in natural order of their sources, up to ``rows_per_shard`` rows each.
 
-    A reference shard is its list of files; nothing is copied, so a bank that grows by a file
-    changes at most its last group.
+    A reference shard is its list of files; nothing is copied. Where a group ends is said by the digest of its last
+    shard, as in content-defined chunking, so a bank that gains or loses a file changes one group or two, wherever
+    the file lies in the order: a window of days may slide. A shard of at least half of ``rows_per_shard`` stands alone.
 
     Raises:
         BankTooSmallError: the bank is empty.
@@ -81,8 +82,15 @@ def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> 
         if groups[-1] and sum(part.rows for part in groups[-1]) + shard.rows > rows_per_shard:
             groups.append([])
         groups[-1].append(shard)
-    shards = tuple(_to_shard(number, group) for number, group in enumerate(groups))
+        if _ends_group(shard, rows_per_shard):
+            groups.append([])
+    shards = tuple(_to_shard(number, group) for number, group in enumerate(filter(None, groups)))
     return Bank(shards, sum(shard.rows for shard in shards), add_set_digests(part.vector_digest for part in ordered))
+
+
+def _ends_group(shard: EmbeddedShard, rows_per_shard: int) -> bool:
+    # With this chance groups come to about half of what they may hold, and few are cut for being full.
+    return int(shard.digest[:16], 16) < min(1.0, 2 * shard.rows / rows_per_shard) * (1 << 64)
 
 
 def _to_shard(number: int, parts: Sequence[EmbeddedShard]) -> ReferenceShard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core import storage
-from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.manifest import Manifest, choose_version, commit_version, manifest_uri, read_manifest, table_mark
-from nnn_core.parts import TablePart, means_of, read_part, write_part
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.fingerprints import check_dimension, check_encoder, embeddings_encoder
+from nnn_core.lookup import find
+from nnn_core.manifest import Manifest, commit_version, read_manifest
+from nnn_core.parts import means_of, read_part, write_part
 from nnn_core.vectors import FloatMatrix
 
-WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
+__all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,33 @@ class BiasTable:
         return rows
 
 
-def load_bias_table(uri: str, version: int | None = None) -> BiasTable:
+def load_bias_table(
+    uri: str,
+    version: int | None = None,
+    *,
+    encoder: Mapping[str, str] | None = None,
+    embeddings: str | None = None,
+    dim: int | None = None,
+) -> BiasTable:
     """Read a version of the table, every file checked against the manifest.
 
     Args:
         uri: the table's folder, anything fsspec opens.
         version: which; by default the current (newest) one.
+        encoder: fingerprint by part of the encoder of the vectors that the biases are meant for, if it is known.
+        embeddings: a file of ``nnn export`` that holds such vectors and says which encoder they come from.
+        dim: dimension of these vectors.
 
     Raises:
-        InputError: no such table, version or file.
+        InputError: no such table, version or file, or the vectors come from another encoder than the table's.
         CorruptArtifactError: a file or the manifest is damaged.
     """
     manifest = read_manifest(uri, version)
+    if encoder is not None:
+        check_encoder(manifest.settings.encoder, encoder, uri, "what encoder= names")
+    if embeddings is not None:
+        check_encoder(manifest.settings.encoder, embeddings_encoder(embeddings), uri, repr(embeddings))
+    check_dimension(manifest.dim, dim, uri, "what dim= describes")
     table = pa.concat_tables([read_part(uri, part) for part in manifest.files])
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 
@@ -127,78 +144,3 @@ def reweight(
     # Gates and queries judged other biases than these.
     changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=evaluation)
     return commit_version(uri, changed)
-
-
-@dataclass(frozen=True)
-class FileCheck:
-    """What became of one file of the table.
-
-    Attributes:
-        path: relative to the table's URI.
-        state: ``whole``, ``damaged`` or ``missing``.
-        problem: what is wrong with it and what to do; empty if nothing is.
-    """
-
-    path: str
-    state: str
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class TableCheck:
-    """What became of a version of the table.
-
-    Attributes:
-        version: its number.
-        files: its manifest, its data files if the manifest can be read, and the mark of the table if there is one.
-    """
-
-    version: int
-    files: tuple[FileCheck, ...]
-
-    @property
-    def bad(self) -> tuple[FileCheck, ...]:
-        """The files that are not as they were published."""
-        return tuple(check for check in self.files if check.state != WHOLE)
-
-
-def check_table(uri: str, version: int | None = None) -> TableCheck:
-    """Compare every byte of a version with what was published, by the checksums that go with it.
-
-    Args:
-        uri: the table.
-        version: which; by default the current (newest) one.
-
-    Raises:
-        InputError: no such table or version, or a file is there and may not be read.
-    """
-    wanted = choose_version(uri, version)
-    path = manifest_uri("", wanted).lstrip("/")
-    try:
-        parts = read_manifest(uri, wanted).files
-    except CorruptArtifactError as error:
-        return TableCheck(wanted, (FileCheck(path, DAMAGED, str(error)), *_check_mark(uri)))
-    return TableCheck(wanted, (FileCheck(path, WHOLE), *(_check_part(uri, part) for part in parts), *_check_mark(uri)))
-
-
-def _check_part(uri: str, part: TablePart) -> FileCheck:
-    try:
-        read_part(uri, part)
-    except CorruptArtifactError as error:
-        return FileCheck(part.path, DAMAGED, str(error))
-    except InputError as error:
-        if storage.exists(storage.join(uri, part.path)):
-            raise
-        return FileCheck(part.path, MISSING, str(error))
-    return FileCheck(part.path, WHOLE)
-
-
-def _check_mark(uri: str) -> tuple[FileCheck, ...]:
-    mark, data = table_mark(uri)
-    path = storage.basename(mark)
-    if not storage.exists(mark):
-        return ()
-    if storage.read_bytes(mark) == data:
-        return (FileCheck(path, WHOLE),)
-    problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
-    return (FileCheck(path, DAMAGED, problem),)

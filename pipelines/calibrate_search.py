@@ -13,7 +13,7 @@ from nnn_core.manifest import Side
 from nnn_core.references import Bank, ReferenceShard
 from nnn_core.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.metrics import COMPUTED, count, timed
+from pipelines.metrics import COMPUTED, count, expect, timed
 
 STAGE = "calibrate_search"
 
@@ -44,7 +44,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         inputs = AsSingleton(self.candidates | "AllInputs" >> beam.combiners.ToList())
         return (
             bank
-            | "EachShard" >> beam.FlatMap(lambda bank: bank[0].shards)
+            | "EachShard" >> beam.FlatMap(_each)
             | "SpreadShards" >> beam.Reshuffle()
             | "CalibrateShard" >> beam.Map(self.calibrate_shard, inputs)
             | "AllShards" >> beam.combiners.ToList()
@@ -65,3 +65,8 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
             )
         count(STAGE, COMPUTED)
         return calibrated
+
+
+def _each(bank: tuple[Bank, Side]) -> tuple[ReferenceShard, ...]:
+    expect(STAGE, len(bank[0].shards))
+    return bank[0].shards

@@ -13,10 +13,12 @@ from nnn_core.storage.redaction import redact
 _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
     "inspect": ("pipelines.inspect", "what a glob of input holds, from footers and the first rows"),
+    "plan": ("pipelines.plan", "what a refresh would compute, why, and what it would cost"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
     "evaluate": ("pipelines.evaluate", "recall and hubness of a table on held-out queries"),
     "encoder": ("pipelines.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
-    "table": ("pipelines.table", "list, show, verify and reweight versions of a bias table"),
+    "table": ("pipelines.table", "list, show, verify, roll back and expire versions of a bias table"),
+    "export": ("pipelines.export", "files and recipes for vector engines, with the overlap that they keep"),
 }
 
 _USAGE = """usage: nnn COMMAND [flags]

@@ -23,7 +23,7 @@ from nnn_core.profile import SideSums
 from nnn_core.rejects import RejectSummary
 from nnn_core.report.refresh import Outcome, refresh_report
 from nnn_core.report.review import Review
-from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, count, timed
+from pipelines.metrics import BYTES, COMPUTED, NAMESPACE, REUSED, ROWS, count, timed
 
 STAGE = "write_table"
 VERSION_METRIC = "table_version"
@@ -156,6 +156,8 @@ def _write(
         part = write_part(uri, target.version, number, rows, settings, target.existing)
         statistics = measure_part(uri, part, rows, settings, target.previous)
     count(STAGE, REUSED if part.path in target.existing.values() else COMPUTED)
+    count(STAGE, ROWS, part.rows)
+    count(STAGE, BYTES, part.bytes)
     return part, statistics
 
 

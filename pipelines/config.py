@@ -162,9 +162,11 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference-shard-rows",
+        "--reference-group-rows",
         type=int,
         metavar="N",
-        help="reference queries that are indexed and scored together (default: 65536, approximate 1048576)",
+        help="files of the bank are scored together in groups of up to so many reference queries, which bounds the "
+        "number of artefacts; a file of at least half of that stands alone (default: 65536, approximate 1048576)",
     )
     parser.add_argument(
         "--search",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -13,7 +14,8 @@ from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource
 from nnn_core.shards import InputShard
-from pipelines.metrics import COMPUTED, ENCODED, REUSED, TRUNCATED, count, timed
+from nnn_core.vectors import FloatMatrix
+from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, TRUNCATED, count, expect, timed
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -73,6 +75,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     stage: str
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
+        expect(self.stage)
         planned = plan_input(shard, self.request)
         found = find_embedded(planned, self.request)
         if found is not None:
@@ -85,9 +88,33 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
     """``embed_shard``, timed and counted."""
     with timed(stage):
-        result = embed_shard(planned, request, encoder)
+        result = embed_shard(planned, request, encoder and _TimedEncoder(encoder, stage))
     count(stage, COMPUTED)
-    if encoder is not None:
-        count(stage, ENCODED, sum(shard.rows for shard in result.shards))
-        count(stage, TRUNCATED, result.truncated)
+    count(stage, BYTES, planned.shard.bytes)
+    count(stage, ROWS, result.rejects.rows)
+    count(stage, REJECTED, result.rejects.rejected)
+    count(stage, TRUNCATED, result.truncated)
     return result
+
+
+class _TimedEncoder:
+    """The encoder, with the time that it is waited for; decoding goes on beside it."""
+
+    def __init__(self, encoder: Encoder, stage: str) -> None:
+        self.encoder, self.stage, self.batch_size = encoder, stage, encoder.batch_size
+
+    @property
+    def truncated(self) -> int:
+        """Captions that this thread has had cut."""
+        return int(getattr(self.encoder, "truncated", 0))
+
+    def preprocess_image(self, data: bytes) -> Any:
+        return self.encoder.preprocess_image(data)
+
+    def encode_images(self, images: Sequence[Any]) -> FloatMatrix:
+        with timed(self.stage, MODEL_MSEC):
+            return self.encoder.encode_images(images)
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
+        with timed(self.stage, MODEL_MSEC):
+            return self.encoder.encode_texts(texts)

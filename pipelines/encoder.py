@@ -9,10 +9,11 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import PRECOMPUTED, parse_encoder
-from nnn_core.encoders.contract import PROBES, recorded, refuse_other, too_far
-from nnn_core.encoders.probes import distances, from_text, probe_images, probe_texts, tolerance_of
+from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.probes import distances, from_text, probe_images, probe_texts, tolerance_of, too_far
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.fingerprints import PROBES, check_encoder
 from nnn_core.listing import describe_shard
 from nnn_core.manifest import read_manifest
 from nnn_core.readers import Columns, holds_vectors, read_rows
@@ -81,7 +82,7 @@ def _check(args: argparse.Namespace) -> dict[str, object]:
     name, theirs = f"version {manifest.version} of {args.table}", manifest.settings.encoder
     if args.spec:
         ours = recorded(parse_encoder(args.spec, args.precision), prompts_from(args))
-        refuse_other(name, theirs, ours)
+        check_encoder(theirs, ours, name, "what SPEC names")
         # A table that records no probes was made with this very encoder, as all other parts are equal.
         theirs = {PROBES: ours[PROBES], **theirs}
         print(f"this encoder is the one of {name}: {', '.join(sorted(ours))} agree")

@@ -19,7 +19,7 @@ from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "merge_partials"
-ROWS, SCORED, MEANS = "rows", "scored", "means"
+TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
             | "MergeShard"
             >> beam.FlatMap(
                 merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus), self.keep_means
-            ).with_outputs(ROWS, SCORED, MEANS)
+            ).with_outputs(TABLE_ROWS, SCORED, MEANS)
         )
 
 
@@ -88,4 +88,4 @@ def merge_shard(
     if keep_means is not None:
         yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))
     for piece in slices:
-        yield TaggedOutput(ROWS, piece)
+        yield TaggedOutput(TABLE_ROWS, piece)

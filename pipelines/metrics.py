@@ -1,4 +1,4 @@
-"""Counters of a stage: artefacts computed and reused, and milliseconds of work summed over workers."""
+"""Counters of a stage: artefacts computed and reused, what they held, and milliseconds of work summed over workers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,41 @@ from collections.abc import Iterator
 
 from apache_beam.metrics import Metrics
 
+from pipelines.progress import tell
+
 NAMESPACE = "nnn"
+
+#: Artefacts, and milliseconds of work on them.
 COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
 
-#: Of a stage that runs a model: rows encoded (over MSEC, its throughput), and captions that were cut.
-ENCODED, TRUNCATED = "encoded", "truncated"
+#: What artefacts held: rows, rejected rows, bytes of input or output, (candidate, reference) pairs.
+ROWS, REJECTED, BYTES, PAIRS = "rows", "rejected", "bytes", "pairs"
+
+#: Captions that the model was given a part of only, because it takes no more.
+TRUNCATED = "truncated"
+
+#: Parts of the work: waiting for the model, and reading the bank.
+MODEL_MSEC, LOAD_MSEC = "model_msec", "load_msec"
+PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC}
 
 
 @contextlib.contextmanager
-def timed(stage: str) -> Iterator[None]:
-    """Add the time spent inside to the stage's milliseconds."""
+def timed(stage: str, what: str = MSEC) -> Iterator[None]:
+    """Add the time spent inside to the stage's milliseconds, and to their distribution over artefacts."""
     start = time.perf_counter()
     yield
-    Metrics.counter(NAMESPACE, f"{stage}/{MSEC}").inc(round(1000 * (time.perf_counter() - start)))
+    spent = round(1000 * (time.perf_counter() - start))
+    Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(spent)
+    Metrics.distribution(NAMESPACE, f"{stage}/{what}_each").update(spent)
 
 
 def count(stage: str, what: str, number: int = 1) -> None:
-    """Count artefacts of a stage as ``COMPUTED`` or ``REUSED``, or rows as ``ENCODED`` or ``TRUNCATED``."""
+    """Count artefacts of a stage as ``COMPUTED`` or ``REUSED``, or what they held."""
     Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(number)
+    if what in (COMPUTED, REUSED):
+        tell(stage, done=number)
+
+
+def expect(stage: str, number: int = 1) -> None:
+    """Say that a stage will have so many artefacts more; for progress alone."""
+    tell(stage, expected=number)

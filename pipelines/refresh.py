@@ -30,6 +30,7 @@ from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
+from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
 from nnn_core.rejects import RejectSummary
@@ -44,12 +45,15 @@ from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, ROWS, SCORED, MergePartials, Scored
-from pipelines.metrics import COMPUTED, MSEC, REUSED
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
+from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
+
+#: What of a stage a plan foretells.
+_PLANNED = {"embed_candidates": ROWS, "embed_references": ROWS, "score_candidates": PAIRS}
 
 STAGES = (
     "embed_candidates",
@@ -124,7 +128,7 @@ def define_refresh(
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
-    return merged[ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
+    return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
 
 
 def _calibrate(
@@ -325,6 +329,8 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "computed": counters.get(COMPUTED, 0),
                 "reused": counters.get(REUSED, 0),
                 "seconds": counters.get(MSEC, 0) / 1000,
+                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS) if name in counters},
+                **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
             }
             for stage, counters in stages.items()
         },
@@ -355,6 +361,30 @@ def _describe_error(error: dict[str, float]) -> str:
     )
 
 
+def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
+    from pipelines.plan import plan
+
+    return plan(config, encoder)
+
+
+def compare_with_plan(planned: Plan, summary: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """What was planned and what was done, printed and for JSON."""
+    done = {stage: figures.get(what, 0) for stage, what, figures in _amounts(summary["stages"])}
+    foretold = {
+        "embed_candidates": planned.candidates.rows_todo,
+        "embed_references": planned.references.rows_todo,
+        "score_candidates": planned.pairs_todo,
+    }
+    print(f"{'planned and done':<30}{'planned':>16}{'done':>16}")
+    for stage, what in _PLANNED.items():
+        print(f"{stage + ', ' + what:<30}{foretold[stage]:>16,}{done.get(stage, 0):>16,}")
+    return {stage: {"planned": foretold[stage], "done": done.get(stage, 0)} for stage in _PLANNED}
+
+
+def _amounts(stages: dict[str, dict[str, Any]]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+    return ((stage, what, stages[stage]) for stage, what in _PLANNED.items() if stage in stages)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``nnn refresh``."""
     parser = argparse.ArgumentParser(
@@ -368,6 +398,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_refresh_arguments(parser)
+    parser.add_argument("--with-plan", action="store_true", help="plan first, and compare with what was done")
     return parser
 
 
@@ -376,8 +407,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     encoder = parse_encoder(args.encoder) if args.encoder else None
     config = config_from(args, local_workers(options))
+    planned = _plan(config, encoder) if args.with_plan else None
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
+    if planned is not None:
+        summary["plan"] = compare_with_plan(planned, summary)
     if args.json:
         print(json.dumps(without_text(summary)))
     return summary

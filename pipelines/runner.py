@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
 import os
@@ -18,6 +19,7 @@ from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, Pi
 
 from nnn_core.errors import ERRORS, ConfigError, NNNError
 from pipelines.metrics import NAMESPACE
+from pipelines.progress import shown
 
 LOCAL_RUNNER = "FnApiRunner"
 
@@ -121,8 +123,9 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
     try:
         pipeline = beam.Pipeline(options=options)
         define(pipeline)
-        result = pipeline.run()
-        result.wait_until_finish()
+        with shown() if local_workers(options) else contextlib.nullcontext():
+            result = pipeline.run()
+            result.wait_until_finish()
     except NNNError as error:
         raise type(error)(_WHILE_RUNNING.sub("", str(error))) from None
     except Exception as error:

@@ -19,7 +19,7 @@ from nnn_core.scoring import score_block
 from nnn_core.search.calibration import CalibratedShard, load_approximate
 from nnn_core.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.metrics import COMPUTED, REUSED, count, timed
+from pipelines.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, count, expect, timed
 
 STAGE = "score_candidates"
 
@@ -43,6 +43,7 @@ def plan_tasks(candidates: EmbeddedShard, bank: tuple[Bank, Side], corpus: Corpu
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank[0].shards
     check_same_dimension(corpus, bank[0])
+    expect(STAGE, len(shards))
     first, pairs = 0, 0
     for shard in shards:
         pairs += candidates.rows * shard.rows
@@ -130,12 +131,14 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
                     search = self._search(reference, how)
                     write_partial(partial, score_block(block, search, scorer.k_max, scorer.threads), search.name)
                 count(STAGE, COMPUTED)
+                count(STAGE, PAIRS, candidates.rows * reference.rows)
             yield f"{candidates.source}\n{candidates.uri}", (candidates, partial)
 
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
             scorer = self._scorer
-            index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
+            with timed(STAGE, LOAD_MSEC):
+                index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return load_approximate(how, index, scorer.cache)
             return exact_search(resolve_method(scorer.method), index)

@@ -8,15 +8,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.lifecycle.rollback import rollback
 from nnn_core.manifest import Manifest, list_versions, manifest_uri, read_manifest
-from nnn_core.table import DAMAGED, WHOLE, TableCheck, check_table, reweight
+from nnn_core.table import reweight
+from pipelines.table_rows import add_diff_arguments, add_explain_arguments, compare_versions, explain_candidate
+from pipelines.table_upkeep import add_expire_arguments, expire_versions, register_version, verify_version
+
+_ACTIONS = {
+    "diff": compare_versions,
+    "explain": explain_candidate,
+    "verify": verify_version,
+    "expire": expire_versions,
+    "register": register_version,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``nnn table``."""
     parser = argparse.ArgumentParser(
-        prog="nnn table", description="Look at a bias table, check it, or change k and alpha."
+        prog="nnn table", description="Look at the versions of a bias table, check them, and manage them."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add(commands, "list", "the committed versions")
@@ -28,6 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument("--k", type=int, help="one of the grid of the table (default: unchanged)")
     change.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: unchanged)")
     change.add_argument("--version", type=int, metavar="N", help="version to start from (default: the current one)")
+    back = _add(commands, "rollback", "make an old version the current one again, without copying its files")
+    back.add_argument("version", type=int, metavar="N", help="the version to go back to")
+    add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
+    add_explain_arguments(_add(commands, "explain", "the bias of one candidate: its means, rank, history and queries"))
+    add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
+    register = _add(commands, "register", "make a version readable as a Delta table, without copying its files")
+    register.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
     return parser
 
 
@@ -41,8 +58,8 @@ def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
     args = build_parser().parse_args(argv)
-    if args.command == "verify":
-        _verify(args)
+    if args.command in _ACTIONS:
+        _ACTIONS[args.command](args)
         return
     manifests = _act(args)
     for manifest in manifests:
@@ -56,34 +73,11 @@ def _act(args: argparse.Namespace) -> list[Manifest]:
     if args.command == "list":
         read_manifest(args.table)  # raises when there is no table
         return [read_manifest(args.table, version) for version in list_versions(args.table)]
+    if args.command == "rollback":
+        return [rollback(args.table, args.version)]
     if args.command == "reweight":
         return [reweight(args.table, args.k, args.alpha, args.version)]
     return [read_manifest(args.table, args.version)]
-
-
-def _verify(args: argparse.Namespace) -> None:
-    """Print a line for each file and the verdict.
-
-    Raises:
-        CorruptArtifactError: some file is not as it was published.
-    """
-    check = check_table(args.table, args.version)
-    for file in check.files:
-        print(f"{file.state:<8} {file.path}")
-    whole = len(check.files) - len(check.bad)
-    print(f"version {check.version} is {_verdict(check)}: {whole} of {len(check.files)} files are whole")
-    if args.json:
-        print(json.dumps({"table": args.table, "verdict": _verdict(check), **asdict(check)}))
-    if check.bad:
-        problems = "".join(f"\n  {file.problem}" for file in check.bad)
-        raise CorruptArtifactError(
-            f"{len(check.bad)} of {len(check.files)} files of version {check.version} of {args.table!r} are not what "
-            f"was published:{problems}"
-        )
-
-
-def _verdict(check: TableCheck) -> str:
-    return DAMAGED if check.bad else WHOLE
 
 
 def describe(manifest: Manifest) -> str:

@@ -31,17 +31,36 @@ HOMES = {
     "transformers": {"nnn_core/encoders/transformers.py", "nnn_core/encoders/albef.py"},
     "timm": {"nnn_core/encoders/albef.py"},
     "sentencepiece": {"nnn_core/encoders/beit3.py"},
-    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py"},
+    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py", "nnn_core/engines/faiss_file.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
+    "deltalake": {"nnn_core/lifecycle/registration.py"},
     "jinja2": {"nnn_core/report/page.py"},
-    "pydantic": {"nnn_core/gates/thresholds.py", "nnn_core/report/content.py", "nnn_core/report/sections.py"},
-    "yaml": {"nnn_core/gates/thresholds.py"},
+    "pydantic": {
+        "nnn_core/costs.py",
+        "nnn_core/gates/thresholds.py",
+        "nnn_core/report/content.py",
+        "nnn_core/report/sections.py",
+    },
+    "yaml": {"nnn_core/costs.py", "nnn_core/gates/thresholds.py"},
 }
 
 #: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {"refresh", "encoder", "evaluate", "evaluation", "review_bias", "demo", "table", "inspect", "cli"}
-SHARED = {"metrics", "runner", "config", "encoder_flags"}
+PROGRAMS = {
+    "refresh",
+    "evaluate",
+    "evaluation",
+    "review_bias",
+    "demo",
+    "encoder",
+    "plan",
+    "table",
+    "inspect",
+    "cli",
+    "export",
+    "export_files",
+}
+SHARED = {"metrics", "progress", "runner", "config", "encoder_flags"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -47,6 +47,8 @@ PRECISIONS = (FLOAT32, "bfloat16", "float16")
 class Fingerprint:
     """What a vector depends on besides its input. Two equal fingerprints give comparable vectors.
 
+    A manifest records it by part, together with the vectors of the probes (see ``encoders.contract``).
+
     Attributes:
         weights: SHA-256 of the checkpoint.
         architecture: SHA-256 of the model's configuration.
@@ -65,8 +67,27 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """One digest over all parts (40 hex digits)."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:40]
+        """One digest over the loaded model (40 hex digits); prompts are not its own, but each side's.
+
+        The precision that was once the only one is left out, so that vectors of that time are found again.
+        """
+        parts = {name: value for name, value in asdict(self).items() if name != "prompts"}
+        if self.precision == FLOAT32:
+            del parts["precision"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+    @classmethod
+    def from_parts(cls, recorded: Mapping[str, str]) -> Fingerprint:
+        """The fingerprint that a manifest records, which may say more, or have been written before there were prompts.
+
+        Raises:
+            InputError: a part is missing.
+        """
+        known = {field.name: recorded[field.name] for field in fields(cls) if field.name in recorded}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise InputError(f"the recorded fingerprint of the encoder is incomplete: {error}.") from error
 
 
 class EncoderSource(Protocol):

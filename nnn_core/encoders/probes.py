@@ -126,3 +126,8 @@ def _distance(one: FloatMatrix, other: FloatMatrix) -> float:
 def tolerance_of(precisions: Sequence[str]) -> float:
     """The tolerance between encoders of these precisions: that of the coarser."""
     return max(TOLERANCES.get(precision, TOLERANCES[FLOAT32]) for precision in precisions)
+
+
+def too_far(one: Vectors, other: Vectors, most: float) -> dict[str, float]:
+    """The probes whose vectors lie further apart than ``most``, and how far."""
+    return {name: distance for name, distance in distances(one, other).items() if not distance <= most}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, CorruptArtifactError
 
 #: The prompt that adds nothing.
 AS_IS = "{}"
@@ -37,6 +37,18 @@ class Prompts:
     def to_json(self) -> str:
         """One line, the same for equal prompts."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Prompts:
+        """Read ``to_json`` back.
+
+        Raises:
+            CorruptArtifactError: not such a line.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise CorruptArtifactError(f"recorded prompts are damaged: {text!r}.") from error
 
 
 #: What a fingerprint says where there are no prompts.

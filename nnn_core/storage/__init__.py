@@ -1,7 +1,8 @@
 """The only module that touches storage: whole objects by URI, through fsspec.
 
 Every object is written once, under a name that did not exist before (``create``), and is
-complete the moment its name exists. Nothing is ever rewritten, so there is no locking.
+complete the moment its name exists. Nothing is ever rewritten, so there is no locking; old objects
+can be removed (``remove``), which is for those to decide who know what names them.
 
 What goes wrong on the way to a store and passes by itself is tried again (``transient``); the rest fails at once.
 """
@@ -107,14 +108,19 @@ def _user_uri(fs: Any, path: str) -> str:
 
 
 @contextlib.contextmanager
-def open_input(uri: str) -> Iterator[IO[bytes]]:
+def open_input(uri: str, sparse: bool = False) -> Iterator[IO[bytes]]:
     """A seekable binary stream over ``uri``.
+
+    Args:
+        uri: the object.
+        sparse: only small stretches of it will be read, so that clients of stores need not fetch more than is asked.
 
     Raises:
         InputError: the object does not exist, or breaks while it is read.
         StorageError: it cannot be reached, or may not be read.
     """
-    stream = _reading(uri, lambda fs, path: fs.open(path, "rb"))
+    ahead = {"cache_type": "none"} if sparse and not is_local(uri) else {}
+    stream = _reading(uri, lambda fs, path: fs.open(path, "rb", **ahead))
     with stream:
         if not is_local(uri):
             yield steady(stream, uri)
@@ -230,6 +236,38 @@ def _protocol(fs: Any) -> str:
 def size(uri: str) -> int:
     """Bytes of the object."""
     return _reading(uri, lambda fs, path: int(fs.size(path)))
+
+
+def modified(uri: str) -> float:
+    """When the object was written, in seconds since 1970 by the store's clock.
+
+    Raises:
+        InputError: the object does not exist.
+        StorageError: it cannot be reached.
+    """
+    return _reading(uri, lambda fs, path: float(fs.modified(path).timestamp()))
+
+
+def remove(uri: str) -> bool:
+    """Delete the object.
+
+    Returns:
+        False when it was not there (any more).
+
+    Raises:
+        StorageError: it may not be deleted.
+    """
+
+    def act(fs: Any, path: str) -> bool:
+        fs.invalidate_cache(fs._parent(path))
+        if _type_of(fs, path) != "file":
+            return False
+        with contextlib.suppress(FileNotFoundError):  # another job was faster
+            fs.rm_file(path)
+        fs.invalidate_cache(fs._parent(path))
+        return True
+
+    return _asking(uri, act)
 
 
 def content_digest(uri: str, fresh: bool = False) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 import nnn_core
 from nnn_core.artifacts import sha256
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, load_once, parse_encoder
-from nnn_core.encoders.contract import PROBES, differing, recorded, refuse_other, static_parts
+from nnn_core.encoders.contract import recorded, static_parts
 from nnn_core.encoders.probes import (
     STEPS,
     TOLERANCES,
@@ -29,6 +29,7 @@ from nnn_core.encoders.probes import (
 )
 from nnn_core.encoders.prompts import Prompts, fill
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
+from nnn_core.fingerprints import PROBES, check_encoder, differing
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -88,7 +89,7 @@ def test_another_resize_filter_is_another_encoder_by_its_vectors_too(parts: dict
 
 def test_another_prompt_is_another_encoder_by_its_vectors_too(parts: dict[str, str]) -> None:
     source = parse_encoder(f"open_clip:local-dir:{DIRECTORY}")
-    assert differing(parts, recorded(source, Prompts(reference="a photo of {}"))) == ("prompts", PROBES)
+    assert differing(parts, recorded(source, Prompts(reference="a photo of {}"))) == (PROBES, "prompts")
     ours = recorded(source, Prompts(candidate="a photo of {}"))
     assert differing(parts, ours) == ("prompts",)
     assert sorted(from_text(ours[PROBES])) == [
@@ -98,7 +99,7 @@ def test_another_prompt_is_another_encoder_by_its_vectors_too(parts: dict[str, s
 
 
 def test_another_precision_is_another_encoder(parts: dict[str, str]) -> None:
-    assert differing(parts, of(DIRECTORY, "bfloat16"))[0] == "precision"
+    assert "precision" in differing(parts, of(DIRECTORY, "bfloat16"))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -149,11 +150,22 @@ def test_what_an_older_table_does_not_record_is_not_held_against_it(parts: dict[
 
 
 def test_a_refusal_names_what_differs(parts: dict[str, str]) -> None:
-    refuse_other("t", parts, parts)
-    with pytest.raises(InputError, match=r"differ in precision, weights:\n  precision: float32 there, float16 here"):
-        refuse_other("t", parts, {**parts, "weights": "w" * 64, "precision": "float16"})
-    with pytest.raises(InputError, match="computed elsewhere"):
-        refuse_other("t", {"kind": "precomputed"}, parts)
+    check_encoder(parts, parts, "t", "this")
+    with pytest.raises(InputError, match=r"differ in precision \(float32 there, float16 here\), weights"):
+        check_encoder(parts, {**parts, "weights": "w" * 64, "precision": "float16"}, "t", "this")
+
+
+def test_a_recorded_encoder_names_the_vectors_that_were_computed_with_it(parts: dict[str, str]) -> None:
+    source = parse_encoder(f"open_clip:local-dir:{DIRECTORY}")
+    prompts = Prompts("a photo of {}", "{}")
+    written = static_parts(source, prompts)
+    assert Fingerprint.from_parts({**parts, **written}).digest == source.fingerprint.digest
+    assert Prompts.from_json(written["prompts"]) == prompts
+    assert replace(source.fingerprint, precision="float16").digest != source.fingerprint.digest
+    with pytest.raises(InputError, match="incomplete"):
+        Fingerprint.from_parts({"weights": "w"})
+    with pytest.raises(CorruptArtifactError, match="prompts are damaged"):
+        Prompts.from_json("{")
 
 
 class _Source:

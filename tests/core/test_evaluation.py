@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.evaluation.choice import choose_point, choosing_half
+from nnn_core.errors import InputError
+from nnn_core.evaluation.choice import FEWEST_REPORTING, choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
 from nnn_core.evaluation.points import Point, points_of
 from nnn_core.evaluation.quality import Quality, measure
@@ -128,3 +129,28 @@ def test_harm_is_never_chosen() -> None:
     quality = quality_with([-0.1, -0.2, -0.05, -0.3])
     choice = choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
     assert choice.point == POINTS[0]
+
+
+@pytest.mark.parametrize("choosing", [True, False])
+def test_a_choice_needs_queries_on_both_sides(choosing: bool) -> None:
+    with pytest.raises(InputError, match="of 3 validation queries"):
+        choose_point(POINTS, quality_with([0.1, 0.1, 0.1, 0.1], 3), np.full(3, choosing), "recall@1")
+
+
+@pytest.mark.parametrize("reporting", [1, 2, FEWEST_REPORTING - 1, FEWEST_REPORTING])
+def test_a_handful_of_queries_proves_nothing(reporting: int) -> None:
+    """All of them gain, so the interval is a point above 0."""
+    figures = np.zeros((5, 50 + reporting))
+    figures[3] = 1.0
+    choosing = np.arange(50 + reporting) < 50
+    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), choosing, "recall@1")
+    assert (choice.candidate, choice.gain.low) == (Point(8, 0.5), 1.0)
+    assert choice.point == (Point(8, 0.5) if reporting >= FEWEST_REPORTING else POINTS[0])
+
+
+def test_intervals_of_gains_cover_the_truth() -> None:
+    """Of paired wins and losses, with half a percent of tolerance for the simulation's own noise."""
+    rng = np.random.default_rng(8)
+    gains = rng.choice([1.0, 0.0, -1.0], (400, 250), p=(0.12, 0.80, 0.08))
+    covered = [each.low <= 0.04 <= each.high for each in intervals(gains)]
+    assert 0.92 <= np.mean(covered) <= 0.98

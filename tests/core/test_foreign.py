@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from nnn_core.encoders import foreign, load_once, parse_encoder
-from nnn_core.encoders.contract import PROBES, differing, recorded
+from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.probes import from_text
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.fingerprints import PROBES, differing
 
 MODULE = """
 import hashlib

@@ -39,6 +39,16 @@ def test_what_was_created_is_there(store: str) -> None:
         assert [stream.read(4), stream.tell()] == [DATA[1000:1004], 1004]
 
 
+def test_what_was_removed_is_gone(store: str) -> None:
+    uri, before = storage.join(store, "folder", "object"), time.time()
+    assert not storage.remove(uri)
+    storage.create(uri, b"data")
+    assert before - 2 < storage.modified(uri) < time.time() + 2
+    assert storage.remove(uri)
+    assert (storage.exists(uri), storage.remove(uri)) == (False, False)
+    assert storage.list_names(storage.join(store, "folder")) == []
+
+
 def test_globs(store: str) -> None:
     for name in ("x-1.tar", "x-2.tar", "y.txt", "deep/x-3.tar", "deep/er/x-4.tar", "x-9.tar/inner.tar"):
         storage.create(storage.join(store, name), b"1")

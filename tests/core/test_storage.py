@@ -141,6 +141,31 @@ def test_the_name_appears_after_the_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     assert linked == [str(target)]
 
 
+def test_what_was_removed_is_gone(place: str) -> None:
+    uri = storage.join(place, "folder", "object")
+    assert not storage.remove(uri)
+    storage.create(uri, b"data")
+    assert storage.remove(uri)
+    assert not storage.exists(uri)
+    assert not storage.remove(uri)
+    assert storage.create(uri, b"other")
+
+
+def test_a_folder_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"")
+    assert not storage.remove(str(tmp_path / "folder"))
+    assert (tmp_path / "folder" / "file").exists()
+
+
+def test_when_an_object_was_written(place: str) -> None:
+    uri, before = storage.join(place, "object"), time.time()
+    storage.create(uri, b"data")
+    assert before - 2 < storage.modified(uri) < time.time() + 2
+    with pytest.raises(InputError, match="cannot read"):
+        storage.modified(storage.join(place, "nothing"))
+
+
 def test_a_dangling_link_counts_as_taken(tmp_path: Path) -> None:
     (tmp_path / "object").symlink_to(tmp_path / "nowhere")
     assert storage.create(str(tmp_path / "object"), b"data") is False

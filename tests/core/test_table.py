@@ -13,9 +13,10 @@ import pytest
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
 from nnn_core.gates.gate import Gate
+from nnn_core.lifecycle.check import FileCheck, check_table
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
-from nnn_core.table import BiasTable, FileCheck, check_table, load_bias_table, reweight
+from nnn_core.table import BiasTable, load_bias_table, reweight
 
 GRID = (1, 2, 4)
 IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))

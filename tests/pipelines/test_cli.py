@@ -84,7 +84,7 @@ def test_refresh_prints_one_object_on_the_last_line(tmp_path: Path, table: str) 
     stages = summary["stages"]
     assert isinstance(stages, dict)
     assert stages["embed_candidates"]["reused"] == 1
-    assert all(set(figures) == {"computed", "reused", "seconds"} for figures in stages.values())
+    assert all({"computed", "reused", "seconds"} <= set(figures) for figures in stages.values())
     assert done.stderr == ""
 
 

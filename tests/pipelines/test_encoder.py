@@ -120,13 +120,13 @@ def test_an_encoder_that_differs_is_refused_by_part(
     uri = table(parts)
     assert cli.main(["encoder", "check", SPEC, "--table", uri]) == 0
     assert cli.main(["encoder", "check", SPEC, "--table", uri, "--reference-prompt", "a photo of {}"]) == 3
-    assert "they differ in prompts, probes:" in capsys.readouterr().err
+    assert "they differ in probes (other vectors there, other vectors here), prompts ({" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("encoder", "flags", "message", "code"),
     [
-        ({"kind": "precomputed"}, [SPEC], "computed elsewhere", 3),
+        ({"kind": "precomputed"}, [SPEC], "nobody can tell whether", 3),
         ({"kind": "precomputed"}, [], "made of vectors computed elsewhere", 3),
         ({"weights": "w"}, [], "records no probes", 3),
         (None, [], "no vector of any probe", 3),

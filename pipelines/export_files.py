@@ -1,0 +1,388 @@
+"""The pipeline of ``nnn export``: from embeddings to files of an engine and one manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core import storage
+from nnn_core.corpus import embedded_shards
+from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_shard
+from nnn_core.embedding import EmbeddingRequest
+from nnn_core.encoders import EncoderSource
+from nnn_core.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
+from nnn_core.engines.files import check_files
+from nnn_core.engines.overlap import SAMPLE_ROWS, Sample, merge_samples, overlap_of, sample_shard, sampled_queries
+from nnn_core.engines.recipe import Recipe, make_recipe
+from nnn_core.engines.registry import RERANK, find_engine
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
+from nnn_core.evaluation.rankings import DEPTH, Ranking
+from nnn_core.export import (
+    Lineage,
+    Rankings,
+    WrittenFile,
+    bias_range,
+    commit_export,
+    export_record,
+    export_shard,
+    gather_embeddings,
+    ids_to_bytes,
+    keep_file,
+    load_biases,
+    rank_block,
+    read_block,
+)
+from nnn_core.fingerprints import check_dimension
+from nnn_core.manifest import Manifest
+from nnn_core.metrics import Z_ALARM
+from nnn_core.readers import Columns
+from nnn_core.rerank import (
+    ROWS_PER_FILE,
+    biases_to_bytes,
+    count_at_least,
+    hubs,
+    needed_depth,
+    plain_scores,
+)
+from nnn_core.storage.redaction import refuse_credentials
+from pipelines.embed_shards import EmbedShards
+from pipelines.list_shards import ListShards
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export. Attributes are those of the flags of the same name.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    table: str
+    version: int
+    embeddings: str
+    engine: str
+    output: str
+    work: str
+    metric: str = "ip"
+    form: str = "auto"
+    centre: str = "mean"
+    quantisation: str = "none"
+    index: str | None = None
+    max_index_bytes: int = MOST_INDEX_BYTES
+    threads: int = 1
+    queries: str | None = None
+    sample: int = SAMPLE_ROWS
+    seed: int = 0
+    target_overlap: float = 0.99
+    hub_deviations: float = Z_ALARM
+    max_reject_rate: float = 0.0
+    columns: Columns = field(default_factory=Columns)
+    query_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+
+    def __post_init__(self) -> None:
+        for flag in ("table", "embeddings", "output", "work", "queries"):
+            if getattr(self, flag) is not None:
+                refuse_credentials(getattr(self, flag), f"--{flag}")
+        if self.engine != RERANK:
+            find_engine(self.engine)
+        if self.index is not None and self.engine != "faiss":
+            raise ConfigError(f"--index says nothing to --engine {self.engine}; only faiss builds an index here.")
+        if self.sample < 1 or self.threads < 1 or self.max_index_bytes < 1:
+            raise ConfigError("--sample, --threads and --max-index-bytes must be at least 1.")
+        if not 0.0 <= self.max_reject_rate <= 1.0:
+            raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+
+    @property
+    def factory(self) -> str:
+        """FAISS's factory string."""
+        return self.index or ("SQ8" if self.quantisation == "int8" else "Flat")
+
+
+def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
+    """The recipe of the engine; None where the order is corrected afterwards.
+
+    Raises:
+        ConfigError: see ``make_recipe``.
+    """
+    if config.engine == RERANK:
+        return None
+    options = (config.form, config.centre, config.quantisation)
+    return make_recipe(config.engine, config.metric, manifest.dim, bias_range(manifest), *options)
+
+
+def recorded(recipe: Recipe | None) -> dict[str, Any] | None:
+    """The recipe as the manifest has it."""
+    return None if recipe is None else {**recipe.to_record(), "folder": find_engine(recipe.engine).folder}
+
+
+def define_export(
+    root: beam.Pipeline,
+    config: ExportConfig,
+    manifest: Manifest,
+    recipe: Recipe | None,
+    encoder: EncoderSource | None,
+) -> beam.PCollection[str]:
+    """Wire the export; the single element is the URI of its manifest."""
+    digest = encoder.fingerprint.digest if encoder else None
+    held = EmbeddingRequest(manifest.settings.candidate_modality, config.columns, digest, config.work)  # type: ignore[arg-type]
+    inputs = (
+        root
+        | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
+    )
+    parts = dataclasses.asdict(encoder.fingerprint) if encoder else None
+    lineage = AsSingleton(
+        inputs | "AllInputs" >> beam.combiners.ToList() | "GatherEmbeddings" >> beam.Map(_gather, config, parts)
+    )
+    shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
+    asked = shards
+    if config.queries:
+        modality = manifest.settings.reference_modality
+        request = EmbeddingRequest(modality, config.query_columns, digest, config.work)  # type: ignore[arg-type]
+        asked = (
+            root
+            | "ListQueries" >> ListShards(config.queries, "--queries")
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries")
+            | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
+        )
+    queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))
+    if recipe is None:
+        return shards | "ExportBiases" >> ExportBiases(config, queries, lineage)
+    if find_engine(recipe.engine).layout == "index":
+        return shards | "ExportIndex" >> ExportIndex(config, recipe, queries, lineage)
+    return shards | "ExportFiles" >> ExportFiles(config, recipe, queries, lineage)
+
+
+def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Lineage:
+    table = load_biases(config.table, config.version)
+    folder = storage.join(config.work, "rejects")
+    lineage = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    if config.engine != RERANK:
+        check_files(find_engine(config.engine), len(lineage.shards))
+    return lineage
+
+
+@dataclass
+class SampleQueries(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to a sample of their rows, stored as queries.
+
+    Attributes:
+        config: how many, and the seed.
+        manifest: of the table, whose dimension they must have.
+    """
+
+    config: ExportConfig
+    manifest: Manifest
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[StoredQueries]:
+        return (
+            shards
+            | "SampleShard" >> beam.Map(self.sample_shard)
+            | "MergeSamples" >> beam.CombineGlobally(merge_samples)
+            | "StoreQueries" >> beam.Map(self.store)
+        )
+
+    def sample_shard(self, shard: EmbeddedShard) -> Sample:
+        """The sample of one shard."""
+        check_dimension(self.manifest.dim, shard.dim, self.config.table, repr(shard.source))
+        return sample_shard(shard, self.config.sample, self.config.seed)
+
+    def store(self, sample: Sample) -> StoredQueries:
+        """Store the sample."""
+        if not sample.rows:
+            raise InputError(
+                f"no row of {'--queries' if self.config.queries else '--embeddings'} can be used, so no overlap can be "
+                "measured; look at the input."
+            )
+        return store_queries(sampled_queries(sample), 0, self.config.work)
+
+
+@dataclass
+class ExportFiles(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one file each, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        recipe: how.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    recipe: Recipe
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        return (
+            shards
+            | "ExportShard" >> beam.Map(_export_shard, self.config, self.recipe, self.queries, self.lineage)
+            | "AllFiles" >> beam.CombineGlobally(_merge_written).without_defaults()
+            | "CommitExport" >> beam.Map(_commit_files, self.config, self.recipe, self.queries, self.lineage)
+        )
+
+
+_Written = tuple[tuple[WrittenFile, ...], Rankings | None]
+
+
+def _export_shard(
+    shard: EmbeddedShard, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> _Written:
+    # The lineage is asked for so that nothing is written before the embeddings were checked as a whole.
+    table = load_biases(config.table, config.version)
+    written, rankings = export_shard(shard, recipe, table, load_queries(stored), config.output)
+    return (written,), rankings
+
+
+def _merge_written(parts: Iterable[_Written]) -> _Written:
+    files: tuple[WrittenFile, ...] = ()
+    merged: Rankings | None = None
+    for some, rankings in parts:
+        files += some
+        if rankings is not None:
+            merged = rankings if merged is None else merged | rankings
+    return files, merged
+
+
+def _commit_files(
+    written: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> str:
+    files, rankings = written
+    assert rankings is not None
+    assert rankings.exported is not None
+    return _commit(config, recipe, stored, lineage, files, rankings, {"index": None})
+
+
+def _commit(
+    config: ExportConfig,
+    recipe: Recipe,
+    stored: StoredQueries,
+    lineage: Lineage,
+    files: tuple[WrittenFile, ...],
+    rankings: Rankings,
+    details: dict[str, Any],
+) -> str:
+    assert rankings.exported is not None
+    overlap = overlap_of(rankings.exact, rankings.exported, rankings.plain)
+    details = {"recipe": recorded(recipe), **details}
+    table = load_biases(config.table, config.version)
+    record = export_record(table, config.table, lineage, files, overlap, _asked(config, stored), details)
+    return commit_export(config.output, [find_engine(recipe.engine).folder], record)
+
+
+def _asked(config: ExportConfig, stored: StoredQueries) -> dict[str, Any]:
+    source = "queries" if config.queries else "candidates in place of queries"
+    return {"rows": stored.rows, "seed": config.seed, "source": source, "digest": stored.digest}
+
+
+@dataclass
+class ExportIndex(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        recipe: how.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    recipe: Recipe
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        return (
+            shards
+            | "RankShards" >> beam.Map(_rank_shard, self.config, self.queries, self.lineage)
+            | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
+            | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.lineage)
+        )
+
+
+def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> _Written:
+    block, table = read_shard(shard), load_biases(config.table, config.version)
+    ids = block.ids.to_pylist()
+    return (), rank_block(load_queries(stored).vectors, block.vectors, ids, table.bias_of(ids))
+
+
+def _build_index(
+    ranked: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> str:
+    assert ranked[1] is not None
+    check_size(lineage.rows, recipe, config.max_index_bytes)
+    ids, bias, vectors = read_block(lineage.shards, recipe, load_biases(config.table, config.version))
+    index = build_index(config.factory, recipe, vectors, config.threads)
+    found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
+    exported = Ranking(tuple(tuple(row) for row in found))
+    folder = find_engine(recipe.engine).folder
+    files = (
+        keep_file(config.output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
+        keep_file(config.output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
+    )
+    rankings = Rankings(ranked[1].exact, exported, ranked[1].plain)
+    return _commit(config, recipe, stored, lineage, files, rankings, {"index": config.factory})
+
+
+@dataclass
+class ExportBiases(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        ranked = AsSingleton(
+            shards
+            | "RankShards" >> beam.Map(_rank_shard, self.config, self.queries, self.lineage)
+            | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
+        )
+        return (
+            shards
+            | "CountPlain" >> beam.Map(_count_plain, self.config, self.queries, ranked)
+            | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
+            | "CommitBiases" >> beam.Map(_commit_biases, self.config, self.queries, self.lineage)
+        )
+
+
+def _count_plain(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, ranked: _Written) -> list[Any]:
+    assert ranked[1] is not None
+    exact, table = ranked[1].exact, load_biases(config.table, config.version)
+    scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
+    return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
+
+
+def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:
+    total: list[Any] = []
+    for part in parts:
+        total = [one + other for one, other in zip(total, part, strict=True)] if total else part
+    return total
+
+
+def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> str:
+    table = load_biases(config.table, config.version)
+    hub = hubs(table.bias, config.hub_deviations)
+    files = []
+    for first in range(0, len(table.bias), ROWS_PER_FILE):
+        rows = slice(first, first + ROWS_PER_FILE)
+        ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
+        data = biases_to_bytes(ids, table.bias[rows], hub[rows])
+        files.append(keep_file(config.output, "biases/part", ".parquet", data, len(ids)))
+    depths = needed_depth(ranks, config.target_overlap, lineage.rows)
+    details = {"recipe": None, "depths": dataclasses.asdict(depths), "hubs": int(np.count_nonzero(hub))}
+    record = export_record(table, config.table, lineage, files, None, _asked(config, stored), details)
+    return commit_export(config.output, ["biases"], record)

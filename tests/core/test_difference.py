@@ -1,0 +1,170 @@
+"""What two versions differ in equals what two dictionaries differ in, however the tables are cut into files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core import storage
+from nnn_core.errors import CorruptArtifactError, InputError, StorageError
+from nnn_core.lifecycle import difference
+from nnn_core.lifecycle.difference import SHARES, _Sketch, compare_versions
+from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, read_manifest
+from nnn_core.parts import BiasSettings, collect_rows, slice_rows, write_part
+
+SETTINGS = BiasSettings(2, 1.0, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
+BIASES = st.dictionaries(st.text("abcé😀", min_size=1, max_size=3), st.integers(0, 3), min_size=1, max_size=20)
+
+
+def publish(uri: str, version: int, biases: dict[str, float], cuts: tuple[str, ...] = (), bank: str = "b") -> Manifest:
+    """A version with these biases; whatever is named again is not copied."""
+    current = current_manifest(uri)
+    existing = {part.sha256: part.path for part in current.files} if current else {}
+    ids = sorted(biases)
+    means = np.array([[0.5, biases[row_id]] for row_id in ids], np.float32)
+    pieces = slice_rows(pa.array(ids), means, "x", cuts)
+    parts = [write_part(uri, version, n, collect_rows([piece]), SETTINGS, existing) for n, piece in pieces]
+    side = Side(len(ids), 0, bank * 64, ())
+    return commit_version(uri, Manifest(version, SETTINGS, 8, side, side, SearchReport(("exact",)), tuple(parts)))
+
+
+def read_delta(uri: str) -> list[tuple[str, float | None, str]]:
+    table = pq.read_table(io.BytesIO(storage.read_bytes(uri)))
+    assert table.column_names == ["id", "bias", "op"]
+    return [tuple(row.values()) for row in table.to_pylist()]  # type: ignore[misc]
+
+
+def apply(delta: list[tuple[str, float | None, str]], biases: dict[str, float]) -> dict[str, float]:
+    """What a consumer does that updates in place."""
+    result = dict(biases)
+    for row_id, bias, op in delta:
+        assert (row_id in result) == (op != "add")
+        assert (bias is None) == (op == "remove")
+        if bias is None:
+            del result[row_id]
+        else:
+            result[row_id] = bias
+    return result
+
+
+@given(
+    BIASES, BIASES, st.lists(st.text("abcé", max_size=2), max_size=4), st.lists(st.text("abcé", max_size=2), max_size=4)
+)
+def test_the_difference_is_that_of_dictionaries(
+    old: dict[str, float],
+    new: dict[str, float],
+    one: list[str],
+    two: list[str],
+) -> None:
+    uri = f"memory://difference/{uuid.uuid4().hex}"  # which waits for no disk
+    publish(uri, 1, old, tuple(sorted(set(one))))
+    publish(uri, 2, new, tuple(sorted(set(two))), bank="c")
+    found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
+    common = old.keys() & new.keys()
+    assert found.added == len(new.keys() - old.keys())
+    assert found.removed == len(old.keys() - new.keys())
+    assert found.changed == sum(old[row_id] != new[row_id] for row_id in common)
+    assert found.unchanged == sum(old[row_id] == new[row_id] for row_id in common)
+    delta = read_delta(f"{uri}/delta.parquet")
+    assert [row_id for row_id, _, _ in delta] == sorted(row_id for row_id, _, _ in delta)
+    assert apply(delta, old) == new
+    changes = [new[row_id] - old[row_id] for row_id in common if new[row_id] != old[row_id]]
+    if changes:
+        assert found.changes is not None
+        assert (found.changes.lowest, found.changes.highest) == (min(changes), max(changes))
+        assert found.changes.mean == pytest.approx(np.mean(changes))
+        assert found.changes.mean_absolute == pytest.approx(np.mean(np.abs(changes)))
+    else:
+        assert found.changes is None
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    """Three files, of which the second version changes the middle one."""
+    uri, biases = str(tmp_path / "table"), {f"{number:03d}": float(number) for number in range(300)}
+    publish(uri, 1, biases, ("100", "200"))
+    publish(uri, 2, {**biases, "150": 0.25, "1505": 7.0}, ("100", "200"))
+    return uri
+
+
+def test_files_in_common_are_not_read(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = difference.read_part, []
+
+    def read(uri: str, part: object, columns: list[str]) -> pa.Table:
+        seen.append(part)
+        return real(uri, part, columns)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(difference, "read_part", read)
+    found = compare_versions(table, 1, 2)
+    assert seen == [read_manifest(table, 1).files[1], read_manifest(table, 2).files[1]]
+    assert (found.added, found.removed, found.changed, found.unchanged, found.shared_files) == (1, 0, 1, 299, 2)
+
+
+def test_a_version_does_not_differ_from_itself(table: str) -> None:
+    found = compare_versions(table, 2, 2, f"{table}/none.parquet")
+    assert (found.added, found.removed, found.changed, found.unchanged, found.changes) == (0, 0, 0, 301, None)
+    assert read_delta(f"{table}/none.parquet") == []
+
+
+def test_the_delta_is_the_same_bytes_each_time(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare_versions(table, 1, 2, f"{table}/a.parquet")
+    compare_versions(table, 1, 2, f"{table}/a.parquet")
+    data = storage.read_bytes(f"{table}/a.parquet")
+    compare_versions(table, 1, 2, f"{table}/b.parquet")
+    assert storage.read_bytes(f"{table}/b.parquet") == data
+    with pytest.raises(StorageError, match="is there already with other content and was left as it is"):
+        compare_versions(table, 2, 1, f"{table}/a.parquet")
+    assert storage.read_bytes(f"{table}/a.parquet") == data
+
+
+def test_the_delta_does_not_depend_on_files() -> None:
+    old = {f"{number:06d}": float(number % 70) for number in range(140_000)}
+    new = {row_id: bias + (bias > 3) for row_id, bias in old.items() if bias != 2}
+    data = set()
+    for cuts in [(), ("070000", "120000")]:
+        uri = f"memory://difference/{uuid.uuid4().hex}"
+        publish(uri, 1, old, cuts)
+        publish(uri, 2, new, ("100000",))
+        compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
+        data.add(storage.read_bytes(f"{uri}/delta.parquet"))
+    assert len(data) == 1
+    assert pq.ParquetFile(io.BytesIO(data.pop())).num_row_groups == 2
+
+
+def test_what_differs_in_the_settings_is_told(table: str) -> None:
+    from nnn_core.table import reweight
+
+    reweight(table, alpha=0.5, k=1)
+    found = compare_versions(table, 2, 3)
+    assert found.settings == {"k": (2, 1), "alpha": (1.0, 0.5)}
+
+
+def test_damaged_and_missing(table: str) -> None:
+    with pytest.raises(InputError, match="no version 9"):
+        compare_versions(table, 1, 9)
+    path = Path(table) / read_manifest(table, 2).files[1].path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CorruptArtifactError, match="is damaged"):
+        compare_versions(table, 1, 2, f"{table}/delta.parquet")
+    assert not (Path(table) / "delta.parquet").exists()
+
+
+def test_quantiles_of_the_sketch() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 0.01, 50_000), rng.normal(1, 30, 50_000), [0.0]]).astype(np.float32)
+    sketch = _Sketch()
+    for part in np.array_split(rng.permutation(values), 7):
+        sketch.add(part)
+    exact = np.quantile(values, SHARES, method="inverted_cdf")
+    np.testing.assert_allclose([sketch.quantile(share) for share in SHARES], exact, rtol=1e-3)
+    found = [sketch.quantile(share) for share in np.linspace(0.001, 1, 20)]
+    assert all(low <= high for low, high in itertools.pairwise(found))

@@ -1,0 +1,338 @@
+"""What an export stores and asks with, what it refuses, and files against the engines' documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fakes import grid_vectors
+
+from nnn_core.engines.engine import METRICS, Engine
+from nnn_core.engines.faiss_file import build_index, check_size
+from nnn_core.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
+from nnn_core.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
+from nnn_core.engines.page import engines_page
+from nnn_core.engines.readings import READINGS
+from nnn_core.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.engines.registry import ENGINES, engine_names, find_engine
+from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
+from nnn_core.evaluation.rankings import Ranking, rank_shard
+
+ROWS, DIM = 250, 12
+IDS = [f"c{row}" for row in range(ROWS - 3)] + ['a\\t\tb\nc\\\\"', "é\u2028x", "x y/z"]
+VECTORS = grid_vectors(ROWS, DIM, 1)
+BIAS = (0.2 + 0.3 * np.random.default_rng(2).random(ROWS)).astype(np.float32)
+BIASES = BiasRange(float(BIAS.min()), float(BIAS.mean()), float(BIAS.max()))
+QUERIES = grid_vectors(20, DIM, 3)
+DEBIASED = QUERIES.astype(np.float64) @ VECTORS.astype(np.float64).T - BIAS.astype(np.float64)
+EACH = [(engine.name, metric) for engine in ENGINES for metric in engine.metrics]
+FILES = [engine for engine in ENGINES if engine.layout != "index"]
+
+
+def written(engine: Engine, metric: str = "ip", **changes: Any) -> tuple[Recipe, bytes]:
+    recipe = make_recipe(engine.name, metric, DIM, BIASES)
+    rows = dataclasses.replace(Rows(IDS, recipe.stored(VECTORS, BIAS), BIAS), **changes)
+    return recipe, write_rows(engine, rows, {"version": 7})
+
+
+@pytest.mark.parametrize("centre", ["mean", "none", "nonnegative"])
+@pytest.mark.parametrize(("name", "metric"), EACH)
+def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, centre: str) -> None:
+    recipe = make_recipe(name, metric, DIM, BIASES, centre=centre)
+    stored, asked = recipe.stored(VECTORS, BIAS).astype(np.float64), recipe.asked(QUERIES).astype(np.float64)
+    assert stored.shape == (ROWS, recipe.dimensions)
+    products = asked @ stored.T
+    lengths = np.linalg.norm(asked, axis=1)[:, None], np.linalg.norm(stored, axis=1)
+    if metric != "ip":
+        np.testing.assert_allclose(lengths[1], lengths[1][0], rtol=1e-6)
+    computed = {
+        "ip": products,
+        "cosine": products / lengths[0] / lengths[1],
+        "l2": np.sqrt(lengths[0] ** 2 + lengths[1] ** 2 - 2 * products),
+    }[metric]
+    words = {
+        "dot": lambda x: x,
+        "minus_dot": lambda x: -x,
+        "one_minus_dot": lambda x: 1 - x,
+        "positive_dot": lambda x: np.where(x < 0, 1 / (1 - x), x + 1),
+        "cosine": lambda x: x,
+        "one_minus_cosine": lambda x: 1 - x,
+        "half_cosine": lambda x: (1 + x) / 2,
+        "l2": lambda x: x,
+        "squared_l2": lambda x: x**2,
+        "inverse_squared_l2": lambda x: 1 / (1 + x**2),
+    }
+    said = words[find_engine(name).metrics[recipe.metric].reading](computed)
+    np.testing.assert_allclose(recipe.debiased(said), DEBIASED, atol=2e-6)
+    np.testing.assert_allclose(recipe.engine_scores(DEBIASED), said, atol=2e-6)
+
+
+def test_every_reading_is_used_and_says_which_end_is_best() -> None:
+    assert {use.reading for engine in ENGINES for use in engine.metrics.values()} == set(READINGS)
+    for reading in READINGS.values():
+        low, high = reading.score(np.array([-0.5, 0.7]), 1.1, 1.4)
+        assert (high < low) == reading.best_last
+
+
+def test_nonnegative_scores() -> None:
+    recipe = make_recipe("elasticsearch", "ip", DIM, BIASES, centre="nonnegative")
+    assert (recipe.asked(QUERIES).astype(np.float64) @ recipe.stored(VECTORS, BIAS).T >= 0).all()
+
+
+def test_centring_makes_the_stored_bias_small() -> None:
+    limits = {centre: make_recipe("faiss", "ip", DIM, BIASES, centre=centre).limit for centre in ("mean", "none")}
+    assert limits["mean"] < 0.5 * limits["none"]
+
+
+def test_a_block_of_the_table_is_stored_as_within_the_whole() -> None:
+    recipe = make_recipe("qdrant", "cosine", DIM, BIASES)
+    whole = recipe.stored(VECTORS, BIAS)
+    parts = [recipe.stored(VECTORS[rows], BIAS[rows]) for rows in (slice(0, 7), slice(7, ROWS))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"metric": "cosine", "form": "inner_product"}, "divides every stored vector by its length"),
+        ({"metric": "l2", "form": "inner_product"}, "a distance depends on the length"),
+        ({"metric": "hamming"}, "none of ip, cosine, l2"),
+        ({"quantisation": "int8"}, "one range for all dimensions"),
+        ({"quantisation": "int4"}, "none of none, int8"),
+        ({"form": "other"}, "choose of"),
+        ({"name": "pgvector", "dim": 2_000}, "at most 2,000 dimensions"),
+        ({"name": "vertex", "quantisation": "int8"}, "documents no eight-bit"),
+        ({"name": "annoy"}, "none of faiss, qdrant"),
+    ],
+)
+def test_unsafe_combinations_are_refused_with_the_reason(flags: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_recipe(**{"name": "qdrant", "metric": "ip", "dim": DIM, "biases": BIASES, **flags})
+
+
+def test_an_engine_without_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = find_engine("milvus")
+    without = dataclasses.replace(engine, metrics={name: use for name, use in engine.metrics.items() if name != "ip"})
+    monkeypatch.setattr("nnn_core.engines.recipe.find_engine", lambda name: without)
+    with pytest.raises(ConfigError, match="Milvus has no inner product; choose of cosine, l2"):
+        make_recipe("milvus", "ip", DIM, BIASES)
+
+
+@pytest.mark.parametrize("name", ["faiss", "milvus"])
+def test_ranges_of_their_own_are_allowed(name: str) -> None:
+    assert make_recipe(name, "ip", DIM, BIASES, quantisation="int8").metric == "ip"
+
+
+def test_a_shared_range_loses_what_a_range_for_each_dimension_keeps() -> None:
+    """Why the first is refused: the same eight bits, without the centring that would soften it."""
+    recipe = make_recipe("qdrant", "ip", DIM, BIASES, centre="none")
+    stored, wide = recipe.stored(VECTORS, BIAS), recipe.asked(QUERIES).astype(np.float64)
+
+    def error(low: Any, high: Any) -> float:
+        steps = np.rint((stored - low) / (high - low) * 255)
+        return float(np.abs(wide @ (low + steps * (high - low) / 255 - stored).T).mean())
+
+    assert error(stored.min(), stored.max()) > 1.5 * error(stored.min(axis=0), stored.max(axis=0))
+
+
+@pytest.mark.parametrize(("name", "metric"), EACH)
+def test_recipes_survive_the_manifest(name: str, metric: str) -> None:
+    recipe = make_recipe(name, metric, DIM, BIASES)
+    assert Recipe.from_record(json.loads(json.dumps(recipe.to_record()))) == recipe
+
+
+def test_what_is_no_recipe() -> None:
+    with pytest.raises(InputError, match="not the recipe of an export"):
+        Recipe.from_record({"engine": "faiss"})
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("engine", FILES, ids=lambda engine: engine.name)
+def test_files_hold_every_bit(engine: Engine, metric: str) -> None:
+    recipe, data = written(engine, metric)
+    ids, stored = read_rows(engine, data, "file")
+    assert ids == IDS
+    np.testing.assert_array_equal(stored, recipe.stored(VECTORS, BIAS))
+    assert written(engine, metric)[1] == data
+
+
+@pytest.mark.parametrize("engine", FILES, ids=lambda engine: engine.name)
+def test_numbers_of_every_size_survive(engine: Engine) -> None:
+    numbers = np.array([[1e-12, -1e-5, 0.1, 1 / 3, -1.0, 0.0, np.float32(2) ** -25]], np.float32)
+    data = write_rows(engine, Rows(["a"], numbers, np.zeros(1, np.float32)), {})
+    np.testing.assert_array_equal(read_rows(engine, data, "file")[1], numbers)
+
+
+@pytest.mark.parametrize("engine", FILES, ids=lambda engine: engine.name)
+def test_damaged_files_are_noticed(engine: Engine) -> None:
+    with pytest.raises(CorruptArtifactError, match="is damaged"):
+        read_rows(engine, written(engine)[1][:-9], "file")
+
+
+@pytest.mark.parametrize("name", ["elasticsearch", "pinecone"])
+def test_ids_that_are_too_long(name: str) -> None:
+    engine = find_engine(name)
+    with pytest.raises(InputError, match=r"has 514 bytes.*at most 512"):
+        written(engine, ids=["é" * 257, *IDS[1:]])
+
+
+def test_ids_that_postgresql_cannot_hold() -> None:
+    with pytest.raises(InputError, match="NUL character"):
+        written(find_engine("pgvector"), ids=["a\0b", *IDS[1:]])
+
+
+def test_more_files_than_an_engine_imports() -> None:
+    check_files(find_engine("vertex"), 5_000)
+    check_files(find_engine("lancedb"), 1_000_000)
+    with pytest.raises(InputError, match="at most 5,000 files, and these embeddings would be 5,001"):
+        check_files(find_engine("vertex"), 5_001)
+
+
+def lines_of(name: str) -> list[Any]:
+    data = written(find_engine(name))[1]
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data.decode().split("\n")[:-1]]
+
+
+def is_vector(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == DIM + 1 and all(type(x) in (int, float) for x in value)
+
+
+def test_vertex_records() -> None:
+    """cloud.google.com/vertex-ai/docs/vector-search/setup/format-structure: ``id`` (string), ``embedding``."""
+    records = lines_of("vertex")
+    assert [record["id"] for record in records] == IDS
+    assert all(set(record) == {"id", "embedding"} and is_vector(record["embedding"]) for record in records)
+
+
+@pytest.mark.parametrize("name", ["elasticsearch", "opensearch"])
+def test_bulk_actions(name: str) -> None:
+    """Bulk API: an action line and a source line in turn, the last line ends in a newline."""
+    lines = lines_of(name)
+    assert [line["index"]["_id"] for line in lines[::2]] == IDS
+    assert all(set(line) == {"index"} and set(line["index"]) == {"_id"} for line in lines[::2])
+    assert all(is_vector(line["embedding"]) and type(line["bias"]) is float for line in lines[1::2])
+    assert [line["id"] for line in lines[1::2]] == IDS
+
+
+def test_vespa_puts() -> None:
+    """docs.vespa.ai/en/reference/document-json-format.html: ``put`` and ``fields``; an indexed tensor is ``values``."""
+    records = lines_of("vespa")
+    assert [record["put"].split("::", 1)[1] for record in records] == IDS
+    assert all(re.match(r"id:[a-z]+:[a-z]+::", record["put"]) for record in records)
+    assert all(is_vector(record["fields"]["embedding"]["values"]) for record in records)
+
+
+def test_qdrant_points() -> None:
+    """PUT /collections/{name}/points: ``points`` of ``id`` (unsigned integer or UUID), ``vector``, ``payload``."""
+    bodies = lines_of("qdrant")
+    assert all(set(body) == {"points"} and len(body["points"]) <= POINTS_PER_REQUEST for body in bodies)
+    points = [point for body in bodies for point in body["points"]]
+    assert all(set(point) == {"id", "vector", "payload"} and is_vector(point["vector"]) for point in points)
+    assert len({uuid.UUID(point["id"]) for point in points}) == ROWS
+    assert [point["payload"]["id"] for point in points] == IDS
+
+
+def test_weaviate_objects() -> None:
+    """POST /v1/batch/objects: ``objects`` of ``class``, ``id`` (UUID), ``properties``, ``vector``."""
+    bodies = lines_of("weaviate")
+    objects = [each for body in bodies for each in body["objects"]]
+    assert all(set(body) == {"objects"} for body in bodies)
+    assert all(set(each) == {"class", "id", "properties", "vector"} and is_vector(each["vector"]) for each in objects)
+    # ``id`` is reserved, so it must not be a property; class names begin with a capital.
+    assert all("id" not in each["properties"] and each["class"][0].isupper() for each in objects)
+    assert objects[0]["id"] == str(uuid.uuid5(uuid.NAMESPACE_DNS, IDS[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("milvus", {"id": "string", "vector": "list<float>", "bias": "float"}),
+        ("pinecone", {"id": "string", "values": "list<float>", "metadata": "string"}),
+        ("lancedb", {"id": "string", "vector": f"fixed_size_list<float>[{DIM + 1}]", "bias": "float"}),
+    ],
+)
+def test_parquet_schemas(name: str, columns: dict[str, str]) -> None:
+    """Milvus: prepare-source-data; Pinecone: import-data (STRING, LIST<FLOAT>, STRING of JSON); LanceDB: Arrow."""
+    table = pq.read_table(pa.BufferReader(written(find_engine(name))[1]))
+    shown = {field.name: re.sub(r"<\w+: float[^>]*>", "<float>", str(field.type)) for field in table.schema}
+    assert shown == columns
+    assert not any(column.null_count for column in table.columns)
+    if name == "pinecone":
+        assert json.loads(table["metadata"][0].as_py()) == {"bias": pytest.approx(float(BIAS[0]))}
+
+
+def test_parquet_says_what_it_is() -> None:
+    data = written(find_engine("lancedb"))[1]
+    assert json.loads(pq.read_schema(pa.BufferReader(data)).metadata[b"nnn_export"]) == {"version": 7}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_overlap_is_measured_on_what_was_written(metric: str) -> None:
+    recipe = make_recipe("qdrant", metric, DIM, BIASES)
+    exact = rank_shard(QUERIES, VECTORS, IDS, BIAS)
+    stored = recipe.stored(VECTORS, BIAS)
+    assert overlap_of(exact, rank_exported(recipe, QUERIES, stored, IDS)).mean == 1.0
+    stored[:, DIM] = 0.0
+    plain = rank_shard(QUERIES, VECTORS, IDS, np.zeros_like(BIAS))
+    without = overlap_of(exact, rank_exported(recipe, QUERIES, stored, IDS), plain)
+    assert without.mean < 0.9
+    assert without.changed == pytest.approx(1 - overlap_of(exact, plain).mean)
+
+
+def test_distances_see_the_length_of_what_is_stored() -> None:
+    """Were it not of one length, a ranking by distance would be another than one by inner product."""
+    recipe = make_recipe("qdrant", "l2", DIM, BIASES)
+    stored = recipe.stored(VECTORS, BIAS) * np.linspace(0.5, 1.5, ROWS, dtype=np.float32)[:, None]
+    distances = np.linalg.norm(recipe.asked(QUERIES)[:, None, :].astype(np.float64) - stored, axis=2)
+    wanted = [[IDS[row] for row in query] for query in np.argsort(distances, axis=1)[:, :10]]
+    assert rank_exported(recipe, QUERIES, stored, IDS).ids == wanted
+
+
+def test_overlap_by_hand() -> None:
+    one = Ranking((((1.0, "a"), (0.5, "b")), ((1.0, "a"), (0.5, "b"))))
+    other = Ranking((((1.0, "b"), (0.5, "a")), ((1.0, "c"), (0.5, "b"))))
+    overlap = overlap_of(one, other)
+    assert (overlap.queries, overlap.depth, overlap.mean, overlap.lowest) == (2, 2, 0.75, 0.5)
+
+
+def test_samples_do_not_depend_on_the_cut() -> None:
+    rows = tuple((bytes([number]), f"q{number}", b"v") for number in range(9))
+    whole = Sample(4, rows[:4])
+    parts = [Sample(4, rows[3:7]), Sample(4, rows[:3]), Sample(4, rows[7:])]
+    assert merge_samples(parts) == merge_samples(reversed(parts)) == whole
+
+
+def test_an_index_that_would_not_fit() -> None:
+    recipe = make_recipe("faiss", "ip", 511, BIASES)
+    check_size(1 << 20, recipe, 1 << 31)
+    with pytest.raises(ConfigError, match=r"takes 2\.0 GiB in memory"):
+        check_size((1 << 20) + 1, recipe, 1 << 31)
+
+
+@pytest.mark.parametrize("factory", ["nonsense", "IVF4096,Flat"])
+def test_indexes_that_faiss_cannot_build(factory: str) -> None:
+    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    with pytest.raises(ConfigError, match="FAISS cannot build --index"):
+        build_index(factory, recipe, recipe.stored(VECTORS, BIAS))
+
+
+def test_every_engine_is_documented() -> None:
+    assert engine_names()[-1] == "rerank"
+    for engine in ENGINES:
+        assert engine.sources
+        assert all(source.startswith("https://") for source in engine.sources)
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "deploy" / "ENGINES.md"
+    remedy = "run python -m nnn_core.engines.page > deploy/ENGINES.md"
+    assert page.read_text(encoding="utf-8") == engines_page(), remedy

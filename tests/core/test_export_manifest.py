@@ -1,0 +1,45 @@
+"""The manifest of an export: written last, the same whatever order the work was done in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from nnn_core.errors import StorageError
+from nnn_core.export import check_output, commit_export, keep_file, manifest_uri
+
+
+def test_files_are_named_by_their_content(tmp_path: Path) -> None:
+    one, again, other = (keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"a", b"b"))
+    assert one == again != other
+    assert (tmp_path / one.path).read_bytes() == b"a"
+
+
+def test_an_output_has_one_manifest(tmp_path: Path) -> None:
+    record = {"files": [], "recipe": {"metric": "ip"}, "encoder": {"kind": "precomputed"}}
+    uri = commit_export(str(tmp_path), [], record)
+    assert uri == manifest_uri(str(tmp_path)) == commit_export(str(tmp_path), [], record)
+    assert json.loads(Path(uri).read_bytes()) == record
+    with pytest.raises(StorageError, match="of another export"):
+        commit_export(str(tmp_path), [], {**record, "rows": 1})
+    check_output(str(tmp_path), {"recipe": {"metric": "ip"}})
+    with pytest.raises(StorageError, match=r"its recipe, encoder differ"):
+        check_output(str(tmp_path), {"recipe": None, "encoder": {}})
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"no"])
+def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
+    Path(manifest_uri(str(tmp_path))).write_bytes(content)
+    with pytest.raises(StorageError, match="not the manifest of an export"):
+        check_output(str(tmp_path), {"recipe": None})
+
+
+def test_only_the_files_of_the_manifest_may_lie_there(tmp_path: Path) -> None:
+    files = [keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"b")]
+    for some in itertools.combinations(files, 1):
+        with pytest.raises(StorageError, match="holds 1 files that this export did not write"):
+            commit_export(str(tmp_path), ["data"], {"files": [{"path": each.path} for each in some]})
+    commit_export(str(tmp_path), ["data"], {"files": [{"path": each.path} for each in files]})

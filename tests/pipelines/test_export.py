@@ -1,0 +1,283 @@
+"""``nnn export``: one file a shard, a manifest last, a measured overlap, and nothing that would mislead an engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from corpora import gaussian, tree, write_vectors
+
+from nnn_core import load_bias_table
+from nnn_core.engines.files import read_rows
+from nnn_core.engines.recipe import Recipe
+from nnn_core.engines.registry import ENGINES, find_engine
+from nnn_core.rerank import load_reranker
+from pipelines import cli
+
+DIM, CANDIDATES, QUERIES = 8, 150, 40
+IDS = [f"c{row}" for row in range(CANDIDATES)]
+
+Run = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 150 candidates in three files, and queries."""
+    folder = tmp_path_factory.mktemp("published")
+    write_vectors(folder / "candidates", IDS, gaussian(CANDIDATES, DIM, 1), 3)
+    write_vectors(folder / "references", [f"r{row}" for row in range(60)], gaussian(60, DIM, 2), 2)
+    write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], gaussian(QUERIES, DIM, 3), 2)
+    flags = {name: str(folder / name / "part-*.parquet") for name in ("candidates", "references")}
+    flags |= {name: str(folder / name) for name in ("table", "work")}
+    assert cli.main(["refresh", "--k", "4", "--alpha", "1.5", *as_flags(flags)]) == 0
+    return folder
+
+
+def as_flags(flags: dict[str, str]) -> list[str]:
+    return [part for name, value in flags.items() for part in (f"--{name}", value)]
+
+
+@pytest.fixture
+def export(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``nnn export --json`` into ``tmp_path / "out"``; keyword arguments replace flags."""
+    flags = {
+        "embeddings": str(published / "candidates" / "part-*.parquet"),
+        "queries": str(published / "queries" / "part-*.parquet"),
+        "table": str(published / "table"),
+        "work": str(published / "work"),
+        "output": str(tmp_path / "out"),
+        "engine": "lancedb",
+    }
+
+    def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
+        given = {name.replace("_", "-"): value for name, value in changes.items()}
+        code = cli.main(["export", *as_flags({**flags, **given}), *extra, "--json"])
+        out = capsys.readouterr()
+        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err + out.out
+
+    return run
+
+
+def brute_force(published: Path, plain: bool = False) -> list[list[str]]:
+    """The exact top 10 of every query, by sorting in float64; in the order of the queries' ids."""
+    vectors, queries = (unit(gaussian(rows, DIM, seed)) for rows, seed in ((CANDIDATES, 1), (QUERIES, 3)))
+    bias = load_bias_table(str(published / "table")).bias_of(IDS)
+    order = np.argsort(-(queries @ vectors.T - (0.0 if plain else bias)), axis=1)[:, :10]
+    return [[IDS[row] for row in query] for query in order]
+
+
+def unit(vectors: Any) -> Any:
+    return vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+
+
+def share(one: list[list[str]], other: list[list[str]]) -> float:
+    return float(np.mean([len({*a} & {*b}) / 10 for a, b in zip(one, other, strict=True)]))
+
+
+@pytest.mark.parametrize(
+    ("engine", "metric"), [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(ENGINES) if e.layout != "index"]
+)
+def test_files_of_every_engine(export: Run, published: Path, tmp_path: Path, engine: str, metric: str) -> None:
+    code, result, _ = export(engine=engine, metric=metric)
+    assert code == 0
+    recipe, bias = Recipe.from_record(result["recipe"]), load_bias_table(str(published / "table")).bias_of(IDS)
+    folder = find_engine(engine).folder
+    assert [file["rows"] for file in result["files"]] == [50, 50, 50]
+    assert {f"out/{file['path']}" for file in result["files"]} | {"out/export.json"} == set(tree(tmp_path))
+    ids, vectors = [], []
+    for file in (tmp_path / "out" / folder).iterdir():
+        names, stored = read_rows(find_engine(engine), file.read_bytes(), str(file))
+        ids += names
+        vectors.append(stored)
+    assert sorted(ids) == sorted(IDS)
+    rows = [IDS.index(name) for name in ids]
+    wanted = recipe.stored(unit(gaussian(CANDIDATES, DIM, 1)).astype(np.float32), bias)[rows]
+    np.testing.assert_allclose(np.concatenate(vectors), wanted, atol=1e-6)
+    plain = share(brute_force(published), brute_force(published, plain=True))
+    assert result["overlap"] == {
+        "queries": QUERIES,
+        "depth": 10,
+        "mean": 1.0,
+        "lowest": 1.0,
+        "changed": pytest.approx(1.0 - plain),
+    }
+    assert plain < 0.95
+    assert result["embeddings"] == "those of the table"
+
+
+def test_the_same_export_again_changes_nothing(export: Run, tmp_path: Path) -> None:
+    export()
+    before = tree(tmp_path)
+    assert export()[0] == 0
+    assert tree(tmp_path) == before
+
+
+def test_the_sample_does_not_depend_on_the_cut(export: Run, published: Path, tmp_path: Path) -> None:
+    write_vectors(tmp_path / "cut", IDS, gaussian(CANDIDATES, DIM, 1), 5)
+    results = []
+    for number, glob in enumerate((published / "candidates", tmp_path / "cut")):
+        flags = {"embeddings": f"{glob}/part-*.parquet", "queries": f"{glob}/part-*.parquet"}
+        results.append(export("--sample", "20", output=str(tmp_path / f"o{number}"), **flags)[1])
+    assert [len(result["files"]) for result in results] == [3, 5]
+    assert results[0]["queries"] == results[1]["queries"]
+    assert results[0]["overlap"] == results[1]["overlap"]
+    assert results[0]["queries"]["rows"] == 20
+
+
+def test_candidates_stand_in_for_queries(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = {name: str(published / name) for name in ("table", "work")}
+    flags |= {"embeddings": str(published / "candidates" / "part-*.parquet"), "output": str(tmp_path / "out")}
+    assert cli.main(["export", *as_flags({**flags, "engine": "vespa", "sample": "9"})]) == 0
+    said = capsys.readouterr().out
+    assert "overlap      1.0000 of the exact top 10" in said
+    assert "9 candidates in place of queries" in said
+
+
+@pytest.mark.parametrize(("metric", "index"), [("ip", "Flat"), ("cosine", "HNSW16"), ("l2", "IVF2,Flat")])
+def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index: str) -> None:
+    code, result, _ = export(engine="faiss", metric=metric, index=index)
+    assert code == 0
+    paths = {Path(file["path"]).suffix: str(tmp_path / "out" / file["path"]) for file in result["files"]}
+    recipe = Recipe.from_record(result["recipe"])
+    loaded, ids = faiss.read_index(paths[".faiss"]), pq.read_table(paths[".parquet"])["id"].to_pylist()
+    queries = unit(gaussian(QUERIES, DIM, 3)).astype(np.float32)
+    scores, found = loaded.search(recipe.asked(queries), 10)
+    # The file is what the overlap was measured on, approximate or not.
+    measured = share([[ids[row] for row in query] for query in found.tolist()], brute_force(published))
+    assert result["overlap"]["mean"] == pytest.approx(measured)
+    assert measured == 1.0 or index != "Flat"
+    assert result["index"] == index
+    bias = load_bias_table(str(published / "table")).bias_of([ids[found[0, 0]]])[0]
+    best = queries[0] @ unit(gaussian(CANDIDATES, DIM, 1))[int(ids[found[0, 0]][1:])] - bias
+    assert recipe.debiased(scores[0, 0]) == pytest.approx(best, abs=1e-6)
+
+
+def test_an_index_that_would_not_fit(export: Run, tmp_path: Path) -> None:
+    code, _, said = export("--max-index-bytes", "1000", engine="faiss")
+    assert (code, "--max-index-bytes" in said) == (2, True)
+    assert not (tmp_path / "out" / "export.json").exists()
+
+
+def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
+    code, result, said = export("--target-overlap", "0.95", "--hub-deviations", "2", engine="rerank")
+    assert code == 0
+    loaded = load_reranker([str(tmp_path / "out" / file["path"]) for file in result["files"]])
+    table = load_bias_table(str(published / "table"))
+    np.testing.assert_array_equal(loaded.bias, table.bias)
+    assert int(loaded.hub.sum()) == result["hubs"]
+    vectors, queries = (unit(gaussian(rows, DIM, seed)) for rows, seed in ((CANDIDATES, 1), (QUERIES, 3)))
+    scores = queries @ vectors.T
+
+    def kept(depth: int) -> float:
+        rows = np.argsort(-scores, axis=1)[:, :depth]
+        found = [loaded.rerank([IDS[row] for row in q], s[q].tolist(), 10) for q, s in zip(rows, scores, strict=True)]
+        return share([[name for name, _ in row] for row in found], brute_force(published))
+
+    depths = result["depths"]
+    assert kept(depths["needed"]) >= 0.95 > kept(depths["needed"] - 1)
+    assert kept(depths["complete"]) == 1.0 > kept(depths["complete"] - 1)
+    assert f"a plain top {depths['needed']} keeps 0.95" in said
+
+
+def test_a_part_of_the_table(export: Run, published: Path) -> None:
+    _, result, said = export(embeddings=str(published / "candidates" / "part-{0..1}.parquet"))
+    assert (result["rows"], result["table"]["rows"], result["embeddings"]) == (100, 150, "some of the table")
+    assert "100 of 150 candidates" in said
+
+
+def test_other_vectors_under_the_same_ids_are_told(export: Run, tmp_path: Path) -> None:
+    glob = write_vectors(tmp_path / "other", IDS, gaussian(CANDIDATES, DIM, 9), 1)
+    assert export(embeddings=glob)[1]["embeddings"] == "others than those of the table"
+
+
+def write_other(folder: Path, ids: list[str], dim: int = DIM) -> str:
+    return write_vectors(folder / "other", ids, gaussian(len(ids), dim, 1), 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "dim", "code", "reason"),
+    [
+        (["c0", "c1", "new"], DIM, 3, "have no bias in version 1"),
+        (["c0", "c1", "c0"], DIM, 6, "'c0'"),
+        (["c0", "c1"], 5, 3, "dimension 5"),
+    ],
+)
+def test_embeddings_that_do_not_fit(
+    export: Run, tmp_path: Path, ids: list[str], dim: int, code: int, reason: str
+) -> None:
+    done, _, said = export(embeddings=write_other(tmp_path, ids, dim))
+    assert (done, reason in said) == (code, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rejects_are_counted(export: Run, tmp_path: Path) -> None:
+    vectors = gaussian(CANDIDATES, DIM, 1)
+    vectors[3] = np.nan
+    glob = write_vectors(tmp_path / "other", IDS, vectors, 2)
+    code, _, said = export(embeddings=glob)
+    assert (code, "1 of 150 rows of --embeddings were rejected" in said) == (4, True)
+    assert export("--max-reject-rate", "0.1", embeddings=glob)[1]["rejected"] == 1
+
+
+def test_an_output_of_something_else(export: Run, tmp_path: Path) -> None:
+    assert export()[0] == 0
+    before = tree(tmp_path)
+    code, _, said = export(metric="l2")
+    assert (code, "its recipe differ" in said) == (7, True)
+    assert tree(tmp_path) == before
+
+
+def test_files_that_an_engine_would_import_by_mistake(export: Run, tmp_path: Path) -> None:
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    (tmp_path / "out" / "data" / "old.parquet").write_bytes(b"")
+    code, _, said = export()
+    assert (code, "'old.parquet'" in said) == (7, True)
+    assert not (tmp_path / "out" / "export.json").exists()
+
+
+def test_a_damaged_file_is_not_taken_for_a_finished_one(export: Run, tmp_path: Path) -> None:
+    assert export()[0] == 0
+    (tmp_path / "out" / "export.json").unlink()
+    damaged = next((tmp_path / "out" / "data").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    code, _, said = export()
+    assert (code, damaged.name in said) == (9, True)
+    assert not (tmp_path / "out" / "export.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"metric": "cosine", "form": "inner_product"}, "divides every stored vector"),
+        ({"quantisation": "int8"}, "one range for all dimensions"),
+        ({"index": "Flat"}, "only faiss builds an index"),
+        ({"sample": "0"}, "must be at least 1"),
+        ({"output": "s3://key:secret@bucket/x"}, "credential"),
+    ],
+)
+def test_flags_that_cannot_work(export: Run, tmp_path: Path, flags: dict[str, str], reason: str) -> None:
+    code, _, said = export(**flags)
+    assert code in (2, 7)
+    assert reason in said.lower() or reason in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_reads_and_writes_object_stores(export: Run, published: Path, s3: str) -> None:
+    code, result, _ = export(output=f"{s3}/out", engine="pinecone")
+    assert (code, result["overlap"]["mean"]) == (0, 1.0)
+    assert all(file["path"].startswith("__default__/part-") for file in result["files"])
+    assert export(output=f"{s3}/out", engine="pinecone")[0] == 0
+
+
+def test_needs_no_more_than_the_table_and_the_vectors(export: Run, published: Path, tmp_path: Path) -> None:
+    """On another machine: a copy of the table, the vectors, an empty work folder."""
+    shutil.copytree(published / "table", tmp_path / "copy")
+    code, result, _ = export(table=str(tmp_path / "copy"), work=str(tmp_path / "work"))
+    assert (code, result["overlap"]["mean"]) == (0, 1.0)

@@ -1,0 +1,235 @@
+"""``nnn table`` as an operator meets it: rollback, expiry, differences, explanations."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpora import gaussian, write_vectors
+
+from nnn_core import load_bias_table
+from nnn_core.manifest import list_versions, manifest_uri, read_manifest
+from pipelines import cli
+from pipelines.table_upkeep import parse_age
+
+IDS = [f"item-{number:02d}" for number in range(12)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    """Three versions, all published long ago."""
+    candidates = write_vectors(tmp_path / "candidates", IDS, gaussian(12, 8, 1), 2)
+    references = write_vectors(tmp_path / "references", [f"q{n}" for n in range(9)], gaussian(9, 8, 2), 2)
+    uri = str(tmp_path / "table")
+    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(tmp_path / "work")]
+    assert cli.main(["refresh", *flags, "--k", "4", "--alpha", "0.5"]) == 0
+    for alpha in ("0.25", "0.75"):
+        assert cli.main(["table", "reweight", "--table", uri, "--alpha", alpha]) == 0
+    old = time.time() - 30 * 86400
+    for path in Path(uri).rglob("*.*"):
+        os.utime(path, (old, old))
+    return uri
+
+
+def run(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, list[str], str]:
+    """Exit code, lines of standard output, standard error."""
+    capsys.readouterr()
+    code = cli.main(["table", *command])
+    printed = capsys.readouterr()
+    return code, printed.out.splitlines(), printed.err
+
+
+def record_of(lines: list[str]) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(lines[-1])
+    return record
+
+
+def test_rollback(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, _ = run(capsys, "rollback", "1", "--table", table, "--json")
+    assert (code, record_of(lines)["version"], record_of(lines)["settings"]["alpha"]) == (0, 4, 0.5)
+    assert lines[0].startswith("version 4: 12 image candidates")
+    assert read_manifest(table).files == read_manifest(table, 1).files
+    assert run(capsys, "rollback", "7", "--table", table)[0] == 3
+
+
+def test_rollback_to_damaged_files(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(table) / read_manifest(table, 1).files[0].path).write_bytes(b"")
+    code, _, error = run(capsys, "rollback", "1", "--table", table)
+    assert (code, list_versions(table)) == (9, [1, 2, 3])
+    assert "was not made the current one" in error
+
+
+def test_expire_says_first_what_it_would_do(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(Path(table).rglob("*"))
+    code, lines, _ = run(capsys, "expire", "--keep", "1", "--table", table)
+    assert code == 0
+    assert lines[:2] == ["version 1", "version 2"]
+    assert lines[2].startswith("versions/000001/part-00000-")
+    assert lines[-1].startswith("would remove 2 versions and 2 data files, ")
+    assert lines[-1].endswith("versions 3 stay; nothing was removed, say --yes to remove")
+    assert sorted(Path(table).rglob("*")) == before
+    code, lines, _ = run(capsys, "expire", "--keep", "1", "--table", table, "--yes", "--json")
+    assert (record_of(lines)["versions"], record_of(lines)["kept"], record_of(lines)["removed"]) == ([1, 2], [3], True)
+    assert lines[-2].startswith("removed 2 versions and 2 data files")
+    assert list_versions(table) == [3]
+    assert run(capsys, "verify", "--table", table)[0] == 0
+
+
+def test_expire_leaves_what_is_young(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.utime(manifest_uri(table, 3))  # version 2 was replaced just now
+    run(capsys, "expire", "--keep", "1", "--older-than", "8d", "--table", table, "--yes")
+    assert list_versions(table) == [2, 3]
+
+
+@pytest.mark.parametrize("flags", [["--keep", "0"], ["--keep", "1", "--older-than", "5m"]])
+def test_expire_refuses_what_would_harm(table: str, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "expire", *flags, "--table", table, "--yes")[0] == 2
+    assert list_versions(table) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("1.5h", 5400), ("7d", 604800), ("2w", 1209600)])
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["7", "d", "-1d", "7 d", "7days", "nan"])
+def test_no_ages(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["table", "expire", "--table", "t", "--keep", "1", "--older-than", text])
+    assert "error: argument --older-than" in capsys.readouterr().err
+
+
+def test_diff(table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "delta.parquet")
+    code, lines, _ = run(capsys, "diff", "1", "2", "--table", table, "--output", output, "--json")
+    record = record_of(lines)
+    assert (code, record["changed"], record["unchanged"], record["settings"]) == (0, 12, 0, {"alpha": [0.5, 0.25]})
+    old, new = (load_bias_table(table, version) for version in (1, 2))
+    assert record["changes"]["mean"] == pytest.approx(float((new.bias - old.bias).mean()), abs=1e-7)
+    delta = pq.read_table(output)
+    assert delta.column("id").to_pylist() == IDS
+    assert delta.column("bias").to_pylist() == new.bias.tolist()
+    assert set(delta.column("op").to_pylist()) == {"change"}
+    assert any(line.strip() == "12 changed" for line in lines)
+    assert run(capsys, "diff", "1", "9", "--table", table)[0] == 3
+
+
+CAPTIONS = [f"caption number {number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module", params=["vectors with captions", "own pairs"])
+def explained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
+    """A job whose bank holds captions beside its vectors."""
+    folder, own = tmp_path_factory.mktemp("job"), request.param == "own pairs"
+    write_vectors(folder / "candidates", IDS, gaussian(12, 8, 1), 2)
+    (folder / "references").mkdir()
+    for number, rows in enumerate(np.array_split(np.arange(30), 3)):
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(gaussian(30, 8, 2)[rows].ravel()), 8)
+        columns = {
+            "id": [f"q{row}" for row in rows],
+            "pair_id": [IDS[row % 12] for row in rows],
+            "caption": [CAPTIONS[row] for row in rows],
+            "vector": vectors,
+        }
+        pq.write_table(pa.table(columns), folder / "references" / f"part-{number}.parquet")
+    flags = [*sources(folder), "--table", str(folder / "table"), "--k", "4", "--alpha", "0.5"]
+    assert cli.main(["refresh", *flags, *["--exclude-own-pairs"] * own]) == 0
+    assert cli.main(["table", "reweight", "--table", str(folder / "table"), "--alpha", "0.25"]) == 0
+    return folder, own
+
+
+def sources(folder: Path) -> list[str]:
+    flags = ["--candidates", str(folder / "candidates" / "*"), "--references", str(folder / "references" / "*")]
+    return [
+        *flags,
+        "--work",
+        str(folder / "work"),
+        "--vector-column",
+        "vector",
+        "--reference-pair-id-column",
+        "pair_id",
+    ]
+
+
+def test_explain(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    """Means, rank and history are those of the table; the nearest queries those of a brute force."""
+    folder, own = explained
+    table = load_bias_table(str(folder / "table"))
+    for row in (0, 7, 11):
+        command = ["explain", IDS[row], "--table", str(folder / "table"), *sources(folder)]
+        code, lines, _ = run(capsys, *command, "--json", "--top", "5")
+        record = record_of(lines)
+        assert code == 0
+        assert record["now"]["bias"] == table.bias[row]
+        assert record["now"]["means"] == table.mean_k[row].tolist()
+        assert record["above"] == int((table.bias > table.bias[row]).sum())
+        assert [(each["version"], each["alpha"]) for each in record["history"]] == [(1, 0.5), (2, 0.25)]
+        assert record["history"][0]["bias"] == pytest.approx(2 * table.bias[row])
+        candidates, references = (
+            vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            for vectors in (gaussian(12, 8, 1).astype("f8"), gaussian(30, 8, 2).astype("f8"))
+        )
+        scores = references @ candidates[row]
+        if own:
+            scores[np.arange(30) % 12 == row] = -np.inf
+        order = np.argsort(-scores)[:5]
+        assert [near["id"] for near in record["neighbours"]] == [f"q{place}" for place in order]
+        assert [near["text"] for near in record["neighbours"]] == [CAPTIONS[place] for place in order]
+        assert [near["score"] for near in record["neighbours"]] == pytest.approx(scores[order], abs=1e-6)
+        assert record["recomputed"] == pytest.approx(record["now"]["means"][-1], abs=1e-6)
+        assert any(f"'{CAPTIONS[order[0]]}'" in line for line in lines)
+
+
+def test_explain_by_the_table_alone(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(explained[0] / "table")
+    code, lines, _ = run(capsys, "explain", IDS[3], "--table", table, "--version", "1")
+    assert code == 0
+    assert lines[0].startswith("'item-03' in version 1: bias ")
+    assert lines[1].endswith("of 12 candidates have a higher bias")
+    assert not any(line.startswith("top queries") for line in lines)
+
+
+def test_explain_what_is_not_there(explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = explained
+    command = ["explain", "item-99", "--table", str(folder / "table")]
+    code, _, error = run(capsys, *command)
+    assert (code, "has no candidate 'item-99'; its ids go from 'item-00' to 'item-11'" in error) == (3, True)
+    command[1] = IDS[0]
+    code, _, error = run(capsys, *command, "--work", "w")
+    assert (code, "are needed together" in error) == (2, True)
+    flags = sources(folder)
+    flags[3] = str(folder / "references" / "part-0*")
+    code, _, error = run(capsys, *command, *flags)
+    assert (code, "is not the bank of version 2" in error) == (3, True)
+    flags[5] = str(folder / "other")
+    code, _, error = run(capsys, *command, *flags)
+    assert (code, "has not been embedded under --work" in error) == (3, True)
+
+
+def test_explain_tells_of_versions_that_cannot_be_read(
+    explained: tuple[Path, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = explained[0] / "table"
+    path = table / read_manifest(str(table), 1).files[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    try:
+        code, lines, _ = run(capsys, "explain", IDS[0], "--table", str(table), "--json")
+        assert (code, "is damaged" in record_of(lines)["history"][0]["problem"]) == (0, True)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("deltalake")
+    code, lines, _ = run(capsys, "register", "--table", table, "--version", "2", "--json")
+    assert (code, record_of(lines)["version"], record_of(lines)["files"]) == (0, 2, 1)
+    assert lines[0].startswith(f"version 2 is version 1 of the Delta table {table}: 1 files, 1 of them new to it")
+    assert run(capsys, "register", "--table", table, "--version", "9")[0] == 3
