@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nnn_core import rejects
+from nnn_core import rejects, storage
 from nnn_core.artifacts import add_set_digests
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard, check_alike
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError, NNNError
@@ -28,11 +28,13 @@ class Corpus:
         lineage: rows, rejects and digests.
         dim: dimension of the vectors.
         boundaries: ids at which the table is cut into parts.
+        shards: (name of the file, digest) of all embedded shards, ascending.
     """
 
     lineage: Side
     dim: int
     boundaries: tuple[str, ...]
+    shards: tuple[tuple[str, str], ...] = ()
 
 
 def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
@@ -48,7 +50,8 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
     samples = (shard.id_sample for shard in shards)
-    return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows))
+    files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
+    return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows), files)
 
 
 def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str) -> Side:

@@ -63,16 +63,22 @@ def plan_partial(
         work: folder of artefacts.
         search: ``exact`` for all searches that give the exact scores, else what names the settings.
     """
+    name = partial_name(candidates.digest, reference.digest, k_max, exclude_own_pairs, search)
+    uri = storage.join(work, "partials", name)
+    return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
+
+
+def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs: bool, search: str) -> str:
+    """The name of a partial's file, by the digests of both shards."""
     name = name_of(
         "partial",
-        candidates=candidates.digest,
-        reference=reference.digest,
+        candidates=candidates,
+        reference=reference,
         k_max=k_max,
         exclude_own_pairs=exclude_own_pairs,
         search=search,
     )
-    uri = storage.join(work, "partials", f"{name}.parquet")
-    return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
+    return f"{name}.parquet"
 
 
 def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "plan": ("pipelines.plan", "what a refresh would compute, why, and what it would cost"),
     "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
     "evaluate": ("pipelines.evaluate", "recall and hubness of a table on held-out queries"),
+    "work": ("pipelines.work", "remove artefacts that no version needs"),
     "encoder": ("pipelines.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
     "table": ("pipelines.table", "list, show, verify, roll back and expire versions of a bias table"),
     "export": ("pipelines.export", "files and recipes for vector engines, with the overlap that they keep"),

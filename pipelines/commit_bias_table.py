@@ -14,8 +14,10 @@ from nnn_core import storage
 from nnn_core.corpus import Corpus, check_coverage
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.gates.comparison import RowStatistics, count_previous, measure_part, merge_statistics
+from nnn_core.gates.gate import Gate
 from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.lifecycle.cleaning import Needs, store_needs
 from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, says_the_same
 from nnn_core.metrics import top_overlap
 from nnn_core.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
@@ -74,6 +76,7 @@ class Lineage:
         sums: of the vectors of both sides.
         origins: 1, or 2 if some vectors came ready-made and others from the encoder.
         search: how the scores were found.
+        needs: the artefacts.
         rejects: (side, what was rejected).
     """
 
@@ -82,6 +85,7 @@ class Lineage:
     sums: SideSums
     origins: int
     search: SearchReport
+    needs: Needs
     rejects: tuple[tuple[str, RejectSummary], ...] = ()
 
 
@@ -181,24 +185,33 @@ def _commit(
     # What is published already was judged when it was new.
     new = target.previous is None or not says_the_same(target.previous, manifest)
     if new:
-        facts = Facts(
-            manifest,
-            target.previous,
-            manifest.candidates.rows,
-            statistics,
-            lineage.origins,
-            _evidence(review, target.previous, standard.work),
-        )
-        manifest = replace(manifest, gates=judge(facts, standard.thresholds, standard.accepted))
-        if review is not None:
-            store_canaries(manifest, review.queries, review.first[1], standard.work)
-        if any(gate.blocks for gate in manifest.gates):
-            _report(Outcome(uri, manifest, False, target.previous, statistics, lineage.rejects, review), standard)
-            require_pass(manifest.gates, write_report(standard.work, manifest.gates))
-    committed = commit_version(uri, manifest)
-    _report(Outcome(uri, committed, new, target.previous, statistics, lineage.rejects, review), standard)
+        manifest = replace(manifest, gates=_judge(manifest, standard, target, lineage, statistics, review))
+    elif target.previous is not None:
+        manifest = target.previous
+    if review is not None:
+        store_canaries(manifest, review.queries, review.first[1], standard.work)
+    store_needs(manifest, lineage.needs, standard.work)
+    blocked = new and any(gate.blocks for gate in manifest.gates)
+    # Before the commit: after it nothing may fail any more.
+    _report(Outcome(uri, manifest, new and not blocked, target.previous, statistics, lineage.rejects, review), standard)
+    if blocked:
+        require_pass(manifest.gates, write_report(standard.work, manifest.gates))
+    committed = commit_version(uri, manifest) if new else manifest
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
     return committed
+
+
+def _judge(
+    manifest: Manifest,
+    standard: Standard,
+    target: Target,
+    lineage: Lineage,
+    statistics: RowStatistics,
+    review: Review | None,
+) -> tuple[Gate, ...]:
+    evidence = _evidence(review, target.previous, standard.work)
+    facts = Facts(manifest, target.previous, manifest.candidates.rows, statistics, lineage.origins, evidence)
+    return judge(facts, standard.thresholds, standard.accepted)
 
 
 def _describe(

@@ -23,11 +23,12 @@ from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
-from nnn_core.errors import GateError
+from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
+from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
@@ -188,7 +189,16 @@ def describe_lineage(
 ) -> Lineage:
     """What the table was computed from, and how."""
     search = report_search(scored, calibrated, config)
-    return Lineage(corpus, bank[1], sums, len(origins), search, tuple(sorted(rejected.items())))
+    parts = [storage.basename(part.uri) for shard in bank[0].shards for part in shard.parts]
+    needs = Needs(
+        embedded=tuple(sorted({*parts, *(name for name, _ in corpus.shards)})),
+        candidates=tuple(digest for _, digest in corpus.shards),
+        references=tuple(shard.digest for shard in bank[0].shards),
+        searches={bank[0].shards[each.number].digest: each.digest for each in calibrated},
+        k_max=config.kept_scores,
+        exclude_own_pairs=config.exclude_own_pairs,
+    )
+    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
 
 
 @dataclasses.dataclass
@@ -281,6 +291,8 @@ def refresh(
     """
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
+    if config.report and storage.exists(config.report):
+        raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")
     prepare_table(config.table)
     try:
         result = run(options, lambda root: define_refresh(root, config, encoder))
@@ -294,8 +306,12 @@ def refresh(
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
     report = _complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
-    summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
     summary["text"] = render_text(report)
+    try:
+        summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
+    except StorageError as error:  # the version stands, so the job has done what it was asked for
+        summary["report"] = None
+        logging.getLogger("nnn").warning("the report could not be written: %s", error)
     return manifest, summary
 
 

@@ -233,10 +233,13 @@ def forbid(url: str, requests: int) -> None:
 
 
 def objects(uri: str) -> dict[str, bytes]:
-    """Every object below ``uri`` by its name relative to it."""
+    """Every object below ``uri`` by its name relative to it, but for what belongs to a single run."""
     fs, root = fsspec.url_to_fs(uri)
     fs.invalidate_cache()
-    return {path.removeprefix(root).lstrip("/"): fs.cat_file(path) for path in fs.find(root)}
+    names = {path: path.removeprefix(root).lstrip("/") for path in fs.find(root)}
+    return {
+        name: fs.cat_file(path) for path, name in names.items() if not {"reports", "runs"}.intersection(name.split("/"))
+    }
 
 
 def plant(uri: str, contents: dict[str, bytes]) -> None:

@@ -55,6 +55,7 @@ PROGRAMS = {
     "encoder",
     "plan",
     "table",
+    "work",
     "inspect",
     "cli",
     "export",

@@ -203,7 +203,7 @@ def test_what_is_forbidden_fails_at_once(store: str, proxy: Proxy, act: Callable
     begin = time.monotonic()
     with pytest.raises(StorageError, match=f"cannot (reach|write) '{store}/object"):
         act(uri)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 20  # retries would take a minute
     # A write looks once whether the name is taken; to look at a name is up to three requests of gcsfs.
     assert len(proxy.requests) <= 4
 
