@@ -196,6 +196,16 @@ def test_fingerprint_changes_with_each_part_alone(saved: tuple[str, Path, dict[s
         assert {name for name in now if now[name] != first[name]} == changed
 
 
+class Canary:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(saved: tuple[str, Path, dict[str, Any]], tmp_path: Path) -> None:
     import torch
 
@@ -209,9 +219,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused(saved: tuple[str, Path, dict[
     torch.save({"model": {"something.weight": torch.zeros(3)}}, path)
     with pytest.raises(InputError, match="has no weight"):
         parse_encoder(f"{kind}:{tmp_path}").load()
-    path.write_bytes(b"\x80\x02cos\nsystem\nq\x00.")
+    torch.save({"model": state, "extra": Canary(tmp_path / "executed")}, path)
     with pytest.raises(InputError, match="without executing code"):
         parse_encoder(f"{kind}:{tmp_path}").load()
+    assert not (tmp_path / "executed").exists()
     path.with_name("other.pt").write_bytes(b"")
     with pytest.raises(InputError, match="must hold one checkpoint"):
         parse_encoder(f"{kind}:{tmp_path}")
