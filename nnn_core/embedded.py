@@ -66,6 +66,7 @@ class EmbeddedInput:
         precomputed: whether the shard held vectors, so that no model was used.
         positional_keys: whether its ids say only where a row lay, see ``nnn_core.keys``.
         off_length: of the vectors that it held, those used whose length was not 1 within 0.01; None if it held none.
+        truncated: captions that the model was given a part of only, because it takes no more.
     """
 
     source: str
@@ -75,6 +76,7 @@ class EmbeddedInput:
     precomputed: bool
     positional_keys: bool = False
     off_length: int | None = None
+    truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,7 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
             record["precomputed"],
             record["positional_keys"],
             record["off_length"],
+            record.get("truncated", 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error

@@ -14,6 +14,7 @@ from nnn_core import embedded, storage
 from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
+from nnn_core.encoders.prompts import AS_IS, fill
 from nnn_core.errors import InputError
 from nnn_core.keys import positional_keys
 from nnn_core.listing import check_unchanged
@@ -41,12 +42,14 @@ class EmbeddingRequest:
         columns: names of columns and fields.
         encoder: digest of the encoder's fingerprint; None when there is no encoder.
         work: folder of artefacts.
+        prompt: what is written around captions.
     """
 
     modality: Modality
     columns: Columns
     encoder: str | None
     work: str
+    prompt: str = AS_IS
 
     @property
     def folder(self) -> str:
@@ -82,6 +85,8 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
         )
     # Ids made of the file's name are not those of the same bytes under another name.
     named = {"source": storage.basename(shard.uri)} if request.columns.id == POSITION_ID else {}
+    if request.prompt != AS_IS and request.modality == "text" and not precomputed:
+        named["prompt"] = request.prompt
     name = name_of(
         "embedded",
         **named,
@@ -118,8 +123,9 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     """
     source = planned.shard.uri
     batches = read_rows(planned.shard, request.modality, request.columns)
+    before = _truncated(encoder)
     if encoder is not None:
-        batches = encode_rows(batches, request.modality, encoder)
+        batches = encode_rows(batches, request.modality, encoder, request.prompt)
     collector = _Collector(planned, request)
     for batch in batches:
         collector.add(batch)
@@ -138,6 +144,7 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
         planned.precomputed,
         collector.positional_keys,
         off_length,
+        _truncated(encoder) - before,
     )
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
@@ -151,14 +158,20 @@ def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: Embeddi
     return uri
 
 
-def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder) -> Iterator[Rows]:
+def _truncated(encoder: Encoder | None) -> int:
+    """Captions that this thread has had cut, by an encoder that counts them."""
+    return int(getattr(encoder, "truncated", 0))
+
+
+def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder, prompt: str = AS_IS) -> Iterator[Rows]:
     """Replace images or captions by their vectors, in batches of the encoder's own size.
 
     Images of the next batch are decoded in threads while the model runs on the current one.
     """
     if modality == "text":
         for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES):
-            vectors = encoder.encode_texts(list(rows.items)) if rows.ids else _NO_VECTORS
+            texts = [fill(prompt, text) for text in rows.items]
+            vectors = encoder.encode_texts(texts) if texts else _NO_VECTORS
             yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
         return
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.encoders import PRECOMPUTED
+from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.errors import InputError
 
 #: Key of a Parquet footer under which exported files say what they are.
 FOOTER_KEY = b"nnn_export"
 
+#: Name of the probes' vectors among the recorded parts of an encoder.
+PROBES = "probes"
+
 _READY_MADE = {"kind": PRECOMPUTED}
+_DEFAULTS = {field.name: str(field.default) for field in fields(Fingerprint) if isinstance(field.default, str)}
 
 
 def embeddings_encoder(uri: str) -> dict[str, str]:
@@ -48,6 +53,24 @@ def _footer(uri: str) -> dict[str, Any]:
     return record
 
 
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the parts in which two recorded encoders differ; empty if their vectors can be compared.
+
+    Probes are compared within a tolerance, as their last digits depend on hardware. What one of the two does not
+    record, because it is older, is not held against it.
+    """
+    from nnn_core.encoders.probes import from_text, tolerance_of, too_far
+
+    one, other = {**_DEFAULTS, **one}, {**_DEFAULTS, **other}
+    names = (one.keys() | other.keys()) - {PROBES}
+    changed = {name for name in names if one.get(name) != other.get(name)}
+    if PROBES in one and PROBES in other:
+        most = tolerance_of([one["precision"], other["precision"]])
+        if too_far(from_text(one[PROBES]), from_text(other[PROBES]), most):
+            changed.add(PROBES)
+    return tuple(sorted(changed))
+
+
 def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table_uri: str, where: str) -> None:
     """Refuse vectors of another encoder than the table's.
 
@@ -60,7 +83,8 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
     Raises:
         InputError: naming the parts that differ.
     """
-    if dict(table) == dict(embeddings):
+    parts = differing(table, embeddings)
+    if not parts:
         return
     if _READY_MADE in (dict(table), dict(embeddings)):
         made = "the table" if dict(table) == _READY_MADE else where
@@ -68,10 +92,7 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
             f"nobody can tell whether {where} and {table_uri!r} come from one encoder: the vectors of {made} came "
             "ready-made, without a fingerprint. A bias is valid for the vectors that it was computed from; use these."
         )
-    parts = [name for name in sorted({*table, *embeddings}) if table.get(name) != embeddings.get(name)]
-    shown = ", ".join(
-        f"{name} ({_short(table.get(name))} there, {_short(embeddings.get(name))} here)" for name in parts
-    )
+    shown = ", ".join(f"{name} ({_shown(table, name)} there, {_shown(embeddings, name)} here)" for name in parts)
     raise InputError(
         f"{where} comes from another encoder than {table_uri!r}: they differ in {shown}. Biases of one encoder say "
         "nothing about vectors of another; encode with that of the table, or refresh the table."
@@ -91,5 +112,8 @@ def check_dimension(table: int, dim: int | None, table_uri: str, where: str) -> 
         )
 
 
-def _short(digest: str | None) -> str:
-    return "none" if digest is None else digest[:12]
+def _shown(parts: Mapping[str, str], name: str) -> str:
+    if name == PROBES:
+        return "other vectors"
+    value = {**_DEFAULTS, **parts}.get(name, "none")
+    return value if name in _DEFAULTS else value[:12]

@@ -18,6 +18,7 @@ _COMMANDS = {
     "evaluate": ("pipelines.evaluate", "recall and hubness of a table on held-out queries"),
     "report": ("pipelines.report", "the report of an earlier run, as text and as a page"),
     "work": ("pipelines.work", "remove artefacts that no version needs"),
+    "encoder": ("pipelines.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
     "table": ("pipelines.table", "list, show, verify, roll back and expire versions of a bias table"),
     "export": ("pipelines.export", "files and recipes for vector engines, with the overlap that they keep"),
 }

@@ -15,7 +15,7 @@ from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find
 from nnn_core.encoders import Encoder, EncoderSource
 from nnn_core.shards import InputShard
 from nnn_core.vectors import FloatMatrix
-from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, count, expect, timed
+from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, TRUNCATED, count, expect, timed
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -93,6 +93,7 @@ def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequ
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
+    count(stage, TRUNCATED, result.truncated)
     return result
 
 
@@ -101,6 +102,11 @@ class _TimedEncoder:
 
     def __init__(self, encoder: Encoder, stage: str) -> None:
         self.encoder, self.stage, self.batch_size = encoder, stage, encoder.batch_size
+
+    @property
+    def truncated(self) -> int:
+        """Captions that this thread has had cut."""
+        return int(getattr(self.encoder, "truncated", 0))
 
     def preprocess_image(self, data: bytes) -> Any:
         return self.encoder.preprocess_image(data)

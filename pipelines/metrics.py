@@ -18,6 +18,9 @@ COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
 #: What artefacts held: rows, rejected rows, bytes of input or output, (candidate, reference) pairs.
 ROWS, REJECTED, BYTES, PAIRS = "rows", "rejected", "bytes", "pairs"
 
+#: Captions that the model was given a part of only, because it takes no more.
+TRUNCATED = "truncated"
+
 #: Parts of the work: waiting for the model, and reading the bank.
 MODEL_MSEC, LOAD_MSEC = "model_msec", "load_msec"
 PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC}

@@ -12,6 +12,7 @@ from typing import Any
 from nnn_core.costs import DEFAULT_RATES, Cost, Rates, Work, estimate, read_rates
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource, parse_encoder
+from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, current_manifest
 from nnn_core.plan import Plan, Scoring, SidePlan, make_plan, plan_side
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
@@ -64,8 +65,7 @@ def changed_parts(previous: Manifest | None, encoder: EncoderSource | None) -> t
     """Parts of the encoder's fingerprint that are not those of the current version."""
     if previous is None or encoder is None:
         return ()
-    now, before = dataclasses.asdict(encoder.fingerprint), previous.settings.encoder
-    return tuple(sorted(name for name in {*now, *before} if now.get(name) != before.get(name)))
+    return differing(dataclasses.asdict(encoder.fingerprint), previous.settings.encoder)
 
 
 def work_of(found: Plan, config: RefreshConfig) -> Work:

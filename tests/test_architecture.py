@@ -17,11 +17,20 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 HOMES = {
     "torch": {
         "nnn_core/encoders/open_clip.py",
+        "nnn_core/encoders/towers.py",
+        "nnn_core/encoders/transformers.py",
+        "nnn_core/encoders/checkpoint.py",
+        "nnn_core/encoders/albef.py",
+        "nnn_core/encoders/beit3.py",
+        "nnn_core/encoders/beit3_model.py",
         "nnn_core/demo/train.py",
         "nnn_core/search/prefilter.py",
         "nnn_core/search/device.py",
     },
     "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
+    "transformers": {"nnn_core/encoders/transformers.py", "nnn_core/encoders/albef.py"},
+    "timm": {"nnn_core/encoders/albef.py"},
+    "sentencepiece": {"nnn_core/encoders/beit3.py"},
     "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py", "nnn_core/engines/faiss_file.py"},
     "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
     "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
@@ -41,6 +50,7 @@ HOMES = {
 PROGRAMS = {
     "cli",
     "demo",
+    "encoder",
     "evaluate",
     "evaluation",
     "export",
@@ -49,13 +59,13 @@ PROGRAMS = {
     "launch_refresh",
     "plan",
     "refresh",
+    "report",
     "review_bias",
     "table",
     "template_metadata",
     "work",
-    "report",
 }
-SHARED = {"metrics", "progress", "runner", "config", "config_file", "beam_options"}
+SHARED = {"beam_options", "config", "config_file", "encoder_flags", "metrics", "progress", "runner"}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from typing import Any, Protocol
 
-from nnn_core.errors import ConfigError
+from nnn_core.encoders.prompts import NO_PROMPTS
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.vectors import FloatMatrix
 
 #: Fingerprint of a side whose vectors were computed elsewhere.
@@ -35,26 +37,57 @@ class Encoder(Protocol):
         """(n, dim) float32 of up to ``batch_size`` captions, not necessarily unit."""
 
 
+FLOAT32 = "float32"
+
+#: What a model may compute in.
+PRECISIONS = (FLOAT32, "bfloat16", "float16")
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """What a vector depends on besides its input. Two equal fingerprints give comparable vectors.
+
+    A manifest records it by part, together with the vectors of the probes (see ``encoders.contract``).
 
     Attributes:
         weights: SHA-256 of the checkpoint.
         architecture: SHA-256 of the model's configuration.
         preprocessing: SHA-256 of the image preprocessing.
         tokenizer: SHA-256 of the tokenizer's settings and files.
+        precision: of the model's arithmetic, one of ``PRECISIONS``; vectors are float32 in any case.
+        prompts: what is written around captions, see ``Prompts.to_json``.
     """
 
     weights: str
     architecture: str
     preprocessing: str
     tokenizer: str
+    precision: str = FLOAT32
+    prompts: str = NO_PROMPTS
 
     @property
     def digest(self) -> str:
-        """One digest over all parts (40 hex digits)."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:40]
+        """One digest over the loaded model (40 hex digits); prompts are not its own, but each side's.
+
+        The precision that was once the only one is left out, so that vectors of that time are found again.
+        """
+        parts = {name: value for name, value in asdict(self).items() if name != "prompts"}
+        if self.precision == FLOAT32:
+            del parts["precision"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+    @classmethod
+    def from_parts(cls, recorded: Mapping[str, str]) -> Fingerprint:
+        """The fingerprint that a manifest records, which may say more, or have been written before there were prompts.
+
+        Raises:
+            InputError: a part is missing.
+        """
+        known = {field.name: recorded[field.name] for field in fields(cls) if field.name in recorded}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise InputError(f"the recorded fingerprint of the encoder is incomplete: {error}.") from error
 
 
 class EncoderSource(Protocol):
@@ -89,23 +122,51 @@ def load_once(source: EncoderSource) -> Encoder:
         return _LOADED[source]
 
 
-def parse_encoder(spec: str) -> EncoderSource:
+def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:
+    """Compare an encoder's files on this machine with those that the job was planned with.
+
+    Raises:
+        InputError: they differ.
+    """
+    if here != there:
+        raise InputError(
+            f"encoder {spec!r} on this worker is not the one that the job was started with "
+            f"({here} here, {there} there); give every worker the same files."
+        )
+
+
+#: Scheme of a spec: module and class of its source, and how the rest of the spec is written.
+_SCHEMES = {
+    "open_clip": ("nnn_core.encoders.open_clip", "OpenClipSource", "MODEL/TAG, MODEL//path/to/file or local-dir:DIR"),
+    "transformers": ("nnn_core.encoders.transformers", "TransformersSource", "DIR or ORGANISATION/MODEL[@REVISION]"),
+    "albef": ("nnn_core.encoders.albef", "AlbefSource", "DIR"),
+    "beit3": ("nnn_core.encoders.beit3", "Beit3Source", "DIR"),
+}
+
+
+def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
     """The encoder that ``--encoder`` names.
 
     Args:
-        spec: ``open_clip:MODEL/PRETRAINED`` (a pretrained tag or the path of a checkpoint) or
-            ``open_clip:local-dir:DIR``.
+        spec: ``SCHEME:REST``; the schemes are those of ``_SCHEMES``, ``python``, and those of installed packages
+            (see ``nnn_core.encoders.foreign``).
+        precision: one of ``PRECISIONS``.
 
     Raises:
         ConfigError: an unknown scheme or an incomplete spec.
         InputError: the files it names cannot be found.
     """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision {precision} is none of {', '.join(PRECISIONS)}.")
     scheme, _, rest = spec.partition(":")
-    if scheme != "open_clip" or not rest:
-        raise ConfigError(
-            f"--encoder {spec!r} is not understood; write open_clip:MODEL/PRETRAINED_TAG, "
-            "open_clip:MODEL//path/to/checkpoint, or open_clip:local-dir:DIRECTORY."
-        )
-    from nnn_core.encoders.open_clip import OpenClipSource
+    if rest and scheme in _SCHEMES:
+        module, name, _ = _SCHEMES[scheme]
+        source: EncoderSource = getattr(import_module(module), name).parse(rest, precision)
+        return source
+    from nnn_core.encoders.foreign import ForeignSource, known_schemes
 
-    return OpenClipSource.parse(rest)
+    if rest and scheme in ("python", *known_schemes()):
+        return ForeignSource.parse(scheme, rest, precision)
+    built_in = [f"{name}:{form}" for name, (_, _, form) in _SCHEMES.items()]
+    known = "; ".join([*built_in, "python:package.module:factory[:argument]", *(f"{n}:..." for n in known_schemes())])
+    raise ConfigError(f"--encoder {spec!r} is not understood; write one of {known}.")

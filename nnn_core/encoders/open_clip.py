@@ -1,35 +1,23 @@
-"""open_clip models. The only module that runs torch in a refresh."""
+"""open_clip models: CLIP, SigLIP, SigLIP 2, CoCa, EVA, MobileCLIP and whatever else it lists."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from nnn_core.encoders import Fingerprint
-from nnn_core.encoders.decoding import DECODING, upright
+from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders.decoding import DECODING
+from nnn_core.encoders.files import digest, file_digest, read_json
+from nnn_core.encoders.towers import Tokens, Towers, TowersEncoder, device
 from nnn_core.errors import InputError
-from nnn_core.vectors import FloatMatrix
-
-if TYPE_CHECKING:
-    import torch
 
 _LOCAL_DIR = "local-dir:"
 _CONFIG = "open_clip_config.json"
 
-#: A batch of preprocessed images stays below this size, and a batch below this many rows.
-_BATCH_BYTES = 64 << 20
-_MAX_BATCH = 256
-
-#: No token of any vocabulary stands for more characters, spaces aside.
-_TOKEN_CHARACTERS = 64
+#: What open_clip does to images unless a pretrained tag or a directory says otherwise.
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True)
@@ -40,14 +28,16 @@ class OpenClipSource:
         model: an open_clip model name, or ``local-dir:DIR``.
         pretrained: pretrained tag or checkpoint path; None for a local directory.
         fingerprint: of the files as they are on this machine.
+        precision: of the model's arithmetic.
     """
 
     model: str
     pretrained: str | None
     fingerprint: Fingerprint
+    precision: str = FLOAT32
 
     @classmethod
-    def parse(cls, spec: str) -> OpenClipSource:
+    def parse(cls, spec: str, precision: str = FLOAT32) -> OpenClipSource:
         """``MODEL/PRETRAINED`` or ``local-dir:DIR``.
 
         Raises:
@@ -55,125 +45,89 @@ class OpenClipSource:
         """
         if spec.startswith(_LOCAL_DIR):
             directory = Path(spec.removeprefix(_LOCAL_DIR)).absolute()
-            return cls(f"{_LOCAL_DIR}{directory}", None, _fingerprint_directory(directory))
+            found = replace(_fingerprint_directory(directory), precision=precision)
+            return cls(f"{_LOCAL_DIR}{directory}", None, found, precision)
         model, _, pretrained = spec.partition("/")
         if not pretrained:
             raise InputError(
                 f"--encoder open_clip:{spec} names no weights, and random weights would give a meaningless "
                 "table; write open_clip:MODEL/PRETRAINED_TAG or open_clip:MODEL//path/to/checkpoint."
             )
-        return cls(model, pretrained, _fingerprint_pretrained(model, pretrained))
+        found = replace(_fingerprint_pretrained(model, pretrained), precision=precision)
+        return cls(model, pretrained, found, precision)
 
-    def load(self) -> OpenClipEncoder:
+    def load(self) -> TowersEncoder:
         """Load model, preprocessing and tokenizer in this process.
 
         Raises:
             InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
         """
         spec = self.model if self.pretrained is None else f"{self.model}/{self.pretrained}"
-        here = OpenClipSource.parse(spec).fingerprint
-        if here != self.fingerprint:
-            raise InputError(
-                f"encoder {spec!r} on this worker is not the one that the job was started with "
-                f"({here} here, {self.fingerprint} there); give every worker the same files."
-            )
+        check_same(spec, OpenClipSource.parse(spec, self.precision).fingerprint, self.fingerprint)
         return _load(self, spec)
 
 
-def _load(source: OpenClipSource, spec: str) -> OpenClipEncoder:
+def _load(source: OpenClipSource, spec: str) -> TowersEncoder:
+    device()
     import open_clip
-    import torch
 
-    # One thread a process: with a process a core, more threads are slower, and the bits of a
-    # matrix product may depend on how it was split over threads.
-    torch.set_num_threads(1)
-    # open_clip asks for weights only, but where that fails in some ways it tries again without asking, and then
-    # this variable would let torch unpickle, which is to execute, what is in the checkpoint.
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model, preprocess = open_clip.create_model_from_pretrained(
-            source.model, pretrained=source.pretrained, device=device, weights_only=True
+            source.model, pretrained=source.pretrained, weights_only=True
         )
         tokenizer = open_clip.get_tokenizer(source.model)
     except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
         raise InputError(
             f"--encoder open_clip:{spec} cannot be loaded: {str(error) or type(error).__name__}"
         ) from error
-    return OpenClipEncoder(model.eval(), preprocess, tokenizer, device)
+    return TowersEncoder(_towers(model, preprocess, tokenizer), source.precision)
 
 
-class OpenClipEncoder:
-    """A loaded open_clip model.
+def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
+    size = model.visual.image_size
+    inner = getattr(tokenizer, "tokenizer", None)  # one of transformers, which the model was trained with
 
-    Every batch is padded to the same size, so that a row's vector does not depend on how many
-    rows happened to be in its batch.
-    """
+    def tokenize(texts: list[str]) -> Tokens:
+        ids = tokenizer(texts)
+        padding = 0 if inner is None else inner.pad_token_id
+        # What is cut ends in a word's piece and perhaps an end mark, which may itself be the padding.
+        return Tokens({"text": ids}, (ids[:, -2] != padding).tolist())
 
-    def __init__(self, model: torch.nn.Module, preprocess: Any, tokenizer: Any, device: str) -> None:
-        self._model, self._preprocess, self._tokenizer, self._device = model, preprocess, tokenizer, device
-        visual: Any = model.visual
-        size = visual.image_size
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        self.batch_size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (3 * 4 * height * width)))
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text)) + 2 if inner is None else len(inner(tokenizer.clean_fn(text)).input_ids)
 
-    def preprocess_image(self, data: bytes) -> torch.Tensor:
-        """Decode one JPEG, PNG or WebP, turn it upright, and apply the model's own transform.
-
-        Returns:
-            (3, height, width) float32.
-
-        Raises:
-            ValueError: the bytes are not such an image, or it is larger than Pillow's safety limit.
-        """
-        with upright(data) as image:
-            tensor: torch.Tensor = self._preprocess(image)
-        return tensor
-
-    def encode_images(self, images: Sequence[torch.Tensor]) -> FloatMatrix:
-        """(n, dim) float32 of n <= ``batch_size`` preprocessed images."""
-        import torch
-
-        batch = torch.zeros((self.batch_size, *images[0].shape), dtype=torch.float32)
-        torch.stack(list(images), out=batch[: len(images)])
-        return self._run("encode_image", batch, len(images))
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
-        """(n, dim) float32 of n <= ``batch_size`` captions."""
-        heads = [self._head(text) for text in texts]
-        padded = [*heads, *([""] * (self.batch_size - len(texts)))]
-        return self._run("encode_text", self._tokenizer(padded), len(texts))
-
-    def _head(self, text: str) -> str:
-        """As much of a caption as its tokens can be made of: a tokenizer's time grows with the square of a word."""
-        most = _TOKEN_CHARACTERS * int(self._tokenizer.context_length)
-        if len(text) <= most:
-            return text
-        head = re.match(rf"(?:\s*\S){{0,{most}}}", text)
-        return head.group() if head else text
-
-    def _run(self, method: str, batch: torch.Tensor, rows: int) -> FloatMatrix:
-        import torch
-
-        with torch.inference_mode():
-            vectors = getattr(self._model, method)(batch.to(self._device))
-        return np.asarray(vectors[:rows].float().cpu().numpy(), dtype=np.float32)
+    return Towers(
+        model=model,
+        transform=preprocess,
+        tokenize=tokenize,
+        length=length,
+        images=model.encode_image,
+        texts=lambda tokens: model.encode_text(tokens["text"]),
+        image_size=tuple(size) if isinstance(size, (tuple, list)) else (size, size),
+        context_length=int(tokenizer.context_length),
+    )
 
 
 def _fingerprint_directory(directory: Path) -> Fingerprint:
     config_path = directory / _CONFIG
     if not config_path.is_file():
         raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory, it has no {_CONFIG}.")
-    config = json.loads(config_path.read_text(encoding="utf-8"))
+    config = read_json(config_path)
+    if not config.get("preprocess_cfg"):
+        raise InputError(
+            f"--encoder: {str(config_path)!r} has no preprocess_cfg, and open_clip would prepare images as for its "
+            "first CLIP models, whatever this one was trained with; add mean, std, interpolation and resize_mode, or "
+            "save the directory anew with open_clip's push_to_hf_hub.save_for_hf."
+        )
     weights = sorted(path for path in directory.iterdir() if path.suffix in (".safetensors", ".bin", ".pth"))
     if not weights:
         raise InputError(f"--encoder: {str(directory)!r} holds no weights (*.safetensors, *.bin or *.pth).")
     others = sorted(path for path in directory.iterdir() if path.is_file() and path not in [config_path, *weights])
     return Fingerprint(
-        weights=_hash(*(_file_digest(path) for path in weights)),
-        architecture=_hash(config.get("model_cfg")),
-        preprocessing=_hash(config.get("preprocess_cfg", {}), DECODING),
-        tokenizer=_hash(config.get("model_cfg", {}).get("text_cfg"), *(_file_digest(path) for path in others)),
+        weights=digest(*(file_digest(path) for path in weights)),
+        architecture=digest(config.get("model_cfg")),
+        preprocessing=digest(config.get("preprocess_cfg", {}), DECODING),
+        tokenizer=digest(config.get("model_cfg", {}).get("text_cfg"), *(file_digest(path) for path in others)),
     )
 
 
@@ -187,6 +141,7 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
     if tag:
         checkpoint = _download(tag, model, pretrained)
     elif os.path.isfile(pretrained):
+        _refuse_wrong_preprocessing(model, pretrained)
         checkpoint = Path(pretrained)
     else:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
@@ -196,11 +151,35 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
         )
     preprocessing = {key: tag[key] for key in sorted(tag) if key not in ("url", "hf_hub")} if tag else {}
     return Fingerprint(
-        weights=_hash(_file_digest(checkpoint)),
-        architecture=_hash(config),
-        preprocessing=_hash(preprocessing, DECODING),
-        tokenizer=_hash(config["text_cfg"]),
+        weights=digest(file_digest(checkpoint)),
+        architecture=digest(config),
+        preprocessing=digest(preprocessing, DECODING),
+        tokenizer=digest(config["text_cfg"]),
     )
+
+
+def _refuse_wrong_preprocessing(model: str, checkpoint: str) -> None:
+    """A bare file says nothing of preprocessing, and open_clip then takes that of its first CLIP models."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    defaults = PreprocessCfg()
+    usual = [getattr(defaults, name) for name in _PREPROCESSING]
+    tags = [open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model)]
+    known = dict(zip(_PREPROCESSING, usual, strict=True))
+    needed = [[_listed(tag.get(name) or known[name]) for name in known] for tag in tags]
+    if needed and [_listed(value) for value in usual] not in needed:
+        named = ", ".join(f"{name} {value}" for name, value in zip(_PREPROCESSING, needed[0], strict=True))
+        raise InputError(
+            f"--encoder open_clip:{model}/{checkpoint}: every published {model} was trained with another preprocessing "
+            f"({named}) than open_clip applies to a bare file, so all images would be embedded wrongly. Put the "
+            "weights, a tokenizer and an open_clip_config.json with model_cfg and preprocess_cfg in a directory, and "
+            "write open_clip:local-dir:DIRECTORY."
+        )
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _download(tag: dict[str, Any], model: str, pretrained: str) -> Path:
@@ -210,12 +189,3 @@ def _download(tag: dict[str, Any], model: str, pretrained: str) -> Path:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
         raise InputError(f"--encoder open_clip:{model}/{pretrained}: the weights cannot be had: {error}") from error
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.fingerprints import differing
 from nnn_core.gates.gate import Gate, at_least, at_most
 from nnn_core.gates.histogram import Histogram, outlier_share, population_stability, quantile_shift
 
@@ -120,7 +121,7 @@ def mixed_origins(origins: int, limit: Limit) -> Gate:
 
 def encoder(after: Mapping[str, str], before: Mapping[str, str] | None, limit: Limit) -> Gate:
     """Parts of the encoder's fingerprint (weights, preprocessing, tokenizer, ...) that are not the previous ones."""
-    changed = _changed(after, before) if before is not None else None
+    changed = differing(after, before) if before is not None else None
     what = f"the number of parts of the encoder's fingerprint that changed ({', '.join(changed or ['none'])})"
     return at_most("encoder", len(changed) if changed is not None else None, limit, what, FIRST)
 

@@ -14,6 +14,7 @@ from nnn_core.artifacts import add_set_digests
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_ids, read_shard
 from nnn_core.embedding import EmbeddingRequest, find_embedded, plan_input
 from nnn_core.encoders import PRECOMPUTED, Fingerprint
+from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
 from nnn_core.errors import InputError
 from nnn_core.listing import describe_shard, list_shards
 from nnn_core.manifest import Manifest
@@ -141,7 +142,10 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
     settings = manifest.settings
     modality = settings.candidate_modality if side == "candidates" else settings.reference_modality
     columns = sources.candidate_columns if side == "candidates" else sources.reference_columns
-    request = EmbeddingRequest(modality, columns, _encoder_digest(manifest), sources.work)  # type: ignore[arg-type]
+    prompts = Prompts.from_json(settings.encoder.get("prompts", NO_PROMPTS))
+    prompt = prompts.candidate if side == "candidates" else prompts.reference
+    digest = _encoder_digest(manifest)
+    request = EmbeddingRequest(modality, columns, digest, sources.work, prompt)  # type: ignore[arg-type]
     for name in list_shards(getattr(sources, side), f"--{side}"):
         shard = describe_shard(name)
         found = find_embedded(plan_input(shard, request), request)
@@ -156,7 +160,7 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
 
 def _encoder_digest(manifest: Manifest) -> str | None:
     encoder = manifest.settings.encoder
-    return None if encoder.get("kind") == PRECOMPUTED else Fingerprint(**encoder).digest
+    return None if encoder.get("kind") == PRECOMPUTED else Fingerprint.from_parts(encoder).digest
 
 
 def _with_texts(

@@ -401,3 +401,33 @@ def test_a_damaged_shard_is_refused(captions: Path, tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 nonsense")
     with pytest.raises(CorruptArtifactError, match="is not readable"):
         read_ids(shard)
+
+
+def test_a_prompt_is_put_around_captions_and_into_the_name(captions: Path, tmp_path: Path) -> None:
+    plain = request_for(tmp_path)
+    asked = dataclasses.replace(plain, prompt="a photo of {}")  # type: ignore[type-var]
+    shard = describe_shard(str(captions))
+    planned = plan_input(shard, asked)
+    assert planned.name != plan_input(shard, plain).name
+    images = dataclasses.replace(asked, modality="image")
+    assert plan_input(shard, images).name == plan_input(shard, dataclasses.replace(images, prompt="{}")).name
+    result = embed_shard(planned, asked, FormulaEncoder())
+    check_vectors(result, {r["id"]: formula(f"a photo of {r['caption']}".encode()) for r in CAPTIONS[1:]})
+
+
+def test_captions_that_the_model_cuts_are_counted(captions: Path, tmp_path: Path) -> None:
+    class Cutting(FormulaEncoder):
+        truncated = 5
+
+        def encode_texts(self, texts: list[str]) -> np.ndarray:
+            self.truncated += sum(len(text) > 9 for text in texts)
+            return super().encode_texts(texts)
+
+    expected = sum(len(record["caption"]) > 9 for record in CAPTIONS)
+    assert expected
+    request = request_for(tmp_path)
+    planned = plan_input(describe_shard(str(captions)), request)  # type: ignore[arg-type]
+    assert embed_shard(planned, request, Cutting()).truncated == expected  # type: ignore[arg-type]
+    found = find_embedded(planned, request)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.truncated == expected

@@ -161,3 +161,24 @@ def test_a_model_name_with_a_checkpoint_path(tmp_path: Path) -> None:
     vectors = source.load().encode_texts(["a red circle"])
     assert vectors.shape == (1, 256)
     assert np.isfinite(vectors).all()
+
+
+def test_captions_that_are_cut_are_counted(encoder: Encoder) -> None:
+    before = encoder.truncated  # type: ignore[attr-defined]
+    encoder.encode_texts(["red " * 38, "red " * 39, "red " * 10_000, "short", ""])
+    assert encoder.truncated - before == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("model", ["ViT-B-16-SigLIP2", "ViT-B-16-SigLIP", "MobileCLIP-S1"])
+def test_a_bare_file_whose_preprocessing_would_be_wrong_is_refused(tmp_path: Path, model: str) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    with pytest.raises(InputError, match=rf"every published {model} was trained with another preprocessing"):
+        parse_encoder(f"open_clip:{model}/{tmp_path / 'model.pt'}")
+
+
+def test_a_directory_that_says_nothing_of_preprocessing_is_refused(copied: Path) -> None:
+    config = json.loads((copied / "open_clip_config.json").read_text())
+    del config["preprocess_cfg"]
+    (copied / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="has no preprocess_cfg"):
+        OpenClipSource.parse(f"local-dir:{copied}")

@@ -1,0 +1,49 @@
+"""Digests of the files that make an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nnn_core.errors import InputError
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"--encoder: {str(path)!r} cannot be read: {error}.") from error
+
+
+def digest_of_files(paths: Iterable[Path], *parts: object) -> str:
+    """SHA-256 over files by name, and JSON values besides; where they lie does not matter."""
+    return digest(*parts, *([path.name, file_digest(path)] for path in sorted(paths)))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file.
+
+    Raises:
+        InputError: it is not there, or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"--encoder: {str(path)!r} is not a readable JSON file: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"--encoder: {str(path)!r} holds no JSON object.")
+    return value

@@ -1,0 +1,133 @@
+"""Probes: a few fixed inputs whose vectors tell whether two services run the same model in the same way.
+
+Digests of files say that two encoders were loaded from the same bytes. Only vectors say that a service
+written in another language, or converted to another format, treats pixels and words in the same way.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nnn_core.encoders import FLOAT32, Encoder
+from nnn_core.encoders.prompts import Prompts, fill
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.vectors import FloatMatrix, unit_vectors
+
+Vectors = Mapping[str, FloatMatrix]
+
+#: How far apart two unit vectors of the same probe may lie, by precision. No inner product with a unit vector
+#: then differs by more. Other hardware and batch sizes stay well below; see ``tests/core/test_contract.py``.
+TOLERANCES = {FLOAT32: 2e-3, "float16": 1e-2, "bfloat16": 5e-2}
+
+#: Recorded coordinates are multiples of 1 / STEPS, far finer than any tolerance.
+STEPS = 32767
+
+#: Case, punctuation, accents and an emoji for the tokenizer; more words than any model takes for the truncation.
+_TEXTS = (
+    "A small RED bicycle, leaning on a caf\u00e9's wall \u2014 25% off! \U0001f6b2",
+    " ".join(f"{count} grey stones beside the {colour} river," for count in range(1, 61) for colour in ("Blue", "old")),
+)
+#: One wider than high, one higher than wide, both larger than most models take, so that resizing and cropping show.
+_SIZES = ((640, 440), (360, 520))
+
+
+def probe_texts(prompts: Prompts = Prompts()) -> dict[str, str]:  # noqa: B008
+    """The captions by id, each in its prompt.
+
+    ``text-1`` and ``text-2`` carry the prompt of the references, which is that of live queries;
+    ``candidate-text-1`` and so on are there only if candidates have another.
+    """
+    texts = {f"text-{n}": fill(prompts.reference, text) for n, text in enumerate(_TEXTS, 1)}
+    if prompts.candidate != prompts.reference:
+        texts |= {f"candidate-text-{n}": fill(prompts.candidate, text) for n, text in enumerate(_TEXTS, 1)}
+    return texts
+
+
+@cache
+def probe_images() -> Mapping[str, bytes]:
+    """The pictures by id, as PNG."""
+    return {f"image-{n}": _picture(width, height) for n, (width, height) in enumerate(_SIZES, 1)}
+
+
+def _picture(width: int, height: int) -> bytes:
+    """Slopes, stripes that become finer, and blocks: nothing that two resize filters agree on."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)
+    red = (x * 255) // width
+    green = ((x * x) // (width // 2)) % 256
+    blue = ((x // 7 + y // 5) % 2) * 180 + (y * 75) // height
+    pixels = np.stack([red, green, blue], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def measure(encoder: Encoder, prompts: Prompts = Prompts()) -> dict[str, FloatMatrix]:  # noqa: B008
+    """The probes' unit vectors (dim,) by id.
+
+    Raises:
+        InputError: the encoder gives vectors without length, or not finite.
+    """
+    texts, images = probe_texts(prompts), probe_images()
+    found = dict(zip(texts, _encoded(list(texts.values()), encoder.encode_texts, encoder.batch_size), strict=True))
+    pixels = [encoder.preprocess_image(data) for data in images.values()]
+    return _unit(found | dict(zip(images, _encoded(pixels, encoder.encode_images, encoder.batch_size), strict=True)))
+
+
+def _encoded(items: list[Any], encode: Callable[[list[Any]], FloatMatrix], size: int) -> list[FloatMatrix]:
+    return [vector for first in range(0, len(items), size) for vector in encode(items[first : first + size])]
+
+
+def _unit(vectors: Vectors) -> dict[str, FloatMatrix]:
+    for name, vector in vectors.items():
+        unit, not_finite, zero = unit_vectors(np.asarray(vector)[None])
+        if not_finite.any() or zero.any():
+            raise InputError(f"the vector of probe {name!r} is zero or not finite, so nothing can be compared with it.")
+        vectors = {**vectors, name: unit[0]}
+    return dict(vectors)
+
+
+def to_text(vectors: Vectors) -> str:
+    """Unit vectors as one line, rounded to 1 / STEPS."""
+    rounded = {name: np.rint(vector * STEPS).astype("<i2").tobytes() for name, vector in vectors.items()}
+    return json.dumps({name: base64.b64encode(data).decode() for name, data in sorted(rounded.items())})
+
+
+def from_text(text: str) -> dict[str, FloatMatrix]:
+    """The unit vectors behind ``to_text``.
+
+    Raises:
+        CorruptArtifactError: not such a line.
+    """
+    try:
+        packed = {name: base64.b64decode(data, validate=True) for name, data in json.loads(text).items()}
+        return {name: (np.frombuffer(data, "<i2") / STEPS).astype(np.float32) for name, data in packed.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CorruptArtifactError(f"the recorded vectors of probes are damaged: {error}.") from error
+
+
+def distances(one: Vectors, other: Vectors) -> dict[str, float]:
+    """How far apart the vectors of the probes lie that both have; infinite where dimensions differ."""
+    one, other = _unit(one), _unit(other)
+    return {name: _distance(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
+
+
+def _distance(one: FloatMatrix, other: FloatMatrix) -> float:
+    return float(np.linalg.norm(one.astype(np.float64) - other)) if one.shape == other.shape else float("inf")
+
+
+def tolerance_of(precisions: Sequence[str]) -> float:
+    """The tolerance between encoders of these precisions: that of the coarser."""
+    return max(TOLERANCES.get(precision, TOLERANCES[FLOAT32]) for precision in precisions)
+
+
+def too_far(one: Vectors, other: Vectors, most: float) -> dict[str, float]:
+    """The probes whose vectors lie further apart than ``most``, and how far."""
+    return {name: distance for name, distance in distances(one, other).items() if not distance <= most}
