@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from nnn_core import storage
 from nnn_core.artifacts import set_digest, sha256, to_parquet
 from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
+from nnn_core.shards import Modality
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of a table part, about: eight row groups of 128k rows.
@@ -51,8 +52,8 @@ class BiasSettings:
     k: int
     alpha: float
     grid: tuple[int, ...]
-    candidate_modality: str
-    reference_modality: str
+    candidate_modality: Modality
+    reference_modality: Modality
     exclude_own_pairs: bool
     encoder: dict[str, str]
     bank_digest: str

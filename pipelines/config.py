@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from nnn_core import storage
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.gates.judge import check_accepted
@@ -20,6 +21,7 @@ from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
 from pipelines.config_file import Switch, add_config_arguments
+from pipelines.encoder_flags import add_encoder_arguments, prompts_from
 
 DEFAULT_K_MAX = 128
 _COLUMNS = ("id", "pair_id", "caption", "vector", "image")
@@ -61,6 +63,7 @@ class RefreshConfig:
     accept: tuple[str, ...] = ()
     report: str | None = None
     run: str = "run"
+    prompts: Prompts = field(default_factory=Prompts)
     candidate_columns: Columns = field(default_factory=Columns)
     reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
     validation_columns: Columns = field(default_factory=Columns)
@@ -237,6 +240,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help="open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for vectors",
     )
+    add_encoder_arguments(what)
     what.add_argument(
         "--candidate-modality",
         choices=("image", "text"),
@@ -369,6 +373,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         report=args.report,
+        prompts=prompts_from(args),
         candidate_columns=candidate_columns,
         reference_columns=reference_columns(args, candidate_columns),
         validation_columns=_validation_columns(args, candidate_columns),

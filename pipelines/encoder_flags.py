@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from nnn_core.encoders import FLOAT32, PRECISIONS, EncoderSource, parse_encoder
-from nnn_core.encoders.prompts import AS_IS, Prompts
+from nnn_core.encoders import FLOAT32, PRECISIONS, PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.prompts import AS_IS, Prompts, recorded_prompts
+from nnn_core.fingerprints import check_encoder
+from nnn_core.manifest import read_manifest
 
 
 def add_encoder_arguments(parser: argparse._ActionsContainer) -> None:
@@ -33,3 +36,18 @@ def encoder_from(args: argparse.Namespace) -> EncoderSource | None:
 def prompts_from(args: argparse.Namespace) -> Prompts:
     """The prompts of ``add_encoder_arguments``."""
     return Prompts(args.reference_prompt, args.candidate_prompt)
+
+
+def encoder_of_table(spec: str | None, table: str, version: int) -> EncoderSource | None:
+    """The encoder that ``--encoder`` names for a published table, in the precision of its manifest.
+
+    Raises:
+        InputError: it is not the encoder that the table is valid for; names the parts that differ.
+    """
+    if spec is None:
+        return None
+    recorded = read_manifest(table, version).settings.encoder
+    encoder = parse_encoder(spec, recorded.get("precision", FLOAT32))
+    if recorded.get("kind") != PRECOMPUTED:
+        check_encoder(recorded, static_parts(encoder, recorded_prompts(recorded)), table, f"--encoder {spec}")
+    return encoder

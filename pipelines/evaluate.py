@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.encoders import EncoderSource, parse_encoder
+from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, InputError
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
@@ -30,6 +30,7 @@ from pipelines.config import (
     override_columns,
     reference_columns,
 )
+from pipelines.encoder_flags import encoder_of_table
 from pipelines.evaluation import EvaluationConfig, define_evaluation
 from pipelines.runner import local_workers, parse_flags, run
 
@@ -161,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
-    encoder = parse_encoder(args.encoder) if args.encoder else None
     config = _config_from(args, local_workers(options))
+    encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
     result, report = evaluate(config, encoder, options)
     if others:

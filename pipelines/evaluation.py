@@ -16,6 +16,7 @@ from nnn_core.corpus import embedded_shards
 from nnn_core.embedded import EmbeddedShard, read_ids
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.means import ShardMeans, store_means
 from nnn_core.evaluation.positives import check_bank_of, check_rest
@@ -129,9 +130,13 @@ def define_evaluation(
     root: beam.Pipeline, config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None
 ) -> beam.PCollection[str]:
     """Wire the evaluation; the single element is the URI of its result."""
-    digest = encoder.fingerprint.digest if encoder else None
-    asking = EmbeddingRequest(manifest.settings.reference_modality, config.query_columns, digest, config.work)  # type: ignore[arg-type]
-    holding = EmbeddingRequest(manifest.settings.candidate_modality, config.candidate_columns, digest, config.work)  # type: ignore[arg-type]
+    digest, prompts = encoder.fingerprint.digest if encoder else None, recorded_prompts(manifest.settings.encoder)
+    asking = EmbeddingRequest(
+        manifest.settings.reference_modality, config.query_columns, digest, config.work, prompts.reference
+    )
+    holding = EmbeddingRequest(
+        manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
+    )
     references = bank = None
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)

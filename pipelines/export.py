@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.encoders import EncoderSource, parse_encoder
+from nnn_core.encoders import EncoderSource
 from nnn_core.engines.engine import METRICS
 from nnn_core.engines.faiss_file import MOST_INDEX_BYTES
 from nnn_core.engines.overlap import SAMPLE_ROWS
@@ -21,6 +21,7 @@ from nnn_core.manifest import read_manifest
 from nnn_core.metrics import Z_ALARM
 from nnn_core.rerank import check_target
 from pipelines.config import add_column_arguments, add_override_arguments, columns_from, override_columns
+from pipelines.encoder_flags import encoder_of_table
 from pipelines.export_files import ExportConfig, define_export, recipe_of, recorded
 from pipelines.runner import parse_flags, run
 
@@ -158,8 +159,8 @@ def _config_from(args: argparse.Namespace) -> ExportConfig:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     args, options = parse_flags(build_parser(), argv)
-    encoder = parse_encoder(args.encoder) if args.encoder else None
-    result = export(_config_from(args), encoder, options)
+    config = _config_from(args)
+    result = export(config, encoder_of_table(args.encoder, args.table, config.version), options)
     print_export(result)
     if args.json:
         print(json.dumps(result))

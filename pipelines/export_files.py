@@ -16,6 +16,8 @@ from nnn_core.corpus import embedded_shards
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
 from nnn_core.engines.files import check_files
 from nnn_core.engines.overlap import SAMPLE_ROWS, Sample, merge_samples, overlap_of, sample_shard, sampled_queries
@@ -130,14 +132,16 @@ def define_export(
     encoder: EncoderSource | None,
 ) -> beam.PCollection[str]:
     """Wire the export; the single element is the URI of its manifest."""
-    digest = encoder.fingerprint.digest if encoder else None
-    held = EmbeddingRequest(manifest.settings.candidate_modality, config.columns, digest, config.work)  # type: ignore[arg-type]
+    digest, prompts = encoder.fingerprint.digest if encoder else None, recorded_prompts(manifest.settings.encoder)
+    held = EmbeddingRequest(
+        manifest.settings.candidate_modality, config.columns, digest, config.work, prompts.candidate
+    )
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
         | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
     )
-    parts = dataclasses.asdict(encoder.fingerprint) if encoder else None
+    parts = static_parts(encoder, prompts) if encoder else None
     lineage = AsSingleton(
         inputs | "AllInputs" >> beam.combiners.ToList() | "GatherEmbeddings" >> beam.Map(_gather, config, parts)
     )
@@ -145,7 +149,7 @@ def define_export(
     asked = shards
     if config.queries:
         modality = manifest.settings.reference_modality
-        request = EmbeddingRequest(modality, config.query_columns, digest, config.work)  # type: ignore[arg-type]
+        request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")

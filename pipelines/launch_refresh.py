@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from nnn_core import storage
-from nnn_core.encoders import parse_encoder
 from nnn_core.errors import ConfigError
 from nnn_core.manifest import prepare_table
 from pipelines.config import config_from
+from pipelines.encoder_flags import encoder_from
 from pipelines.refresh import build_parser, define_refresh
 from pipelines.runner import local_workers, parse_flags
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
             "a cluster's runner such as --runner=DataflowRunner."
         )
-    encoder = parse_encoder(args.encoder) if args.encoder else None
+    encoder = encoder_from(args)
     config = dataclasses.replace(config_from(args, None), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)

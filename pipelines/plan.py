@@ -11,11 +11,14 @@ from typing import Any
 
 from nnn_core.costs import DEFAULT_RATES, Cost, Rates, Work, estimate, read_rates
 from nnn_core.embedding import EmbeddingRequest
-from nnn_core.encoders import EncoderSource, parse_encoder
+from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, current_manifest
 from nnn_core.plan import Plan, Scoring, SidePlan, make_plan, plan_side
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
+from pipelines.encoder_flags import encoder_from
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
 
@@ -48,10 +51,14 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
         CorruptArtifactError: the current version's manifest is damaged.
     """
     previous = current_manifest(config.table)
-    changed = changed_parts(previous, encoder)
+    changed = changed_parts(previous, encoder, config.prompts)
     digest = encoder.fingerprint.digest if encoder else None
-    holding = EmbeddingRequest(config.candidate_modality, config.candidate_columns, digest, config.work)
-    asking = EmbeddingRequest(config.reference_modality, config.reference_columns, digest, config.work)
+    holding = EmbeddingRequest(
+        config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
+    )
+    asking = EmbeddingRequest(
+        config.reference_modality, config.reference_columns, digest, config.work, config.prompts.reference
+    )
     before = (previous.candidates, previous.references) if previous else (None, None)
     candidates = plan_side("candidates", config.candidates, holding, before[0], changed)
     references = plan_side("references", config.references, asking, before[1], changed)
@@ -61,11 +68,15 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     return make_plan(candidates, references, scoring, config.work, previous, changed)
 
 
-def changed_parts(previous: Manifest | None, encoder: EncoderSource | None) -> tuple[str, ...]:
+def changed_parts(
+    previous: Manifest | None,
+    encoder: EncoderSource | None,
+    prompts: Prompts = Prompts(),  # noqa: B008
+) -> tuple[str, ...]:
     """Parts of the encoder's fingerprint that are not those of the current version."""
     if previous is None or encoder is None:
         return ()
-    return differing(dataclasses.asdict(encoder.fingerprint), previous.settings.encoder)
+    return differing(static_parts(encoder, prompts), previous.settings.encoder)
 
 
 def work_of(found: Plan, config: RefreshConfig) -> Work:
@@ -162,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look, print."""
     args = build_parser().parse_args(argv)
     rates: Rates = read_rates(args.rates) if args.rates else DEFAULT_RATES
-    encoder = parse_encoder(args.encoder) if args.encoder else None
+    encoder = encoder_from(args)
     config = config_from(args, 1)
     found = plan(config, encoder)
     work = work_of(found, config)

@@ -22,7 +22,8 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedding import EmbeddingRequest
-from nnn_core.encoders import PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.encoders import PRECOMPUTED, EncoderSource
+from nnn_core.encoders.contract import static_parts
 from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
@@ -43,11 +44,12 @@ from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
 from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Lineage, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
+from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
-from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS
+from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -104,7 +106,7 @@ def define_refresh(
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
     origins = find_origins(references, candidates)
-    make_settings = partial(_settings, config, dataclasses.asdict(encoder.fingerprint) if encoder else {})
+    make_settings = partial(_settings, config, static_parts(encoder, config.prompts) if encoder else {})
     settings = (
         merged[SCORED]
         | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
@@ -251,8 +253,12 @@ def report_search(scored: list[Scored], calibrated: list[CalibratedShard], confi
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
     digest = encoder.fingerprint.digest if encoder else None
     return (
-        EmbeddingRequest(config.reference_modality, config.reference_columns, digest, config.work),
-        EmbeddingRequest(config.candidate_modality, config.candidate_columns, digest, config.work),
+        EmbeddingRequest(
+            config.reference_modality, config.reference_columns, digest, config.work, config.prompts.reference
+        ),
+        EmbeddingRequest(
+            config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
+        ),
     )
 
 
@@ -345,7 +351,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "computed": counters.get(COMPUTED, 0),
                 "reused": counters.get(REUSED, 0),
                 "seconds": counters.get(MSEC, 0) / 1000,
-                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS) if name in counters},
+                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED) if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
             }
             for stage, counters in stages.items()
@@ -421,7 +427,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     args, options = parse_flags(build_parser(), argv)
-    encoder = parse_encoder(args.encoder) if args.encoder else None
+    encoder = encoder_from(args)
     config = config_from(args, local_workers(options))
     planned = _plan(config, encoder) if args.with_plan else None
     _, summary = refresh(config, encoder, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from nnn_core.errors import ConfigError, CorruptArtifactError
@@ -53,6 +54,11 @@ class Prompts:
 
 #: What a fingerprint says where there are no prompts.
 NO_PROMPTS = Prompts().to_json()
+
+
+def recorded_prompts(encoder: Mapping[str, str]) -> Prompts:
+    """The prompts that a manifest records; none where it records no encoder, or is older than prompts."""
+    return Prompts.from_json(encoder.get("prompts", NO_PROMPTS))
 
 
 def fill(template: str, text: str) -> str:
