@@ -118,6 +118,7 @@ def test_200_rounds(fast_disk: str, record_count: Callable[[str, int, int], None
     assert counts["conflicts"] > 100
 
 
+@pytest.mark.slow
 def test_publishers_on_object_stores(store: str) -> None:
     assert race(store, 2)["published"] == 16
 
@@ -382,6 +383,7 @@ def test_1000_lives_of_a_table(fast_disk: str, record_count: Callable[[str, int,
     record_count("sequences of publish, rollback, expire, read and verify that went as the model", 1000, 1000)
 
 
+@pytest.mark.slow
 def test_the_life_of_a_table_on_object_stores(store: str) -> None:
     live(folders(store), 2, 8)
 

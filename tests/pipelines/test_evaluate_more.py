@@ -98,6 +98,7 @@ def test_the_fair_figure_needs_the_bank_of_the_table(evaluate: Run, published: P
     assert (code, "need the bank that the table was made with" in text) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_bank_of_positives_alone_leaves_nothing_to_judge_by(evaluate: Run, published: Path, tmp_path: Path) -> None:
     """All references described a candidate: too few are left for the grid."""
     own = [f"c{row}" for row in range(CANDIDATES)]
@@ -181,6 +182,7 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     assert read_manifest(str(published / "table")).version == 2
 
 
+@pytest.mark.slow
 def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     before = read_manifest(str(published / "table")).version
     code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
@@ -188,6 +190,7 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     assert read_manifest(str(published / "table")).version == before
 
 
+@pytest.mark.slow
 def test_an_earlier_report_is_shown_beside(evaluate: Run, published: Path, tmp_path: Path) -> None:
     first = evaluate(references=None, **{"reference-pair-id-column": None})[1]["report"]
     fair = str(published / "fair")

@@ -121,7 +121,8 @@ def problems(scene: Scene, points: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("store", "points"), [("local files", ["part:after", "manifest:sent"]), ("S3", ["manifest:sent"])]
+    ("store", "points"),
+    [("local files", ["manifest:sent"]), pytest.param("S3", ["manifest:sent"], marks=pytest.mark.slow)],
 )
 def test_killed_at_some_points(scene_of: Callable[[str], Scene], store: str, points: list[str]) -> None:
     assert not problems(scene_of(store), points)

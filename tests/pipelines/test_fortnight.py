@@ -115,11 +115,12 @@ def simulate(folder: Path, number: int, files: int, window: int) -> None:
     assert tree(folder / "nightly" / "table")
 
 
+@pytest.mark.slow
 def test_some_days(tmp_path: Path) -> None:
     simulate(tmp_path, 3, 4, 3)
 
 
-@pytest.mark.counted
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_fortnight(tmp_path: Path) -> None:
     simulate(tmp_path, 14, 30, 14)

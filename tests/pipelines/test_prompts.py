@@ -62,6 +62,7 @@ def test_a_prompt_is_part_of_the_bank(
     assert (code, "encoder: " in error) == (10, True)
 
 
+@pytest.mark.slow
 def test_an_evaluation_asks_with_the_table_s_prompt(
     flags: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_table_does_not_depend_on_where_anything_lies(
         assert again["stages"][stage]["computed"] == 0 < again["stages"][stage]["reused"]
 
 
+@pytest.mark.slow
 def test_a_second_run_on_s3_reads_the_bank_from_the_cache(
     local: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

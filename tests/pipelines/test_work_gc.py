@@ -64,6 +64,7 @@ def test_what_a_retained_version_needs_stays(call: Call, tmp_path: Path) -> None
     }
 
 
+@pytest.mark.slow
 def test_what_nobody_needs_goes(call: Call, tmp_path: Path) -> None:
     call(*refresh(tmp_path, 2))
     os.unlink(manifest_uri(str(tmp_path / "table"), 1))
