@@ -199,6 +199,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", [pytest.param("before", marks=pytest.mark.slow), "after", pytest.param("bundle", marks=pytest.mark.slow)]
 )

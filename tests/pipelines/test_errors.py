@@ -108,6 +108,7 @@ def test_the_remedy_for_a_damaged_artefact_works(
     assert run() == (0, "")
 
 
+@pytest.mark.slow
 def test_an_error_with_a_cause_comes_whole_from_a_worker_process(
     run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:

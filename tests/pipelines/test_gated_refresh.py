@@ -277,6 +277,7 @@ def assert_published(world: World, folder: Path, number: int) -> None:
     print(f"clean refresh {number}: {drift}")
 
 
+@pytest.mark.slow
 def test_a_clean_refresh_is_not_blocked(world: World, tmp_path: Path) -> None:
     assert_published(world, tmp_path, 0)
 

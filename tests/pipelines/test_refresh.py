@@ -128,6 +128,7 @@ def test_several_parts_are_sorted_throughout(tmp_path: Path, monkeypatch: pytest
     assert names[1] == names[4]
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:
     settings = config(tmp_path / "one")
     refresh(settings, None, options())
