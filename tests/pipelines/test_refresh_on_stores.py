@@ -73,8 +73,8 @@ def table_digests(place: str) -> dict[str, str]:
 #: Where candidates, bank, table and work lie.
 PLACES = [
     ("s3", "s3", "s3", "s3"),
-    ("gs", "disk", "s3", "gs"),
-    ("s3", "gs", "disk", "s3"),
+    pytest.param(("gs", "disk", "s3", "gs"), marks=pytest.mark.slow),
+    pytest.param(("s3", "gs", "disk", "s3"), marks=pytest.mark.slow),
     pytest.param(("gs", "gs", "gs", "gs"), marks=pytest.mark.slow),
     pytest.param(("disk", "s3", "gs", "disk"), marks=pytest.mark.slow),
 ]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.counted
 ARTEFACTS = [kind for kind in KINDS if kind != "inputs"]
 
 #: Those that the default run tries; ``make test-slow`` tries all.
-SOME = ("rejects", "manifest")
+SOME = ("manifest",)
 
 
 def some_and_all(cases: list[tuple[str, ...]]) -> list[object]:
