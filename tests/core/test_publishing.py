@@ -305,8 +305,14 @@ class Life(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 99))
     def go_back(self, choice: int) -> None:
         version = sorted(self.versions)[choice % len(self.versions)]
-        self.expect(self.versions[version])
-        assert rollback(self.uri, version).version == self.newest
+        mark, before = self.versions[version], self.newest
+        self.expect(mark)
+        found = rollback(self.uri, version).version
+        if self.newest == before and found == before + 1:
+            # The current version has the same rows in other files: going back names the old files again.
+            self.newest = found
+            self.versions[found] = mark
+        assert found == self.newest
 
     @rule(choice=st.integers(1, 30))
     def go_back_to_nothing(self, choice: int) -> None:
