@@ -127,6 +127,11 @@ class RefreshConfig:
         return "text" if self.candidate_modality == "image" else "image"
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those of both sides, each once, in order."""
+        return tuple(sorted({self.candidate_modality, self.reference_modality}))
+
+    @property
     def cache(self) -> DiskCache:
         """Where each worker's machine keeps copies of what it reads from an object store again and again."""
         return DiskCache(self.cache_bytes, self.cache_folder)

@@ -22,8 +22,7 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedding import EmbeddingRequest
-from nnn_core.encoders import PRECOMPUTED, EncoderSource
-from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders import EncoderSource
 from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
@@ -50,6 +49,7 @@ from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
 from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -106,11 +106,13 @@ def define_refresh(
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
     origins = find_origins(references, candidates)
-    make_settings = partial(_settings, config, static_parts(encoder, config.prompts) if encoder else {})
+    measured = origins | "RecordEncoder" >> RecordEncoder(
+        encoder, config.prompts, config.modalities, config.work, config.hints
+    )
     settings = (
         merged[SCORED]
         | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
-        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, make_settings, bank, origins)
+        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, partial(_settings, config), bank, measured)
     )
     review = root | "NoQueries" >> beam.Create([None])
     if config.validation:
@@ -263,9 +265,8 @@ def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[Emb
 
 
 def _settings(
-    config: RefreshConfig, encoder: dict[str, str], k: int, grid: tuple[int, ...], bank_digest: str, precomputed: bool
+    config: RefreshConfig, k: int, grid: tuple[int, ...], bank_digest: str, encoder: dict[str, str]
 ) -> BiasSettings:
-    """The table's settings; an encoder that no shard needed is not what the table is valid for."""
     return BiasSettings(
         k=k,
         alpha=config.alpha,
@@ -273,7 +274,7 @@ def _settings(
         candidate_modality=config.candidate_modality,
         reference_modality=config.reference_modality,
         exclude_own_pairs=config.exclude_own_pairs,
-        encoder={"kind": PRECOMPUTED} if precomputed else encoder,
+        encoder=encoder,
         bank_digest=bank_digest,
     )
 

@@ -1,4 +1,4 @@
-"""ResolveSettings: k, the grid and where vectors came from, once scoring has shown what there is."""
+"""ResolveSettings: k, the grid and the encoder, once scoring has shown what there is."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ class ResolveSettings(beam.PTransform):  # type: ignore[misc]
     Attributes:
         k: number of neighbours; None for the largest of the grid that fits.
         grid: values of k whose means are kept, where the bank suffices for them.
-        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``precomputed`` are known.
+        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``encoder`` are known.
         bank: a single element.
-        origins: whether vectors came ready-made, as a set of what there was; a single element.
+        encoder: what a manifest says of the encoder; a single element.
     """
 
     k: int | None
     grid: tuple[int, ...]
     settings: Callable[..., BiasSettings]
     bank: beam.PCollection[tuple[Bank, Side]]
-    origins: beam.PCollection[frozenset[bool]]
+    encoder: beam.PCollection[dict[str, str]]
 
     def expand(self, fewest_seen: beam.PCollection[int]) -> beam.PCollection[BiasSettings]:
         return (
             fewest_seen
             | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
-            | "ResolveK" >> beam.Map(self.resolve, AsSingleton(self.bank), AsSingleton(self.origins))
+            | "ResolveK" >> beam.Map(self.resolve, AsSingleton(self.bank), AsSingleton(self.encoder))
         )
 
-    def resolve(self, min_seen: int, bank: tuple[Bank, Side], origins: frozenset[bool]) -> BiasSettings:
+    def resolve(self, min_seen: int, bank: tuple[Bank, Side], encoder: dict[str, str]) -> BiasSettings:
         """See ``parts.resolve_k``."""
         fitting = tuple(value for value in self.grid if value <= bank[0].rows)
         resolved, kept = resolve_k(self.k, fitting, min_seen)
-        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=all(origins))
+        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, encoder=encoder)
