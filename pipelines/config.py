@@ -16,7 +16,7 @@ from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.search import METHODS
-from nnn_core.shards import Modality
+from nnn_core.shards import MODALITIES, Modality
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
@@ -45,6 +45,7 @@ class RefreshConfig:
     alpha: float
     k_max: int | None = None
     candidate_modality: Modality = "image"
+    reference_modality: Modality | None = None
     exclude_own_pairs: bool = False
     max_reject_rate: float = 0.0
     reference_shard_rows: int | None = None
@@ -122,14 +123,14 @@ class RefreshConfig:
         return 1 << 20 if self.search == "approximate" else 1 << 16
 
     @property
-    def reference_modality(self) -> Modality:
-        """The other one."""
-        return "text" if self.candidate_modality == "image" else "image"
+    def bank_modality(self) -> Modality:
+        """``reference_modality``, by default what candidates are not."""
+        return self.reference_modality or ("text" if self.candidate_modality == "image" else "image")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """Those of both sides, each once, in order."""
-        return tuple(sorted({self.candidate_modality, self.reference_modality}))
+        return tuple(sorted({self.candidate_modality, self.bank_modality}))
 
     @property
     def cache(self) -> DiskCache:
@@ -248,9 +249,15 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoder_arguments(what)
     what.add_argument(
         "--candidate-modality",
-        choices=("image", "text"),
+        choices=MODALITIES,
         default="image",
-        help="what candidates are; references are the other (default: %(default)s)",
+        help="what candidates are (default: %(default)s)",
+    )
+    what.add_argument(
+        "--reference-modality",
+        choices=MODALITIES,
+        help="what references, and so queries, are; the same as candidates where images are looked for by images, or "
+        "texts by texts (default: what candidates are not)",
     )
     what.add_argument(
         "--exclude-own-pairs",
@@ -361,6 +368,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         alpha=args.alpha,
         k_max=args.k_max,
         candidate_modality=args.candidate_modality,
+        reference_modality=args.reference_modality,
         exclude_own_pairs=args.exclude_own_pairs,
         max_reject_rate=args.max_reject_rate,
         reference_shard_rows=args.reference_shard_rows,

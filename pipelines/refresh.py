@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
+from nnn_core.gates.comparison import near_copies_message
 from nnn_core.keys import positional_keys_message
 from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
@@ -41,7 +42,7 @@ from nnn_core.report.review import Review
 from nnn_core.report.sections import Stage
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Lineage, Standard
+from pipelines.commit_bias_table import NEAR_COPIES, VERSION_METRIC, CommitBiasTable, Lineage, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
@@ -255,9 +256,7 @@ def report_search(scored: list[Scored], calibrated: list[CalibratedShard], confi
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
     digest = encoder.fingerprint.digest if encoder else None
     return (
-        EmbeddingRequest(
-            config.reference_modality, config.reference_columns, digest, config.work, config.prompts.reference
-        ),
+        EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, config.prompts.reference),
         EmbeddingRequest(
             config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
         ),
@@ -272,7 +271,7 @@ def _settings(
         alpha=config.alpha,
         grid=grid,
         candidate_modality=config.candidate_modality,
-        reference_modality=config.reference_modality,
+        reference_modality=config.bank_modality,
         exclude_own_pairs=config.exclude_own_pairs,
         encoder=encoder,
         bank_digest=bank_digest,
@@ -333,7 +332,6 @@ def _complete(report: Report, summary: dict[str, Any]) -> Report:
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
-    positional = result.distributions.get(POSITIONAL_KEYS, 0)
     stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
     return {
         "version": manifest.version,
@@ -357,9 +355,16 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
             }
             for stage, counters in stages.items()
         },
-        "warnings": [positional_keys_message(positional, config.candidates)] if positional else [],
+        "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
+    if positional := result.distributions.get(POSITIONAL_KEYS, 0):
+        yield positional_keys_message(positional, config.candidates)
+    if copies := result.distributions.get(NEAR_COPIES, 0):
+        yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)
 
 
 def without_text(summary: dict[str, Any]) -> dict[str, Any]:
