@@ -202,7 +202,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="scoring threads of one worker process (default: all cores shared between local workers, 1 on a cluster)",
+        help="threads of one worker process that score, or run the encoder on the CPU, each on a batch of its own "
+        "(default: all cores shared between local workers, 1 on a cluster)",
     )
     parser.add_argument(
         "--gates",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -13,9 +13,22 @@ from apache_beam.pvalue import TaggedOutput
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource
+from nnn_core.encoding import Usage
 from nnn_core.shards import InputShard
-from nnn_core.vectors import FloatMatrix
-from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, TRUNCATED, count, expect, timed
+from pipelines.metrics import (
+    BYTES,
+    COMPUTED,
+    MODEL_HAD_MSEC,
+    MODEL_MSEC,
+    MSEC,
+    REJECTED,
+    REUSED,
+    ROWS,
+    TRUNCATED,
+    count,
+    count_seconds,
+    expect,
+)
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -31,11 +44,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
+        threads: batches that a worker process may compute at the same time, on the CPU.
     """
 
     request: EmbeddingRequest
     source: EncoderSource | None
     stage: str
+    threads: int = 1
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
         routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
@@ -57,7 +72,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         return results | "Together" >> beam.Flatten()
 
     def _embed(self) -> Callable[[PlannedInput, Encoder | None], EmbeddedInput]:
-        return partial(embed, request=self.request, stage=self.stage)
+        return partial(embed, request=self.request, stage=self.stage, threads=self.threads)
 
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
         # RunInference imports torch wherever it is installed: seconds, and memory in every worker,
@@ -85,36 +100,20 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
+def embed(
+    planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str, threads: int
+) -> EmbeddedInput:
     """``embed_shard``, timed and counted."""
-    with timed(stage):
-        result = embed_shard(planned, request, encoder and _TimedEncoder(encoder, stage))
+    usage, start = Usage(threads), time.perf_counter()
+    result = embed_shard(planned, request, encoder, usage)
+    seconds = time.perf_counter() - start
+    count_seconds(stage, MSEC, seconds)
+    if encoder is not None:
+        count_seconds(stage, MODEL_MSEC, usage.seconds)
+        count_seconds(stage, MODEL_HAD_MSEC, seconds * usage.threads_of(encoder))
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
     count(stage, TRUNCATED, result.truncated)
     return result
-
-
-class _TimedEncoder:
-    """The encoder, with the time that it is waited for; decoding goes on beside it."""
-
-    def __init__(self, encoder: Encoder, stage: str) -> None:
-        self.encoder, self.stage, self.batch_size = encoder, stage, encoder.batch_size
-
-    @property
-    def truncated(self) -> int:
-        """Captions that this thread has had cut."""
-        return int(getattr(self.encoder, "truncated", 0))
-
-    def preprocess_image(self, data: bytes) -> Any:
-        return self.encoder.preprocess_image(data)
-
-    def encode_images(self, images: Sequence[Any]) -> FloatMatrix:
-        with timed(self.stage, MODEL_MSEC):
-            return self.encoder.encode_images(images)
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
-        with timed(self.stage, MODEL_MSEC):
-            return self.encoder.encode_texts(texts)

@@ -140,11 +140,11 @@ def define_evaluation(
     references = bank = None
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder)
+        references = embed_files(root, "references", config.references, loose, encoder, threads=config.threads)
         bank = references.embedded | "ShardReferences" >> _shard_references(config)
         bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
-    asked = embed_files(root, "queries", config.queries, asking, encoder)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    asked = embed_files(root, "queries", config.queries, asking, encoder, threads=config.threads)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, threads=config.threads)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work
     )

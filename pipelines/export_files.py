@@ -139,7 +139,7 @@ def define_export(
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", config.threads)
     )
     parts = static_parts(encoder, prompts) if encoder else None
     lineage = AsSingleton(
@@ -153,7 +153,7 @@ def define_export(
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries")
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", config.threads)
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
     queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))

@@ -49,7 +49,19 @@ from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
-from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.metrics import (
+    BYTES,
+    COMPUTED,
+    MODEL_HAD_MSEC,
+    MODEL_MSEC,
+    MSEC,
+    PAIRS,
+    PARTS,
+    REJECTED,
+    REUSED,
+    ROWS,
+    TRUNCATED,
+)
 from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
@@ -86,8 +98,8 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     asking, holding = _requests(config, encoder)
-    references = embed_files(root, "references", config.references, asking, encoder, config.hints)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints)
+    references = embed_files(root, "references", config.references, asking, encoder, config.hints, config.threads)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, config.threads)
     bank = references.embedded | "ShardReferences" >> ShardReferences(
         config.rows_per_reference_shard,
         config.wanted_k,
@@ -118,7 +130,7 @@ def define_refresh(
     review = root | "NoQueries" >> beam.Create([None])
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
-        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints)
+        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, config.threads)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
@@ -352,12 +364,23 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "seconds": counters.get(MSEC, 0) / 1000,
                 **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED) if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
+                **_speed(counters),
             }
             for stage, counters in stages.items()
         },
         "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _speed(counters: dict[str, int]) -> dict[str, float]:
+    """Rows a second of work, and the share of its time that the model was not waiting."""
+    speed = {}
+    if counters.get(ROWS) and counters.get(MSEC):
+        speed["rows_per_second"] = round(1000 * counters[ROWS] / counters[MSEC], 1)
+    if counters.get(MODEL_HAD_MSEC):
+        speed["model_utilisation"] = round(counters.get(MODEL_MSEC, 0) / counters[MODEL_HAD_MSEC], 3)
+    return speed
 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:

@@ -47,6 +47,7 @@ def embed_files(
     request: EmbeddingRequest,
     encoder: EncoderSource | None,
     hints: Mapping[str, str] | None = None,
+    threads: int = 1,
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
@@ -57,9 +58,10 @@ def embed_files(
         request: how they are read.
         encoder: None when all hold vectors.
         hints: Beam's resource hints for the stage that runs the model.
+        threads: see ``EmbedShards``.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embed = EmbedShards(request, encoder, f"embed_{side}").with_resource_hints(**(hints or {}))
+    embed = EmbedShards(request, encoder, f"embed_{side}", threads).with_resource_hints(**(hints or {}))
     embedded = shards | f"Embed{side.capitalize()}" >> embed
     return EmbeddedFiles(shards, embedded, request)
 
