@@ -48,11 +48,13 @@ class Usage:
 
     Attributes:
         threads: batches that may be computed at the same time, if the encoder allows for it.
+        used: batches that could be, as it did.
         seconds: spent in the model, summed over threads.
         truncated: captions of which the model took a part only.
     """
 
     threads: int = 1
+    used: int = 1
     seconds: float = 0.0
     truncated: int = 0
 
@@ -106,7 +108,7 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 def _encode(
     batches: Iterable[Rows], call: Callable[[Sequence[Any]], FloatMatrix], encoder: Encoder, usage: Usage
 ) -> Iterator[Rows]:
-    threads = usage.threads_of(encoder)
+    threads = usage.used = usage.threads_of(encoder)
     with _pool(threads) as pool:
         submitted = (
             (rows, pool.submit(_measured, call, list(rows.items), encoder) if rows.ids else None) for rows in batches

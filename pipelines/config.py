@@ -60,6 +60,7 @@ class RefreshConfig:
     cache_bytes: int | None = None
     cache_folder: str | None = None
     accelerator: str | None = None
+    model_copies: int | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
     report: str | None = None
@@ -86,6 +87,8 @@ class RefreshConfig:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if self.model_copies is not None and self.model_copies < 1:
+            raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
         if self.cache_bytes is not None and self.cache_bytes < 0:
             raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
         if self.search not in METHODS:
@@ -289,6 +292,13 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver'; the other "
         "stages get none (Dataflow)",
     )
+    what.add_argument(
+        "--model-copies",
+        type=int,
+        metavar="N",
+        help="copies of the encoder that the worker processes of one machine share, where memory does not suffice for "
+        "one in each, which is the default",
+    )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
     )
@@ -384,6 +394,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         cache_bytes=args.cache_bytes,
         cache_folder=args.cache_folder,
         accelerator=args.accelerator,
+        model_copies=args.model_copies,
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         report=args.report,

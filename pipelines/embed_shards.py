@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
-from nnn_core.encoders import Encoder, EncoderSource
-from nnn_core.encoding import Usage
+from nnn_core.encoders import EncoderSource
 from nnn_core.shards import InputShard
 from pipelines.metrics import (
     BYTES,
@@ -28,9 +26,26 @@ from pipelines.metrics import (
     count,
     count_seconds,
     expect,
+    timed,
 )
 
+if TYPE_CHECKING:
+    from pipelines.shard_encoder import Embedding
+
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """How worker machines run the encoder.
+
+    Attributes:
+        threads: batches that a worker process may compute at the same time, on the CPU.
+        copies: of the model on a machine, which its worker processes share; None for one in each process.
+    """
+
+    threads: int = 1
+    copies: int | None = None
 
 
 @dataclass
@@ -44,13 +59,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
-        threads: batches that a worker process may compute at the same time, on the CPU.
+        use: how worker machines run the encoder.
     """
 
     request: EmbeddingRequest
     source: EncoderSource | None
     stage: str
-    threads: int = 1
+    use: ModelUse = ModelUse()
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
         routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
@@ -60,28 +75,26 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.Map(self._embed(), None),
+            | "ConvertShards" >> beam.Map(convert, self.request, self.stage),
         ]
         if self.source is not None:
             results.append(
                 routes[_ENCODE]
                 | "SpreadEncoding" >> beam.Reshuffle()
                 | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResult" >> beam.Map(lambda prediction: prediction.inference)
+                | "TakeResult" >> beam.Map(take_result, self.stage)
             )
         return results | "Together" >> beam.Flatten()
-
-    def _embed(self) -> Callable[[PlannedInput, Encoder | None], EmbeddedInput]:
-        return partial(embed, request=self.request, stage=self.stage, threads=self.threads)
 
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
         # RunInference imports torch wherever it is installed: seconds, and memory in every worker,
         # that a refresh of ready-made vectors need not pay.
         from apache_beam.ml.inference.base import RunInference
 
-        from pipelines.shard_encoder import ShardEncoder
+        from pipelines.shard_encoder import Embedder, ShardEncoder
 
-        return RunInference(ShardEncoder(source, self._embed(), f"RunInference_{self.stage}"))
+        embedder = Embedder(source, self.request, self.use.threads)
+        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))
 
 
 @dataclass
@@ -100,20 +113,27 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-def embed(
-    planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str, threads: int
-) -> EmbeddedInput:
-    """``embed_shard``, timed and counted."""
-    usage, start = Usage(threads), time.perf_counter()
-    result = embed_shard(planned, request, encoder, usage)
-    seconds = time.perf_counter() - start
-    count_seconds(stage, MSEC, seconds)
-    if encoder is not None:
-        count_seconds(stage, MODEL_MSEC, usage.seconds)
-        count_seconds(stage, MODEL_HAD_MSEC, seconds * usage.threads_of(encoder))
+def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
+    """``embed_shard`` of ready-made vectors, timed and counted."""
+    with timed(stage):
+        result = embed_shard(planned, request, None)
+    _count_result(stage, planned, result)
+    return result
+
+
+def take_result(prediction: Any, stage: str) -> EmbeddedInput:
+    """What became of a shard, counted here: metrics do not leave the process in which a shared model is."""
+    embedding: Embedding = prediction.inference
+    count_seconds(stage, MSEC, embedding.seconds)
+    count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
+    count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
+    _count_result(stage, prediction.example, embedding.result)
+    return embedding.result
+
+
+def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput) -> None:
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
     count(stage, TRUNCATED, result.truncated)
-    return result

@@ -54,7 +54,7 @@ from nnn_core.rerank import (
     plain_scores,
 )
 from nnn_core.storage.redaction import refuse_credentials
-from pipelines.embed_shards import EmbedShards
+from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.list_shards import ListShards
 
 
@@ -139,7 +139,7 @@ def define_export(
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", config.threads)
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
     lineage = AsSingleton(
@@ -153,7 +153,7 @@ def define_export(
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", config.threads)
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
     queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))

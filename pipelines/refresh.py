@@ -44,6 +44,7 @@ from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
 from pipelines.commit_bias_table import NEAR_COPIES, VERSION_METRIC, CommitBiasTable, Lineage, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
+from pipelines.embed_shards import ModelUse
 from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
@@ -98,8 +99,9 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     asking, holding = _requests(config, encoder)
-    references = embed_files(root, "references", config.references, asking, encoder, config.hints, config.threads)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, config.threads)
+    use = ModelUse(config.threads, config.model_copies)
+    references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
     bank = references.embedded | "ShardReferences" >> ShardReferences(
         config.rows_per_reference_shard,
         config.wanted_k,
@@ -130,7 +132,7 @@ def define_refresh(
     review = root | "NoQueries" >> beam.Create([None])
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
-        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, config.threads)
+        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, use)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)

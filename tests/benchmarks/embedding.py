@@ -91,7 +91,7 @@ def measure(encoder: TowersEncoder, images: Sequence[bytes], threads: int, round
         start = time.perf_counter()
         result = embed_shard(planned, request, encoder, usage)
         assert sum(each.rows for each in result.shards) == len(images)
-        usages.append(usage.seconds / (time.perf_counter() - start) / usage.threads_of(encoder))
+        usages.append(usage.seconds / (time.perf_counter() - start) / usage.used)
 
     encoder.encode_images(tensors[:1])
     rows, pairs = len(images), [(times(bare), times(stage)) for _ in range(rounds)]

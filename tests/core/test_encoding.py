@@ -126,7 +126,7 @@ def test_a_model_that_allows_for_it_computes_several_batches_at_once() -> None:
     assert [row_id for rows in result for row_id in rows.ids] == [f"r{row}" for row in range(12)]
     vectors = [vector.tolist() for rows in result for vector in np.asarray(rows.items) if rows.ids]
     assert vectors == [formula(f"r{row}".encode()) for row in range(12)]
-    assert encoder.most == 3
+    assert (encoder.most, usage.used) == (3, 3)
     assert usage.truncated == 12, "each thread counts its own"
     assert usage.seconds > 0.01
 
@@ -134,7 +134,7 @@ def test_a_model_that_allows_for_it_computes_several_batches_at_once() -> None:
 def test_a_model_that_says_nothing_is_called_by_one_thread() -> None:
     encoder, usage = Crowded(1, concurrent=False), Usage(3)
     list(encode_rows(iter(texts_of(make_batches([(12, 0)]))), "text", encoder, usage=usage))
-    assert (encoder.most, usage.truncated, usage.threads_of(encoder)) == (1, 12, 1)
+    assert (encoder.most, usage.truncated, usage.used) == (1, 12, 1)
 
 
 def test_input_is_read_while_the_model_runs() -> None:
