@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import brute_force_means, write_tar
+from corpora import brute_force_means, tree, write_tar
 from test_real_images import vectors
 
 from nnn_core import load_bias_table
@@ -97,3 +97,20 @@ def test_a_bank_that_holds_candidates_is_refused_or_told(
     assert read_report(summary["report"]).notes == (warning,)
     code, planned, error = call("plan", flags, "image", capsys=capsys)
     assert (code, planned["pairs"], planned["pairs_todo"]) == (0, 4 * SIZE * SIZE, 0), error
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_model_give_the_same_bytes(
+    flags: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("refresh", flags, "text", "--exclude-own-pairs", capsys=capsys)[0] == 0
+    several = ["--direct_running_mode=multi_processing", "--direct_num_workers=2", "--model-copies", "1"]
+    shared = flags | {"table": str(tmp_path / "shared"), "work": str(tmp_path / "shared-work")}
+    code, summary, error = call("refresh", shared, "text", "--exclude-own-pairs", *several, capsys=capsys)
+    assert code == 0, error
+    assert tree(Path(shared["table"])) == tree(Path(flags["table"]))
+    for stage in ("embed_candidates", "embed_references"):
+        figures = summary["stages"][stage]
+        assert figures["rows"] == 2 * SIZE
+        assert 0.0 < figures["model_utilisation"] <= 1.0
+        assert figures["rows_per_second"] > 0.0
