@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnn_core.encoders import FLOAT32, Fingerprint, check_same
 from nnn_core.encoders.decoding import DECODING
 from nnn_core.encoders.files import digest, file_digest, read_json
 from nnn_core.encoders.towers import Tokens, Towers, TowersEncoder, device
 from nnn_core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _LOCAL_DIR = "local-dir:"
 _CONFIG = "open_clip_config.json"
@@ -83,6 +87,28 @@ def _load(source: OpenClipSource, spec: str) -> TowersEncoder:
     return TowersEncoder(_towers(model, preprocess, tokenizer), source.precision)
 
 
+def _is_resnet(model: Any) -> bool:
+    from open_clip.modified_resnet import ModifiedResNet
+
+    return isinstance(model.visual, ModifiedResNet)
+
+
+def _channels_last(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Images in the memory order in which processors compute OpenAI's ResNets a sixth faster.
+
+    Vision transformers and ConvNeXt gain nothing worth speaking of by it, and MobileCLIP loses as much.
+    """
+    import torch
+
+    model.visual.to(memory_format=torch.channels_last)
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        return vectors
+
+    return encode
+
+
 def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
     size = model.visual.image_size
     inner = getattr(tokenizer, "tokenizer", None)  # one of transformers, which the model was trained with
@@ -101,7 +127,7 @@ def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
         transform=preprocess,
         tokenize=tokenize,
         length=length,
-        images=model.encode_image,
+        images=_channels_last(model) if _is_resnet(model) else model.encode_image,
         texts=lambda tokens: model.encode_text(tokens["text"]),
         image_size=tuple(size) if isinstance(size, (tuple, list)) else (size, size),
         context_length=int(tokenizer.context_length),

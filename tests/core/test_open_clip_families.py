@@ -14,6 +14,7 @@ from checkpoints import CAPTIONS, PICTURES, bert_tokenizer
 from PIL import Image
 
 from nnn_core.encoders import parse_encoder
+from nnn_core.encoders.open_clip import _towers
 
 TEXT = {"context_length": 24, "width": 32, "heads": 2, "layers": 2}
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
@@ -54,6 +55,10 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "text_cfg": TEXT,
             "custom_text": True,
         },
+        CLIP,
+    ),
+    "resnet": (
+        {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}, "text_cfg": TEXT},
         CLIP,
     ),
     "mobileclip": (
@@ -131,3 +136,17 @@ def test_the_preprocessing_is_that_of_the_directory(tmp_path: Path) -> None:
     pixels = encoder.preprocess_image(white.getvalue())
     assert pixels.shape == (3, 160, 160)
     assert float(pixels.min()) == float(pixels.max()) == 1.0
+
+
+def test_only_resnets_compute_in_another_memory_order() -> None:
+    import open_clip
+    import torch
+
+    def orders(vision: dict[str, Any]) -> set[bool]:
+        model = open_clip.CLIP(16, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**TEXT))
+        _towers(model, None, open_clip.SimpleTokenizer(context_length=24))
+        weights = [weight for weight in model.visual.parameters() if weight.ndim == 4 and weight.shape[-1] > 1]
+        return {weight.is_contiguous(memory_format=torch.channels_last) for weight in weights if weight.shape[1] > 1}
+
+    assert orders(FAMILIES["resnet"][0]["vision_cfg"]) == {True}
+    assert orders(VISION) == {False}
