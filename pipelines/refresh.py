@@ -50,24 +50,13 @@ from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
-from pipelines.metrics import (
-    BYTES,
-    COMPUTED,
-    MODEL_HAD_MSEC,
-    MODEL_MSEC,
-    MSEC,
-    PAIRS,
-    PARTS,
-    REJECTED,
-    REUSED,
-    ROWS,
-    TRUNCATED,
-)
+from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
 from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
+from pipelines.throughput import describe_models, speed_of
 
 #: What of a stage a plan foretells.
 _PLANNED = {"embed_candidates": ROWS, "embed_references": ROWS, "score_candidates": PAIRS}
@@ -366,23 +355,13 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "seconds": counters.get(MSEC, 0) / 1000,
                 **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED) if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
-                **_speed(counters),
+                **speed_of(counters),
             }
             for stage, counters in stages.items()
         },
         "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
     }
-
-
-def _speed(counters: dict[str, int]) -> dict[str, float]:
-    """Rows a second of work, and the share of its time that the model was not waiting."""
-    speed = {}
-    if counters.get(ROWS) and counters.get(MSEC):
-        speed["rows_per_second"] = round(1000 * counters[ROWS] / counters[MSEC], 1)
-    if counters.get(MODEL_HAD_MSEC):
-        speed["model_utilisation"] = round(counters.get(MODEL_MSEC, 0) / counters[MODEL_HAD_MSEC], 3)
-    return speed
 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
@@ -400,6 +379,8 @@ def without_text(summary: dict[str, Any]) -> dict[str, Any]:
 def print_summary(summary: dict[str, Any]) -> None:
     """The summary for a person: the text of the report, and where the page and the table are."""
     print(summary["text"])
+    for line in describe_models(summary["stages"]):
+        print(line)
     if summary["search"]["error"]:
         print(f"search       {_describe_error(summary['search']['error'])}")
     print(f"bias table   {summary['manifest']}")
