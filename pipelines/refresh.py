@@ -17,10 +17,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.contract import static_parts
@@ -35,7 +36,6 @@ from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
-from nnn_core.rejects import RejectSummary
 from nnn_core.report import Report, render_text
 from nnn_core.report.files import write_report
 from nnn_core.report.review import Review
@@ -50,6 +50,7 @@ from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
 from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.once import Once
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -105,29 +106,29 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    origins = find_origins(references, candidates)
+    embedded = (references.embedded, candidates.embedded)
     make_settings = partial(_settings, config, static_parts(encoder, config.prompts) if encoder else {})
-    settings = (
-        merged[SCORED]
-        | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
-        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, make_settings, bank, origins)
+    # A step of its own: the bundle-based runner loses a side input that is one of several outputs.
+    scored = merged[SCORED] | "EachScored" >> beam.Map(lambda each: each)
+    settings = bank | "ResolveSettings" >> ResolveSettings(
+        config.wanted_k, config.grid, make_settings, scored, embedded
     )
-    review = root | "NoQueries" >> beam.Create([None])
+    review = None
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
         validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    scored = merged[SCORED] | "AllScored" >> beam.combiners.ToList()
-    lineage = corpus | "DescribeLineage" >> beam.Map(
+    lineage = root | "DescribeLineage" >> Once(
         describe_lineage,
+        AsSingleton(corpus),
         AsSingleton(bank),
         AsSingleton(sums),
-        AsSingleton(origins),
-        AsSingleton(scored),
+        AsList(scored),
         AsSingleton(calibrated),
-        AsSingleton(sum_rejects(candidates, references)),
+        AsList(candidates.embedded),
+        AsList(references.embedded),
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
@@ -139,7 +140,7 @@ def _calibrate(
 ) -> beam.PCollection[list[CalibratedShard]]:
     """How each reference shard is searched, a single element; an empty list for exact searches."""
     if config.bias_tolerance is None:
-        return bank | "NothingToCalibrate" >> beam.Map(lambda _: [])
+        return bank.pipeline | "NothingToCalibrate" >> Once(list)
     return bank | "CalibrateSearch" >> CalibrateSearch(
         candidates.embedded,
         config.grid,
@@ -151,42 +152,14 @@ def _calibrate(
     )
 
 
-def find_origins(references: EmbeddedFiles, candidates: EmbeddedFiles) -> beam.PCollection[frozenset[bool]]:
-    """Whether vectors came ready-made, as a set of what there was; a single element."""
-    return (
-        (references.embedded, candidates.embedded)
-        | "BothSides" >> beam.Flatten()
-        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
-        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
-    )
-
-
-def sum_rejects(candidates: EmbeddedFiles, references: EmbeddedFiles) -> beam.PCollection[dict[str, RejectSummary]]:
-    """What was rejected of each side, a single element."""
-    sides = [
-        files.embedded | f"RejectsOf{side}" >> beam.Map(lambda result, name: (name, result.rejects), side.lower())
-        for side, files in (("Candidates", candidates), ("References", references))
-    ]
-    return (
-        sides
-        | "RejectsOfBoth" >> beam.Flatten()
-        | "MergeRejects" >> beam.CombinePerKey(_merge_rejects)
-        | "AllRejects" >> beam.combiners.ToDict()
-    )
-
-
-def _merge_rejects(summaries: Iterable[RejectSummary]) -> RejectSummary:
-    return rejects.merge(summaries)
-
-
 def describe_lineage(
     corpus: Corpus,
     bank: tuple[Bank, Side],
     sums: SideSums,
-    origins: frozenset[bool],
     scored: list[Scored],
     calibrated: list[CalibratedShard],
-    rejected: dict[str, RejectSummary],
+    candidates: list[EmbeddedInput],
+    references: list[EmbeddedInput],
     config: RefreshConfig,
 ) -> Lineage:
     """What the table was computed from, and how."""
@@ -200,7 +173,12 @@ def describe_lineage(
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
+    origins = len({each.precomputed for each in (*candidates, *references)})
+    rejected = tuple(
+        (side, rejects.merge(each.rejects for each in inputs))
+        for side, inputs in (("candidates", candidates), ("references", references))
+    )
+    return Lineage(corpus, bank[1], sums, origins, search, needs, rejected)
 
 
 @dataclasses.dataclass
