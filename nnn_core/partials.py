@@ -45,6 +45,19 @@ class Partial:
 ScoredShard = tuple[EmbeddedShard, Partial]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What scoring was like for one candidate shard.
+
+    Attributes:
+        fewest_seen: fewest references that a candidate was scored against.
+        methods: the searches that ran.
+    """
+
+    fewest_seen: int
+    methods: frozenset[str]
+
+
 def plan_partial(
     candidates: EmbeddedShard,
     reference: ReferenceShard,

@@ -32,6 +32,7 @@ from nnn_core.evaluation.summary import Request
 from nnn_core.keys import positional_keys_message
 from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
+from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
@@ -48,7 +49,7 @@ from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
 from pipelines.once import Once
 from pipelines.resolve_settings import ResolveSettings

@@ -11,9 +11,9 @@ from apache_beam.pvalue import AsIter, AsSingleton
 
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
+from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings, resolve_k
 from nnn_core.references import Bank
-from pipelines.merge_partials import Scored
 from pipelines.once import Once
 
 

@@ -125,9 +125,9 @@ def test_publishers_on_object_stores(store: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_6_rounds_on_object_stores(store: str, record_count: Callable[[str, int, int], None]) -> None:
-    counts = race(store, 6)
-    record_count("the same on S3 and Cloud Storage", counts["published"], 48)
+def test_20_rounds_on_object_stores(store: str, record_count: Callable[[str, int, int], None]) -> None:
+    counts = race(store, 20)
+    record_count("the same on S3 and Cloud Storage", counts["published"], 160)
 
 
 def duel(uri: str, rounds: int) -> int:
