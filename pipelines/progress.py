@@ -6,6 +6,7 @@ count, to the process that started the run; one that is lost costs nothing but i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 #: The port that worker processes send to; they inherit it.
@@ -29,8 +31,16 @@ def tell(stage: str, done: int = 0, expected: int = 0) -> None:
     port = os.environ.get(PORT)
     if port is None:
         return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
+    with contextlib.suppress(OSError):
+        _sender().sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
+
+
+@cache
+def _sender() -> socket.socket:
+    """The process's socket for datagrams, open as long as it lives."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    atexit.register(sender.close)
+    return sender
 
 
 @dataclass
