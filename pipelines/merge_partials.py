@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from nnn_core.corpus import Corpus
 from nnn_core.embedded import read_ids
 from nnn_core.evaluation.means import store_means
+from nnn_core.events import Event
 from nnn_core.manifest import Side
 from nnn_core.partials import ScoredRange, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
@@ -19,6 +21,8 @@ from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "merge_partials"
+_LOG = logging.getLogger("nnn")
+
 TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
 
 
@@ -85,6 +89,8 @@ def merge_shard(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
     count(STAGE, COMPUTED)
+    where = {"uri": candidates.source, "shard": candidates.uri}
+    _LOG.info(Event("merged", stage=STAGE, **where, rows=candidates.rows, partials=len(partials)))
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
     if keep_means is not None:
         yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))

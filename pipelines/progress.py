@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import socket
 import sys
@@ -18,6 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
+
+from nnn_core.events import Event
+
+_LOG = logging.getLogger("nnn")
 
 #: The port that worker processes send to; they inherit it.
 PORT = "NNN_PROGRESS_PORT"
@@ -121,10 +126,22 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= LINE_SECONDS:
             self._last = now
-            print(f"{stage:<18} {tally.words(now)}", file=sys.stderr, flush=True)
+            self.write(stage, tally, now)
+
+    def write(self, stage: str, tally: Tally, now: float) -> None:
+        """Say how far the stage is."""
+        print(f"{stage:<18} {tally.words(now)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
+
+
+class Messages(Lines):
+    """The same as messages of the log, for programs that read it."""
+
+    def write(self, stage: str, tally: Tally, now: float) -> None:
+        seconds = round(now - tally.started, 3)
+        _LOG.info(Event("progress", stage=stage, done=tally.done, expected=tally.total, seconds=seconds))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +15,7 @@ from nnn_core import storage
 from nnn_core.cache import BoundedCache
 from nnn_core.corpus import Corpus, check_same_dimension
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.events import Event
 from nnn_core.manifest import Side
 from nnn_core.partials import Partial, ScoredRange, plan_partial, write_partial
 from nnn_core.references import Bank, ReferenceIndex, ReferenceShard
@@ -23,6 +26,8 @@ from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, count, expect, timed
 
 STAGE = "score_candidates"
+
+_LOG = logging.getLogger("nnn")
 
 #: (candidate, reference) pairs in one task: minutes of work, small enough to balance.
 _PAIRS_PER_TASK = 1 << 34
@@ -114,10 +119,22 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         candidates = task.candidates
         settings = {shard.number: shard for shard in calibrated}
         read = cache(lambda: read_shard(candidates))
+        start = time.perf_counter()
         partials = [
             self._score(candidates, read, reference, settings.get(reference.number))
             for reference in bank[0].shards[task.first : task.last]
         ]
+        _LOG.info(
+            Event(
+                "scored",
+                stage=STAGE,
+                uri=candidates.source,
+                shard=candidates.uri,
+                rows=candidates.rows,
+                references=f"{task.first}..{task.last - 1}",
+                seconds=round(time.perf_counter() - start, 3),
+            )
+        )
         yield f"{candidates.source}\n{candidates.uri}", ScoredRange.of(candidates, partials)
 
     def _score(
