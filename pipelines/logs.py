@@ -26,16 +26,8 @@ _ECHO = "apache_beam.runners.portability.local_job_service"
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of all programs that run a pipeline."""
-    parser.add_argument(
-        "--verbose", action="store_true", help="log every shard that is worked on, and show Beam's own log"
-    )
-    parser.add_argument(
-        "--log-format",
-        choices=FORMATS,
-        default="text",
-        help="of the log on standard error; json is one object a line, with the fields of each message (default: "
-        "%(default)s)",
-    )
+    parser.add_argument("--verbose", action="store_true", help="log every shard, and what Beam does")
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="json: an object a line (default: text)")
 
 
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
