@@ -11,7 +11,7 @@ import re
 
 from nnn_core.storage.redaction import redact
 
-_PLAIN = re.compile(r"[^\s\"=]+\Z")
+_PLAIN = re.compile(r"[^\s\"]+\Z")
 
 
 class Event:

@@ -14,9 +14,12 @@ def test_the_text_holds_the_fields() -> None:
     event = Event("embedded", uri="gs://corpus/00017.tar", rows=9998, seconds=41.25, rejects=None)
     assert str(event) == "embedded uri=gs://corpus/00017.tar rows=9998 seconds=41.25"
     assert list(event.fields) == ["uri", "rows", "seconds"]
+    assert str(Event("merged", uri="gs://logs/day=2026-11-01/0.parquet")).endswith(
+        " uri=gs://logs/day=2026-11-01/0.parquet"
+    )
 
 
-@pytest.mark.parametrize("value", ["", "two words", 'a "quote"', "a=b", "line\nbreak", "é à"])
+@pytest.mark.parametrize("value", ["", "two words", 'a "quote"', "line\nbreak", "é à"])
 def test_a_value_that_is_no_word_is_quoted_as_json(value: str) -> None:
     text = str(Event("read", uri=value, rows=1))
     assert "\n" not in text
