@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +15,12 @@ from apache_beam.pvalue import TaggedOutput
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import Encoder, EncoderSource
+from nnn_core.events import Event
 from nnn_core.shards import InputShard
 from nnn_core.vectors import FloatMatrix
 from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, TRUNCATED, count, expect, timed
+
+_LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -87,6 +92,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 
 def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
     """``embed_shard``, timed and counted."""
+    start = time.perf_counter()
     with timed(stage):
         result = embed_shard(planned, request, encoder and _TimedEncoder(encoder, stage))
     count(stage, COMPUTED)
@@ -94,6 +100,17 @@ def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequ
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
     count(stage, TRUNCATED, result.truncated)
+    _LOG.info(
+        Event(
+            "embedded",
+            stage=stage,
+            uri=planned.shard.uri,
+            rows=result.rejects.rows,
+            rejected=result.rejects.rejected,
+            rejects=result.rejects.uri,
+            seconds=round(time.perf_counter() - start, 3),
+        )
+    )
     return result
 
 
