@@ -32,6 +32,9 @@ from pipelines.once import Once
 STAGE = "write_table"
 VERSION_METRIC = "table_version"
 
+#: Name of the metric that is the number of candidates which the bank holds a copy of.
+NEAR_COPIES = "near_copies"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -195,6 +198,7 @@ def _commit(
         require_pass(manifest.gates, write_report(standard.work, manifest.gates))
     committed = commit_version(uri, manifest) if new else manifest
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
+    Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
     # The alert on missed refreshes waits for this line.
     what = "published" if new else "unchanged"
     logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, uri, what)

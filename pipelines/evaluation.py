@@ -32,6 +32,7 @@ from nnn_core.report.sections import Fairness, OwnPairs
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.table import BiasTable, load_bias_table
 from pipelines.compare_methods import CompareFairness, CompareMethods
+from pipelines.embed_shards import ModelUse
 from pipelines.exclude_positives import CountPositives, ExcludePositives, FindPositives
 from pipelines.gather import GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias
@@ -138,14 +139,15 @@ def define_evaluation(
     holding = EmbeddingRequest(
         manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )
+    use = ModelUse(config.threads)
     references = bank = None
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder)
+        references = embed_files(root, "references", config.references, loose, encoder, use=use)
         bank = references.embedded | "ShardReferences" >> _shard_references(config)
         bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
-    asked = embed_files(root, "queries", config.queries, asking, encoder)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    asked = embed_files(root, "queries", config.queries, asking, encoder, use=use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, use=use)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work
     )

@@ -54,7 +54,7 @@ from nnn_core.rerank import (
     plain_scores,
 )
 from nnn_core.storage.redaction import refuse_credentials
-from pipelines.embed_shards import EmbedShards
+from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.list_shards import ListShards
 from pipelines.once import Once
 
@@ -140,7 +140,7 @@ def define_export(
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
     lineage = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
@@ -152,7 +152,7 @@ def define_export(
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries")
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
     queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))

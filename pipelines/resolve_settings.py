@@ -1,15 +1,13 @@
-"""ResolveSettings: k, the grid and where vectors came from, once scoring has shown what there is."""
+"""ResolveSettings: k, the grid and the encoder, once scoring has shown what there is."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton
 
-from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings, resolve_k
@@ -24,26 +22,23 @@ class ResolveSettings(beam.PTransform):  # type: ignore[misc]
     Attributes:
         k: number of neighbours; None for the largest of the grid that fits.
         grid: values of k whose means are kept, where the bank suffices for them.
-        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``precomputed`` are known.
+        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``encoder`` are known.
         scored: what scoring was like for each candidate shard.
-        embedded: what became of the files of both sides.
+        encoder: what a manifest says of the encoder; a single element.
     """
 
     k: int | None
     grid: tuple[int, ...]
     settings: Callable[..., BiasSettings]
     scored: beam.PCollection[Scored]
-    embedded: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
+    encoder: beam.PCollection[dict[str, str]]
 
     def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[BiasSettings]:
-        return bank.pipeline | Once(self.resolve, AsSingleton(bank), AsIter(self.scored), *map(AsIter, self.embedded))
+        return bank.pipeline | Once(self.resolve, AsSingleton(bank), AsIter(self.scored), AsSingleton(self.encoder))
 
-    def resolve(
-        self, bank: tuple[Bank, Side], scored: Iterable[Scored], *embedded: Iterable[EmbeddedInput]
-    ) -> BiasSettings:
+    def resolve(self, bank: tuple[Bank, Side], scored: Iterable[Scored], encoder: dict[str, str]) -> BiasSettings:
         """See ``parts.resolve_k``."""
         min_seen = min(each.fewest_seen for each in scored)
-        precomputed = all(each.precomputed for each in itertools.chain(*embedded))
         fitting = tuple(value for value in self.grid if value <= bank[0].rows)
         resolved, kept = resolve_k(self.k, fitting, min_seen)
-        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=precomputed)
+        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, encoder=encoder)

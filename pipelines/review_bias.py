@@ -19,7 +19,7 @@ from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review, draft_review
 from nnn_core.report.sections import Shown
 from nnn_core.shards import InputShard
-from pipelines.embed_shards import EmbedShards
+from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.judge_bias import BiasesOf, JudgeBias, RankCandidates
 from pipelines.list_shards import ListShards
 from pipelines.once import Once
@@ -48,6 +48,7 @@ def embed_files(
     request: EmbeddingRequest,
     encoder: EncoderSource | None,
     hints: Mapping[str, str] | None = None,
+    use: ModelUse = ModelUse(),  # noqa: B008
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
@@ -58,9 +59,10 @@ def embed_files(
         request: how they are read.
         encoder: None when all hold vectors.
         hints: Beam's resource hints for the stage that runs the model.
+        use: how worker machines run the model.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embed = EmbedShards(request, encoder, f"embed_{side}").with_resource_hints(**(hints or {}))
+    embed = EmbedShards(request, encoder, f"embed_{side}", use).with_resource_hints(**(hints or {}))
     embedded = shards | f"Embed{side.capitalize()}" >> embed
     return EmbeddedFiles(shards, embedded, request)
 
