@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, pack_vectors, set_digest, sha256, to_parquet, unpack_vectors
+from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, set_digest, sha256, to_parquet, unpack_vectors
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.rejects import RejectSummary
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
@@ -162,7 +162,7 @@ def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> p
     """
     try:
         with storage.open_input(shard.uri) as stream:
-            table = pq.read_table(stream, columns=[column], page_checksum_verification=True)
+            table = pq.ParquetFile(stream, page_checksum_verification=True).read([column], use_threads=False)
     except (pa.ArrowException, OSError, InputError) as error:
         raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
     return table.column(column).combine_chunks()
@@ -177,7 +177,7 @@ def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix)
 
 def _from_bytes(data: bytes, uri: str) -> VectorBlock:
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True).combine_chunks()
+        table = from_parquet(data)
     except (pa.ArrowException, OSError) as error:
         raise CorruptArtifactError(f"{uri!r} is not readable: {error}. Delete it and run again.") from error
     ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))

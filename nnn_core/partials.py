@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import name_of, to_parquet
+from nnn_core.artifacts import from_parquet, name_of, to_parquet
 from nnn_core.embedded import EmbeddedShard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.references import ReferenceShard
@@ -41,8 +40,52 @@ class Partial:
     k_max: int
 
 
-#: A shard of candidates with one of its partials.
-ScoredShard = tuple[EmbeddedShard, Partial]
+@dataclass(frozen=True)
+class ScoredRange:
+    """A shard of candidates with its partials in a range of reference shards, described once for all of them.
+
+    Attributes:
+        candidates: the shard.
+        first: number of the first reference shard.
+        folder: where the partials lie.
+        names: their files, in the order of the reference shards.
+        k_max: scores kept for each candidate.
+    """
+
+    candidates: EmbeddedShard
+    first: int
+    folder: str
+    names: tuple[str, ...]
+    k_max: int
+
+    @classmethod
+    def of(cls, candidates: EmbeddedShard, partials: Sequence[Partial]) -> ScoredRange:
+        """The range of ``partials``, one or more, in consecutive reference shards."""
+        head = partials[0]
+        names = tuple(storage.basename(partial.uri) for partial in partials)
+        return cls(candidates, head.reference, storage.parent(head.uri), names, head.k_max)
+
+    @property
+    def partials(self) -> list[Partial]:
+        """One for each reference shard of the range."""
+        shard = self.candidates
+        return [
+            Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, self.k_max)
+            for number, name in enumerate(self.names, self.first)
+        ]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring was like for one candidate shard.
+
+    Attributes:
+        fewest_seen: fewest references that a candidate was scored against.
+        methods: the searches that ran.
+    """
+
+    fewest_seen: int
+    methods: frozenset[str]
 
 
 def plan_partial(
@@ -104,8 +147,7 @@ def read_partial(partial: Partial) -> tuple[TopK, str]:
         CorruptArtifactError: the file is not the partial that its name promises.
     """
     try:
-        data = io.BytesIO(storage.read_bytes(partial.uri))
-        table = pq.read_table(data, page_checksum_verification=True).combine_chunks()
+        table = from_parquet(storage.read_bytes(partial.uri))
         scores = table.column("scores").combine_chunks()
         flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
         if table.num_rows != partial.rows:

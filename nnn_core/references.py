@@ -68,24 +68,37 @@ def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> 
         BankTooSmallError: the bank is empty.
         InputError: the vectors differ in dimension.
     """
-    ordered = sorted(
-        (shard for shard in embedded if shard.rows), key=lambda shard: (natural_key(shard.source), shard.uri)
-    )
+    ordered = in_order(embedded)
     if not ordered:
         raise BankTooSmallError(
             "the bank is empty: no row of --references could be used, so there is nothing to compare "
             "candidates with. Check the files and the list of rejects."
         )
     check_alike(ordered)
-    groups: list[list[EmbeddedShard]] = [[]]
-    for shard in ordered:
-        if groups[-1] and sum(part.rows for part in groups[-1]) + shard.rows > rows_per_shard:
-            groups.append([])
-        groups[-1].append(shard)
-        if _ends_group(shard, rows_per_shard):
-            groups.append([])
-    shards = tuple(_to_shard(number, group) for number, group in enumerate(filter(None, groups)))
+    shards = tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, rows_per_shard)))
     return Bank(shards, sum(shard.rows for shard in shards), add_set_digests(part.vector_digest for part in ordered))
+
+
+def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
+    """Those that hold rows, in natural order of their sources."""
+    return sorted((shard for shard in embedded if shard.rows), key=lambda shard: (natural_key(shard.source), shard.uri))
+
+
+def group_shards(ordered: Iterable[EmbeddedShard], rows_per_shard: int) -> list[tuple[EmbeddedShard, ...]]:
+    """Cut a bank, of which the shards are in order, into groups."""
+    groups: list[tuple[EmbeddedShard, ...]] = []
+    group: list[EmbeddedShard] = []
+    rows = 0
+    for shard in ordered:
+        if group and rows + shard.rows > rows_per_shard:
+            groups.append(tuple(group))
+            group, rows = [], 0
+        group.append(shard)
+        rows += shard.rows
+        if _ends_group(shard, rows_per_shard):
+            groups.append(tuple(group))
+            group, rows = [], 0
+    return [*groups, tuple(group)] if group else groups
 
 
 def _ends_group(shard: EmbeddedShard, rows_per_shard: int) -> bool:

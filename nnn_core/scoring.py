@@ -35,9 +35,14 @@ def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) ->
     def search_tile(first: int) -> FloatMatrix:
         return search.top(whole[first : first + step], k)
 
+    firsts = range(0, len(block.vectors), step)
     # A thread a tile shares no scores with another; the matrix products must then not spread themselves.
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        tiles = list(pool.map(search_tile, range(0, len(block.vectors), step)))
+    with _blas().limit(limits=1, user_api="blas"):
+        if threads == 1 or len(firsts) < 2:
+            tiles = list(map(search_tile, firsts))
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                tiles = list(pool.map(search_tile, firsts))
     seen = index.rows - index.own_references(whole.own)
     scores = np.concatenate(tiles) if tiles else np.zeros((0, 0), np.float32)
     return TopK(k, seen, scores[:, : min(k, int(seen.max(initial=0)))])

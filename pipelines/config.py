@@ -22,6 +22,7 @@ from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
 from pipelines.config_file import Switch, add_config_arguments
 from pipelines.encoder_flags import add_encoder_arguments, prompts_from
+from pipelines.logs import add_log_arguments
 
 DEFAULT_K_MAX = 128
 _COLUMNS = ("id", "pair_id", "caption", "vector", "image")
@@ -229,7 +230,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the summary as one JSON object on the last line of standard output",
     )
-    parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
+    add_log_arguments(parser)
 
 
 def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
 from nnn_core.encoders import EncoderSource
+from nnn_core.events import Event
 from nnn_core.shards import InputShard
 from pipelines.metrics import (
     BYTES,
@@ -31,6 +34,8 @@ from pipelines.metrics import (
 
 if TYPE_CHECKING:
     from pipelines.shard_encoder import Embedding
+
+_LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
@@ -115,9 +120,10 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 
 def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
     """``embed_shard`` of ready-made vectors, timed and counted."""
+    start = time.perf_counter()
     with timed(stage):
         result = embed_shard(planned, request, None)
-    _count_result(stage, planned, result)
+    _count_result(stage, planned, result, time.perf_counter() - start)
     return result
 
 
@@ -127,13 +133,24 @@ def take_result(prediction: Any, stage: str) -> EmbeddedInput:
     count_seconds(stage, MSEC, embedding.seconds)
     count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
     count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
-    _count_result(stage, prediction.example, embedding.result)
+    _count_result(stage, prediction.example, embedding.result, embedding.seconds)
     return embedding.result
 
 
-def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput) -> None:
+def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
     count(stage, TRUNCATED, result.truncated)
+    _LOG.info(
+        Event(
+            "embedded",
+            stage=stage,
+            uri=planned.shard.uri,
+            rows=result.rejects.rows,
+            rejected=result.rejects.rejected,
+            rejects=result.rejects.uri,
+            seconds=round(seconds, 3),
+        )
+    )

@@ -32,6 +32,7 @@ from pipelines.config import (
 )
 from pipelines.encoder_flags import encoder_of_table
 from pipelines.evaluation import EvaluationConfig, define_evaluation
+from pipelines.logs import add_log_arguments
 from pipelines.runner import local_workers, parse_flags, run
 
 
@@ -113,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_override_arguments(columns, "query", "reference")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one worker process (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
+    add_log_arguments(parser)
     return parser
 
 

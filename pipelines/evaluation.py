@@ -37,6 +37,7 @@ from pipelines.exclude_positives import CountPositives, ExcludePositives, FindPo
 from pipelines.gather import GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias
 from pipelines.merge_partials import MEANS, MergePartials
+from pipelines.once import Once
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.score_candidates import ScoreCandidates, Scorer
 
@@ -152,9 +153,9 @@ def define_evaluation(
     )
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
     means = shards | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
-    request = root | "Request" >> beam.Create([config.request])
+    request = root | "Request" >> Once(lambda: config.request)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
-    findings = root | "Findings" >> beam.Create([Findings()])
+    findings = root | "Findings" >> Once(Findings)
     wiring = _Wiring(config, manifest, candidates, references, bank, shards, queries, request)
     if bank is not None:
         findings = _look_for_positives(findings, wiring)
@@ -201,7 +202,7 @@ def _judge_without(positives: Any, number: beam.PCollection[int], wiring: _Wirin
     corpus = wiring.candidates.embedded | "GatherCandidates" >> GatherCandidates(
         1.0, storage.join(config.work, "rejects")
     )
-    exact = wiring.shards.pipeline | "NothingToCalibrate" >> beam.Create([[]])
+    exact = wiring.shards.pipeline | "NothingToCalibrate" >> Once(list)
     scorer = Scorer(max(settings.grid), settings.exclude_own_pairs, config.work, config.threads, "auto")
     merged = (
         wiring.shards

@@ -23,6 +23,7 @@ from nnn_core.rerank import check_target
 from pipelines.config import add_column_arguments, add_override_arguments, columns_from, override_columns
 from pipelines.encoder_flags import encoder_of_table
 from pipelines.export_files import ExportConfig, define_export, recipe_of, recorded
+from pipelines.logs import add_log_arguments
 from pipelines.runner import parse_flags, run
 
 
@@ -109,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_override_arguments(columns, "query")
     parser.add_argument("--max-reject-rate", type=float, default=0.0, metavar="RATE", help="share that may be unusable")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    parser.add_argument("--verbose", action="store_true", help="show Beam's own log")
+    add_log_arguments(parser)
     return parser
 
 

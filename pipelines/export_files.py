@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.corpus import embedded_shards
@@ -56,6 +56,7 @@ from nnn_core.rerank import (
 from nnn_core.storage.redaction import refuse_credentials
 from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.list_shards import ListShards
+from pipelines.once import Once
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ def define_export(
         | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
-    lineage = AsSingleton(
-        inputs | "AllInputs" >> beam.combiners.ToList() | "GatherEmbeddings" >> beam.Map(_gather, config, parts)
-    )
+    lineage = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
     shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:

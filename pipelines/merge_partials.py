@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,28 +12,18 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from nnn_core.corpus import Corpus
 from nnn_core.embedded import read_ids
 from nnn_core.evaluation.means import store_means
+from nnn_core.events import Event
 from nnn_core.manifest import Side
-from nnn_core.partials import ScoredShard, merge_partials
+from nnn_core.partials import Scored, ScoredRange, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
 from nnn_core.references import Bank
 from nnn_core.topk import grid_means
 from pipelines.metrics import COMPUTED, count, timed
 
 STAGE = "merge_partials"
+_LOG = logging.getLogger("nnn")
+
 TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What scoring was like for one candidate shard.
-
-    Attributes:
-        fewest_seen: fewest references that a candidate was scored against.
-        methods: the searches that ran.
-    """
-
-    fewest_seen: int
-    methods: frozenset[str]
 
 
 @dataclass
@@ -55,7 +46,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
     grid: tuple[int, ...]
     keep_means: str | None = None
 
-    def expand(self, partials: beam.PCollection[tuple[str, ScoredShard]]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, partials: beam.PCollection[tuple[str, ScoredRange]]) -> beam.pvalue.DoOutputsTuple:
         return (
             partials
             | "ByCandidateShard" >> beam.GroupByKey()
@@ -67,7 +58,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
 
 
 def merge_shard(
-    keyed: tuple[str, Iterable[ScoredShard]],
+    keyed: tuple[str, Iterable[ScoredRange]],
     grid: tuple[int, ...],
     bank: tuple[Bank, Side],
     corpus: Corpus,
@@ -75,15 +66,18 @@ def merge_shard(
 ) -> Iterator[TaggedOutput]:
     """Merge, average and cut the rows of one candidate shard."""
     with timed(STAGE):
-        pieces = list(keyed[1])
-        candidates = pieces[0][0]
-        top, methods = merge_partials([partial for _, partial in pieces], len(bank[0].shards))
+        ranges = list(keyed[1])
+        candidates = ranges[0].candidates
+        partials = [partial for each in ranges for partial in each.partials]
+        top, methods = merge_partials(partials, len(bank[0].shards))
         fitting = tuple(k for k in grid if k <= bank[0].rows)
         means = grid_means(top, fitting)
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
     count(STAGE, COMPUTED)
+    where = {"uri": candidates.source, "shard": candidates.uri}
+    _LOG.info(Event("merged", stage=STAGE, **where, rows=candidates.rows, partials=len(partials)))
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
     if keep_means is not None:
         yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))

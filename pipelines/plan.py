@@ -16,7 +16,8 @@ from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, current_manifest
-from nnn_core.plan import Plan, Scoring, SidePlan, make_plan, plan_side
+from nnn_core.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
+from nnn_core.regrouping import Asked, Regrouping, propose
 from nnn_core.shards import MODALITIES, Modality
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.encoder_flags import encoder_from
@@ -102,7 +103,26 @@ def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
     return (side.rows_todo for side in sides if side.model and side.modality == modality)
 
 
-def describe(found: Plan, work: Work, costs: Sequence[Cost], workers: int) -> Iterator[str]:
+def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:
+    """Another size of the reference shards, if it pays; of exact searches only, which do not depend on it."""
+    if config.bias_tolerance is not None:
+        return None
+    candidates, references = found.candidates, found.references
+    asked = Asked(
+        candidates.rows,
+        max(1, len(candidates.shards)),
+        found.dim or _ASSUMED_DIM,
+        config.kept_scores,
+        max(1, references.reasons.get(NEW, 0)),
+        references.removed,
+    )
+    worker = next(iter(rates.workers.values()))
+    return propose(references.shards, config.rows_per_reference_shard, asked, worker)
+
+
+def describe(
+    found: Plan, work: Work, costs: Sequence[Cost], workers: int, regrouping: Regrouping | None = None
+) -> Iterator[str]:
     """The plan for a person."""
     for side in (found.candidates, found.references):
         yield from _describe_side(side)
@@ -118,6 +138,8 @@ def describe(found: Plan, work: Work, costs: Sequence[Cost], workers: int) -> It
         f"{_size(work.table_bytes)} a version; {_size(work.shuffled_bytes)} shuffled"
     )
     yield f"memory            {_size(work.peak_bytes)} a worker process"
+    if regrouping:
+        yield from _describe_regrouping(regrouping)
     yield ""
     yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{f'on {workers}':>12}{'cost':>12}"
     for cost in costs:
@@ -140,6 +162,17 @@ def _describe_side(side: SidePlan) -> Iterator[str]:
         yield f"                  {files:,} files: {reason}"
 
 
+def _describe_regrouping(found: Regrouping) -> Iterator[str]:
+    flag = f"--reference-shard-rows {found.rows}"
+    yield f"regrouping        at {flag}: {found.pairs_now:,} pairs once, after this refresh;"
+    for what, saved in (("pairs to score", found.pairs_saved), ("partials to merge", found.partials_saved)):
+        yield f"                  then {abs(saved):,} {'fewer' if saved >= 0 else 'more'} {what} in each refresh;"
+    yield (
+        f"                  pays after {found.refreshes} such refreshes, by the first rates below and the "
+        f"{found.replayed} newest additions"
+    )
+
+
 def _size(value: float) -> str:
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(len(units) - 1, int(math.log(max(value, 1), 1024)))
@@ -152,7 +185,7 @@ def _hours(value: float) -> str:
     return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
 
 
-def record_of(found: Plan, work: Work, costs: Sequence[Cost]) -> dict[str, Any]:
+def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrouping | None = None) -> dict[str, Any]:
     """The plan for programs."""
     sides = {
         side.flag: {
@@ -171,6 +204,7 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost]) -> dict[str, Any]:
         **sides,
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in amounts},
+        "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
         "costs": [{**dataclasses.asdict(cost), "hours": cost.hours} for cost in costs],
     }
 
@@ -184,8 +218,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     found = plan(config, encoder)
     work = work_of(found, config)
     costs = estimate(work, rates)
-    print("\n".join(describe(found, work, costs, args.workers)))
-    record = record_of(found, work, costs)
+    regrouping = regrouping_of(found, config, rates)
+    print("\n".join(describe(found, work, costs, args.workers, regrouping)))
+    record = record_of(found, work, costs, regrouping)
     if args.json:
         print(json.dumps(record))
     return record

@@ -6,8 +6,10 @@ count, to the process that started the run; one that is lost costs nothing but i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import logging
 import os
 import socket
 import sys
@@ -15,7 +17,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
+
+from nnn_core.events import Event
+
+_LOG = logging.getLogger("nnn")
 
 #: The port that worker processes send to; they inherit it.
 PORT = "NNN_PROGRESS_PORT"
@@ -29,8 +36,16 @@ def tell(stage: str, done: int = 0, expected: int = 0) -> None:
     port = os.environ.get(PORT)
     if port is None:
         return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
+    with contextlib.suppress(OSError):
+        _sender().sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
+
+
+@cache
+def _sender() -> socket.socket:
+    """The process's socket for datagrams, open as long as it lives."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    atexit.register(sender.close)
+    return sender
 
 
 @dataclass
@@ -111,10 +126,22 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= LINE_SECONDS:
             self._last = now
-            print(f"{stage:<18} {tally.words(now)}", file=sys.stderr, flush=True)
+            self.write(stage, tally, now)
+
+    def write(self, stage: str, tally: Tally, now: float) -> None:
+        """Say how far the stage is."""
+        print(f"{stage:<18} {tally.words(now)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
+
+
+class Messages(Lines):
+    """The same as messages of the log, for programs that read it."""
+
+    def write(self, stage: str, tally: Tally, now: float) -> None:
+        seconds = round(now - tally.started, 3)
+        _LOG.info(Event("progress", stage=stage, done=tally.done, expected=tally.total, seconds=seconds))
 
 
 @contextlib.contextmanager

@@ -17,10 +17,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import GateError, StorageError
@@ -31,11 +32,11 @@ from nnn_core.gates.comparison import near_copies_message
 from nnn_core.keys import positional_keys_message
 from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
+from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
-from nnn_core.rejects import RejectSummary
 from nnn_core.report import Report, render_text
 from nnn_core.report.files import write_report
 from nnn_core.report.review import Review
@@ -49,8 +50,9 @@ from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.once import Once
 from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
@@ -99,6 +101,7 @@ def define_refresh(
         config.exclude_own_pairs,
     )
     corpus = candidates.embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
+    embedded = (references.embedded, candidates.embedded)
     calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
         config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
@@ -109,31 +112,30 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    origins = find_origins(references, candidates)
-    measured = origins | "RecordEncoder" >> RecordEncoder(
+    recorded = embedded | "RecordEncoder" >> RecordEncoder(
         encoder, config.prompts, config.modalities, config.work, config.hints
     )
-    settings = (
-        merged[SCORED]
-        | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
-        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, partial(_settings, config), bank, measured)
+    # A step of its own: the bundle-based runner loses a side input that is one of several outputs.
+    scored = merged[SCORED] | "EachScored" >> beam.Map(lambda each: each)
+    settings = bank | "ResolveSettings" >> ResolveSettings(
+        config.wanted_k, config.grid, partial(_settings, config), scored, recorded
     )
-    review = root | "NoQueries" >> beam.Create([None])
+    review = None
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
         validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, use)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    scored = merged[SCORED] | "AllScored" >> beam.combiners.ToList()
-    lineage = corpus | "DescribeLineage" >> beam.Map(
+    lineage = root | "DescribeLineage" >> Once(
         describe_lineage,
+        AsSingleton(corpus),
         AsSingleton(bank),
         AsSingleton(sums),
-        AsSingleton(origins),
-        AsSingleton(scored),
+        AsList(scored),
         AsSingleton(calibrated),
-        AsSingleton(sum_rejects(candidates, references)),
+        AsList(candidates.embedded),
+        AsList(references.embedded),
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
@@ -145,7 +147,7 @@ def _calibrate(
 ) -> beam.PCollection[list[CalibratedShard]]:
     """How each reference shard is searched, a single element; an empty list for exact searches."""
     if config.bias_tolerance is None:
-        return bank | "NothingToCalibrate" >> beam.Map(lambda _: [])
+        return bank.pipeline | "NothingToCalibrate" >> Once(list)
     return bank | "CalibrateSearch" >> CalibrateSearch(
         candidates.embedded,
         config.grid,
@@ -157,42 +159,14 @@ def _calibrate(
     )
 
 
-def find_origins(references: EmbeddedFiles, candidates: EmbeddedFiles) -> beam.PCollection[frozenset[bool]]:
-    """Whether vectors came ready-made, as a set of what there was; a single element."""
-    return (
-        (references.embedded, candidates.embedded)
-        | "BothSides" >> beam.Flatten()
-        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
-        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
-    )
-
-
-def sum_rejects(candidates: EmbeddedFiles, references: EmbeddedFiles) -> beam.PCollection[dict[str, RejectSummary]]:
-    """What was rejected of each side, a single element."""
-    sides = [
-        files.embedded | f"RejectsOf{side}" >> beam.Map(lambda result, name: (name, result.rejects), side.lower())
-        for side, files in (("Candidates", candidates), ("References", references))
-    ]
-    return (
-        sides
-        | "RejectsOfBoth" >> beam.Flatten()
-        | "MergeRejects" >> beam.CombinePerKey(_merge_rejects)
-        | "AllRejects" >> beam.combiners.ToDict()
-    )
-
-
-def _merge_rejects(summaries: Iterable[RejectSummary]) -> RejectSummary:
-    return rejects.merge(summaries)
-
-
 def describe_lineage(
     corpus: Corpus,
     bank: tuple[Bank, Side],
     sums: SideSums,
-    origins: frozenset[bool],
     scored: list[Scored],
     calibrated: list[CalibratedShard],
-    rejected: dict[str, RejectSummary],
+    candidates: list[EmbeddedInput],
+    references: list[EmbeddedInput],
     config: RefreshConfig,
 ) -> Lineage:
     """What the table was computed from, and how."""
@@ -206,7 +180,12 @@ def describe_lineage(
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
+    origins = len({each.precomputed for each in (*candidates, *references)})
+    rejected = tuple(
+        (side, rejects.merge(each.rejects for each in inputs))
+        for side, inputs in (("candidates", candidates), ("references", references))
+    )
+    return Lineage(corpus, bank[1], sums, origins, search, needs, rejected)
 
 
 @dataclasses.dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections import defaultdict
@@ -17,12 +17,16 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from nnn_core.errors import ERRORS, ConfigError, NNNError
 from pipelines.beam_options import beam_parser
 from pipelines.config_file import apply_config, read_config, spell
+from pipelines.logs import configure_logging, inherited_format
 from pipelines.metrics import NAMESPACE
-from pipelines.progress import shown
+from pipelines.progress import Messages, shown
 
 LOCAL_RUNNER = "FnApiRunner"
 
@@ -73,7 +77,7 @@ def parse_flags(
     if config:
         apply_config(config, parser, given)
     args, beam_flags = parser.parse_known_args(given)
-    configure_logging(args.verbose)
+    configure_logging(args.verbose, args.log_format)
     from_file = config.beam_flags(beam_flags) if config else []
     return args, parse_beam_options([*from_file, *beam_flags], parser)
 
@@ -140,9 +144,10 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
     """
     start = time.monotonic()
     try:
-        pipeline = beam.Pipeline(options=options)
+        pipeline = beam.Pipeline(_runner(options), options)
         define(pipeline)
-        with shown() if local_workers(options) else contextlib.nullcontext():
+        display = Messages() if inherited_format() == "json" else None
+        with shown(display) if local_workers(options) else contextlib.nullcontext():
             result = pipeline.run()
             result.wait_until_finish()
     except NNNError as error:
@@ -153,6 +158,25 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
             raise
         raise raised from None
     return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
+
+
+class LocalProcesses(FnApiRunner):  # type: ignore[misc]
+    """The local runner with worker processes that log as this program does."""
+
+    def __init__(self) -> None:
+        command = f"{shlex.quote(sys.executable)} -m pipelines.worker_process"
+        super().__init__(SubprocessSDKEnvironment.from_command_string(command))
+
+    def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
+        # These are the pipeline's own options. With the mode in them the runner would set Beam's command.
+        options.view_as(DirectOptions).direct_running_mode = None
+        return super().run_pipeline(pipeline, options)
+
+
+def _runner(options: PipelineOptions) -> FnApiRunner | None:
+    """The runner if it is one of ours; None for Beam to make the one that ``options`` name."""
+    processes = options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    return LocalProcesses() if processes and local_workers(options) else None
 
 
 def find_error(text: str) -> NNNError | None:
@@ -176,16 +200,3 @@ def _to_result(counters: list[Any], distributions: list[Any], start: float) -> R
             by_stage[stage][name] = by_stage[stage].get(name, 0) + metric.result
     highest = {m.key.metric.name: m.result.max for m in distributions if m.key.metric.namespace == NAMESPACE}
     return RunResult(dict(by_stage), highest, time.monotonic() - start)
-
-
-def configure_logging(verbose: bool) -> None:
-    """Log to standard error: warnings, or everything when ``verbose``.
-
-    Beam reports a failed step with a page of traceback for each step above it, and gcsfs one for each request
-    that is refused. A failure reaches the user as one message instead, see ``run``; ``--verbose`` shows both.
-    """
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
-    if not verbose:
-        for name in ("apache_beam", "gcsfs"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
@@ -12,8 +15,9 @@ from nnn_core import storage
 from nnn_core.cache import BoundedCache
 from nnn_core.corpus import Corpus, check_same_dimension
 from nnn_core.embedded import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.events import Event
 from nnn_core.manifest import Side
-from nnn_core.partials import ScoredShard, plan_partial, write_partial
+from nnn_core.partials import Partial, ScoredRange, plan_partial, write_partial
 from nnn_core.references import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring import score_block
 from nnn_core.search.calibration import CalibratedShard, load_approximate
@@ -22,6 +26,8 @@ from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, count, expect, timed
 
 STAGE = "score_candidates"
+
+_LOG = logging.getLogger("nnn")
 
 #: (candidate, reference) pairs in one task: minutes of work, small enough to balance.
 _PAIRS_PER_TASK = 1 << 34
@@ -75,7 +81,7 @@ class Scorer:
 
 @dataclass
 class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to their partials, keyed by shard.
+    """Embedded shards to their partials, a range of them for each task, keyed by shard.
 
     Attributes:
         bank: the reference shards, a single element.
@@ -89,7 +95,7 @@ class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
     calibrated: beam.PCollection[list[CalibratedShard]]
     scorer: Scorer
 
-    def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredShard]]:
+    def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredRange]]:
         bank = beam.pvalue.AsSingleton(self.bank)
         return (
             candidates
@@ -109,30 +115,53 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
 
     def process(
         self, task: ScoreTask, bank: tuple[Bank, Side], calibrated: list[CalibratedShard]
-    ) -> Iterator[tuple[str, ScoredShard]]:
-        scorer, candidates = self._scorer, task.candidates
+    ) -> Iterator[tuple[str, ScoredRange]]:
+        candidates = task.candidates
         settings = {shard.number: shard for shard in calibrated}
-        block: VectorBlock | None = None
-        for reference in bank[0].shards[task.first : task.last]:
-            how = settings.get(reference.number)
-            partial = plan_partial(
-                candidates,
-                reference,
-                scorer.k_max,
-                scorer.exclude_own_pairs,
-                scorer.work,
-                how.digest if how else "exact",
+        read = cache(lambda: read_shard(candidates))
+        start = time.perf_counter()
+        partials = [
+            self._score(candidates, read, reference, settings.get(reference.number))
+            for reference in bank[0].shards[task.first : task.last]
+        ]
+        _LOG.info(
+            Event(
+                "scored",
+                stage=STAGE,
+                uri=candidates.source,
+                shard=candidates.uri,
+                rows=candidates.rows,
+                references=f"{task.first}..{task.last - 1}",
+                seconds=round(time.perf_counter() - start, 3),
             )
-            if storage.exists(partial.uri):
-                count(STAGE, REUSED)
-            else:
-                with timed(STAGE):
-                    block = block or read_shard(candidates)
-                    search = self._search(reference, how)
-                    write_partial(partial, score_block(block, search, scorer.k_max, scorer.threads), search.name)
-                count(STAGE, COMPUTED)
-                count(STAGE, PAIRS, candidates.rows * reference.rows)
-            yield f"{candidates.source}\n{candidates.uri}", (candidates, partial)
+        )
+        yield f"{candidates.source}\n{candidates.uri}", ScoredRange.of(candidates, partials)
+
+    def _score(
+        self,
+        candidates: EmbeddedShard,
+        read: Callable[[], VectorBlock],
+        reference: ReferenceShard,
+        how: CalibratedShard | None,
+    ) -> Partial:
+        scorer = self._scorer
+        partial = plan_partial(
+            candidates,
+            reference,
+            scorer.k_max,
+            scorer.exclude_own_pairs,
+            scorer.work,
+            how.digest if how else "exact",
+        )
+        if storage.exists(partial.uri):
+            count(STAGE, REUSED)
+            return partial
+        with timed(STAGE):
+            search = self._search(reference, how)
+            write_partial(partial, score_block(read(), search, scorer.k_max, scorer.threads), search.name)
+        count(STAGE, COMPUTED)
+        count(STAGE, PAIRS, candidates.rows * reference.rows)
+        return partial
 
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:

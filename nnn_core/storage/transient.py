@@ -17,6 +17,7 @@ from typing import TypeVar
 import tenacity
 
 from nnn_core.errors import StorageError
+from nnn_core.events import Event
 from nnn_core.storage.redaction import redact
 
 #: How often an action is tried, and for how many seconds at most a new attempt is started.
@@ -169,7 +170,8 @@ def retry(action: Callable[[], Result], uri: str) -> Result:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         if error is not None:
-            _LOG.warning("%s: %s; trying again in %.1f s", redact(uri), reason(error), wait)
+            tried, seconds = state.attempt_number, round(wait, 1)
+            _LOG.warning(Event("trying again", uri=uri, error=reason(error), tried=tried, seconds=seconds))
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import random
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.partials import Partial, merge_partials, plan_partial, read_partial, write_partial
+from nnn_core.partials import Partial, ScoredRange, merge_partials, plan_partial, read_partial, write_partial
 from nnn_core.references import shard_references
 from nnn_core.topk import TopK
 
@@ -166,3 +167,12 @@ def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
     write_partial(partial, top_of([[0.5]], 2), "guess")
     with pytest.raises(CorruptArtifactError, match="found by an unknown search 'guess'"):
         read_partial(partial)
+
+
+def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
+    shard = make_shard("c")
+    folder = f"memory://{'deep/' * 20}partials"
+    partials = [Partial(shard.digest, number, f"{folder}/{number:040x}.parquet", shard.rows, 8) for number in range(60)]
+    scored = ScoredRange.of(shard, partials[10:])
+    assert scored.partials == partials[10:]
+    assert len(pickle.dumps(scored)) < 50 * 60 + 1000

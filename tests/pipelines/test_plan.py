@@ -53,6 +53,11 @@ def test_a_plan_foretells_what_is_scored(call: Call) -> None:
     again = call("plan", 1)
     assert (again["pairs_todo"], again["partials_todo"], again["previous"]) == (0, 0, 1)
     assert again["candidates"]["todo"] == []
+    # Every file of the bank is scored by itself. What another size of group would cost is what its plan says.
+    proposed = again["regrouping"]
+    regrouped = call("plan", 1, "--reference-shard-rows", str(proposed["rows"]))
+    assert (regrouped["pairs_todo"], regrouped["regrouping"]) == (proposed["pairs_now"], None)
+    assert regrouped["groups"] < again["groups"]
     grown = call("plan", 2)
     assert grown["candidates"]["reasons"] == {"new or changed": 1}
     assert grown["reasons"] == {"candidates to embed": CANDIDATES // 3 * REFERENCES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from jobs import plant_inputs, refresh_arguments
 
 from pipelines import cli, progress
-from pipelines.progress import Lines, Tally, format_seconds, shown, tell
+from pipelines.progress import Lines, Messages, Tally, format_seconds, shown, tell
 
 
 class Silent:
@@ -72,4 +73,14 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for _ in range(100):
         lines.show("score", Tally(1, 2))
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_as_messages(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO):
+        Messages().show("score", Tally(1, 2))
+    assert caplog.messages[0].startswith("progress stage=score done=1 expected=2 seconds=")
     assert capsys.readouterr().err == ""

@@ -1,0 +1,114 @@
+"""The log: for people or for programs, without credentials, and the same in worker processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
+from jobs import plant_inputs, refresh_arguments
+
+from nnn_core.events import Event
+from pipelines import cli, logs, progress
+from pipelines.logs import JsonFormatter, TextFormatter, configure_logging
+
+PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+SECRET = "s3://key:secret@bucket/x"
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(logs.INHERITED, "text:quiet")
+    yield
+    monkeypatch.undo()
+    configure_logging()
+
+
+def record(message: object, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("nnn", logging.WARNING, "file.py", 1, message, args, None)
+
+
+def test_json_has_the_fields() -> None:
+    entry = json.loads(JsonFormatter().format(record(Event("scored", uri="a b.tar", rows=3))))
+    assert entry.pop("time").endswith("+00:00")
+    assert entry.pop("process")
+    assert entry == {"severity": "WARNING", "logger": "nnn", "message": "scored", "uri": "a b.tar", "rows": 3}
+
+
+def test_json_of_a_plain_message_and_an_exception() -> None:
+    plain = record("cannot read %s", SECRET)
+    try:
+        raise OSError(SECRET)
+    except OSError:
+        plain.exc_info = sys.exc_info()
+    entry = json.loads(JsonFormatter().format(plain))
+    assert entry["message"] == "cannot read s3://[redacted]@bucket/x"
+    assert entry["exception"].endswith("OSError: s3://[redacted]@bucket/x")
+
+
+def test_text_has_no_credentials() -> None:
+    assert (
+        TextFormatter().format(record("cannot read %s", SECRET)) == "WARNING nnn: cannot read s3://[redacted]@bucket/x"
+    )
+
+
+class Handed(FnApiLogRecordHandler):
+    """What a worker hands to a remote runner."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.entries: list[Any] = []
+        self._log_entry_queue = self
+
+    def put(self, entry: beam_fn_api_pb2.LogEntry, block: bool) -> None:
+        self.entries.append(entry)
+
+
+def test_the_fields_survive_a_remote_worker() -> None:
+    handler = Handed()
+    handler.emit(record(Event("scored", uri="gs://b/00017.tar", references="0..49")))
+    assert handler.entries[0].message == "scored uri=gs://b/00017.tar references=0..49"
+
+
+@pytest.mark.slow
+def test_a_run_logs_every_shard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    plant_inputs(tmp_path, str(tmp_path))
+    flags = ["--verbose", "--log-format", "json"]
+    assert cli.main([*refresh_arguments(str(tmp_path), str(tmp_path), 1), *flags]) == 0
+    entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    for what, stage, count in (("embedded", "embed_candidates", 2), ("scored", "score_candidates", 2)):
+        found = {entry["uri"] for entry in entries if entry["message"] == what and entry.get("stage") == stage}
+        assert len(found) == count, what
+        assert all(Path(uri.partition("#")[0]).exists() for uri in found)
+    assert {entry["uri"] for entry in entries if entry["message"] == "merged"}
+    assert any(entry["message"] == "progress" for entry in entries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "expected"), [([], []), (["--verbose", "--log-format", "json"], ["embedded", "scored"])]
+)
+def test_worker_processes_log_as_the_program_does(flags: list[str], expected: list[str], tmp_path: Path) -> None:
+    plant_inputs(tmp_path, str(tmp_path))
+    command = [sys.executable, "-m", "pipelines.cli"]
+    command += [*refresh_arguments(str(tmp_path), str(tmp_path), 1), *PROCESSES, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    if not expected:
+        assert lines == []
+        return
+    entries = [json.loads(line) for line in lines]
+    assert {entry["message"] for entry in entries} >= set(expected)
+    assert len({entry["process"] for entry in entries if entry["message"] == "scored"}) >= 1
+    assert not any("Worker: " in entry["message"] for entry in entries)
