@@ -177,24 +177,23 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--k-max",
         type=int,
         metavar="N",
-        help="keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring again "
-        "(default: as many as --k)",
+        help="keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring (default: k)",
     )
     parser.add_argument(
         "--reference-shard-rows",
         "--reference-group-rows",
         type=int,
         metavar="N",
-        help="files of the bank are scored together in groups of up to so many reference queries, which bounds the "
-        "number of artefacts; a file of at least half of that stands alone (default: 65536, approximate 1048576)",
+        help="files of the bank are scored together in groups of up to so many reference queries; a file of at least "
+        "half of that stands alone (default: 65536, approximate 1048576)",
     )
     parser.add_argument(
         "--search",
         choices=METHODS,
         default="auto",
-        help="exact: float32 selects, float64 decides; prefilter: int8 selects, same result, faster where the "
-        "processor has int8 instructions; approximate: looks at a part of the bank, see --bias-tolerance; auto: "
-        "the fastest exact one that a worker can run, on its GPU if it has one (default: %(default)s)",
+        help="exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at a "
+        "part of the bank, see --bias-tolerance; auto: the fastest exact one that a worker can run, on its GPU if it "
+        "has one (default: %(default)s)",
     )
     parser.add_argument(
         "--bias-tolerance",
@@ -206,14 +205,13 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads of one worker process that score, or run the encoder on the CPU, each on a batch of its own "
-        "(default: all cores shared between local workers, 1 on a cluster)",
+        help="threads of one worker process, for scores and for the encoder on the CPU (default: all cores shared "
+        "between local workers, 1 on a cluster)",
     )
     parser.add_argument(
         "--gates",
         metavar="FILE",
-        help="YAML file of thresholds that a version must meet to be published, such as 'drift_psi: 0.25' "
-        "(deploy/gates.yaml has all of them with their defaults)",
+        help="YAML file of thresholds that a version must meet to be published (deploy/gates.yaml has the defaults)",
     )
     parser.add_argument(
         "--accept",
@@ -261,8 +259,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--reference-modality",
         choices=MODALITIES,
-        help="what references, and so queries, are; the same as candidates where images are looked for by images, or "
-        "texts by texts (default: what candidates are not)",
+        help="what references, and so queries, are (default: what candidates are not)",
     )
     what.add_argument(
         "--exclude-own-pairs",
@@ -275,7 +272,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="RATE",
-        help="share of rows of either side that may be unusable (default: none)",
+        help="unusable rows of a side, as a share (default: 0)",
     )
     what.add_argument(
         "--cache-bytes",
@@ -284,9 +281,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         help="bytes of the bank that each worker's machine keeps on its disk when --work is an object store; 0 for "
         "none (default: a tenth of what is free, at most 8 GiB)",
     )
-    what.add_argument(
-        "--cache-folder", metavar="DIR", help="where on that disk (default: a folder of yours below $TMPDIR)"
-    )
+    what.add_argument("--cache-folder", metavar="DIR", help="where (default: a folder of yours in $TMPDIR)")
     what.add_argument(
         "--accelerator",
         metavar="TYPE",
@@ -297,8 +292,7 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-copies",
         type=int,
         metavar="N",
-        help="copies of the encoder that the worker processes of one machine share, where memory does not suffice for "
-        "one in each, which is the default",
+        help="copies of the encoder that a machine's worker processes share (default: one in each process)",
     )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
@@ -328,8 +322,7 @@ def add_relevance_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--relevance",
         metavar="GLOB",
-        help="which candidates answer a query: query_id, candidate_id (or relevant, a list), grade "
-        "(default: the query's pair id)",
+        help="what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id)",
     )
     parser.add_argument(
         "--allow-overlap",
