@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -14,23 +10,16 @@ from nnn_core import embedded, storage
 from nnn_core.artifacts import keep_bytes, name_of, sha256
 from nnn_core.embedded import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import PRECOMPUTED, Encoder
-from nnn_core.encoders.prompts import AS_IS, fill
+from nnn_core.encoders.prompts import AS_IS
+from nnn_core.encoding import Usage, encode_rows
 from nnn_core.errors import InputError
 from nnn_core.keys import positional_keys
 from nnn_core.listing import check_unchanged
 from nnn_core.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
-from nnn_core.readers.rows import BATCH_BYTES, POSITION_ID
+from nnn_core.readers.rows import POSITION_ID
 from nnn_core.rejects import Reject, summarise, to_jsonl
 from nnn_core.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
-
-NOT_AN_IMAGE = "image cannot be decoded"
-
-_DECODE_THREADS = 4
-
-#: Captions that wait for the model, or images that wait to be decoded: two batches of about this many bytes.
-_ENCODED_BYTES = BATCH_BYTES
-_NO_VECTORS = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -109,13 +98,16 @@ def find_embedded(planned: PlannedInput, request: EmbeddingRequest) -> EmbeddedI
     return embedded.from_json(data, request.folder, request.rejects_folder, planned.shard.uri, mark)
 
 
-def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encoder | None) -> EmbeddedInput:
+def embed_shard(
+    planned: PlannedInput, request: EmbeddingRequest, encoder: Encoder | None, usage: Usage | None = None
+) -> EmbeddedInput:
     """Read, embed, check and store one input shard; its completion mark is written last.
 
     Args:
         planned: from ``plan_input``.
         request: what to read and where to write.
         encoder: the loaded model; None when the shard holds vectors.
+        usage: how many threads the model may have; what it did is added.
 
     Raises:
         InputError: the file is broken, or changed meanwhile.
@@ -123,9 +115,10 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
     """
     source = planned.shard.uri
     batches = read_rows(planned.shard, request.modality, request.columns)
-    before = _truncated(encoder)
+    usage = usage or Usage()
+    before = usage.truncated
     if encoder is not None:
-        batches = encode_rows(batches, request.modality, encoder, request.prompt)
+        batches = encode_rows(batches, request.modality, encoder, request.prompt, usage)
     collector = _Collector(planned, request)
     for batch in batches:
         collector.add(batch)
@@ -144,7 +137,7 @@ def embed_shard(planned: PlannedInput, request: EmbeddingRequest, encoder: Encod
         planned.precomputed,
         collector.positional_keys,
         off_length,
-        _truncated(encoder) - before,
+        usage.truncated - before,
     )
     mark = storage.join(request.folder, f"{planned.name}.json")
     stored = keep_bytes(mark, embedded.to_json(result))
@@ -156,83 +149,6 @@ def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: Embeddi
     uri = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
     storage.create(uri, data)
     return uri
-
-
-def _truncated(encoder: Encoder | None) -> int:
-    """Captions that this thread has had cut, by an encoder that counts them."""
-    return int(getattr(encoder, "truncated", 0))
-
-
-def encode_rows(batches: Iterable[Rows], modality: Modality, encoder: Encoder, prompt: str = AS_IS) -> Iterator[Rows]:
-    """Replace images or captions by their vectors, in batches of the encoder's own size.
-
-    Images of the next batch are decoded in threads while the model runs on the current one.
-    """
-    if modality == "text":
-        for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES):
-            texts = [fill(prompt, text) for text in rows.items]
-            vectors = encoder.encode_texts(texts) if texts else _NO_VECTORS
-            yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
-        return
-    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        pending = (_submit(rows, encoder, pool) for rows in rebatched(batches, encoder.batch_size, _ENCODED_BYTES))
-        decoded = (finish() for finish in _one_ahead(pending))
-        for rows in rebatched(decoded, encoder.batch_size):
-            vectors = encoder.encode_images(list(rows.items)) if rows.ids else _NO_VECTORS
-            yield Rows(rows.ids, rows.pair_ids, vectors, rows.rejects)
-
-
-def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
-    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
-
-    Args:
-        batches: any batches.
-        size: rows a batch.
-        most_bytes: a batch of items with this many bytes is handed on before it is full.
-    """
-    ids: list[str] = []
-    pair_ids: list[str] = []
-    items: list[Any] = []
-    for rows in batches:
-        ids += rows.ids
-        pair_ids += rows.pair_ids
-        items += list(rows.items)
-        if rows.rejects:
-            yield Rows([], [], [], rows.rejects)
-        while len(ids) >= size:
-            yield Rows(ids[:size], pair_ids[:size], items[:size])
-            del ids[:size], pair_ids[:size], items[:size]
-        if most_bytes is not None and sum(map(len, items)) >= most_bytes:
-            yield Rows(ids, pair_ids, items)
-            ids, pair_ids, items = [], [], []
-    if ids:
-        yield Rows(ids, pair_ids, items)
-
-
-def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
-    """Start decoding a batch; the returned function waits for it."""
-    futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
-
-    def finish() -> Rows:
-        kept, images, rejects = [], [], list(rows.rejects)
-        for row, future in enumerate(futures):
-            try:
-                images.append(future.result())
-                kept.append(row)
-            except ValueError as error:
-                rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
-        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
-
-    return finish
-
-
-def _one_ahead(pending: Iterator[Callable[[], Rows]]) -> Iterator[Callable[[], Rows]]:
-    """Draw the next item before handing out the current one."""
-    queue = list(islice(pending, 1))
-    for following in pending:
-        queue.append(following)
-        yield queue.pop(0)
-    yield from queue
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
+from nnn_core.artifacts import sha256
 from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.errors import InputError
 
@@ -110,6 +111,19 @@ def check_dimension(table: int, dim: int | None, table_uri: str, where: str) -> 
             f"{where} has vectors of dimension {dim}, {table_uri!r} was computed from vectors of dimension {table}: "
             "they come from another encoder, about whose vectors these biases say nothing."
         )
+
+
+def shown_parts(recorded: Mapping[str, str]) -> dict[str, str]:
+    """A recorded encoder for a person: of the probes' vectors, which take kilobytes, only what tells them apart."""
+    return {name: _describe_probes(value) if name == PROBES else value for name, value in recorded.items()}
+
+
+def _describe_probes(text: str) -> str:
+    from nnn_core.encoders.probes import from_text
+
+    vectors = from_text(text)
+    dim = len(next(iter(vectors.values()))) if vectors else 0
+    return f"{len(vectors)} vectors of {dim} dimensions ({', '.join(sorted(vectors))}), SHA-256 {sha256(text.encode())}"
 
 
 def _shown(parts: Mapping[str, str], name: str) -> str:

@@ -21,7 +21,7 @@ from nnn_core.keys import positional_keys
 from nnn_core.listing import list_shards
 from nnn_core.readers import Columns, Format, Outline, Rows, format_of, holds_vectors, read_rows
 from nnn_core.readers.rows import CAPTION_DEFAULT, CONTENT_ID, HEAD_ROWS, ID_DEFAULTS, POSITION_ID, VECTOR_DEFAULTS
-from nnn_core.shards import InputShard, Modality, ShardName
+from nnn_core.shards import MODALITIES, InputShard, Modality, ShardName
 
 #: Files that are looked into, spread over all.
 SHARDS = 3
@@ -29,7 +29,6 @@ SHARDS = 3
 _THREADS = 16
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 100
-_MODALITIES: tuple[Modality, ...] = ("image", "text")
 _KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
 _NUMBERED = re.compile(r"(?:row|line) \d+(?:#\d+)?\Z")
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -193,7 +192,7 @@ def _look_into(
     looks: list[_Look] = []
     problem: InputError | None = None
     for attempt in _attempts(columns, outline):
-        for side in (modality,) if modality else _MODALITIES:
+        for side in (modality,) if modality else MODALITIES:
             try:
                 looks.append(_read_head(name, side, attempt))
             except InputError as error:

@@ -75,6 +75,19 @@ class ScoredRange:
         ]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What scoring was like for one candidate shard.
+
+    Attributes:
+        fewest_seen: fewest references that a candidate was scored against.
+        methods: the searches that ran.
+    """
+
+    fewest_seen: int
+    methods: frozenset[str]
+
+
 def plan_partial(
     candidates: EmbeddedShard,
     reference: ReferenceShard,

@@ -10,6 +10,8 @@ from nnn_core.errors import ConfigError
 
 Modality = Literal["image", "text"]
 
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
 _DIGITS = re.compile(r"(\d+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList
 
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedded import EmbeddedInput
@@ -41,13 +41,13 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
     cache: DiskCache = NO_CACHE
 
     def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[list[CalibratedShard]]:
-        inputs = AsSingleton(self.candidates | "AllInputs" >> beam.combiners.ToList())
+        inputs = AsList(self.candidates)
         return (
             bank
             | "EachShard" >> beam.FlatMap(_each)
             | "SpreadShards" >> beam.Reshuffle()
             | "CalibrateShard" >> beam.Map(self.calibrate_shard, inputs)
-            | "AllShards" >> beam.combiners.ToList()
+            | "AllShards" >> beam.combiners.ToList().without_defaults()
         )
 
     def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:

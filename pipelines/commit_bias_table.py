@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.corpus import Corpus, check_coverage
@@ -27,9 +27,13 @@ from nnn_core.rejects import RejectSummary
 from nnn_core.report.refresh import Outcome, refresh_report
 from nnn_core.report.review import Review
 from pipelines.metrics import BYTES, COMPUTED, NAMESPACE, REUSED, ROWS, count, timed
+from pipelines.once import Once
 
 STAGE = "write_table"
 VERSION_METRIC = "table_version"
+
+#: Name of the metric that is the number of candidates which the bank holds a copy of.
+NEAR_COPIES = "near_copies"
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,10 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     settings: beam.PCollection[BiasSettings]
     standard: Standard
     lineage: beam.PCollection[Lineage]
-    review: beam.PCollection[Review | None]
+    review: beam.PCollection[Review] | None
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
-        targets = rows.pipeline | "Table" >> beam.Create([self.table]) | "ReadTarget" >> beam.Map(read_target)
+        targets = rows.pipeline | "ReadTarget" >> Once(read_target, self.table)
         target = AsSingleton(targets)
         settings = AsSingleton(self.settings)
         written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, target, settings)
@@ -132,23 +136,18 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         statistics = (
             (written | "Statistics" >> beam.Values(), before)
             | "BothVersions" >> beam.Flatten()
-            | "AllRows" >> beam.CombineGlobally(merge_statistics)
+            | "AllRows" >> beam.CombineGlobally(merge_statistics).without_defaults()
         )
-        return (
-            written
-            | "Parts" >> beam.Keys()
-            | "AllParts" >> beam.combiners.ToList()
-            | "CommitVersion"
-            >> beam.Map(
-                _commit,
-                self.table,
-                self.standard,
-                target,
-                settings,
-                AsSingleton(self.lineage),
-                AsSingleton(statistics),
-                AsSingleton(self.review),
-            )
+        return rows.pipeline | "CommitVersion" >> Once(
+            _commit,
+            AsList(written | "Parts" >> beam.Keys()),
+            self.table,
+            self.standard,
+            target,
+            settings,
+            AsSingleton(self.lineage),
+            AsSingleton(statistics),
+            self.review and AsSingleton(self.review),
         )
 
 
@@ -199,6 +198,7 @@ def _commit(
         require_pass(manifest.gates, write_report(standard.work, manifest.gates))
     committed = commit_version(uri, manifest) if new else manifest
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
+    Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
     # The alert on missed refreshes waits for this line.
     what = "published" if new else "unchanged"
     logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, uri, what)

@@ -70,7 +70,7 @@ class CompareFairness(beam.PTransform):  # type: ignore[misc]
         counts = (
             self.shards
             | "CountValues" >> beam.Map(_count, self.attributes)
-            | "AddCounts" >> beam.CombineGlobally(add_counts)
+            | "AddCounts" >> beam.CombineGlobally(add_counts).without_defaults()
         )
         return review | "CompareFairness" >> beam.Map(
             _compare, AsSingleton(self.queries), AsSingleton(counts), self.attributes

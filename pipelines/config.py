@@ -16,7 +16,7 @@ from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.parts import check_alpha
 from nnn_core.readers import Columns
 from nnn_core.search import METHODS
-from nnn_core.shards import Modality
+from nnn_core.shards import MODALITIES, Modality
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.topk import grid_of
@@ -46,6 +46,7 @@ class RefreshConfig:
     alpha: float
     k_max: int | None = None
     candidate_modality: Modality = "image"
+    reference_modality: Modality | None = None
     exclude_own_pairs: bool = False
     max_reject_rate: float = 0.0
     reference_shard_rows: int | None = None
@@ -60,6 +61,7 @@ class RefreshConfig:
     cache_bytes: int | None = None
     cache_folder: str | None = None
     accelerator: str | None = None
+    model_copies: int | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     accept: tuple[str, ...] = ()
     report: str | None = None
@@ -86,6 +88,8 @@ class RefreshConfig:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if self.model_copies is not None and self.model_copies < 1:
+            raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
         if self.cache_bytes is not None and self.cache_bytes < 0:
             raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
         if self.search not in METHODS:
@@ -123,9 +127,14 @@ class RefreshConfig:
         return 1 << 20 if self.search == "approximate" else 1 << 16
 
     @property
-    def reference_modality(self) -> Modality:
-        """The other one."""
-        return "text" if self.candidate_modality == "image" else "image"
+    def bank_modality(self) -> Modality:
+        """``reference_modality``, by default what candidates are not."""
+        return self.reference_modality or ("text" if self.candidate_modality == "image" else "image")
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those of both sides, each once, in order."""
+        return tuple(sorted({self.candidate_modality, self.bank_modality}))
 
     @property
     def cache(self) -> DiskCache:
@@ -197,7 +206,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="scoring threads of one worker process (default: all cores shared between local workers, 1 on a cluster)",
+        help="threads of one worker process that score, or run the encoder on the CPU, each on a batch of its own "
+        "(default: all cores shared between local workers, 1 on a cluster)",
     )
     parser.add_argument(
         "--gates",
@@ -244,9 +254,15 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoder_arguments(what)
     what.add_argument(
         "--candidate-modality",
-        choices=("image", "text"),
+        choices=MODALITIES,
         default="image",
-        help="what candidates are; references are the other (default: %(default)s)",
+        help="what candidates are (default: %(default)s)",
+    )
+    what.add_argument(
+        "--reference-modality",
+        choices=MODALITIES,
+        help="what references, and so queries, are; the same as candidates where images are looked for by images, or "
+        "texts by texts (default: what candidates are not)",
     )
     what.add_argument(
         "--exclude-own-pairs",
@@ -276,6 +292,13 @@ def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver'; the other "
         "stages get none (Dataflow)",
+    )
+    what.add_argument(
+        "--model-copies",
+        type=int,
+        metavar="N",
+        help="copies of the encoder that the worker processes of one machine share, where memory does not suffice for "
+        "one in each, which is the default",
     )
     columns = parser.add_argument_group(
         "columns", "Names of columns or JSON fields; --reference-... and --validation-... for these."
@@ -357,6 +380,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         alpha=args.alpha,
         k_max=args.k_max,
         candidate_modality=args.candidate_modality,
+        reference_modality=args.reference_modality,
         exclude_own_pairs=args.exclude_own_pairs,
         max_reject_rate=args.max_reject_rate,
         reference_shard_rows=args.reference_shard_rows,
@@ -371,6 +395,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         cache_bytes=args.cache_bytes,
         cache_folder=args.cache_folder,
         accelerator=args.accelerator,
+        model_copies=args.model_copies,
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         report=args.report,

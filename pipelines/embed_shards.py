@@ -4,25 +4,53 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
-from nnn_core.encoders import Encoder, EncoderSource
+from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.shards import InputShard
-from nnn_core.vectors import FloatMatrix
-from pipelines.metrics import BYTES, COMPUTED, MODEL_MSEC, REJECTED, REUSED, ROWS, TRUNCATED, count, expect, timed
+from pipelines.metrics import (
+    BYTES,
+    COMPUTED,
+    MODEL_HAD_MSEC,
+    MODEL_MSEC,
+    MSEC,
+    REJECTED,
+    REUSED,
+    ROWS,
+    TRUNCATED,
+    count,
+    count_seconds,
+    expect,
+    timed,
+)
+
+if TYPE_CHECKING:
+    from pipelines.shard_encoder import Embedding
 
 _LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """How worker machines run the encoder.
+
+    Attributes:
+        threads: batches that a worker process may compute at the same time, on the CPU.
+        copies: of the model on a machine, which its worker processes share; None for one in each process.
+    """
+
+    threads: int = 1
+    copies: int | None = None
 
 
 @dataclass
@@ -36,11 +64,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
+        use: how worker machines run the encoder.
     """
 
     request: EmbeddingRequest
     source: EncoderSource | None
     stage: str
+    use: ModelUse = ModelUse()
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
         routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
@@ -50,28 +80,26 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.Map(self._embed(), None),
+            | "ConvertShards" >> beam.Map(convert, self.request, self.stage),
         ]
         if self.source is not None:
             results.append(
                 routes[_ENCODE]
                 | "SpreadEncoding" >> beam.Reshuffle()
                 | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResult" >> beam.Map(lambda prediction: prediction.inference)
+                | "TakeResult" >> beam.Map(take_result, self.stage)
             )
         return results | "Together" >> beam.Flatten()
-
-    def _embed(self) -> Callable[[PlannedInput, Encoder | None], EmbeddedInput]:
-        return partial(embed, request=self.request, stage=self.stage)
 
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
         # RunInference imports torch wherever it is installed: seconds, and memory in every worker,
         # that a refresh of ready-made vectors need not pay.
         from apache_beam.ml.inference.base import RunInference
 
-        from pipelines.shard_encoder import ShardEncoder
+        from pipelines.shard_encoder import Embedder, ShardEncoder
 
-        return RunInference(ShardEncoder(source, self._embed(), f"RunInference_{self.stage}"))
+        embedder = Embedder(source, self.request, self.use.threads)
+        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))
 
 
 @dataclass
@@ -90,11 +118,26 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
-    """``embed_shard``, timed and counted."""
+def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
+    """``embed_shard`` of ready-made vectors, timed and counted."""
     start = time.perf_counter()
     with timed(stage):
-        result = embed_shard(planned, request, encoder and _TimedEncoder(encoder, stage))
+        result = embed_shard(planned, request, None)
+    _count_result(stage, planned, result, time.perf_counter() - start)
+    return result
+
+
+def take_result(prediction: Any, stage: str) -> EmbeddedInput:
+    """What became of a shard, counted here: metrics do not leave the process in which a shared model is."""
+    embedding: Embedding = prediction.inference
+    count_seconds(stage, MSEC, embedding.seconds)
+    count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
+    count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
+    _count_result(stage, prediction.example, embedding.result, embedding.seconds)
+    return embedding.result
+
+
+def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
@@ -108,30 +151,6 @@ def embed(planned: PlannedInput, encoder: Encoder | None, request: EmbeddingRequ
             rows=result.rejects.rows,
             rejected=result.rejects.rejected,
             rejects=result.rejects.uri,
-            seconds=round(time.perf_counter() - start, 3),
+            seconds=round(seconds, 3),
         )
     )
-    return result
-
-
-class _TimedEncoder:
-    """The encoder, with the time that it is waited for; decoding goes on beside it."""
-
-    def __init__(self, encoder: Encoder, stage: str) -> None:
-        self.encoder, self.stage, self.batch_size = encoder, stage, encoder.batch_size
-
-    @property
-    def truncated(self) -> int:
-        """Captions that this thread has had cut."""
-        return int(getattr(self.encoder, "truncated", 0))
-
-    def preprocess_image(self, data: bytes) -> Any:
-        return self.encoder.preprocess_image(data)
-
-    def encode_images(self, images: Sequence[Any]) -> FloatMatrix:
-        with timed(self.stage, MODEL_MSEC):
-            return self.encoder.encode_images(images)
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
-        with timed(self.stage, MODEL_MSEC):
-            return self.encoder.encode_texts(texts)

@@ -13,7 +13,7 @@ from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.probes import distances, from_text, probe_images, probe_texts, tolerance_of, too_far
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.fingerprints import PROBES, check_encoder
+from nnn_core.fingerprints import PROBES, check_encoder, shown_parts
 from nnn_core.listing import describe_shard
 from nnn_core.manifest import read_manifest
 from nnn_core.readers import Columns, holds_vectors, read_rows
@@ -60,14 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _fingerprint(args: argparse.Namespace) -> dict[str, str]:
     parts = recorded(parse_encoder(args.spec, args.precision), prompts_from(args))
-    for name, value in parts.items():
-        print(f"{name:<14} {_probes_line(value) if name == PROBES else value}")
+    for name, value in shown_parts(parts).items():
+        print(f"{name:<14} {value}")
     return parts
-
-
-def _probes_line(text: str) -> str:
-    vectors = from_text(text)
-    return f"{len(vectors)} vectors of {len(next(iter(vectors.values())))} dimensions: {', '.join(sorted(vectors))}"
 
 
 def _check(args: argparse.Namespace) -> dict[str, object]:
@@ -81,7 +76,8 @@ def _check(args: argparse.Namespace) -> dict[str, object]:
     manifest = read_manifest(args.table, args.version)
     name, theirs = f"version {manifest.version} of {args.table}", manifest.settings.encoder
     if args.spec:
-        ours = recorded(parse_encoder(args.spec, args.precision), prompts_from(args))
+        modalities = {manifest.settings.candidate_modality, manifest.settings.reference_modality}
+        ours = recorded(parse_encoder(args.spec, args.precision), prompts_from(args), None, modalities)
         check_encoder(theirs, ours, name, "what SPEC names")
         # A table that records no probes was made with this very encoder, as all other parts are equal.
         theirs = {PROBES: ours[PROBES], **theirs}

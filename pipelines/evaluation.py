@@ -32,10 +32,12 @@ from nnn_core.report.sections import Fairness, OwnPairs
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.table import BiasTable, load_bias_table
 from pipelines.compare_methods import CompareFairness, CompareMethods
+from pipelines.embed_shards import ModelUse
 from pipelines.exclude_positives import CountPositives, ExcludePositives, FindPositives
 from pipelines.gather import GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries, JudgeBias
 from pipelines.merge_partials import MEANS, MergePartials
+from pipelines.once import Once
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.score_candidates import ScoreCandidates, Scorer
 
@@ -137,22 +139,23 @@ def define_evaluation(
     holding = EmbeddingRequest(
         manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )
+    use = ModelUse(config.threads)
     references = bank = None
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder)
+        references = embed_files(root, "references", config.references, loose, encoder, use=use)
         bank = references.embedded | "ShardReferences" >> _shard_references(config)
         bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
-    asked = embed_files(root, "queries", config.queries, asking, encoder)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder)
+    asked = embed_files(root, "queries", config.queries, asking, encoder, use=use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, use=use)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work
     )
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
     means = shards | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
-    request = root | "Request" >> beam.Create([config.request])
+    request = root | "Request" >> Once(lambda: config.request)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
-    findings = root | "Findings" >> beam.Create([Findings()])
+    findings = root | "Findings" >> Once(Findings)
     wiring = _Wiring(config, manifest, candidates, references, bank, shards, queries, request)
     if bank is not None:
         findings = _look_for_positives(findings, wiring)
@@ -199,7 +202,7 @@ def _judge_without(positives: Any, number: beam.PCollection[int], wiring: _Wirin
     corpus = wiring.candidates.embedded | "GatherCandidates" >> GatherCandidates(
         1.0, storage.join(config.work, "rejects")
     )
-    exact = wiring.shards.pipeline | "NothingToCalibrate" >> beam.Create([[]])
+    exact = wiring.shards.pipeline | "NothingToCalibrate" >> Once(list)
     scorer = Scorer(max(settings.grid), settings.exclude_own_pairs, config.work, config.threads, "auto")
     merged = (
         wiring.shards

@@ -37,7 +37,7 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
         return (
             shards
             | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank[0])), AsSingleton(self.bank))
-            | "AllPairs" >> beam.CombineGlobally(_unite)
+            | "AllPairs" >> beam.CombineGlobally(_unite).without_defaults()
             | "StorePositives" >> beam.Map(store_positives, self.work)
         )
 
@@ -63,7 +63,7 @@ class CountPositives(beam.PTransform):  # type: ignore[misc]
             # A step of its own: what it waits for is made from the bank itself.
             | "SpreadParts" >> beam.Reshuffle()
             | "CountPart" >> beam.Map(count_positives, AsSingleton(self.positives))
-            | "AllParts" >> beam.CombineGlobally(sum)
+            | "AllParts" >> beam.CombineGlobally(sum).without_defaults()
         )
 
 

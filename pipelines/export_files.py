@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.corpus import embedded_shards
@@ -54,8 +54,9 @@ from nnn_core.rerank import (
     plain_scores,
 )
 from nnn_core.storage.redaction import refuse_credentials
-from pipelines.embed_shards import EmbedShards
+from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.list_shards import ListShards
+from pipelines.once import Once
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,10 @@ def define_export(
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
-    lineage = AsSingleton(
-        inputs | "AllInputs" >> beam.combiners.ToList() | "GatherEmbeddings" >> beam.Map(_gather, config, parts)
-    )
+    lineage = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
     shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:
@@ -153,7 +152,7 @@ def define_export(
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries")
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
     queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsList
 
 from nnn_core.corpus import Corpus, check_pairs, embedded_shards, gather_candidates, summarise_side
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, check_bank, shard_references
 from pipelines.metrics import NAMESPACE
+from pipelines.once import Once
 
 #: Name of the metric that is the number of input files whose ids are positional keys.
 POSITIONAL_KEYS = "positional_keys"
@@ -28,7 +30,7 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
     rejects_folder: str
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Corpus]:
-        return inputs | "AllInputs" >> beam.combiners.ToList() | "GatherCandidates" >> beam.Map(self.gather_candidates)
+        return inputs.pipeline | Once(self.gather_candidates, AsList(inputs))
 
     def gather_candidates(self, inputs: list[EmbeddedInput]) -> Corpus:
         """The candidates as a whole; input files with positional keys are counted."""
@@ -56,7 +58,7 @@ class ShardReferences(beam.PTransform):  # type: ignore[misc]
     exclude_own_pairs: bool
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[tuple[Bank, Side]]:
-        return inputs | "AllInputs" >> beam.combiners.ToList() | "ShardReferences" >> beam.Map(self.shard_references)
+        return inputs.pipeline | Once(self.shard_references, AsList(inputs))
 
     def shard_references(self, inputs: list[EmbeddedInput]) -> tuple[Bank, Side]:
         """The bank and its lineage, after all checks that need no scoring."""

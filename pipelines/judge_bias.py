@@ -9,7 +9,7 @@ from functools import reduce
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from nnn_core.corpus import embedded_shards
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_ids, read_shard
@@ -32,6 +32,7 @@ from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.manifest import Side
 from nnn_core.references import Bank
 from pipelines.metrics import COMPUTED, count, timed
+from pipelines.once import Once
 
 STAGE = "judge_bias"
 
@@ -53,7 +54,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     work: str
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
-        gathered = inputs | "AllQueries" >> beam.combiners.ToList() | "GatherQueries" >> beam.Map(self.gather_queries)
+        gathered = inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
         if self.bank is None:
             return gathered
         overlap = (
@@ -61,17 +62,17 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
             | "BankShards" >> beam.FlatMap(lambda bank: [part for shard in bank[0].shards for part in shard.parts])
             | "SpreadBank" >> beam.Reshuffle()
             | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(gathered))
-            | "AllOverlap" >> beam.CombineGlobally(_unite)
         )
-        return gathered | "CheckDisjoint" >> beam.Map(self.check_disjoint, AsSingleton(overlap))
+        return inputs.pipeline | "CheckDisjoint" >> Once(self.check_disjoint, AsSingleton(gathered), AsIter(overlap))
 
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
         return store_queries(*gather_queries(list(embedded_shards(inputs)), judgements), self.work)
 
-    def check_disjoint(self, stored: StoredQueries, overlap: Overlap) -> StoredQueries:
+    def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
         """Count the queries that are in the bank, and refuse them unless they are allowed."""
+        overlap = reduce(operator.or_, overlaps, Overlap())
         if not self.allow_overlap:
             check_disjoint(overlap)
         return replace(stored, overlap=len(overlap.queries))
@@ -79,10 +80,6 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
 
 def _find_overlap(shard: EmbeddedShard, stored: StoredQueries) -> Overlap:
     return find_overlap(load_queries(stored), shard)
-
-
-def _unite(overlaps: Iterable[Overlap]) -> Overlap:
-    return reduce(operator.or_, overlaps, Overlap())
 
 
 @dataclass
@@ -104,12 +101,8 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
         queries, request = AsSingleton(self.queries), AsSingleton(self.request)
-        targets = AsSingleton(
-            shards
-            | "FindTargets" >> beam.Map(_find_targets, queries)
-            | "AllTargets" >> beam.combiners.ToList()
-            | "GatherTargets" >> beam.Map(_gather_targets, queries)
-        )
+        found = shards | "FindTargets" >> beam.Map(_find_targets, queries)
+        targets = AsSingleton(shards.pipeline | "GatherTargets" >> Once(_gather_targets, AsList(found), queries))
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
@@ -192,7 +185,7 @@ def _merge(rankings: Iterable[tuple[Ranking, Ranking]]) -> tuple[Ranking, Rankin
 
 @dataclass
 class BiasesOf(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to the biases of some candidates by id, a single dict.
+    """The means of all candidate shards to (id, bias) of some candidates.
 
     Attributes:
         wanted: ids, a single element.
@@ -202,12 +195,8 @@ class BiasesOf(beam.PTransform):  # type: ignore[misc]
     wanted: beam.PCollection[frozenset[str]]
     point: beam.PCollection[Point]
 
-    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[dict[str, float]]:
-        return (
-            shards
-            | "BiasesOfShard" >> beam.FlatMap(_biases_of, AsSingleton(self.wanted), AsSingleton(self.point))
-            | "AllBiases" >> beam.combiners.ToDict()
-        )
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[str, float]]:
+        return shards | "BiasesOfShard" >> beam.FlatMap(_biases_of, AsSingleton(self.wanted), AsSingleton(self.point))
 
 
 def _biases_of(means: ShardMeans, wanted: frozenset[str], point: Point) -> list[tuple[str, float]]:

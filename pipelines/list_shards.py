@@ -25,8 +25,8 @@ class ListShards(beam.PTransform):  # type: ignore[misc]
     def expand(self, root: beam.Pipeline) -> beam.PCollection[InputShard]:
         return (
             root
-            | "Pattern" >> beam.Create([self.pattern])
-            | "NameShards" >> beam.FlatMap(list_shards, flag=self.flag)
+            | "Start" >> beam.Impulse()
+            | "NameShards" >> beam.FlatMap(lambda _: list_shards(self.pattern, self.flag))
             | "Spread" >> beam.Reshuffle()
             | "DescribeShard" >> beam.Map(describe_shard)
         )

@@ -46,7 +46,7 @@ class MeasureVectors(beam.PTransform):  # type: ignore[misc]
             | "BothSides" >> beam.Flatten()
             | "SpreadShards" >> beam.Reshuffle()
             | "SumShard" >> beam.Map(_sum, self.work, AsSingleton(self.bank), AsSingleton(self.corpus))
-            | "SumAll" >> beam.CombineGlobally(merge_sums)
+            | "SumAll" >> beam.CombineGlobally(merge_sums).without_defaults()
         )
 
 

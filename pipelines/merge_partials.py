@@ -14,7 +14,7 @@ from nnn_core.embedded import read_ids
 from nnn_core.evaluation.means import store_means
 from nnn_core.events import Event
 from nnn_core.manifest import Side
-from nnn_core.partials import ScoredRange, merge_partials
+from nnn_core.partials import Scored, ScoredRange, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
 from nnn_core.references import Bank
 from nnn_core.topk import grid_means
@@ -24,19 +24,6 @@ STAGE = "merge_partials"
 _LOG = logging.getLogger("nnn")
 
 TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What scoring was like for one candidate shard.
-
-    Attributes:
-        fewest_seen: fewest references that a candidate was scored against.
-        methods: the searches that ran.
-    """
-
-    fewest_seen: int
-    methods: frozenset[str]
 
 
 @dataclass

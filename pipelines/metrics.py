@@ -21,9 +21,12 @@ ROWS, REJECTED, BYTES, PAIRS = "rows", "rejected", "bytes", "pairs"
 #: Captions that the model was given a part of only, because it takes no more.
 TRUNCATED = "truncated"
 
-#: Parts of the work: waiting for the model, and reading the bank.
+#: Parts of the work: in the model, summed over its threads, and reading the bank.
 MODEL_MSEC, LOAD_MSEC = "model_msec", "load_msec"
 PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC}
+
+#: Time that the model's threads had while shards were embedded; the model's share of it is its utilisation.
+MODEL_HAD_MSEC = "model_had_msec"
 
 
 @contextlib.contextmanager
@@ -31,7 +34,12 @@ def timed(stage: str, what: str = MSEC) -> Iterator[None]:
     """Add the time spent inside to the stage's milliseconds, and to their distribution over artefacts."""
     start = time.perf_counter()
     yield
-    spent = round(1000 * (time.perf_counter() - start))
+    count_seconds(stage, what, time.perf_counter() - start)
+
+
+def count_seconds(stage: str, what: str, seconds: float) -> None:
+    """Add time to the stage's milliseconds, and to their distribution over artefacts."""
+    spent = round(1000 * seconds)
     Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(spent)
     Metrics.distribution(NAMESPACE, f"{stage}/{what}_each").update(spent)
 

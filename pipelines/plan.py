@@ -18,6 +18,7 @@ from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, current_manifest
 from nnn_core.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
 from nnn_core.regrouping import Asked, Regrouping, propose
+from nnn_core.shards import MODALITIES, Modality
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.encoder_flags import encoder_from
 
@@ -58,7 +59,7 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
         config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
     )
     asking = EmbeddingRequest(
-        config.reference_modality, config.reference_columns, digest, config.work, config.prompts.reference
+        config.bank_modality, config.reference_columns, digest, config.work, config.prompts.reference
     )
     before = (previous.candidates, previous.references) if previous else (None, None)
     candidates = plan_side("candidates", config.candidates, holding, before[0], changed)
@@ -82,10 +83,10 @@ def changed_parts(
 
 def work_of(found: Plan, config: RefreshConfig) -> Work:
     """The plan in numbers."""
-    todo = {side.modality: side.rows_todo if side.model else 0 for side in (found.references, found.candidates)}
+    todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
     return Work(
-        todo.get("image", 0),
-        todo.get("text", 0),
+        todo["image"],
+        todo["text"],
         found.pairs_todo,
         found.candidates.rows,
         found.references.rows,
@@ -95,6 +96,11 @@ def work_of(found: Plan, config: RefreshConfig) -> Work:
         found.groups,
         config.rows_per_reference_shard,
     )
+
+
+def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
+    sides = (found.candidates, found.references)
+    return (side.rows_todo for side in sides if side.model and side.modality == modality)
 
 
 def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:

@@ -11,45 +11,61 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
-from nnn_core.encoders import PRECOMPUTED, EncoderSource
-from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders import EncoderSource
 from nnn_core.errors import GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
+from nnn_core.gates.comparison import near_copies_message
 from nnn_core.keys import positional_keys_message
 from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
+from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings
 from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
-from nnn_core.rejects import RejectSummary
 from nnn_core.report import Report, render_text
 from nnn_core.report.files import write_report
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Stage
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
-from pipelines.commit_bias_table import VERSION_METRIC, CommitBiasTable, Lineage, Standard
+from pipelines.commit_bias_table import NEAR_COPIES, VERSION_METRIC, CommitBiasTable, Lineage, Standard
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
+from pipelines.embed_shards import ModelUse
 from pipelines.encoder_flags import encoder_from
 from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
-from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials, Scored
-from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
+from pipelines.metrics import (
+    BYTES,
+    COMPUTED,
+    MODEL_HAD_MSEC,
+    MODEL_MSEC,
+    MSEC,
+    PAIRS,
+    PARTS,
+    REJECTED,
+    REUSED,
+    ROWS,
+    TRUNCATED,
+)
+from pipelines.once import Once
+from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
 from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
 from pipelines.runner import RunResult, local_workers, parse_flags, run
@@ -85,8 +101,9 @@ def define_refresh(
         A single element, the manifest of the committed version.
     """
     asking, holding = _requests(config, encoder)
-    references = embed_files(root, "references", config.references, asking, encoder, config.hints)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints)
+    use = ModelUse(config.threads, config.model_copies)
+    references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
     bank = references.embedded | "ShardReferences" >> ShardReferences(
         config.rows_per_reference_shard,
         config.wanted_k,
@@ -95,6 +112,7 @@ def define_refresh(
         config.exclude_own_pairs,
     )
     corpus = candidates.embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
+    embedded = (references.embedded, candidates.embedded)
     calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
         config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
@@ -105,29 +123,30 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    origins = find_origins(references, candidates)
-    make_settings = partial(_settings, config, static_parts(encoder, config.prompts) if encoder else {})
-    settings = (
-        merged[SCORED]
-        | "FewestSeenOfShards" >> beam.Map(lambda scored: scored.fewest_seen)
-        | "ResolveSettings" >> ResolveSettings(config.wanted_k, config.grid, make_settings, bank, origins)
+    recorded = embedded | "RecordEncoder" >> RecordEncoder(
+        encoder, config.prompts, config.modalities, config.work, config.hints
     )
-    review = root | "NoQueries" >> beam.Create([None])
+    # A step of its own: the bundle-based runner loses a side input that is one of several outputs.
+    scored = merged[SCORED] | "EachScored" >> beam.Map(lambda each: each)
+    settings = bank | "ResolveSettings" >> ResolveSettings(
+        config.wanted_k, config.grid, partial(_settings, config), scored, recorded
+    )
+    review = None
     if config.validation:
         asked = dataclasses.replace(asking, columns=config.validation_columns)
-        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints)
+        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, use)
         review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
         settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    scored = merged[SCORED] | "AllScored" >> beam.combiners.ToList()
-    lineage = corpus | "DescribeLineage" >> beam.Map(
+    lineage = root | "DescribeLineage" >> Once(
         describe_lineage,
+        AsSingleton(corpus),
         AsSingleton(bank),
         AsSingleton(sums),
-        AsSingleton(origins),
-        AsSingleton(scored),
+        AsList(scored),
         AsSingleton(calibrated),
-        AsSingleton(sum_rejects(candidates, references)),
+        AsList(candidates.embedded),
+        AsList(references.embedded),
         config,
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
@@ -139,7 +158,7 @@ def _calibrate(
 ) -> beam.PCollection[list[CalibratedShard]]:
     """How each reference shard is searched, a single element; an empty list for exact searches."""
     if config.bias_tolerance is None:
-        return bank | "NothingToCalibrate" >> beam.Map(lambda _: [])
+        return bank.pipeline | "NothingToCalibrate" >> Once(list)
     return bank | "CalibrateSearch" >> CalibrateSearch(
         candidates.embedded,
         config.grid,
@@ -151,42 +170,14 @@ def _calibrate(
     )
 
 
-def find_origins(references: EmbeddedFiles, candidates: EmbeddedFiles) -> beam.PCollection[frozenset[bool]]:
-    """Whether vectors came ready-made, as a set of what there was; a single element."""
-    return (
-        (references.embedded, candidates.embedded)
-        | "BothSides" >> beam.Flatten()
-        | "Origin" >> beam.Map(lambda result: frozenset({result.precomputed}))
-        | "Origins" >> beam.CombineGlobally(lambda sets: frozenset().union(*sets))
-    )
-
-
-def sum_rejects(candidates: EmbeddedFiles, references: EmbeddedFiles) -> beam.PCollection[dict[str, RejectSummary]]:
-    """What was rejected of each side, a single element."""
-    sides = [
-        files.embedded | f"RejectsOf{side}" >> beam.Map(lambda result, name: (name, result.rejects), side.lower())
-        for side, files in (("Candidates", candidates), ("References", references))
-    ]
-    return (
-        sides
-        | "RejectsOfBoth" >> beam.Flatten()
-        | "MergeRejects" >> beam.CombinePerKey(_merge_rejects)
-        | "AllRejects" >> beam.combiners.ToDict()
-    )
-
-
-def _merge_rejects(summaries: Iterable[RejectSummary]) -> RejectSummary:
-    return rejects.merge(summaries)
-
-
 def describe_lineage(
     corpus: Corpus,
     bank: tuple[Bank, Side],
     sums: SideSums,
-    origins: frozenset[bool],
     scored: list[Scored],
     calibrated: list[CalibratedShard],
-    rejected: dict[str, RejectSummary],
+    candidates: list[EmbeddedInput],
+    references: list[EmbeddedInput],
     config: RefreshConfig,
 ) -> Lineage:
     """What the table was computed from, and how."""
@@ -200,7 +191,12 @@ def describe_lineage(
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    return Lineage(corpus, bank[1], sums, len(origins), search, needs, tuple(sorted(rejected.items())))
+    origins = len({each.precomputed for each in (*candidates, *references)})
+    rejected = tuple(
+        (side, rejects.merge(each.rejects for each in inputs))
+        for side, inputs in (("candidates", candidates), ("references", references))
+    )
+    return Lineage(corpus, bank[1], sums, origins, search, needs, rejected)
 
 
 @dataclasses.dataclass
@@ -253,9 +249,7 @@ def report_search(scored: list[Scored], calibrated: list[CalibratedShard], confi
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
     digest = encoder.fingerprint.digest if encoder else None
     return (
-        EmbeddingRequest(
-            config.reference_modality, config.reference_columns, digest, config.work, config.prompts.reference
-        ),
+        EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, config.prompts.reference),
         EmbeddingRequest(
             config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
         ),
@@ -263,17 +257,16 @@ def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[Emb
 
 
 def _settings(
-    config: RefreshConfig, encoder: dict[str, str], k: int, grid: tuple[int, ...], bank_digest: str, precomputed: bool
+    config: RefreshConfig, k: int, grid: tuple[int, ...], bank_digest: str, encoder: dict[str, str]
 ) -> BiasSettings:
-    """The table's settings; an encoder that no shard needed is not what the table is valid for."""
     return BiasSettings(
         k=k,
         alpha=config.alpha,
         grid=grid,
         candidate_modality=config.candidate_modality,
-        reference_modality=config.reference_modality,
+        reference_modality=config.bank_modality,
         exclude_own_pairs=config.exclude_own_pairs,
-        encoder={"kind": PRECOMPUTED} if precomputed else encoder,
+        encoder=encoder,
         bank_digest=bank_digest,
     )
 
@@ -332,7 +325,6 @@ def _complete(report: Report, summary: dict[str, Any]) -> Report:
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
-    positional = result.distributions.get(POSITIONAL_KEYS, 0)
     stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
     return {
         "version": manifest.version,
@@ -353,12 +345,30 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "seconds": counters.get(MSEC, 0) / 1000,
                 **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED) if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
+                **_speed(counters),
             }
             for stage, counters in stages.items()
         },
-        "warnings": [positional_keys_message(positional, config.candidates)] if positional else [],
+        "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _speed(counters: dict[str, int]) -> dict[str, float]:
+    """Rows a second of work, and the share of its time that the model was not waiting."""
+    speed = {}
+    if counters.get(ROWS) and counters.get(MSEC):
+        speed["rows_per_second"] = round(1000 * counters[ROWS] / counters[MSEC], 1)
+    if counters.get(MODEL_HAD_MSEC):
+        speed["model_utilisation"] = round(counters.get(MODEL_MSEC, 0) / counters[MODEL_HAD_MSEC], 3)
+    return speed
+
+
+def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
+    if positional := result.distributions.get(POSITIONAL_KEYS, 0):
+        yield positional_keys_message(positional, config.candidates)
+    if copies := result.distributions.get(NEAR_COPIES, 0):
+        yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)
 
 
 def without_text(summary: dict[str, Any]) -> dict[str, Any]:

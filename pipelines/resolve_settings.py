@@ -1,45 +1,44 @@
-"""ResolveSettings: k, the grid and where vectors came from, once scoring has shown what there is."""
+"""ResolveSettings: k, the grid and the encoder, once scoring has shown what there is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsIter, AsSingleton
 
 from nnn_core.manifest import Side
+from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings, resolve_k
 from nnn_core.references import Bank
+from pipelines.once import Once
 
 
 @dataclass
 class ResolveSettings(beam.PTransform):  # type: ignore[misc]
-    """The fewest references seen in each candidate shard to the table's settings, a single element.
+    """The bank, once it is scored, to the table's settings, a single element.
 
     Attributes:
         k: number of neighbours; None for the largest of the grid that fits.
         grid: values of k whose means are kept, where the bank suffices for them.
-        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``precomputed`` are known.
-        bank: a single element.
-        origins: whether vectors came ready-made, as a set of what there was; a single element.
+        settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``encoder`` are known.
+        scored: what scoring was like for each candidate shard.
+        encoder: what a manifest says of the encoder; a single element.
     """
 
     k: int | None
     grid: tuple[int, ...]
     settings: Callable[..., BiasSettings]
-    bank: beam.PCollection[tuple[Bank, Side]]
-    origins: beam.PCollection[frozenset[bool]]
+    scored: beam.PCollection[Scored]
+    encoder: beam.PCollection[dict[str, str]]
 
-    def expand(self, fewest_seen: beam.PCollection[int]) -> beam.PCollection[BiasSettings]:
-        return (
-            fewest_seen
-            | "FewestSeen" >> beam.CombineGlobally(min).without_defaults()
-            | "ResolveK" >> beam.Map(self.resolve, AsSingleton(self.bank), AsSingleton(self.origins))
-        )
+    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[BiasSettings]:
+        return bank.pipeline | Once(self.resolve, AsSingleton(bank), AsIter(self.scored), AsSingleton(self.encoder))
 
-    def resolve(self, min_seen: int, bank: tuple[Bank, Side], origins: frozenset[bool]) -> BiasSettings:
+    def resolve(self, bank: tuple[Bank, Side], scored: Iterable[Scored], encoder: dict[str, str]) -> BiasSettings:
         """See ``parts.resolve_k``."""
+        min_seen = min(each.fewest_seen for each in scored)
         fitting = tuple(value for value in self.grid if value <= bank[0].rows)
         resolved, kept = resolve_k(self.k, fitting, min_seen)
-        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, precomputed=all(origins))
+        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, encoder=encoder)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
 
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
@@ -19,9 +19,10 @@ from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review, draft_review
 from nnn_core.report.sections import Shown
 from nnn_core.shards import InputShard
-from pipelines.embed_shards import EmbedShards
+from pipelines.embed_shards import EmbedShards, ModelUse
 from pipelines.judge_bias import BiasesOf, JudgeBias, RankCandidates
 from pipelines.list_shards import ListShards
+from pipelines.once import Once
 from pipelines.show_rows import ShowRows
 
 
@@ -47,6 +48,7 @@ def embed_files(
     request: EmbeddingRequest,
     encoder: EncoderSource | None,
     hints: Mapping[str, str] | None = None,
+    use: ModelUse = ModelUse(),  # noqa: B008
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
@@ -57,9 +59,10 @@ def embed_files(
         request: how they are read.
         encoder: None when all hold vectors.
         hints: Beam's resource hints for the stage that runs the model.
+        use: how worker machines run the model.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embed = EmbedShards(request, encoder, f"embed_{side}").with_resource_hints(**(hints or {}))
+    embed = EmbedShards(request, encoder, f"embed_{side}", use).with_resource_hints(**(hints or {}))
     embedded = shards | f"Embed{side.capitalize()}" >> embed
     return EmbeddedFiles(shards, embedded, request)
 
@@ -86,20 +89,22 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads)
         point = evaluation | "Point" >> beam.Map(_point)
         rankings = means | "RankCandidates" >> RankCandidates(self.queries, point)
-        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows) | "AllRows" >> beam.CombineGlobally(sum)
-        draft = evaluation | "DraftReview" >> beam.Map(
-            _draft, AsSingleton(rankings), AsSingleton(self.queries), AsSingleton(rows)
+        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows)
+        draft = means.pipeline | "DraftReview" >> Once(
+            _draft, AsSingleton(evaluation), AsSingleton(rankings), AsSingleton(self.queries), AsIter(rows)
         )
         wanted = draft | "WantedCandidates" >> beam.Map(lambda review: review.wanted_candidates)
         asked = draft | "WantedQueries" >> beam.Map(lambda review: review.wanted_queries)
         shown = self._show("ShowCandidates", self.candidates, wanted)
         texts = self._show("ShowQueries", self.asked, asked)
         biases = means | "BiasesOfHubs" >> BiasesOf(wanted, point)
-        return draft | "ShowRows" >> beam.Map(Review.show, AsSingleton(shown), AsSingleton(texts), AsSingleton(biases))
+        return means.pipeline | "ShowRows" >> Once(
+            Review.show, AsSingleton(draft), AsList(shown), AsList(texts), AsDict(biases)
+        )
 
     def _show(
         self, name: str, files: EmbeddedFiles, wanted: beam.PCollection[frozenset[str]]
-    ) -> beam.PCollection[list[Shown]]:
+    ) -> beam.PCollection[Shown]:
         return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
 
 
@@ -107,5 +112,7 @@ def _point(evaluation: Evaluation) -> Point:
     return evaluation.point
 
 
-def _draft(evaluation: Evaluation, rankings: tuple[Ranking, Ranking], stored: StoredQueries, rows: int) -> Review:
-    return draft_review(evaluation, rankings, stored, rows)
+def _draft(
+    evaluation: Evaluation, rankings: tuple[Ranking, Ranking], stored: StoredQueries, rows: Iterable[int]
+) -> Review:
+    return draft_review(evaluation, rankings, stored, sum(rows))

@@ -17,7 +17,7 @@ from nnn_core.shards import InputShard
 
 @dataclass
 class ShowRows(beam.PTransform):  # type: ignore[misc]
-    """Input files to the captions and thumbnails of some of their rows, a single list.
+    """Input files to the captions and thumbnails of some of their rows.
 
     The steps: FindRows looks up which file holds which of them; ReadRows reads those files again.
 
@@ -31,13 +31,10 @@ class ShowRows(beam.PTransform):  # type: ignore[misc]
     wanted: beam.PCollection[frozenset[str]]
     request: EmbeddingRequest
 
-    def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[list[Shown]]:
+    def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[Shown]:
         found = self.embedded | "FindRows" >> beam.FlatMap(_find, AsSingleton(self.wanted))
         return (
-            shards
-            | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadRows" >> beam.FlatMap(_read, AsIter(found), self.request)
-            | "AllRows" >> beam.combiners.ToList()
+            shards | "SpreadFiles" >> beam.Reshuffle() | "ReadRows" >> beam.FlatMap(_read, AsIter(found), self.request)
         )
 
 

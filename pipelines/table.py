@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nnn_core.fingerprints import shown_parts
 from nnn_core.lifecycle.rollback import rollback
 from nnn_core.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from nnn_core.table import reweight
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for manifest in manifests:
         print(describe(manifest))
     if args.json:
-        records = [{"manifest": manifest_uri(args.table, m.version), "rows": m.rows, **asdict(m)} for m in manifests]
+        records = [record(args.table, manifest) for manifest in manifests]
         print(json.dumps({"versions": records} if args.command == "list" else records[0]))
 
 
@@ -78,6 +79,13 @@ def _act(args: argparse.Namespace) -> list[Manifest]:
     if args.command == "reweight":
         return [reweight(args.table, args.k, args.alpha, args.version)]
     return [read_manifest(args.table, args.version)]
+
+
+def record(table: str, manifest: Manifest) -> dict[str, Any]:
+    """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
+    content = asdict(manifest)
+    content["settings"]["encoder"] = shown_parts(manifest.settings.encoder)
+    return {"manifest": manifest_uri(table, manifest.version), "rows": manifest.rows, **content}
 
 
 def describe(manifest: Manifest) -> str:

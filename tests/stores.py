@@ -52,8 +52,8 @@ def serve(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
 
 def serve_s3(log: Path) -> contextlib.AbstractContextManager[str]:
     """S3, by moto."""
-    port = free_port()
-    return serve([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log)
+    port, server = free_port(), Path(__file__).with_name("serve_s3.py")
+    return serve([sys.executable, str(server), "-H", "127.0.0.1", "-p", str(port)], port, log)
 
 
 def serve_gs(log: Path) -> contextlib.AbstractContextManager[str]:

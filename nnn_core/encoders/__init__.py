@@ -105,21 +105,26 @@ class EncoderSource(Protocol):
         """
 
 
-_LOADED: dict[EncoderSource, Encoder] = {}
+_LOADED: dict[tuple[EncoderSource, int], Encoder] = {}
 _LOADING = threading.Lock()
 
 
-def load_once(source: EncoderSource) -> Encoder:
-    """The loaded model of ``source``, one for this process, whoever asks.
+def load_once(source: EncoderSource, copy: int = 0) -> Encoder:
+    """The loaded model of ``source``, one for this process, whoever asks; models of other sources are let go.
+
+    Args:
+        source: the model.
+        copy: number of the copy, where a process is to have several.
 
     Raises:
         InputError: see ``EncoderSource.load``.
     """
     with _LOADING:
-        if source not in _LOADED:
-            _LOADED.clear()
-            _LOADED[source] = source.load()
-        return _LOADED[source]
+        for other in [key for key in _LOADED if key[0] != source]:
+            del _LOADED[other]
+        if (source, copy) not in _LOADED:
+            _LOADED[source, copy] = source.load()
+        return _LOADED[source, copy]
 
 
 def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from PIL import Image
 from nnn_core.encoders import FLOAT32, Encoder
 from nnn_core.encoders.prompts import Prompts, fill
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.shards import MODALITIES, Modality
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
 Vectors = Mapping[str, FloatMatrix]
@@ -69,13 +70,23 @@ def _picture(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def measure(encoder: Encoder, prompts: Prompts = Prompts()) -> dict[str, FloatMatrix]:  # noqa: B008
+def measure(
+    encoder: Encoder,
+    prompts: Prompts = Prompts(),  # noqa: B008
+    modalities: Collection[Modality] = MODALITIES,
+) -> dict[str, FloatMatrix]:
     """The probes' unit vectors (dim,) by id.
+
+    Args:
+        encoder: the loaded model.
+        prompts: of both sides.
+        modalities: what to encode: a model of images alone can encode no captions.
 
     Raises:
         InputError: the encoder gives vectors without length, or not finite.
     """
-    texts, images = probe_texts(prompts), probe_images()
+    texts = probe_texts(prompts) if "text" in modalities else {}
+    images = probe_images() if "image" in modalities else {}
     found = dict(zip(texts, _encoded(list(texts.values()), encoder.encode_texts, encoder.batch_size), strict=True))
     pixels = [encoder.preprocess_image(data) for data in images.values()]
     return _unit(found | dict(zip(images, _encoded(pixels, encoder.encode_images, encoder.batch_size), strict=True)))
@@ -100,8 +111,12 @@ def to_text(vectors: Vectors) -> str:
     return json.dumps({name: base64.b64encode(data).decode() for name, data in sorted(rounded.items())})
 
 
-def from_text(text: str) -> dict[str, FloatMatrix]:
+def from_text(text: str, uri: str | None = None) -> dict[str, FloatMatrix]:
     """The unit vectors behind ``to_text``.
+
+    Args:
+        text: one line.
+        uri: the file that it was read from, if it has one of its own.
 
     Raises:
         CorruptArtifactError: not such a line.
@@ -110,7 +125,8 @@ def from_text(text: str) -> dict[str, FloatMatrix]:
         packed = {name: base64.b64decode(data, validate=True) for name, data in json.loads(text).items()}
         return {name: (np.frombuffer(data, "<i2") / STEPS).astype(np.float32) for name, data in packed.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptArtifactError(f"the recorded vectors of probes are damaged: {error}.") from error
+        remedy = f" {uri!r} can be deleted; the next run measures them again." if uri else ""
+        raise CorruptArtifactError(f"the recorded vectors of probes are damaged: {error}.{remedy}") from error
 
 
 def distances(one: Vectors, other: Vectors) -> dict[str, float]:

@@ -76,10 +76,15 @@ class TowersEncoder:
     def __init__(self, towers: Towers, precision: str = FLOAT32) -> None:
         self._towers, self._precision = towers, precision
         self._device = device()
-        self._count = threading.local()
+        self._count, self._tokenizing = threading.local(), threading.Lock()
         towers.model.eval().requires_grad_(False).to(self._device)
         height, width = towers.image_size
         self.batch_size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (3 * 4 * height * width)))
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may encode at the same time: torch has each of them compute on a core of its own."""
+        return self._device == "cpu"
 
     @property
     def truncated(self) -> int:
@@ -110,9 +115,10 @@ class TowersEncoder:
         """(n, dim) float32 of n <= ``batch_size`` captions."""
         most = _TOKEN_CHARACTERS * self._towers.context_length
         heads = [head(text, most) for text in texts]
-        tokens = self._towers.tokenize([*heads, *([""] * (self.batch_size - len(texts)))])
-        full = [text for text, full in zip(heads, tokens.full, strict=False) if full]
-        cut = sum(1 for text in full if self._towers.length(text) > self._towers.context_length)
+        with self._tokenizing:  # tokenizers keep settings, such as padding, that they change while they work
+            tokens = self._towers.tokenize([*heads, *([""] * (self.batch_size - len(texts)))])
+            full = [text for text, full in zip(heads, tokens.full, strict=False) if full]
+            cut = sum(1 for text in full if self._towers.length(text) > self._towers.context_length)
         self._count.truncated = self.truncated + cut
         return self._run(self._towers.texts, tokens.inputs, len(texts))
 

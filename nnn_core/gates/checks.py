@@ -60,7 +60,8 @@ def bank_repeats(flat: int, rows: int, k: int, limit: Limit) -> Gate:
 def near_copies(copies: int, rows: int, limit: Limit) -> Gate:
     """Share of candidates with a reference of similarity above 0.999.
 
-    No caption is that near to an image: the bank holds the candidates, or both sides are one modality.
+    No caption is that near to an image: the bank holds the candidates, or both sides are one modality. Images among
+    images, and texts among texts, meet themselves where the bank was drawn from the index.
     """
     return at_most("near_copies", copies / max(1, rows), limit, "the share of candidates that the bank holds a copy of")
 

@@ -74,6 +74,25 @@ class RowStatistics:
         )
 
 
+def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str:
+    """The warning that candidates deserve which meet copies of themselves in the bank.
+
+    Args:
+        copies: how many do.
+        rows: candidates in all.
+        own_pairs_excluded: whether each candidate's own references were left out.
+    """
+    remedy = (
+        "Their pair ids are others; take them out of --references if no user asks for them."
+        if own_pairs_excluded
+        else "If these are the candidates themselves, --exclude-own-pairs leaves them out by pair id, or else by id."
+    )
+    return (
+        f"{copies:,} of {rows:,} candidates have a near copy (similarity above {NEAR_COPY:g}) in the bank, which "
+        f"raises their biases. {remedy}"
+    )
+
+
 def merge_statistics(statistics: Iterable[RowStatistics]) -> RowStatistics:
     """All of them as one."""
     total = RowStatistics.empty()

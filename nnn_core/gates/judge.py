@@ -227,7 +227,8 @@ REMEDIES = {
     "max_abs_bias": "Check --alpha.",
     "spread": "Check that the vectors differ, and that the bank is not one query again and again.",
     "bank_repeats": "Check that the bank is not one query again and again, or a few.",
-    "near_copies": "Check that --references holds queries, not the candidates or others of their modality.",
+    "near_copies": "Check that --references holds queries, not the candidates themselves; where both are of one "
+    "modality, --exclude-own-pairs leaves each candidate's own references out, by pair id or else by id.",
     "min_bank_rows": "Give more --references.",
     "bank_shrinkage": "Check that no file of --references is missing or cut.",
     "bank_growth": "Check that --references names no file twice or too many.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
 from nnn_core.errors import StorageError
+from nnn_core.fingerprints import differing, shown_parts
 from nnn_core.manifest import Manifest, read_manifest
 from nnn_core.parts import TablePart, read_part
 
@@ -173,9 +174,17 @@ def compare_versions(uri: str, old: int, new: int, output: str | None = None) ->
 
 
 def _compare_settings(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
-    names = ("k", "alpha", "grid", "encoder", "bank_digest", "exclude_own_pairs")
+    names = ("k", "alpha", "grid", "bank_digest", "exclude_own_pairs")
     pairs = {name: (getattr(old.settings, name), getattr(new.settings, name)) for name in names}
+    pairs["encoder"] = _compare_encoders(old.settings.encoder, new.settings.encoder)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The parts that differ; probes within their tolerance, and those of one version alone, do not."""
+    parts = differing(old, new)
+    one, other = ({name: value for name, value in shown_parts(each).items() if name in parts} for each in (old, new))
+    return one, other
 
 
 def _shared(manifests: tuple[Manifest, Manifest]) -> set[str]:

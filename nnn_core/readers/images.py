@@ -33,9 +33,9 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
 def _check(uri: str, modality: Modality, columns: Columns) -> None:
     if modality != "image":
         raise InputError(
-            f"{uri!r} holds image files, but captions are expected there; check --candidate-modality and which glob "
-            "was given to --candidates and --references. Captions in files beside the images are not read: pack "
-            "both into tars."
+            f"{uri!r} holds image files, but captions are expected there; check --candidate-modality, "
+            "--reference-modality and which glob was given to --candidates and --references. Captions in files beside "
+            "the images are not read: pack both into tars."
         )
     asked = [name for name in (columns.named("id", ()), columns.pair_id) if name]
     if asked:

@@ -44,8 +44,8 @@ def check_text(modality: Modality, uri: str) -> None:
     """
     if modality != "text":
         raise InputError(
-            f"{uri!r} holds captions, but images are expected there; check --candidate-modality "
-            "and which glob was given to --candidates and --references."
+            f"{uri!r} holds captions, but images are expected there; check --candidate-modality, "
+            "--reference-modality and which glob was given to --candidates and --references."
         )
 
 

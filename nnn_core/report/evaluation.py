@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnn_core.fingerprints import shown_parts
 from nnn_core.manifest import Manifest, Side
 from nnn_core.report.content import Report
 from nnn_core.report.review import Review, quality_of, tuning_of
@@ -66,7 +67,7 @@ def run_section(
         candidates=_source(settings.candidate_modality, manifest.candidates),
         bank=_source(settings.reference_modality, manifest.references),
         searches=manifest.search.methods,
-        fingerprints=tuple(sorted(settings.encoder.items())),
+        fingerprints=tuple(sorted(shown_parts(settings.encoder).items())),
         queries=Source(settings.reference_modality, review.asked) if review else None,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.gates import gate as gates
-from nnn_core.gates.comparison import RowStatistics, compared_k
+from nnn_core.gates.comparison import RowStatistics, compared_k, near_copies_message
 from nnn_core.gates.histogram import BINS, WIDTH, Counts
 from nnn_core.manifest import Manifest
 from nnn_core.rejects import RejectSummary
@@ -65,7 +65,7 @@ def refresh_report(outcome: Outcome) -> Report:
         biases=bias_shift(outcome.statistics, manifest, previous),
         rejects=tuple(each for each in outcome.rejects if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=(*_standing(outcome, blocked), *(overlap_notes(review) if review else ())),
+        notes=(*_standing(outcome, blocked), *_copies(outcome), *(overlap_notes(review) if review else ())),
         **review_sections(review, manifest),
     )
 
@@ -80,6 +80,11 @@ def _standing(outcome: Outcome, blocked: bool) -> list[str]:
     if outcome.published or blocked:
         return []
     return [f"Nothing changed since version {outcome.manifest.version}, so no version was published."]
+
+
+def _copies(outcome: Outcome) -> list[str]:
+    copies, settings = outcome.statistics.near_copies, outcome.manifest.settings
+    return [near_copies_message(copies, outcome.statistics.rows, settings.exclude_own_pairs)] if copies else []
 
 
 def _gate(found: gates.Gate) -> Gate:

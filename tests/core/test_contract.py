@@ -186,8 +186,27 @@ def test_a_work_folder_keeps_the_vectors_of_the_first_machine(tmp_path: Path) ->
     assert {name: first[name] for name in static_parts(source)} == static_parts(source)
     (kept,) = (tmp_path / "probes").iterdir()
     kept.write_text("damaged")
-    with pytest.raises(CorruptArtifactError):
+    with pytest.raises(CorruptArtifactError, match=rf"{kept.name}' can be deleted"):
         recorded(source, work=str(tmp_path))
+
+
+class _ImagesOnly(FormulaEncoder):
+    def encode_texts(self, texts: object) -> np.ndarray:
+        raise AssertionError("this model knows no words")
+
+
+def test_probes_are_those_of_the_sides() -> None:
+    found = measure(_ImagesOnly(), modalities=("image",))  # type: ignore[arg-type]
+    assert sorted(found) == ["image-1", "image-2"]
+    assert sorted(measure(FormulaEncoder(), modalities={"text"})) == ["text-1", "text-2"]  # type: ignore[arg-type]
+
+
+def test_probes_of_other_sides_have_names_of_their_own(tmp_path: Path) -> None:
+    source: EncoderSource = _Source()
+    both, texts = (recorded(source, work=str(tmp_path), modalities=each) for each in (("image", "text"), ("text",)))  # type: ignore[arg-type]
+    assert sorted(from_text(texts[PROBES])) == ["text-1", "text-2"]
+    assert sorted(from_text(both[PROBES])) == ["image-1", "image-2", "text-1", "text-2"]
+    assert differing(both, texts) == ()
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}", ""])

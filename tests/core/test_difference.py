@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core import storage
+from nnn_core.encoders.probes import to_text
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.lifecycle import difference
 from nnn_core.lifecycle.difference import SHARES, _Sketch, compare_versions
@@ -138,6 +139,21 @@ def test_the_delta_does_not_depend_on_files() -> None:
         data.add(storage.read_bytes(f"{uri}/delta.parquet"))
     assert len(data) == 1
     assert pq.ParquetFile(io.BytesIO(data.pop())).num_row_groups == 2
+
+
+def probes(*nudges: float) -> str:
+    return to_text({"text-1": np.array([1.0, *nudges], np.float32)})
+
+
+def test_only_the_parts_of_an_encoder_that_differ_are_told() -> None:
+    encoder = {"weights": "w", "tokenizer": "t", "probes": probes(0.0)}
+    others = [{**encoder, "probes": probes(0.0005)}, {"weights": "w", "tokenizer": "t"}]
+    assert [difference._compare_encoders(encoder, other) for other in (encoder, *others)] == [({}, {})] * 3
+    old, new = difference._compare_encoders(encoder, {**encoder, "weights": "v", "probes": probes(0.5)})
+    assert (old["weights"], new["weights"]) == ("w", "v")
+    assert old.keys() == new.keys() == {"probes", "weights"}
+    assert old["probes"] != new["probes"]
+    assert old["probes"].startswith("1 vectors of 2 dimensions (text-1)")
 
 
 def test_what_differs_in_the_settings_is_told(table: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import UNDECODABLE, FormulaEncoder, formula, make_tar
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nnn_core import embedded, embedding
 from nnn_core.artifacts import set_digest, sha256
@@ -22,15 +19,12 @@ from nnn_core.embedded import EmbeddedInput, read_ids, read_shard
 from nnn_core.embedding import (
     EmbeddingRequest,
     embed_shard,
-    encode_rows,
     find_embedded,
     plan_input,
-    rebatched,
 )
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, Rows
-from nnn_core.rejects import Reject
+from nnn_core.readers import Columns
 from nnn_core.shards import Modality
 from nnn_core.vectors import on_grid
 
@@ -186,74 +180,6 @@ def test_bits_do_not_depend_on_batches(captions: Path, tmp_path: Path, batch: in
     first = embed(captions, tmp_path / "first", encoder=FormulaEncoder(4))
     other = embed(captions, tmp_path / "other", encoder=FormulaEncoder(batch))
     assert [shard.digest for shard in first.shards] == [shard.digest for shard in other.shards]
-
-
-BATCHES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2)), max_size=8)
-
-
-def make_batches(sizes: list[tuple[int, int]]) -> list[Rows]:
-    batches, row = [], 0
-    for count, rejected in sizes:
-        names = [f"r{number}" for number in range(row, row + count)]
-        row += count
-        rejects = [Reject(f"x{row}-{number}", "no id") for number in range(rejected)]
-        batches.append(Rows(names, [name.upper() for name in names], [name.encode() for name in names], rejects))
-    return batches
-
-
-@given(BATCHES, st.integers(1, 6))
-def test_rebatched_keeps_rows_and_rejects(sizes: list[tuple[int, int]], size: int) -> None:
-    batches = make_batches(sizes)
-    result = list(rebatched(batches, size))
-    for name in ("ids", "pair_ids", "items", "rejects"):
-        assert [x for rows in result for x in getattr(rows, name)] == [
-            x for rows in batches for x in getattr(rows, name)
-        ]
-    counts = [len(rows.ids) for rows in result if rows.ids]
-    assert counts == [size] * (sum(counts) // size) + [sum(counts) % size] * (sum(counts) % size > 0)
-
-
-@given(BATCHES, st.integers(1, 6), st.sampled_from(["image", "text"]))
-def test_encode_rows_keeps_rows_together(sizes: list[tuple[int, int]], size: int, modality: Modality) -> None:
-    batches = make_batches(sizes)
-    if modality == "text":
-        batches = [Rows(r.ids, r.pair_ids, [item.decode() for item in r.items], r.rejects) for r in batches]
-    encoder = FormulaEncoder(size)
-    result = list(encode_rows(iter(batches), modality, encoder))
-    ids = [row_id for rows in batches for row_id in rows.ids]
-    assert [row_id for rows in result for row_id in rows.ids] == ids
-    assert [pair for rows in result for pair in rows.pair_ids] == [row_id.upper() for row_id in ids]
-    vectors = [vector.tolist() for rows in result for vector in np.asarray(rows.items) if rows.ids]
-    assert vectors == [formula(row_id.encode()) for row_id in ids]
-    assert sum(len(rows.rejects) for rows in result) == sum(rejected for _, rejected in sizes)
-    assert all(0 < count <= size for count in encoder.batches)
-
-
-def test_images_of_the_next_batch_are_decoded_meanwhile() -> None:
-    """The model waits here until an image of the batch after has been decoded: it would hang otherwise."""
-    later = threading.Event()
-
-    class Waiting(FormulaEncoder):
-        def preprocess_image(self, data: bytes) -> bytes:
-            if data == b"r3":
-                later.set()
-            return super().preprocess_image(data)
-
-        def encode_images(self, images: list[bytes]) -> np.ndarray:  # type: ignore[override]
-            assert later.wait(30)
-            return super().encode_images(images)
-
-    result = list(encode_rows(iter(make_batches([(6, 0)])), "image", Waiting(3)))
-    assert [len(rows.ids) for rows in result] == [3, 3]
-
-
-def test_a_defect_of_the_decoder_is_not_a_reject() -> None:
-    class Broken(FormulaEncoder):
-        def preprocess_image(self, data: bytes) -> bytes:
-            raise RuntimeError("a defect")
-
-    with pytest.raises(RuntimeError, match="a defect"):
-        list(encode_rows(iter(make_batches([(2, 0)])), "image", Broken()))
 
 
 def test_a_second_run_finds_the_first(captions: Path, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from test_manifest import make_manifest
 
 from nnn_core import embedded
 from nnn_core.embedded import EmbeddedInput
-from nnn_core.embedding import encode_rows
 from nnn_core.encoders.decoding import upright
+from nnn_core.encoding import encode_rows
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.listing import describe_shard, list_shards
 from nnn_core.manifest import Manifest

@@ -22,6 +22,7 @@ from nnn_core.gates.comparison import (
     compared_k,
     measure_rows,
     merge_statistics,
+    near_copies_message,
     overlapping,
 )
 from nnn_core.gates.gate import Gate
@@ -39,6 +40,7 @@ from nnn_core.gates.thresholds import GATES, Thresholds, read_thresholds, to_yam
 from nnn_core.manifest import Manifest
 from nnn_core.metrics import top_overlap
 from nnn_core.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
+from nnn_core.report.numbers import MAX_TEXT
 
 ROOT = Path(__file__).parent.parent.parent
 NORMAL = np.random.default_rng(1).normal(0.2, 0.05, 20_000)
@@ -104,6 +106,12 @@ class TestComparison:
         assert (found.rows, found.not_finite, found.near_copies, found.flat) == (4, 1, 1, 1)
         assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.5))
         np.testing.assert_array_equal(found.means.counts, Histogram.of(means[:3, 0]).counts)
+
+    def test_a_warning_counts_copies_and_names_the_way_out(self) -> None:
+        told = [near_copies_message(1200, 30_000, excluded) for excluded in (False, True)]
+        assert all(each.startswith("1,200 of 30,000 candidates have a near copy") for each in told)
+        assert ["--exclude-own-pairs" in each for each in told] == [True, False]
+        assert max(map(len, told)) <= MAX_TEXT, "a report cuts longer notes"
 
     def test_statistics_merge(self) -> None:
         means = np.random.default_rng(2).random((100, 3), np.float32)

@@ -114,7 +114,7 @@ def test_only_the_stages_that_multiply_matrices_get_an_accelerator(graph: tuple[
         hints = graph[0].components.environments[step.environment_id].resource_hints
         if hints.get("beam:resources:accelerator:v1") == FLAGS["accelerator"].encode():
             hinted.add(step.unique_name.partition("/")[0])
-    assert hinted == {"EmbedCandidates", "EmbedReferences", "EmbedValidation", "ScoreCandidates"}
+    assert hinted == {"EmbedCandidates", "EmbedReferences", "EmbedValidation", "RecordEncoder", "ScoreCandidates"}
 
 
 def test_options_reach_dataflow(graph: tuple[Any, dict[str, Any]]) -> None:

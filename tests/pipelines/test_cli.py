@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,21 @@ from pipelines import cli, refresh
 from pipelines.config import config_from
 
 
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    candidates = write_vectors(folder / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
+    references = write_vectors(folder / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
+    flags = ["--candidates", candidates, "--references", references, "--table", str(folder / "table")]
+    assert cli.main(["refresh", *flags, "--work", str(folder / "work"), "--k", "4", "--alpha", "0.5"]) == 0
+    return folder
+
+
 @pytest.fixture
-def table(tmp_path: Path) -> str:
-    candidates = write_vectors(tmp_path / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
-    references = write_vectors(tmp_path / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
-    uri = str(tmp_path / "table")
-    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(tmp_path / "work")]
-    assert cli.main(["refresh", *flags, "--k", "4", "--alpha", "0.5"]) == 0
-    return uri
+def table(job: Path, tmp_path: Path) -> str:
+    """A copy of that table, inputs and artefacts."""
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    return str(tmp_path / "table")
 
 
 def last_line(text: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ import pytest
 
 from nnn_core import load_bias_table
 from nnn_core.encoders import load_once
+from nnn_core.fingerprints import PROBES
 from nnn_core.metrics import summarise_ranking
 from nnn_core.report.files import read_report
 from pipelines import demo
@@ -73,7 +74,8 @@ def test_the_report_shows_images_and_queries(finished: tuple[Path, dict[str, Any
 
 def test_the_table_names_the_encoder(finished: tuple[Path, dict[str, Any], str]) -> None:
     settings = load_bias_table(str(finished[0] / "nnn-demo" / "table")).manifest.settings
-    assert settings.encoder == dataclasses.asdict(demo.demo_encoder().fingerprint)
+    fingerprint = dataclasses.asdict(demo.demo_encoder().fingerprint)
+    assert settings.encoder == {**fingerprint, PROBES: settings.encoder[PROBES]}
 
 
 def test_corpus_is_interesting(finished: tuple[Path, dict[str, Any], str]) -> None:

@@ -15,8 +15,10 @@ import nnn_core
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.probes import measure
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version
+from nnn_core.fingerprints import PROBES, shown_parts
+from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, read_manifest
 from nnn_core.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.report.evaluation import run_section
 from pipelines import cli
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
@@ -58,6 +60,7 @@ def test_fingerprint_prints_every_part(parts: dict[str, str], capsys: pytest.Cap
     *lines, last = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(parts)
     assert json.loads(last) == parts
+    assert max(map(len, lines)) < 200
 
 
 def test_probes_are_written_for_a_service(tmp_path: Path, vectors: dict[str, np.ndarray]) -> None:
@@ -146,6 +149,20 @@ def test_nothing_to_compare(
     uri = table(parts if encoder is None else encoder)
     assert cli.main(["encoder", "check", *flags, "--table", uri, "--vectors", file]) == code
     assert message in capsys.readouterr().err
+
+
+def test_whoever_shows_a_version_shows_no_vectors(
+    table: Callable[[dict[str, str]], str], parts: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = table(parts)
+    assert cli.main(["table", "show", "--table", uri, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]["encoder"]
+    assert shown == shown_parts(parts)
+    assert {**shown, PROBES: parts[PROBES]} == parts
+    assert shown[PROBES].startswith("4 vectors of 64 dimensions (image-1, image-2, text-1, text-2), SHA-256 ")
+    manifest = read_manifest(uri)
+    run = run_section("nnn refresh", uri, manifest, 1, None, None)
+    assert dict(run.fingerprints) == shown
 
 
 def test_a_check_needs_something_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,30 +160,28 @@ def test_hole_in_a_brace_range(run: Callable[..., tuple[int, str]], tmp_path: Pa
     assert "part-2.parquet" in error
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ([float("nan")] + [1.0] * (DIM - 1), "vector is not finite"),
-        ([float("inf")] + [1.0] * (DIM - 1), "vector is not finite"),
-        ([0.0] * DIM, "vector has zero norm"),
-        ([1.0] * (DIM + 1), "vector has the wrong dimension"),
-        (None, "vector is null"),
-    ],
-)
-def test_bad_vectors_are_counted_rejects(
-    run: Callable[..., tuple[int, str]], tmp_path: Path, row: list[float] | None, reason: str
-) -> None:
-    good = gaussian(9, DIM, 3).tolist()
-    names = [f"c{i}" for i in range(10)]
-    candidates = vectors_file(tmp_path / "bad" / "bad.parquet", list(names), [*good[:5], row, *good[5:]])
+def test_bad_vectors_are_counted_rejects(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    bad = {
+        "nan": ([float("nan")] + [1.0] * (DIM - 1), "vector is not finite"),
+        "inf": ([float("inf")] + [1.0] * (DIM - 1), "vector is not finite"),
+        "zero": ([0.0] * DIM, "vector has zero norm"),
+        "long": ([1.0] * (DIM + 1), "vector has the wrong dimension"),
+        "null": (None, "vector is null"),
+    }
+    good = gaussian(15, DIM, 3).tolist()
+    names = [*(f"c{row}" for row in range(10)), *bad, *(f"c{row}" for row in range(10, 15))]
+    rows = [*good[:10], *(row for row, _ in bad.values()), *good[10:]]
+    candidates = vectors_file(tmp_path / "bad" / "bad.parquet", list(names), rows)
     code, error = run(candidates=candidates)
     assert code == 4
-    assert "1 of 10 rows of --candidates were rejected (10.000%)" in error
-    assert f"1 x {reason} (e.g. 'c5' in bad.parquet" in error
+    assert "5 of 20 rows of --candidates were rejected (25.000%)" in error
+    assert "2 x vector is not finite (e.g. 'nan' in bad.parquet" in error
+    assert all(f"1 x {reason} (e.g. '{name}' in bad.parquet" in error for name, (_, reason) in list(bad.items())[2:])
     assert "--max-reject-rate" in error
     (listed,) = (tmp_path / "work" / "rejects").glob("*.jsonl")
-    assert json.loads(listed.read_text())["id"] == "c5"
-    code, _ = run("--max-reject-rate", "0.1", candidates=candidates)
+    found = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert {each["id"]: each["reason"] for each in found} == {name: reason for name, (_, reason) in bad.items()}
+    code, _ = run("--max-reject-rate", "0.25", candidates=candidates)
     assert code == 0
 
 

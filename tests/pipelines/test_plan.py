@@ -20,8 +20,9 @@ from nnn_core.listing import describe_shard
 from nnn_core.manifest import Side
 from nnn_core.plan import GONE, plan_side
 from nnn_core.readers import Columns
+from nnn_core.shards import MODALITIES
 from pipelines import cli, demo
-from pipelines.plan import changed_parts
+from pipelines.plan import _rows_to_encode, changed_parts
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -96,6 +97,17 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     fingerprint = demo.demo_encoder().fingerprint
     old = SimpleNamespace(settings=SimpleNamespace(encoder={**dataclasses.asdict(fingerprint), "weights": "old"}))
     assert changed_parts(old, demo.demo_encoder()) == ("weights",)  # type: ignore[arg-type]
+
+
+def test_both_sides_of_one_modality_are_embedded() -> None:
+    sides = {
+        "candidates": SimpleNamespace(modality="image", rows_todo=5, model=True),
+        "references": SimpleNamespace(modality="image", rows_todo=7, model=True),
+    }
+    found: Any = SimpleNamespace(**sides)
+    assert [sum(_rows_to_encode(found, modality)) for modality in MODALITIES] == [12, 0]
+    found.references.modality, found.candidates.model = "text", False
+    assert [sum(_rows_to_encode(found, modality)) for modality in MODALITIES] == [0, 7]
 
 
 def test_costs_by_hand() -> None:

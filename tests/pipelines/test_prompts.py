@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import write_jsonl, write_tar
+from corpora import tree, write_jsonl, write_tar
 
 from nnn_core import load_bias_table
 from nnn_core.demo import corpus, scenes
@@ -55,11 +55,33 @@ def test_a_prompt_is_part_of_the_bank(
         asked = unit_vectors(np.asarray(encoder.encode_texts([template.format(text) for text in CAPTIONS])))[0]
         means = -np.sort(-(held @ asked.astype(np.float64).T), axis=1)[:, :2].mean(axis=1)
         assert np.allclose(table.bias_of([f"{row}" for row in range(5)]), means, atol=1e-5) == same
+    check = ["encoder", "check", flags["encoder"], "--table", flags["table"]]
+    assert cli.main([*check, "--reference-prompt", "a drawing of {}"]) == 0
+    assert cli.main(check) == 3
+    assert "differ in probes (other vectors there" in capsys.readouterr().err
     # Planning without the prompt says what has changed; refreshing without it is stopped by a gate.
     assert call("plan", {**flags, **bank, **prompt}, capsys)[1]["pairs_todo"] == 0
     assert call("plan", {**flags, **bank}, capsys)[1]["changed"] == ["prompts"]
     code, _, error = call("refresh", {**flags, **bank}, capsys)
     assert (code, "encoder: " in error) == (10, True)
+
+
+@pytest.mark.slow
+def test_a_second_refresh_publishes_nothing_and_loads_no_model(
+    flags: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = {"references": str(tmp_path / "bank.jsonl"), "k": "2", "alpha": "1"}
+    assert call("refresh", {**flags, **bank}, capsys)[0] == 0
+    first = tree(tmp_path / "table")
+    monkeypatch.setattr("nnn_core.encoders._LOADED", {})
+    monkeypatch.setattr("nnn_core.encoders.open_clip.OpenClipSource.load", None)
+    assert call("refresh", {**flags, **bank}, capsys)[1]["version"] == 1
+    assert tree(tmp_path / "table") == first
+    # The same from nothing: the same bytes.
+    monkeypatch.undo()
+    again = {**flags, "table": str(tmp_path / "again" / "table"), "work": str(tmp_path / "again" / "work")}
+    assert call("refresh", {**again, **bank}, capsys)[0] == 0
+    assert tree(tmp_path / "again" / "table") == first
 
 
 @pytest.mark.slow

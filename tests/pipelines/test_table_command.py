@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,28 @@ from pipelines.table_upkeep import parse_age
 IDS = [f"item-{number:02d}" for number in range(12)]
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three versions, all published long ago."""
-    candidates = write_vectors(tmp_path / "candidates", IDS, gaussian(12, 8, 1), 2)
-    references = write_vectors(tmp_path / "references", [f"q{n}" for n in range(9)], gaussian(9, 8, 2), 2)
-    uri = str(tmp_path / "table")
-    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(tmp_path / "work")]
+    folder = tmp_path_factory.mktemp("published")
+    candidates = write_vectors(folder / "candidates", IDS, gaussian(12, 8, 1), 2)
+    references = write_vectors(folder / "references", [f"q{n}" for n in range(9)], gaussian(9, 8, 2), 2)
+    uri = str(folder / "table")
+    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(folder / "work")]
     assert cli.main(["refresh", *flags, "--k", "4", "--alpha", "0.5"]) == 0
     for alpha in ("0.25", "0.75"):
         assert cli.main(["table", "reweight", "--table", uri, "--alpha", alpha]) == 0
     old = time.time() - 30 * 86400
     for path in Path(uri).rglob("*.*"):
         os.utime(path, (old, old))
-    return uri
+    return folder
+
+
+@pytest.fixture
+def table(job: Path, tmp_path: Path) -> str:
+    """A copy of that table, inputs and artefacts."""
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    return str(tmp_path / "table")
 
 
 def run(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, list[str], str]:

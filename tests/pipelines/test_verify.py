@@ -16,7 +16,7 @@ from nnn_core.errors import CorruptArtifactError, NNNError
 from nnn_core.manifest import read_manifest
 from pipelines import cli
 
-CASES = 1000
+CASES = 200
 MARK = "nnn-bias-table.json"
 
 
@@ -159,7 +159,7 @@ def test_a_manifest_under_another_number(table: Path) -> None:
 def test_any_damage_is_noticed(
     table: Path, capsys: pytest.CaptureFixture[str], record_count: Callable[[str, int, int], None]
 ) -> None:
-    """1,000 bytes flipped and files cut short, spread over all files of the version."""
+    """200 bytes flipped and files cut short, spread over all files of the version."""
     rng, files = random.Random(7), current_files(table)
     missed = total = 0
     for number, name in enumerate(files):

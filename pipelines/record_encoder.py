@@ -1,0 +1,70 @@
+"""RecordEncoder: what a manifest says of the encoder, once it is known whether any vector came from it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter
+
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.encoders import PRECOMPUTED, EncoderSource
+from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.prompts import Prompts
+from nnn_core.shards import Modality
+from pipelines.once import Once
+
+
+@dataclass
+class RecordEncoder(beam.PTransform):  # type: ignore[misc]
+    """What became of the files of both sides to the encoder's recorded parts, a single element.
+
+    The probes are measured once for a work folder, by the one worker that comes first; it is a step of its own
+    so that the process that launches the job loads no model, and that the worker has an accelerator.
+
+    Attributes:
+        source: the encoder; None when all input holds vectors.
+        prompts: of both sides.
+        modalities: of both sides.
+        work: folder of artefacts.
+        hints: Beam's resource hints.
+    """
+
+    source: EncoderSource | None
+    prompts: Prompts
+    modalities: Collection[Modality]
+    work: str
+    hints: Mapping[str, str] = field(default_factory=dict)
+
+    def expand(
+        self, embedded: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
+    ) -> beam.PCollection[dict[str, str]]:
+        measure = Once(record_encoder, self.source, self.prompts, self.work, self.modalities, *map(AsIter, embedded))
+        return embedded[0].pipeline | "MeasureProbes" >> measure.with_resource_hints(**self.hints)
+
+
+def record_encoder(
+    source: EncoderSource | None,
+    prompts: Prompts,
+    work: str,
+    modalities: Collection[Modality],
+    *embedded: Iterable[EmbeddedInput],
+) -> dict[str, str]:
+    """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
+
+    Args:
+        source: the encoder.
+        prompts: of both sides.
+        work: folder of artefacts.
+        modalities: of both sides.
+        embedded: what became of the files of each side.
+
+    Raises:
+        InputError: the encoder cannot be loaded.
+        CorruptArtifactError: what was measured before is damaged.
+    """
+    if source is None or all(each.precomputed for each in itertools.chain(*embedded)):
+        return {"kind": PRECOMPUTED}
+    return recorded(source, prompts, work, modalities)

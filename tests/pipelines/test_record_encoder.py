@@ -1,0 +1,47 @@
+"""What a manifest says of its encoder, whose probes are measured by one worker and once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import FormulaEncoder
+
+from nnn_core.encoders import Encoder, Fingerprint
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.prompts import Prompts
+from nnn_core.fingerprints import PROBES
+from pipelines.record_encoder import record_encoder
+
+READY_MADE, ENCODED = frozenset({True}), frozenset({False})
+
+
+class _Source:
+    """Loads as often as it says, and then no more."""
+
+    fingerprint = Fingerprint("w", "a", "p", "t")
+
+    def __init__(self, loads: int) -> None:
+        self.loads = loads
+
+    def load(self) -> Encoder:
+        self.loads -= 1
+        assert self.loads >= 0, "nothing is left that the model would be needed for"
+        return FormulaEncoder()  # type: ignore[return-value]
+
+
+def record(origins: frozenset[bool], source: _Source | None, work: Path) -> dict[str, str]:
+    return record_encoder(origins, source, Prompts("a {}"), str(work), ("image", "text"))
+
+
+def test_probes_are_measured_once_for_a_work_folder(tmp_path: Path) -> None:
+    first = record(ENCODED, _Source(1), tmp_path)
+    assert first.keys() == {*static_parts(_Source(0)), PROBES}
+    assert record(ENCODED | READY_MADE, _Source(0), tmp_path) == first
+    assert record(ENCODED, _Source(1), tmp_path / "other") == first
+
+
+@pytest.mark.parametrize("source", [None, _Source(0)])
+def test_what_no_vector_came_from_is_not_recorded(tmp_path: Path, source: _Source | None) -> None:
+    assert record(READY_MADE, source, tmp_path) == {"kind": "precomputed"}
+    assert not list(tmp_path.iterdir())
