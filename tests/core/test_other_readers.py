@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -156,3 +157,17 @@ def test_what_cannot_be_registered(table: str, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(ConfigError, match=r"nnn-bias\[delta\]"):
         register(table)
     assert storage.exists(manifest_uri(table, 2))
+
+
+def test_a_delta_table_on_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """deltalake has a client of its own, which reads the same credentials."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["FSSPEC_S3_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    publish(s3)
+    publish(s3, 2, k=1)
+    register(s3, 1)
+    assert read_delta(s3) == list(zip(IDS, expected(2), strict=True))
+    assert register(s3).added == 3
+    assert read_delta(s3) == list(zip(IDS, expected(0), strict=True))
+    assert delta_files(s3) == {part.path for part in read_manifest(s3, 2).files}
+    assert not find_pins(s3)

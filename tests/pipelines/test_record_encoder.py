@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 from fakes import FormulaEncoder
 
+from nnn_core.embedded import EmbeddedInput
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.fingerprints import PROBES
+from nnn_core.rejects import RejectSummary
 from pipelines.record_encoder import record_encoder
 
-READY_MADE, ENCODED = frozenset({True}), frozenset({False})
+READY_MADE, ENCODED = (
+    EmbeddedInput("file", "0" * 64, (), RejectSummary(0), precomputed) for precomputed in (True, False)
+)
 
 
 class _Source:
@@ -30,18 +34,18 @@ class _Source:
         return FormulaEncoder()  # type: ignore[return-value]
 
 
-def record(origins: frozenset[bool], source: _Source | None, work: Path) -> dict[str, str]:
-    return record_encoder(origins, source, Prompts("a {}"), str(work), ("image", "text"))
+def record(source: _Source | None, work: Path, *sides: EmbeddedInput) -> dict[str, str]:
+    return record_encoder(source, Prompts("a {}"), str(work), ("image", "text"), *([side] for side in sides))
 
 
 def test_probes_are_measured_once_for_a_work_folder(tmp_path: Path) -> None:
-    first = record(ENCODED, _Source(1), tmp_path)
+    first = record(_Source(1), tmp_path, ENCODED, ENCODED)
     assert first.keys() == {*static_parts(_Source(0)), PROBES}
-    assert record(ENCODED | READY_MADE, _Source(0), tmp_path) == first
-    assert record(ENCODED, _Source(1), tmp_path / "other") == first
+    assert record(_Source(0), tmp_path, READY_MADE, ENCODED) == first
+    assert record(_Source(1), tmp_path / "other", ENCODED) == first
 
 
 @pytest.mark.parametrize("source", [None, _Source(0)])
 def test_what_no_vector_came_from_is_not_recorded(tmp_path: Path, source: _Source | None) -> None:
-    assert record(READY_MADE, source, tmp_path) == {"kind": "precomputed"}
+    assert record(source, tmp_path, READY_MADE, READY_MADE) == {"kind": "precomputed"}
     assert not list(tmp_path.iterdir())
