@@ -8,7 +8,7 @@ from importlib import import_module
 
 from nnn_core import __version__
 from nnn_core.errors import NNNError
-from nnn_core.storage.redaction import redact
+from pipelines.logs import say_failure
 
 _COMMANDS = {
     "demo": ("pipelines.demo", "the embedded corpus through the whole job, with recall before and after"),
@@ -62,10 +62,10 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str])
     try:
         command(argv)
     except NNNError as error:
-        print(f"nnn: {redact(str(error))}", file=sys.stderr)
+        say_failure(str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        print("nnn: interrupted; finished work is kept, run the same command again to continue", file=sys.stderr)
+        say_failure("interrupted; finished work is kept, run the same command again to continue", "Interrupted", 130)
         return 130
     return 0
 

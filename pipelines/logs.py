@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 from datetime import UTC, datetime
 
 from nnn_core.events import Event
@@ -52,6 +53,14 @@ def inherit_logging() -> None:
 def inherited_format() -> str:
     """``text`` or ``json``, whichever was configured."""
     return os.environ.get(INHERITED, "text").partition(":")[0]
+
+
+def say_failure(message: str, kind: str, exit_code: int) -> None:
+    """The last word of a program that failed, on standard error."""
+    if inherited_format() == "json":
+        logging.getLogger("nnn").error(Event("failed", error=message, kind=kind, exit_code=exit_code))
+    else:
+        print(f"nnn: {redact(message)}", file=sys.stderr)
 
 
 class TextFormatter(logging.Formatter):

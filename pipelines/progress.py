@@ -1,7 +1,7 @@
 """Progress of a local run: a bar for each stage, fed by all worker processes over a loopback socket.
 
-Beam tells the metrics of a run when it is over. What a stage counts is therefore also sent, as a datagram a
-count, to the process that started the run; one that is lost costs nothing but its mark on a bar.
+Beam tells the metrics of a run when it is over. What a stage counts is therefore also told to the process that started
+the run: within it at once, from other processes as a datagram a count, which where it is lost costs its mark on a bar.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,8 +32,15 @@ PORT = "NNN_PROGRESS_PORT"
 LINE_SECONDS = 15.0
 
 
+#: What was told in this process and is not shown yet, while something is shown here: no datagram, so none is lost.
+_HERE: list[deque[tuple[str, int, int]]] = []
+
+
 def tell(stage: str, done: int = 0, expected: int = 0) -> None:
     """Say that a stage did something, or that there is more to do; nothing happens where nobody listens."""
+    if _HERE:
+        _HERE[-1].append((stage, done, expected))
+        return
     port = os.environ.get(PORT)
     if port is None:
         return
@@ -156,6 +164,7 @@ def shown(display: Display | None = None) -> Iterator[dict[str, Tally]]:
         listener = threading.Thread(target=_listen, args=(server, stop, tallies, screen), daemon=True)
         before = os.environ.get(PORT)
         os.environ[PORT] = str(server.getsockname()[1])
+        _HERE.append(deque())
         listener.start()
         try:
             yield tallies
@@ -163,21 +172,28 @@ def shown(display: Display | None = None) -> Iterator[dict[str, Tally]]:
             os.environ.pop(PORT) if before is None else os.environ.__setitem__(PORT, before)
             stop.set()
             listener.join()
+            _HERE.pop()
             screen.close()
 
 
 def _listen(server: socket.socket, stop: threading.Event, tallies: dict[str, Tally], display: Display) -> None:
+    told = _HERE[-1]
     while True:
+        stopping = stop.is_set()  # before the last look at what was told
+        while told:
+            _add(*told.popleft(), tallies, display)
         try:
             stage, done, expected = json.loads(server.recv(4096))
-            moved = int(done), int(expected)
+            _add(str(stage), int(done), int(expected), tallies, display)
         except TimeoutError:
-            if stop.is_set():
+            if stopping:
                 return
-            continue
         except (ValueError, TypeError):  # a stranger's datagram
             continue
-        tally = tallies.setdefault(str(stage), Tally())
-        tally.done += moved[0]
-        tally.expected += moved[1]
-        display.show(str(stage), tally)
+
+
+def _add(stage: str, done: int, expected: int, tallies: dict[str, Tally], display: Display) -> None:
+    tally = tallies.setdefault(stage, Tally())
+    tally.done += done
+    tally.expected += expected
+    display.show(stage, tally)

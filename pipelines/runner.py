@@ -7,7 +7,6 @@ import contextlib
 import difflib
 import os
 import re
-import shlex
 import sys
 import time
 from collections import defaultdict
@@ -18,12 +17,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineResult
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from nnn_core.errors import ERRORS, ConfigError, NNNError
 from pipelines.beam_options import beam_parser
 from pipelines.config_file import apply_config, read_config, spell
+from pipelines.local_processes import LocalProcesses
 from pipelines.logs import configure_logging, inherited_format
 from pipelines.metrics import NAMESPACE
 from pipelines.progress import Messages, shown
@@ -158,19 +156,6 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
             raise
         raise raised from None
     return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
-
-
-class LocalProcesses(FnApiRunner):  # type: ignore[misc]
-    """The local runner with worker processes that log as this program does."""
-
-    def __init__(self) -> None:
-        command = f"{shlex.quote(sys.executable)} -m pipelines.worker_process"
-        super().__init__(SubprocessSDKEnvironment.from_command_string(command))
-
-    def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
-        # These are the pipeline's own options. With the mode in them the runner would set Beam's command.
-        options.view_as(DirectOptions).direct_running_mode = None
-        return super().run_pipeline(pipeline, options)
 
 
 def _runner(options: PipelineOptions) -> FnApiRunner | None:

@@ -10,8 +10,10 @@ import sys
 
 from apache_beam.runners.worker import sdk_worker_main
 
+from pipelines.local_processes import register_worker
 from pipelines.logs import inherit_logging
 
 if __name__ == "__main__":
     inherit_logging()
+    register_worker()
     sdk_worker_main.main(sys.argv)

@@ -65,7 +65,18 @@ PROGRAMS = {
     "template_metadata",
     "work",
 }
-SHARED = {"beam_options", "config", "config_file", "encoder_flags", "logs", "metrics", "once", "progress", "runner"}
+SHARED = {
+    "beam_options",
+    "config",
+    "config_file",
+    "encoder_flags",
+    "local_processes",
+    "logs",
+    "metrics",
+    "once",
+    "progress",
+    "runner",
+}
 
 #: A stage in two modules, so that the half that loads torch is imported only when it is used.
 PAIRED = {"embed_shards": {"shard_encoder"}}

@@ -8,14 +8,16 @@ next to nothing is left to compute. A task is one shard of candidates against on
 it leaves. A refresh runs over them on the local runner, in a process of its own whose memory is looked at twice a
 second; then a bare loop calls the same functions without Beam on the first ``--bare`` files, in this process.
 
-Printed for each size: seconds in all and for each task, the same for the bare loop, the highest resident memory in
-MiB, and what it was at each tenth of the time.
+Printed for each size: seconds in all, milliseconds for each task by the clock and by the processors (with the start of
+the program and all that the loop does not do: sums, table, report), those of the bare loop, the highest resident memory
+in MiB, and what it was at each tenth of the time. ``TMPDIR`` says on which disk; each task writes one file to it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -72,19 +74,36 @@ def write_files(folder: Path, side: str, files: int, rows: int, seed: int) -> st
     return str(folder / "*.parquet")
 
 
-def time_refresh(folder: Path, globs: Sequence[str], flags: Sequence[str]) -> tuple[float, list[float]]:
-    """Seconds of a whole refresh, and its resident memory in MiB at every ``SAMPLE_SECONDS``."""
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the clock, and of processors, which other programs do not lengthen."""
+
+    clock: float
+    processors: float
+
+    @classmethod
+    def now(cls, who: int) -> Spent:
+        usage = resource.getrusage(who)
+        return cls(time.perf_counter(), usage.ru_utime + usage.ru_stime)
+
+    def since(self, start: Spent, tasks: int) -> Spent:
+        """Milliseconds a task."""
+        return Spent(1000 * (self.clock - start.clock) / tasks, 1000 * (self.processors - start.processors) / tasks)
+
+
+def time_refresh(folder: Path, globs: Sequence[str], tasks: int, flags: Sequence[str]) -> tuple[Spent, list[float]]:
+    """What a whole refresh takes, and its resident memory in MiB at every ``SAMPLE_SECONDS``."""
     command = [sys.executable, "-m", "pipelines.refresh", "--k", str(K), "--threads", "1"]
     command += ["--candidates", globs[0], "--references", globs[1], "--reference-shard-rows", str(BANK_ROWS)]
     command += ["--table", str(folder / "table"), "--work", str(folder / "work"), *flags]
-    start, memory = time.perf_counter(), []
+    start, memory = Spent.now(resource.RUSAGE_CHILDREN), []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             memory.append(resident(process.pid))
             time.sleep(SAMPLE_SECONDS)
     if process.returncode:
         raise SystemExit(f"the refresh failed with exit code {process.returncode}")
-    return time.perf_counter() - start, memory
+    return Spent.now(resource.RUSAGE_CHILDREN).since(start, tasks), [sample for sample in memory if sample]
 
 
 def resident(pid: int) -> float:
@@ -96,17 +115,19 @@ def resident(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
-def time_bare(folder: Path, globs: Sequence[str], files: int) -> float:
-    """Seconds for a task in a loop over the same functions, for the first ``files`` files of candidates."""
+def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
+    """What a loop over the same functions takes, for the first ``files`` files of candidates."""
     work = str(folder / "bare")
     requests = [EmbeddingRequest(side, Columns(), None, work) for side in ("image", "text")]
-    start = time.perf_counter()
-    candidates = [embed(name, requests[0]) for name in list_shards(globs[0], "--candidates")[:files]]
-    bank = shard_references(
-        embedded_shards([embed(name, requests[1]) for name in list_shards(globs[1], "--references")]), BANK_ROWS
-    )
-    corpus = gather_candidates(candidates, 0, work)
+    references = [embed(name, requests[1]) for name in list_shards(globs[1], "--references")]
+    bank = shard_references(embedded_shards(references), BANK_ROWS)
     searches = [exact_search(resolve_method("auto"), ReferenceIndex.load(shard, False)) for shard in bank.shards]
+    warm = read_shard(bank.shards[0].parts[0])
+    score_block(warm, searches[0], K, 1)  # loads compiled code
+    names = list_shards(globs[0], "--candidates")[:files]
+    start = Spent.now(resource.RUSAGE_SELF)
+    candidates = [embed(name, requests[0]) for name in names]
+    corpus = gather_candidates(candidates, 0, work)
     for shard in embedded_shards(candidates):
         block, partials = read_shard(shard), []
         for reference, search in zip(bank.shards, searches, strict=True):
@@ -115,7 +136,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> float:
             partials.append(partial)
         top, _ = merge_partials(partials, len(bank.shards))
         slice_rows(read_ids(shard), grid_means(top, grid_of(K, K)), shard.source, corpus.boundaries)
-    return (time.perf_counter() - start) / (len(candidates) * len(bank.shards))
+    return Spent.now(resource.RUSAGE_SELF).since(start, len(names) * len(bank.shards))
 
 
 def embed(name: Any, request: EmbeddingRequest) -> EmbeddedInput:
@@ -123,7 +144,7 @@ def embed(name: Any, request: EmbeddingRequest) -> EmbeddedInput:
     return embed_shard(plan_input(describe_shard(name), request), request, None)
 
 
-def measure(sizes: Sizes, bare: int, flags: Sequence[str]) -> dict[str, Any]:
+def measure(sizes: Sizes, files: int, flags: Sequence[str]) -> dict[str, Any]:
     """Run both; the record of one size."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,19 +152,20 @@ def measure(sizes: Sizes, bare: int, flags: Sequence[str]) -> dict[str, Any]:
             write_files(folder / "candidates", "c", sizes.candidates, sizes.rows, 1),
             write_files(folder / "references", "r", sizes.bank, BANK_ROWS, 2),
         ]
-        seconds, memory = time_refresh(folder, globs, flags)
-        alone = time_bare(folder, globs, min(bare, sizes.candidates))
+        whole, memory = time_refresh(folder, globs, sizes.tasks, flags)
+        bare = time_bare(folder, globs, min(files, sizes.candidates))
     tenths = [round(memory[len(memory) * tenth // 10]) for tenth in range(10)]
     return {
         "candidate_shards": sizes.candidates,
         "bank_shards": sizes.bank,
         "tasks": sizes.tasks,
-        "seconds": round(seconds, 1),
-        "ms_a_task": round(1000 * seconds / sizes.tasks, 2),
-        "bare_ms_a_task": round(1000 * alone, 2),
-        "overhead_ms_a_task": round(1000 * (seconds / sizes.tasks - alone), 2),
+        "seconds": round(whole.clock * sizes.tasks / 1000, 1),
+        "ms_a_task": round(whole.clock, 2),
+        "cpu_ms_a_task": round(whole.processors, 2),
+        "bare_cpu_ms_a_task": round(bare.processors, 2),
+        "overhead_cpu_ms_a_task": round(whole.processors - bare.processors, 2),
         "peak_mib": round(max(memory)),
-        "mib_at_tenths": [*tenths, round(memory[-2])],
+        "mib_at_tenths": [*tenths, round(memory[-1])],
     }
 
 

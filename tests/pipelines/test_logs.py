@@ -15,6 +15,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
 from jobs import plant_inputs, refresh_arguments
 
+from nnn_core.errors import InputError
 from nnn_core.events import Event
 from pipelines import cli, logs, progress
 from pipelines.logs import JsonFormatter, TextFormatter, configure_logging
@@ -75,6 +76,20 @@ def test_the_fields_survive_a_remote_worker() -> None:
     handler = Handed()
     handler.emit(record(Event("scored", uri="gs://b/00017.tar", references="0..49")))
     assert handler.entries[0].message == "scored uri=gs://b/00017.tar references=0..49"
+
+
+def test_a_failure_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(argv: object) -> None:
+        raise InputError(f"cannot read {SECRET!r}.")
+
+    configure_logging(log_format="json")
+    assert cli.run_command(fail, []) == 3
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["severity"], entry["message"], entry["kind"]) == ("ERROR", "failed", "InputError")
+    assert (entry["exit_code"], entry["error"]) == (3, "cannot read 's3://[redacted]@bucket/x'.")
+    configure_logging()
+    assert cli.run_command(fail, []) == 3
+    assert capsys.readouterr().err == "nnn: cannot read 's3://[redacted]@bucket/x'.\n"
 
 
 @pytest.mark.slow

@@ -84,3 +84,10 @@ def test_progress_as_messages(
         Messages().show("score", Tally(1, 2))
     assert caplog.messages[0].startswith("progress stage=score done=1 expected=2 seconds=")
     assert capsys.readouterr().err == ""
+
+
+def test_nothing_that_is_told_here_is_lost() -> None:
+    with shown(Silent()) as tallies:
+        for _ in range(20_000):
+            tell("score", done=1, expected=2)
+    assert (tallies["score"].done, tallies["score"].expected) == (20_000, 40_000)

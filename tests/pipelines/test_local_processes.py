@@ -1,0 +1,102 @@
+"""Worker processes of the local runner: one that is dead is not waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nnn_core.errors import NNNError
+from pipelines.local_processes import _WORKERS, register_worker, watch_workers
+
+
+def end_with(code: int) -> None:
+    raise RuntimeError(f"Worker subprocess exited with return code {code}")
+
+
+def start(code: int) -> None:
+    thread = threading.Thread(name="run_worker", target=end_with, args=(code,))
+    thread.start()
+    thread.join()
+
+
+def wait_for(other: subprocess.Popen[bytes], code: int) -> None:
+    """Wait beside a worker, another of which ends with ``code``."""
+    with watch_workers():
+        (Path(os.environ[_WORKERS]) / str(other.pid)).touch()
+        start(code)
+        time.sleep(60)
+
+
+def be_interrupted(code: int) -> None:
+    with watch_workers():
+        start(code)
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("code", "why"), [(-9, "it was killed"), (137, "it was killed"), (1, "exit code 1")])
+def test_a_worker_that_ends_too_early_ends_the_wait(code: int, why: str) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        begin = time.monotonic()
+        with pytest.raises(NNNError, match=why):
+            wait_for(other, code)
+    assert other.returncode == -signal.SIGKILL
+    assert time.monotonic() - begin < 30
+    assert not list(Path(tempfile.gettempdir()).glob(f"nnn-workers-*/{other.pid}"))
+    assert _WORKERS not in os.environ
+
+
+def test_an_interrupt_stays_one() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(130)
+    with watch_workers():
+        start(-2)
+
+
+def test_a_worker_that_comes_late_ends_itself() -> None:
+    with watch_workers():
+        register_worker()
+        assert [path.name for path in Path(os.environ[_WORKERS]).iterdir()] == [str(os.getpid())]
+        (Path(os.environ[_WORKERS]) / "over").touch()
+        with pytest.raises(SystemExit):
+            register_worker()
+        os.environ[_WORKERS] += "-gone"
+        with pytest.raises(SystemExit):
+            register_worker()
+
+
+def find_workers(session: int) -> list[int]:
+    """Worker processes of a session."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"pipelines.worker_process" in command and os.getsid(int(folder.name)) == session:
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_job_whose_worker_is_killed_fails_and_continues(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "demo", "--directory", str(tmp_path)]
+    command += ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while len(workers := find_workers(process.pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.kill(workers[0], signal.SIGKILL)
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "nnn: a worker process ended before the job did: it was killed" in error
+    assert not find_workers(process.pid)
+    assert subprocess.run(command, timeout=240).returncode == 0
