@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,9 @@ def test_killed_at_random_moments(tmp_path: Path, record_property: pytest.Fixtur
     stages = []
     for number, moment in enumerate(sorted(moments)):
         folder = tmp_path / str(number)
-        assert kill_after(start(folder), duration * moment / 1000)
+        while not kill_after(start(folder), duration * moment / 1000):  # a busy machine became idle
+            shutil.rmtree(folder)
+            duration *= 0.8
         left = tree(folder) if folder.exists() else {}
         assert all(undisturbed[name] == data for name, data in left.items()), "a file was left half written"
         stages.append(len(left))
