@@ -2,9 +2,9 @@
 
     python tests/benchmarks/choice.py [--splits 100] [--only demo|real|synthetic] [--json FILE]
 
-Every random split takes a bank, none of whose rows belongs to a candidate, and halves the queries: one half is
-given to ``summary.summarise`` as ``nnn evaluate --tune`` gives it (which chooses by a half of it and reports on
-the other), the other is a test that nobody saw. There the objective is taken at every point, and a choice is
+Every random split takes a bank, none of whose rows belongs to a candidate, and cuts the queries in thirds: two are
+given to ``summary.summarise`` as ``nnn evaluate --tune`` gives it (which chooses by a half of them and reports on
+the other), the last is a test that nobody saw. There the objective is taken at every point, and a choice is
 good if the best point's lead over it is at most one standard error of the best point's own mean (as in the rule of one
 standard error, Breiman et al. 1984), and by the stricter measure if it is at most one of that paired difference.
 The best of many points is partly the luckiest: ``fixed`` says how often the one point that is best
@@ -154,13 +154,13 @@ def query_set(trial: Trial, rows: npt.NDArray[np.int64]) -> QuerySet:
 
 
 def try_split(trial: Trial, seed: int, request: Request) -> tuple[Outcome, tuple[int, int, int]]:
-    """Choose on one half of the queries, and test on the other."""
+    """Choose and report on two thirds of the queries, and test on the last."""
     names = pa.array(trial.ids, pa.string())
     search = ExactSearch(ReferenceIndex.of(trial.bank))
     top = score_block(VectorBlock(names, names, trial.candidates), search, max(request.grid), THREADS)
     means = grid_means(top, request.grid)
     order = np.random.default_rng([7, seed]).permutation(len(trial.queries))
-    validation, test = (query_set(trial, np.sort(part)) for part in np.array_split(order, 2))
+    validation, test = (query_set(trial, np.sort(part)) for part in np.split(order, [2 * len(order) // 3]))
     evaluation = summarise(validation, *count(validation, trial, means, request), request)
     values = judge(test, *count(test, trial, means, request))[0].figures[request.objective]
     assert evaluation.choice is not None
