@@ -182,6 +182,7 @@ def _to_result(counters: list[Any], distributions: list[Any], start: float) -> R
     for metric in counters:
         if metric.key.metric.namespace == NAMESPACE:
             stage, _, name = metric.key.metric.name.partition("/")
-            by_stage[stage][name] = by_stage[stage].get(name, 0) + metric.result
+            # On some runners Beam takes a committed 0 for none.
+            by_stage[stage][name] = by_stage[stage].get(name, 0) + (metric.result or 0)
     highest = {m.key.metric.name: m.result.max for m in distributions if m.key.metric.namespace == NAMESPACE}
     return RunResult(dict(by_stage), highest, time.monotonic() - start)

@@ -43,7 +43,10 @@ def load(name: str) -> TowersEncoder:
 def photographs(folder: str | None, width: int, height: int) -> list[bytes]:
     """The JPEGs of a folder, or one that is as costly to decode: slopes with fine noise."""
     if folder:
-        return [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
+        found = [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
+        if not found:
+            raise SystemExit(f"no *.jpg below {folder!r}")
+        return found
     rng = np.random.default_rng(1)
     found = []
     for _ in range(16):
