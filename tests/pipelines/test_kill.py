@@ -34,7 +34,7 @@ def finish(process: subprocess.Popen[bytes]) -> bytes:
 def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """SIGKILL the whole group; False when the job was already done."""
     try:
-        process.wait(timeout=seconds)
+        process.communicate(timeout=seconds)
         return False
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
