@@ -29,7 +29,6 @@ from pipelines.metrics import (
     count,
     count_seconds,
     expect,
-    timed,
 )
 
 if TYPE_CHECKING:
@@ -121,8 +120,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
     """``embed_shard`` of ready-made vectors, timed and counted."""
     start = time.perf_counter()
-    with timed(stage):
-        result = embed_shard(planned, request, None)
+    result = embed_shard(planned, request, None)
     _count_result(stage, planned, result, time.perf_counter() - start)
     return result
 
@@ -130,7 +128,6 @@ def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> Emb
 def take_result(prediction: Any, stage: str) -> EmbeddedInput:
     """What became of a shard, counted here: metrics do not leave the process in which a shared model is."""
     embedding: Embedding = prediction.inference
-    count_seconds(stage, MSEC, embedding.seconds)
     count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
     count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
     _count_result(stage, prediction.example, embedding.result, embedding.seconds)
@@ -138,6 +135,7 @@ def take_result(prediction: Any, stage: str) -> EmbeddedInput:
 
 
 def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
+    count_seconds(stage, MSEC, seconds)
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)

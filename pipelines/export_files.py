@@ -302,12 +302,19 @@ class ExportIndex(beam.PTransform):  # type: ignore[misc]
     lineage: AsSingleton
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        return (
-            shards
-            | "RankShards" >> beam.Map(_rank_shard, self.config, self.queries, self.lineage)
-            | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
-            | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.lineage)
-        )
+        ranked = _rank_shards(shards, self.config, self.queries, self.lineage)
+        return ranked | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.lineage)
+
+
+def _rank_shards(
+    shards: beam.PCollection[EmbeddedShard], config: ExportConfig, queries: AsSingleton, lineage: AsSingleton
+) -> beam.PCollection[_Written]:
+    """The exact rankings of all candidates, a single element; no file is written."""
+    return (
+        shards
+        | "RankShards" >> beam.Map(_rank_shard, config, queries, lineage)
+        | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
+    )
 
 
 def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> _Written:
@@ -349,11 +356,7 @@ class ExportBiases(beam.PTransform):  # type: ignore[misc]
     lineage: AsSingleton
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        ranked = AsSingleton(
-            shards
-            | "RankShards" >> beam.Map(_rank_shard, self.config, self.queries, self.lineage)
-            | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
-        )
+        ranked = AsSingleton(_rank_shards(shards, self.config, self.queries, self.lineage))
         return (
             shards
             | "CountPlain" >> beam.Map(_count_plain, self.config, self.queries, ranked)

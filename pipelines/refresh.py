@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -382,7 +382,7 @@ def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
 
 def compare_with_plan(planned: Plan, summary: dict[str, Any]) -> dict[str, dict[str, int]]:
     """What was planned and what was done, printed and for JSON."""
-    done = {stage: figures.get(what, 0) for stage, what, figures in _amounts(summary["stages"])}
+    done = {stage: summary["stages"].get(stage, {}).get(what, 0) for stage, what in _PLANNED.items()}
     foretold = {
         "embed_candidates": planned.candidates.rows_todo,
         "embed_references": planned.references.rows_todo,
@@ -390,12 +390,8 @@ def compare_with_plan(planned: Plan, summary: dict[str, Any]) -> dict[str, dict[
     }
     print(f"{'planned and done':<30}{'planned':>16}{'done':>16}")
     for stage, what in _PLANNED.items():
-        print(f"{stage + ', ' + what:<30}{foretold[stage]:>16,}{done.get(stage, 0):>16,}")
-    return {stage: {"planned": foretold[stage], "done": done.get(stage, 0)} for stage in _PLANNED}
-
-
-def _amounts(stages: dict[str, dict[str, Any]]) -> Iterable[tuple[str, str, dict[str, Any]]]:
-    return ((stage, what, stages[stage]) for stage, what in _PLANNED.items() if stage in stages)
+        print(f"{stage + ', ' + what:<30}{foretold[stage]:>16,}{done[stage]:>16,}")
+    return {stage: {"planned": foretold[stage], "done": done[stage]} for stage in _PLANNED}
 
 
 def build_parser() -> argparse.ArgumentParser:
