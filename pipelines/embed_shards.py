@@ -28,7 +28,9 @@ from pipelines.metrics import (
     TRUNCATED,
     count,
     count_seconds,
+    count_work,
     expect,
+    timed,
 )
 
 if TYPE_CHECKING:
@@ -120,7 +122,8 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
     """``embed_shard`` of ready-made vectors, timed and counted."""
     start = time.perf_counter()
-    result = embed_shard(planned, request, None)
+    with timed(stage):
+        result = embed_shard(planned, request, None)
     _count_result(stage, planned, result, time.perf_counter() - start)
     return result
 
@@ -130,12 +133,13 @@ def take_result(prediction: Any, stage: str) -> EmbeddedInput:
     embedding: Embedding = prediction.inference
     count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
     count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
+    count_seconds(stage, MSEC, embedding.seconds)
+    count_work(stage, embedding.written)
     _count_result(stage, prediction.example, embedding.result, embedding.seconds)
     return embedding.result
 
 
 def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
-    count_seconds(stage, MSEC, seconds)
     count(stage, COMPUTED)
     count(stage, BYTES, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)

@@ -18,7 +18,7 @@ from nnn_core.partials import Scored, ScoredRange, merge_partials
 from nnn_core.parts import RowSlice, slice_rows
 from nnn_core.references import Bank
 from nnn_core.topk import grid_means
-from pipelines.metrics import COMPUTED, count, timed
+from pipelines.metrics import COMPUTED, SHUFFLED, count, timed
 
 STAGE = "merge_partials"
 _LOG = logging.getLogger("nnn")
@@ -76,6 +76,7 @@ def merge_shard(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
     count(STAGE, COMPUTED)
+    count(STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
     where = {"uri": candidates.source, "shard": candidates.uri}
     _LOG.info(Event("merged", stage=STAGE, **where, rows=candidates.rows, partials=len(partials)))
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))

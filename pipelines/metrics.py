@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from apache_beam.metrics import Metrics
 
+from nnn_core.storage.written import tally
 from pipelines.progress import tell
 
 NAMESPACE = "nnn"
@@ -21,20 +23,52 @@ ROWS, REJECTED, BYTES, PAIRS = "rows", "rejected", "bytes", "pairs"
 #: Captions that the model was given a part of only, because it takes no more.
 TRUNCATED = "truncated"
 
-#: Parts of the work: in the model, summed over its threads, and reading the bank.
-MODEL_MSEC, LOAD_MSEC = "model_msec", "load_msec"
-PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC}
+#: Bytes that were stored, and bytes of rows on their way to their part of the table.
+WRITTEN, SHUFFLED = "written", "shuffled"
+
+#: Parts of the work: in the model, summed over its threads; reading the bank; and finding the highest scores.
+MODEL_MSEC, LOAD_MSEC, SEARCH_MSEC = "model_msec", "load_msec", "search_msec"
+PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC, "search": SEARCH_MSEC}
+
+#: Distribution of the most memory that a worker process has held so far, in bytes.
+PEAK_BYTES = "peak_bytes"
 
 #: Time that the model's threads had while shards were embedded; the model's share of it is its utilisation.
 MODEL_HAD_MSEC = "model_had_msec"
 
 
 @contextlib.contextmanager
-def timed(stage: str, what: str = MSEC) -> Iterator[None]:
-    """Add the time spent inside to the stage's milliseconds, and to their distribution over artefacts."""
+def timed(stage: str) -> Iterator[None]:
+    """Count what happens inside as the stage's work: its milliseconds, and the bytes that it stores."""
+    with tally() as written, timed_part(stage, MSEC):
+        yield
+    count_work(stage, written.bytes)
+
+
+@contextlib.contextmanager
+def timed_part(stage: str, what: str) -> Iterator[None]:
+    """Add the time spent inside to milliseconds of the stage, and to their distribution over artefacts."""
     start = time.perf_counter()
     yield
     count_seconds(stage, what, time.perf_counter() - start)
+
+
+def count_work(stage: str, written: int) -> None:
+    """Count the bytes that a piece of work stored, and look at the memory of the process that did it."""
+    if written:
+        count(stage, WRITTEN, written)
+    if peak := peak_memory():
+        Metrics.distribution(NAMESPACE, PEAK_BYTES).update(peak)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, in bytes; 0 where the system does not tell."""
+    # What getrusage says includes the process that this one was forked from.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def count_seconds(stage: str, what: str, seconds: float) -> None:

@@ -23,7 +23,7 @@ from nnn_core.scoring import score_block
 from nnn_core.search.calibration import CalibratedShard, load_approximate
 from nnn_core.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, count, expect, timed
+from pipelines.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, count, expect, timed, timed_part
 
 STAGE = "score_candidates"
 
@@ -157,8 +157,10 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             count(STAGE, REUSED)
             return partial
         with timed(STAGE):
-            search = self._search(reference, how)
-            write_partial(partial, score_block(read(), search, scorer.k_max, scorer.threads), search.name)
+            search, block = self._search(reference, how), read()
+            with timed_part(STAGE, SEARCH_MSEC):
+                top = score_block(block, search, scorer.k_max, scorer.threads)
+            write_partial(partial, top, search.name)
         count(STAGE, COMPUTED)
         count(STAGE, PAIRS, candidates.rows * reference.rows)
         return partial
@@ -166,7 +168,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
             scorer = self._scorer
-            with timed(STAGE, LOAD_MSEC):
+            with timed_part(STAGE, LOAD_MSEC):
                 index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return load_approximate(how, index, scorer.cache)

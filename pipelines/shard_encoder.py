@@ -14,6 +14,7 @@ from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest, PlannedInput, embed_shard
 from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoding import Usage
+from nnn_core.storage.written import tally
 
 _NUMBERS = count()
 
@@ -26,11 +27,13 @@ class Embedding:
         result: where its vectors are.
         usage: what the model did.
         seconds: in all.
+        written: bytes that were stored.
     """
 
     result: EmbeddedInput
     usage: Usage
     seconds: float
+    written: int
 
 
 @dataclass
@@ -55,8 +58,9 @@ class Embedder:
         """See ``embed_shard``."""
         encoder = load_once(self.source, self.copy)
         usage, start = Usage(self.threads), time.perf_counter()
-        result = embed_shard(planned, self.request, encoder, usage)
-        return Embedding(result, usage, time.perf_counter() - start)
+        with tally() as written:
+            result = embed_shard(planned, self.request, encoder, usage)
+        return Embedding(result, usage, time.perf_counter() - start, written.bytes)
 
 
 class ShardEncoder(ModelHandler[PlannedInput, PredictionResult, Embedder]):  # type: ignore[misc]

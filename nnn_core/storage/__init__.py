@@ -26,6 +26,7 @@ from nnn_core.storage.local_disk import LinkedFileSystem, create_local
 from nnn_core.storage.redaction import refuse_credentials
 from nnn_core.storage.steady_stream import steady
 from nnn_core.storage.transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
+from nnn_core.storage.written import add_written
 
 _HASH_CHUNK = 1 << 22
 
@@ -339,12 +340,15 @@ def create(uri: str, data: bytes) -> bool:
     fs, path = _resolve(uri)
     with reaching(uri):
         try:
-            return retry(_Creation(fs, path, data).attempt, uri)
+            created = retry(_Creation(fs, path, data).attempt, uri)
         except OSError as error:
             raise StorageError(
                 f"cannot write {uri!r}: {reason(error)}. Nothing was published; make the location "
                 "writable and run the same command again, finished work is kept."
             ) from error
+    if created:
+        add_written(len(data))
+    return created
 
 
 @dataclass
