@@ -21,8 +21,11 @@ ID_BYTES = 12
 IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
 _TILE_BYTES = 64 << 20
 
-#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, k = 128).
-MERGED_SCORES = 1e7
+#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, 16 shards, k = 128).
+MERGED_SCORES = 2e7
+
+#: Bytes of ready-made vectors that one process checks and keeps in a second, as measured (65,536 rows of 512).
+CONVERTED_BYTES = 5e7
 
 #: Seconds that a partial takes whatever it holds, as measured on a local disk (tests/benchmarks/large_graph.py).
 PARTIAL_SECONDS = 0.005
@@ -111,7 +114,9 @@ class Work:
     Attributes:
         images: to embed.
         texts: to embed.
+        vectors: ready-made, to check and keep.
         pairs: to score.
+        partials: to compute.
         candidates: in the table.
         references: in the bank.
         dim: of the vectors.
@@ -123,7 +128,9 @@ class Work:
 
     images: int
     texts: int
+    vectors: int
     pairs: int
+    partials: int
     candidates: int
     references: int
     dim: int
@@ -143,10 +150,21 @@ class Work:
         return (self.candidates + self.references) * (4.0 * self.dim + ID_BYTES)
 
     @property
+    def kept_scores(self) -> float:
+        """In all partials of the table, which every refresh merges."""
+        return float(self.candidates * self.groups * min(self.k_max, self.group_rows))
+
+    @property
     def partial_bytes(self) -> float:
         """Kept scores under --work."""
-        kept = min(self.k_max, self.group_rows)
-        return SCORE_BYTES * self.candidates * self.groups * kept
+        return SCORE_BYTES * self.kept_scores
+
+    @property
+    def written_bytes(self) -> float:
+        """What is stored anew: vectors and ids, scores, and a version of the table."""
+        vectors = (self.images + self.texts + self.vectors) * (4.0 * self.dim + ID_BYTES)
+        share = self.pairs / max(1, self.candidates * self.references)
+        return vectors + share * self.partial_bytes + self.table_bytes
 
     @property
     def table_bytes(self) -> float:
@@ -168,36 +186,61 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Hours:
+    """Machine hours of the costly stages.
+
+    Attributes:
+        embed: of embedding, or of checking ready-made vectors.
+        score: of scoring.
+        merge: of merging the scores.
+    """
+
+    embed: float
+    score: float
+    merge: float
+
+    @property
+    def total(self) -> float:
+        """In all; divide by the number of machines."""
+        return self.embed + self.score + self.merge
+
+
+@dataclass(frozen=True)
 class Cost:
     """An estimate for one type of worker.
 
     Attributes:
         worker: its name.
-        embed_hours: machine hours of embedding.
-        score_hours: machine hours of scoring.
+        hours: of machines.
         dollars: of machines and shuffle.
         fits: whether the processes of a machine fit its memory.
     """
 
     worker: str
-    embed_hours: float
-    score_hours: float
+    hours: Hours
     dollars: float
     fits: bool
-
-    @property
-    def hours(self) -> float:
-        """Machine hours in all; divide by the number of machines."""
-        return self.embed_hours + self.score_hours
 
 
 def estimate(work: Work, rates: Rates) -> list[Cost]:
     """What ``work`` costs on each type of worker."""
-    shuffle = work.shuffled_bytes / 2**30 * rates.shuffle_dollars_per_gib
     costs = []
     for name, worker in rates.workers.items():
-        embed = (work.images / worker.images_per_second + work.texts / worker.texts_per_second) / 3600
-        score = work.flop / (worker.gflops * 1e9) / 3600
+        hours = estimate_hours(work, worker)
         fits = worker.processes * work.peak_bytes <= worker.memory_gib * 2**30
-        costs.append(Cost(name, embed, score, (embed + score) * worker.dollars_per_hour + shuffle, fits))
+        costs.append(Cost(name, hours, price(hours, work.shuffled_bytes, worker, rates), fits))
     return costs
+
+
+def estimate_hours(work: Work, worker: Worker) -> Hours:
+    """Machine hours of ``work``, without start-up and waiting."""
+    encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
+    converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
+    scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
+    merging = work.kept_scores / MERGED_SCORES / worker.processes
+    return Hours((encoding + converting) / 3600, scoring / 3600, merging / 3600)
+
+
+def price(hours: Hours, shuffled: float, worker: Worker, rates: Rates) -> float:
+    """Dollars of machines and of so many bytes shuffled."""
+    return hours.total * worker.dollars_per_hour + shuffled / 2**30 * rates.shuffle_dollars_per_gib

@@ -33,7 +33,7 @@ class SidePlan:
     """One side of the input.
 
     Attributes:
-        flag: ``candidates`` or ``references``.
+        flag: ``candidates``, ``references`` or ``validation``.
         modality: of its rows.
         files: input files, groups of single images counted as one.
         bytes: of them.
@@ -82,7 +82,7 @@ def plan_side(
     """Look at one side's files.
 
     Args:
-        flag: ``candidates`` or ``references``.
+        flag: ``candidates``, ``references`` or ``validation``.
         pattern: what the user typed.
         request: how the files are read.
         before: lineage of the previous version; None for a first one.
@@ -160,7 +160,7 @@ class Plan:
     Attributes:
         candidates: one side.
         references: the other.
-        dim: of the vectors; None where nothing is embedded yet.
+        dim: of the vectors; None where nothing is embedded yet that could tell.
         groups: reference shards, as far as the bank is embedded.
         partials: that there will be, about.
         partials_todo: of them, those to compute.
@@ -169,6 +169,7 @@ class Plan:
         reasons: why, with how many pairs.
         changed: parts of the encoder's fingerprint that differ from the previous version's.
         previous: number of the current version; None for a first refresh.
+        validation: the queries that judge the biases; None where there are none.
     """
 
     candidates: SidePlan
@@ -182,6 +183,13 @@ class Plan:
     reasons: dict[str, int] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     previous: int | None = None
+    validation: SidePlan | None = None
+
+    @property
+    def sides(self) -> tuple[SidePlan, ...]:
+        """All that is embedded."""
+        sides = (self.candidates, self.references, self.validation)
+        return tuple(side for side in sides if side is not None)
 
 
 def make_plan(
@@ -214,6 +222,8 @@ def make_plan(
     new_groups = min(references.shards_todo, -(-references.rows_todo // scoring.rows_per_shard))
     partials = (len(shards) + new_shards) * (len(groups) + new_groups)
     dims = [shard.dim for shard in (*shards, *references.shards)]
+    if previous is not None and not changed:
+        dims.append(previous.dim)
     return Plan(
         candidates,
         references,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnn_core.costs import DEFAULT_RATES, Rates, Work, estimate
+from nnn_core.embedded import ROWS_PER_SHARD
 from nnn_core.topk import grid_of
 
 _K_MAX = 128
@@ -18,19 +19,31 @@ _GROWTH = 0.02
 
 def first_refresh(candidates: int, references: int, dim: int) -> Work:
     """Everything from images and captions."""
-    return _work(candidates, references, dim, candidates, references, candidates * references)
+    return _work(candidates, references, dim, (candidates, references), candidates * references)
 
 
 def nightly_refresh(candidates: int, references: int, dim: int) -> Work:
     """2 % more candidates, and one day in for one day out of a bank of 14."""
     new, day = round(candidates * _GROWTH), references // _DAYS
-    return _work(candidates, references, dim, new, day, new * references + (candidates - new) * day)
+    return _work(candidates, references, dim, (new, day), new * references + (candidates - new) * day)
 
 
-def _work(candidates: int, references: int, dim: int, images: int, texts: int, pairs: int) -> Work:
+def _work(candidates: int, references: int, dim: int, encoded: tuple[int, int], pairs: int) -> Work:
     groups = -(-references // _GROUP_ROWS)
-    grid = len(grid_of(_K_MAX, _K_MAX))
-    return Work(images, texts, pairs, candidates, references, dim, _K_MAX, grid, groups, _GROUP_ROWS)
+    return Work(
+        images=encoded[0],
+        texts=encoded[1],
+        vectors=0,
+        pairs=pairs,
+        partials=-(-pairs // (ROWS_PER_SHARD * _GROUP_ROWS)),
+        candidates=candidates,
+        references=references,
+        dim=dim,
+        k_max=_K_MAX,
+        grid=len(grid_of(_K_MAX, _K_MAX)),
+        groups=groups,
+        group_rows=_GROUP_ROWS,
+    )
 
 
 def page(rates: Rates = DEFAULT_RATES) -> str:
@@ -77,6 +90,9 @@ def _lines(rates: Rates) -> Iterator[str]:
     yield "  does `--search approximate` for scoring, whose cost grows with about the cube root of the bank."
     yield "- Kept scores are the largest part of --work: candidates x reference shards x k. Larger reference shards"
     yield "  (`--reference-shard-rows`) mean fewer of them, at the price of coarser reuse; so does a smaller `--k-max`."
+    yield "- Every refresh merges the kept scores of the whole table, whatever changed: with a bank of 10^7 it is most"
+    yield "  of a nightly refresh on GPUs, which do not help (a process is taken to merge 2 x 10^7 scores a second)."
+    yield "  There too larger reference shards and a smaller `--k-max` are what saves."
     yield "- What is shuffled does not depend on the bank: 60 bytes a candidate."
     yield "- Very many tiny files cost what the pipeline does for each pair of a file of candidates and a reference"
     yield "  shard: 3.3 ms of a processor on the local runner, 2.3 ms of them the scoring, writing and merging that a"
@@ -92,7 +108,7 @@ def _rows(work: Work, rates: Rates) -> Iterator[str]:
     )
     for cost in estimate(work, rates):
         note = "" if cost.fits else " (does not fit)"
-        yield f"{head} {cost.worker.split(' ')[0]}{note} | {cost.hours:,.0f} | ${cost.dollars:,.0f} |".replace(
+        yield f"{head} {cost.worker.split(' ')[0]}{note} | {cost.hours.total:,.0f} | ${cost.dollars:,.0f} |".replace(
             "e+0", "e"
         )
 
