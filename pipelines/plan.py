@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnn_core.costs import DEFAULT_RATES, Cost, Rates, Work, estimate, read_rates
+from nnn_core.costs import DEFAULT_RATES, Cost, Hours, Rates, Work, estimate, read_rates
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.fingerprints import differing
-from nnn_core.manifest import Manifest, current_manifest
+from nnn_core.manifest import Manifest, Side, current_manifest
 from nnn_core.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
 from nnn_core.regrouping import Asked, Regrouping, propose
 from nnn_core.shards import MODALITIES, Modality
@@ -24,7 +24,7 @@ from pipelines.encoder_flags import encoder_from
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
 
-#: Dimension of the vectors where nothing is embedded yet.
+#: Dimension of the vectors where nothing tells.
 _ASSUMED_DIM = 512
 
 
@@ -67,7 +67,13 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     scoring = Scoring(
         config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
     )
-    return make_plan(candidates, references, scoring, config.work, previous, changed)
+    found = make_plan(candidates, references, scoring, config.work, previous, changed)
+    if config.validation is None:
+        return found
+    asked = dataclasses.replace(asking, columns=config.validation_columns)
+    # Versions do not say which queries judged them.
+    unknown = Side(0, 0, "0", ()) if previous else None
+    return dataclasses.replace(found, validation=plan_side("validation", config.validation, asked, unknown, changed))
 
 
 def changed_parts(
@@ -85,22 +91,23 @@ def work_of(found: Plan, config: RefreshConfig) -> Work:
     """The plan in numbers."""
     todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
     return Work(
-        todo["image"],
-        todo["text"],
-        found.pairs_todo,
-        found.candidates.rows,
-        found.references.rows,
-        found.dim or _ASSUMED_DIM,
-        config.kept_scores,
-        len(config.grid),
-        found.groups,
-        config.rows_per_reference_shard,
+        images=todo["image"],
+        texts=todo["text"],
+        vectors=sum(side.rows_todo for side in found.sides if not side.model),
+        pairs=found.pairs_todo,
+        partials=found.partials_todo,
+        candidates=found.candidates.rows,
+        references=found.references.rows,
+        dim=found.dim or _ASSUMED_DIM,
+        k_max=config.kept_scores,
+        grid=len(config.grid),
+        groups=found.groups,
+        group_rows=config.rows_per_reference_shard,
     )
 
 
 def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
-    sides = (found.candidates, found.references)
-    return (side.rows_todo for side in sides if side.model and side.modality == modality)
+    return (side.rows_todo for side in found.sides if side.model and side.modality == modality)
 
 
 def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:
@@ -124,7 +131,7 @@ def describe(
     found: Plan, work: Work, costs: Sequence[Cost], workers: int, regrouping: Regrouping | None = None
 ) -> Iterator[str]:
     """The plan for a person."""
-    for side in (found.candidates, found.references):
+    for side in found.sides:
         yield from _describe_side(side)
     yield f"reference shards  {found.groups:,}"
     yield f"partials          {found.partials:,}, of which {found.partials_todo:,} are to be computed"
@@ -132,29 +139,33 @@ def describe(
     yield f"pairs to score    {found.pairs_todo:,} of {found.pairs:,} ({share:.2%})"
     for reason, pairs in sorted(found.reasons.items(), key=lambda each: -each[1]):
         yield f"                  {pairs:,}: {reason}"
-    yield f"scoring           {work.flop:.3g} floating-point operations (dimension {work.dim})"
+    assumed = "" if found.dim else ", assumed"
+    yield f"scoring           {work.flop:.3g} floating-point operations (dimension {work.dim}{assumed})"
     yield (
-        f"storage           {_size(work.embedded_bytes)} vectors, {_size(work.partial_bytes)} scores, "
-        f"{_size(work.table_bytes)} a version; {_size(work.shuffled_bytes)} shuffled"
+        f"storage           {format_size(work.embedded_bytes)} vectors, {format_size(work.partial_bytes)} scores, "
+        f"{format_size(work.table_bytes)} a version; {format_size(work.written_bytes)} of it new; "
+        f"{format_size(work.shuffled_bytes)} shuffled"
     )
-    yield f"memory            {_size(work.peak_bytes)} a worker process"
+    yield f"memory            {format_size(work.peak_bytes)} a worker process"
     if regrouping:
         yield from _describe_regrouping(regrouping)
     yield ""
-    yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{f'on {workers}':>12}{'cost':>12}"
+    yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{'merging':>12}{f'on {workers}':>12}{'cost':>12}"
     for cost in costs:
         note = "" if cost.fits else "   does not fit its memory"
         yield (
-            f"{cost.worker:<42}{_hours(cost.embed_hours):>12}{_hours(cost.score_hours):>12}"
-            f"{_hours(cost.hours / workers):>12}{f'${cost.dollars:,.2f}':>12}{note}"
+            f"{cost.worker:<42}{format_hours(cost.hours)}{format_time(cost.hours.total / workers):>12}"
+            f"{format_dollars(cost.dollars):>12}{note}"
         )
-    yield "Machine time by --rates, without start-up and waiting; measure your own rates and prices."
+    yield "Machine time by --rates, without start-up and waiting; nnn refresh --with-plan measures your own."
+    if found.validation:
+        yield "Judging the biases by the validation queries comes on top: each of them meets all candidates."
 
 
 def _describe_side(side: SidePlan) -> Iterator[str]:
     about = "about " if side.estimated else ""
     yield (
-        f"{side.flag:<18}{side.files:,} files, {_size(side.bytes)}; {len(side.embedded):,} embedded "
+        f"{side.flag:<18}{side.files:,} files, {format_size(side.bytes)}; {len(side.embedded):,} embedded "
         f"({side.rows_known:,} rows), {len(side.todo):,} to embed ({about}{side.rows_todo:,} rows)"
         + (f"; {side.removed:,} gone since" if side.removed else "")
     )
@@ -173,16 +184,27 @@ def _describe_regrouping(found: Regrouping) -> Iterator[str]:
     )
 
 
-def _size(value: float) -> str:
+def format_size(value: float) -> str:
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(len(units) - 1, int(math.log(max(value, 1), 1024)))
     return f"{value / 1024**power:.3g} {units[power]}"
 
 
-def _hours(value: float) -> str:
-    if value < 1 / 60:
-        return f"{value * 3600:.1f} s"
-    return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
+def format_hours(hours: Hours) -> str:
+    """Embedding, scoring and merging, a column each."""
+    return "".join(f"{format_time(value):>12}" for value in (hours.embed, hours.score, hours.merge))
+
+
+def format_time(hours: float) -> str:
+    """Such as ``3.1 s``, ``40.0 min`` or ``2.5 h``."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.1f} s"
+    return f"{hours * 60:.1f} min" if hours < 1 else f"{hours:,.1f} h"
+
+
+def format_dollars(value: float) -> str:
+    """Such as ``$12.50``; of little money two digits that say something."""
+    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"
 
 
 def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrouping | None = None) -> dict[str, Any]:
@@ -196,16 +218,24 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrou
             "estimated": side.estimated,
             "todo": [each.shard.uri for each in side.todo],
         }
-        for side in (found.candidates, found.references)
+        for side in found.sides
     }
     numbers = ("dim", "groups", "partials", "partials_todo", "pairs", "pairs_todo", "reasons", "changed", "previous")
-    amounts = ("flop", "embedded_bytes", "partial_bytes", "table_bytes", "shuffled_bytes", "peak_bytes")
+    amounts = (
+        "flop",
+        "embedded_bytes",
+        "partial_bytes",
+        "table_bytes",
+        "written_bytes",
+        "shuffled_bytes",
+        "peak_bytes",
+    )
     return {
         **sides,
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in amounts},
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
-        "costs": [{**dataclasses.asdict(cost), "hours": cost.hours} for cost in costs],
+        "costs": [dataclasses.asdict(cost) for cost in costs],
     }
 
 

@@ -21,10 +21,11 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import rejects, storage
 from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core.costs import DEFAULT_RATES, read_rates
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
-from nnn_core.errors import GateError, StorageError
+from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
@@ -34,7 +35,6 @@ from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
 from nnn_core.partials import Scored
 from nnn_core.parts import BiasSettings
-from nnn_core.plan import Plan
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
 from nnn_core.report import Report, render_text
@@ -44,6 +44,7 @@ from nnn_core.report.sections import Stage
 from nnn_core.search.calibration import CalibratedShard, measure_all
 from pipelines.calibrate_search import CalibrateSearch
 from pipelines.commit_bias_table import NEAR_COPIES, VERSION_METRIC, CommitBiasTable, Lineage, Standard
+from pipelines.compare_plan import Foretold, compare, describe_comparison, foretell
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import ModelUse
 from pipelines.encoder_flags import encoder_from
@@ -51,7 +52,20 @@ from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
-from pipelines.metrics import BYTES, COMPUTED, MSEC, PAIRS, PARTS, REJECTED, REUSED, ROWS, TRUNCATED
+from pipelines.metrics import (
+    BYTES,
+    COMPUTED,
+    MSEC,
+    PAIRS,
+    PARTS,
+    PEAK_BYTES,
+    REJECTED,
+    REUSED,
+    ROWS,
+    SHUFFLED,
+    TRUNCATED,
+    WRITTEN,
+)
 from pipelines.once import Once
 from pipelines.record_encoder import RecordEncoder
 from pipelines.resolve_settings import ResolveSettings
@@ -60,8 +74,8 @@ from pipelines.runner import RunResult, local_workers, parse_flags, run
 from pipelines.score_candidates import ScoreCandidates, Scorer
 from pipelines.throughput import describe_models, speed_of
 
-#: What of a stage a plan foretells.
-_PLANNED = {"embed_candidates": ROWS, "embed_references": ROWS, "score_candidates": PAIRS}
+#: What is said of a stage's artefacts, where it was counted.
+_HELD = (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
 
 STAGES = (
     "embed_candidates",
@@ -322,6 +336,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "k": manifest.settings.k,
         "alpha": manifest.settings.alpha,
         "rows": manifest.rows,
+        "dim": manifest.dim,
         "references": manifest.references.rows,
         "rejected": manifest.candidates.rejected + manifest.references.rejected,
         "search": dataclasses.asdict(manifest.search),
@@ -332,7 +347,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "computed": counters.get(COMPUTED, 0),
                 "reused": counters.get(REUSED, 0),
                 "seconds": counters.get(MSEC, 0) / 1000,
-                **{name: counters[name] for name in (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED) if name in counters},
+                **{name: counters[name] for name in _HELD if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
                 **speed_of(counters),
             }
@@ -340,6 +355,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         },
         "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
+        PEAK_BYTES: result.distributions.get(PEAK_BYTES, 0),
     }
 
 
@@ -374,26 +390,6 @@ def _describe_error(error: dict[str, float]) -> str:
     )
 
 
-def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
-    from pipelines.plan import plan
-
-    return plan(config, encoder)
-
-
-def compare_with_plan(planned: Plan, summary: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """What was planned and what was done, printed and for JSON."""
-    done = {stage: summary["stages"].get(stage, {}).get(what, 0) for stage, what in _PLANNED.items()}
-    foretold = {
-        "embed_candidates": planned.candidates.rows_todo,
-        "embed_references": planned.references.rows_todo,
-        "score_candidates": planned.pairs_todo,
-    }
-    print(f"{'planned and done':<30}{'planned':>16}{'done':>16}")
-    for stage, what in _PLANNED.items():
-        print(f"{stage + ', ' + what:<30}{foretold[stage]:>16,}{done[stage]:>16,}")
-    return {stage: {"planned": foretold[stage], "done": done[stage]} for stage in _PLANNED}
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``nnn refresh``."""
     parser = argparse.ArgumentParser(
@@ -408,6 +404,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_refresh_arguments(parser)
     parser.add_argument("--with-plan", action="store_true", help="plan first, and compare with what was done")
+    parser.add_argument(
+        "--rates",
+        metavar="FILE",
+        help="with --with-plan: YAML file of worker types and prices (deploy/rates.yaml is an example)",
+    )
     return parser
 
 
@@ -416,14 +417,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     encoder = encoder_from(args)
     config = config_from(args, local_workers(options))
-    planned = _plan(config, encoder) if args.with_plan else None
+    foretold = _foretell(args, config, encoder)
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
-    if planned is not None:
-        summary["plan"] = compare_with_plan(planned, summary)
+    if foretold is not None:
+        summary["plan"] = compare(foretold, summary, local_workers(options))
+        print("\n".join(describe_comparison(summary["plan"])))
     if args.json:
         print(json.dumps(without_text(summary)))
     return summary
+
+
+def _foretell(args: argparse.Namespace, config: RefreshConfig, encoder: EncoderSource | None) -> Foretold | None:
+    """The plan, if it is asked for."""
+    if not args.with_plan:
+        if args.rates:
+            raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
+        return None
+    return foretell(config, encoder, read_rates(args.rates) if args.rates else DEFAULT_RATES)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipelines.refresh import build_parser
 _PATTERNS: dict[Any, str] = {int: "^-?[0-9]+$", float: "^[-+.0-9eE]+$", bool: "^(true|false)$"}
 
 #: Options that only make sense where someone waits and watches.
-_OF_A_TERMINAL = ("json", "verbose", "log_format", "with_plan")
+_OF_A_TERMINAL = ("json", "verbose", "log_format", "with_plan", "rates")
 
 
 def template_metadata(parser: argparse.ArgumentParser) -> dict[str, Any]:

@@ -49,6 +49,7 @@ HOMES = {
 #: Programs, which may import any stage. Stages import neither programs nor each other.
 PROGRAMS = {
     "cli",
+    "compare_plan",
     "demo",
     "encoder",
     "evaluate",

@@ -44,7 +44,13 @@ def test_metadata_is_what_dataflow_takes() -> None:
 def test_every_flag_is_a_parameter() -> None:
     names = [parameter["name"] for parameter in METADATA["parameters"]]
     assert len(names) == len(set(names))
-    assert set(names) == {"config", *file_options(build_parser())} - {"json", "verbose", "log_format", "with_plan"}
+    assert set(names) == {"config", *file_options(build_parser())} - {
+        "json",
+        "verbose",
+        "log_format",
+        "with_plan",
+        "rates",
+    }
 
 
 def test_no_parameter_overrides_the_file_unasked() -> None:

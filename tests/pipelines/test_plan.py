@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from corpora import write_tar
-from jobs import CANDIDATES, REFERENCES, plant_inputs, refresh_arguments
+from corpora import gaussian, write_tar, write_vectors
+from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
 
 from nnn_core import costs, scaling
 from nnn_core.costs import DEFAULT_RATES, Rates, Work, estimate
@@ -22,6 +22,7 @@ from nnn_core.plan import GONE, plan_side
 from nnn_core.readers import Columns
 from nnn_core.shards import MODALITIES
 from pipelines import cli, demo
+from pipelines.compare_plan import Foretold, compare, describe_comparison
 from pipelines.plan import _rows_to_encode, changed_parts
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +44,7 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
     return run
 
 
-def test_a_plan_foretells_what_is_scored(call: Call) -> None:
+def test_a_plan_foretells_what_is_scored(call: Call, tmp_path: Path) -> None:
     first = call("plan", 1)
     assert first["candidates"]["reasons"] == {"first refresh of this table": 2}
     assert first["previous"] is None
@@ -53,6 +54,7 @@ def test_a_plan_foretells_what_is_scored(call: Call) -> None:
     again = call("plan", 1)
     assert (again["pairs_todo"], again["partials_todo"], again["previous"]) == (0, 0, 1)
     assert again["candidates"]["todo"] == []
+    assert first["costs"][0]["hours"]["embed"] > 0 == again["costs"][0]["hours"]["embed"]
     # Every file of the bank is scored by itself. What another size of group would cost is what its plan says.
     proposed = again["regrouping"]
     regrouped = call("plan", 1, "--reference-shard-rows", str(proposed["rows"]))
@@ -61,14 +63,34 @@ def test_a_plan_foretells_what_is_scored(call: Call) -> None:
     grown = call("plan", 2)
     assert grown["candidates"]["reasons"] == {"new or changed": 1}
     assert grown["reasons"] == {"candidates to embed": CANDIDATES // 3 * REFERENCES}
+    before = {path.name for path in (tmp_path / "work" / "partials").iterdir()}
     # One of the new rows cannot be used, which only reading tells.
     done = call("refresh", 2, "--with-plan")
     assert done["stages"]["score_candidates"]["pairs"] == (CANDIDATES // 3 - 1) * REFERENCES
-    assert done["plan"] == {
-        "embed_candidates": {"planned": CANDIDATES // 3, "done": CANDIDATES // 3},
-        "embed_references": {"planned": 0, "done": 0},
-        "score_candidates": {"planned": CANDIDATES // 3 * REFERENCES, "done": (CANDIDATES // 3 - 1) * REFERENCES},
-    }
+    compared = done["plan"]["amounts"]
+    assert compared["embed_candidates"] == {"planned": CANDIDATES // 3, "done": CANDIDATES // 3}
+    assert compared["embed_references"] == {"planned": 0, "done": 0}
+    pairs = {"planned": CANDIDATES // 3 * REFERENCES, "done": (CANDIDATES // 3 - 1) * REFERENCES}
+    assert compared["score_candidates"] == pairs
+    scored = [path for path in (tmp_path / "work" / "partials").iterdir() if path.name not in before]
+    assert len(scored) == done["stages"]["score_candidates"]["computed"] > 0
+    assert done["stages"]["score_candidates"]["written"] == sum(path.stat().st_size for path in scored)
+    assert done["peak_bytes"] > 1 << 27
+
+
+def test_queries_that_judge_are_planned_too(call: Call, tmp_path: Path) -> None:
+    queries, targets = [f"held-out-{row}" for row in range(9)], [f"item-{row:03d}" for row in range(9)]
+    asked = write_vectors(tmp_path / "queries", queries, gaussian(9, DIM, 7), 3, targets)
+    flags = ("--validation", asked, "--validation-pair-id-column", "pair_id")
+    assert call("plan", 1, *flags)["validation"]["rows_todo"] == 9
+    done = call("refresh", 1, *flags, "--with-plan")
+    assert done["plan"]["amounts"]["embed_validation"] == {"planned": 9, "done": 9}
+    again = call("plan", 1, *flags)["validation"]
+    assert (again["rows_todo"], again["rows_known"], again["reasons"]) == (0, 9, {})
+    (tmp_path / "queries" / "part-1.parquet").unlink()
+    write_vectors(tmp_path / "more", queries, gaussian(9, DIM, 8), 3, targets)
+    (tmp_path / "more" / "part-1.parquet").rename(tmp_path / "queries" / "part-1.parquet")
+    assert call("plan", 1, *flags)["validation"]["reasons"] == {"new or changed": 1}
 
 
 def test_reasons_name_what_is_missing(call: Call, tmp_path: Path) -> None:
@@ -104,14 +126,27 @@ def test_both_sides_of_one_modality_are_embedded() -> None:
         "candidates": SimpleNamespace(modality="image", rows_todo=5, model=True),
         "references": SimpleNamespace(modality="image", rows_todo=7, model=True),
     }
-    found: Any = SimpleNamespace(**sides)
+    found: Any = SimpleNamespace(**sides, sides=tuple(sides.values()))
     assert [sum(_rows_to_encode(found, modality)) for modality in MODALITIES] == [12, 0]
     found.references.modality, found.candidates.model = "text", False
     assert [sum(_rows_to_encode(found, modality)) for modality in MODALITIES] == [0, 7]
 
 
 def test_costs_by_hand() -> None:
-    work = Work(7200, 3600, 10**9, 10**6, 10**5, 500, 128, 8, 2, 1 << 16)
+    work = Work(
+        images=7200,
+        texts=3600,
+        vectors=10**5,
+        pairs=10**9,
+        partials=1000,
+        candidates=10**6,
+        references=10**5,
+        dim=500,
+        k_max=128,
+        grid=8,
+        groups=2,
+        group_rows=1 << 16,
+    )
     rates = Rates.model_validate(
         {
             "workers": {
@@ -128,10 +163,15 @@ def test_costs_by_hand() -> None:
         }
     )
     (cost,) = estimate(work, rates)
-    assert (cost.embed_hours, cost.score_hours) == (2.0, pytest.approx(1000 / 3600))
-    assert cost.dollars == pytest.approx(3 * cost.hours)
+    # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 2.56e8 scores at 2e7/s each.
+    assert cost.hours.embed == pytest.approx(2 + 2 / 3600)
+    assert cost.hours.score == pytest.approx((1000 + 2.5) / 3600)
+    assert cost.hours.merge == pytest.approx(6.4 / 3600)
+    assert cost.dollars == pytest.approx(3 * cost.hours.total)
     assert not cost.fits
     assert work.flop == 10**12
+    # A hundredth of the pairs is new, and so of the scores.
+    assert work.written_bytes == pytest.approx(110_800 * 2012 + work.partial_bytes / 100 + work.table_bytes)
 
 
 def test_pages_are_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,3 +185,59 @@ def test_pages_are_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     message = capsys.readouterr().err
     assert "price: Extra inputs are not permitted" in message
     assert "workers.a.gflops" in message
+
+
+def test_a_run_is_compared_with_its_plan_by_hand() -> None:
+    worker = {"gflops": 1, "images_per_second": 2, "texts_per_second": 1, "dollars_per_hour": 3, "memory_gib": 1}
+    rates = Rates.model_validate({"workers": {"w": worker}, "shuffle_dollars_per_gib": 1})
+    candidates = SimpleNamespace(flag="candidates", modality="image", rows_todo=7200, model=True)
+    references = SimpleNamespace(flag="references", modality="text", rows_todo=3600, model=True)
+    found: Any = SimpleNamespace(sides=(candidates, references), pairs_todo=10**9)
+    work = Work(
+        images=7200,
+        texts=3600,
+        vectors=0,
+        pairs=10**9,
+        partials=0,
+        candidates=10**6,
+        references=10**5,
+        dim=500,
+        k_max=128,
+        grid=8,
+        groups=2,
+        group_rows=1 << 16,
+    )
+    stages = {
+        "embed_candidates": {"seconds": 3600.0, "rows": 7000, "written": 1 << 20},
+        "embed_references": {"seconds": 9.0, "rows": 3600, "written": 1 << 20},
+        "score_candidates": {"seconds": 30.0, "search_seconds": 20.0, "pairs": 9 * 10**8, "written": 1 << 20},
+        "merge_partials": {"seconds": 12.0, "shuffled": 1 << 30},
+        "write_table": {"seconds": 1.0, "written": 1 << 20},
+    }
+    summary = {"stages": stages, "dim": 500, "seconds": 2000.0, "peak_bytes": 1 << 30}
+    compared = compare(Foretold(found, work, rates), summary, 2)
+    assert compared["amounts"]["embed_candidates"] == {"planned": 7200, "done": 7000}
+    assert compared["amounts"]["score_candidates"] == {"planned": 10**9, "done": 9 * 10**8}
+    assert [compared["amounts"][name]["done"] for name in ("written_bytes", "shuffled_bytes", "peak_bytes")] == [
+        4 << 20,
+        1 << 30,
+        1 << 30,
+    ]
+    (machine,) = compared["machines"]
+    assert machine["planned"]["hours"]["embed"] == 2.0
+    assert machine["done"]["hours"] == {"embed": 3609 / 7200, "score": 30 / 7200, "merge": 12 / 7200}
+    assert machine["done"]["dollars"] == pytest.approx(3 * 3651 / 7200 + 1)
+    # 9 * 10^11 operations in 20 s, by two processes; the captions took too little time to tell.
+    assert compared["rates"] == {"gflops": 90.0, "images_per_second": 3.89}
+    text = "\n".join(describe_comparison(compared))
+    assert "The run took 33.3 min" in text
+    assert "gflops: 90, images_per_second: 3.89" in text
+    elsewhere = compare(Foretold(found, work, rates), summary, None)
+    assert elsewhere["machines"][0]["done"]["hours"]["score"] == 30 / 3600
+    assert elsewhere["rates"] == {}
+
+
+def test_rates_without_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = refresh_arguments(str(tmp_path), str(tmp_path), 1)[1:]
+    assert cli.main(["refresh", *flags, "--rates", "rates.yaml"]) == 2
+    assert "add --with-plan" in capsys.readouterr().err

@@ -1,0 +1,149 @@
+"""``nnn refresh --with-plan``: what a plan foretold, and what the run then did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nnn_core.costs import Hours, Rates, Work, Worker, estimate_hours, price
+from nnn_core.encoders import EncoderSource
+from nnn_core.plan import Plan, SidePlan
+from pipelines.config import RefreshConfig
+from pipelines.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN
+from pipelines.plan import format_dollars, format_hours, format_size, format_time, plan, work_of
+
+#: Seconds of one kind of work from which a rate follows; in less, start-up shows.
+_ENOUGH = 10.0
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A plan made before a run.
+
+    Attributes:
+        plan: what would be computed.
+        work: the same in numbers.
+        rates: of the types of worker that it is priced by.
+    """
+
+    plan: Plan
+    work: Work
+    rates: Rates
+
+
+def foretell(config: RefreshConfig, encoder: EncoderSource | None, rates: Rates) -> Foretold:
+    """The plan of a refresh that is about to run; see ``plan`` for what it raises."""
+    found = plan(config, encoder)
+    return Foretold(found, work_of(found, config), rates)
+
+
+def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:
+    """Amounts and machine time, as planned and as done, and the rates of this run; for JSON.
+
+    Args:
+        foretold: before the run.
+        summary: of the run.
+        processes: worker processes, where all of them ran on one machine; None for as many a machine as the rates say.
+    """
+    done = _Done(summary)
+    machines = [_machine(name, worker, foretold, done, processes) for name, worker in foretold.rates.workers.items()]
+    rates = done.rates(foretold.plan, processes) if processes else {}
+    return {"amounts": _amounts(foretold, done), "machines": machines, "seconds": summary["seconds"], "rates": rates}
+
+
+def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
+    found, work = foretold.plan, foretold.work
+    pairs = {
+        **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
+        "score_candidates": (found.pairs_todo, done.total(PAIRS, "score_candidates")),
+        "written_bytes": (round(work.written_bytes), done.total(WRITTEN, *done.stages)),
+        "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, "merge_partials")),
+        "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
+    }
+    return {name: {"planned": planned, "done": each} for name, (planned, each) in pairs.items()}
+
+
+def _embedding(found: Plan) -> Iterator[tuple[str, SidePlan]]:
+    """Stages that embed, with what they embed."""
+    return ((f"embed_{side.flag}", side) for side in found.sides)
+
+
+def _machine(name: str, worker: Worker, foretold: Foretold, done: _Done, processes: int | None) -> dict[str, Any]:
+    """Planned for one type of worker, and what was done at its price."""
+    times = {
+        "planned": (estimate_hours(foretold.work, worker), foretold.work.shuffled_bytes),
+        "done": (done.hours(processes or worker.processes), done.total(SHUFFLED, "merge_partials")),
+    }
+    return {
+        "worker": name,
+        **{
+            when: {"hours": dataclasses.asdict(hours), "dollars": price(hours, shuffled, worker, foretold.rates)}
+            for when, (hours, shuffled) in times.items()
+        },
+    }
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a run did.
+
+    Attributes:
+        summary: of it.
+    """
+
+    summary: Mapping[str, Any]
+
+    @property
+    def stages(self) -> Mapping[str, Mapping[str, float]]:
+        stages: Mapping[str, Mapping[str, float]] = self.summary["stages"]
+        return stages
+
+    def total(self, what: str, *stages: str) -> float:
+        """Added up over stages."""
+        return sum(self.stages.get(stage, {}).get(what, 0) for stage in stages)
+
+    def hours(self, processes: int) -> Hours:
+        """Of machines with so many processes, all at work."""
+        embed = self.total("seconds", "embed_candidates", "embed_references", "embed_validation")
+        score, merge = self.total("seconds", "score_candidates"), self.total("seconds", "merge_partials")
+        return Hours(*(seconds / processes / 3600 for seconds in (embed, score, merge)))
+
+    def rates(self, found: Plan, processes: int) -> dict[str, float]:
+        """Of the machine that it ran on, as a ``Worker`` has them, of work that took long enough."""
+        seconds = self.total("search_seconds", "score_candidates")
+        flop = 2.0 * self.summary["dim"] * self.total(PAIRS, "score_candidates")
+        rates = {"gflops": flop / seconds / 1e9 * processes} if seconds >= _ENOUGH else {}
+        for modality in ("image", "text"):
+            stages = [stage for stage, side in _embedding(found) if side.model and side.modality == modality]
+            seconds = self.total("seconds", *stages)
+            if seconds >= _ENOUGH:
+                rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / seconds * processes
+        return {name: float(f"{rate:.3g}") for name, rate in rates.items()}
+
+
+#: What is counted in a stage, and what bytes are called.
+_COUNTED = {"score_candidates": "pairs"}
+_BYTES = {
+    "written_bytes": "written",
+    "shuffled_bytes": "shuffled",
+    "peak_bytes": "memory of a process, at most",
+}
+
+
+def describe_comparison(compared: Mapping[str, Any]) -> Iterator[str]:
+    """The comparison for a person."""
+    yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
+    for name, amount in compared["amounts"].items():
+        spell = format_size if name in _BYTES else "{:,}".format
+        title = _BYTES.get(name) or f"{name}, {_COUNTED.get(name, 'rows')}"
+        yield f"{title:<52}{spell(amount['planned']):>16}{spell(amount['done']):>16}"
+    yield f"{'machine time':<40}{'':12}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
+    for machine in compared["machines"]:
+        for title, when in ((machine["worker"], "planned"), ("", "done")):
+            hours, dollars = Hours(**machine[when]["hours"]), machine[when]["dollars"]
+            yield f"{title:<40}{when:>12}{format_hours(hours)}{format_dollars(dollars):>12}"
+    yield f"The run took {format_time(compared['seconds'] / 3600)} by the clock, with start-up and all other stages."
+    if rates := compared["rates"]:
+        yield f"This machine did, for --rates: {', '.join(f'{name}: {rate:g}' for name, rate in rates.items())}"
