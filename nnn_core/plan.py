@@ -39,7 +39,7 @@ class SidePlan:
         bytes: of them.
         embedded: what is done already.
         todo: files that are not.
-        reasons: why, with how many files.
+        why: the reason for each of ``todo``.
         removed: files of the previous version that are gone.
         rows_known: rows of ``embedded``.
         rows_todo: rows of ``todo``.
@@ -53,12 +53,17 @@ class SidePlan:
     bytes: int
     embedded: tuple[EmbeddedInput, ...]
     todo: tuple[PlannedInput, ...]
-    reasons: dict[str, int]
+    why: tuple[str, ...]
     removed: int
     rows_known: int
     rows_todo: int
     estimated: bool
     model: bool
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why files are to be embedded, with how many of them."""
+        return dict(Counter(self.why))
 
     @property
     def rows(self) -> int:
@@ -105,7 +110,7 @@ def plan_side(
         sum(each.shard.bytes for each in planned),
         done,
         todo,
-        dict(Counter(_reason(each, before, changed) for each in todo)),
+        tuple(_reason(each, before, changed) for each in todo),
         len(set(before.inputs) - inputs) if before else 0,
         known,
         rows,

@@ -26,7 +26,7 @@ from nnn_core.profile import SideSums
 from nnn_core.rejects import RejectSummary
 from nnn_core.report.refresh import Outcome, refresh_report
 from nnn_core.report.review import Review
-from pipelines.metrics import BYTES, COMPUTED, NAMESPACE, REUSED, ROWS, count, timed
+from pipelines.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, count, timed
 from pipelines.once import Once
 
 STAGE = "write_table"
@@ -161,7 +161,6 @@ def _write(
         statistics = measure_part(uri, part, rows, settings, target.previous)
     count(STAGE, REUSED if part.path in target.existing.values() else COMPUTED)
     count(STAGE, ROWS, part.rows)
-    count(STAGE, BYTES, part.bytes)
     return part, statistics
 
 

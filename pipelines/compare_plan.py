@@ -10,9 +10,10 @@ from typing import Any
 from nnn_core.costs import Hours, Rates, Work, Worker, estimate_hours, price
 from nnn_core.encoders import EncoderSource
 from nnn_core.plan import Plan, SidePlan
+from nnn_core.report.numbers import seconds, size
 from pipelines.config import RefreshConfig
 from pipelines.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN
-from pipelines.plan import format_dollars, format_hours, format_size, format_time, plan, work_of
+from pipelines.plan import format_dollars, format_hours, plan, work_of
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
 _ENOUGH = 10.0
@@ -136,7 +137,7 @@ def describe_comparison(compared: Mapping[str, Any]) -> Iterator[str]:
     """The comparison for a person."""
     yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
     for name, amount in compared["amounts"].items():
-        spell = format_size if name in _BYTES else "{:,}".format
+        spell = size if name in _BYTES else "{:,}".format
         title = _BYTES.get(name) or f"{name}, {_COUNTED.get(name, 'rows')}"
         yield f"{title:<52}{spell(amount['planned']):>16}{spell(amount['done']):>16}"
     yield f"{'machine time':<40}{'':12}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
@@ -144,6 +145,6 @@ def describe_comparison(compared: Mapping[str, Any]) -> Iterator[str]:
         for title, when in ((machine["worker"], "planned"), ("", "done")):
             hours, dollars = Hours(**machine[when]["hours"]), machine[when]["dollars"]
             yield f"{title:<40}{when:>12}{format_hours(hours)}{format_dollars(dollars):>12}"
-    yield f"The run took {format_time(compared['seconds'] / 3600)} by the clock, with start-up and all other stages."
+    yield f"The run took {seconds(compared['seconds'])} by the clock, with start-up and all other stages."
     if rates := compared["rates"]:
         yield f"This machine did, for --rates: {', '.join(f'{name}: {rate:g}' for name, rate in rates.items())}"

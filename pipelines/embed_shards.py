@@ -17,11 +17,11 @@ from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.shards import InputShard
 from pipelines.metrics import (
-    BYTES,
     COMPUTED,
     MODEL_HAD_MSEC,
     MODEL_MSEC,
     MSEC,
+    READ,
     REJECTED,
     REUSED,
     ROWS,
@@ -141,7 +141,7 @@ def take_result(prediction: Any, stage: str) -> EmbeddedInput:
 
 def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
     count(stage, COMPUTED)
-    count(stage, BYTES, planned.shard.bytes)
+    count(stage, READ, planned.shard.bytes)
     count(stage, ROWS, result.rejects.rows)
     count(stage, REJECTED, result.rejects.rejected)
     count(stage, TRUNCATED, result.truncated)

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from nnn_core.inspection import Inspection, ShardReport, inspect
+from nnn_core.report.numbers import size
 from pipelines.config import add_column_arguments, columns_from
-
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +42,7 @@ def describe(inspection: Inspection) -> Iterator[str]:
     """The lines that a person reads."""
     formats = ", ".join(f"{count:,} {name}" for name, count in inspection.formats.items())
     yield inspection.pattern
-    yield from _lines({"files": formats, "size": _size(inspection.bytes), "rows": _rows(inspection.rows)})
+    yield from _lines({"files": formats, "size": size(inspection.bytes), "rows": _rows(inspection.rows)})
     for report in inspection.shards:
         yield f"\n{report.uri}"
         yield from _lines(_facts(report))
@@ -57,7 +56,7 @@ def _facts(report: ShardReport) -> dict[str, str | Sequence[str]]:
     rejects = [f"{count:,} x {reason}" for reason, count in sorted(report.rejects.items())]
     return {
         "format": f"{report.format}, {report.holds}",
-        "size": _size(report.bytes),
+        "size": size(report.bytes),
         "rows": _rows(report.rows),
         "metadata": report.companion or "",
         "columns": report.columns,
@@ -86,11 +85,3 @@ def _printable(text: str) -> str:
 
 def _rows(rows: int | None) -> str:
     return "? (only reading all of it would tell)" if rows is None else f"{rows:,}"
-
-
-def _size(number: float) -> str:
-    for unit in _UNITS[:-1]:
-        if number < 1024:
-            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:,.1f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} {_UNITS[-1]}"

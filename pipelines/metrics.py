@@ -17,14 +17,14 @@ NAMESPACE = "nnn"
 #: Artefacts, and milliseconds of work on them.
 COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
 
-#: What artefacts held: rows, rejected rows, bytes of input or output, (candidate, reference) pairs.
-ROWS, REJECTED, BYTES, PAIRS = "rows", "rejected", "bytes", "pairs"
+#: What artefacts held: rows, rejected rows, (candidate, reference) pairs.
+ROWS, REJECTED, PAIRS = "rows", "rejected", "pairs"
 
 #: Captions that the model was given a part of only, because it takes no more.
 TRUNCATED = "truncated"
 
-#: Bytes that were stored, and bytes of rows on their way to their part of the table.
-WRITTEN, SHUFFLED = "written", "shuffled"
+#: Bytes of input, bytes that were stored, and bytes of rows on their way to their part of the table.
+READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
 
 #: Parts of the work: in the model, summed over its threads; reading the bank; and finding the highest scores.
 MODEL_MSEC, LOAD_MSEC, SEARCH_MSEC = "model_msec", "load_msec", "search_msec"

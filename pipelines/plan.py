@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, Side, current_manifest
 from nnn_core.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
 from nnn_core.regrouping import Asked, Regrouping, propose
+from nnn_core.report.numbers import seconds, size
 from nnn_core.shards import MODALITIES, Modality
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.encoder_flags import encoder_from
@@ -142,11 +142,11 @@ def describe(
     assumed = "" if found.dim else ", assumed"
     yield f"scoring           {work.flop:.3g} floating-point operations (dimension {work.dim}{assumed})"
     yield (
-        f"storage           {format_size(work.embedded_bytes)} vectors, {format_size(work.partial_bytes)} scores, "
-        f"{format_size(work.table_bytes)} a version; {format_size(work.written_bytes)} of it new; "
-        f"{format_size(work.shuffled_bytes)} shuffled"
+        f"storage           {size(work.embedded_bytes)} vectors, {size(work.partial_bytes)} scores, "
+        f"{size(work.table_bytes)} a version; {size(work.written_bytes)} of it new; "
+        f"{size(work.shuffled_bytes)} shuffled"
     )
-    yield f"memory            {format_size(work.peak_bytes)} a worker process"
+    yield f"memory            {size(work.peak_bytes)} a worker process"
     if regrouping:
         yield from _describe_regrouping(regrouping)
     yield ""
@@ -154,7 +154,7 @@ def describe(
     for cost in costs:
         note = "" if cost.fits else "   does not fit its memory"
         yield (
-            f"{cost.worker:<42}{format_hours(cost.hours)}{format_time(cost.hours.total / workers):>12}"
+            f"{cost.worker:<42}{format_hours(cost.hours)}{seconds(3600 * cost.hours.total / workers):>12}"
             f"{format_dollars(cost.dollars):>12}{note}"
         )
     yield "Machine time by --rates, without start-up and waiting; nnn refresh --with-plan measures your own."
@@ -165,7 +165,7 @@ def describe(
 def _describe_side(side: SidePlan) -> Iterator[str]:
     about = "about " if side.estimated else ""
     yield (
-        f"{side.flag:<18}{side.files:,} files, {format_size(side.bytes)}; {len(side.embedded):,} embedded "
+        f"{side.flag:<18}{side.files:,} files, {size(side.bytes)}; {len(side.embedded):,} embedded "
         f"({side.rows_known:,} rows), {len(side.todo):,} to embed ({about}{side.rows_todo:,} rows)"
         + (f"; {side.removed:,} gone since" if side.removed else "")
     )
@@ -184,22 +184,9 @@ def _describe_regrouping(found: Regrouping) -> Iterator[str]:
     )
 
 
-def format_size(value: float) -> str:
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    power = min(len(units) - 1, int(math.log(max(value, 1), 1024)))
-    return f"{value / 1024**power:.3g} {units[power]}"
-
-
 def format_hours(hours: Hours) -> str:
     """Embedding, scoring and merging, a column each."""
-    return "".join(f"{format_time(value):>12}" for value in (hours.embed, hours.score, hours.merge))
-
-
-def format_time(hours: float) -> str:
-    """Such as ``3.1 s``, ``40.0 min`` or ``2.5 h``."""
-    if hours < 1 / 60:
-        return f"{hours * 3600:.1f} s"
-    return f"{hours * 60:.1f} min" if hours < 1 else f"{hours:,.1f} h"
+    return "".join(f"{seconds(3600 * value):>12}" for value in (hours.embed, hours.score, hours.merge))
 
 
 def format_dollars(value: float) -> str:
@@ -211,12 +198,8 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrou
     """The plan for programs."""
     sides = {
         side.flag: {
-            **{
-                name: getattr(side, name)
-                for name in ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo")
-            },
-            "estimated": side.estimated,
-            "todo": [each.shard.uri for each in side.todo],
+            **{name: getattr(side, name) for name in _SIDE},
+            "todo": [{"uri": each.shard.uri, "why": why} for each, why in zip(side.todo, side.why, strict=True)],
         }
         for side in found.sides
     }

@@ -53,12 +53,12 @@ from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.metrics import (
-    BYTES,
     COMPUTED,
     MSEC,
     PAIRS,
     PARTS,
     PEAK_BYTES,
+    READ,
     REJECTED,
     REUSED,
     ROWS,
@@ -75,7 +75,7 @@ from pipelines.score_candidates import ScoreCandidates, Scorer
 from pipelines.throughput import describe_models, speed_of
 
 #: What is said of a stage's artefacts, where it was counted.
-_HELD = (ROWS, REJECTED, BYTES, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
+_HELD = (ROWS, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
 
 STAGES = (
     "embed_candidates",
@@ -319,11 +319,22 @@ def refresh(
 
 def _complete(report: Report, summary: dict[str, Any]) -> Report:
     """The report with what the stages cost."""
-    stages = tuple(
-        Stage(name, figures["seconds"], figures["computed"], figures["reused"])
-        for name, figures in summary["stages"].items()
-    )
+    stages = tuple(_stage(name, figures) for name, figures in summary["stages"].items())
     return dataclasses.replace(report, stages=stages, run=dataclasses.replace(report.run, seconds=summary["seconds"]))
+
+
+def _stage(name: str, figures: dict[str, Any]) -> Stage:
+    return Stage(
+        name,
+        figures["seconds"],
+        figures["computed"],
+        figures["reused"],
+        rows=figures.get(ROWS, 0),
+        pairs=figures.get(PAIRS, 0),
+        read=figures.get(READ, 0),
+        written=figures.get(WRITTEN, 0),
+        parts=tuple((part, figures[f"{part}_seconds"]) for part in PARTS if f"{part}_seconds" in figures),
+    )
 
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:

@@ -240,9 +240,11 @@ def _gates() -> tuple[Gate, ...]:
 
 def _stages() -> tuple[Stage, ...]:
     return (
-        Stage("EmbedReferences", 4.21, 3, 0),
-        Stage("EmbedCandidates", 61.7, 3, 1),
-        Stage("ScoreCandidates", 3.18, 11, 1),
+        Stage("EmbedReferences", 4.21, 3, 0, rows=3000, read=312_345, written=6_291_456, parts=(("model", 3.9),)),
+        Stage("EmbedCandidates", 61.7, 3, 1, rows=900, read=81 << 20, written=1_887_436, parts=(("model", 58.0),)),
+        Stage(
+            "ScoreCandidates", 3.18, 11, 1, pairs=2_700_000, written=402_000, parts=(("load", 0.31), ("search", 2.5))
+        ),
         Stage("MergePartials", 0.42, 1, 0),
         Stage("Evaluate", 2.9, 4, 0),
         Stage("CommitBiasTable", 0.05, 1, 0),

@@ -16,6 +16,7 @@ MINUS = "\u2212"
 _NONE = "\u2013"
 _FACTOR = {"percent": 100.0, "number": 1.0, "rank": 1.0}
 _DIGITS = {"percent": 1, "number": 3, "rank": 1}
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 _SUFFIX = {"percent": " %", "number": "", "rank": ""}
 #: Marks that reorder what stands around them: a caption could make its neighbours read backwards.
 _REORDERING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -111,6 +112,14 @@ def count(value: int) -> str:
 def rank(value: int) -> str:
     """A rank among the first that are looked at, or that it is beyond them."""
     return count(value) if value <= DEPTH else f"beyond {DEPTH}"
+
+
+def size(value: float) -> str:
+    """An amount of bytes: 512 bytes, 3.4 MiB, 1,024.0 TiB."""
+    if value < 1024:
+        return f"{value:,.0f} bytes"
+    power = min(len(_UNITS), int(math.log(value, 1024)))
+    return f"{value / 1024**power:,.1f} {_UNITS[power - 1]}"
 
 
 def seconds(value: float) -> str:

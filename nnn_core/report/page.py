@@ -106,6 +106,7 @@ def _view(report: Report) -> dict[str, Any]:
         "shown": album.shown,
         "picture": album.picture,
         "has_picture": album.has_picture,
+        "stage_cells": summary.stage_cells,
         "share": lambda stage: _share(stage, report.stages),
         "charts": _CHARTS,
         "point_words": charts.point_words,

@@ -343,9 +343,19 @@ class Stage:
         seconds: of work, added up over workers.
         computed: artefacts that were computed.
         reused: artefacts that an earlier run had computed.
+        rows: that were computed.
+        pairs: of candidates and references that were scored.
+        read: bytes of input.
+        written: bytes that were stored.
+        parts: what took ``seconds``, as far as it was timed by itself; a model's are added up over its threads.
     """
 
     name: str
     seconds: float
     computed: int
     reused: int
+    rows: int = 0
+    pairs: int = 0
+    read: int = 0
+    written: int = 0
+    parts: tuple[tuple[str, float], ...] = ()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.report.content import Report
-from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, verdict
-from nnn_core.report.sections import Figure, Quality, Unit
+from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, size, verdict
+from nnn_core.report.sections import Figure, Quality, Stage, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -122,6 +122,20 @@ def _reuse(report: Report) -> str:
     reused = sum(stage.reused for stage in report.stages)
     every = reused + sum(stage.computed for stage in report.stages)
     return f"{count(reused)} of {count(every)} results reused" if every else ""
+
+
+def stage_cells(stage: Stage) -> dict[str, str]:
+    """What a stage held and what it spent its time on, by the heading of a column; empty where nothing was counted."""
+    held = (
+        (stage.rows, f"{count(stage.rows)} rows"),
+        (stage.pairs, f"{count(stage.pairs)} pairs"),
+        (stage.read, f"{size(stage.read)} read"),
+        (stage.written, f"{size(stage.written)} written"),
+    )
+    return {
+        "Held": ", ".join(words for number, words in held if number),
+        "Of the work": ", ".join(f"{name} {seconds(spent)}" for name, spent in stage.parts),
+    }
 
 
 def own_pairs_words(report: Report) -> tuple[str, ...]:

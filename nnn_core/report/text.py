@@ -45,7 +45,9 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     cells = [[clean(cell, _WIDTH) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
     return [
-        "  ".join(cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(pairs))
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
+        ).rstrip()
         for pairs in (list(zip(row, widths, strict=True)) for row in cells)
     ]
 
@@ -152,5 +154,12 @@ def _reject_lines(report: Report) -> Iterator[str]:
 
 
 def _stages(report: Report) -> list[str]:
-    rows = [(stage.name, seconds(stage.seconds), count(stage.computed), count(stage.reused)) for stage in report.stages]
-    return _table([("stage", "work", "computed", "reused"), *rows[:MAX_ROWS]]) if rows else []
+    stages = report.stages[:MAX_ROWS]
+    if not stages:
+        return []
+    rows = [
+        (stage.name, seconds(stage.seconds), count(stage.computed), count(stage.reused), *cells.values())
+        for stage, cells in ((stage, summary.stage_cells(stage)) for stage in stages)
+    ]
+    head = ("stage", "work", "computed", "reused", *map(str.lower, summary.stage_cells(stages[0])))
+    return _table([head, *rows])

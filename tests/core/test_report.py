@@ -26,7 +26,7 @@ from nnn_core.rejects import RejectSummary
 from nnn_core.report import Report, charts, numbers, render, render_text, summary
 from nnn_core.report.content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
 from nnn_core.report.page import sort_gates
-from nnn_core.report.sections import BiasShift, Figure, Gate, Occurrence, OwnPairs, Quality, Shown, Tuning
+from nnn_core.report.sections import BiasShift, Figure, Gate, Occurrence, OwnPairs, Quality, Shown, Stage, Tuning
 from nnn_core.report.svg import ticks
 from nnn_core.report.thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
 
@@ -293,6 +293,24 @@ def test_text_shows_every_section() -> None:
         assert words in text
     for words in ("bias@6", "2 x broken image", "EmbedCandidates", "beyond 10 -> 2", "5,875"):
         assert words in text
+
+
+def test_stages_tell_what_they_held_and_spent() -> None:
+    report = sample.sample_report()
+    scoring = next(stage for stage in report.stages if stage.pairs)
+    cells = {"Held": "2,700,000 pairs, 392.6 KiB written", "Of the work": "load 0.31 s, search 2.5 s"}
+    assert summary.stage_cells(scoring) == cells
+    assert summary.stage_cells(Stage("MergePartials", 1.0, 1, 0)) == dict.fromkeys(cells, "")
+    text, page = render_text(report), render(report)
+    for cell in (*cells.values(), "900 rows, 81.0 MiB read, 1.8 MiB written", "model 58 s"):
+        assert cell in text
+        assert cell in page
+
+
+def test_sizes_in_words() -> None:
+    words = {0: "0 bytes", 1023: "1,023 bytes", 1024: "1.0 KiB", 5 << 20: "5.0 MiB", 1 << 30: "1.0 GiB"}
+    assert {value: numbers.size(value) for value in words} == words
+    assert numbers.size(float(3 << 50)) == "3,072.0 TiB"
 
 
 def test_lorenz_curve() -> None:

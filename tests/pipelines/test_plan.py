@@ -47,6 +47,7 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 def test_a_plan_foretells_what_is_scored(call: Call, tmp_path: Path) -> None:
     first = call("plan", 1)
     assert first["candidates"]["reasons"] == {"first refresh of this table": 2}
+    assert {each["why"] for each in first["candidates"]["todo"]} == {"first refresh of this table"}
     assert first["previous"] is None
     done = call("refresh", 1)
     assert first["pairs_todo"] == done["stages"]["score_candidates"]["pairs"] == 2 * CANDIDATES // 3 * REFERENCES
@@ -230,7 +231,7 @@ def test_a_run_is_compared_with_its_plan_by_hand() -> None:
     # 9 * 10^11 operations in 20 s, by two processes; the captions took too little time to tell.
     assert compared["rates"] == {"gflops": 90.0, "images_per_second": 3.89}
     text = "\n".join(describe_comparison(compared))
-    assert "The run took 33.3 min" in text
+    assert "The run took 33 min 20 s" in text
     assert "gflops: 90, images_per_second: 3.89" in text
     elsewhere = compare(Foretold(found, work, rates), summary, None)
     assert elsewhere["machines"][0]["done"]["hours"]["score"] == 30 / 3600
