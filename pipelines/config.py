@@ -223,11 +223,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", metavar="URI", help="name of the HTML report (default: a new one below WORK/reports)"
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the summary as one JSON object on the last line of standard output",
-    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     add_log_arguments(parser)
 
 

@@ -418,7 +418,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rates",
         metavar="FILE",
-        help="with --with-plan: YAML file of worker types and prices (deploy/rates.yaml is an example)",
+        help="for --with-plan: YAML of worker types and prices",
     )
     return parser
 

@@ -7,11 +7,12 @@ stop when they have had their share; what is left out is counted or named.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from nnn_core.evaluation.points import Point
@@ -68,14 +69,18 @@ class Album:
 
 def render(report: Report) -> str:
     """The report as a page that opens from disk, in a light or dark scheme, on a phone or a desk."""
+    return _template().render(**_view(report)).strip() + "\n"
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         autoescape=True, finalize=_finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["count"] = numbers.count
     folder = files("nnn_core.report")
-    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
-    style = Markup((folder / "style.css").read_text(encoding="utf-8"))
-    return template.render(style=style, **_view(report)).strip() + "\n"
+    environment.globals["style"] = Markup((folder / "style.css").read_text(encoding="utf-8"))
+    return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
 
 
 def _finalize(value: Any) -> Any:

@@ -161,7 +161,7 @@ def test_a_prefix_of_the_dimensions_is_a_search_in_fewer(dim: int, dims: int) ->
     oracles.assert_same_bits(score_block(block, prefix, 4).scores, score_block(block, direct, 4).scores)
 
 
-@pytest.mark.parametrize(("rows", "dim"), [(1, 8), (2, 8), (33, 1), (33, 3), (33, 2048), (1025, 1), (1025, 16)])
+@pytest.mark.parametrize(("rows", "dim"), [(1, 8), (2, 8), (33, 1), (33, 3), (33, 512), (1025, 1), (1025, 16)])
 def test_looking_at_everything_is_exact(rows: int, dim: int, fallen: list[int]) -> None:
     references = grid_vectors(rows, dim, 2)
     search = make_search(references, FULL)
@@ -350,12 +350,13 @@ def test_most_references_lie_in_the_nearest_list() -> None:
 
 @pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS.keys())
 def test_training_twice_gives_the_same_bytes(bank: Vectors) -> None:
-    data = Clusters.train(bank).to_bytes()
+    trained = Clusters.train(bank)
+    data = trained.to_bytes()
     assert Clusters.train(bank.copy()).to_bytes() == data
     read = Clusters.from_bytes(data, "somewhere")
     assert read.to_bytes() == data
     for field in dataclasses.fields(Clusters):
-        one, other = getattr(read, field.name), getattr(Clusters.train(bank), field.name)
+        one, other = getattr(read, field.name), getattr(trained, field.name)
         oracles.assert_same_bits(np.asarray(one), np.asarray(other))
 
 
