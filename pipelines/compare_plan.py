@@ -109,18 +109,18 @@ class _Done:
         """Of machines with so many processes, all at work."""
         embed = self.total("seconds", "embed_candidates", "embed_references", "embed_validation")
         score, merge = self.total("seconds", "score_candidates"), self.total("seconds", "merge_partials")
-        return Hours(*(seconds / processes / 3600 for seconds in (embed, score, merge)))
+        return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
 
     def rates(self, found: Plan, processes: int) -> dict[str, float]:
         """Of the machine that it ran on, as a ``Worker`` has them, of work that took long enough."""
-        seconds = self.total("search_seconds", "score_candidates")
+        spent = self.total("search_seconds", "score_candidates")
         flop = 2.0 * self.summary["dim"] * self.total(PAIRS, "score_candidates")
-        rates = {"gflops": flop / seconds / 1e9 * processes} if seconds >= _ENOUGH else {}
+        rates = {"gflops": flop / spent / 1e9 * processes} if spent >= _ENOUGH else {}
         for modality in ("image", "text"):
             stages = [stage for stage, side in _embedding(found) if side.model and side.modality == modality]
-            seconds = self.total("seconds", *stages)
-            if seconds >= _ENOUGH:
-                rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / seconds * processes
+            spent = self.total("seconds", *stages)
+            if spent >= _ENOUGH:
+                rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
         return {name: float(f"{rate:.3g}") for name, rate in rates.items()}
 
 
