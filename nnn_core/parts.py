@@ -33,6 +33,9 @@ ROWS_PER_GROUP = 1 << 15
 
 _METADATA_KEY = b"nnn_bias_table"
 
+#: Slices that are tables at the same time: one of few rows weighs much more as a table than as bytes.
+_SLICES_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class BiasSettings:
@@ -101,7 +104,7 @@ class TablePart:
     bias_sum: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowSlice:
     """Rows of one candidate shard that fall into one table part, on their way there.
 
@@ -158,9 +161,8 @@ def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
         DuplicateIdError: an id stands for two rows; both places are named.
     """
     ordered = sorted(slices, key=lambda piece: (piece.source, piece.data))
-    tables = [_from_ipc(piece.data) for piece in ordered]
-    origin = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-    table = pa.concat_tables(tables).combine_chunks()
+    table, rows = _concatenate(ordered)
+    origin = np.repeat(np.arange(len(ordered)), rows)
     order = pc.sort_indices(table.column("id"))
     sorted_table = table.take(order).combine_chunks()
     ids = sorted_table.column("id")
@@ -174,6 +176,16 @@ def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
             "unique, or choose another column with --id-column."
         )
     return sorted_table
+
+
+def _concatenate(slices: Sequence[RowSlice]) -> tuple[pa.Table, list[int]]:
+    """The rows of all slices in their order, and how many each of them holds."""
+    together, rows = [], []
+    for start in range(0, len(slices), _SLICES_AT_ONCE):
+        tables = [_from_ipc(piece.data) for piece in slices[start : start + _SLICES_AT_ONCE]]
+        rows += [table.num_rows for table in tables]
+        together.append(pa.concat_tables(tables).combine_chunks())
+    return pa.concat_tables(together).combine_chunks(), rows
 
 
 def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int, tuple[int, ...]]:

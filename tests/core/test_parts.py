@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnn_core import parts
 from nnn_core.artifacts import set_digest
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.parts import (
@@ -129,6 +130,20 @@ def test_duplicates_name_the_id_and_both_places() -> None:
     assert "'three.tar'" in message
     assert "two.tar" not in message
     assert "--id-column" in message
+
+
+def test_slices_are_put_together_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{7919 * row % 1000:03d}" for row in range(20)]
+    pieces = [
+        slice_rows(pa.array(ids[row : row + 2]), means_for(ids[row : row + 2]), f"{row:02d}.tar", ())[0][1]
+        for row in range(0, 20, 2)
+    ]
+    (_, double), *_ = slice_rows(pa.array(ids[15:16]), means_for(ids[15:16]), "90.tar", ())
+    whole = collect_rows(pieces)
+    monkeypatch.setattr(parts, "_SLICES_AT_ONCE", 3)
+    assert collect_rows(pieces).equals(whole)
+    with pytest.raises(DuplicateIdError, match=rf"'{ids[15]}' occurs .*: in '14\.tar' and in '90\.tar'"):
+        collect_rows([*pieces, double])
 
 
 def test_duplicates_within_a_shard_are_refused_even_if_equal() -> None:
