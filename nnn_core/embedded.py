@@ -25,7 +25,7 @@ ROWS_PER_SHARD = 65_536
 ID_SAMPLE_RATE = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EmbeddedShard:
     """Where the vectors of up to 65,536 rows lie, and what they are.
 
@@ -54,7 +54,7 @@ class EmbeddedShard:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EmbeddedInput:
     """All that one input shard became.
 

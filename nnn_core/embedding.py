@@ -51,7 +51,7 @@ class EmbeddingRequest:
         return storage.join(self.work, "rejects")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedInput:
     """An input shard, what its result is called, and whether a model is needed for it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,16 @@ from nnn_core.topk import TopK
 
 _METHOD_KEY = b"nnn_search"
 
+_SUFFIX = ".parquet"
+
+#: Bytes of the digest in a partial's name.
+_NAME_BYTES = 20
+
 #: Names of the searches that partials come from.
 SEARCHES = ("exact", "prefilter", "device", "approximate")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Partial:
     """Where the scores of a candidate shard in a reference shard lie.
 
@@ -40,7 +45,7 @@ class Partial:
     k_max: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScoredRange:
     """A shard of candidates with its partials in a range of reference shards, described once for all of them.
 
@@ -48,21 +53,22 @@ class ScoredRange:
         candidates: the shard.
         first: number of the first reference shard.
         folder: where the partials lie.
-        names: their files, in the order of the reference shards.
+        names: the digests that their files are named by, 20 bytes each, in the order of the reference shards: of all
+            that travels, this alone grows with the number of pairs.
         k_max: scores kept for each candidate.
     """
 
     candidates: EmbeddedShard
     first: int
     folder: str
-    names: tuple[str, ...]
+    names: bytes
     k_max: int
 
     @classmethod
     def of(cls, candidates: EmbeddedShard, partials: Sequence[Partial]) -> ScoredRange:
         """The range of ``partials``, one or more, in consecutive reference shards."""
         head = partials[0]
-        names = tuple(storage.basename(partial.uri) for partial in partials)
+        names = b"".join(_packed(storage.basename(partial.uri)) for partial in partials)
         return cls(candidates, head.reference, storage.parent(head.uri), names, head.k_max)
 
     @property
@@ -71,11 +77,11 @@ class ScoredRange:
         shard = self.candidates
         return [
             Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, self.k_max)
-            for number, name in enumerate(self.names, self.first)
+            for number, name in enumerate(_unpacked(self.names), self.first)
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scored:
     """What scoring was like for one candidate shard.
 
@@ -121,7 +127,16 @@ def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs:
         exclude_own_pairs=exclude_own_pairs,
         search=search,
     )
-    return f"{name}.parquet"
+    return f"{name}{_SUFFIX}"
+
+
+def _packed(name: str) -> bytes:
+    return bytes.fromhex(name.removesuffix(_SUFFIX))
+
+
+def _unpacked(names: bytes) -> Iterator[str]:
+    for start in range(0, len(names), _NAME_BYTES):
+        yield f"{names[start : start + _NAME_BYTES].hex()}{_SUFFIX}"
 
 
 def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:

@@ -31,7 +31,7 @@ class Reject:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RejectSummary:
     """The rejects of one shard, small enough to travel.
 

@@ -18,7 +18,7 @@ _DIGITS = re.compile(r"(\d+)")
 _MAX_EXPANSION = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardName:
     """What one input shard is called, before anyone looked at it.
 
@@ -31,7 +31,7 @@ class ShardName:
     members: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputShard:
     """One file of input with the metadata file beside it where the format has one, or a group of single images.
 

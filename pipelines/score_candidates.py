@@ -36,7 +36,7 @@ _PAIRS_PER_TASK = 1 << 34
 _CACHE_BYTES = 512 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScoreTask:
     """One shard of candidates and a range of reference shards."""
 
