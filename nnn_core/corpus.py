@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnn_core import rejects, storage
 from nnn_core.artifacts import add_set_digests
@@ -12,6 +12,7 @@ from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError,
 from nnn_core.manifest import Manifest, Side
 from nnn_core.parts import part_boundaries
 from nnn_core.references import Bank
+from nnn_core.rejects import RejectSummary
 
 #: What it means for a side when every row of it was rejected.
 _NOTHING_LEFT: dict[str, tuple[type[NNNError], str]] = {
@@ -35,6 +36,35 @@ class Corpus:
     dim: int
     boundaries: tuple[str, ...]
     shards: tuple[tuple[str, str], ...] = ()
+
+    def outline(self) -> Corpus:
+        """The same without all that grows with the number of files: what every worker is told."""
+        return replace(self, lineage=replace(self.lineage, inputs=()), shards=())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of input files, one or more, in few words.
+
+    Attributes:
+        precomputed: whether they held vectors; both values where some did.
+        rejects: what was rejected of them.
+    """
+
+    precomputed: frozenset[bool]
+    rejects: RejectSummary
+
+
+def outcome_of(embedded: EmbeddedInput) -> Outcome:
+    """What became of one file."""
+    return Outcome(frozenset({embedded.precomputed}), embedded.rejects)
+
+
+def merge_outcomes(outcomes: Iterable[Outcome]) -> Outcome:
+    """What became of several files together, whatever their order."""
+    every = list(outcomes)
+    precomputed = frozenset[bool]().union(*(each.precomputed for each in every))
+    return Outcome(precomputed, rejects.merge(each.rejects for each in every))
 
 
 def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,7 @@ class ScoredRange:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What scoring was like for one candidate shard.
+    """What scoring was like for one candidate shard, or for several.
 
     Attributes:
         fewest_seen: fewest references that a candidate was scored against.
@@ -92,6 +92,12 @@ class Scored:
 
     fewest_seen: int
     methods: frozenset[str]
+
+
+def merge_scored(scored: Iterable[Scored]) -> Scored:
+    """What scoring was like for several candidate shards together, one or more."""
+    every = list(scored)
+    return Scored(min(each.fewest_seen for each in every), frozenset().union(*(each.methods for each in every)))
 
 
 def plan_partial(

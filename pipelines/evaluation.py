@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
-from nnn_core.corpus import embedded_shards
+from nnn_core.corpus import Corpus, embedded_shards
 from nnn_core.embedded import EmbeddedShard, read_ids
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
@@ -199,8 +199,10 @@ def _judge_without(positives: Any, number: beam.PCollection[int], wiring: _Wirin
         | "ShardRest" >> _shard_references(config)
         | "CheckRest" >> beam.Map(_check_rest, AsSingleton(number), max(settings.grid))
     )
-    corpus = wiring.candidates.embedded | "GatherCandidates" >> GatherCandidates(
-        1.0, storage.join(config.work, "rejects")
+    corpus = (
+        wiring.candidates.embedded
+        | "GatherCandidates" >> GatherCandidates(1.0, storage.join(config.work, "rejects"))
+        | "OutlineCandidates" >> beam.Map(Corpus.outline)
     )
     exact = wiring.shards.pipeline | "NothingToCalibrate" >> Once(list)
     scorer = Scorer(max(settings.grid), settings.exclude_own_pairs, config.work, config.threads, "auto")

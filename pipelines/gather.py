@@ -11,7 +11,16 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList
 
-from nnn_core.corpus import Corpus, check_pairs, embedded_shards, gather_candidates, summarise_side
+from nnn_core.corpus import (
+    Corpus,
+    Outcome,
+    check_pairs,
+    embedded_shards,
+    gather_candidates,
+    merge_outcomes,
+    outcome_of,
+    summarise_side,
+)
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.manifest import Side
 from nnn_core.references import Bank, check_bank, shard_references
@@ -37,6 +46,15 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
         files = sum(embedded.positional_keys for embedded in inputs)
         Metrics.distribution(NAMESPACE, POSITIONAL_KEYS).update(files)
         return gather_candidates(inputs, self.max_reject_rate, self.rejects_folder)
+
+
+@dataclass
+class GatherOutcomes(beam.PTransform):  # type: ignore[misc]
+    """All files of a side to one ``Outcome``."""
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Outcome]:
+        outcomes = inputs | "OutcomeOfFile" >> beam.Map(outcome_of)
+        return outcomes | "AllOutcomes" >> beam.CombineGlobally(merge_outcomes).without_defaults()
 
 
 @dataclass

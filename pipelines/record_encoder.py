@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter
+from apache_beam.pvalue import AsSingleton
 
-from nnn_core.embedded import EmbeddedInput
+from nnn_core.corpus import Outcome
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.prompts import Prompts
@@ -39,10 +38,12 @@ class RecordEncoder(beam.PTransform):  # type: ignore[misc]
     hints: Mapping[str, str] = field(default_factory=dict)
 
     def expand(
-        self, embedded: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
+        self, outcomes: tuple[beam.PCollection[Outcome], beam.PCollection[Outcome]]
     ) -> beam.PCollection[dict[str, str]]:
-        measure = Once(record_encoder, self.source, self.prompts, self.work, self.modalities, *map(AsIter, embedded))
-        return embedded[0].pipeline | "MeasureProbes" >> measure.with_resource_hints(**self.hints)
+        measure = Once(
+            record_encoder, self.source, self.prompts, self.work, self.modalities, *map(AsSingleton, outcomes)
+        )
+        return outcomes[0].pipeline | "MeasureProbes" >> measure.with_resource_hints(**self.hints)
 
 
 def record_encoder(
@@ -50,7 +51,7 @@ def record_encoder(
     prompts: Prompts,
     work: str,
     modalities: Collection[Modality],
-    *embedded: Iterable[EmbeddedInput],
+    *outcomes: Outcome,
 ) -> dict[str, str]:
     """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
 
@@ -59,12 +60,12 @@ def record_encoder(
         prompts: of both sides.
         work: folder of artefacts.
         modalities: of both sides.
-        embedded: what became of the files of each side.
+        outcomes: of each side.
 
     Raises:
         InputError: the encoder cannot be loaded.
         CorruptArtifactError: what was measured before is damaged.
     """
-    if source is None or all(each.precomputed for each in itertools.chain(*embedded)):
+    if source is None or all(each.precomputed == {True} for each in outcomes):
         return {"kind": PRECOMPUTED}
     return recorded(source, prompts, work, modalities)

@@ -17,12 +17,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsSingleton
 
-from nnn_core import rejects, storage
-from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core import storage
+from nnn_core.corpus import Corpus, Outcome, embedded_shards
 from nnn_core.costs import DEFAULT_RATES, read_rates
-from nnn_core.embedded import EmbeddedInput
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
@@ -33,7 +32,7 @@ from nnn_core.gates.comparison import near_copies_message
 from nnn_core.keys import positional_keys_message
 from nnn_core.lifecycle.cleaning import Needs
 from nnn_core.manifest import Manifest, SearchReport, Side, manifest_uri, prepare_table, read_manifest
-from nnn_core.partials import Scored
+from nnn_core.partials import Scored, merge_scored
 from nnn_core.parts import BiasSettings
 from nnn_core.profile import SideSums
 from nnn_core.references import Bank
@@ -48,7 +47,7 @@ from pipelines.compare_plan import Foretold, compare, describe_comparison, foret
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.embed_shards import ModelUse
 from pipelines.encoder_flags import encoder_from
-from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, ShardReferences
+from pipelines.gather import POSITIONAL_KEYS, GatherCandidates, GatherOutcomes, ShardReferences
 from pipelines.judge_bias import GatherQueries
 from pipelines.measure_vectors import MeasureVectors
 from pipelines.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
@@ -114,8 +113,14 @@ def define_refresh(
         config.rejects_folder,
         config.exclude_own_pairs,
     )
-    corpus = candidates.embedded | "GatherCandidates" >> GatherCandidates(config.max_reject_rate, config.rejects_folder)
-    embedded = (references.embedded, candidates.embedded)
+    gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(
+        config.max_reject_rate, config.rejects_folder
+    )
+    corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
+    outcomes = (
+        candidates.embedded | "CandidateOutcomes" >> GatherOutcomes(),
+        references.embedded | "ReferenceOutcomes" >> GatherOutcomes(),
+    )
     calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
         config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
@@ -126,11 +131,10 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    recorded = embedded | "RecordEncoder" >> RecordEncoder(
+    recorded = outcomes | "RecordEncoder" >> RecordEncoder(
         encoder, config.prompts, config.modalities, config.work, config.hints
     )
-    # A step of its own: the bundle-based runner loses a side input that is one of several outputs.
-    scored = merged[SCORED] | "EachScored" >> beam.Map(lambda each: each)
+    scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
     settings = bank | "ResolveSettings" >> ResolveSettings(
         config.wanted_k, config.grid, partial(_settings, config), scored, recorded
     )
@@ -143,14 +147,13 @@ def define_refresh(
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     lineage = root | "DescribeLineage" >> Once(
         describe_lineage,
-        AsSingleton(corpus),
+        AsSingleton(gathered),
         AsSingleton(bank),
         AsSingleton(sums),
-        AsList(scored),
+        AsSingleton(scored),
         AsSingleton(calibrated),
-        AsList(candidates.embedded),
-        AsList(references.embedded),
         config,
+        *map(AsSingleton, outcomes),
     )
     standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
@@ -177,11 +180,11 @@ def describe_lineage(
     corpus: Corpus,
     bank: tuple[Bank, Side],
     sums: SideSums,
-    scored: list[Scored],
+    scored: Scored,
     calibrated: list[CalibratedShard],
-    candidates: list[EmbeddedInput],
-    references: list[EmbeddedInput],
     config: RefreshConfig,
+    candidates: Outcome,
+    references: Outcome,
 ) -> Lineage:
     """What the table was computed from, and how."""
     search = report_search(scored, calibrated, config)
@@ -194,11 +197,8 @@ def describe_lineage(
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    origins = len({each.precomputed for each in (*candidates, *references)})
-    rejected = tuple(
-        (side, rejects.merge(each.rejects for each in inputs))
-        for side, inputs in (("candidates", candidates), ("references", references))
-    )
+    origins = len(candidates.precomputed | references.precomputed)
+    rejected = (("candidates", candidates.rejects), ("references", references.rejects))
     return Lineage(corpus, bank[1], sums, origins, search, needs, rejected)
 
 
@@ -242,11 +242,10 @@ def take_choice(settings: BiasSettings, review: Review) -> BiasSettings:
     return dataclasses.replace(settings, k=point.k if point.alpha else settings.k, alpha=point.alpha)
 
 
-def report_search(scored: list[Scored], calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:
+def report_search(scored: Scored, calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:
     """How the scores of all candidate shards were found, and how wrong they may be."""
-    methods = tuple(sorted(frozenset().union(*(each.methods for each in scored))))
     error = measure_all(calibrated, config.grid) if calibrated else None
-    return SearchReport(methods, config.bias_tolerance, error)
+    return SearchReport(tuple(sorted(scored.methods)), config.bias_tolerance, error)
 
 
 def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, AsSingleton
+from apache_beam.pvalue import AsSingleton
 
 from nnn_core.manifest import Side
 from nnn_core.partials import Scored
@@ -23,7 +23,7 @@ class ResolveSettings(beam.PTransform):  # type: ignore[misc]
         k: number of neighbours; None for the largest of the grid that fits.
         grid: values of k whose means are kept, where the bank suffices for them.
         settings: makes the settings once ``k``, ``grid``, ``bank_digest`` and ``encoder`` are known.
-        scored: what scoring was like for each candidate shard.
+        scored: what scoring was like for all candidate shards; a single element.
         encoder: what a manifest says of the encoder; a single element.
     """
 
@@ -34,11 +34,12 @@ class ResolveSettings(beam.PTransform):  # type: ignore[misc]
     encoder: beam.PCollection[dict[str, str]]
 
     def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[BiasSettings]:
-        return bank.pipeline | Once(self.resolve, AsSingleton(bank), AsIter(self.scored), AsSingleton(self.encoder))
+        return bank.pipeline | Once(
+            self.resolve, AsSingleton(bank), AsSingleton(self.scored), AsSingleton(self.encoder)
+        )
 
-    def resolve(self, bank: tuple[Bank, Side], scored: Iterable[Scored], encoder: dict[str, str]) -> BiasSettings:
+    def resolve(self, bank: tuple[Bank, Side], scored: Scored, encoder: dict[str, str]) -> BiasSettings:
         """See ``parts.resolve_k``."""
-        min_seen = min(each.fewest_seen for each in scored)
         fitting = tuple(value for value in self.grid if value <= bank[0].rows)
-        resolved, kept = resolve_k(self.k, fitting, min_seen)
+        resolved, kept = resolve_k(self.k, fitting, scored.fewest_seen)
         return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, encoder=encoder)

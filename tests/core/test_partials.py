@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.partials import (
     Partial,
+    Scored,
     ScoredRange,
     merge_partials,
+    merge_scored,
     plan_partial,
     read_partial,
     write_partial,
@@ -183,3 +185,9 @@ def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
     scored = ScoredRange.of(shard, partials[10:])
     assert scored.partials == partials[10:]
     assert len(pickle.dumps(scored)) < 50 * 20 + 800
+
+
+def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
+    each = [Scored(3, frozenset({"exact"})), Scored(2, frozenset({"approximate"})), Scored(5, frozenset({"exact"}))]
+    assert merge_scored(each) == merge_scored([merge_scored(each[::-1][:2]), each[0]])
+    assert merge_scored(each) == Scored(2, frozenset({"exact", "approximate"}))

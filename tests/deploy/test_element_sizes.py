@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -21,6 +23,10 @@ ROWS, DIM = 2000, 512
 VECTORS_OF_A_SHARD = ROWS // 2 * DIM * 4
 #: The largest are the statistics of a version: histograms of one size, 0.2 MB, however many rows they count.
 LIMIT = VECTORS_OF_A_SHARD // 8
+
+#: For each file of candidates, together: a runner in one process has all of it in memory, much of it more than once.
+LIMIT_SHUFFLED_FOR_FILE = 4500
+LIMIT_SIDE_FOR_FILE = 1800
 
 
 class Crossings(PipelineVisitor):  # type: ignore[misc]
@@ -41,13 +47,24 @@ def measure(element: object, name: str) -> None:
     Metrics.distribution("sizes", name).update(len(pickle.dumps(element)))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Bytes of the elements of a collection: of the largest, and of all together."""
+
+    largest: int
+    total: int
+
+
 @pytest.fixture(scope="module")
-def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """The largest element of each of these collections in a run of the job, in bytes."""
-    folder = tmp_path_factory.mktemp("sizes")
-    vectors = gaussian(ROWS, DIM, 1)
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
+    """What crosses in a run of the job over large files."""
+    return measure_refresh(tmp_path_factory.mktemp("sizes"), ROWS, 2)
+
+
+def measure_refresh(folder: Path, rows: int, files: int) -> dict[str, Measured]:
+    """What crosses in a run of the job, for each collection."""
     config = RefreshConfig(
-        write_vectors(folder / "candidates", [f"item-{row}" for row in range(ROWS)], vectors, 2),
+        write_vectors(folder / "candidates", [f"item-{row}" for row in range(rows)], gaussian(rows, DIM, 1), files),
         write_vectors(folder / "references", [f"query-{row}" for row in range(ROWS)], gaussian(ROWS, DIM, 2), 2),
         str(folder / "table"),
         str(folder / "work"),
@@ -66,14 +83,23 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     result = pipeline.run()
     result.wait_until_finish()
     found = result.metrics().query(MetricsFilter().with_namespace("sizes"))["distributions"]
-    return {each.key.metric.name: each.result.max for each in found}
+    return {each.key.metric.name: Measured(each.result.max, each.result.sum) for each in found}
 
 
-def test_both_kinds_were_measured(sizes: dict[str, int]) -> None:
+def test_both_kinds_were_measured(sizes: dict[str, Measured]) -> None:
     for kind, stage in (("shuffle", "MergePartials"), ("side", "ScoreCandidates"), ("side", "CommitBiasTable")):
         assert any(name.startswith(kind) and stage in name for name in sizes), sorted(sizes)
 
 
-def test_no_element_holds_the_vectors_of_a_shard(sizes: dict[str, int]) -> None:
-    large = {name: size for name, size in sizes.items() if size > LIMIT}
+def test_no_element_holds_the_vectors_of_a_shard(sizes: dict[str, Measured]) -> None:
+    large = {name: size.largest for name, size in sizes.items() if size.largest > LIMIT}
     assert not large, f"more than {LIMIT} bytes each, where a shard's vectors are {VECTORS_OF_A_SHARD}"
+
+
+def test_a_file_of_candidates_is_described_to_few_in_few_bytes(tmp_path: Path) -> None:
+    few, many = (measure_refresh(tmp_path / str(files), 60, files) for files in (10, 60))
+    for kind, limit in (("shuffle", LIMIT_SHUFFLED_FOR_FILE), ("side", LIMIT_SIDE_FOR_FILE)):
+        # What is combined is combined before it leaves a worker.
+        each = [name for name in few if name.startswith(kind) and "CombinePerKey" not in name]
+        grown = {name: (many[name].total - few[name].total) / 50 for name in each}
+        assert sum(grown.values()) < limit, {name: size for name, size in grown.items() if size > 10}

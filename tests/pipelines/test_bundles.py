@@ -55,7 +55,6 @@ STEPS = {
     "CountPrevious",
     "ReadTarget",
     "ResolveSettings",
-    "EachScored",
     "MeasureProbes",
     "CheckDisjoint",
     "GatherTargets",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import FormulaEncoder
 
+from nnn_core.corpus import outcome_of
 from nnn_core.embedded import EmbeddedInput
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.encoders.contract import static_parts
@@ -35,7 +36,7 @@ class _Source:
 
 
 def record(source: _Source | None, work: Path, *sides: EmbeddedInput) -> dict[str, str]:
-    return record_encoder(source, Prompts("a {}"), str(work), ("image", "text"), *([side] for side in sides))
+    return record_encoder(source, Prompts("a {}"), str(work), ("image", "text"), *map(outcome_of, sides))
 
 
 def test_probes_are_measured_once_for_a_work_folder(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""What is said of the candidates as a whole, and how much of it goes to every worker."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import pytest
+from fakes import make_shard
+
+from nnn_core.corpus import Outcome, gather_candidates, merge_outcomes, outcome_of
+from nnn_core.embedded import EmbeddedInput
+from nnn_core.rejects import RejectSummary
+
+
+def make_input(number: int, precomputed: bool = True) -> EmbeddedInput:
+    """A file of one good row and of ``number`` rejected ones."""
+    rejected = RejectSummary(number + 1, number, (("zero norm", number, f"row {number}"),) if number else ())
+    shard = replace(make_shard(f"c{number}"), id_sample=())
+    return EmbeddedInput(f"c{number}", f"{number:064x}", (shard,), rejected, precomputed)
+
+
+def test_an_outline_is_of_one_size_however_many_files_there_are() -> None:
+    few, many = (gather_candidates([make_input(number) for number in range(files)], 1.0, "") for files in (2, 40))
+    assert len(pickle.dumps(many.outline())) < len(pickle.dumps(few.outline())) + 20
+    assert (many.outline().dim, many.outline().boundaries) == (many.dim, many.boundaries)
+    assert many.outline().lineage.rows == many.lineage.rows == 40
+
+
+def test_outcomes_add_up_whatever_the_order() -> None:
+    every = [outcome_of(make_input(number, number != 1)) for number in range(3)]
+    whole = merge_outcomes(every)
+    assert whole == merge_outcomes([every[2], merge_outcomes([every[1], every[0]])])
+    assert whole == Outcome(frozenset({True, False}), RejectSummary(6, 3, (("zero norm", 3, "row 1"),)))
+
+
+@pytest.mark.parametrize("precomputed", [True, False])
+def test_an_outcome_tells_a_side_of_vectors_from_one_that_was_encoded(precomputed: bool) -> None:
+    assert merge_outcomes([outcome_of(make_input(0, precomputed))] * 2).precomputed == {precomputed}
