@@ -135,6 +135,11 @@ def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
     return (shard for embedded in inputs for shard in embedded.shards)
 
 
+def located_shards(embedded: EmbeddedInput) -> Iterable[EmbeddedShard]:
+    """The embedded shards of one file as they travel once the whole side was described."""
+    return (shard.located() for shard in embedded.shards)
+
+
 def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
     """Candidates and references must be comparable.
 

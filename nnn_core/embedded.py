@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -52,6 +52,10 @@ class EmbeddedShard:
     id_sample: tuple[str, ...]
     paired: int
     source: str
+
+    def located(self) -> EmbeddedShard:
+        """The same without what only the whole it belongs to is described by: all that reading and scoring it takes."""
+        return replace(self, vector_digest="", id_digest="", id_sample=())
 
 
 @dataclass(frozen=True, slots=True)

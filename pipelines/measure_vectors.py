@@ -8,7 +8,7 @@ from typing import Literal
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from nnn_core.corpus import Corpus, embedded_shards
+from nnn_core.corpus import Corpus, located_shards
 from nnn_core.embedded import EmbeddedInput, EmbeddedShard
 from nnn_core.manifest import Side
 from nnn_core.profile import SideSums, merge_sums, sum_of_shard
@@ -51,7 +51,7 @@ class MeasureVectors(beam.PTransform):  # type: ignore[misc]
 
 
 def _named(result: EmbeddedInput, side: SideName) -> list[tuple[SideName, EmbeddedShard]]:
-    return [(side, shard) for shard in embedded_shards([result])]
+    return [(side, shard) for shard in located_shards(result)]
 
 
 def _sum(keyed: tuple[SideName, EmbeddedShard], work: str, bank: object, corpus: object) -> SideSums:

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
-from nnn_core.corpus import Corpus, Outcome, embedded_shards
+from nnn_core.corpus import Corpus, Outcome, located_shards
 from nnn_core.costs import DEFAULT_RATES, read_rates
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
@@ -127,7 +127,7 @@ def define_refresh(
     )
     merged = (
         candidates.embedded
-        | "CandidateShards" >> beam.FlatMap(lambda result: embedded_shards([result]))
+        | "CandidateShards" >> beam.FlatMap(located_shards)
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )

@@ -135,7 +135,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
                 seconds=round(time.perf_counter() - start, 3),
             )
         )
-        yield f"{candidates.source}\n{candidates.uri}", ScoredRange.of(candidates, partials)
+        yield f"{candidates.source}\n{storage.basename(candidates.uri)}", ScoredRange.of(candidates, partials)
 
     def _score(
         self,

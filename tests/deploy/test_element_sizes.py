@@ -25,7 +25,7 @@ VECTORS_OF_A_SHARD = ROWS // 2 * DIM * 4
 LIMIT = VECTORS_OF_A_SHARD // 8
 
 #: For each file of candidates, together: a runner in one process has all of it in memory, much of it more than once.
-LIMIT_SHUFFLED_FOR_FILE = 4500
+LIMIT_SHUFFLED_FOR_FILE = 3800
 LIMIT_SIDE_FOR_FILE = 1800
 
 
