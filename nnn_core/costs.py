@@ -160,6 +160,11 @@ class Work:
         return SCORE_BYTES * self.kept_scores
 
     @property
+    def stored_bytes(self) -> float:
+        """What lies under --work and --table after a first version."""
+        return self.embedded_bytes + self.partial_bytes + self.table_bytes
+
+    @property
     def written_bytes(self) -> float:
         """What is stored anew: vectors and ids, scores, and a version of the table."""
         vectors = (self.images + self.texts + self.vectors) * (4.0 * self.dim + ID_BYTES)

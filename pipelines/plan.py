@@ -8,11 +8,24 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnn_core.costs import DEFAULT_RATES, Cost, Hours, Rates, Work, estimate, read_rates
+from nnn_core.costs import (
+    CONVERTED_BYTES,
+    DEFAULT_RATES,
+    MERGED_SCORES,
+    MODEL_BYTES,
+    PARTIAL_SECONDS,
+    Cost,
+    Hours,
+    Rates,
+    Work,
+    estimate,
+    read_rates,
+)
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.errors import ConfigError
 from nnn_core.fingerprints import differing
 from nnn_core.manifest import Manifest, Side, current_manifest
 from nnn_core.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
@@ -21,6 +34,7 @@ from nnn_core.report.numbers import seconds, size
 from nnn_core.shards import MODALITIES, Modality
 from pipelines.config import RefreshConfig, add_refresh_arguments, config_from
 from pipelines.encoder_flags import encoder_from
+from pipelines.runner import local_workers, parse_flags
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
 
@@ -35,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Show what nnn refresh with the same flags would compute, why, and what it would cost. Reads "
         "listings, footers and the marks of finished work (files on a local disk are read once, for their digest); "
         "computes nothing.",
+        epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",
         allow_abbrev=False,
     )
     add_refresh_arguments(parser)
@@ -42,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--rates", metavar="FILE", help="YAML file of worker types and prices (deploy/rates.yaml is an example)"
     )
     parser.add_argument("--workers", type=int, default=10, metavar="N", help="machines (default: %(default)s)")
+    # A file of flags is the same for both commands.
+    parser.add_argument("--with-plan", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -128,7 +145,7 @@ def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regroupin
 
 
 def describe(
-    found: Plan, work: Work, costs: Sequence[Cost], workers: int, regrouping: Regrouping | None = None
+    found: Plan, work: Work, rates: Rates, workers: int, regrouping: Regrouping | None = None
 ) -> Iterator[str]:
     """The plan for a person."""
     for side in found.sides:
@@ -146,20 +163,37 @@ def describe(
         f"{size(work.table_bytes)} a version; {size(work.written_bytes)} of it new; "
         f"{size(work.shuffled_bytes)} shuffled"
     )
+    yield f"                  {format_dollars(work.stored_bytes / 2**30 * rates.storage_dollars_per_gib_month)} a month"
     yield f"memory            {size(work.peak_bytes)} a worker process"
     if regrouping:
         yield from _describe_regrouping(regrouping)
     yield ""
     yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{'merging':>12}{f'on {workers}':>12}{'cost':>12}"
-    for cost in costs:
+    for cost in estimate(work, rates):
         note = "" if cost.fits else "   does not fit its memory"
         yield (
             f"{cost.worker:<42}{format_hours(cost.hours)}{seconds(3600 * cost.hours.total / workers):>12}"
             f"{format_dollars(cost.dollars):>12}{note}"
         )
-    yield "Machine time by --rates, without start-up and waiting; nnn refresh --with-plan measures your own."
+    yield ""
+    yield from _describe_assumptions(rates)
     if found.validation:
         yield "Judging the biases by the validation queries comes on top: each of them meets all candidates."
+
+
+def _describe_assumptions(rates: Rates) -> Iterator[str]:
+    for number, (name, each) in enumerate(rates.workers.items()):
+        yield (
+            f"{'' if number else 'assumed':<18}{name.partition(' ')[0]}: {each.gflops:,g} GFLOP/s, "
+            f"{each.images_per_second:,g} images/s, {each.texts_per_second:,g} texts/s, ${each.dollars_per_hour:g}/h, "
+            f"{each.processes} process{'es' if each.processes > 1 else ''}"
+        )
+    indent = 18 * " "
+    yield f"{indent}a process: {size(CONVERTED_BYTES)} of ready-made vectors and {MERGED_SCORES:,.0f} scores a second,"
+    yield f"{indent}{1000 * PARTIAL_SECONDS:g} ms for each partial, {size(MODEL_BYTES)} of memory for an encoder"
+    storage, shuffle = rates.storage_dollars_per_gib_month, rates.shuffle_dollars_per_gib
+    yield f"{indent}${storage:g} a GiB and month of storage, ${shuffle:g} a GiB of shuffle; no start-up, no waiting"
+    yield "Measure your own by nnn refresh --with-plan, and name the file with --rates."
 
 
 def _describe_side(side: SidePlan) -> Iterator[str]:
@@ -224,16 +258,17 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrou
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look, print."""
-    args = build_parser().parse_args(argv)
+    args, options = parse_flags(build_parser(), argv)
+    if args.workers < 1:
+        raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
     rates: Rates = read_rates(args.rates) if args.rates else DEFAULT_RATES
     encoder = encoder_from(args)
-    config = config_from(args, 1)
+    config = config_from(args, local_workers(options))
     found = plan(config, encoder)
     work = work_of(found, config)
-    costs = estimate(work, rates)
     regrouping = regrouping_of(found, config, rates)
-    print("\n".join(describe(found, work, costs, args.workers, regrouping)))
-    record = record_of(found, work, costs, regrouping)
+    print("\n".join(describe(found, work, rates, args.workers, regrouping)))
+    record = record_of(found, work, estimate(work, rates), regrouping)
     if args.json:
         print(json.dumps(record))
     return record

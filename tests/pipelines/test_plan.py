@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from corpora import gaussian, write_tar, write_vectors
 from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
 
@@ -236,6 +237,27 @@ def test_a_run_is_compared_with_its_plan_by_hand() -> None:
     elsewhere = compare(Foretold(found, work, rates), summary, None)
     assert elsewhere["machines"][0]["done"]["hours"]["score"] == 30 / 3600
     assert elsewhere["rates"] == {}
+
+
+def test_one_file_of_flags_serves_plan_and_refresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant_inputs(tmp_path, str(tmp_path))
+    flags = refresh_arguments(str(tmp_path), str(tmp_path), 1)[1:]
+    record: dict[str, Any] = dict(zip((flag[2:] for flag in flags[::2]), flags[1::2], strict=True))
+    record |= {"k": 4, "reference-shard-rows": 1, "max-reject-rate": 0.1, "accept": ["candidate_rejects"]}
+    record = {name.replace("-", "_"): value for name, value in record.items()}
+    record |= {"with_plan": True, "rates": str(ROOT / "deploy" / "rates.yaml"), "beam": {"runner": "DirectRunner"}}
+    (tmp_path / "refresh.yaml").write_text(yaml.safe_dump(record))
+    outputs = {}
+    for command in ("plan", "refresh"):
+        assert cli.main([command, "--config", str(tmp_path / "refresh.yaml")]) == 0
+        outputs[command] = capsys.readouterr().out
+    assert f"pairs to score    {2 * CANDIDATES // 3 * REFERENCES:,} of" in outputs["plan"]
+    assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.2/h, 4 processes" in outputs["plan"]
+    assert "planned and done" in outputs["refresh"]
+    assert cli.main(["plan", *flags, "--runner=DataflowRunner", "--project=p", "--region=r"]) == 0
+    assert cli.main(["plan", *flags, "--runer=DataflowRunner"]) == 2
+    assert "did you mean --runner" in capsys.readouterr().err
+    assert cli.main(["plan", *flags, "--workers", "0"]) == 2
 
 
 def test_rates_without_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
