@@ -189,7 +189,7 @@ def _commit(
         manifest = target.previous
     if review is not None:
         store_canaries(manifest, review.queries, review.first[1], standard.work)
-    store_needs(manifest, lineage.needs, standard.work)
+    store_needs(manifest, lineage.needs, standard.work, uri)
     blocked = new and any(gate.blocks for gate in manifest.gates)
     # Before the commit: after it nothing may fail any more.
     _report(Outcome(uri, manifest, new and not blocked, target.previous, statistics, lineage.rejects, review), standard)

@@ -15,10 +15,16 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of ``nnn work``."""
     parser = argparse.ArgumentParser(prog="nnn work", description="Look after the folder of artefacts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    text = "remove artefacts that no version of the table needs (nnn table expire says which versions there are)"
+    text = "remove artefacts that no version of its tables needs (nnn table expire says which versions there are)"
     gc = commands.add_parser("gc", help=text, description=text.capitalize() + ".")
-    gc.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, of this table alone")
-    gc.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
+    gc.add_argument("--work", required=True, metavar="URI", help="folder of artefacts")
+    gc.add_argument(
+        "--table",
+        action="append",
+        required=True,
+        metavar="URI",
+        help="folder of a bias table; to be repeated for every table whose refreshes have this --work",
+    )
     gc.add_argument(
         "--older-than",
         type=parse_age,
@@ -40,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = f"{len(done.files):,} files, {done.bytes / 2**20:,.1f} MiB; {done.kept:,} files are needed"
     print(f"removed {what}" if args.yes else f"would remove {what}; nothing was removed, say --yes to remove")
     if done.unknown:
-        numbers = ", ".join(map(str, done.unknown))
-        print(f"versions {numbers} left no record here; what they alone need is not kept, and can be computed again")
+        versions = ", ".join(f"{version} of {table}" for table, version in done.unknown)
+        print(f"versions {versions} left no record here; what they alone need is not kept, and can be computed again")
     if args.json:
         print(json.dumps({"work": args.work, "removed": args.yes, **asdict(done)}))

@@ -238,7 +238,9 @@ def objects(uri: str) -> dict[str, bytes]:
     fs.invalidate_cache()
     names = {path: path.removeprefix(root).lstrip("/") for path in fs.find(root)}
     return {
-        name: fs.cat_file(path) for path, name in names.items() if not {"reports", "runs"}.intersection(name.split("/"))
+        name: fs.cat_file(path)
+        for path, name in names.items()
+        if not {"reports", "runs", "tables"}.intersection(name.split("/"))
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,10 +86,38 @@ def test_what_nobody_needs_goes(call: Call, tmp_path: Path) -> None:
 
 def test_a_version_without_a_record_is_named(call: Call, tmp_path: Path) -> None:
     call(*refresh(tmp_path, 1))
-    for path in (tmp_path / "work" / "needs").iterdir():
-        path.unlink()
+    (first,) = (tmp_path / "work" / "needs").iterdir()
+    call(*refresh(tmp_path, 2))
+    first.unlink()
     age(tmp_path)
     found = call(*gc(tmp_path))
-    assert found["unknown"] == [1]
-    assert found["kept"] == 0
+    assert found["unknown"] == [[str(tmp_path / "table"), 1]]
     call(*gc(tmp_path, "--older-than", "5m"), code=2)
+
+
+def test_tables_that_share_the_folder_are_cleaned_together(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(tmp_path / "other")
+    call(*refresh(tmp_path, 1))
+    call(*refresh(tmp_path, 2), "--table", other, "--k", "2")
+    age(tmp_path)
+    assert cli.main([*gc(tmp_path), "--yes"]) == 2
+    assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
+    removed = call(*gc(tmp_path, "--table", other, "--yes"))["files"]
+    assert {path.split("/")[0] for path in removed} == {"runs"}
+    # Nobody reads what has no version.
+    shutil.rmtree(other)
+    assert {path.split("/")[0] for path in call(*gc(tmp_path))["files"]} == {"embedded", "partials"}
+
+
+def test_the_folder_of_another_table_is_refused(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(*refresh(tmp_path, 1))
+    call(*refresh(tmp_path, 1), "--table", str(tmp_path / "table2"), "--work", str(tmp_path / "work2"))
+    shutil.rmtree(tmp_path / "work2" / "tables")  # as an earlier release left it
+    age(tmp_path)
+    command = [*gc(tmp_path, "--yes"), "--work", str(tmp_path / "work2")]
+    shutil.rmtree(tmp_path / "work2" / "needs")
+    assert cli.main(command) == 2
+    assert "left a record under --work" in capsys.readouterr().err
+    assert list((tmp_path / "work2" / "partials").iterdir())
