@@ -21,8 +21,8 @@ ID_BYTES = 12
 IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
 _TILE_BYTES = 64 << 20
 
-#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, 16 shards, k = 128).
-MERGED_SCORES = 2e7
+#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, k = 128).
+MERGED_SCORES = 1e7
 
 #: Bytes of ready-made vectors that one process checks and keeps in a second, as measured (65,536 rows of 512).
 CONVERTED_BYTES = 5e7

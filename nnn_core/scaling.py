@@ -91,7 +91,7 @@ def _lines(rates: Rates) -> Iterator[str]:
     yield "- Kept scores are the largest part of --work: candidates x reference shards x k. Larger reference shards"
     yield "  (`--reference-shard-rows`) mean fewer of them, at the price of coarser reuse; so does a smaller `--k-max`."
     yield "- Every refresh merges the kept scores of the whole table, whatever changed: with a bank of 10^7 it is most"
-    yield "  of a nightly refresh on GPUs, which do not help (a process is taken to merge 2 x 10^7 scores a second)."
+    yield "  of a nightly refresh on GPUs, which do not help (a process is taken to merge 10^7 scores a second)."
     yield "  There too larger reference shards and a smaller `--k-max` are what saves."
     yield "- What is shuffled does not depend on the bank: 60 bytes a candidate."
     yield "- Very many tiny files cost what the pipeline does for each pair of a file of candidates and a reference"

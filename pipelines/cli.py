@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] not in _COMMANDS:
         print(f"nnn: there is no command {arguments[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    module = import_module(_COMMANDS[arguments[0]][0])
-    return run_command(module.main, arguments[1:])
+    # Some modules take seconds to import, in which people press Ctrl-C too.
+    return run_command(lambda argv: import_module(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
 
 
 def usage() -> str:

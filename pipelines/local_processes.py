@@ -26,10 +26,6 @@ from nnn_core.errors import NNNError
 _THREAD = "run_worker"
 _ENDED = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 
-#: Of a process that was interrupted together with this one.
-_INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)
-
-
 #: The folder in which worker processes leave their numbers; they inherit it.
 _WORKERS = "NNN_WORKERS"
 _OVER = "over"
@@ -39,7 +35,8 @@ class LocalProcesses(FnApiRunner):  # type: ignore[misc]
     """Beam's local runner; its worker processes log as this program does, and it does not wait for one that is dead."""
 
     def __init__(self) -> None:
-        command = f"{shlex.quote(sys.executable)} -m pipelines.worker_process"
+        # A terminal's Ctrl-C reaches every process; this program's answer to it ends the workers, without their words.
+        command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m pipelines.worker_process"
         super().__init__(SubprocessSDKEnvironment.from_command_string(command))
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
@@ -56,26 +53,40 @@ class LocalProcesses(FnApiRunner):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def watch_workers() -> Iterator[None]:
-    """Interrupt what runs inside when a worker process fails; Beam would wait for its answer for ever.
+    """End what runs inside when a worker process fails, and all workers at Ctrl-C; Beam would wait for them for ever.
 
     Raises:
-        NNNError: one did.
+        NNNError: one failed.
+        KeyboardInterrupt: somebody pressed Ctrl-C.
     """
     before, ended, waiting = threading.excepthook, list[int](), threading.current_thread()
+    interrupted = threading.Event()
     folder = Path(tempfile.mkdtemp(prefix="nnn-workers-"))
     os.environ[_WORKERS] = str(folder)
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
+        if interrupted.is_set() or ended:
+            return  # threads that lose their workers
         found = _ENDED.fullmatch(str(arguments.exc_value))
         if arguments.thread is None or arguments.thread.name != _THREAD or found is None:
             before(arguments)
-        elif int(found[1]) not in _INTERRUPTED and not ended:
+        else:
             ended.append(int(found[1]))
             _kill_all(folder)  # the runner waits for the others, which wait for it
             if waiting is threading.main_thread():  # which alone can be interrupted
                 signal.pthread_kill(waiting.ident or 0, signal.SIGINT)
 
+    def interrupt(*_: object) -> None:
+        if not ended:  # else it is the hook that interrupts
+            interrupted.set()
+            _kill_all(folder)
+        raise KeyboardInterrupt
+
     threading.excepthook = hook
+    answer = signal.getsignal(signal.SIGINT)
+    answers = waiting is threading.main_thread() and answer is signal.default_int_handler
+    if answers:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -84,6 +95,8 @@ def watch_workers() -> Iterator[None]:
         raise
     finally:
         threading.excepthook = before
+        if answers:
+            signal.signal(signal.SIGINT, answer)
         del os.environ[_WORKERS]
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -43,6 +43,8 @@ _SECRET_FLAGS = (
 _RAISED = re.compile(
     r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
 )
+#: Of a Ctrl-C that reaches a step, Beam makes an error like any other.
+_INTERRUPTED = re.compile(r"^(RuntimeError: )?KeyboardInterrupt( \[while running|$)", re.M)
 _WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
 
 
@@ -139,6 +141,7 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
 
     Raises:
         NNNError: of the class that a worker raised.
+        KeyboardInterrupt: somebody pressed Ctrl-C, wherever it struck.
     """
     start = time.monotonic()
     try:
@@ -151,6 +154,8 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
     except NNNError as error:
         raise type(error)(_WHILE_RUNNING.sub("", str(error))) from None
     except Exception as error:
+        if _INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from None
         raised = find_error(str(error))
         if raised is None:
             raise

@@ -86,7 +86,8 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
     if not rows:
         raise InputError(
             f"none of the {total} validation queries says which candidate answers it: name the column with "
-            "--validation-pair-id-column, or give a table of judgements with --relevance."
+            "--validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a table of judgements with "
+            "--relevance."
         )
     ids = tuple(sorted(rows))
     answers_of = [sorted(rows[name][1].items()) for name in ids]

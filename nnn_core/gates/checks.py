@@ -276,7 +276,9 @@ def hub_growth(after: Histogram, before: Histogram, missing: str, deviations: fl
 def canary_overlap(overlap: float | None, limit: Limit) -> Gate:
     """Mean over canary queries of |top 10 now and before| / 10, both ranked by debiased scores."""
     what = "the mean overlap of the canary queries' top 10 with the previous version's"
-    return at_least("canary_overlap", overlap, limit, what, "no canary queries were given, or nothing to compare with")
+    return at_least(
+        "canary_overlap", overlap, limit, what, "no validation queries were given, or nothing to compare with"
+    )
 
 
 def gain(interval: Interval | None, limit: Limit) -> Gate:

@@ -43,11 +43,18 @@ def headline(report: Report) -> Headline:
         names = ", ".join(gate.name for gate in report.failed)
         return Headline("bad", f"Not published: {_gates(len(report.failed))} failed ({names}).", _standing(report))
     if report.tuning is not None and not report.tuning.given and report.tuning.choice.point.alpha == 0:
-        return Headline("warn", "No gain could be shown, so alpha = 0: this table changes no ranking.", _doubt(report))
+        means = "this table changes no ranking"
+        if report.run.command == "nnn evaluate":
+            means = f"a version with it changes no ranking; {_stays(report)} until --publish"
+        return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report))
     main = main_figure(report)
     if main is None:
         return Headline("none", "Not evaluated: no held-out queries were given.", "Whether the bias helps is unknown.")
     return _of_figure(*main)
+
+
+def _stays(report: Report) -> str:
+    return "nothing changes" if report.run.version is None else f"version {report.run.version} stays as it is"
 
 
 def _gates(number: int) -> str:

@@ -268,6 +268,8 @@ def test_alpha_zero_is_said() -> None:
     head = summary.headline(report)
     assert head.heading == "No gain could be shown, so alpha = 0: this table changes no ranking."
     assert "At k = 8, alpha = 0.25 recall@1 rises by 0.4 points" in head.text
+    judged = dataclasses.replace(report, run=dataclasses.replace(report.run, command="nnn evaluate", version=4))
+    assert "a version with it changes no ranking; version 4 stays as it is" in summary.headline(judged).heading
     assert parse(render(report))
 
 

@@ -295,7 +295,7 @@ def test_a_first_version_skips_what_it_cannot_compare(world: World) -> None:
     reasons = {gate.name: gate.sentence for gate in manifest.gates if gate.verdict == "skipped"}
     compared = {"bank_shrinkage", "lost_candidates", "encoder", "alpha", "drift_psi", "moved_rows", "modalities"}
     assert {reasons[name] for name in compared} == {"there is no previous version to compare with"}
-    assert reasons["canary_overlap"] == "no canary queries were given, or nothing to compare with"
+    assert reasons["canary_overlap"] == "no validation queries were given, or nothing to compare with"
     assert {gate.name for gate in manifest.gates if gate.verdict == "pass"} >= {"coverage", "finite", "hubs"}
 
 

@@ -10,11 +10,21 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jobs import plant_inputs, refresh_arguments
 
 from nnn_core.errors import NNNError
+from pipelines import cli
 from pipelines.local_processes import _WORKERS, register_worker, watch_workers
+
+INTERRUPTED = "nnn: interrupted; finished work is kept, run the same command again to continue"
+
+
+def listen() -> None:
+    """Hear Ctrl-C, although whoever runs the tests may not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_with(code: int) -> None:
@@ -35,10 +45,13 @@ def wait_for(other: subprocess.Popen[bytes], code: int) -> None:
         time.sleep(60)
 
 
-def be_interrupted(code: int) -> None:
+def be_interrupted(other: subprocess.Popen[bytes]) -> None:
     with watch_workers():
-        start(code)
-        signal.raise_signal(signal.SIGINT)
+        (Path(os.environ[_WORKERS]) / str(other.pid)).touch()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            start(-9)  # as the runner sees it, which ends its workers on the way out
 
 
 @pytest.mark.parametrize(("code", "why"), [(-9, "it was killed"), (137, "it was killed"), (1, "exit code 1")])
@@ -53,11 +66,27 @@ def test_a_worker_that_ends_too_early_ends_the_wait(code: int, why: str) -> None
     assert _WORKERS not in os.environ
 
 
-def test_an_interrupt_stays_one() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        be_interrupted(130)
-    with watch_workers():
-        start(-2)
+def test_an_interrupt_ends_the_workers_and_stays_one() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other, pytest.raises(KeyboardInterrupt):
+        be_interrupted(other)
+    assert other.returncode == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("workers", [[], ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]])
+def test_ctrl_c_is_answered_in_one_line(workers: list[str], tmp_path: Path) -> None:
+    plant_inputs(tmp_path, str(tmp_path))
+    command = [sys.executable, "-m", "pipelines.cli", *refresh_arguments(str(tmp_path), str(tmp_path)), *workers]
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, preexec_fn=listen, **options) as process:
+        while not (tmp_path / "work" / "embedded").exists():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert [line for line in errors.splitlines() if " of " not in line] == [INTERRUPTED]
+    assert not (tmp_path / "table" / "versions").exists()
+    assert cli.main(refresh_arguments(str(tmp_path), str(tmp_path))) == 0
 
 
 def test_a_worker_that_comes_late_ends_itself() -> None:

@@ -165,10 +165,10 @@ def test_costs_by_hand() -> None:
         }
     )
     (cost,) = estimate(work, rates)
-    # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 2.56e8 scores at 2e7/s each.
+    # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 2.56e8 scores at 1e7/s each.
     assert cost.hours.embed == pytest.approx(2 + 2 / 3600)
     assert cost.hours.score == pytest.approx((1000 + 2.5) / 3600)
-    assert cost.hours.merge == pytest.approx(6.4 / 3600)
+    assert cost.hours.merge == pytest.approx(12.8 / 3600)
     assert cost.dollars == pytest.approx(3 * cost.hours.total)
     assert not cost.fits
     assert work.flop == 10**12
