@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from nnn_core import storage
 from nnn_core.embedded import ROWS_PER_SHARD
@@ -96,8 +98,16 @@ def read_rates(uri: str) -> Rates:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"--rates {uri}: not YAML: {error}") from error
     except ValidationError as error:
-        lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
         raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, or which key was meant."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    close = difflib.get_close_matches(str(error["loc"][-1]), [*Worker.model_fields, *Rates.model_fields], n=1)
+    return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def to_yaml(rates: Rates) -> str:

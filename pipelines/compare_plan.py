@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,17 +42,35 @@ def foretell(config: RefreshConfig, encoder: EncoderSource | None, rates: Rates)
 
 
 def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:
-    """Amounts and machine time, as planned and as done, and the rates of this run; for JSON.
+    """Amounts and machine time, as planned and as done, and the rates of this machine; for JSON.
+
+    What was done has a price where the rates have one type of worker, on which the job must then have run.
 
     Args:
         foretold: before the run.
         summary: of the run.
-        processes: worker processes, where all of them ran on one machine; None for as many a machine as the rates say.
+        processes: worker processes, where all of them ran on this machine; None for as many a machine as the rates say.
     """
-    done = _Done(summary)
-    machines = [_machine(name, worker, foretold, done, processes) for name, worker in foretold.rates.workers.items()]
-    rates = done.rates(foretold.plan, processes) if processes else {}
-    return {"amounts": _amounts(foretold, done), "machines": machines, "seconds": summary["seconds"], "rates": rates}
+    done, workers = _Done(summary), foretold.rates.workers
+    only = next(iter(workers.values())) if len(workers) == 1 else None
+    hours = done.hours(processes or (only.processes if only else 1))
+    shuffled = done.total(SHUFFLED, "merge_partials")
+    return {
+        "amounts": _amounts(foretold, done),
+        "planned": {name: _planned(foretold, worker) for name, worker in workers.items()},
+        "done": _spent(hours, price(hours, shuffled, only, foretold.rates) if only else None),
+        "seconds": summary["seconds"],
+        "rates": done.rates(foretold.plan, processes) if processes else {},
+    }
+
+
+def _planned(foretold: Foretold, worker: Worker) -> dict[str, Any]:
+    hours = estimate_hours(foretold.work, worker)
+    return _spent(hours, price(hours, foretold.work.shuffled_bytes, worker, foretold.rates))
+
+
+def _spent(hours: Hours, dollars: float | None) -> dict[str, Any]:
+    return {"hours": dataclasses.asdict(hours), "dollars": dollars}
 
 
 def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
@@ -69,21 +88,6 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
 def _embedding(found: Plan) -> Iterator[tuple[str, SidePlan]]:
     """Stages that embed, with what they embed."""
     return ((f"embed_{side.flag}", side) for side in found.sides)
-
-
-def _machine(name: str, worker: Worker, foretold: Foretold, done: _Done, processes: int | None) -> dict[str, Any]:
-    """Planned for one type of worker, and what was done at its price."""
-    times = {
-        "planned": (estimate_hours(foretold.work, worker), foretold.work.shuffled_bytes),
-        "done": (done.hours(processes or worker.processes), done.total(SHUFFLED, "merge_partials")),
-    }
-    return {
-        "worker": name,
-        **{
-            when: {"hours": dataclasses.asdict(hours), "dollars": price(hours, shuffled, worker, foretold.rates)}
-            for when, (hours, shuffled) in times.items()
-        },
-    }
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class _Done:
         return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
 
     def rates(self, found: Plan, processes: int) -> dict[str, float]:
-        """Of the machine that it ran on, as a ``Worker`` has them, of work that took long enough."""
+        """Of this machine, as a ``Worker`` has them; of work that took long enough."""
         spent = self.total("search_seconds", "score_candidates")
         flop = 2.0 * self.summary["dim"] * self.total(PAIRS, "score_candidates")
         rates = {"gflops": flop / spent / 1e9 * processes} if spent >= _ENOUGH else {}
@@ -121,7 +125,11 @@ class _Done:
             spent = self.total("seconds", *stages)
             if spent >= _ENOUGH:
                 rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
-        return {name: float(f"{rate:.3g}") for name, rate in rates.items()}
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return {name: float(f"{rate:.3g}") for name, rate in rates.items()} | {
+            "memory_gib": round(memory, 1),
+            "processes": processes,
+        }
 
 
 #: What is counted in a stage, and what bytes are called.
@@ -133,18 +141,36 @@ _BYTES = {
 }
 
 
-def describe_comparison(compared: Mapping[str, Any]) -> Iterator[str]:
-    """The comparison for a person."""
+def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[str]:
+    """The comparison for a person.
+
+    Args:
+        compared: see ``compare``.
+        rates: that the plan was priced by.
+    """
     yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
     for name, amount in compared["amounts"].items():
         spell = size if name in _BYTES else "{:,}".format
         title = _BYTES.get(name) or f"{name}, {_COUNTED.get(name, 'rows')}"
         yield f"{title:<52}{spell(amount['planned']):>16}{spell(amount['done']):>16}"
-    yield f"{'machine time':<40}{'':12}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
-    for machine in compared["machines"]:
-        for title, when in ((machine["worker"], "planned"), ("", "done")):
-            hours, dollars = Hours(**machine[when]["hours"]), machine[when]["dollars"]
-            yield f"{title:<40}{when:>12}{format_hours(hours)}{format_dollars(dollars):>12}"
+    yield f"{'machine time':<52}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
+    for name, spent in compared["planned"].items():
+        yield _line(f"planned on {name}", spent)
+    yield _line("done", compared["done"])
     yield f"The run took {seconds(compared['seconds'])} by the clock, with start-up and all other stages."
-    if rates := compared["rates"]:
-        yield f"This machine did, for --rates: {', '.join(f'{name}: {rate:g}' for name, rate in rates.items())}"
+    if compared["rates"]:
+        yield from _describe_rates(compared["rates"], rates)
+
+
+def _line(title: str, spent: Mapping[str, Any]) -> str:
+    dollars = "" if spent["dollars"] is None else format_dollars(spent["dollars"])
+    return f"{title:<52}{format_hours(Hours(**spent['hours']))}{dollars:>12}".rstrip()
+
+
+def _describe_rates(measured: Mapping[str, float], rates: Rates) -> Iterator[str]:
+    """A file that --rates takes."""
+    yield f"This machine as a file for --rates; what takes less than {_ENOUGH:g} s is not measured:"
+    yield "workers:"
+    yield "  this machine:"
+    for name, value in next(iter(rates.workers.values())).model_dump().items():
+        yield f"    {name}: {measured[name]:g}" if name in measured else f"    {name}: {value:g}  # not measured"

@@ -432,7 +432,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     print_summary(summary)
     if foretold is not None:
         summary["plan"] = compare(foretold, summary, local_workers(options))
-        print("\n".join(describe_comparison(summary["plan"])))
+        print("\n".join(describe_comparison(summary["plan"], foretold.rates)))
     if args.json:
         print(json.dumps(without_text(summary)))
     return summary

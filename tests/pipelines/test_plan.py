@@ -185,11 +185,14 @@ def test_pages_are_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     flags = ["--candidates", "c", "--references", "r", "--table", "t", "--work", "w", "--rates", str(wrong)]
     assert cli.main(["plan", *flags]) == 2
     message = capsys.readouterr().err
-    assert "price: Extra inputs are not permitted" in message
+    assert "price: there is no such key" in message
     assert "workers.a.gflops" in message
+    wrong.write_text("workers: {a: {gflop: 1, dollars: 3}}\n")
+    assert cli.main(["plan", *flags]) == 2
+    assert "workers.a.gflop: there is no such key; did you mean gflops?" in capsys.readouterr().err
 
 
-def test_a_run_is_compared_with_its_plan_by_hand() -> None:
+def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
     worker = {"gflops": 1, "images_per_second": 2, "texts_per_second": 1, "dollars_per_hour": 3, "memory_gib": 1}
     rates = Rates.model_validate({"workers": {"w": worker}, "shuffle_dollars_per_gib": 1})
     candidates = SimpleNamespace(flag="candidates", modality="image", rows_todo=7200, model=True)
@@ -225,18 +228,24 @@ def test_a_run_is_compared_with_its_plan_by_hand() -> None:
         1 << 30,
         1 << 30,
     ]
-    (machine,) = compared["machines"]
-    assert machine["planned"]["hours"]["embed"] == 2.0
-    assert machine["done"]["hours"] == {"embed": 3609 / 7200, "score": 30 / 7200, "merge": 12 / 7200}
-    assert machine["done"]["dollars"] == pytest.approx(3 * 3651 / 7200 + 1)
+    assert compared["planned"]["w"]["hours"]["embed"] == 2.0
+    assert compared["done"]["hours"] == {"embed": 3609 / 7200, "score": 30 / 7200, "merge": 12 / 7200}
+    assert compared["done"]["dollars"] == pytest.approx(3 * 3651 / 7200 + 1)
     # 9 * 10^11 operations in 20 s, by two processes; the captions took too little time to tell.
-    assert compared["rates"] == {"gflops": 90.0, "images_per_second": 3.89}
-    text = "\n".join(describe_comparison(compared))
+    measured = compared["rates"]
+    assert (measured["gflops"], measured["images_per_second"], measured["processes"]) == (90.0, 3.89, 2)
+    assert "texts_per_second" not in measured
+    text = "\n".join(describe_comparison(compared, rates))
     assert "The run took 33 min 20 s" in text
-    assert "gflops: 90, images_per_second: 3.89" in text
+    assert "texts_per_second: 1  # not measured" in text
+    own = tmp_path / "rates.yaml"
+    own.write_text(text[text.index("workers:") :])
+    assert costs.read_rates(str(own)).workers["this machine"].images_per_second == 3.89
     elsewhere = compare(Foretold(found, work, rates), summary, None)
-    assert elsewhere["machines"][0]["done"]["hours"]["score"] == 30 / 3600
+    assert elsewhere["done"]["hours"]["score"] == 30 / 3600
     assert elsewhere["rates"] == {}
+    # Of several types nobody knows on which it ran.
+    assert compare(Foretold(found, work, DEFAULT_RATES), summary, 2)["done"]["dollars"] is None
 
 
 def test_one_file_of_flags_serves_plan_and_refresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
