@@ -29,7 +29,7 @@ MERGED_SCORES = 1e7
 #: Bytes of ready-made vectors that one process checks and keeps in a second, as measured (65,536 rows of 512).
 CONVERTED_BYTES = 5e7
 
-#: Seconds that a partial takes whatever it holds, as measured on a local disk (tests/benchmarks/large_graph.py).
+#: Seconds that a partial takes whatever it holds: 3.3 ms of a processor (tests/benchmarks/large_graph.py), and waiting.
 PARTIAL_SECONDS = 0.005
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -98,7 +98,7 @@ def _lines(rates: Rates) -> Iterator[str]:
     yield "  shard: 3.3 ms of a processor on the local runner, 2.3 ms of them the scoring, writing and merging that a"
     yield "  bare loop takes too. Its memory is 340 MiB, and 8 KiB for each file of candidates: 420 MiB for 10,000"
     yield "  files, whose descriptions that runner keeps, and copies from step to step. A pair takes 20 bytes of it:"
-    yield "  386 MiB for 4,000 files and 16,000 pairs, 388 MiB for 160,000 (`python tests/benchmarks/large_graph.py`)."
+    yield "  447 MiB for 10,000 files and 500,000 pairs (`python tests/benchmarks/large_graph.py`)."
 
 
 def _rows(work: Work, rates: Rates) -> Iterator[str]:
