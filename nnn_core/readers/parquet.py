@@ -143,7 +143,7 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
                 if row_id is None:
                     yield Reject(f"row {row}", NO_ID)
                 elif path and (value := value_at(value, path)) is MISSING:
-                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}")
+                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
                 else:
                     yield from caption_rows(row_id, pair_id, value)
 

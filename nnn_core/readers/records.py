@@ -136,7 +136,7 @@ def rows_of_record(
         yield Reject(position, NO_ID)
         return
     if columns.caption not in record:
-        yield Reject(row_id or position, NO_CAPTION, f"there is no field {columns.caption!r}")
+        yield Reject(row_id or position, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
         return
     pair_id = pairs.of(record, row_id or NO_PAIR)
     if isinstance(pair_id, Reject):

@@ -228,7 +228,7 @@ def choose_column(
     """
     if wanted is not None and wanted not in present:
         raise InputError(
-            f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {', '.join(present)}."
+            f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
         )
     column = wanted or next((name for name in defaults if name in present), None)
     if column is not None and present.count(column) > 1:
@@ -243,8 +243,15 @@ def require_column(column: str | None, present: list[str], what: str, flag: str,
         InputError: ``column`` is None.
     """
     if column is None:
-        raise InputError(f"{uri!r} has no column for the {what}; it has: {', '.join(present)}. Name it with {flag}.")
+        raise InputError(f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with {flag}.")
     return column
+
+
+def _listed(present: list[str]) -> str:
+    """The columns that are there, and what is wrong where they are one."""
+    if len(present) == 1 and any(separator in present[0] for separator in ";|\t"):
+        return f"{present[0]}, one column (fields of a .csv are separated by commas, those of a .tsv by tabs)"
+    return ", ".join(present)
 
 
 def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[str | None, str | None]:

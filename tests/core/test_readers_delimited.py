@@ -79,6 +79,14 @@ def test_missing_columns_name_the_flag(
     assert ", ".join(header.split("\t")) in message
 
 
+@pytest.mark.parametrize(("suffix", "separator"), [("csv", ";"), ("csv", "\t"), ("tsv", "|")])
+def test_another_separator_is_named(tmp_path: Path, suffix: str, separator: str) -> None:
+    data = f"id{separator}caption\na{separator}x\n".encode()
+    for columns in ({"id": "@sha256"}, {"id": "id"}):
+        with pytest.raises(InputError, match=r"one column \(fields of a \.csv are separated by commas"):
+            read_lines(tmp_path, suffix, data, **columns)
+
+
 def test_pair_ids_of_tsv(tmp_path: Path) -> None:
     data = b"id\timage\tcaption\na\tA\tx\nb\t\ty\n"
     assert read_lines(tmp_path, "tsv", data, pair_id="image").pair_ids == ["A", ""]
