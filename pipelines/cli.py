@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if arguments else 2
     if arguments[0] not in _COMMANDS:
-        print(f"nnn: there is no command {arguments[0]!r}\n\n{usage()}", file=sys.stderr)
+        close = difflib.get_close_matches(arguments[0], _COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
         return 2
     # Some modules take seconds to import, in which people press Ctrl-C too.
     return run_command(lambda argv: import_module(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])

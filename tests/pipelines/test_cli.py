@@ -70,7 +70,7 @@ def test_usage_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["refesh"]) == 2
-    assert "there is no command 'refesh'" in capsys.readouterr().err
+    assert "there is no command 'refesh'; did you mean refresh?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["demo"], ["refresh"], ["table"], ["table", "reweight"]])
