@@ -76,15 +76,19 @@ def watch_workers() -> Iterator[None]:
             if waiting is threading.main_thread():  # which alone can be interrupted
                 signal.pthread_kill(waiting.ident or 0, signal.SIGINT)
 
+    answer = signal.getsignal(signal.SIGINT)
+
     def interrupt(*_: object) -> None:
         if not ended:  # else it is the hook that interrupts
+            if answer is signal.SIG_IGN:
+                return
             interrupted.set()
             _kill_all(folder)
         raise KeyboardInterrupt
 
     threading.excepthook = hook
-    answer = signal.getsignal(signal.SIGINT)
-    answers = waiting is threading.main_thread() and answer is signal.default_int_handler
+    # A job that nohup or a shell started in the background ignores the signal, by which the hook ends the wait.
+    answers = waiting is threading.main_thread() and answer in (signal.default_int_handler, signal.SIG_IGN)
     if answers:
         signal.signal(signal.SIGINT, interrupt)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,20 @@ def be_interrupted(other: subprocess.Popen[bytes]) -> None:
             start(-9)  # as the runner sees it, which ends its workers on the way out
 
 
+@contextlib.contextmanager
+def answering(answer: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+        assert signal.getsignal(signal.SIGINT) is answer
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("answer", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
 @pytest.mark.parametrize(("code", "why"), [(-9, "it was killed"), (137, "it was killed"), (1, "exit code 1")])
-def test_a_worker_that_ends_too_early_ends_the_wait(code: int, why: str) -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
+def test_a_worker_that_ends_too_early_ends_the_wait(code: int, why: str, answer: Any) -> None:
+    with answering(answer), subprocess.Popen(["sleep", "60"]) as other:
         begin = time.monotonic()
         with pytest.raises(NNNError, match=why):
             wait_for(other, code)
@@ -67,10 +80,15 @@ def test_a_worker_that_ends_too_early_ends_the_wait(code: int, why: str) -> None
 
 
 def test_an_interrupt_ends_the_workers_and_stays_one() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other, pytest.raises(KeyboardInterrupt):
+    interrupted = pytest.raises(KeyboardInterrupt)
+    with answering(signal.default_int_handler), subprocess.Popen(["sleep", "60"]) as other, interrupted:
         be_interrupted(other)
     assert other.returncode == -signal.SIGKILL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_is_ignored_stays_so() -> None:
+    with answering(signal.SIG_IGN), watch_workers():
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("workers", [[], ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]])
