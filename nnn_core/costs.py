@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from nnn_core import storage
 from nnn_core.embedded import ROWS_PER_SHARD
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, did_you_mean
 
 #: Bytes of a table row in the shuffle, and of a kept score and of an id on disk (compressed).
 SHUFFLED_ROW = 60
@@ -86,13 +85,15 @@ DEFAULT_RATES = Rates(
 )
 
 
-def read_rates(uri: str) -> Rates:
-    """Rates from a YAML file.
+def read_rates(uri: str | None) -> Rates:
+    """Rates from a YAML file; ``DEFAULT_RATES`` where none is named.
 
     Raises:
         ConfigError: no YAML, an unknown key, or a value that is no rate.
         InputError: the file cannot be read.
     """
+    if not uri:
+        return DEFAULT_RATES
     try:
         return Rates.model_validate(yaml.safe_load(storage.read_bytes(uri)))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -106,8 +107,8 @@ def _problem(error: ErrorDetails) -> str:
     """What is wrong with a value, or which key was meant."""
     if error["type"] != "extra_forbidden":
         return error["msg"]
-    close = difflib.get_close_matches(str(error["loc"][-1]), [*Worker.model_fields, *Rates.model_fields], n=1)
-    return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
+    known = (*Worker.model_fields, *Rates.model_fields)
+    return "there is no such key" + did_you_mean(str(error["loc"][-1]), known)
 
 
 def to_yaml(rates: Rates) -> str:

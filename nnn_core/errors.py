@@ -6,7 +6,15 @@ parsing text. Anything else that escapes is a defect and leaves Python's own tra
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` for the end of a message; empty where nothing known is like ``word``."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class NNNError(Exception):

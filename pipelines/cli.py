@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from nnn_core import __version__
-from nnn_core.errors import NNNError
+from nnn_core.errors import NNNError, did_you_mean
 from pipelines.logs import say_failure
 
 _COMMANDS = {
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if arguments else 2
     if arguments[0] not in _COMMANDS:
-        close = difflib.get_close_matches(arguments[0], _COMMANDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(arguments[0], _COMMANDS)
         print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
         return 2
     # Some modules take seconds to import, in which people press Ctrl-C too.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.costs import Hours, Rates, Work, Worker, estimate_hours, price
+from nnn_core.costs import Hours, Rates, Work, estimate, price
 from nnn_core.encoders import EncoderSource
 from nnn_core.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
@@ -57,16 +57,11 @@ def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | Non
     shuffled = done.total(SHUFFLED, "merge_partials")
     return {
         "amounts": _amounts(foretold, done),
-        "planned": {name: _planned(foretold, worker) for name, worker in workers.items()},
+        "planned": {cost.worker: _spent(cost.hours, cost.dollars) for cost in estimate(foretold.work, foretold.rates)},
         "done": _spent(hours, price(hours, shuffled, only, foretold.rates) if only else None),
         "seconds": summary["seconds"],
         "rates": done.rates(foretold.plan, processes) if processes else {},
     }
-
-
-def _planned(foretold: Foretold, worker: Worker) -> dict[str, Any]:
-    hours = estimate_hours(foretold.work, worker)
-    return _spent(hours, price(hours, foretold.work.shuffled_bytes, worker, foretold.rates))
 
 
 def _spent(hours: Hours, dollars: float | None) -> dict[str, Any]:

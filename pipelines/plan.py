@@ -10,7 +10,6 @@ from typing import Any
 
 from nnn_core.costs import (
     CONVERTED_BYTES,
-    DEFAULT_RATES,
     MERGED_SCORES,
     MODEL_BYTES,
     PARTIAL_SECONDS,
@@ -261,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
-    rates: Rates = read_rates(args.rates) if args.rates else DEFAULT_RATES
+    rates = read_rates(args.rates)
     encoder = encoder_from(args)
     config = config_from(args, local_workers(options))
     found = plan(config, encoder)

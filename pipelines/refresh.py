@@ -21,7 +21,7 @@ from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
 from nnn_core.corpus import Corpus, Outcome, located_shards
-from nnn_core.costs import DEFAULT_RATES, read_rates
+from nnn_core.costs import read_rates
 from nnn_core.embedding import EmbeddingRequest
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
@@ -444,7 +444,7 @@ def _foretell(args: argparse.Namespace, config: RefreshConfig, encoder: EncoderS
         if args.rates:
             raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
         return None
-    return foretell(config, encoder, read_rates(args.rates) if args.rates else DEFAULT_RATES)
+    return foretell(config, encoder, read_rates(args.rates))
 
 
 if __name__ == "__main__":

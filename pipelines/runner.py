@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from nnn_core.errors import ERRORS, ConfigError, NNNError
+from nnn_core.errors import ERRORS, ConfigError, NNNError, did_you_mean
 from pipelines.beam_options import beam_parser
 from pipelines.config_file import apply_config, read_config, spell
 from pipelines.local_processes import LocalProcesses
@@ -114,8 +113,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         )
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
-        close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ". See nnn refresh --help."
+        hint = did_you_mean(unknown[0].partition("=")[0], names) or ". See nnn refresh --help."
         raise ConfigError(f"unknown flag {unknown[0]}{hint}")
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)

@@ -117,8 +117,10 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
     records = storage.list_names(storage.join(work, "needs"))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
-        without = _add_needs(table, work, records, needed)
-        if without == list_versions(table):
+        read_manifest(table)
+        versions = list_versions(table)
+        without = _add_needs(table, versions, work, records, needed)
+        if without == versions:
             raise ConfigError(
                 f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
                 "folder that its refreshes had as --work."
@@ -160,11 +162,10 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
         )
 
 
-def _add_needs(table: str, work: str, records: Sequence[str], needed: set[str]) -> list[int]:
+def _add_needs(table: str, versions: Sequence[int], work: str, records: Sequence[str], needed: set[str]) -> list[int]:
     """Add what the versions of a table need; returns those that left no record."""
-    read_manifest(table)
     without = []
-    for version in list_versions(table):
+    for version in versions:
         lineage = _lineage(read_manifest(table, version))
         names = [name for name in records if name.startswith(lineage)]
         for name in names:

@@ -28,6 +28,22 @@ from pipelines.plan import _rows_to_encode, changed_parts
 
 ROOT = Path(__file__).parent.parent.parent
 
+#: Of which a hundredth of the pairs is new.
+WORK = Work(
+    images=7200,
+    texts=3600,
+    vectors=10**5,
+    pairs=10**9,
+    partials=1000,
+    candidates=10**6,
+    references=10**5,
+    dim=500,
+    k_max=128,
+    grid=8,
+    groups=2,
+    group_rows=1 << 16,
+)
+
 Call = Callable[..., dict[str, Any]]
 
 
@@ -135,20 +151,7 @@ def test_both_sides_of_one_modality_are_embedded() -> None:
 
 
 def test_costs_by_hand() -> None:
-    work = Work(
-        images=7200,
-        texts=3600,
-        vectors=10**5,
-        pairs=10**9,
-        partials=1000,
-        candidates=10**6,
-        references=10**5,
-        dim=500,
-        k_max=128,
-        grid=8,
-        groups=2,
-        group_rows=1 << 16,
-    )
+    work = WORK
     rates = Rates.model_validate(
         {
             "workers": {
@@ -198,20 +201,7 @@ def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
     candidates = SimpleNamespace(flag="candidates", modality="image", rows_todo=7200, model=True)
     references = SimpleNamespace(flag="references", modality="text", rows_todo=3600, model=True)
     found: Any = SimpleNamespace(sides=(candidates, references), pairs_todo=10**9)
-    work = Work(
-        images=7200,
-        texts=3600,
-        vectors=0,
-        pairs=10**9,
-        partials=0,
-        candidates=10**6,
-        references=10**5,
-        dim=500,
-        k_max=128,
-        grid=8,
-        groups=2,
-        group_rows=1 << 16,
-    )
+    work = dataclasses.replace(WORK, vectors=0, partials=0)
     stages = {
         "embed_candidates": {"seconds": 3600.0, "rows": 7000, "written": 1 << 20},
         "embed_references": {"seconds": 9.0, "rows": 3600, "written": 1 << 20},
