@@ -83,5 +83,5 @@ setup(
         "test": TEST,
         "transformers": ["sentencepiece>=0.2", "transformers>=5.20,<6"],
     },
-    entry_points={"console_scripts": ["nnn = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["nnn = pipelines.commands.cli:main"]},
 )

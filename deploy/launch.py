@@ -2,7 +2,7 @@
 
 import sys
 
-from pipelines.cli import run_command
-from pipelines.launch_refresh import main
+from pipelines.commands.cli import run_command
+from pipelines.commands.launch_refresh import main
 
 sys.exit(run_command(main, sys.argv[1:]))

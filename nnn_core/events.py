@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from nnn_core.storage.redaction import redact
+from nnn_core.redaction import redact
 
 _PLAIN = re.compile(r"[^\s\"]+\Z")
 

@@ -12,9 +12,10 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
-from nnn_core.corpus import Corpus, embedded_shards
-from nnn_core.embedded import EmbeddedShard, read_ids
-from nnn_core.embedding import EmbeddingRequest
+from nnn_core.embedded.corpus import Corpus, embedded_shards
+from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.shards import EmbeddedShard, read_ids
+from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.errors import ConfigError
@@ -22,24 +23,25 @@ from nnn_core.evaluation.means import ShardMeans, store_means
 from nnn_core.evaluation.positives import check_bank_of, check_rest
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.summary import Evaluation, Request
-from nnn_core.manifest import Manifest, Side
-from nnn_core.readers import Columns
-from nnn_core.references import Bank
+from nnn_core.inputs.readers import Columns
+from nnn_core.redaction import refuse_credentials
 from nnn_core.report.comparison import rivals_section
 from nnn_core.report.evaluation import evaluation_report
 from nnn_core.report.review import Review, unit_of
 from nnn_core.report.sections import Fairness, OwnPairs
-from nnn_core.storage.redaction import refuse_credentials
-from nnn_core.table import BiasTable, load_bias_table
-from pipelines.compare_methods import CompareFairness, CompareMethods
-from pipelines.embed_shards import ModelUse
-from pipelines.exclude_positives import CountPositives, ExcludePositives, FindPositives
-from pipelines.gather import GatherCandidates, ShardReferences
-from pipelines.judge_bias import GatherQueries, JudgeBias
-from pipelines.merge_partials import MEANS, MergePartials
-from pipelines.once import Once
-from pipelines.review_bias import EmbeddedFiles, ReviewBias, embed_files
-from pipelines.score_candidates import ScoreCandidates, Scorer
+from nnn_core.scoring.bank import Bank
+from nnn_core.table.manifest import Manifest
+from nnn_core.table.reading import BiasTable, load_bias_table
+from pipelines.stages.compare_methods import CompareFairness, CompareMethods
+from pipelines.stages.embed_files import EmbeddedFiles, embed_files
+from pipelines.stages.embed_shards import ModelUse
+from pipelines.stages.exclude_positives import CountPositives, ExcludePositives, FindPositives
+from pipelines.stages.gather import GatherCandidates, ShardReferences
+from pipelines.stages.judge_bias import GatherQueries, JudgeBias
+from pipelines.stages.merge_partials import MEANS, MergePartials
+from pipelines.stages.once import Once
+from pipelines.stages.review_bias import ReviewBias
+from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 
 
 @dataclass(frozen=True)

@@ -1,174 +1,401 @@
-"""``nnn export``: the files of a vector engine, with the biases inside, and how much of the ranking they keep."""
+"""The pipeline of ``nnn export``: from embeddings to files of an engine and one manifest."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsList, AsSingleton
+
 from nnn_core import storage
+from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
+from nnn_core.consumers.engines.files import check_files
+from nnn_core.consumers.engines.overlap import (
+    SAMPLE_ROWS,
+    Sample,
+    merge_samples,
+    overlap_of,
+    sample_shard,
+    sampled_queries,
+)
+from nnn_core.consumers.engines.recipe import Recipe, make_recipe
+from nnn_core.consumers.engines.registry import RERANK, find_engine
+from nnn_core.consumers.export import (
+    Lineage,
+    Rankings,
+    WrittenFile,
+    bias_range,
+    commit_export,
+    export_record,
+    export_shard,
+    gather_embeddings,
+    ids_to_bytes,
+    keep_file,
+    load_biases,
+    rank_block,
+    read_block,
+)
+from nnn_core.consumers.rerank import (
+    ROWS_PER_FILE,
+    biases_to_bytes,
+    count_at_least,
+    hubs,
+    needed_depth,
+    plain_scores,
+)
+from nnn_core.embedded.corpus import embedded_shards
+from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.encoders import EncoderSource
-from nnn_core.engines.engine import METRICS
-from nnn_core.engines.faiss_file import MOST_INDEX_BYTES
-from nnn_core.engines.overlap import SAMPLE_ROWS
-from nnn_core.engines.recipe import CENTRES, FORMS, QUANTISATIONS
-from nnn_core.engines.registry import engine_names
-from nnn_core.export import check_output, manifest_uri
-from nnn_core.manifest import read_manifest
-from nnn_core.metrics import Z_ALARM
-from nnn_core.rerank import check_target
-from pipelines.config import add_column_arguments, add_override_arguments, columns_from, override_columns
-from pipelines.encoder_flags import encoder_of_table
-from pipelines.export_files import ExportConfig, define_export, recipe_of, recorded
-from pipelines.logs import add_log_arguments
-from pipelines.runner import parse_flags, run
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.fingerprints import check_dimension
+from nnn_core.encoders.prompts import recorded_prompts
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation.metrics import Z_ALARM
+from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
+from nnn_core.evaluation.rankings import DEPTH, Ranking
+from nnn_core.inputs.readers import Columns
+from nnn_core.redaction import refuse_credentials
+from nnn_core.table.manifest import Manifest
+from pipelines.stages.embed_shards import EmbedShards, ModelUse
+from pipelines.stages.list_shards import ListShards
+from pipelines.stages.once import Once
 
 
-def export(config: ExportConfig, encoder: EncoderSource | None, options: Any) -> dict[str, Any]:
-    """Run the job and read its manifest.
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export. Attributes are those of the flags of the same name.
 
     Raises:
-        NNNError: whatever went wrong.
+        ConfigError: a value that cannot work.
     """
-    storage.check_exclusive(config.work)
-    manifest = read_manifest(config.table, config.version)
-    recipe = recipe_of(config, manifest)
-    expected = {"recipe": recorded(recipe), "encoder": manifest.settings.encoder}
-    check_output(config.output, expected)
-    run(options, lambda root: define_export(root, config, manifest, recipe, encoder))
-    record: dict[str, Any] = json.loads(storage.read_bytes(manifest_uri(config.output)))
-    return {"manifest": manifest_uri(config.output), **record}
+
+    table: str
+    version: int
+    embeddings: str
+    engine: str
+    output: str
+    work: str
+    metric: str = "ip"
+    form: str = "auto"
+    centre: str = "mean"
+    quantisation: str = "none"
+    index: str | None = None
+    max_index_bytes: int = MOST_INDEX_BYTES
+    threads: int = 1
+    queries: str | None = None
+    sample: int = SAMPLE_ROWS
+    seed: int = 0
+    target_overlap: float = 0.99
+    hub_deviations: float = Z_ALARM
+    max_reject_rate: float = 0.0
+    columns: Columns = field(default_factory=Columns)
+    query_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+
+    def __post_init__(self) -> None:
+        for flag in ("table", "embeddings", "output", "work", "queries"):
+            if getattr(self, flag) is not None:
+                refuse_credentials(getattr(self, flag), f"--{flag}")
+        if self.engine != RERANK:
+            find_engine(self.engine)
+        if self.index is not None and self.engine != "faiss":
+            raise ConfigError(f"--index says nothing to --engine {self.engine}; only faiss builds an index here.")
+        if self.sample < 1 or self.threads < 1 or self.max_index_bytes < 1:
+            raise ConfigError("--sample, --threads and --max-index-bytes must be at least 1.")
+        if not 0.0 <= self.max_reject_rate <= 1.0:
+            raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+
+    @property
+    def factory(self) -> str:
+        """FAISS's factory string."""
+        return self.index or ("SQ8" if self.quantisation == "int8" else "Flat")
 
 
-def print_export(result: dict[str, Any]) -> None:
-    """The result for a person."""
-    table, recipe, overlap = result["table"], result["recipe"], result["overlap"]
-    size = sum(each["bytes"] for each in result["files"])
-    print(f"export       {result['manifest']}")
-    print(f"             {result['rows']:,} of {table['rows']:,} candidates of version {table['version']}")
-    print(f"files        {len(result['files'])}, {size:,} bytes; the vectors are {result['embeddings']}")
-    if recipe:
-        print(f"engine       {recipe['engine']}, {recipe['setting']}: {recipe['imports']}")
-        print(f"stored       {recipe['stored_vector']} with b = bias - {recipe['bias_shift']:.8g}")
-        print(f"query        {recipe['query_vector']}")
-        print(f"score        {recipe['score_read_back']}")
-        print(f"settings     {recipe['index_settings']}")
-    asked = f"{result['queries']['rows']} {result['queries']['source']}"
-    if overlap:
-        print(
-            f"overlap      {overlap['mean']:.4f} of the exact top {overlap['depth']} on average, "
-            f"{overlap['lowest']:.2f} at worst ({asked}; the bias changes {overlap['changed']:.1%} of it)"
+def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
+    """The recipe of the engine; None where the order is corrected afterwards.
+
+    Raises:
+        ConfigError: see ``make_recipe``.
+    """
+    if config.engine == RERANK:
+        return None
+    options = (config.form, config.centre, config.quantisation)
+    return make_recipe(config.engine, config.metric, manifest.dim, bias_range(manifest), *options)
+
+
+def recorded(recipe: Recipe | None) -> dict[str, Any] | None:
+    """The recipe as the manifest has it."""
+    return None if recipe is None else {**recipe.to_record(), "folder": find_engine(recipe.engine).folder}
+
+
+def define_export(
+    root: beam.Pipeline,
+    config: ExportConfig,
+    manifest: Manifest,
+    recipe: Recipe | None,
+    encoder: EncoderSource | None,
+) -> beam.PCollection[str]:
+    """Wire the export; the single element is the URI of its manifest."""
+    digest, prompts = encoder.fingerprint.digest if encoder else None, recorded_prompts(manifest.settings.encoder)
+    held = EmbeddingRequest(
+        manifest.settings.candidate_modality, config.columns, digest, config.work, prompts.candidate
+    )
+    inputs = (
+        root
+        | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
+        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
+    )
+    parts = static_parts(encoder, prompts) if encoder else None
+    lineage = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
+    shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
+    asked = shards
+    if config.queries:
+        modality = manifest.settings.reference_modality
+        request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
+        asked = (
+            root
+            | "ListQueries" >> ListShards(config.queries, "--queries")
+            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
+            | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
-    if depths := result.get("depths"):
-        shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
-        print(f"re-rank      a plain top {depths['needed']:,} keeps {depths['target']:g} of the exact top 10 ({asked})")
-        print(f"             overlap {shares}; all of every query at {depths['complete']:,}")
-        print(f"hubs         {result['hubs']:,} candidates, for the gate")
+    queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))
+    if recipe is None:
+        return shards | "ExportBiases" >> ExportBiases(config, queries, lineage)
+    if find_engine(recipe.engine).layout == "index":
+        return shards | "ExportIndex" >> ExportIndex(config, recipe, queries, lineage)
+    return shards | "ExportFiles" >> ExportFiles(config, recipe, queries, lineage)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn export``."""
-    parser = argparse.ArgumentParser(
-        prog="nnn export",
-        description="Write the candidates of an index, with their biases inside, as the files that a vector engine "
-        "imports, with the recipe for its queries, and measure how much of the exact ranking they keep.",
-        epilog="Any Apache Beam option may follow.",
-        allow_abbrev=False,
+def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Lineage:
+    table = load_biases(config.table, config.version)
+    folder = storage.join(config.work, "rejects")
+    lineage = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    if config.engine != RERANK:
+        check_files(find_engine(config.engine), len(lineage.shards))
+    return lineage
+
+
+@dataclass
+class SampleQueries(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to a sample of their rows, stored as queries.
+
+    Attributes:
+        config: how many, and the seed.
+        manifest: of the table, whose dimension they must have.
+    """
+
+    config: ExportConfig
+    manifest: Manifest
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[StoredQueries]:
+        return (
+            shards
+            | "SampleShard" >> beam.Map(self.sample_shard)
+            | "MergeSamples" >> beam.CombineGlobally(merge_samples)
+            | "StoreQueries" >> beam.Map(self.store)
+        )
+
+    def sample_shard(self, shard: EmbeddedShard) -> Sample:
+        """The sample of one shard."""
+        check_dimension(self.manifest.dim, shard.dim, self.config.table, repr(shard.source))
+        return sample_shard(shard, self.config.sample, self.config.seed)
+
+    def store(self, sample: Sample) -> StoredQueries:
+        """Store the sample."""
+        if not sample.rows:
+            raise InputError(
+                f"no row of {'--queries' if self.config.queries else '--embeddings'} can be used, so no overlap can be "
+                "measured; look at the input."
+            )
+        return store_queries(sampled_queries(sample), 0, self.config.work)
+
+
+@dataclass
+class ExportFiles(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one file each, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        recipe: how.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    recipe: Recipe
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        return (
+            shards
+            | "ExportShard" >> beam.Map(_export_shard, self.config, self.recipe, self.queries, self.lineage)
+            | "AllFiles" >> beam.CombineGlobally(_merge_written).without_defaults()
+            | "CommitExport" >> beam.Map(_commit_files, self.config, self.recipe, self.queries, self.lineage)
+        )
+
+
+_Written = tuple[tuple[WrittenFile, ...], Rankings | None]
+
+
+def _export_shard(
+    shard: EmbeddedShard, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> _Written:
+    # The lineage is asked for so that nothing is written before the embeddings were checked as a whole.
+    table = load_biases(config.table, config.version)
+    written, rankings = export_shard(shard, recipe, table, load_queries(stored), config.output)
+    return (written,), rankings
+
+
+def _merge_written(parts: Iterable[_Written]) -> _Written:
+    files: tuple[WrittenFile, ...] = ()
+    merged: Rankings | None = None
+    for some, rankings in parts:
+        files += some
+        if rankings is not None:
+            merged = rankings if merged is None else merged | rankings
+    return files, merged
+
+
+def _commit_files(
+    written: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> str:
+    files, rankings = written
+    assert rankings is not None
+    assert rankings.exported is not None
+    return _commit(config, recipe, stored, lineage, files, rankings, {"index": None})
+
+
+def _commit(
+    config: ExportConfig,
+    recipe: Recipe,
+    stored: StoredQueries,
+    lineage: Lineage,
+    files: tuple[WrittenFile, ...],
+    rankings: Rankings,
+    details: dict[str, Any],
+) -> str:
+    assert rankings.exported is not None
+    overlap = overlap_of(rankings.exact, rankings.exported, rankings.plain)
+    details = {"recipe": recorded(recipe), **details}
+    table = load_biases(config.table, config.version)
+    record = export_record(table, config.table, lineage, files, overlap, _asked(config, stored), details)
+    return commit_export(config.output, [find_engine(recipe.engine).folder], record)
+
+
+def _asked(config: ExportConfig, stored: StoredQueries) -> dict[str, Any]:
+    source = "queries" if config.queries else "candidates in place of queries"
+    return {"rows": stored.rows, "seed": config.seed, "source": source, "digest": stored.digest}
+
+
+@dataclass
+class ExportIndex(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        recipe: how.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    recipe: Recipe
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        ranked = _rank_shards(shards, self.config, self.queries, self.lineage)
+        return ranked | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.lineage)
+
+
+def _rank_shards(
+    shards: beam.PCollection[EmbeddedShard], config: ExportConfig, queries: AsSingleton, lineage: AsSingleton
+) -> beam.PCollection[_Written]:
+    """The exact rankings of all candidates, a single element; no file is written."""
+    return (
+        shards
+        | "RankShards" >> beam.Map(_rank_shard, config, queries, lineage)
+        | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
     )
-    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
-    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
-    parser.add_argument("--embeddings", required=True, metavar="GLOB", help="shards of the candidates of the index")
-    parser.add_argument("--engine", required=True, choices=engine_names(), help="for which engine; rerank for none")
-    parser.add_argument("--output", required=True, metavar="URI", help="new folder of the files and of export.json")
-    parser.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, that of the refresh")
-    parser.add_argument("--encoder", metavar="SPEC", help="as for nnn refresh; not needed for vectors")
-    _add_form_arguments(parser.add_argument_group("the exported form"))
-    measured = parser.add_argument_group("measured overlap")
-    measured.add_argument("--queries", metavar="GLOB", help="shards of queries (default: some of the candidates)")
-    measured.add_argument("--sample", type=int, default=SAMPLE_ROWS, metavar="N", help="(default: %(default)s)")
-    measured.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: %(default)s)")
-    measured.add_argument(
-        "--target-overlap",
-        type=float,
-        default=0.99,
-        metavar="SHARE",
-        help="with --engine rerank: how much of the exact top 10 is to be kept (default: %(default)s)",
+
+
+def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> _Written:
+    block, table = read_shard(shard), load_biases(config.table, config.version)
+    ids = block.ids.to_pylist()
+    return (), rank_block(load_queries(stored).vectors, block.vectors, ids, table.bias_of(ids))
+
+
+def _build_index(
+    ranked: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+) -> str:
+    assert ranked[1] is not None
+    check_size(lineage.rows, recipe, config.max_index_bytes)
+    ids, bias, vectors = read_block(lineage.shards, recipe, load_biases(config.table, config.version))
+    index = build_index(config.factory, recipe, vectors, config.threads)
+    found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
+    exported = Ranking(tuple(tuple(row) for row in found))
+    folder = find_engine(recipe.engine).folder
+    files = (
+        keep_file(config.output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
+        keep_file(config.output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
     )
-    measured.add_argument(
-        "--hub-deviations",
-        type=float,
-        default=Z_ALARM,
-        metavar="X",
-        help="with --engine rerank: a candidate is a hub when its bias lies more than X robust standard deviations "
-        "above the median (default: %(default)s)",
-    )
-    columns = parser.add_argument_group("columns", "Names of columns or JSON fields; --query-... for the queries.")
-    add_column_arguments(columns)
-    add_override_arguments(columns, "query")
-    parser.add_argument("--max-reject-rate", type=float, default=0.0, metavar="RATE", help="share that may be unusable")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    add_log_arguments(parser)
-    return parser
+    rankings = Rankings(ranked[1].exact, exported, ranked[1].plain)
+    return _commit(config, recipe, stored, lineage, files, rankings, {"index": config.factory})
 
 
-def _add_form_arguments(group: argparse._ActionsContainer) -> None:
-    group.add_argument("--metric", choices=tuple(METRICS), default="ip", help="of the index (default: %(default)s)")
-    group.add_argument("--form", choices=FORMS, default="auto", help="augmentation (default: that of the metric)")
-    group.add_argument(
-        "--centre",
-        choices=CENTRES,
-        default="mean",
-        help="what is taken off every bias, which changes no ranking; nonnegative makes every score at least 0 "
-        "(default: %(default)s)",
-    )
-    group.add_argument(
-        "--quantisation", choices=QUANTISATIONS, default="none", help="what the engine will do (default: %(default)s)"
-    )
-    group.add_argument("--index", metavar="FACTORY", help="FAISS's factory string (default: Flat; SQ8 for int8)")
-    group.add_argument(
-        "--max-index-bytes",
-        type=int,
-        default=MOST_INDEX_BYTES,
-        metavar="N",
-        help="bytes of vectors that a FAISS index is built of in memory (default: %(default)s)",
-    )
-    group.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        metavar="N",
-        help="that build a FAISS index; with more than one an HNSW graph differs from run to run "
-        "(default: %(default)s)",
-    )
+@dataclass
+class ExportBiases(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest.
+
+    Attributes:
+        config: what to export.
+        queries: a singleton side input of ``StoredQueries``.
+        lineage: a singleton side input of ``Lineage``.
+    """
+
+    config: ExportConfig
+    queries: AsSingleton
+    lineage: AsSingleton
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        ranked = AsSingleton(_rank_shards(shards, self.config, self.queries, self.lineage))
+        return (
+            shards
+            | "CountPlain" >> beam.Map(_count_plain, self.config, self.queries, ranked)
+            | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
+            | "CommitBiases" >> beam.Map(_commit_biases, self.config, self.queries, self.lineage)
+        )
 
 
-def _config_from(args: argparse.Namespace) -> ExportConfig:
-    columns = columns_from(args)
-    check_target(args.target_overlap)
-    names = {field.name for field in dataclasses.fields(ExportConfig)} & set(vars(args)) - {"version"}
-    return ExportConfig(
-        **{name: getattr(args, name) for name in names},
-        version=read_manifest(args.table, args.version).version,
-        columns=columns,
-        query_columns=dataclasses.replace(override_columns(args, "query", columns), require_id=False),
-    )
+def _count_plain(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, ranked: _Written) -> list[Any]:
+    assert ranked[1] is not None
+    exact, table = ranked[1].exact, load_biases(config.table, config.version)
+    scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
+    return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Parse flags, run, print."""
-    args, options = parse_flags(build_parser(), argv)
-    config = _config_from(args)
-    result = export(config, encoder_of_table(args.encoder, args.table, config.version), options)
-    print_export(result)
-    if args.json:
-        print(json.dumps(result))
-    return result
+def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:
+    total: list[Any] = []
+    for part in parts:
+        total = [one + other for one, other in zip(total, part, strict=True)] if total else part
+    return total
 
 
-if __name__ == "__main__":
-    from pipelines.cli import run_command
-
-    sys.exit(run_command(main, sys.argv[1:]))
+def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> str:
+    table = load_biases(config.table, config.version)
+    hub = hubs(table.bias, config.hub_deviations)
+    files = []
+    for first in range(0, len(table.bias), ROWS_PER_FILE):
+        rows = slice(first, first + ROWS_PER_FILE)
+        ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
+        data = biases_to_bytes(ids, table.bias[rows], hub[rows])
+        files.append(keep_file(config.output, "biases/part", ".parquet", data, len(ids)))
+    depths = needed_depth(ranks, config.target_overlap, lineage.rows)
+    details = {"recipe": None, "depths": dataclasses.asdict(depths), "hubs": int(np.count_nonzero(hub))}
+    record = export_record(table, config.table, lineage, files, None, _asked(config, stored), details)
+    return commit_export(config.output, ["biases"], record)

@@ -31,7 +31,8 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
-from nnn_core import parts, storage
+from nnn_core import storage
+from nnn_core.table import parts
 
 #: What the URI of an artefact looks like.
 KINDS = {
@@ -214,8 +215,8 @@ def several_parts(rows: int = 12) -> Iterator[None]:
         return parts.part_boundaries(samples, total, rows)
 
     with (
-        mock.patch("nnn_core.embedded.ID_SAMPLE_RATE", 2),
-        mock.patch("nnn_core.corpus.part_boundaries", boundaries),
+        mock.patch("nnn_core.embedded.shards.ID_SAMPLE_RATE", 2),
+        mock.patch("nnn_core.embedded.corpus.part_boundaries", boundaries),
     ):
         yield
 

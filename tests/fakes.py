@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nnn_core.embedded import EmbeddedShard, VectorBlock
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, Rows, read_rows
-from nnn_core.rejects import Reject
-from nnn_core.shards import Modality
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns, Rows, read_rows
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import unit_vectors
 
 UNDECODABLE = b"not an image"

@@ -578,10 +578,10 @@ class _HangError(Exception):
 
 def embed(case: Case, folder: Path, encoder: Any) -> dict[str, Any]:
     """What becomes of one shard: rows accepted and rejected, or the error's class."""
-    from nnn_core.embedding import EmbeddingRequest, embed_shard, plan_input
+    from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
     from nnn_core.errors import InputError
-    from nnn_core.listing import describe_shard, list_shards
-    from nnn_core.readers import Columns
+    from nnn_core.inputs.listing import describe_shard, list_shards
+    from nnn_core.inputs.readers import Columns
 
     folder.mkdir(parents=True)
     for name, data in {case.file: case.make(), **case.beside}.items():

@@ -16,7 +16,7 @@ from nnn_core.demo import corpus, scenes
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, render, render_text
 from nnn_core.report.sections import (
     BiasShift,

@@ -1,124 +1,145 @@
-"""Who may import whom, and the other rules of the layout."""
+"""Who may import whom, and the other rules of the layout: stated by folder, and read from each file once."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import nnn_core
+
 ROOT = Path(__file__).parent.parent
-CORE = sorted((ROOT / "nnn_core").rglob("*.py"))
-PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
-#: Where each library with weight may be imported.
-HOMES = {
-    "torch": {
-        "nnn_core/encoders/open_clip.py",
-        "nnn_core/encoders/towers.py",
-        "nnn_core/encoders/transformers.py",
-        "nnn_core/encoders/checkpoint.py",
-        "nnn_core/encoders/albef.py",
-        "nnn_core/encoders/beit3.py",
-        "nnn_core/encoders/beit3_model.py",
-        "nnn_core/demo/train.py",
-        "nnn_core/search/prefilter.py",
-        "nnn_core/search/device.py",
-    },
-    "open_clip": {"nnn_core/encoders/open_clip.py", "nnn_core/demo/train.py"},
-    "transformers": {"nnn_core/encoders/transformers.py", "nnn_core/encoders/albef.py"},
-    "timm": {"nnn_core/encoders/albef.py"},
-    "sentencepiece": {"nnn_core/encoders/beit3.py"},
-    "faiss": {"nnn_core/search/clusters.py", "nnn_core/faiss_index.py", "nnn_core/engines/faiss_file.py"},
-    "numba": {"nnn_core/search/kernels.py", "nnn_core/statistics.py", "nnn_core/evaluation/ranks.py"},
-    "fsspec": {"nnn_core/storage/__init__.py", "nnn_core/storage/local_disk.py"},
-    "deltalake": {"nnn_core/lifecycle/registration.py"},
-    "jinja2": {"nnn_core/report/page.py"},
-    "pydantic": {
-        "nnn_core/costs.py",
-        "pipelines/config_file.py",
-        "nnn_core/gates/thresholds.py",
-        "nnn_core/report/content.py",
-        "nnn_core/report/sections.py",
-    },
-    "yaml": {"nnn_core/costs.py", "nnn_core/gates/thresholds.py", "pipelines/config_file.py"},
-}
-
-#: Programs, which may import any stage. Stages import neither programs nor each other.
-PROGRAMS = {
-    "cli",
-    "compare_plan",
-    "demo",
-    "encoder",
-    "evaluate",
-    "evaluation",
-    "export",
-    "export_files",
-    "inspect",
-    "launch_refresh",
-    "plan",
-    "refresh",
-    "report",
-    "review_bias",
+#: The rooms from the ground up. A room imports only rooms before it, and itself.
+CORE = [
+    "errors",
+    "vectors",
+    "digests",
+    "redaction",
+    "events",
+    "storage",
+    "artifacts",
+    "inputs",
+    "encoders",
+    "embedded",
+    "scoring",
     "table",
-    "template_metadata",
-    "work",
+    "evaluation",
+    "gates",
+    "planning",
+    "consumers",
+    "report",
+    "demo",
+]
+PIPELINES = ["stages", "running", "", "commands"]
+
+#: Stages that are made of stages.
+COMPOSED = {"embed_files", "review_bias"}
+#: What stages share, and a stage in two modules, so that the half that loads torch is imported only when it is used.
+SHARED = {"embed_files", "metrics", "once", "shard_encoder"}
+
+#: Where each library with weight may be imported: a room, or a module of it.
+HOMES = {
+    "torch": ("encoders", "scoring/search", "demo/train"),
+    "open_clip": ("encoders/open_clip", "demo/train"),
+    "transformers": ("encoders/transformers", "encoders/albef"),
+    "timm": ("encoders/albef",),
+    "sentencepiece": ("encoders/beit3",),
+    "faiss": ("scoring/search/clusters", "consumers/faiss_index", "consumers/engines/faiss_file"),
+    "numba": ("scoring/search/kernels", "evaluation/statistics", "evaluation/ranks"),
+    "fsspec": ("storage",),
+    "deltalake": ("table/lifecycle/registration",),
+    "jinja2": ("report",),
+    "yaml": ("planning/costs", "gates/thresholds", "pipelines/commands/config_file"),
 }
-SHARED = {
-    "beam_options",
-    "config",
-    "config_file",
-    "encoder_flags",
-    "local_processes",
-    "logs",
-    "metrics",
-    "once",
-    "progress",
-    "runner",
-}
-
-#: A stage in two modules, so that the half that loads torch is imported only when it is used.
-PAIRED = {"embed_shards": {"shard_encoder"}}
 
 
-def imports(path: Path) -> set[str]:
-    """Full names of the modules that a file imports, wherever in it."""
+@cache
+def files(package: str) -> dict[Path, set[str]]:
+    """Every file of a package, below it and without suffix, and the modules that it imports, wherever in it."""
+    return {
+        path.relative_to(ROOT / package).with_suffix(""): imported(ast.parse(path.read_text(encoding="utf-8")))
+        for path in (ROOT / package).rglob("*.py")
+    }
+
+
+def imported(tree: ast.Module) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # ``from package import name`` may mean a module or what a module holds.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def upward(package: str, rooms: list[str], room_of: dict[Path, str]) -> list[str]:
+    """The imports that lead to a higher room."""
+    wrong = []
+    for path, names in files(package).items():
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != package or room_of[path] not in rooms:
+                continue
+            target = parts[1] if parts[1] in rooms else ""
+            if target in rooms and rooms.index(target) > rooms.index(room_of[path]):
+                wrong.append(f"{package}/{path} imports {name}")
+    return wrong
 
 
-@pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_core_knows_no_beam(path: Path) -> None:
-    assert not {name for name in imports(path) if name.split(".")[0] in ("apache_beam", "pipelines")}
+def test_core_imports_only_rooms_below() -> None:
+    room_of = {path: path.parts[0] for path in files("nnn_core")}
+    assert {room for room in room_of.values() if room != "__init__"} == set(CORE), "a room that has no place"
+    assert not upward("nnn_core", CORE, room_of)
 
 
-@pytest.mark.parametrize("path", CORE + PIPELINES, ids=name_of)
-def test_heavy_libraries_stay_at_home(path: Path) -> None:
-    used = {name.split(".")[0] for name in imports(path)}
-    assert all(name_of(path) in homes for library, homes in HOMES.items() if library in used)
+def test_pipelines_import_only_rooms_below() -> None:
+    room_of = {path: path.parts[0] if len(path.parts) > 1 else "" for path in files("pipelines")}
+    assert set(room_of.values()) == set(PIPELINES)
+    assert not upward("pipelines", PIPELINES, room_of)
 
 
-@pytest.mark.parametrize("path", CORE + PIPELINES, ids=name_of)
-def test_storage_alone_knows_the_disk(path: Path) -> None:
-    assert "nnn_core.storage.local_disk" not in imports(path) or path.parent.name == "storage"
+def test_core_knows_no_beam() -> None:
+    found = {name.split(".")[0] for names in files("nnn_core").values() for name in names}
+    assert not found & {"apache_beam", "pipelines"}
 
 
-@pytest.mark.parametrize("path", PIPELINES, ids=name_of)
-def test_stages_stand_alone(path: Path) -> None:
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("pipelines.")}
-    if path.stem not in PROGRAMS:
-        assert used <= SHARED | PAIRED.get(path.stem, set())
+def test_stages_stand_alone() -> None:
+    for path, names in files("pipelines").items():
+        if path.parts[0] == "stages" and path.stem not in COMPOSED:
+            used = {name.split(".")[2] for name in names if name.startswith("pipelines.stages.")}
+            assert used <= SHARED, path
+
+
+def test_heavy_libraries_stay_at_home() -> None:
+    for package in ("nnn_core", "pipelines"):
+        for path, names in files(package).items():
+            place = path.as_posix() if package == "nnn_core" else f"{package}/{path.as_posix()}"
+            for library in {name.split(".")[0] for name in names} & set(HOMES):
+                assert place.startswith(HOMES[library]), f"{package}/{path} imports {library}"
+
+
+def test_storage_alone_knows_the_disk() -> None:
+    users = {path for path, names in files("nnn_core").items() if any("storage.local_disk" in name for name in names)}
+    assert {path.parts[0] for path in users} == {"storage"}
+
+
+def test_every_room_says_what_lives_there() -> None:
+    for package in ("nnn_core", "pipelines"):
+        for init in (ROOT / package).rglob("__init__.py"):
+            assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
+
+
+def test_public_names_are_there() -> None:
+    for name in nnn_core.__all__:
+        assert getattr(nnn_core, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        nnn_core.nothing_of_ours  # noqa: B018
 
 
 def test_only_the_agreed_top_level() -> None:
@@ -126,11 +147,11 @@ def test_only_the_agreed_top_level() -> None:
     if tracked.returncode:
         pytest.skip("not a git checkout")
     top = {line.split("/")[0] for line in tracked.stdout.splitlines() if not line.startswith(".")}
-    files = {"setup.py", "README.md", "pyproject.toml", "Makefile", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}
-    assert top <= {"pipelines", "nnn_core", "tests", "deploy"} | files
+    agreed = {"setup.py", "README.md", "pyproject.toml", "Makefile", "LICENSE", "CHANGELOG.md", "MANIFEST.in"}
+    assert top <= {"pipelines", "nnn_core", "tests", "deploy"} | agreed
 
 
 def test_a_refresh_of_vectors_imports_no_torch() -> None:
-    code = "import sys, pipelines.refresh; print('torch' in sys.modules, 'open_clip' in sys.modules)"
+    code = "import sys, pipelines.commands.refresh; print('torch' in sys.modules, 'open_clip' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -8,9 +8,9 @@ done
 gcloud projects describe "$PROJECT" --format='value(projectId)'
 python - "$CONFIG" << 'EOF'
 import sys
-from pipelines.config_file import read_config
+from pipelines.commands.config_file import read_config
 from pipelines.refresh import build_parser
 print(read_config(sys.argv[1], build_parser()))
 EOF
-[[ $(python -m pipelines.template_metadata) == "$(< deploy/metadata.json)" ]] \
-  || { echo "deploy/metadata.json is out of date: python -m pipelines.template_metadata > deploy/metadata.json" >&2; exit 1; }
+[[ $(python -m pipelines.commands.template_metadata) == "$(< deploy/metadata.json)" ]] \
+  || { echo "deploy/metadata.json is out of date: python -m pipelines.commands.template_metadata > deploy/metadata.json" >&2; exit 1; }

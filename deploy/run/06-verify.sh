@@ -3,8 +3,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
 table=$(python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["table"])' "$CONFIG")
-python -m pipelines.cli table list --table "$table"
-python -m pipelines.cli table verify --table "$table"
+python -m pipelines.commands.cli table list --table "$table"
+python -m pipelines.commands.cli table verify --table "$table"
 done_since=$(gcloud logging read "resource.type=\"dataflow_step\" \"nnn refresh done:\"" --project "$PROJECT" \
   --freshness 25h --limit 1 --format='value(timestamp)')
 [[ -n $done_since ]] || { echo "no refresh came to its end for 25 hours; see deploy/RUNBOOK.md" >&2; exit 1; }

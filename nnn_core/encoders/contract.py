@@ -6,12 +6,13 @@ from collections.abc import Collection
 from dataclasses import asdict
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes, name_of
+from nnn_core.artifacts import keep_bytes
+from nnn_core.digests import name_of
 from nnn_core.encoders import EncoderSource, load_once
+from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.encoders.probes import from_text, measure, to_text
 from nnn_core.encoders.prompts import Prompts
-from nnn_core.fingerprints import PROBES
-from nnn_core.shards import MODALITIES, Modality
+from nnn_core.inputs.shards import MODALITIES, Modality
 
 
 def static_parts(source: EncoderSource, prompts: Prompts = Prompts()) -> dict[str, str]:  # noqa: B008

@@ -19,7 +19,7 @@ from PIL import Image
 from nnn_core.encoders import FLOAT32, Encoder
 from nnn_core.encoders.prompts import Prompts, fill
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.shards import MODALITIES, Modality
+from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
 Vectors = Mapping[str, FloatMatrix]

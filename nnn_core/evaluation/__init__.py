@@ -1,1 +1,5 @@
-"""What a bias does to retrieval: exact ranks on held-out queries, intervals, and the choice of k and alpha."""
+"""What a bias does to rankings: recall, hubness, the choice of k and alpha, and rival corrections.
+
+``means`` and ``queries`` are what is judged, ``ranks`` and ``rankings`` count it candidate shard by candidate shard,
+``summary`` sums up. Nothing here decides whether a version may go out: see ``gates``.
+"""

@@ -13,7 +13,7 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
 from nnn_core.evaluation.tables import column_of, read_table
-from nnn_core.listing import list_uris
+from nnn_core.inputs.listing import list_uris
 
 _IDS = ("id", "candidate_id")
 

@@ -10,10 +10,11 @@ import json
 from dataclasses import asdict
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, name_of
+from nnn_core.artifacts import keep_exactly
+from nnn_core.digests import name_of
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import DEPTH
-from nnn_core.manifest import Manifest
+from nnn_core.table.manifest import Manifest
 
 Rows = list[list[str]]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_exactly, sha256, to_tensors
-from nnn_core.embedded import EmbeddedShard
+from nnn_core.artifacts import from_tensors, keep_exactly, to_tensors
+from nnn_core.digests import sha256
+from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.vectors import FloatMatrix
 
 

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, name_of, sha256, to_parquet
-from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_ids, read_shard, write_shard
+from nnn_core.artifacts import keep_exactly, to_parquet
+from nnn_core.digests import name_of, sha256
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_ids, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
-from nnn_core.references import Bank
+from nnn_core.scoring.bank import Bank
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, pack_vectors, sha256, to_parquet, unpack_vectors
-from nnn_core.embedded import EmbeddedShard, check_alike, read_shard
+from nnn_core.artifacts import keep_exactly, pack_vectors, to_parquet, unpack_vectors
+from nnn_core.digests import sha256
+from nnn_core.embedded.shards import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.judgements import Judgements
 from nnn_core.vectors import FloatMatrix

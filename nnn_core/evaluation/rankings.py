@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.evaluation.metrics import gini, robin_hood, skewness
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.metrics import gini, robin_hood, skewness
 from nnn_core.vectors import FloatMatrix
 
 #: Candidates of each query that are looked at.

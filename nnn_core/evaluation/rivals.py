@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.statistics import ExactLogSumExp
-from nnn_core.topk import TopK, grid_means, grid_of
+from nnn_core.evaluation.statistics import ExactLogSumExp
+from nnn_core.scoring.topk import TopK, grid_means, grid_of
 from nnn_core.vectors import FloatMatrix
 
 Doubles = npt.NDArray[np.float64]

@@ -1,1 +1,5 @@
-"""Gates before the commit: whether a new version may be published."""
+"""Whether a version may go out.
+
+``comparison`` measures a version against the previous one, ``checks`` and ``judge`` turn measures into gates,
+``thresholds`` holds the limits of ``--gates``.
+"""

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.encoders.fingerprints import differing
 from nnn_core.evaluation.intervals import Interval
-from nnn_core.fingerprints import differing
-from nnn_core.gates.gate import Gate, at_least, at_most
 from nnn_core.gates.histogram import Histogram, outlier_share, population_stability, quantile_shift
+from nnn_core.table.gate import Gate, at_least, at_most
 
 Vector = npt.NDArray[np.float64]
 Limit = float | None

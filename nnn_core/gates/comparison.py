@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.gates.histogram import Histogram
-from nnn_core.manifest import Manifest
-from nnn_core.parts import BiasSettings, TablePart, means_of, read_part
+from nnn_core.table.manifest import Manifest
+from nnn_core.table.parts import BiasSettings, TablePart, means_of, read_part
 from nnn_core.vectors import FloatMatrix
 
 #: Similarity from which two vectors count as copies of each other.

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from nnn_core import storage
-from nnn_core.artifacts import sha256
+from nnn_core.digests import sha256
+from nnn_core.embedded.profile import to_centroid
+from nnn_core.embedded.side import Side
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.gates import checks
 from nnn_core.gates.checks import FIRST
 from nnn_core.gates.comparison import RowStatistics
-from nnn_core.gates.gate import Gate
 from nnn_core.gates.thresholds import GATES, Thresholds
-from nnn_core.manifest import Manifest, Side
-from nnn_core.profile import to_centroid
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report.sections import (
     BiasShift,
     Change,

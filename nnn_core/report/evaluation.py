@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnn_core.fingerprints import shown_parts
-from nnn_core.manifest import Manifest, Side
+from nnn_core.embedded.side import Side
+from nnn_core.encoders.fingerprints import shown_parts
 from nnn_core.report.content import Report
 from nnn_core.report.review import Review, quality_of, tuning_of
 from nnn_core.report.sections import Fairness, OwnPairs, Quality, Rivals, Run, Source
+from nnn_core.table.manifest import Manifest
 
 
 def evaluation_report(

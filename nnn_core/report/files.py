@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnn_core import storage
-from nnn_core.artifacts import sha256
+from nnn_core.digests import sha256
 from nnn_core.errors import StorageError
 from nnn_core.report.content import Report
 from nnn_core.report.page import render

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.gates import gate as gates
 from nnn_core.gates.comparison import RowStatistics, compared_k, near_copies_message
 from nnn_core.gates.histogram import BINS, WIDTH, Counts
-from nnn_core.manifest import Manifest
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report.content import Report
 from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import BiasShift, Gate, Verdict
+from nnn_core.table import gate as gates
+from nnn_core.table.manifest import Manifest
 
 #: Bars of the distribution of biases.
 _BARS = 48

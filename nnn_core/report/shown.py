@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nnn_core.embedded import EmbeddedInput, read_ids
-from nnn_core.embedding import EmbeddingRequest
-from nnn_core.readers import holds_vectors, read_rows
+from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.shards import EmbeddedInput, read_ids
+from nnn_core.inputs.readers import holds_vectors, read_rows
+from nnn_core.inputs.shards import InputShard
 from nnn_core.report.sections import Shown
 from nnn_core.report.thumbnails import thumbnail
-from nnn_core.shards import InputShard
 
 #: Characters of a caption that are kept.
 _MAX_TEXT = 500

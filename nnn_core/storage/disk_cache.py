@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 
 from nnn_core import storage
-from nnn_core.artifacts import sha256
+from nnn_core.digests import sha256
 from nnn_core.errors import CorruptArtifactError
 
 _LOG = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import tenacity
 
 from nnn_core.errors import StorageError
 from nnn_core.events import Event
-from nnn_core.storage.redaction import redact
+from nnn_core.redaction import redact
 
 #: How often an action is tried, and for how many seconds at most a new attempt is started.
 ATTEMPTS = 5

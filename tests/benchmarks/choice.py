@@ -31,16 +31,16 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).parent))
 from rivals import demo_trial, hub_trial, real_trials
 
-from nnn_core.embedded import VectorBlock
+from nnn_core.embedded.shards import VectorBlock
 from nnn_core.evaluation.comparison import Trial
 from nnn_core.evaluation.intervals import intervals
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets
 from nnn_core.evaluation.summary import Request, judge, summarise
-from nnn_core.references import ReferenceIndex
-from nnn_core.scoring import score_block
-from nnn_core.search.exact import ExactSearch
-from nnn_core.topk import grid_means, grid_of
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.topk import grid_means, grid_of
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
 K_MAX, THREADS = 64, 2

@@ -19,10 +19,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
-from nnn_core.references import ReferenceIndex
-from nnn_core.search.device import DeviceSearch
-from nnn_core.search.exact import ExactSearch
-from nnn_core.search.selection import Tile
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.search.device import DeviceSearch
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.search.selection import Tile
 
 
 def main() -> None:

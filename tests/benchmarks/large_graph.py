@@ -31,17 +31,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nnn_core.corpus import embedded_shards, gather_candidates
-from nnn_core.embedded import EmbeddedInput, read_ids, read_shard
-from nnn_core.embedding import EmbeddingRequest, embed_shard, plan_input
-from nnn_core.listing import describe_shard, list_shards
-from nnn_core.partials import merge_partials, plan_partial, write_partial
-from nnn_core.parts import slice_rows
-from nnn_core.readers import Columns
-from nnn_core.references import ReferenceIndex, shard_references
-from nnn_core.scoring import score_block
-from nnn_core.search.methods import exact_search, resolve_method
-from nnn_core.topk import grid_means, grid_of
+from nnn_core.embedded.corpus import embedded_shards, gather_candidates
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns
+from nnn_core.scoring.bank import ReferenceIndex, shard_references
+from nnn_core.scoring.partials import merge_partials, plan_partial, write_partial
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.methods import exact_search, resolve_method
+from nnn_core.scoring.topk import grid_means, grid_of
+from nnn_core.table.parts import slice_rows
 
 #: Vectors of each file of the bank. A group may hold no more, so that each file is a shard of the bank.
 BANK_ROWS = 32

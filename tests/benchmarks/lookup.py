@@ -25,9 +25,11 @@ import numpy as np
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.lookup import find_in
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
-from nnn_core.parts import ROWS_PER_PART, BiasSettings, write_part
+from nnn_core.embedded.corpus import ROWS_PER_PART
+from nnn_core.embedded.side import Side
+from nnn_core.table.lookup import find_in
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
+from nnn_core.table.parts import BiasSettings, write_part
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
 SETTINGS = BiasSettings(128, 0.75, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)

@@ -26,10 +26,10 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
-from nnn_core.embedded import ROWS_PER_SHARD, VectorBlock
-from nnn_core.references import ReferenceIndex
-from nnn_core.scoring import score_block
-from nnn_core.search.methods import exact_search, resolve_method
+from nnn_core.embedded.shards import ROWS_PER_SHARD, VectorBlock
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.methods import exact_search, resolve_method
 
 ROWS_PER_FILE = 50_000
 

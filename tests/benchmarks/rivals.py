@@ -27,7 +27,7 @@ from clouds import make_cloud
 
 from nnn_core.evaluation.comparison import Trial, compare_methods
 from nnn_core.vectors import FloatMatrix, unit_vectors
-from pipelines import demo
+from pipelines.commands import demo
 
 Rows = list[dict[str, Any]]
 SHOWN = ("recall@1", "recall@5", "recall@10")

@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.artifacts import from_tensors, to_tensors
-from nnn_core.embedded import VectorBlock
+from nnn_core.embedded.shards import VectorBlock
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.references import ReferenceIndex
-from nnn_core.scoring import score_block
-from nnn_core.search import approximate, clusters
-from nnn_core.search.approximate import ApproximateSearch, ApproximateSettings
-from nnn_core.search.clusters import Clusters
-from nnn_core.search.exact import ExactSearch
-from nnn_core.search.selection import Reservoirs, Tile
-from nnn_core.topk import TopK
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search import approximate, clusters
+from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search.clusters import Clusters
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.search.selection import Reservoirs, Tile
+from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import to_grid, unit_vectors
 
 Vectors = npt.NDArray[np.float32]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core import artifacts
-from nnn_core.artifacts import add_set_digests, keep_bytes, name_of, set_digest, sha256, to_parquet
+from nnn_core.artifacts import keep_bytes, to_parquet
+from nnn_core.digests import add_set_digests, name_of, set_digest, sha256
 
 ITEMS = st.lists(st.binary(max_size=5), max_size=20)
 

@@ -10,9 +10,9 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.augment import Form, augment, augment_queries
+from nnn_core.consumers.augment import Form, augment, augment_queries
+from nnn_core.consumers.faiss_index import debiased_index, plain_index, search_debiased
 from nnn_core.errors import ConfigError
-from nnn_core.faiss_index import debiased_index, plain_index, search_debiased
 
 FORMS: tuple[Form, ...] = ("inner_product", "norm_completed")
 Case = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.cache import BoundedCache
+from nnn_core.scoring.cache import BoundedCache
 
 
 class Loads:

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from nnn_core import storage
 from nnn_core.artifacts import to_tensors
-from nnn_core.embedded import EmbeddedShard, VectorBlock, write_shard
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.references import Bank, ReferenceIndex, shard_references
-from nnn_core.scoring import score_block
-from nnn_core.search import calibration
-from nnn_core.search.approximate import ApproximateSearch, ApproximateSettings
-from nnn_core.search.calibration import (
+from nnn_core.scoring.bank import Bank, ReferenceIndex, shard_references
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search import calibration
+from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search.calibration import (
     CalibratedShard,
     calibrate_shard,
     choose_settings,
@@ -32,10 +32,10 @@ from nnn_core.search.calibration import (
     measure_all,
     sample_candidates,
 )
-from nnn_core.search.clusters import Clusters
-from nnn_core.search.exact import ExactSearch
+from nnn_core.scoring.search.clusters import Clusters
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import DiskCache
-from nnn_core.topk import TopK
 
 Vectors = npt.NDArray[np.float32]
 

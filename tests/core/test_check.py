@@ -13,10 +13,11 @@ import pytest
 from test_table import publish
 
 from nnn_core import storage
-from nnn_core.artifacts import sha256, to_parquet
-from nnn_core.lifecycle.check import check_table, problems_of
-from nnn_core.manifest import Manifest, manifest_uri, read_manifest
-from nnn_core.parts import essentials_of, read_part, schema_of
+from nnn_core.artifacts import to_parquet
+from nnn_core.digests import sha256
+from nnn_core.table.lifecycle.check import check_table, problems_of
+from nnn_core.table.manifest import Manifest, manifest_uri, read_manifest
+from nnn_core.table.parts import essentials_of, read_part, schema_of
 
 
 @pytest.fixture

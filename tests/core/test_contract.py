@@ -14,9 +14,10 @@ from fakes import FormulaEncoder
 from PIL import Image
 
 import nnn_core
-from nnn_core.artifacts import sha256
+from nnn_core.digests import sha256
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, load_once, parse_encoder
 from nnn_core.encoders.contract import recorded, static_parts
+from nnn_core.encoders.fingerprints import PROBES, check_encoder, differing
 from nnn_core.encoders.probes import (
     STEPS,
     TOLERANCES,
@@ -29,7 +30,6 @@ from nnn_core.encoders.probes import (
 )
 from nnn_core.encoders.prompts import Prompts, fill
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.fingerprints import PROBES, check_encoder, differing
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

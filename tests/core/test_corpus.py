@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from fakes import make_shard
 
-from nnn_core.corpus import Outcome, gather_candidates, located_shards, merge_outcomes, outcome_of
-from nnn_core.embedded import EmbeddedInput
-from nnn_core.rejects import RejectSummary
+from nnn_core.embedded.corpus import Outcome, gather_candidates, located_shards, merge_outcomes, outcome_of
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.inputs.rejects import RejectSummary
 
 
 def make_input(number: int, precomputed: bool = True) -> EmbeddedInput:

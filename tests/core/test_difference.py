@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core import storage
+from nnn_core.embedded.side import Side
 from nnn_core.encoders.probes import to_text
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
-from nnn_core.lifecycle import difference
-from nnn_core.lifecycle.difference import SHARES, _Sketch, compare_versions
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, current_manifest, read_manifest
-from nnn_core.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.lifecycle import difference
+from nnn_core.table.lifecycle.difference import SHARES, _Sketch, compare_versions
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest, read_manifest
+from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
 
 SETTINGS = BiasSettings(2, 1.0, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
 BIASES = st.dictionaries(st.text("abcé😀", min_size=1, max_size=3), st.integers(0, 3), min_size=1, max_size=20)
@@ -157,7 +158,7 @@ def test_only_the_parts_of_an_encoder_that_differ_are_told() -> None:
 
 
 def test_what_differs_in_the_settings_is_told(table: str) -> None:
-    from nnn_core.table import reweight
+    from nnn_core.table.reading import reweight
 
     reweight(table, alpha=0.5, k=1)
     found = compare_versions(table, 2, 3)

@@ -13,19 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import UNDECODABLE, FormulaEncoder, formula, make_tar
 
-from nnn_core import embedded, embedding
-from nnn_core.artifacts import set_digest, sha256
-from nnn_core.embedded import EmbeddedInput, read_ids, read_shard
-from nnn_core.embedding import (
+from nnn_core.digests import set_digest, sha256
+from nnn_core.embedded import embedding
+from nnn_core.embedded import shards as embedded
+from nnn_core.embedded.embedding import (
     EmbeddingRequest,
     embed_shard,
     find_embedded,
     plan_input,
 )
+from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns
-from nnn_core.shards import Modality
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import on_grid
 
 CAPTIONS = [{"id": f"q{number}", "caption": "a cat"[: number % 6] + "z" * number} for number in range(10)]

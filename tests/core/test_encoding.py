@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import nnn_core
 from nnn_core.demo import corpus, scenes
 from nnn_core.encoders import load_once, parse_encoder
-from nnn_core.encoding import Usage, encode_rows, rebatched
-from nnn_core.readers import Rows
-from nnn_core.rejects import Reject
-from nnn_core.shards import Modality
+from nnn_core.encoders.encoding import Usage, encode_rows, rebatched
+from nnn_core.inputs.readers import Rows
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import Modality
 
 DEMO = f"open_clip:local-dir:{Path(nnn_core.__file__).parent / 'demo' / 'encoder'}"
 

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.engines.engine import METRICS, Engine
-from nnn_core.engines.faiss_file import build_index, check_size
-from nnn_core.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
-from nnn_core.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
-from nnn_core.engines.page import engines_page
-from nnn_core.engines.readings import READINGS
-from nnn_core.engines.recipe import BiasRange, Recipe, make_recipe
-from nnn_core.engines.registry import ENGINES, engine_names, find_engine
+from nnn_core.consumers.engines.engine import METRICS, Engine
+from nnn_core.consumers.engines.faiss_file import build_index, check_size
+from nnn_core.consumers.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
+from nnn_core.consumers.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
+from nnn_core.consumers.engines.page import engines_page
+from nnn_core.consumers.engines.readings import READINGS
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.registry import ENGINES, engine_names, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import Ranking, rank_shard
 
@@ -121,7 +121,7 @@ def test_unsafe_combinations_are_refused_with_the_reason(flags: dict[str, Any], 
 def test_an_engine_without_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = find_engine("milvus")
     without = dataclasses.replace(engine, metrics={name: use for name, use in engine.metrics.items() if name != "ip"})
-    monkeypatch.setattr("nnn_core.engines.recipe.find_engine", lambda name: without)
+    monkeypatch.setattr("nnn_core.consumers.engines.recipe.find_engine", lambda name: without)
     with pytest.raises(ConfigError, match="Milvus has no inner product; choose of cosine, l2"):
         make_recipe("milvus", "ip", DIM, BIASES)
 
@@ -334,5 +334,5 @@ def test_every_engine_is_documented() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "deploy" / "ENGINES.md"
-    remedy = "run python -m nnn_core.engines.page > deploy/ENGINES.md"
+    remedy = "run python -m nnn_core.consumers.engines.page > deploy/ENGINES.md"
     assert page.read_text(encoding="utf-8") == engines_page(), remedy

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nnn_core.consumers.export import check_output, commit_export, keep_file, manifest_uri
 from nnn_core.errors import StorageError
-from nnn_core.export import check_output, commit_export, keep_file, manifest_uri
 
 
 def test_files_are_named_by_their_content(tmp_path: Path) -> None:

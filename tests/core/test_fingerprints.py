@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from nnn_core import load_bias_table
-from nnn_core.engines.files import Rows, write_rows
-from nnn_core.engines.registry import find_engine
+from nnn_core.consumers.engines.files import Rows, write_rows
+from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.embedded.side import Side
+from nnn_core.encoders.fingerprints import check_encoder, embeddings_encoder
 from nnn_core.errors import InputError
-from nnn_core.fingerprints import check_encoder, embeddings_encoder
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version
-from nnn_core.parts import BiasSettings, write_part
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version
+from nnn_core.table.parts import BiasSettings, write_part
 
 ENCODER = {"weights": "a" * 64, "architecture": "b" * 64, "preprocessing": "c" * 64, "tokenizer": "d" * 64}
 OTHER = {**ENCODER, "weights": "e" * 64, "tokenizer": "f" * 64}

@@ -10,9 +10,9 @@ import pytest
 
 from nnn_core.encoders import foreign, load_once, parse_encoder
 from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.fingerprints import PROBES, differing
 from nnn_core.encoders.probes import from_text
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.fingerprints import PROBES, differing
 
 MODULE = """
 import hashlib

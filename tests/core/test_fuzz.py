@@ -24,15 +24,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from test_manifest import make_manifest
 
-from nnn_core import embedded
-from nnn_core.embedded import EmbeddedInput
+from nnn_core.embedded import shards as embedded
+from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders.decoding import upright
-from nnn_core.encoding import encode_rows
+from nnn_core.encoders.encoding import encode_rows
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.listing import describe_shard, list_shards
-from nnn_core.manifest import Manifest
-from nnn_core.readers import Columns, holds_vectors, read_rows
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns, holds_vectors, read_rows
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.table.manifest import Manifest
 
 pytestmark = pytest.mark.fuzz
 

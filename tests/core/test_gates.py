@@ -13,8 +13,10 @@ import pytest
 from fakes import grid_vectors
 from test_manifest import make_manifest, make_part
 
+from nnn_core.embedded.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates import checks
 from nnn_core.gates.comparison import (
     RowStatistics,
@@ -25,7 +27,6 @@ from nnn_core.gates.comparison import (
     near_copies_message,
     overlapping,
 )
-from nnn_core.gates.gate import Gate
 from nnn_core.gates.histogram import WIDTH, Histogram, outlier_share, population_stability, quantile_shift
 from nnn_core.gates.judge import (
     REMEDIES,
@@ -37,10 +38,9 @@ from nnn_core.gates.judge import (
     write_report,
 )
 from nnn_core.gates.thresholds import GATES, Thresholds, read_thresholds, to_yaml
-from nnn_core.manifest import Manifest
-from nnn_core.metrics import top_overlap
-from nnn_core.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
 from nnn_core.report.numbers import MAX_TEXT
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent.parent
 NORMAL = np.random.default_rng(1).normal(0.2, 0.05, 20_000)

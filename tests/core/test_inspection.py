@@ -19,8 +19,8 @@ from PIL import Image
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.inspection import Inspection, inspect
-from nnn_core.readers import Columns
+from nnn_core.inputs.inspection import Inspection, inspect
+from nnn_core.inputs.readers import Columns
 
 
 def look(pattern: object, modality: Any = None, **columns: str) -> Inspection:

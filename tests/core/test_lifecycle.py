@@ -13,13 +13,13 @@ from test_table import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError
-from nnn_core.lifecycle import expiry
-from nnn_core.lifecycle.check import check_table
-from nnn_core.lifecycle.expiry import MIN_AGE, Expiry, expire, plan_expiry
-from nnn_core.lifecycle.pins import find_pins, pinned
-from nnn_core.lifecycle.rollback import rollback
-from nnn_core.manifest import commit_version, list_versions, manifest_uri, read_manifest
-from nnn_core.table import load_bias_table, reweight
+from nnn_core.table.lifecycle import expiry
+from nnn_core.table.lifecycle.check import check_table
+from nnn_core.table.lifecycle.expiry import MIN_AGE, Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.pins import find_pins, pinned
+from nnn_core.table.lifecycle.rollback import rollback
+from nnn_core.table.manifest import commit_version, list_versions, manifest_uri, read_manifest
+from nnn_core.table.reading import load_bias_table, reweight
 
 DAY = 86400.0
 
@@ -81,7 +81,7 @@ def test_a_rollback_meets_another_publisher(table: str, monkeypatch: pytest.Monk
         publish(table, 6, alpha=0.9)
         return check_table(uri, version, with_mark)
 
-    monkeypatch.setattr("nnn_core.lifecycle.rollback.check_table", check)
+    monkeypatch.setattr("nnn_core.table.lifecycle.rollback.check_table", check)
     with pytest.raises(ConflictError, match=r"version 6 of .* was published by another job"):
         rollback(table, 1)
     assert alpha_of(table) == 0.9
@@ -96,7 +96,7 @@ def test_a_rollback_to_a_version_that_expires_meanwhile(table: str, monkeypatch:
         expire(table, 1, DAY, later())
         return found
 
-    monkeypatch.setattr("nnn_core.lifecycle.rollback.check_table", check)
+    monkeypatch.setattr("nnn_core.table.lifecycle.rollback.check_table", check)
     with pytest.raises(InputError, match=r"version 1 of .* was removed by nnn table expire"):
         rollback(table, 1)
     assert list_versions(table) == [5]
@@ -108,7 +108,7 @@ def test_a_pin_stays_where_nobody_knows_whether_the_manifest_arrived(
     def commit(*_: object) -> None:
         raise StorageError("the answer was lost")
 
-    monkeypatch.setattr("nnn_core.lifecycle.rollback.commit_version", commit)
+    monkeypatch.setattr("nnn_core.table.lifecycle.rollback.commit_version", commit)
     with pytest.raises(StorageError):
         rollback(table, 2)
     assert list(find_pins(table).values()) == [2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnn_core.errors import InputError
-from nnn_core.listing import list_shards
+from nnn_core.inputs.listing import list_shards
 
 
 def message(folder: Path, *names: str) -> str:

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_difference import SETTINGS, publish
 
-from nnn_core import parts, storage
-from nnn_core.artifacts import sha256
+from nnn_core import storage
+from nnn_core.digests import sha256
+from nnn_core.embedded.side import Side
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.lookup import FoundRow, count_above
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, read_manifest
-from nnn_core.parts import write_part
-from nnn_core.table import find, load_bias_table
+from nnn_core.table import parts
+from nnn_core.table.lookup import FoundRow, count_above
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
+from nnn_core.table.parts import write_part
+from nnn_core.table.reading import find, load_bias_table
 
 ROWS = 3000
 IDS = [f"é{number * 7:06d}" for number in range(ROWS)]

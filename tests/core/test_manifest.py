@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core.artifacts import add_set_digests, set_digest
+from nnn_core.digests import add_set_digests, set_digest
+from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
-from nnn_core.gates.gate import Gate
-from nnn_core.manifest import (
+from nnn_core.scoring.error import BiasError
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import (
     Manifest,
     SearchReport,
-    Side,
     commit_version,
     current_manifest,
     list_versions,
@@ -26,8 +27,7 @@ from nnn_core.manifest import (
     read_manifest,
     says_the_same,
 )
-from nnn_core.metrics import BiasError
-from nnn_core.parts import BiasSettings, TablePart
+from nnn_core.table.parts import BiasSettings, TablePart
 
 SETTINGS = BiasSettings(2, 0.1, (1, 2), "image", "text", True, {"weights": "w", "tokenizer": "t"}, "b" * 64)
 

@@ -9,16 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.metrics import (
+from nnn_core.evaluation.metrics import (
     Z_ALARM,
-    BiasError,
-    bias_error,
     first_relevant_ranks,
     gini,
     k_occurrence,
     lorenz_curve,
     mean_reciprocal_rank,
-    rank_correlation,
     recall_at,
     robin_hood,
     robust_z,
@@ -26,6 +23,7 @@ from nnn_core.metrics import (
     summarise_ranking,
     top_hubs,
 )
+from nnn_core.scoring.error import BiasError, bias_error, rank_correlation
 
 
 @st.composite

@@ -15,8 +15,8 @@ from test_manifest import make_manifest
 
 from nnn_core import storage
 from nnn_core.errors import ConflictError, InputError, StorageError
-from nnn_core.manifest import commit_version, list_versions, read_manifest
 from nnn_core.storage import transient
+from nnn_core.table.manifest import commit_version, list_versions, read_manifest
 
 DATA = bytes(range(256)) * 5000
 

@@ -16,12 +16,12 @@ from test_table import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
-from nnn_core.lifecycle.check import check_table
-from nnn_core.lifecycle.expiry import expire
-from nnn_core.lifecycle.pins import find_pins
-from nnn_core.lifecycle.registration import delta_files, register
-from nnn_core.lifecycle.rollback import rollback
-from nnn_core.manifest import list_versions, manifest_uri, read_manifest
+from nnn_core.table.lifecycle.check import check_table
+from nnn_core.table.lifecycle.expiry import expire
+from nnn_core.table.lifecycle.pins import find_pins
+from nnn_core.table.lifecycle.registration import delta_files, register
+from nnn_core.table.lifecycle.rollback import rollback
+from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 
 deltalake = pytest.importorskip("deltalake")
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.partials import (
+from nnn_core.scoring.bank import shard_references
+from nnn_core.scoring.partials import (
     Partial,
     Scored,
     ScoredRange,
@@ -25,8 +26,7 @@ from nnn_core.partials import (
     read_partial,
     write_partial,
 )
-from nnn_core.references import shard_references
-from nnn_core.topk import TopK
+from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
 

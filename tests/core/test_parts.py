@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core import parts
-from nnn_core.artifacts import set_digest
+from nnn_core.digests import set_digest
+from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, DuplicateIdError, InputError
-from nnn_core.parts import (
+from nnn_core.table import parts
+from nnn_core.table.parts import (
     BiasSettings,
     RowSlice,
     biases,
     collect_rows,
     means_of,
-    part_boundaries,
     read_part,
     resolve_k,
     slice_rows,

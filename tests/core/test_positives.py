@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.embedded import EmbeddedInput, EmbeddedShard, read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
 from nnn_core.evaluation.positives import (
     bank_pairs,
@@ -19,8 +19,8 @@ from nnn_core.evaluation.positives import (
     store_positives,
     without_positives,
 )
-from nnn_core.references import Bank, shard_references
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.scoring.bank import Bank, shard_references
 
 
 def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> EmbeddedShard:

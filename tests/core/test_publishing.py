@@ -28,21 +28,21 @@ from hypothesis.stateful import (
 )
 
 from nnn_core import storage
+from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
-from nnn_core.lifecycle.check import check_table
-from nnn_core.lifecycle.expiry import expire
-from nnn_core.lifecycle.rollback import rollback
-from nnn_core.manifest import (
+from nnn_core.table.lifecycle.check import check_table
+from nnn_core.table.lifecycle.expiry import expire
+from nnn_core.table.lifecycle.rollback import rollback
+from nnn_core.table.manifest import (
     Manifest,
     SearchReport,
-    Side,
     commit_version,
     current_manifest,
     list_versions,
     read_manifest,
 )
-from nnn_core.parts import BiasSettings, collect_rows, slice_rows, write_part
-from nnn_core.table import load_bias_table
+from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.reading import load_bias_table
 
 PUBLISHERS = 8
 GRID = (1, 2)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.readers import delimited, format_of, records
+from nnn_core.inputs.readers import delimited, format_of, records
 
 
 def read_lines(tmp_path: Path, suffix: str, data: bytes, modality: str = "text", **columns: object) -> Everything:

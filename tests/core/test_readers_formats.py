@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.listing import list_shards
-from nnn_core.readers import format_of, formats, read_rows
-from nnn_core.readers.rows import Columns
-from nnn_core.shards import InputShard
+from nnn_core.inputs.listing import list_shards
+from nnn_core.inputs.readers import format_of, formats, read_rows
+from nnn_core.inputs.readers.rows import Columns
+from nnn_core.inputs.shards import InputShard
 
 ADDED = """
-from nnn_core.readers.formats import Format
-from nnn_core.readers.rows import Row, batched
+from nnn_core.inputs.readers.formats import Format
+from nnn_core.inputs.readers.rows import Row, batched
 
 def read(shard, modality, columns):
     return batched(Row(f"{shard.uri}#{n}", "", "a caption") for n in range(2))

@@ -13,11 +13,11 @@ import pytest
 from corpora import write_tar
 from fakes import read_all
 
-from nnn_core.embedding import EmbeddingRequest, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, plan_input
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.keys import positional_keys
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns
+from nnn_core.inputs.keys import positional_keys
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns
 
 CAPTIONS = ["a cat", "zwei Hüte"]
 VECTORS = np.array([[1, 0, 0.5], [0, 2, 0]], np.float16)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from fakes import Everything, gather
 
-from nnn_core import listing
 from nnn_core.errors import InputError, NNNError
-from nnn_core.listing import describe_shard, list_shards
-from nnn_core.readers import Columns, images, read_rows
-from nnn_core.shards import ShardName
+from nnn_core.inputs import listing
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns, images, read_rows
+from nnn_core.inputs.shards import ShardName
 
 
 @pytest.fixture

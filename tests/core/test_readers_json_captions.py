@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.readers import format_of, json_stream
-from nnn_core.rejects import Reject
+from nnn_core.inputs.readers import format_of, json_stream
+from nnn_core.inputs.rejects import Reject
 
 IMAGES = [
     {"id": 57, "file_name": "000057.jpg", "coco_url": "http://x/57", "license": 3},

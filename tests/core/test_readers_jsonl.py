@@ -11,8 +11,8 @@ import pytest
 from fakes import Everything, read_all
 
 from nnn_core.errors import InputError
-from nnn_core.readers import format_of, records
-from nnn_core.rejects import Reject
+from nnn_core.inputs.readers import format_of, records
+from nnn_core.inputs.rejects import Reject
 
 
 def read_lines(tmp_path: Path, data: bytes, **columns: object) -> Everything:

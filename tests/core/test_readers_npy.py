@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, holds_vectors, npy
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns, holds_vectors, npy
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, holds_vectors
-from nnn_core.readers.rows import caption_rows, text_of
-from nnn_core.rejects import Reject
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns, holds_vectors
+from nnn_core.inputs.readers.rows import caption_rows, text_of
+from nnn_core.inputs.rejects import Reject
 
 
 def read_lines(tmp_path: Path, suffix: str, data: bytes, modality: str = "text", **columns: object) -> Everything:

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.listing import describe_shard, list_shards
-from nnn_core.readers import Columns, metadata, read_rows, webdataset
-from nnn_core.readers import rows as reader_rows
-from nnn_core.readers.webdataset import split_name
-from nnn_core.shards import InputShard
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns, metadata, read_rows, webdataset
+from nnn_core.inputs.readers import rows as reader_rows
+from nnn_core.inputs.readers.webdataset import split_name
+from nnn_core.inputs.shards import InputShard
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 

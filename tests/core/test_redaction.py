@@ -6,7 +6,7 @@ import pytest
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
-from nnn_core.storage.redaction import redact, refuse_credentials
+from nnn_core.redaction import redact, refuse_credentials
 
 WITH = {
     "https://me:HUSH@host/x": "https://[redacted]@host/x",

@@ -16,10 +16,11 @@ from fakes import grid_vectors, make_shard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core import embedded, references
-from nnn_core.embedded import EmbeddedShard
+from nnn_core.embedded import shards as embedded
+from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError
-from nnn_core.references import Bank, ReferenceIndex, check_bank, shard_references
+from nnn_core.scoring import bank as references
+from nnn_core.scoring.bank import Bank, ReferenceIndex, check_bank, shard_references
 
 ROWS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 

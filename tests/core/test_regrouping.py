@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from fakes import make_shard
 
-from nnn_core.costs import DEFAULT_RATES, Worker
-from nnn_core.embedded import EmbeddedShard
-from nnn_core.references import shard_references
-from nnn_core.regrouping import Asked, propose
+from nnn_core.embedded.shards import EmbeddedShard
+from nnn_core.planning.costs import DEFAULT_RATES, Worker
+from nnn_core.planning.regrouping import Asked, propose
+from nnn_core.scoring.bank import shard_references
 
 CPU = next(iter(DEFAULT_RATES.workers.values()))
 CANDIDATES, SHARDS = 10**8, 1526

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import RejectedRowsError
-from nnn_core.rejects import Reject, RejectSummary, check_reject_rate, frequent_reasons, merge, summarise, to_jsonl
+from nnn_core.inputs.rejects import (
+    Reject,
+    RejectSummary,
+    check_reject_rate,
+    frequent_reasons,
+    merge,
+    summarise,
+    to_jsonl,
+)
 
 REJECTS = st.lists(st.builds(Reject, st.sampled_from("abc"), st.sampled_from(["no id", "zero", "odd"]), st.just("d")))
 SUMMARIES = st.lists(st.tuples(REJECTS, st.integers(0, 50), st.sampled_from(["x.tar", "y.tar"])), max_size=5)

@@ -22,7 +22,7 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
-from nnn_core.rejects import RejectSummary
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, charts, numbers, render, render_text, summary
 from nnn_core.report.content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
 from nnn_core.report.page import sort_gates

@@ -9,9 +9,7 @@ import pyarrow as pa
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.evaluation.rankings import rank_shard
-from nnn_core.rerank import (
+from nnn_core.consumers.rerank import (
     Reranker,
     biases_to_bytes,
     check_target,
@@ -21,6 +19,8 @@ from nnn_core.rerank import (
     needed_depth,
     plain_scores,
 )
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.evaluation.rankings import rank_shard
 
 ROWS, DIM = 400, 16
 IDS = [f"c{row}" for row in range(ROWS)]

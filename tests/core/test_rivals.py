@@ -22,11 +22,11 @@ from nnn_core.evaluation.leaders import Leaders, gated_ranks
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.rivals import Needs, Rival, Statistics, all_rivals
-from nnn_core.references import ReferenceIndex
-from nnn_core.scoring import score_block
-from nnn_core.search.exact import ExactSearch
-from nnn_core.statistics import exact_log_sum_exp
-from nnn_core.topk import grid_means
+from nnn_core.evaluation.statistics import exact_log_sum_exp
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.topk import grid_means
 
 Vectors = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]

@@ -15,15 +15,15 @@ from fakes import grid_vectors, make_block
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnn_core.references import ReferenceIndex
-from nnn_core.scoring import score_block
-from nnn_core.search import exact, kernels, prefilter, selection
-from nnn_core.search.device import DeviceSearch
-from nnn_core.search.exact import ExactSearch, error_bound
-from nnn_core.search.methods import Search
-from nnn_core.search.prefilter import PrefilterSearch, multiply_portable
-from nnn_core.search.selection import Tile
-from nnn_core.topk import TopK
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search import exact, kernels, prefilter, selection
+from nnn_core.scoring.search.device import DeviceSearch
+from nnn_core.scoring.search.exact import ExactSearch, error_bound
+from nnn_core.scoring.search.methods import Search
+from nnn_core.scoring.search.prefilter import PrefilterSearch, multiply_portable
+from nnn_core.scoring.search.selection import Tile
+from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import to_grid, unit_vectors
 
 Vectors = npt.NDArray[np.float32]

@@ -10,11 +10,11 @@ from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from fakes import FormulaEncoder
 from PIL import Image
 
-from nnn_core.embedding import EmbeddingRequest, embed_shard, plan_input
-from nnn_core.listing import describe_shard, list_shards
-from nnn_core.readers import Columns
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import Modality
 from nnn_core.report.shown import rows_among, show_rows
-from nnn_core.shards import Modality
 
 
 def jpeg(colour: str) -> bytes:

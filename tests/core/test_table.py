@@ -11,12 +11,14 @@ import pyarrow as pa
 import pytest
 
 from nnn_core import storage
+from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.side import Side
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
-from nnn_core.gates.gate import Gate
-from nnn_core.lifecycle.check import FileCheck, check_table
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, list_versions, read_manifest
-from nnn_core.parts import BiasSettings, collect_rows, part_boundaries, slice_rows, write_part
-from nnn_core.table import BiasTable, load_bias_table, reweight
+from nnn_core.table.gate import Gate
+from nnn_core.table.lifecycle.check import FileCheck, check_table
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
+from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.reading import BiasTable, load_bias_table, reweight
 
 GRID = (1, 2, 4)
 IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))

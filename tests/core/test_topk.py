@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.topk import TopK, descending, grid_means, grid_of
+from nnn_core.scoring.topk import TopK, descending, grid_means, grid_of
 
 #: Few distinct scores, so that ties are the rule.
 SCORES = st.sampled_from([-1.0, -0.25, 0.0, 0.1, 0.1 + 2**-26, 0.5, 0.5 + 2**-24, 1.0])

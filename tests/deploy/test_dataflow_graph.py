@@ -17,9 +17,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from nnn_core.encoders import parse_encoder
-from pipelines.config import config_from
-from pipelines.refresh import build_parser, define_refresh
-from pipelines.runner import parse_flags
+from pipelines.commands.flags import config_from
+from pipelines.commands.parsing import parse_flags
+from pipelines.commands.refresh import build_parser
+from pipelines.refresh import define_refresh
 
 pytest.importorskip("google.cloud.dataflow")
 

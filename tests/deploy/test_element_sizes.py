@@ -14,10 +14,11 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from corpora import gaussian, write_vectors
 
-from nnn_core.manifest import prepare_table
+from nnn_core.table.manifest import prepare_table
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, define_refresh
-from pipelines.runner import parse_beam_options
+from pipelines.refresh import define_refresh
 
 ROWS, DIM = 2000, 512
 VECTORS_OF_A_SHARD = ROWS // 2 * DIM * 4

@@ -72,7 +72,7 @@ def refresh(folder: Path, name: str, **beam: object) -> dict[str, object]:
         "beam": beam,
     }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(file))
-    command = [sys.executable, "-m", "pipelines.cli", "refresh", "--config", str(folder / f"{name}.yaml")]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "refresh", "--config", str(folder / f"{name}.yaml")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     summary: dict[str, object] = json.loads(done.stdout.splitlines()[-1])

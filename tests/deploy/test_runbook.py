@@ -10,7 +10,7 @@ from corpora import gaussian, write_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.errors import ERRORS
-from pipelines import cli
+from pipelines.commands import cli
 
 RUNBOOK = (Path(__file__).parents[2] / "deploy" / "RUNBOOK.md").read_text()
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from nnn_core.errors import ConfigError, GateError
-from pipelines import launch_refresh, template_metadata
-from pipelines.config_file import file_options, read_config
-from pipelines.refresh import build_parser
-from pipelines.runner import parse_flags
+from pipelines.commands import launch_refresh, template_metadata
+from pipelines.commands.config_file import file_options, read_config
+from pipelines.commands.parsing import parse_flags
+from pipelines.commands.refresh import build_parser
 
 dataflow = pytest.importorskip("google.cloud.dataflow")
 
@@ -25,7 +25,7 @@ METADATA: dict[str, Any] = json.loads((DEPLOY / "metadata.json").read_text())
 
 
 def test_metadata_is_up_to_date() -> None:
-    hint = "run python -m pipelines.template_metadata > deploy/metadata.json"
+    hint = "run python -m pipelines.commands.template_metadata > deploy/metadata.json"
     assert (DEPLOY / "metadata.json").read_text() == template_metadata.render(build_parser()), hint
 
 

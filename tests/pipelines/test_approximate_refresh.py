@@ -13,11 +13,11 @@ from fakes import clustered_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.manifest import read_manifest
-from pipelines import cli
+from nnn_core.table.manifest import read_manifest
+from pipelines.commands import cli
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, refresh
-from pipelines.runner import parse_beam_options
 
 CANDIDATES, REFERENCES, DIM, TOLERANCE = 400, 6000, 128, 1e-3
 CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]

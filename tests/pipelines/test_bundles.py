@@ -17,10 +17,12 @@ from failpoints import several_parts
 from fakes import FormulaEncoder
 
 from nnn_core.encoders import Encoder, Fingerprint
-from nnn_core.readers import Columns
+from nnn_core.inputs.readers import Columns
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, define_refresh
-from pipelines.runner import parse_beam_options, run
+from pipelines.refresh import define_refresh
+from pipelines.running.runner import run
 
 pytestmark = pytest.mark.counted
 

@@ -16,12 +16,12 @@ from corpora import gaussian, write_vectors
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError
-from pipelines import cli
-from pipelines.beam_options import beam_options
-from pipelines.config import config_from
-from pipelines.config_file import file_model, file_options, file_schema, read_config
-from pipelines.refresh import build_parser
-from pipelines.runner import parse_flags
+from pipelines.commands import cli
+from pipelines.commands.beam_options import beam_options
+from pipelines.commands.config_file import file_model, file_options, file_schema, read_config
+from pipelines.commands.flags import config_from
+from pipelines.commands.parsing import parse_flags
+from pipelines.commands.refresh import build_parser
 
 PLACES = {"candidates": "c", "references": "r", "table": "t", "work": "w"}
 

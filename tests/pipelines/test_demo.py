@@ -15,10 +15,10 @@ import pytest
 
 from nnn_core import load_bias_table
 from nnn_core.encoders import load_once
-from nnn_core.fingerprints import PROBES
-from nnn_core.metrics import summarise_ranking
+from nnn_core.encoders.fingerprints import PROBES
+from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report.files import read_report
-from pipelines import demo
+from pipelines.commands import demo
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -27,7 +27,7 @@ README = Path(__file__).parent.parent.parent / "README.md"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     """The folder in which ``nnn demo --json`` ran, its last line, and everything before."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "pipelines.cli", "demo", "--json"]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     text, _, last = done.stdout.strip().rpartition("\n")

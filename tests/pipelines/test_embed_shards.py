@@ -12,14 +12,14 @@ from apache_beam.testing.util import assert_that
 from fakes import FormulaEncoder, formula
 
 from nnn_core import encoders
-from nnn_core.embedded import EmbeddedInput, read_shard
-from nnn_core.embedding import EmbeddingRequest
+from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.shards import EmbeddedInput, read_shard
 from nnn_core.encoders import Encoder, Fingerprint, load_once
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns
 from nnn_core.vectors import unit_vectors
-from pipelines.embed_shards import EmbedShards, ModelUse
-from pipelines.metrics import MODEL_HAD_MSEC, NAMESPACE, ROWS, TRUNCATED
+from pipelines.stages.embed_shards import EmbedShards, ModelUse
+from pipelines.stages.metrics import MODEL_HAD_MSEC, NAMESPACE, ROWS, TRUNCATED
 
 FILES, ROWS_EACH = 5, 4
 

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import nnn_core
+from nnn_core.embedded.side import Side
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.fingerprints import PROBES, shown_parts
 from nnn_core.encoders.probes import measure
-from nnn_core.fingerprints import PROBES, shown_parts
-from nnn_core.manifest import Manifest, SearchReport, Side, commit_version, read_manifest
-from nnn_core.parts import BiasSettings, collect_rows, slice_rows, write_part
 from nnn_core.report.evaluation import run_section
-from pipelines import cli
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
+from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from pipelines.commands import cli
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
 SPEC = f"open_clip:local-dir:{DIRECTORY}"

@@ -16,8 +16,8 @@ from PIL import Image
 
 from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError
-from pipelines import cli
-from pipelines.runner import find_error
+from pipelines.commands import cli
+from pipelines.running.runner import find_error
 
 DIM = 8
 COLOURS = ("red", "blue", "green", "yellow")

@@ -15,7 +15,7 @@ from corpora import gaussian, write_jsonl, write_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.evaluation.choice import choosing_half
-from pipelines import cli
+from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES = 8, 60, 80
 

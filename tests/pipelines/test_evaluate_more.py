@@ -14,8 +14,8 @@ from corpora import gaussian, write_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.evaluation.attributes import compare_values
-from nnn_core.manifest import read_manifest
-from pipelines import cli
+from nnn_core.table.manifest import read_manifest
+from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES, REFERENCES = 8, 60, 80, 50
 POSITIVES = 20

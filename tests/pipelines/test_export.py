@@ -15,11 +15,11 @@ import pytest
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core import load_bias_table
-from nnn_core.engines.files import read_rows
-from nnn_core.engines.recipe import Recipe
-from nnn_core.engines.registry import ENGINES, find_engine
-from nnn_core.rerank import load_reranker
-from pipelines import cli
+from nnn_core.consumers.engines.files import read_rows
+from nnn_core.consumers.engines.recipe import Recipe
+from nnn_core.consumers.engines.registry import ENGINES, find_engine
+from nnn_core.consumers.rerank import load_reranker
+from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES = 8, 150, 40
 IDS = [f"c{row}" for row in range(CANDIDATES)]

@@ -19,7 +19,7 @@ from jobs import plant_inputs, refresh_arguments
 from stores import objects, own_s3, plant
 
 from nnn_core import load_bias_table
-from nnn_core.table import BiasTable
+from nnn_core.table.reading import BiasTable
 
 ROOT = Path(__file__).parent.parent.parent
 STORES = ("local files", "S3")

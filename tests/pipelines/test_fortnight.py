@@ -17,10 +17,10 @@ import pytest
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core.gates.thresholds import GATES, Thresholds
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.plan import plan
+from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
-from pipelines.plan import plan
-from pipelines.refresh import build_parser, refresh
-from pipelines.runner import parse_beam_options
 
 DIM, ROWS_PER_FILE, ROWS_PER_DAY, K = 8, 50, 40, 4
 OPTIONS = parse_beam_options([], build_parser())

@@ -21,15 +21,15 @@ import pytest
 from benchmarks.clouds import make_cloud
 from corpora import brute_force_means, tree, write_vectors
 
+from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.errors import DuplicateIdError, GateError, InputError
-from nnn_core.gates.gate import Gate
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.manifest import list_versions, read_manifest
-from nnn_core.parts import part_boundaries
-from nnn_core.readers import Columns
+from nnn_core.inputs.readers import Columns
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import list_versions, read_manifest
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser, print_summary, refresh
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, print_summary, refresh
-from pipelines.runner import parse_beam_options
 
 Matrix = npt.NDArray[np.float32]
 
@@ -332,9 +332,9 @@ def test_gates_do_not_depend_on_shards_and_parts(world: World, tmp_path: Path, m
     found: list[tuple[Gate, ...]] = []
     for files, rows_per_part in (((1, 1), 1 << 20), ((5, 3), 700)):
         with monkeypatch.context() as patch:
-            patch.setattr("nnn_core.embedded.ID_SAMPLE_RATE", 16)
+            patch.setattr("nnn_core.embedded.shards.ID_SAMPLE_RATE", 16)
             cut = partial(part_boundaries, rows_per_part=rows_per_part)
-            patch.setattr("nnn_core.corpus.part_boundaries", cut)
+            patch.setattr("nnn_core.embedded.corpus.part_boundaries", cut)
             inputs = dataclasses.replace(clean(world, 50), files=files)
             config = world.config(inputs, tmp_path / str(rows_per_part))
             config = dataclasses.replace(config, work=str(tmp_path / f"work{rows_per_part}"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from corpora import gaussian, write_jsonl, write_vectors
 
-from pipelines import cli
+from pipelines.commands import cli
 
 
 def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

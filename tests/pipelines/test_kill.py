@@ -21,7 +21,7 @@ KILLS = 10
 
 def start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     """``nnn demo`` in a process group of its own."""
-    command = [sys.executable, "-m", "pipelines.cli", "demo", "--directory", str(folder), *flags]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--directory", str(folder), *flags]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 

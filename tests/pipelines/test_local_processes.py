@@ -18,8 +18,8 @@ import pytest
 from jobs import plant_inputs, refresh_arguments
 
 from nnn_core.errors import NNNError
-from pipelines import cli
-from pipelines.local_processes import _WORKERS, register_worker, watch_workers
+from pipelines.commands import cli
+from pipelines.running.local_processes import _WORKERS, register_worker, watch_workers
 
 INTERRUPTED = "nnn: interrupted; finished work is kept, run the same command again to continue"
 
@@ -98,7 +98,13 @@ WORKERS = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 @pytest.mark.parametrize("workers", [[], pytest.param(WORKERS, marks=pytest.mark.slow)])
 def test_ctrl_c_is_answered_in_one_line(workers: list[str], tmp_path: Path) -> None:
     plant_inputs(tmp_path, str(tmp_path))
-    command = [sys.executable, "-m", "pipelines.cli", *refresh_arguments(str(tmp_path), str(tmp_path)), *workers]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.commands.cli",
+        *refresh_arguments(str(tmp_path), str(tmp_path)),
+        *workers,
+    ]
     options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, preexec_fn=listen, **options) as process:
         while not (tmp_path / "work" / "embedded").exists():
@@ -130,7 +136,7 @@ def find_workers(session: int) -> list[int]:
         if folder.name.isdigit():
             try:
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"pipelines.worker_process" in command and os.getsid(int(folder.name)) == session:
+                if b"pipelines.running.worker_process" in command and os.getsid(int(folder.name)) == session:
                     found.append(int(folder.name))
             except OSError:
                 continue
@@ -139,7 +145,7 @@ def find_workers(session: int) -> list[int]:
 
 @pytest.mark.slow
 def test_a_job_whose_worker_is_killed_fails_and_continues(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.cli", "demo", "--directory", str(tmp_path)]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--directory", str(tmp_path)]
     command += ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 120

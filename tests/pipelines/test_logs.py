@@ -17,8 +17,9 @@ from jobs import plant_inputs, refresh_arguments
 
 from nnn_core.errors import InputError
 from nnn_core.events import Event
-from pipelines import cli, logs, progress
-from pipelines.logs import JsonFormatter, TextFormatter, configure_logging
+from pipelines.commands import cli
+from pipelines.running import logs, progress
+from pipelines.running.logs import JsonFormatter, TextFormatter, configure_logging
 
 PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 SECRET = "s3://key:secret@bucket/x"
@@ -115,7 +116,7 @@ def test_a_run_logs_every_shard(
 )
 def test_worker_processes_log_as_the_program_does(flags: list[str], expected: list[str], tmp_path: Path) -> None:
     plant_inputs(tmp_path, str(tmp_path))
-    command = [sys.executable, "-m", "pipelines.cli"]
+    command = [sys.executable, "-m", "pipelines.commands.cli"]
     command += [*refresh_arguments(str(tmp_path), str(tmp_path), 1), *PROCESSES, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -15,9 +15,9 @@ import pytest
 from corpora import write_vectors
 
 from nnn_core import load_bias_table
-from nnn_core.faiss_index import debiased_index, search_debiased
+from nnn_core.consumers.faiss_index import debiased_index, search_debiased
 from nnn_core.vectors import unit_vectors
-from pipelines import cli, demo
+from pipelines.commands import cli, demo
 
 pytestmark = pytest.mark.slow
 

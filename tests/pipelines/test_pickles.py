@@ -21,11 +21,11 @@ from fakes import FormulaEncoder, read_all
 import nnn_core
 from nnn_core import load_bias_table
 from nnn_core.encoders import parse_encoder
-from nnn_core.encoding import encode_rows
+from nnn_core.encoders.encoding import encode_rows
 from nnn_core.errors import NNNError
-from nnn_core.listing import describe_shard
-from nnn_core.readers import Columns, Rows, holds_vectors, read_rows
-from pipelines import cli
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns, Rows, holds_vectors, read_rows
+from pipelines.commands import cli
 
 pytestmark = pytest.mark.counted
 

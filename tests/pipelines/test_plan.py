@@ -14,17 +14,17 @@ import yaml
 from corpora import gaussian, write_tar, write_vectors
 from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
 
-from nnn_core import costs, scaling
-from nnn_core.costs import DEFAULT_RATES, Rates, Work, estimate
-from nnn_core.embedding import EmbeddingRequest
-from nnn_core.listing import describe_shard
-from nnn_core.manifest import Side
-from nnn_core.plan import GONE, plan_side
-from nnn_core.readers import Columns
-from nnn_core.shards import MODALITIES
-from pipelines import cli, demo
-from pipelines.compare_plan import Foretold, compare, describe_comparison
-from pipelines.plan import _rows_to_encode, changed_parts
+from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.side import Side
+from nnn_core.inputs.listing import describe_shard
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import MODALITIES
+from nnn_core.planning import costs, scaling
+from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
+from nnn_core.planning.plan import GONE, plan_side
+from pipelines.commands import cli, demo
+from pipelines.commands.compare_plan import Foretold, compare, describe_comparison
+from pipelines.commands.plan import _rows_to_encode, changed_parts
 
 ROOT = Path(__file__).parent.parent.parent
 

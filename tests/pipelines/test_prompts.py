@@ -15,7 +15,7 @@ from nnn_core import load_bias_table
 from nnn_core.demo import corpus, scenes
 from nnn_core.encoders import load_once
 from nnn_core.vectors import unit_vectors
-from pipelines import cli, demo
+from pipelines.commands import cli, demo
 
 CAPTIONS = [f"a {colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
 

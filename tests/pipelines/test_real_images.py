@@ -15,12 +15,12 @@ import pytest
 from corpora import brute_force_means, write_tar
 
 from nnn_core import load_bias_table
-from nnn_core.embedded import read_shard
-from nnn_core.embedding import EmbeddingRequest, find_embedded, plan_input
-from nnn_core.listing import describe_shard, list_uris
-from nnn_core.readers import Columns
-from nnn_core.shards import Modality
-from pipelines import cli, demo
+from nnn_core.embedded.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.embedded.shards import read_shard
+from nnn_core.inputs.listing import describe_shard, list_uris
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import Modality
+from pipelines.commands import cli, demo
 
 pytestmark = pytest.mark.slow
 

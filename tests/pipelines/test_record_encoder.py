@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from fakes import FormulaEncoder
 
-from nnn_core.corpus import outcome_of
-from nnn_core.embedded import EmbeddedInput
+from nnn_core.embedded.corpus import outcome_of
+from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.encoders.prompts import Prompts
-from nnn_core.fingerprints import PROBES
-from nnn_core.rejects import RejectSummary
-from pipelines.record_encoder import record_encoder
+from nnn_core.inputs.rejects import RejectSummary
+from pipelines.stages.record_encoder import record_encoder
 
 READY_MADE, ENCODED = (
     EmbeddedInput("file", "0" * 64, (), RejectSummary(0), precomputed) for precomputed in (True, False)

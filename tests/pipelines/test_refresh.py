@@ -12,14 +12,16 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
 
-from nnn_core import embedding, load_bias_table, parts
+from nnn_core import load_bias_table
+from nnn_core.embedded import embedding
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError
-from nnn_core.manifest import read_manifest
-from nnn_core.topk import grid_of
+from nnn_core.scoring.topk import grid_of
+from nnn_core.table import parts
+from nnn_core.table.manifest import read_manifest
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, refresh
-from pipelines.runner import parse_beam_options
 
 CANDIDATES, REFERENCES, DIM, K = 230, 317, 24, 16
 CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]
@@ -114,8 +116,10 @@ def test_large_shards_are_cut_and_give_the_same_table(tmp_path: Path, monkeypatc
 
 
 def test_several_parts_are_sorted_throughout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnn_core.embedded.ID_SAMPLE_RATE", 2)
-    monkeypatch.setattr("nnn_core.corpus.part_boundaries", lambda ids, rows: parts.part_boundaries(ids, rows, 60))
+    monkeypatch.setattr("nnn_core.embedded.shards.ID_SAMPLE_RATE", 2)
+    monkeypatch.setattr(
+        "nnn_core.embedded.corpus.part_boundaries", lambda ids, rows: parts.part_boundaries(ids, rows, 60)
+    )
     names = {}
     for candidate_files in (1, 4):
         settings = config(tmp_path / str(candidate_files), candidate_files)

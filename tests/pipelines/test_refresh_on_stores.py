@@ -23,10 +23,11 @@ from stores import Fault, Proxy
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
-from pipelines.cli import main
+from pipelines.commands.cli import main
+from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
-from pipelines.refresh import build_parser, define_refresh, refresh
-from pipelines.runner import parse_beam_options
+from pipelines.refresh import define_refresh
 
 DIM, K = 16, 4
 
@@ -133,7 +134,7 @@ def canary_environment(s3: str) -> dict[str, str]:
 
 def nnn(environment: dict[str, str], *flags: str) -> tuple[int, str]:
     """The exit code of a command, and all that it printed and logged."""
-    command = [sys.executable, "-m", "pipelines.cli", *flags]
+    command = [sys.executable, "-m", "pipelines.commands.cli", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     return done.returncode, done.stdout + done.stderr
 

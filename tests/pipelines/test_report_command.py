@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jobs import plant_inputs, refresh_arguments
 
-from pipelines import cli
+from pipelines.commands import cli
 
 
 def test_what_a_run_left_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from failpoints import KINDS, failing, several_parts
 from jobs import plant_inputs, refresh_arguments
 from stores import forbid, objects, own_s3
 
-from nnn_core.manifest import list_versions
-from pipelines import cli
+from nnn_core.table.manifest import list_versions
+from pipelines.commands import cli
 
 pytestmark = pytest.mark.counted
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.metrics import MODEL_HAD_MSEC, MODEL_MSEC, MSEC, ROWS
-from pipelines.throughput import describe_models, speed_of
+from pipelines.commands.refresh import describe_models, speed_of
+from pipelines.stages.metrics import MODEL_HAD_MSEC, MODEL_MSEC, MSEC, ROWS
 
 
 def test_speed_by_hand() -> None:

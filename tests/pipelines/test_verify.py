@@ -13,8 +13,8 @@ from jobs import plant_inputs, refresh_arguments
 
 from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError, NNNError
-from nnn_core.manifest import read_manifest
-from pipelines import cli
+from nnn_core.table.manifest import read_manifest
+from pipelines.commands import cli
 
 CASES = 200
 MARK = "nnn-bias-table.json"

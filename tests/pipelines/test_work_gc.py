@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from jobs import plant_inputs, refresh_arguments
 
-from nnn_core.manifest import manifest_uri
-from pipelines import cli
+from nnn_core.table.manifest import manifest_uri
+from pipelines.commands import cli
 
 Call = Callable[..., dict[str, Any]]
 

@@ -1,0 +1,101 @@
+"""A FAISS index file of augmented vectors, by any factory string."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from nnn_core.consumers.engines.recipe import Recipe
+from nnn_core.errors import ConfigError, CorruptArtifactError
+from nnn_core.vectors import FloatMatrix
+
+#: Bytes of vectors that an index is built of, unless told otherwise; building and writing hold about twice as much.
+MOST_INDEX_BYTES = 8 << 30
+
+#: Vectors that an index is trained on.
+_TRAINING_ROWS = 1 << 18
+
+
+def check_size(rows: int, recipe: Recipe, most_bytes: int) -> None:
+    """Refuse an index that would not fit into memory.
+
+    Raises:
+        ConfigError: naming its size.
+    """
+    needed = 4 * rows * recipe.dimensions
+    if needed > most_bytes:
+        raise ConfigError(
+            f"an index of {rows:,} vectors of {recipe.dimensions:,} dimensions takes {needed / 2**30:.1f} GiB in "
+            f"memory, more than --max-index-bytes allows ({most_bytes / 2**30:.1f} GiB). Allow more on a machine that "
+            "has twice as much, or export for an engine that imports files (lancedb, milvus, qdrant)."
+        )
+
+
+def build_index(factory: str, recipe: Recipe, stored: FloatMatrix, threads: int = 1) -> faiss.Index:
+    """An index of stored vectors.
+
+    With one thread the same vectors give the same bytes; more are faster, and the graph of an HNSW index then
+    depends on their timing.
+
+    Args:
+        factory: as FAISS's ``index_factory`` understands it, such as ``Flat``, ``IVF1024,Flat`` or ``HNSW32``.
+        recipe: says which metric.
+        stored: (rows, dimensions) float32.
+        threads: of FAISS.
+
+    Raises:
+        ConfigError: FAISS does not know the factory string, or cannot build it of so few vectors.
+    """
+    metric = faiss.METRIC_L2 if recipe.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        index = faiss.index_factory(recipe.dimensions, factory, metric)
+        if not index.is_trained:
+            index.train(_training_rows(stored))
+        index.add(stored)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            f"FAISS cannot build --index {factory!r} of {len(stored):,} vectors of {recipe.dimensions} dimensions: "
+            f"{reason} Choose another factory string, such as Flat or HNSW32."
+        ) from error
+    finally:
+        faiss.omp_set_num_threads(before)
+    return index
+
+
+def _training_rows(stored: FloatMatrix) -> FloatMatrix:
+    if len(stored) <= _TRAINING_ROWS:
+        return stored
+    rows = np.sort(np.random.default_rng(0).choice(len(stored), _TRAINING_ROWS, replace=False))
+    return np.ascontiguousarray(stored[rows])
+
+
+def to_bytes(index: faiss.Index) -> bytes:
+    """The bytes of an index file."""
+    return faiss.serialize_index(index).tobytes()
+
+
+def from_bytes(data: bytes, uri: str) -> faiss.Index:
+    """Read an index file.
+
+    Raises:
+        CorruptArtifactError: it is damaged.
+    """
+    try:
+        return faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    except RuntimeError as error:
+        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Export again.") from error
+
+
+def search_ids(
+    index: faiss.Index, recipe: Recipe, queries: FloatMatrix, ids: list[str], depth: int
+) -> list[list[tuple[float, str]]]:
+    """(debiased score, id) of what an index finds for each query, best first; fewer where it finds fewer."""
+    scores, positions = index.search(recipe.asked(queries), min(depth, len(ids)))
+    debiased = recipe.debiased(scores)
+    return [
+        [(float(score), ids[place]) for score, place in zip(row, places, strict=True) if place >= 0]
+        for row, places in zip(debiased, positions.tolist(), strict=True)
+    ]

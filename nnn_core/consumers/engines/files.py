@@ -1,0 +1,288 @@
+"""The files that engines import in bulk: a block of rows to bytes, and back, so that what was written is measured."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core.artifacts import to_parquet
+from nnn_core.consumers.engines.engine import Engine
+from nnn_core.encoders.fingerprints import FOOTER_KEY
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.vectors import FloatMatrix
+
+#: Points in one line that is the body of a request.
+POINTS_PER_REQUEST = 100
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of what is exported.
+
+    Attributes:
+        ids: (rows,).
+        vectors: (rows, dimensions) float32, as the engine stores them.
+        bias: (rows,) float32 of the table, for recipes that subtract an attribute.
+    """
+
+    ids: Sequence[str]
+    vectors: FloatMatrix
+    bias: npt.NDArray[np.float32]
+
+
+Footer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kind of file.
+
+    Attributes:
+        suffix: of its name.
+        write: rows and the footer's essentials to bytes.
+        read: bytes to ids and stored vectors.
+    """
+
+    suffix: str
+    write: Callable[[Rows, Footer], bytes]
+    read: Callable[[bytes], tuple[list[str], FloatMatrix]]
+
+
+def point_uuid(row_id: str) -> str:
+    """The id of an object in engines whose ids are UUIDs; what Weaviate's ``generate_uuid5(id)`` gives."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, row_id))
+
+
+def write_rows(engine: Engine, rows: Rows, footer: Footer) -> bytes:
+    """The bytes of one file.
+
+    Raises:
+        InputError: the engine cannot hold an id.
+    """
+    check_ids(engine, rows.ids)
+    return LAYOUTS[engine.layout].write(rows, footer)
+
+
+def read_rows(engine: Engine, data: bytes, uri: str) -> tuple[list[str], FloatMatrix]:
+    """Ids and stored vectors of one file.
+
+    Raises:
+        CorruptArtifactError: not such a file.
+    """
+    try:
+        return LAYOUTS[engine.layout].read(data)
+    except (ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: {error!r}. Delete it and run the same command again."
+        ) from error
+
+
+def check_ids(engine: Engine, ids: Sequence[str]) -> None:
+    """Refuse ids that the engine would refuse, or cut.
+
+    Raises:
+        InputError: one is too long, or holds a character that the format cannot.
+    """
+    longest = max(ids, key=lambda row_id: len(row_id.encode()), default="")
+    if engine.longest_id is not None and len(longest.encode()) > engine.longest_id:
+        raise InputError(
+            f"candidate id {longest[:60]!r}... has {len(longest.encode())} bytes, {engine.title} takes at most "
+            f"{engine.longest_id}; name rows by another column with --id-column, for both the refresh and the export."
+        )
+    if engine.layout == "pgvector" and (bad := next((row_id for row_id in ids if "\0" in row_id), None)):
+        raise InputError(f"candidate id {bad!r} holds a NUL character, which PostgreSQL's text cannot; rename it.")
+
+
+def check_files(engine: Engine, number: int) -> None:
+    """Refuse more files than the engine imports at once.
+
+    Raises:
+        InputError: naming the limit.
+    """
+    if engine.most_files is not None and number > engine.most_files:
+        raise InputError(
+            f"{engine.title} imports at most {engine.most_files:,} files, and these embeddings would be {number:,}: "
+            "one for each file of --embeddings, or for 65,536 rows of a larger one. Put them into fewer files."
+        )
+
+
+def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: bool) -> Layout:
+    def write(rows: Rows, footer: Footer) -> bytes:
+        flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
+        width = rows.vectors.shape[1]
+        edges = pa.array(np.arange(0, rows.vectors.size + 1, width, dtype=np.int32))
+        lists = pa.FixedSizeListArray.from_arrays(flat, width) if fixed else pa.ListArray.from_arrays(edges, flat)
+        table = pa.table({"id": pa.array(rows.ids, pa.string()), vector: lists, **extra(rows)})
+        essentials = json.dumps(footer, sort_keys=True).encode()
+        table = table.replace_schema_metadata({FOOTER_KEY: essentials})
+        return to_parquet(table, plain=[f"{vector}.list.element"], row_group_rows=1 << 14)
+
+    def read(data: bytes) -> tuple[list[str], FloatMatrix]:
+        table = pq.read_table(pa.BufferReader(data), columns=["id", vector]).combine_chunks()
+        vectors = table.column(vector).combine_chunks().flatten().to_numpy()
+        return table.column("id").to_pylist(), vectors.reshape(table.num_rows, -1)
+
+    return Layout(".parquet", write, read)
+
+
+def _bias_column(rows: Rows) -> dict[str, pa.Array]:
+    return {"bias": pa.array(rows.bias, pa.float32())}
+
+
+def _metadata_column(rows: Rows) -> dict[str, pa.Array]:
+    return {"metadata": pa.array([f'{{"bias":{value}}}' for value in rows.bias], pa.string())}
+
+
+def _lines(
+    suffix: str, lines: Callable[[Rows], Iterator[str]], items: Callable[[str], Iterator[tuple[str, list[float]]]]
+) -> Layout:
+    def write(rows: Rows, footer: Footer) -> bytes:
+        return b"".join(line.encode() + b"\n" for line in lines(rows))
+
+    def read(data: bytes) -> tuple[list[str], FloatMatrix]:
+        ids: list[str] = []
+        vectors: list[npt.NDArray[np.float32]] = []
+        # Not splitlines: JSON text may hold other line separators than this one.
+        for line in data.decode().rstrip("\n").split("\n"):
+            for row_id, numbers in items(line):
+                ids.append(row_id)
+                vectors.append(np.array(numbers, np.float64).astype(np.float32))
+        return ids, np.stack(vectors)
+
+    return Layout(suffix, write, read)
+
+
+def _each(rows: Rows) -> Iterator[tuple[str, str, str]]:
+    """Id as given, vector and bias as text."""
+    return zip(rows.ids, vector_texts(rows.vectors), map(str, rows.bias), strict=True)
+
+
+def _vertex(rows: Rows) -> Iterator[str]:
+    return (f'{{"id":{json.dumps(row_id)},"embedding":{vector}}}' for row_id, vector, _ in _each(rows))
+
+
+def _vespa(rows: Rows) -> Iterator[str]:
+    for row_id, vector, bias in _each(rows):
+        fields = f'{{"id":{json.dumps(row_id)},"bias":{bias},"embedding":{{"values":{vector}}}}}'
+        yield f'{{"put":{json.dumps("id:nnn:item::" + row_id)},"fields":{fields}}}'
+
+
+def _bulk(rows: Rows) -> Iterator[str]:
+    for row_id, vector, bias in _each(rows):
+        name = json.dumps(row_id)
+        yield f'{{"index":{{"_id":{name}}}}}'
+        yield f'{{"id":{name},"bias":{bias},"embedding":{vector}}}'
+
+
+def _requests(head: str, points: Iterator[str]) -> Iterator[str]:
+    """Bodies of requests with some points each."""
+    waiting: list[str] = []
+    for point in points:
+        waiting.append(point)
+        if len(waiting) == POINTS_PER_REQUEST:
+            yield f'{{"{head}":[{",".join(waiting)}]}}'
+            waiting = []
+    if waiting:
+        yield f'{{"{head}":[{",".join(waiting)}]}}'
+
+
+def _qdrant(rows: Rows) -> Iterator[str]:
+    points = (
+        f'{{"id":"{point_uuid(row_id)}","vector":{vector},"payload":{{"id":{json.dumps(row_id)},"bias":{bias}}}}}'
+        for row_id, vector, bias in _each(rows)
+    )
+    return _requests("points", points)
+
+
+def _weaviate(rows: Rows) -> Iterator[str]:
+    points = (
+        f'{{"class":"Item","id":"{point_uuid(row_id)}","properties":{{"item_id":{json.dumps(row_id)},"bias":{bias}}},'
+        f'"vector":{vector}}}'
+        for row_id, vector, bias in _each(rows)
+    )
+    return _requests("objects", points)
+
+
+#: What PostgreSQL's COPY escapes in text.
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_UNESCAPES = {escaped[1]: char for char, escaped in _ESCAPES.items()}
+
+
+def _copy(rows: Rows) -> Iterator[str]:
+    table = str.maketrans(_ESCAPES)
+    return (f"{row_id.translate(table)}\t{bias}\t{vector}" for row_id, vector, bias in _each(rows))
+
+
+def _copy_items(line: str) -> Iterator[tuple[str, list[float]]]:
+    row_id, _, vector = line.split("\t")
+    parts = row_id.split("\\\\")
+    plain = "\\".join("".join(_unescape(part)) for part in parts)
+    yield plain, json.loads(vector)
+
+
+def _unescape(text: str) -> Iterator[str]:
+    head, *tails = text.split("\\")
+    yield head
+    for tail in tails:
+        yield _UNESCAPES[tail[0]] + tail[1:]
+
+
+def _items_of(*path: str, name: tuple[str, ...] = ("id",)) -> Callable[[str], Iterator[tuple[str, list[float]]]]:
+    """The id and the vector of the one record of a line."""
+
+    def items(line: str) -> Iterator[tuple[str, list[float]]]:
+        record = json.loads(line)
+        if "index" not in record:
+            yield _at(record, name), _at(record, path)
+
+    return items
+
+
+def _points_of(head: str, *name: str) -> Callable[[str], Iterator[tuple[str, list[float]]]]:
+    def items(line: str) -> Iterator[tuple[str, list[float]]]:
+        for point in json.loads(line)[head]:
+            yield _at(point, name), point["vector"]
+
+    return items
+
+
+def _at(record: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        record = record[key]
+    return record
+
+
+LAYOUTS: dict[str, Layout] = {
+    "lancedb": _parquet("vector", _bias_column, fixed=True),
+    "milvus": _parquet("vector", _bias_column, fixed=False),
+    "pinecone": _parquet("values", _metadata_column, fixed=False),
+    "vertex": _lines(".json", _vertex, _items_of("embedding")),
+    "vespa": _lines(".jsonl", _vespa, _items_of("fields", "embedding", "values", name=("fields", "id"))),
+    "bulk": _lines(".ndjson", _bulk, _items_of("embedding")),
+    "qdrant": _lines(".jsonl", _qdrant, _points_of("points", "payload", "id")),
+    "weaviate": _lines(".jsonl", _weaviate, _points_of("objects", "properties", "item_id")),
+    "pgvector": _lines(".copy", _copy, _copy_items),
+}
+
+
+#: Rows that are turned into text at a time.
+TILE_ROWS = 4_096
+
+
+def vector_texts(vectors: FloatMatrix) -> Iterator[str]:
+    """Each row (rows, dim) float32 as ``[1,0.5,-2e-7]``, which JSON and PostgreSQL read."""
+    for first in range(0, len(vectors), TILE_ROWS):
+        tile = np.ascontiguousarray(vectors[first : first + TILE_ROWS])
+        numbers = pa.array(tile.reshape(-1), pa.float32()).cast(pa.string())
+        edges = pa.array(np.arange(0, tile.size + 1, tile.shape[1], dtype=np.int32))
+        joined = pc.binary_join(pa.ListArray.from_arrays(edges, numbers), ",")
+        yield from (f"[{text}]" for text in joined.to_pylist())

@@ -1,0 +1,98 @@
+"""The page of all engines, ``deploy/ENGINES.md``, from the registry: ``python -m nnn_core.consumers.engines.page``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nnn_core.consumers.augment import Form
+from nnn_core.consumers.engines.engine import Engine
+from nnn_core.consumers.engines.readings import READINGS
+from nnn_core.consumers.engines.recipe import asked_text, stored_text
+from nnn_core.consumers.engines.registry import ENGINES
+
+_HEAD = """# Vector engines
+
+What `nnn export --table URI --embeddings GLOB --engine ENGINE --metric METRIC --output URI` writes for each engine,
+what its index must be, what to ask it with, and how to read the debiased score back from the number it returns.
+Written by `python -m nnn_core.consumers.engines.page`; the source is `nnn_core/consumers/engines/registry.py`.
+
+`r` and `q` are unit vectors, `b` the bias less a constant (`bias_shift` in `export.json`; by default the mean of all
+biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`.
+`M = sqrt(1 + max b^2)` is the length of every stored vector under cosine and L2, `L = sqrt(2)` that of every query.
+`export.json` has all of these numbers; `Recipe.from_record(export["recipe"])` does the arithmetic.
+
+Inner product takes `[r, -b]`. Cosine and L2 take `[r, -b, sqrt(M^2 - 1 - b^2)]`, whose length is M for every
+candidate; `[r, -b]` would be wrong there, because its length depends on the bias, and is refused. So is eight-bit
+quantisation with one range for all dimensions: the query's weight of the bias is 1, that of any other dimension about
+1 / sqrt(dim), so a rounding error of the bias counts sqrt(dim) times as much.
+
+`export.json` holds the overlap: how much of the exact top 10 of a sample of queries the vectors in the files give
+by the engine's metric. What an engine's approximate index or quantiser loses comes on top.
+"""
+
+_RERANK = """## Without touching the index
+
+`nnn export --engine rerank --target-overlap 0.99` writes the biases to look up, and measures how many plain hits must
+be re-ranked. `nnn_core.Reranker` does it; with `gated=True` only where the plain top 1 is a hub. It only
+re-orders what the engine found: a candidate that is not among the K plain hits cannot come back.
+"""
+
+_ATTRIBUTES = """## Subtracting a stored attribute
+
+Every file (but those of Vertex AI) holds the table's `bias` as an attribute too. Some engines can subtract it at
+ranking time from the score of an index of plain vectors. That only re-orders the K candidates that were
+retrieved without it; `--engine rerank` measures the K that your data needs.
+"""
+
+
+def engines_page(engines: Iterable[Engine] = ENGINES) -> str:
+    """The text of the page."""
+    engines = list(engines)
+    parts = [_HEAD, "\n".join(_table(engines)), _RERANK, _ATTRIBUTES + "\n" + "\n".join(_attributes(engines))]
+    return "\n".join(f"{part.rstrip()}\n" for part in parts)
+
+
+def _table(engines: list[Engine]) -> Iterator[str]:
+    yield "| `--engine` | files, and what imports them | `--metric`: its name | stored | query | s | index | sources |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for engine in engines:
+        for place, (metric, use) in enumerate(engine.metrics.items()):
+            form, unit = _form(metric), engine.layout == "index" and metric == "cosine"
+            first = place == 0
+            yield _row(
+                f"{engine.title}: `{engine.name}`" if first else "",
+                engine.imports if first else "",
+                f"`{metric}`: {use.setting}",
+                f"`{stored_text(form, unit)}`",
+                f"`{asked_text(form, unit)}`",
+                f"`{READINGS[use.reading].formula}`",
+                _settings(engine) if first else "",
+                " ".join(f"[{number}]({uri})" for number, uri in enumerate(engine.sources, 1)) if first else "",
+            )
+
+
+def _form(metric: str) -> Form:
+    return "inner_product" if metric == "ip" else "norm_completed"
+
+
+def _settings(engine: Engine) -> str:
+    limit = f"; at most {engine.most_dimensions:,} dimensions" if engine.most_dimensions else ""
+    name = f"; ids of at most {engine.longest_id:,} bytes" if engine.longest_id else ""
+    files = f"; at most {engine.most_files:,} files" if engine.most_files else ""
+    return f"{engine.settings}{limit}{name}{files}"
+
+
+def _attributes(engines: list[Engine]) -> Iterator[str]:
+    yield "| engine | recipe |"
+    yield "|---|---|"
+    for engine in engines:
+        if engine.attribute:
+            yield _row(engine.title, engine.attribute)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    print(engines_page(), end="")

@@ -1,0 +1,245 @@
+"""The recipe: which vectors an engine stores, which it is asked with, and how the debiased score is read back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.consumers.augment import Form, augment, augment_queries
+from nnn_core.consumers.engines.engine import METRICS, Engine, Metric
+from nnn_core.consumers.engines.readings import READINGS, Numbers, Reading
+from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.vectors import FloatMatrix
+
+Centre = Literal["mean", "none", "nonnegative"]
+Quantisation = Literal["none", "int8"]
+
+FORMS = ("auto", "inner_product", "norm_completed")
+CENTRES = ("mean", "none", "nonnegative")
+QUANTISATIONS = ("none", "int8")
+
+#: Length of an asked vector ``[q, 1]``.
+_ASKED_LENGTH = math.sqrt(2.0)
+
+
+@dataclass(frozen=True)
+class BiasRange:
+    """What a recipe needs to know of all biases of a table."""
+
+    lowest: float
+    mean: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one engine ranks by the debiased score under one metric.
+
+    Attributes:
+        engine: its name.
+        metric: ``ip``, ``cosine`` or ``l2``.
+        form: of the stored vectors, see ``augment``.
+        shift: what was taken off every bias before it was stored; rankings do not depend on it.
+        limit: highest absolute value of a shifted bias.
+        dimensions: of the stored vectors.
+        unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
+    """
+
+    engine: str
+    metric: Metric
+    form: Form
+    shift: float
+    limit: float
+    dimensions: int
+    unit: bool = False
+
+    @property
+    def stored_length(self) -> float:
+        """M: length of every stored vector that is norm-completed."""
+        return math.sqrt(1.0 + self.limit**2)
+
+    def stored(self, vectors: FloatMatrix, bias: npt.NDArray[np.float32]) -> FloatMatrix:
+        """What is stored for candidates.
+
+        Args:
+            vectors: (rows, dim) float32 unit vectors.
+            bias: (rows,) float32 of the table.
+
+        Returns:
+            (rows, dimensions) float32.
+        """
+        limit = self.limit if self.form == "norm_completed" else None
+        stored = augment(vectors, shifted(bias, self.shift), self.form, limit)
+        return (stored / np.float32(self.stored_length)).astype(np.float32) if self.unit else stored
+
+    def asked(self, queries: FloatMatrix) -> FloatMatrix:
+        """What is sent for queries (rows, dim) float32 unit vectors: (rows, dimensions) float32."""
+        asked = augment_queries(queries, self.form)
+        return (asked / np.float32(_ASKED_LENGTH)).astype(np.float32) if self.unit else asked
+
+    def debiased(self, scores: npt.ArrayLike) -> Numbers:
+        """Debiased scores ``<q, r> - bias(r)`` from the numbers that the engine returned, of any shape."""
+        numbers = np.asarray(scores, np.float64)
+        return self._reading.inner_product(numbers, self.stored_length, _ASKED_LENGTH) - self.shift
+
+    def engine_scores(self, debiased: npt.ArrayLike) -> Numbers:
+        """The inverse of ``debiased``."""
+        numbers = np.asarray(debiased, np.float64) + self.shift
+        return self._reading.score(numbers, self.stored_length, _ASKED_LENGTH)
+
+    @property
+    def _reading(self) -> Reading:
+        return READINGS[find_engine(self.engine).metrics[self.metric].reading]
+
+    def to_record(self) -> dict[str, Any]:
+        """The recipe for whoever sends queries, as JSON values."""
+        engine = find_engine(self.engine)
+        return {
+            "engine": self.engine,
+            "metric": self.metric,
+            "setting": engine.metrics[self.metric].setting,
+            "form": self.form,
+            "dimensions": self.dimensions,
+            "bias_shift": self.shift,
+            "max_abs_bias": self.limit,
+            "unit": self.unit,
+            "stored_vector": stored_text(self.form, self.unit),
+            "query_vector": asked_text(self.form, self.unit),
+            "score_read_back": f"s - {self.shift!r} with s = {self._reading.formula}, x the engine's number"
+            + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
+            "imports": engine.imports,
+            "index_settings": engine.settings,
+            "attribute": engine.attribute,
+            "sources": list(engine.sources),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Recipe:
+        """Read ``to_record`` back, from the ``recipe`` of an ``export.json``.
+
+        Raises:
+            InputError: not such a record.
+        """
+        try:
+            return cls(
+                record["engine"],
+                record["metric"],
+                record["form"],
+                float(record["bias_shift"]),
+                float(record["max_abs_bias"]),
+                int(record["dimensions"]),
+                bool(record["unit"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is not the recipe of an export: {error!r}; take that of export.json.") from error
+
+
+def stored_text(form: Form, unit: bool = False) -> str:
+    """The stored vector for people; b is the shifted bias."""
+    text = "[r, -b]" if form == "inner_product" else "[r, -b, sqrt(M^2 - 1 - b^2)]"
+    return f"{text} / M" if unit else text
+
+
+def asked_text(form: Form, unit: bool = False) -> str:
+    """The asked vector for people."""
+    text = "[q, 1]" if form == "inner_product" else "[q, 1, 0]"
+    return f"{text} / sqrt(2)" if unit else text
+
+
+def shifted(bias: npt.NDArray[np.float32], shift: float) -> npt.NDArray[np.float32]:
+    """Biases less a constant, float32."""
+    less: npt.NDArray[np.float32] = (bias.astype(np.float64) - shift).astype(np.float32)
+    return less
+
+
+def make_recipe(
+    name: str,
+    metric: str,
+    dim: int,
+    biases: BiasRange,
+    form: str = "auto",
+    centre: str = "mean",
+    quantisation: str = "none",
+) -> Recipe:
+    """Choose the augmentation, and refuse what would not rank by the debiased score.
+
+    Args:
+        name: of the engine.
+        metric: ``ip``, ``cosine`` or ``l2``.
+        dim: dimension of the candidates' vectors.
+        biases: of the whole table.
+        form: ``auto`` for that of the metric.
+        centre: ``mean`` stores biases less their mean; ``none`` as they are; ``nonnegative`` shifts them so that no
+            score is negative, for engines that demand it.
+        quantisation: what the engine will do to the vectors.
+
+    Raises:
+        ConfigError: a combination that is not safe, or that the engine has not.
+    """
+    engine = find_engine(name)
+    chosen = _check_metric(engine, metric)
+    _check_quantisation(engine, quantisation)
+    if form not in FORMS or centre not in CENTRES:
+        raise ConfigError(
+            f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
+        )
+    right: Form = "inner_product" if chosen == "ip" else "norm_completed"
+    taken = right if form == "auto" else cast(Form, form)
+    _check_form(chosen, taken)
+    dimensions = dim + (1 if taken == "inner_product" else 2)
+    if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
+        raise ConfigError(
+            f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
+            f"{dimensions:,}; choose another engine, or --engine rerank."
+        )
+    shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
+    ends = shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
+    limit = float(np.abs(ends).max())
+    return Recipe(name, chosen, taken, shift, limit, dimensions, engine.layout == "index" and chosen == "cosine")
+
+
+def _check_metric(engine: Engine, metric: str) -> Metric:
+    if metric not in METRICS:
+        raise ConfigError(f"--metric {metric} is none of {', '.join(METRICS)}.")
+    chosen = cast(Metric, metric)
+    if chosen not in engine.metrics:
+        raise ConfigError(
+            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
+            "debiased score."
+        )
+    return chosen
+
+
+def _check_form(metric: Metric, form: Form) -> None:
+    if metric == "ip" or form == "norm_completed":
+        return
+    reason = (
+        "cosine divides every stored vector by its length, and [r, -b] is the longer the larger its bias, so the score "
+        "would not be <q, r> - b"
+        if metric == "cosine"
+        else "a distance depends on the length of the stored vector, and [r, -b] is the longer the larger its bias, so "
+        "the order would not be that of <q, r> - b"
+    )
+    raise ConfigError(f"--metric {metric} with --form inner_product: {reason}; leave --form out.")
+
+
+def _check_quantisation(engine: Engine, quantisation: str) -> None:
+    if quantisation not in QUANTISATIONS:
+        raise ConfigError(f"--quantisation {quantisation} is none of {', '.join(QUANTISATIONS)}.")
+    if quantisation == "none":
+        return
+    if engine.per_dimension:
+        return
+    if engine.shared_range:
+        raise ConfigError(
+            f"{engine.title} quantises to eight bits ({engine.shared_range}) with one range for all dimensions. The "
+            "query's weight of the bias is 1, that of another dimension about 1 / sqrt(dim), so the rounding error of "
+            "the bias counts sqrt(dim) times as much and reorders candidates. Export without --quantisation, or use "
+            "--engine rerank."
+        )
+    raise ConfigError(f"{engine.title} documents no eight-bit quantisation; leave --quantisation out.")

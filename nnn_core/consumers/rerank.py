@@ -1,0 +1,202 @@
+"""Correcting the order of what an engine found with plain vectors, and how much it must find for that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import to_parquet
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.evaluation.metrics import Z_ALARM, robust_z
+from nnn_core.evaluation.rankings import Ranking
+from nnn_core.vectors import GRID, FloatMatrix
+
+#: Rows of a file of biases.
+ROWS_PER_FILE = 1 << 20
+
+_TILE_ROWS = 8_192
+
+
+def hubs(bias: npt.NDArray[np.float32], deviations: float = Z_ALARM) -> npt.NDArray[np.bool_]:
+    """Which candidates (rows,) are hubs: their bias lies more than ``deviations`` robust ones above the median."""
+    found: npt.NDArray[np.bool_] = robust_z(bias) > deviations
+    return found
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """Biases to look up, and how they are applied.
+
+    Attributes:
+        ids: (rows,) candidate ids.
+        bias: (rows,) float32.
+        hub: (rows,) which of them are hubs.
+        gated: whether the bias is applied only where the plain top 1 is a hub, as the gates of QB-Norm
+            (Bogolin et al., CVPR 2022) and DB-Norm (Wang et al., arXiv 2310.11612) do.
+    """
+
+    ids: pa.ChunkedArray
+    bias: npt.NDArray[np.float32]
+    hub: npt.NDArray[np.bool_]
+    gated: bool = False
+
+    @classmethod
+    def of(
+        cls, ids: pa.ChunkedArray, bias: npt.NDArray[np.float32], gated: bool = False, deviations: float = Z_ALARM
+    ) -> Reranker:
+        """From the columns of a table, such as ``BiasTable.ids`` and ``BiasTable.bias``."""
+        return cls(ids, bias, hubs(bias, deviations), gated)
+
+    def rerank(self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None) -> list[tuple[str, float]]:
+        """The corrected order of one query's hits.
+
+        Args:
+            ids: that the engine found with plain vectors, in any order.
+            scores: their inner products (= cosines) with the query, higher is better.
+            depth: how many to return; by default all.
+
+        Returns:
+            (id, debiased score), best first, equal ones in order of id.
+
+        Raises:
+            InputError: an id is not in the table, or the two differ in length.
+        """
+        if len(ids) != len(scores):
+            raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores; one score an id is needed.")
+        if not len(ids):
+            return []
+        rows = self._rows(ids)
+        plain = np.asarray(scores, np.float64)
+        bias = self.bias[rows].astype(np.float64)
+        if self.gated and not self.hub[rows[int(plain.argmax())]]:
+            bias = np.zeros_like(bias)
+        order = sorted(zip((plain - bias).tolist(), ids, strict=True), key=lambda hit: (-hit[0], hit[1]))
+        return [(row_id, score) for score, row_id in order[:depth]]
+
+    def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
+        if found.null_count:
+            missing = next(row_id for row_id, row in zip(ids, found, strict=True) if not row.is_valid)
+            raise InputError(
+                f"rerank: {found.null_count} of {len(ids)} ids have no bias (first: {missing!r}), so they cannot be "
+                "ranked among the others; refresh the table with them, or take them out of the index."
+            )
+        rows: npt.NDArray[np.int64] = found.to_numpy().astype(np.int64)
+        return rows
+
+
+def biases_to_bytes(ids: pa.Array, bias: npt.NDArray[np.float32], hub: npt.NDArray[np.bool_]) -> bytes:
+    """A file of biases: ``id``, ``bias``, ``hub``."""
+    table = pa.table({"id": ids, "bias": pa.array(bias, pa.float32()), "hub": pa.array(hub)})
+    return to_parquet(table, floats=["bias"])
+
+
+def load_reranker(uris: Iterable[str], gated: bool = False) -> Reranker:
+    """The re-ranker of the files that ``nnn export --engine rerank`` wrote.
+
+    Raises:
+        InputError: a file cannot be read.
+        CorruptArtifactError: a file is not one of them.
+    """
+    tables = []
+    for uri in uris:
+        try:
+            tables.append(pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "bias", "hub"]))
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
+    if not tables:
+        raise InputError("load_reranker: no file was named; take those of export.json.")
+    table = pa.concat_tables(tables)
+    return Reranker(table.column("id"), table.column("bias").to_numpy(), table.column("hub").to_numpy(), gated)
+
+
+def plain_scores(exact: Ranking, bias: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float64]]:
+    """The plain scores of the first candidates of each query, from their debiased ones.
+
+    Inner products of grid vectors are multiples of 2**-50, so rounding to these undoes the subtraction exactly.
+
+    Args:
+        exact: the debiased ranking.
+        bias: of the candidates of each row.
+    """
+    step = GRID**2
+    rows = zip(exact.rows, bias, strict=True)
+    return [np.rint((np.array([s for s, _ in row]) + b.astype(np.float64)) * step) / step for row, b in rows]
+
+
+def count_at_least(
+    queries: FloatMatrix, candidates: FloatMatrix, scores: Sequence[npt.NDArray[np.float64]]
+) -> list[npt.NDArray[np.int64]]:
+    """How many candidates of a shard score at least as high as each of some scores: their worst plain rank there.
+
+    Args:
+        queries: (queries, dim) float32 on the grid of ``vectors``.
+        candidates: (rows, dim) float32 on the grid.
+        scores: for each query the plain scores in question.
+    """
+    counts = [np.zeros(len(row), np.int64) for row in scores]
+    wide = queries.astype(np.float64)
+    for first in range(0, len(candidates), _TILE_ROWS):
+        products = wide @ candidates[first : first + _TILE_ROWS].astype(np.float64).T
+        for query, row in enumerate(scores):
+            ordered = np.sort(products[query])
+            counts[query] += len(ordered) - np.searchsorted(ordered, row, side="left")
+    return counts
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How much a plain search must return for its corrected top 10 to be the exact one.
+
+    Attributes:
+        queries: how many were asked.
+        target: share of the exact top 10 that is wanted, on average.
+        needed: the least K that reaches it.
+        complete: the least K that keeps the top 10 of every query.
+        overlap: share kept at a few K, ascending.
+    """
+
+    queries: int
+    target: float
+    needed: int
+    complete: int
+    overlap: tuple[tuple[int, float], ...]
+
+
+def needed_depth(ranks: Sequence[npt.NDArray[np.int64]], target: float, candidates: int) -> Depths:
+    """Read off K.
+
+    Args:
+        ranks: for each query the plain ranks, from 1, of its exact top 10.
+        target: share wanted, above 0 and at most 1.
+        candidates: size of the index.
+    """
+    # Of every query the k-th best costs its rank; the mean over queries of the share is a sum over all these ranks.
+    weights = np.concatenate([np.full(len(row), 1.0 / (len(row) * len(ranks))) for row in ranks])
+    costs = np.concatenate(list(ranks))
+    order = np.argsort(costs, kind="stable")
+    kept = np.cumsum(weights[order])
+    enough = int(np.searchsorted(kept, target - 1e-9))
+    ladder = [k for power in range(1, 10) for k in (10**power, 2 * 10**power, 5 * 10**power) if k < candidates]
+    shares = [(k, float(weights[costs <= k].sum())) for k in [*ladder, candidates]]
+    shown = next((place for place, (_, share) in enumerate(shares) if share >= 1.0 - 1e-9), len(shares) - 1)
+    needed = int(costs[order][min(enough, len(costs) - 1)])
+    return Depths(len(ranks), target, needed, int(costs.max()), tuple(shares[: shown + 1]))
+
+
+def check_target(target: float) -> None:
+    """Refuse a share that is none.
+
+    Raises:
+        InputError: not above 0 and at most 1.
+    """
+    if not (math.isfinite(target) and 0.0 < target <= 1.0):
+        raise InputError(f"--target-overlap {target} must lie above 0 and be at most 1.")

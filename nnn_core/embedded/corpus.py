@@ -1,0 +1,159 @@
+"""The candidates as a whole: what must hold before any of them is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from nnn_core import storage
+from nnn_core.digests import add_set_digests
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike
+from nnn_core.embedded.side import Side
+from nnn_core.errors import BankTooSmallError, InputError, NNNError
+from nnn_core.inputs import rejects
+from nnn_core.inputs.rejects import RejectSummary
+
+#: What it means for a side when every row of it was rejected.
+_NOTHING_LEFT: dict[str, tuple[type[NNNError], str]] = {
+    "--candidates": (InputError, "no candidate is left"),
+    "--references": (BankTooSmallError, "the bank is empty"),
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All candidates: metadata only.
+
+    Attributes:
+        lineage: rows, rejects and digests.
+        dim: dimension of the vectors.
+        boundaries: ids at which the table is cut into parts.
+        shards: (name of the file, digest) of all embedded shards, ascending.
+    """
+
+    lineage: Side
+    dim: int
+    boundaries: tuple[str, ...]
+    shards: tuple[tuple[str, str], ...] = ()
+
+    def outline(self) -> Corpus:
+        """The same without all that grows with the number of files: what every worker is told."""
+        return replace(self, lineage=replace(self.lineage, inputs=()), shards=())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of input files, one or more, in few words.
+
+    Attributes:
+        precomputed: whether they held vectors; both values where some did.
+        rejects: what was rejected of them.
+    """
+
+    precomputed: frozenset[bool]
+    rejects: RejectSummary
+
+
+def outcome_of(embedded: EmbeddedInput) -> Outcome:
+    """What became of one file."""
+    return Outcome(frozenset({embedded.precomputed}), embedded.rejects)
+
+
+def merge_outcomes(outcomes: Iterable[Outcome]) -> Outcome:
+    """What became of several files together, whatever their order."""
+    every = list(outcomes)
+    precomputed = frozenset[bool]().union(*(each.precomputed for each in every))
+    return Outcome(precomputed, rejects.merge(each.rejects for each in every))
+
+
+def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
+    """Check the candidates together.
+
+    Raises:
+        RejectedRowsError: too many rows could not be used.
+        InputError: no row is left, or the vectors differ in dimension.
+    """
+    side = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
+    shards = list(embedded_shards(inputs))
+    if not shards:
+        raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
+    check_alike(shards)
+    samples = (shard.id_sample for shard in shards)
+    files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
+    return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows), files)
+
+
+def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str) -> Side:
+    """Lineage of the candidates or of the bank, after the check of its rejects.
+
+    Raises:
+        RejectedRowsError: more than ``max_reject_rate`` of the rows could not be used.
+        InputError: not one candidate could be used, though that was allowed.
+        BankTooSmallError: not one reference could be used, though that was allowed.
+    """
+    summary = rejects.merge(embedded.rejects for embedded in inputs)
+    rejects.check_reject_rate(summary, max_reject_rate, flag, rejects_folder)
+    if summary.rows == summary.rejected > 0:
+        error, fact = _NOTHING_LEFT[flag]
+        raise error(
+            f"{fact}: all {summary.rejected} rows of {flag} were rejected, so nothing was published:"
+            f"{rejects.frequent_reasons(summary)}\nEvery reject is listed under {rejects_folder}. Repair the input."
+        )
+    return Side(
+        rows=summary.rows - summary.rejected,
+        rejected=summary.rejected,
+        digest=add_set_digests(shard.vector_digest for shard in embedded_shards(inputs)),
+        inputs=tuple(sorted(embedded.digest for embedded in inputs)),
+        off_length=_off_length(inputs),
+    )
+
+
+def _off_length(inputs: Sequence[EmbeddedInput]) -> int | None:
+    """Vectors that were not of length 1 as read; None unless it is known of every file that held vectors."""
+    counts = [embedded.off_length for embedded in inputs if embedded.precomputed]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+def check_pairs(shards: Iterable[EmbeddedShard]) -> None:
+    """Refuse to exclude own pairs where no reference query has one.
+
+    Raises:
+        InputError: no row of the bank has a pair id.
+    """
+    if not any(shard.paired for shard in shards):
+        raise InputError(
+            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
+            "would be compared with its own reference queries as well. Name the column or field that says which "
+            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+        )
+
+
+def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
+    """All embedded shards of some inputs."""
+    return (shard for embedded in inputs for shard in embedded.shards)
+
+
+def located_shards(embedded: EmbeddedInput) -> Iterable[EmbeddedShard]:
+    """The embedded shards of one file as they travel once the whole side was described."""
+    return (shard.located() for shard in embedded.shards)
+
+
+#: Rows of a table part, about: eight row groups of 128k rows.
+ROWS_PER_PART = 1 << 20
+
+
+def part_boundaries(samples: Iterable[Sequence[str]], rows: int, rows_per_part: int = ROWS_PER_PART) -> tuple[str, ...]:
+    """Ids at which the table is cut: part i holds ids from boundary i-1 up to, not including, boundary i.
+
+    Args:
+        samples: the id samples of all embedded candidate shards.
+        rows: candidates in total.
+        rows_per_part: size to aim for.
+    """
+    parts = -(-rows // rows_per_part)
+    pooled = sorted(row_id for sample in samples for row_id in sample)
+    if not pooled:
+        return ()
+    cuts = (pooled[number * len(pooled) // parts] for number in range(1, parts))
+    return tuple(sorted(set(cuts)))

@@ -1,0 +1,198 @@
+"""Embedding: one input shard to checked unit vectors, stored as embedded shards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from nnn_core import storage
+from nnn_core.artifacts import keep_bytes
+from nnn_core.digests import name_of, sha256
+from nnn_core.embedded import shards as embedded
+from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
+from nnn_core.encoders import PRECOMPUTED, Encoder
+from nnn_core.encoders.encoding import Usage, encode_rows
+from nnn_core.encoders.prompts import AS_IS
+from nnn_core.errors import InputError
+from nnn_core.inputs.keys import positional_keys
+from nnn_core.inputs.listing import check_unchanged
+from nnn_core.inputs.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
+from nnn_core.inputs.readers.rows import POSITION_ID
+from nnn_core.inputs.rejects import Reject, summarise, to_jsonl
+from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """What to read of an input shard, with which encoder, and where artefacts go.
+
+    Attributes:
+        modality: which side of a sample to read.
+        columns: names of columns and fields.
+        encoder: digest of the encoder's fingerprint; None when there is no encoder.
+        work: folder of artefacts.
+        prompt: what is written around captions.
+    """
+
+    modality: Modality
+    columns: Columns
+    encoder: str | None
+    work: str
+    prompt: str = AS_IS
+
+    @property
+    def folder(self) -> str:
+        """Where embedded shards lie."""
+        return storage.join(self.work, "embedded")
+
+    @property
+    def rejects_folder(self) -> str:
+        """Where rejects are listed."""
+        return storage.join(self.work, "rejects")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedInput:
+    """An input shard, what its result is called, and whether a model is needed for it."""
+
+    shard: InputShard
+    name: str
+    precomputed: bool
+
+
+def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
+    """Name the result of embedding ``shard``.
+
+    Raises:
+        InputError: the shard needs an encoder and none was given, or it cannot be read.
+    """
+    precomputed = holds_vectors(shard, request.modality, request.columns)
+    if not precomputed and request.encoder is None:
+        raise InputError(
+            f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
+            "name one with --encoder."
+        )
+    # Ids made of the file's name are not those of the same bytes under another name.
+    named = {"source": storage.basename(shard.uri)} if request.columns.id == POSITION_ID else {}
+    if request.prompt != AS_IS and request.modality == "text" and not precomputed:
+        named["prompt"] = request.prompt
+    name = name_of(
+        "embedded",
+        **named,
+        input=shard.digest,
+        format=format_of_shard(shard).name,
+        modality=PRECOMPUTED if precomputed else request.modality,
+        columns=asdict(request.columns),
+        encoder=PRECOMPUTED if precomputed else request.encoder,
+        rows=ROWS_PER_SHARD,
+    )
+    return PlannedInput(shard, name, precomputed)
+
+
+def find_embedded(planned: PlannedInput, request: EmbeddingRequest) -> EmbeddedInput | None:
+    """The result of an earlier run, if it is complete."""
+    mark = storage.join(request.folder, f"{planned.name}.json")
+    if not storage.exists(mark):
+        return None
+    data = storage.read_bytes(mark)
+    return embedded.from_json(data, request.folder, request.rejects_folder, planned.shard.uri, mark)
+
+
+def embed_shard(
+    planned: PlannedInput, request: EmbeddingRequest, encoder: Encoder | None, usage: Usage | None = None
+) -> EmbeddedInput:
+    """Read, embed, check and store one input shard; its completion mark is written last.
+
+    Args:
+        planned: from ``plan_input``.
+        request: what to read and where to write.
+        encoder: the loaded model; None when the shard holds vectors.
+        usage: how many threads the model may have; what it did is added.
+
+    Raises:
+        InputError: the file is broken, or changed meanwhile.
+        StorageError: the work folder cannot be written.
+    """
+    source = planned.shard.uri
+    batches = read_rows(planned.shard, request.modality, request.columns)
+    usage = usage or Usage()
+    before = usage.truncated
+    if encoder is not None:
+        batches = encode_rows(batches, request.modality, encoder, request.prompt, usage)
+    collector = _Collector(planned, request)
+    for batch in batches:
+        collector.add(batch)
+    shards = collector.finish()
+    check_unchanged(planned.shard)
+    rejects = collector.rejects
+    listed = _list_rejects(rejects, planned, request) if rejects else None
+    rows = len(rejects) + sum(shard.rows for shard in shards)
+    summary = summarise(rejects, rows, storage.basename(source), listed)
+    off_length = collector.off_length if planned.precomputed else None
+    result = EmbeddedInput(
+        source,
+        planned.shard.digest,
+        tuple(shards),
+        summary,
+        planned.precomputed,
+        collector.positional_keys,
+        off_length,
+        usage.truncated - before,
+    )
+    mark = storage.join(request.folder, f"{planned.name}.json")
+    stored = keep_bytes(mark, embedded.to_json(result))
+    return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
+
+
+def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: EmbeddingRequest) -> str:
+    data = to_jsonl(rejects)
+    uri = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
+    storage.create(uri, data)
+    return uri
+
+
+@dataclass
+class _Collector:
+    """Checks vectors and cuts them into embedded shards of ``ROWS_PER_SHARD`` rows."""
+
+    planned: PlannedInput
+    request: EmbeddingRequest
+    rejects: list[Reject] = field(default_factory=list)
+    shards: list[EmbeddedShard] = field(default_factory=list)
+    positional_keys: bool = False
+    off_length: int = 0
+    _ids: list[str] = field(default_factory=list)
+    _pair_ids: list[str] = field(default_factory=list)
+    _vectors: list[FloatMatrix] = field(default_factory=list)
+
+    def add(self, rows: Rows) -> None:
+        self.rejects += rows.rejects
+        if not rows.ids:
+            return
+        vectors = np.asarray(rows.items)
+        unit, not_finite, zero = unit_vectors(vectors)
+        for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
+            self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
+        kept = np.flatnonzero(~(not_finite | zero))
+        self.off_length += off_length(vectors[kept])
+        self._ids += [rows.ids[row] for row in kept]
+        self._pair_ids += [rows.pair_ids[row] for row in kept]
+        self._vectors.append(unit[kept])
+        while len(self._ids) >= ROWS_PER_SHARD:
+            self._write(ROWS_PER_SHARD)
+
+    def finish(self) -> list[EmbeddedShard]:
+        if self._ids:
+            self._write(len(self._ids))
+        return self.shards
+
+    def _write(self, rows: int) -> None:
+        vectors = np.concatenate(self._vectors)
+        stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
+        source = self.planned.shard.uri
+        self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
+        self.shards.append(embedded.write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
+        del self._ids[:rows], self._pair_ids[:rows]
+        self._vectors = [vectors[rows:]]

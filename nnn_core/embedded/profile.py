@@ -1,0 +1,109 @@
+"""The centroid of a side's vectors: exact sums, kept beside the embedded shards that they are of.
+
+The centroid tells one modality from the other and one model from another (Liang et al., "Mind the gap",
+NeurIPS 2022), and the inner product of two centroids is the mean similarity of all pairs.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core import storage
+from nnn_core.artifacts import from_tensors, keep_bytes, to_tensors
+from nnn_core.digests import name_of
+from nnn_core.embedded.shards import EmbeddedShard, read_shard
+from nnn_core.vectors import GRID, FloatMatrix
+
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class VectorSum:
+    """Sum of vectors on the grid, in whole numbers, so that it does not depend on cuts; ``a | b`` adds up.
+
+    Attributes:
+        rows: vectors in it, at most 2**37.
+        total: (dim,) int64, coordinates times 2**25; (0,) of nothing.
+    """
+
+    rows: int
+    total: npt.NDArray[np.int64]
+
+    @classmethod
+    def empty(cls) -> VectorSum:
+        """No vectors: the identity of the merge."""
+        return cls(0, np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, vectors: FloatMatrix) -> VectorSum:
+        """The sum of (rows, dim) float32 on the grid of ``vectors``."""
+        total = np.zeros(vectors.shape[1], np.int64)
+        for first in range(0, len(vectors), _BLOCK_ROWS):
+            block = vectors[first : first + _BLOCK_ROWS].astype(np.float64)
+            total += (block.sum(axis=0) * GRID).astype(np.int64)
+        return cls(len(vectors), total)
+
+    def __or__(self, other: VectorSum) -> VectorSum:
+        if not self.rows or not other.rows:
+            return self if self.rows else other
+        return VectorSum(self.rows + other.rows, self.total + other.total)
+
+    @property
+    def centroid(self) -> str:
+        """The mean vector, see ``to_centroid``."""
+        return to_text((self.total / (max(1, self.rows) * GRID)).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class SideSums:
+    """The sums of both sides; ``a | b`` adds up each.
+
+    Attributes:
+        candidates: of the candidates' vectors.
+        references: of the bank's.
+    """
+
+    candidates: VectorSum = field(default_factory=VectorSum.empty)
+    references: VectorSum = field(default_factory=VectorSum.empty)
+
+    def __or__(self, other: SideSums) -> SideSums:
+        return SideSums(self.candidates | other.candidates, self.references | other.references)
+
+
+def merge_sums(sums: Iterable[SideSums]) -> SideSums:
+    """All of them as one."""
+    total = SideSums()
+    for each in sums:
+        total |= each
+    return total
+
+
+def sum_of_shard(shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
+    """The sum of an embedded shard's vectors, and whether it had to be computed.
+
+    Raises:
+        CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
+    """
+    uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
+    computed = not storage.exists(uri)
+    if computed:
+        total = VectorSum.of(read_shard(shard).vectors).total
+        data = keep_bytes(uri, to_tensors({"total": total}))
+    else:
+        data = storage.read_bytes(uri)
+    return VectorSum(shard.rows, from_tensors(data, uri)["total"]), computed
+
+
+def to_text(centroid: npt.NDArray[np.float32]) -> str:
+    """A vector as base64 of little-endian float32, which is short enough for a manifest."""
+    return base64.b64encode(centroid.astype("<f4").tobytes()).decode()
+
+
+def to_centroid(text: str) -> npt.NDArray[np.float64] | None:
+    """The vector of ``to_text``; None of an empty text, where an earlier release kept none."""
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64) if text else None

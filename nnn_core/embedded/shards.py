@@ -1,0 +1,260 @@
+"""Embedded shards: the checked unit vectors of one stretch of an input shard, as Parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, to_parquet, unpack_vectors
+from nnn_core.digests import set_digest, sha256
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
+from nnn_core.vectors import FloatMatrix
+
+#: Rows of an embedded shard; a larger input shard becomes several.
+ROWS_PER_SHARD = 65_536
+
+#: One id in this many is part of the sample that table parts are cut by.
+ID_SAMPLE_RATE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedShard:
+    """Where the vectors of up to 65,536 rows lie, and what they are.
+
+    Attributes:
+        uri: Parquet file of ``id``, ``pair_id`` and ``vector`` (the bytes of its float32 coordinates, which lie on
+            the grid of ``vectors``, in little-endian order).
+        digest: SHA-256 of the file.
+        rows: number of vectors.
+        dim: their dimension.
+        vector_digest: order-free digest of (vector, pair id), see ``artifacts.set_digest``.
+        id_digest: order-free digest of the ids.
+        id_sample: the ids whose hash falls under 1 in ``ID_SAMPLE_RATE``: a sample of the corpus
+            that does not depend on how it is cut into shards.
+        paired: rows that have a pair id.
+        source: the input shard and the number of this stretch within it.
+    """
+
+    uri: str
+    digest: str
+    rows: int
+    dim: int
+    vector_digest: str
+    id_digest: str
+    id_sample: tuple[str, ...]
+    paired: int
+    source: str
+
+    def located(self) -> EmbeddedShard:
+        """The same without what only the whole it belongs to is described by: all that reading and scoring it takes."""
+        return replace(self, vector_digest="", id_digest="", id_sample=())
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedInput:
+    """All that one input shard became.
+
+    Attributes:
+        source: URI of the input shard.
+        digest: digest of its bytes.
+        shards: its embedded shards, in file order; empty when every row was rejected.
+        rejects: what was rejected.
+        precomputed: whether the shard held vectors, so that no model was used.
+        positional_keys: whether its ids say only where a row lay, see ``nnn_core.inputs.keys``.
+        off_length: of the vectors that it held, those used whose length was not 1 within 0.01; None if it held none.
+        truncated: captions that the model was given a part of only, because it takes no more.
+    """
+
+    source: str
+    digest: str
+    shards: tuple[EmbeddedShard, ...]
+    rejects: RejectSummary
+    precomputed: bool
+    positional_keys: bool = False
+    off_length: int | None = None
+    truncated: int = 0
+
+
+@dataclass(frozen=True)
+class VectorBlock:
+    """The content of an embedded shard in memory.
+
+    Attributes:
+        ids: (rows,) Arrow strings.
+        pair_ids: (rows,) Arrow strings; the empty one is no pair id, and equal to none.
+        vectors: (rows, dim) float32, read-only, unit length, on the grid of ``vectors``.
+    """
+
+    ids: pa.StringArray
+    pair_ids: pa.StringArray
+    vectors: FloatMatrix
+
+
+def write_shard(
+    stem: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
+) -> EmbeddedShard:
+    """Store a block of vectors and describe it.
+
+    Its name ends in the digest of its bytes, so that what another attempt at the same input left
+    (an input that changed, a model whose last bits differ) is never taken for this one's: the
+    completion mark says which files belong together.
+
+    Args:
+        stem: the artefact's URI but for the digest and the suffix.
+        ids: (rows,) identities.
+        pair_ids: (rows,) identities of each row's own counterpart, empty where it has none.
+        vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
+        source: the input shard, for messages.
+
+    Raises:
+        CorruptArtifactError: a damaged file lies under the name.
+        StorageError: the work folder cannot be written.
+    """
+    data = _to_bytes(ids, pair_ids, vectors)
+    digest = sha256(data)
+    uri = f"{stem}-{digest[:16]}.parquet"
+    keep_exactly(uri, data)
+    keyed = zip(vectors, pair_ids, strict=True)
+    return EmbeddedShard(
+        uri=uri,
+        digest=digest,
+        rows=len(ids),
+        dim=vectors.shape[1],
+        vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
+        id_digest=set_digest(row_id.encode() for row_id in ids),
+        id_sample=tuple(sorted(row_id for row_id in ids if _sampled(row_id))),
+        paired=sum(1 for pair_id in pair_ids if pair_id),
+        source=source,
+    )
+
+
+def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock:
+    """The block behind a descriptor.
+
+    Args:
+        shard: the descriptor.
+        cache: where a copy may lie or be left.
+
+    Raises:
+        CorruptArtifactError: the file is gone, or its bytes are not those that were described.
+    """
+    try:
+        data = cache.read(shard.uri, shard.digest)
+    except (CorruptArtifactError, InputError) as error:
+        raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
+    return _from_bytes(data, shard.uri)
+
+
+def _remedy(shard: EmbeddedShard) -> str:
+    mark = storage.join(storage.parent(shard.uri), storage.basename(shard.uri).partition("-")[0] + ".json")
+    return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
+
+
+def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> pa.StringArray:
+    """The ids, or pair ids, (rows,) of an embedded shard, without reading its vectors.
+
+    Raises:
+        CorruptArtifactError: the file is damaged.
+    """
+    try:
+        with storage.open_input(shard.uri) as stream:
+            table = pq.ParquetFile(stream, page_checksum_verification=True).read([column], use_threads=False)
+    except (pa.ArrowException, OSError, InputError) as error:
+        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
+    return table.column(column).combine_chunks()
+
+
+def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix) -> bytes:
+    columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
+    table = pa.table({**columns, "vector": pack_vectors(vectors)})
+    # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
+    return to_parquet(table, plain=["vector"])
+
+
+def _from_bytes(data: bytes, uri: str) -> VectorBlock:
+    try:
+        table = from_parquet(data)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifactError(f"{uri!r} is not readable: {error}. Delete it and run again.") from error
+    ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
+    return VectorBlock(ids, pair_ids, unpack_vectors(packed))
+
+
+def _sampled(row_id: str) -> bool:
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < (1 << 64) // ID_SAMPLE_RATE
+
+
+def to_json(embedded: EmbeddedInput) -> bytes:
+    """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
+    record = asdict(embedded)
+    record.pop("source")
+    for shard in record["shards"]:
+        shard["uri"] = storage.basename(shard["uri"])
+        shard.pop("source")
+    if record["rejects"]["uri"]:
+        record["rejects"]["uri"] = storage.basename(record["rejects"]["uri"])
+    return (json.dumps(record, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
+    """Read a completion mark back, for an input shard that may since have another name.
+
+    Raises:
+        CorruptArtifactError: not a completion mark.
+    """
+    try:
+        record = json.loads(data)
+        shards = tuple(
+            EmbeddedShard(
+                **{
+                    **shard,
+                    "uri": storage.join(folder, shard["uri"]),
+                    "id_sample": tuple(shard["id_sample"]),
+                },
+                source=source,
+            )
+            for shard in record["shards"]
+        )
+        rejects = record["rejects"]
+        reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
+        listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
+        summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
+        return EmbeddedInput(
+            source,
+            record["digest"],
+            shards,
+            summary,
+            record["precomputed"],
+            record["positional_keys"],
+            record["off_length"],
+            record.get("truncated", 0),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
+
+
+def check_alike(shards: Sequence[EmbeddedShard]) -> None:
+    """All shards of a job must have one dimension.
+
+    Raises:
+        InputError: naming one shard of each of two dimensions.
+    """
+    first: dict[int, EmbeddedShard] = {}
+    for shard in shards:
+        first.setdefault(shard.dim, shard)
+    if len(first) > 1:
+        (dim_a, a), (dim_b, b) = sorted(first.items())[:2]
+        raise InputError(
+            f"vectors differ in dimension: {dim_a} in {a.source!r}, {dim_b} in {b.source!r}; candidates and "
+            "references must come from one encoder."
+        )

@@ -1,0 +1,188 @@
+"""Encoding: rows of images or captions to rows of vectors, with a model that never waits if that can be helped.
+
+    read ─ batches ─ decode (threads) ─ full batches ─ model (threads) ─ vectors, in the order of the rows
+
+A batch is computed by one thread and holds the same rows however many there are, so vectors do not depend on
+their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nnn_core.encoders import Encoder
+from nnn_core.encoders.prompts import AS_IS, fill
+from nnn_core.inputs.readers import Rows
+from nnn_core.inputs.readers.rows import BATCH_BYTES
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import Modality
+from nnn_core.vectors import FloatMatrix
+
+NOT_AN_IMAGE = "image cannot be decoded"
+
+#: Threads that decode images, at least.
+_DECODE_THREADS = 4
+
+#: Batches of images that are decoded, or being decoded, before the model asks for them.
+_DECODED_AHEAD = 2
+
+#: Captions that wait for the model, or images that wait to be decoded: batches of about this many bytes.
+_ENCODED_BYTES = BATCH_BYTES
+_NO_VECTORS = np.zeros((0, 0), np.float32)
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Usage:
+    """How a model was used.
+
+    Attributes:
+        threads: batches that may be computed at the same time, if the encoder allows for it.
+        used: batches that could be, as it did.
+        seconds: spent in the model, summed over threads.
+        truncated: captions of which the model took a part only.
+    """
+
+    threads: int = 1
+    used: int = 1
+    seconds: float = 0.0
+    truncated: int = 0
+
+    def threads_of(self, encoder: Encoder) -> int:
+        """How many threads may call ``encoder`` at the same time: one, unless it says that it does not mind."""
+        return self.threads if getattr(encoder, "concurrent", False) else 1
+
+
+def encode_rows(
+    batches: Iterable[Rows], modality: Modality, encoder: Encoder, prompt: str = AS_IS, usage: Usage | None = None
+) -> Iterator[Rows]:
+    """Replace images or captions by their vectors, in batches of the encoder's own size.
+
+    The next batches are read, and their images decoded in threads, while the model runs.
+
+    Args:
+        batches: what the reader gives.
+        modality: of the items.
+        encoder: the loaded model.
+        prompt: what is written around captions.
+        usage: is added to; tells how many threads there are for the model.
+    """
+    usage = usage or Usage()
+    full = rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
+    if modality == "text":
+        asked = (replace(rows, items=[fill(prompt, text) for text in rows.items]) for rows in full)
+        yield from _encode(asked, encoder.encode_texts, encoder, usage)
+        return
+    with _pool(_decoders(encoder, usage)) as pool:
+        pending = _ahead((_submit(rows, encoder, pool) for rows in full), _DECODED_AHEAD)
+        decoded = rebatched((finish() for finish in pending), encoder.batch_size)
+        yield from _encode(decoded, encoder.encode_images, encoder, usage)
+
+
+def _decoders(encoder: Encoder, usage: Usage) -> int:
+    """A model that has other hardware than the processor leaves all cores to decoding."""
+    on_cpu = getattr(encoder, "concurrent", False)
+    return max(_DECODE_THREADS, usage.threads if on_cpu else len(os.sched_getaffinity(0)))
+
+
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for as long as something is to be done; what waits when that ends is not done any more."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _encode(
+    batches: Iterable[Rows], call: Callable[[Sequence[Any]], FloatMatrix], encoder: Encoder, usage: Usage
+) -> Iterator[Rows]:
+    threads = usage.used = usage.threads_of(encoder)
+    with _pool(threads) as pool:
+        submitted = (
+            (rows, pool.submit(_measured, call, list(rows.items), encoder) if rows.ids else None) for rows in batches
+        )
+        # One more than there are threads, so that none waits for what follows here.
+        for rows, future in _ahead(submitted, threads):
+            vectors, seconds, truncated = future.result() if future else (_NO_VECTORS, 0.0, 0)
+            usage.seconds += seconds
+            usage.truncated += truncated
+            yield replace(rows, items=vectors)
+
+
+def _measured(
+    call: Callable[[Sequence[Any]], FloatMatrix], items: list[Any], encoder: Encoder
+) -> tuple[FloatMatrix, float, int]:
+    """The vectors, the seconds that they took, and how many captions were cut, which the encoder counts by thread."""
+    start, before = time.perf_counter(), _truncated(encoder)
+    vectors = call(items)
+    return vectors, time.perf_counter() - start, _truncated(encoder) - before
+
+
+def _truncated(encoder: Encoder) -> int:
+    return int(getattr(encoder, "truncated", 0))
+
+
+def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
+    """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
+
+    Args:
+        batches: any batches.
+        size: rows a batch.
+        most_bytes: a batch of items with this many bytes is handed on before it is full.
+    """
+    ids: list[str] = []
+    pair_ids: list[str] = []
+    items: list[Any] = []
+    for rows in batches:
+        ids += rows.ids
+        pair_ids += rows.pair_ids
+        items += list(rows.items)
+        if rows.rejects:
+            yield Rows([], [], [], rows.rejects)
+        while len(ids) >= size:
+            yield Rows(ids[:size], pair_ids[:size], items[:size])
+            del ids[:size], pair_ids[:size], items[:size]
+        if most_bytes is not None and sum(map(len, items)) >= most_bytes:
+            yield Rows(ids, pair_ids, items)
+            ids, pair_ids, items = [], [], []
+    if ids:
+        yield Rows(ids, pair_ids, items)
+
+
+def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
+    """Start decoding a batch; the returned function waits for it."""
+    futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
+
+    def finish() -> Rows:
+        kept, images, rejects = [], [], list(rows.rejects)
+        for row, future in enumerate(futures):
+            try:
+                images.append(future.result())
+                kept.append(row)
+            except ValueError as error:
+                rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
+        return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
+
+    return finish
+
+
+def _ahead(items: Iterator[_T], count: int) -> Iterator[_T]:
+    """Draw ``count`` further items before handing out the current one."""
+    queue: deque[_T] = deque()
+    for item in items:
+        queue.append(item)
+        if len(queue) > count:
+            yield queue.popleft()
+    yield from queue

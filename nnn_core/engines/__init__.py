@@ -1,1 +1,0 @@
-"""Vector engines: what each imports and how it scores, and the recipe by which it ranks by the debiased score."""

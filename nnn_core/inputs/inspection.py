@@ -1,0 +1,321 @@
+"""What a glob of input holds, from footers and the first rows of a few files."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.keys import positional_keys
+from nnn_core.inputs.listing import list_shards
+from nnn_core.inputs.readers import Columns, Format, Outline, Rows, format_of, holds_vectors, read_rows
+from nnn_core.inputs.readers.rows import (
+    CAPTION_DEFAULT,
+    CONTENT_ID,
+    HEAD_ROWS,
+    ID_DEFAULTS,
+    POSITION_ID,
+    VECTOR_DEFAULTS,
+)
+from nnn_core.inputs.shards import MODALITIES, InputShard, Modality, ShardName
+
+#: Files that are looked into, spread over all.
+SHARDS = 3
+
+_THREADS = 16
+_EXAMPLES = 3
+_EXAMPLE_LENGTH = 100
+_KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
+_NUMBERED = re.compile(r"(?:row|line) \d+(?:#\d+)?\Z")
+_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
+
+_NAMES = ("id", "pair_id", "caption", "vector", "image")
+
+#: Names under which people keep what the default names do not find.
+_GUESSES = {
+    "id": (ID_DEFAULTS, ("url", "uid", "image_id", "image_url", "filename", "file_name", "sample_id", "sha256")),
+    "caption": ((CAPTION_DEFAULT,), ("text", "TEXT", "captions", "title", "raw", "sentence", "alt", "query", "prompt")),
+    "vector": (VECTOR_DEFAULTS, ("embeddings", "image_embedding", "text_embedding", "emb", "features", "vec")),
+}
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What one file holds, as far as its footer and its first rows tell.
+
+    Attributes:
+        uri: the file, or the folder of a group of single images.
+        format: name of its format.
+        bytes: its size, without that of its companion.
+        companion: the file with the ids, where that is another one.
+        rows: from the footer; None where only reading all of it would tell.
+        columns: names of columns or fields, with types where they have any.
+        holds: ``images``, ``captions``, ``vectors``, or ``nothing readable``.
+        looked_at: how many first rows the rest is about.
+        ids: the first ones.
+        pair_ids: of the same rows, empty where there is none.
+        examples: the first captions, or size and kind of the first images.
+        dimension: of the vectors.
+        norms: least, median and largest length of the vectors.
+        rejects: how many of the first rows could not be used, by reason.
+        missing: what a refresh would ask for.
+    """
+
+    uri: str
+    format: str
+    bytes: int
+    companion: str | None
+    rows: int | None
+    columns: tuple[str, ...]
+    holds: str
+    looked_at: int
+    ids: tuple[str, ...]
+    pair_ids: tuple[str, ...]
+    examples: tuple[str, ...]
+    dimension: int | None
+    norms: tuple[float, float, float] | None
+    rejects: dict[str, int]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a glob holds.
+
+    Attributes:
+        pattern: the glob.
+        files: how many files (or groups of single images) it names.
+        formats: how many of each format.
+        bytes: of all of them.
+        rows: of all of them; None where the footers of some do not tell.
+        shards: a few, looked into.
+        as_candidates: flags of ``nnn refresh`` that read it as candidates; empty where that is not clear.
+        as_references: the same for the bank.
+    """
+
+    pattern: str
+    files: int
+    formats: dict[str, int]
+    bytes: int
+    rows: int | None
+    shards: tuple[ShardReport, ...]
+    as_candidates: str
+    as_references: str
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The first rows of a shard, and how they were read."""
+
+    modality: Modality
+    columns: Columns
+    rows: Rows
+    holds: str
+    companion: str | None
+
+
+def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspection:
+    """Look at the files that ``pattern`` names.
+
+    Args:
+        pattern: a URI with globs and brace ranges.
+        modality: which side of an image-caption sample to look at; None for whichever is there, images first.
+        columns: names of columns and fields; what is not named is guessed where the default is not there.
+
+    Raises:
+        InputError: no such file, an unknown format, or a file that is broken.
+    """
+    columns = replace(columns, require_id=False)
+    names = list_shards(pattern, "GLOB")
+    reports, readable = [], []
+    for name in _spread(names):
+        outline = Outline() if name.members else _format(name).outline(name.uri)
+        look, missing = _look_into(name, outline, modality, columns)
+        reports.append(_report(name, outline, look, missing))
+        readable += [look] if look and look.rows.ids else []
+    return Inspection(
+        pattern=pattern,
+        files=len(names),
+        formats=dict(Counter(_format(name).name for name in names)),
+        bytes=_total_bytes(names),
+        rows=_total_rows(names),
+        shards=tuple(reports),
+        as_candidates=_flags("--candidates", pattern, readable[0]) if readable else "",
+        as_references=_flags("--references", pattern, readable[0]) if readable else "",
+    )
+
+
+def _spread(names: Sequence[ShardName]) -> list[ShardName]:
+    """The first, and a few that lie evenly over the rest, the last among them."""
+    places = {round(step * (len(names) - 1) / max(1, SHARDS - 1)) for step in range(SHARDS)}
+    return [names[place] for place in sorted(places)]
+
+
+def _format(name: ShardName) -> Format:
+    return format_of(name.members[0] if name.members else name.uri)
+
+
+def _total_bytes(names: Sequence[ShardName]) -> int:
+    files = [storage.join(name.uri, member) for name in names for member in name.members]
+    files += [name.uri for name in names if not name.members]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return sum(pool.map(storage.size, files))
+
+
+def _total_rows(names: Sequence[ShardName]) -> int | None:
+    """Rows of all files; the first of each format says whether the others' footers are worth reading."""
+    firsts = {_format(name).name: name for name in reversed(names)}
+    if any(_rows_of(name) is None for name in firsts.values()):
+        return None
+    with ThreadPoolExecutor(_THREADS) as pool:
+        counts = list(pool.map(_rows_of, names))
+    known = [rows for rows in counts if rows is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _rows_of(name: ShardName) -> int | None:
+    return len(name.members) or _format(name).outline(name.uri).rows
+
+
+def _look_into(
+    name: ShardName, outline: Outline, modality: Modality | None, columns: Columns
+) -> tuple[_Look | None, tuple[str, ...]]:
+    """The first rows, read in the first way in which there are any, and else the reason why not.
+
+    Raises:
+        InputError: the file is broken, or has no columns that could be named instead.
+    """
+    looks: list[_Look] = []
+    problem: InputError | None = None
+    for attempt in _attempts(columns, outline):
+        for side in (modality,) if modality else MODALITIES:
+            try:
+                looks.append(_read_head(name, side, attempt))
+            except InputError as error:
+                problem = error
+            else:
+                if all(_worth(looks[-1])):
+                    return looks[-1], ()
+    found = max(looks, key=_worth, default=None)
+    named = any(getattr(columns, what) for what in _NAMES)
+    if problem and (named or not outline.columns) and not (found and found.rows.ids):
+        raise problem
+    return found, (str(problem),) if problem and found is None else ()
+
+
+def _worth(look: _Look) -> tuple[bool, bool]:
+    """Whether there are rows, and whether they have ids: the more, the better was the guess."""
+    return bool(look.rows.ids), bool(look.rows.ids) and not _is_numbered(look.rows)
+
+
+def _attempts(columns: Columns, outline: Outline) -> Iterator[Columns]:
+    """As asked, and then with guesses for what was not named and has not its default name."""
+    yield columns
+    present = [column.partition(": ")[0] for column in outline.columns]
+    guesses: dict[str, Any] = {}
+    for what, (defaults, others) in _GUESSES.items():
+        if getattr(columns, what) is None and not any(name in present for name in defaults):
+            guesses.update((what, name) for name in reversed(others) if name in present)
+    if "caption" in guesses and any(name in present for name in (*VECTOR_DEFAULTS, columns.vector)):
+        del guesses["caption"]
+    if guesses:
+        yield replace(columns, **guesses)
+    addresses = [place for place, name in enumerate(present, 1) if "://" in name]
+    texts = [place for place, name in enumerate(present, 1) if "://" not in name]
+    if addresses and texts:  # a first line like this is no header
+        yield replace(columns, id=f"#{addresses[0]}", caption=f"#{texts[0]}")
+
+
+def _read_head(name: ShardName, modality: Modality, columns: Columns) -> _Look:
+    companion = None if name.members else _format(name).companion(name.uri)
+    shard = InputShard(name.uri, "", 0, companion, name.members[:HEAD_ROWS], HEAD_ROWS)
+    rows = next(iter(read_rows(shard, modality, columns)), Rows([], [], []))
+    kind = "vectors" if holds_vectors(shard, modality, columns) else _KINDS[modality]
+    return _Look(modality, columns, rows, kind, companion)
+
+
+def _report(name: ShardName, outline: Outline, look: _Look | None, missing: tuple[str, ...]) -> ShardReport:
+    rows = look.rows if look else Rows([], [], [])
+    vectors = np.asarray(rows.items) if look and look.holds == "vectors" and rows.ids else None
+    return ShardReport(
+        uri=name.uri,
+        format=_format(name).name,
+        bytes=_total_bytes([name]),
+        companion=look.companion if look else None,
+        rows=len(name.members) or outline.rows,
+        columns=outline.columns,
+        holds=look.holds if look else "nothing readable",
+        looked_at=len(rows.ids) + len(rows.rejects),
+        ids=tuple(rows.ids[:_EXAMPLES]),
+        pair_ids=tuple(rows.pair_ids[:_EXAMPLES]),
+        examples=tuple(_describe(item) for item in rows.items[:_EXAMPLES]) if vectors is None else (),
+        dimension=None if vectors is None else int(vectors.shape[1]),
+        norms=None if vectors is None else _norms(vectors),
+        rejects=dict(Counter(reject.reason for reject in rows.rejects)),
+        missing=missing + (tuple(_missing(look)) if look else ()),
+    )
+
+
+def _missing(look: _Look) -> Iterator[str]:
+    rows = look.rows
+    if not rows.ids:
+        yield "no row could be used" if rows.rejects else "no rows"
+        return
+    if look.columns.id in (CONTENT_ID, POSITION_ID):
+        return
+    if _is_numbered(rows):
+        yield f"no ids, which candidates need: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes some"
+    if not any(rows.pair_ids):
+        yield "no pair ids, which --exclude-own-pairs needs"
+    if positional_keys(rows.ids):
+        yield (
+            "the ids look like img2dataset's numbers of shard and row, which change when the corpus is downloaded "
+            f"again: --id-column url or --id-column {CONTENT_ID} lasts"
+        )
+
+
+def _is_numbered(rows: Rows) -> bool:
+    return all(_NUMBERED.match(row_id) for row_id in rows.ids)
+
+
+def _norms(vectors: npt.NDArray[np.floating]) -> tuple[float, float, float] | None:
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    norms = norms[np.isfinite(norms)]
+    return (float(norms.min()), float(np.median(norms)), float(norms.max())) if len(norms) else None
+
+
+def _describe(item: object) -> str:
+    """A caption, or what an image's header says."""
+    if not isinstance(item, bytes):
+        return " ".join(str(item).split())[:_EXAMPLE_LENGTH]
+    try:
+        with Image.open(io.BytesIO(item), formats=_IMAGE_FORMATS) as image:
+            return f"{image.width} x {image.height} {image.mode} {image.format}, {len(item):,} bytes"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return f"no readable image, {len(item):,} bytes"
+
+
+def _flags(side: str, pattern: str, look: _Look) -> str:
+    """Flags of ``nnn refresh`` that read the files as ``side``."""
+    candidates = side == "--candidates"
+    prefix = "--" if candidates else "--reference-"
+    flags = [side, shlex.quote(pattern)]
+    if look.holds != "vectors" and candidates != (look.modality == "image"):
+        flags.append("--candidate-modality text")
+    for what in _NAMES:
+        if name := getattr(look.columns, what):
+            flags.append(f"{prefix}{what.replace('_', '-')}-column {shlex.quote(name)}")
+    if candidates and look.columns.id is None and _is_numbered(look.rows):
+        flags.append(f"--id-column {POSITION_ID}")
+    return " ".join(flags)

@@ -1,0 +1,180 @@
+"""From a pattern to described input shards: what is read together, and what identifies its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers import format_of, suffix_of
+from nnn_core.inputs.shards import InputShard, ShardName, expand_braces, natural_key
+
+#: Single images are read in groups of about this many, and never of more than eight times as many.
+IMAGES_PER_SHARD = 1024
+
+_METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
+_TARS = (".tar", ".tar.gz", ".tgz")
+
+
+def list_shards(pattern: str, flag: str) -> list[ShardName]:
+    """The input shards that ``pattern`` names, in natural order: a file each, but single images in groups.
+
+    Args:
+        pattern: a URI with globs and brace ranges.
+        flag: the flag it was typed after, for messages.
+
+    Raises:
+        InputError: no file matches, a file is of no known format, or it is the metadata of another one.
+    """
+    names: list[ShardName] = []
+    found = list_uris(pattern, flag)
+    _refuse_metadata(found, pattern, flag)
+    for grouped, run in groupby(found, key=lambda uri: format_of(uri).grouped):
+        uris = list(run)
+        names += group_members(fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
+    return names
+
+
+def list_uris(pattern: str, flag: str) -> list[str]:
+    """The files that ``pattern`` (a URI with globs and brace ranges) names.
+
+    Args:
+        pattern: what the user typed.
+        flag: the flag it was typed after, for the message.
+
+    Returns:
+        URIs in natural order, each once.
+
+    Raises:
+        InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
+    """
+    found: set[str] = set()
+    missing: list[str] = []
+    expanded = expand_braces(pattern)
+    for name in expanded:
+        matches = storage.find(name)
+        found.update(matches)
+        if not matches:
+            missing.append(name)
+    if missing:
+        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
+    return sorted(found, key=natural_key)
+
+
+def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
+    """Refuse to take what img2dataset writes beside each tar for input of its own."""
+    present = set(uris)
+    for uri in uris:
+        stem, beside = _METADATA.sub("", uri), _METADATA.search(uri)
+        tar = next((f"{stem}{suffix}" for suffix in _TARS if beside and f"{stem}{suffix}" in present), None)
+        if tar:
+            raise InputError(
+                f"{flag} {pattern!r} names both {tar!r} and {uri!r}, which is its metadata: fields that the tar lacks "
+                "are looked up there by themselves. Name the tars alone, for example by *.tar."
+            )
+
+
+def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
+    if expanded == 1 and storage.is_folder(missing[0]):
+        return f"{flag} {pattern!r} is a folder; name the files in it, {_suggestion(missing[0])}."
+    if expanded == 1:
+        return (
+            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
+            "Check the path, and quote the glob so that the shell does not expand it."
+        )
+    shown = ", ".join(repr(name) for name in missing[:3])
+    return (
+        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
+        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
+    )
+
+
+def _suggestion(folder: str) -> str:
+    """The globs of what lies in ``folder`` or one level below it, as far as there is a reader for it."""
+    globs = _globs_in(folder)
+    for name in storage.list_names(folder) if not globs else ():
+        below = storage.join(folder, name)
+        globs += _globs_in(below) if storage.is_folder(below) else []
+    if not globs:
+        return f"for example {storage.join(folder, '*.tar')!r} (nothing in it has a known format)"
+    return "for example " + " or ".join(repr(glob) for glob in globs[:3])
+
+
+def _globs_in(folder: str) -> list[str]:
+    """A glob for each suffix of the files of known formats directly in ``folder``, the most frequent first."""
+    suffixes = Counter(suffix for name in storage.list_names(folder) if (suffix := suffix_of(name)))
+    return [storage.join(folder, f"*{suffix}") for suffix, _ in suffixes.most_common()]
+
+
+def fixed_folder(pattern: str) -> str:
+    """The folder in ``pattern`` below which all that it matches lies, as ``list_uris`` spells it."""
+    fixed = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
+    return storage.normal(storage.parent(fixed) if fixed == pattern or not fixed.endswith("/") else fixed.rstrip("/"))
+
+
+def group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:
+    """Cut single files into groups, so that one more or one less changes one group only.
+
+    A group ends after a file of which the hash of the name says so, as in content-defined chunking.
+    """
+    group: list[str] = []
+    for uri in uris:
+        member = uri.removeprefix(folder).lstrip("/")
+        group.append(member)
+        if _ends_group(member) or len(group) == 8 * IMAGES_PER_SHARD:
+            yield ShardName(folder, tuple(group))
+            group = []
+    if group:
+        yield ShardName(folder, tuple(group))
+
+
+def _ends_group(member: str) -> bool:
+    digest = hashlib.blake2b(member.encode(errors="surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % IMAGES_PER_SHARD == 0
+
+
+def describe_shard(name: ShardName | str, fresh: bool = False) -> InputShard:
+    """Look at one input shard: its size, the digest of its bytes, and its companion.
+
+    Args:
+        name: from ``list_shards``, or the URI of a file.
+        fresh: look at the store itself, not at a listing that may be at hand.
+
+    Raises:
+        InputError: the file is gone, or has no companion and needs one.
+    """
+    if isinstance(name, str):
+        name = ShardName(name)
+    if name.members:
+        return _describe_members(name, fresh)
+    companion = format_of(name.uri).companion(name.uri)
+    digest = storage.content_digest(name.uri, fresh)
+    if companion is not None:
+        digest += "+" + storage.content_digest(companion, fresh)
+    return InputShard(name.uri, digest, storage.size(name.uri), companion)
+
+
+def _describe_members(name: ShardName, fresh: bool) -> InputShard:
+    digest, size = hashlib.sha256(), 0
+    for member in name.members:
+        uri = storage.join(name.uri, member)
+        digest.update(f"{member}\0{storage.content_digest(uri, fresh)}\n".encode(errors="surrogateescape"))
+        size += storage.size(uri)
+    return InputShard(name.uri, f"members:{digest.hexdigest()}", size, members=name.members)
+
+
+def check_unchanged(shard: InputShard) -> None:
+    """Refuse a result of a file whose bytes are not those that were described before it was read.
+
+    Raises:
+        InputError: it changed.
+    """
+    if describe_shard(ShardName(shard.uri, shard.members), fresh=True).digest != shard.digest:
+        raise InputError(
+            f"{shard.uri!r} changed while it was read, so its rows may be partly old and partly new; they were not "
+            "used. Run the same command again once nothing writes to it any more."
+        )

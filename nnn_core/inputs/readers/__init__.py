@@ -1,0 +1,162 @@
+"""Readers: one input file in, batches of rows and rejects out. One format a module."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+import numpy as np
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.readers import delimited, images, json_captions, jsonl, npy, parquet, plain, webdataset
+from nnn_core.inputs.readers.formats import Format, Outline
+from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
+from nnn_core.inputs.shards import InputShard, Modality
+
+__all__ = [
+    "Columns",
+    "Format",
+    "Outline",
+    "Rows",
+    "format_of",
+    "format_of_shard",
+    "formats",
+    "holds_vectors",
+    "read_rows",
+    "suffix_of",
+]
+
+_BUILT_IN = (
+    webdataset.FORMAT,
+    npy.FORMAT,
+    parquet.FORMAT,
+    delimited.TSV,
+    delimited.CSV,
+    jsonl.FORMAT,
+    plain.FORMAT,
+    json_captions.FORMAT,
+    images.FORMAT,
+)
+_ENTRY_POINTS = "nnn_core.formats"
+_SUFFIX = re.compile(r"\.[^/A-Z]+")
+_NUMBERED = re.compile(r"(?:row|line) (\d+(?:#\d+)?)\Z")
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Every known format by suffix: those built in, and those that installed packages add.
+
+    Raises:
+        ConfigError: a package's entry point leads to no format, or to one whose suffix is taken.
+    """
+    known = {suffix: each for each in _BUILT_IN for suffix in each.suffixes}
+    for point in entry_points(group=_ENTRY_POINTS):
+        added = _load(point)
+        if taken := sorted(set(added.suffixes) & known.keys()):
+            raise ConfigError(
+                f"{_describe(point)} adds a format for {', '.join(taken)}, which {known[taken[0]].name!r} reads "
+                "already, so it is not clear who is to read such files. Uninstall it, or choose other suffixes."
+            )
+        known |= dict.fromkeys(added.suffixes, added)
+    return known
+
+
+def _load(point: EntryPoint) -> Format:
+    try:
+        added: object = point.load()
+    except Exception as error:  # whatever a package of somebody else may raise
+        raise ConfigError(
+            f"{_describe(point)} cannot be loaded: {error!r}. Repair or uninstall that package."
+        ) from error
+    if not isinstance(added, Format) or not all(map(_SUFFIX.fullmatch, added.suffixes)):
+        raise ConfigError(
+            f"{_describe(point)} leads to {added!r}, not to a Format whose suffixes are in lower case and begin with "
+            "a dot. Repair or uninstall that package."
+        )
+    return added
+
+
+def _describe(point: EntryPoint) -> str:
+    package = f" of the package {point.dist.name!r}" if point.dist else ""
+    return f"entry point {point.name!r} ({point.value}) in group {_ENTRY_POINTS!r}{package}"
+
+
+def suffix_of(uri: str) -> str | None:
+    """The suffix of a known format that ends ``uri``, whatever the case; the longest of several."""
+    return max((suffix for suffix in formats() if uri.lower().endswith(suffix)), key=len, default=None)
+
+
+def format_of(uri: str) -> Format:
+    """The format of a file by the end of its name.
+
+    Raises:
+        InputError: no reader for this suffix.
+    """
+    suffix = suffix_of(uri)
+    if suffix is None:
+        raise InputError(f"{uri!r} has no known format; the suffix must be one of {', '.join(sorted(formats()))}.")
+    return formats()[suffix]
+
+
+def format_of_shard(shard: InputShard) -> Format:
+    """The format of a shard, which for a group of single files is that of any of them."""
+    return format_of(shard.members[0] if shard.members else shard.uri)
+
+
+def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bool:
+    """Whether embeddings are to be read from the shard, rather than images or captions.
+
+    Raises:
+        InputError: an unknown format, or a file from which both could be read.
+    """
+    return format_of_shard(shard).holds_vectors(shard.uri, modality, columns)
+
+
+def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Rows of one shard in file order, in batches of bounded size.
+
+    Args:
+        shard: the file.
+        modality: which side of an image-caption sample to read.
+        columns: the names of the columns or JSON fields to read.
+
+    Raises:
+        InputError: an unknown format, a broken file, a missing column.
+    """
+    read = format_of_shard(shard).read
+    if columns.id not in (CONTENT_ID, POSITION_ID):
+        return read(shard, modality, columns)
+    if "id" in columns.inherited:  # how candidates are to be told apart says nothing of the bank
+        return read(shard, modality, replace(columns, id=None))
+    identify = _by_content if columns.id == CONTENT_ID else _by_position
+    plain = replace(columns, id=None, require_id=False, numbered=columns.id == POSITION_ID)
+    return (identify(rows, shard) for rows in read(shard, modality, plain))
+
+
+def _by_content(rows: Rows, shard: InputShard) -> Rows:
+    """Ids that are the SHA-256 of the image's bytes, of the caption in UTF-8, or of the vector as it is stored."""
+    return replace(rows, ids=[hashlib.sha256(_bytes_of(item)).hexdigest() for item in rows.items])
+
+
+def _bytes_of(item: object) -> bytes:
+    if isinstance(item, str):
+        return item.encode()
+    return item.tobytes() if isinstance(item, np.ndarray) else bytes(item)  # type: ignore[call-overload]
+
+
+def _by_position(rows: Rows, shard: InputShard) -> Rows:
+    """Ids that are the name of the file and the number of the row or line, such as ``img_emb_3.npy#17``."""
+    numbers = [_NUMBERED.match(row_id) for row_id in rows.ids]
+    if not all(numbers):
+        keyed = rows.ids[numbers.index(None)]
+        raise InputError(
+            f"{shard.uri!r} has rows with keys of their own, such as {keyed!r}, so --id-column {POSITION_ID} "
+            "makes no sense for it; leave the flag out."
+        )
+    name = storage.basename(shard.uri)
+    return replace(rows, ids=[f"{name}#{number.group(1)}" for number in numbers if number])

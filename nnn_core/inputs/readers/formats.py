@@ -1,0 +1,62 @@
+"""What a format is to the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from nnn_core.inputs.readers.rows import Columns, Rows
+from nnn_core.inputs.shards import InputShard, Modality
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a file says of itself, from its footer or header alone.
+
+    Attributes:
+        rows: how many rows it holds; None where only reading all of it would tell.
+        columns: names of its columns or fields, with their types where they have any.
+    """
+
+    rows: int | None = None
+    columns: tuple[str, ...] = ()
+
+
+def _no_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
+    return False
+
+
+def _no_companion(uri: str) -> str | None:
+    return None
+
+
+def _no_outline(uri: str) -> Outline:
+    return Outline()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    A package of your own adds one by an entry point in the group ``nnn_core.formats`` that leads to
+    a ``Format``; it must be installed wherever the job runs.
+
+    Attributes:
+        name: a short name, which becomes part of the names of what is computed from such files.
+        suffixes: how file names end, in lower case, each with its dot. The longest that fits decides.
+        read: rows of a shard in file order, in batches of bounded size (see ``nnn_core.inputs.readers.rows.batched``).
+            Raises InputError for what makes the whole file unusable; a bad row is a Reject in its batch.
+        holds_vectors: whether the file's embeddings are to be read, from the file's head or footer.
+        companion: the file with the ids or further fields, which lies elsewhere; raises InputError where one is
+            needed and missing.
+        outline: what the footer or header tells, for ``nnn inspect``.
+        grouped: whether a file is a single row, so that many are read together as one shard.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[InputShard, Modality, Columns], Iterator[Rows]]
+    holds_vectors: Callable[[str, Modality, Columns], bool] = _no_vectors
+    companion: Callable[[str], str | None] = _no_companion
+    outline: Callable[[str], Outline] = _no_outline
+    grouped: bool = False

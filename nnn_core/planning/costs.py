@@ -1,0 +1,262 @@
+"""What a plan would cost on given workers: a model with its assumptions stated, not a promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from nnn_core import storage
+from nnn_core.embedded.shards import ROWS_PER_SHARD
+from nnn_core.errors import ConfigError, did_you_mean
+
+#: Bytes of a table row in the shuffle, and of a kept score and of an id on disk (compressed).
+SHUFFLED_ROW = 60
+SCORE_BYTES = 3.5
+ID_BYTES = 12
+
+#: Memory of a worker process before it holds any data, with and without a model, in bytes.
+IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
+_TILE_BYTES = 64 << 20
+
+#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, k = 128).
+MERGED_SCORES = 1e7
+
+#: Bytes of ready-made vectors that one process checks and keeps in a second, as measured (65,536 rows of 512).
+CONVERTED_BYTES = 5e7
+
+#: Seconds that a partial takes whatever it holds: 3.3 ms of a processor (tests/benchmarks/large_graph.py), and waiting.
+PARTIAL_SECONDS = 0.005
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Worker(BaseModel):
+    """A type of worker: what one machine of it does and costs.
+
+    Attributes:
+        gflops: of float32 matrix products, all cores together.
+        images_per_second: through the encoder, decoding included.
+        texts_per_second: through the encoder.
+        dollars_per_hour: of one machine.
+        memory_gib: of one machine.
+        processes: worker processes on it, each with its own memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gflops: Positive
+    images_per_second: Positive
+    texts_per_second: Positive
+    dollars_per_hour: Positive
+    memory_gib: Positive
+    processes: Annotated[int, Field(ge=1)] = 1
+
+
+class Rates(BaseModel):
+    """Types of worker, and what storage costs.
+
+    Attributes:
+        workers: by name.
+        storage_dollars_per_gib_month: of --work and --table.
+        shuffle_dollars_per_gib: of what is shuffled.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: Annotated[dict[str, Worker], Field(min_length=1)]
+    storage_dollars_per_gib_month: Annotated[float, Field(ge=0)] = 0.02
+    shuffle_dollars_per_gib: Annotated[float, Field(ge=0)] = 0.011
+
+
+#: Rough figures to start from; measure your own (``nnn refresh --json`` prints rows, pairs and seconds of each stage).
+DEFAULT_RATES = Rates(
+    workers={
+        "cpu-4 (4 vCPU with AVX-512, 16 GiB)": Worker(
+            gflops=250, images_per_second=40, texts_per_second=250, dollars_per_hour=0.20, memory_gib=16, processes=4
+        ),
+        "gpu-l4 (one NVIDIA L4, 8 vCPU, 32 GiB)": Worker(
+            gflops=30_000, images_per_second=800, texts_per_second=4_000, dollars_per_hour=0.90, memory_gib=32
+        ),
+    }
+)
+
+
+def read_rates(uri: str | None) -> Rates:
+    """Rates from a YAML file; ``DEFAULT_RATES`` where none is named.
+
+    Raises:
+        ConfigError: no YAML, an unknown key, or a value that is no rate.
+        InputError: the file cannot be read.
+    """
+    if not uri:
+        return DEFAULT_RATES
+    try:
+        return Rates.model_validate(yaml.safe_load(storage.read_bytes(uri)))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--rates {uri}: not YAML: {error}") from error
+    except ValidationError as error:
+        lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
+        raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, or which key was meant."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    known = (*Worker.model_fields, *Rates.model_fields)
+    return "there is no such key" + did_you_mean(str(error["loc"][-1]), known)
+
+
+def to_yaml(rates: Rates) -> str:
+    """The rates as a file that ``read_rates`` reads."""
+    return "# Types of worker for nnn plan --rates: rough figures to start from; measure your own.\n" + str(
+        yaml.safe_dump(rates.model_dump(), sort_keys=False)
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, in numbers.
+
+    Attributes:
+        images: to embed.
+        texts: to embed.
+        vectors: ready-made, to check and keep.
+        pairs: to score.
+        partials: to compute.
+        candidates: in the table.
+        references: in the bank.
+        dim: of the vectors.
+        k_max: scores kept for each candidate and group.
+        grid: values of k in the table.
+        groups: reference shards.
+        group_rows: references scored together.
+    """
+
+    images: int
+    texts: int
+    vectors: int
+    pairs: int
+    partials: int
+    candidates: int
+    references: int
+    dim: int
+    k_max: int
+    grid: int
+    groups: int
+    group_rows: int
+
+    @property
+    def flop(self) -> float:
+        """Floating-point operations of scoring: a multiplication and an addition a coordinate."""
+        return 2.0 * self.pairs * self.dim
+
+    @property
+    def embedded_bytes(self) -> float:
+        """Vectors and ids of both sides under --work."""
+        return (self.candidates + self.references) * (4.0 * self.dim + ID_BYTES)
+
+    @property
+    def kept_scores(self) -> float:
+        """In all partials of the table, which every refresh merges."""
+        return float(self.candidates * self.groups * min(self.k_max, self.group_rows))
+
+    @property
+    def partial_bytes(self) -> float:
+        """Kept scores under --work."""
+        return SCORE_BYTES * self.kept_scores
+
+    @property
+    def stored_bytes(self) -> float:
+        """What lies under --work and --table after a first version."""
+        return self.embedded_bytes + self.partial_bytes + self.table_bytes
+
+    @property
+    def written_bytes(self) -> float:
+        """What is stored anew: vectors and ids, scores, and a version of the table."""
+        vectors = (self.images + self.texts + self.vectors) * (4.0 * self.dim + ID_BYTES)
+        share = self.pairs / max(1, self.candidates * self.references)
+        return vectors + share * self.partial_bytes + self.table_bytes
+
+    @property
+    def table_bytes(self) -> float:
+        """One version of the table."""
+        return self.candidates * (ID_BYTES + SCORE_BYTES * (1 + self.grid))
+
+    @property
+    def shuffled_bytes(self) -> float:
+        """Rows of the table on their way into parts."""
+        return float(SHUFFLED_ROW * self.candidates)
+
+    @property
+    def peak_bytes(self) -> float:
+        """Memory of one worker process: a group of the bank and a shard of candidates, or the model."""
+        group = 4.0 * self.dim * min(self.group_rows, max(1, self.references))
+        block = 4.0 * self.dim * min(ROWS_PER_SHARD, self.candidates)
+        model = MODEL_BYTES if self.images or self.texts else 0
+        return IDLE_BYTES + max(2 * group + 2 * block + _TILE_BYTES, model + block)
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Machine hours of the costly stages.
+
+    Attributes:
+        embed: of embedding, or of checking ready-made vectors.
+        score: of scoring.
+        merge: of merging the scores.
+    """
+
+    embed: float
+    score: float
+    merge: float
+
+    @property
+    def total(self) -> float:
+        """In all; divide by the number of machines."""
+        return self.embed + self.score + self.merge
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate for one type of worker.
+
+    Attributes:
+        worker: its name.
+        hours: of machines.
+        dollars: of machines and shuffle.
+        fits: whether the processes of a machine fit its memory.
+    """
+
+    worker: str
+    hours: Hours
+    dollars: float
+    fits: bool
+
+
+def estimate(work: Work, rates: Rates) -> list[Cost]:
+    """What ``work`` costs on each type of worker."""
+    costs = []
+    for name, worker in rates.workers.items():
+        hours = estimate_hours(work, worker)
+        fits = worker.processes * work.peak_bytes <= worker.memory_gib * 2**30
+        costs.append(Cost(name, hours, price(hours, work.shuffled_bytes, worker, rates), fits))
+    return costs
+
+
+def estimate_hours(work: Work, worker: Worker) -> Hours:
+    """Machine hours of ``work``, without start-up and waiting."""
+    encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
+    converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
+    scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
+    merging = work.kept_scores / MERGED_SCORES / worker.processes
+    return Hours((encoding + converting) / 3600, scoring / 3600, merging / 3600)
+
+
+def price(hours: Hours, shuffled: float, worker: Worker, rates: Rates) -> float:
+    """Dollars of machines and of so many bytes shuffled."""
+    return hours.total * worker.dollars_per_hour + shuffled / 2**30 * rates.shuffle_dollars_per_gib

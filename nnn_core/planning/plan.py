@@ -1,0 +1,286 @@
+"""What a refresh would compute and why, from listings, footers and the marks of finished work.
+
+Nothing is embedded or scored. Where only reading a file would tell its rows, they are estimated from the
+bytes that a row takes in the side's other files, and the plan says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from nnn_core import storage
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, find_embedded, plan_input
+from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
+from nnn_core.embedded.side import Side
+from nnn_core.errors import BankTooSmallError
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import format_of_shard
+from nnn_core.scoring.bank import ReferenceShard, shard_references
+from nnn_core.scoring.partials import plan_partial
+from nnn_core.table.manifest import Manifest
+
+#: Bytes a row where nothing tells: a small photograph, a caption.
+_BYTES_A_ROW = {"image": 50_000, "text": 100}
+
+FIRST = "first refresh of this table"
+NEW = "new or changed"
+GONE = "known, but its result is not under --work (or columns changed)"
+
+
+@dataclass(frozen=True)
+class SidePlan:
+    """One side of the input.
+
+    Attributes:
+        flag: ``candidates``, ``references`` or ``validation``.
+        modality: of its rows.
+        files: input files, groups of single images counted as one.
+        bytes: of them.
+        embedded: what is done already.
+        todo: files that are not.
+        why: the reason for each of ``todo``.
+        removed: files of the previous version that are gone.
+        rows_known: rows of ``embedded``.
+        rows_todo: rows of ``todo``.
+        estimated: whether ``rows_todo`` is an estimate.
+        model: whether a model is needed for ``todo``.
+    """
+
+    flag: str
+    modality: str
+    files: int
+    bytes: int
+    embedded: tuple[EmbeddedInput, ...]
+    todo: tuple[PlannedInput, ...]
+    why: tuple[str, ...]
+    removed: int
+    rows_known: int
+    rows_todo: int
+    estimated: bool
+    model: bool
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why files are to be embedded, with how many of them."""
+        return dict(Counter(self.why))
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.rows_known + self.rows_todo
+
+    @property
+    def shards_todo(self) -> int:
+        """Embedded shards that ``todo`` will become, at least."""
+        return max(len(self.todo), -(-self.rows_todo // ROWS_PER_SHARD))
+
+    @property
+    def shards(self) -> list[EmbeddedShard]:
+        """Of what is embedded."""
+        return [shard for each in self.embedded for shard in each.shards]
+
+
+def plan_side(
+    flag: str, pattern: str, request: EmbeddingRequest, before: Side | None, changed: Sequence[str]
+) -> SidePlan:
+    """Look at one side's files.
+
+    Args:
+        flag: ``candidates``, ``references`` or ``validation``.
+        pattern: what the user typed.
+        request: how the files are read.
+        before: lineage of the previous version; None for a first one.
+        changed: parts of the encoder's fingerprint that differ from the previous version's.
+
+    Raises:
+        InputError: no such file, or one that needs an encoder where none was named.
+    """
+    planned = [plan_input(describe_shard(name), request) for name in list_shards(pattern, f"--{flag}")]
+    found = [(each, find_embedded(each, request)) for each in planned]
+    done = tuple(result for _, result in found if result is not None)
+    todo = tuple(each for each, result in found if result is None)
+    known = sum(shard.rows for result in done for shard in result.shards)
+    rows, estimated = _count_rows(todo, done, [each for each, result in found if result is not None], request.modality)
+    inputs = {each.shard.digest for each in planned}
+    return SidePlan(
+        flag,
+        request.modality,
+        len(planned),
+        sum(each.shard.bytes for each in planned),
+        done,
+        todo,
+        tuple(_reason(each, before, changed) for each in todo),
+        len(set(before.inputs) - inputs) if before else 0,
+        known,
+        rows,
+        estimated,
+        any(not each.precomputed for each in todo),
+    )
+
+
+def _reason(planned: PlannedInput, before: Side | None, changed: Sequence[str]) -> str:
+    if before is None:
+        return FIRST
+    if planned.shard.digest not in before.inputs:
+        return NEW
+    return f"the encoder changed: {', '.join(changed)}" if changed and not planned.precomputed else GONE
+
+
+def _count_rows(
+    todo: Sequence[PlannedInput], done: Sequence[EmbeddedInput], their: Sequence[PlannedInput], modality: str
+) -> tuple[int, bool]:
+    """Rows of files that are not embedded yet, and whether that is an estimate."""
+    read, size = sum(each.rejects.rows for each in done), sum(each.shard.bytes for each in their)
+    a_row = size / read if read else _BYTES_A_ROW[modality]
+    total, estimated = 0, False
+    for each in todo:
+        rows = len(each.shard.members) or format_of_shard(each.shard).outline(each.shard.uri).rows
+        estimated = estimated or rows is None
+        total += max(1, round(each.shard.bytes / a_row)) if rows is None else rows
+    return total, estimated
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is asked of the scores.
+
+    Attributes:
+        k_max: scores kept.
+        rows_per_shard: of the bank, scored together.
+        exclude_own_pairs: whether a candidate's own references are left out.
+        approximate: whether partials depend on a calibration, which only the run knows.
+    """
+
+    k_max: int
+    rows_per_shard: int
+    exclude_own_pairs: bool
+    approximate: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a refresh would do.
+
+    Attributes:
+        candidates: one side.
+        references: the other.
+        dim: of the vectors; None where nothing is embedded yet that could tell.
+        groups: reference shards, as far as the bank is embedded.
+        partials: that there will be, about.
+        partials_todo: of them, those to compute.
+        pairs: (candidate, reference) pairs of a full computation.
+        pairs_todo: those to score.
+        reasons: why, with how many pairs.
+        changed: parts of the encoder's fingerprint that differ from the previous version's.
+        previous: number of the current version; None for a first refresh.
+        validation: the queries that judge the biases; None where there are none.
+    """
+
+    candidates: SidePlan
+    references: SidePlan
+    dim: int | None
+    groups: int
+    partials: int
+    partials_todo: int
+    pairs: int
+    pairs_todo: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    previous: int | None = None
+    validation: SidePlan | None = None
+
+    @property
+    def sides(self) -> tuple[SidePlan, ...]:
+        """All that is embedded."""
+        sides = (self.candidates, self.references, self.validation)
+        return tuple(side for side in sides if side is not None)
+
+
+def make_plan(
+    candidates: SidePlan,
+    references: SidePlan,
+    scoring: Scoring,
+    work: str,
+    previous: Manifest | None,
+    changed: Sequence[str],
+) -> Plan:
+    """Which pairs of shards have no partial yet.
+
+    Args:
+        candidates: one side.
+        references: the other.
+        scoring: what is asked.
+        work: folder of artefacts.
+        previous: the current version; None for a first refresh.
+        changed: parts of the encoder's fingerprint that differ.
+    """
+    groups = _groups(references, scoring)
+    shards = [shard for shard in candidates.shards if shard.rows]
+    missing = _missing(shards, groups, scoring, work)
+    reasons = _explain(missing, len(shards), len(groups))
+    if candidates.rows_todo:
+        reasons["candidates to embed"] = candidates.rows_todo * references.rows
+    if references.rows_todo and candidates.rows_known:
+        reasons["references to embed"] = candidates.rows_known * references.rows_todo
+    new_shards = candidates.shards_todo
+    new_groups = min(references.shards_todo, -(-references.rows_todo // scoring.rows_per_shard))
+    partials = (len(shards) + new_shards) * (len(groups) + new_groups)
+    dims = [shard.dim for shard in (*shards, *references.shards)]
+    if previous is not None and not changed:
+        dims.append(previous.dim)
+    return Plan(
+        candidates,
+        references,
+        dims[0] if dims else None,
+        len(groups) + new_groups,
+        partials,
+        partials - len(shards) * len(groups) + len(missing),
+        candidates.rows * references.rows,
+        sum(reasons.values()),
+        dict(reasons),
+        tuple(changed),
+        previous.version if previous else None,
+    )
+
+
+def _groups(references: SidePlan, scoring: Scoring) -> tuple[ReferenceShard, ...]:
+    """The reference shards of what is embedded of the bank."""
+    try:
+        return shard_references(references.shards, scoring.rows_per_shard).shards
+    except BankTooSmallError:
+        return ()
+
+
+Pair = tuple[EmbeddedShard, ReferenceShard]
+
+
+def _missing(
+    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], scoring: Scoring, work: str
+) -> list[Pair]:
+    """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
+    known = set(storage.list_names(storage.join(work, "partials"))) if not scoring.approximate else set()
+    return [
+        (shard, group)
+        for shard in shards
+        for group in groups
+        if storage.basename(plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri) not in known
+    ]
+
+
+def _explain(missing: Iterable[Pair], shards: int, groups: int) -> dict[str, int]:
+    """(candidate, reference) pairs to score, by reason."""
+    missing = list(missing)
+    of_shard = Counter(shard.uri for shard, _ in missing)
+    of_group = Counter(group.digest for _, group in missing)
+    reasons = Counter[str]()
+    for shard, group in missing:
+        if of_shard[shard.uri] == groups:
+            reason = "candidates never scored"
+        elif of_group[group.digest] == shards:
+            reason = "references new or grouped anew"
+        else:
+            reason = "scores not under --work"
+        reasons[reason] += shard.rows * group.rows
+    return dict(reasons)

@@ -1,0 +1,167 @@
+"""Whether the bank's files would better be scored in groups of another size, from the sizes of the files.
+
+Groups are cut by content (``references.shard_references``), so they are a function of the files that are there: a
+window may slide for years and they are as good as those of a first refresh, and nothing has to be put in order from
+time to time. What may be wrong is their size. A file that joins a group has the whole group scored again, so where
+files are much smaller than groups, every addition costs about half a group; smaller groups cost less to score, but
+every refresh merges the scores of all groups. Which of them weighs more follows from the sizes of files, bank and
+vectors, so additions are replayed over the files that are there, for other sizes of group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from nnn_core.embedded.shards import EmbeddedShard
+from nnn_core.planning.costs import MERGED_SCORES, PARTIAL_SECONDS, Worker
+from nnn_core.scoring.bank import group_shards, in_order
+
+#: Sizes that are tried, relative to the current one, up to a bound on the memory that a group takes.
+_FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 4, 16, 64, 256)
+_MOST_ROWS = 1 << 18
+
+#: Additions that are replayed, and refreshes after which regrouping must have paid.
+_REPLAYED = 8
+PATIENCE = 30
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every refresh does.
+
+    Attributes:
+        candidates: in the table.
+        shards: of candidates.
+        dim: of the vectors.
+        k_max: scores kept for each candidate and group.
+        added: files of the bank that a refresh adds.
+        dropped: files that leave it with them.
+    """
+
+    candidates: int
+    shards: int
+    dim: int
+    k_max: int
+    added: int = 1
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Regrouping:
+    """Another size of group, and what it would change.
+
+    Attributes:
+        rows: ``--reference-shard-rows``.
+        pairs_now: (candidate, reference) pairs to score once.
+        pairs_saved: that each refresh would score less; negative if more.
+        partials_saved: that each refresh would merge less; negative if more.
+        refreshes: after which it has paid.
+        replayed: additions that this was learned from.
+    """
+
+    rows: int
+    pairs_now: int
+    pairs_saved: int
+    partials_saved: int
+    refreshes: int
+    replayed: int
+
+
+def propose(shards: Sequence[EmbeddedShard], rows: int, asked: Asked, worker: Worker) -> Regrouping | None:
+    """The size of group that saves most in ``PATIENCE`` refreshes, what it costs at first included.
+
+    Args:
+        shards: of the bank.
+        rows: that a group holds now, at most.
+        asked: what a refresh does.
+        worker: by whose rates pairs and merges are weighed.
+
+    Returns:
+        None where no other size pays, or too few files are there to tell.
+    """
+    ordered = in_order(shards)
+    replayed = min(_REPLAYED, (len(ordered) - 1) // (asked.added + asked.dropped))
+    if replayed < 1 or not asked.candidates:
+        return None
+    windows = list(_windows(ordered, replayed, asked))
+    now = _Habit.of(ordered, windows, rows, asked.k_max)
+    sizes = sorted({round(rows * factor) for factor in _FACTORS if 1 <= rows * factor <= max(rows, _MOST_ROWS)})
+    best, most = None, 0.0
+    for size in sizes:
+        then = _Habit.of(ordered, windows, size, asked.k_max)
+        once, each = _seconds(now, then, asked, worker)
+        if PATIENCE * each - once >= max(most, 1e-9):  # of sizes that cut alike the largest is named
+            best, most = _describe(size, now, then, asked, math.ceil(once / each), replayed), PATIENCE * each - once
+    return best
+
+
+def _windows(ordered: list[EmbeddedShard], replayed: int, asked: Asked) -> Iterator[list[EmbeddedShard]]:
+    """The bank before the first addition, and after each."""
+    for step in range(replayed + 1):
+        end = len(ordered) - (replayed - step) * asked.added
+        yield ordered[step * asked.dropped : end]
+
+
+#: Groups by what names them, with their rows.
+_Groups = dict[tuple[str, ...], int]
+
+
+@dataclass(frozen=True)
+class _Habit:
+    """What groups of a size lead to.
+
+    Attributes:
+        groups: of the whole bank.
+        scored: references that a refresh scores for each candidate, on average.
+        partials: groups that it merges, on average.
+        kept: scores that they hold of each candidate.
+    """
+
+    groups: _Groups
+    scored: float
+    partials: float
+    kept: float
+
+    @classmethod
+    def of(cls, ordered: list[EmbeddedShard], windows: list[list[EmbeddedShard]], rows: int, k_max: int) -> _Habit:
+        cut = [_cut(window, rows) for window in windows]
+        return cls(
+            _cut(ordered, rows),
+            fmean(_new_rows(before, after) for before, after in pairwise(cut)),
+            fmean(len(groups) for groups in cut[1:]),
+            fmean(sum(min(k_max, held) for held in groups.values()) for groups in cut[1:]),
+        )
+
+
+def _cut(ordered: list[EmbeddedShard], rows: int) -> _Groups:
+    groups = group_shards(ordered, rows)
+    return {tuple(shard.digest for shard in group): sum(shard.rows for shard in group) for group in groups}
+
+
+def _new_rows(before: _Groups, after: _Groups) -> int:
+    return sum(rows for group, rows in after.items() if group not in before)
+
+
+def _seconds(now: _Habit, then: _Habit, asked: Asked, worker: Worker) -> tuple[float, float]:
+    """Of one machine: what regrouping costs once, and what it saves in each refresh."""
+    pair = 2e-9 * asked.dim / worker.gflops
+    once = asked.candidates * _new_rows(now.groups, then.groups) * pair
+    scored = asked.candidates * (now.scored - then.scored) * pair
+    merged = asked.candidates * (now.kept - then.kept) / MERGED_SCORES
+    opened = asked.shards * (now.partials - then.partials) * PARTIAL_SECONDS
+    return once, scored + (merged + opened) / worker.processes
+
+
+def _describe(size: int, now: _Habit, then: _Habit, asked: Asked, refreshes: int, replayed: int) -> Regrouping:
+    return Regrouping(
+        size,
+        asked.candidates * _new_rows(now.groups, then.groups),
+        round(asked.candidates * (now.scored - then.scored)),
+        round(asked.shards * (now.partials - then.partials)),
+        max(1, refreshes),
+        replayed,
+    )

@@ -1,0 +1,273 @@
+"""The bank of reference queries, cut into reference shards, and the index over one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core.digests import add_set_digests, name_of
+from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.shards import EmbeddedShard, check_alike, read_shard
+from nnn_core.errors import BankTooSmallError, InputError
+from nnn_core.inputs.shards import natural_key
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
+from nnn_core.vectors import FloatMatrix
+
+
+@dataclass(frozen=True)
+class ReferenceShard:
+    """A group of embedded shards of the bank that is indexed and scored as one.
+
+    Attributes:
+        number: position in the bank.
+        parts: the embedded shards, whose files are read where they lie.
+        digest: names the content.
+        rows: reference queries in it.
+        dim: dimension of their vectors.
+    """
+
+    number: int
+    parts: tuple[EmbeddedShard, ...]
+    digest: str
+    rows: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All reference shards: metadata only, small enough for every worker.
+
+    Attributes:
+        shards: in order.
+        rows: reference queries in total.
+        digest: identifies the multiset of (vector, pair id), whatever its order and cuts.
+    """
+
+    shards: tuple[ReferenceShard, ...]
+    rows: int
+    digest: str
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.shards[0].dim
+
+
+def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> Bank:
+    """Group whole embedded shards, in natural order of their sources, up to ``rows_per_shard`` rows each.
+
+    A reference shard is its list of files; nothing is copied. Where a group ends is said by the digest of its last
+    shard, as in content-defined chunking, so a bank that gains or loses a file changes one group or two, wherever
+    the file lies in the order: a window of days may slide. A shard of at least half of ``rows_per_shard`` stands alone.
+
+    Raises:
+        BankTooSmallError: the bank is empty.
+        InputError: the vectors differ in dimension.
+    """
+    ordered = in_order(embedded)
+    if not ordered:
+        raise BankTooSmallError(
+            "the bank is empty: no row of --references could be used, so there is nothing to compare "
+            "candidates with. Check the files and the list of rejects."
+        )
+    check_alike(ordered)
+    shards = tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, rows_per_shard)))
+    return Bank(shards, sum(shard.rows for shard in shards), add_set_digests(part.vector_digest for part in ordered))
+
+
+def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
+    """Those that hold rows, in natural order of their sources."""
+    return sorted((shard for shard in embedded if shard.rows), key=lambda shard: (natural_key(shard.source), shard.uri))
+
+
+def group_shards(ordered: Iterable[EmbeddedShard], rows_per_shard: int) -> list[tuple[EmbeddedShard, ...]]:
+    """Cut a bank, of which the shards are in order, into groups."""
+    groups: list[tuple[EmbeddedShard, ...]] = []
+    group: list[EmbeddedShard] = []
+    rows = 0
+    for shard in ordered:
+        if group and rows + shard.rows > rows_per_shard:
+            groups.append(tuple(group))
+            group, rows = [], 0
+        group.append(shard)
+        rows += shard.rows
+        if _ends_group(shard, rows_per_shard):
+            groups.append(tuple(group))
+            group, rows = [], 0
+    return [*groups, tuple(group)] if group else groups
+
+
+def _ends_group(shard: EmbeddedShard, rows_per_shard: int) -> bool:
+    # With this chance groups come to about half of what they may hold, and few are cut for being full.
+    return int(shard.digest[:16], 16) < min(1.0, 2 * shard.rows / rows_per_shard) * (1 << 64)
+
+
+def _to_shard(number: int, parts: Sequence[EmbeddedShard]) -> ReferenceShard:
+    digest = name_of("reference shard", parts=[part.digest for part in parts])
+    return ReferenceShard(number, tuple(parts), digest, sum(part.rows for part in parts), parts[0].dim)
+
+
+@dataclass(frozen=True)
+class ReferenceIndex:
+    """The references of one reference shard, in memory; equal ones are held once.
+
+    Attributes:
+        vectors: (distinct, dim) float32 on the grid of ``vectors``.
+        repeats: (distinct,) int64, how often each occurs; None if all occur once.
+        pair_ids: distinct pair ids of the shard, or None where own pairs are not excluded.
+        pair_codes: (distinct,) int64, position of each row's pair id in ``pair_ids``.
+    """
+
+    vectors: FloatMatrix
+    repeats: npt.NDArray[np.int64] | None = None
+    pair_ids: pa.StringArray | None = None
+    pair_codes: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def load(cls, shard: ReferenceShard, with_pairs: bool, cache: DiskCache = NO_CACHE) -> ReferenceIndex:
+        """Read the shard's files, or copies of them in ``cache``.
+
+        Raises:
+            CorruptArtifactError: a file is not what was described.
+        """
+        blocks = [read_shard(part, cache) for part in shard.parts]
+        vectors = blocks[0].vectors if len(blocks) == 1 else np.concatenate([block.vectors for block in blocks])
+        return cls.of(vectors, pa.chunked_array([block.pair_ids for block in blocks]) if with_pairs else None)
+
+    @classmethod
+    def of(cls, vectors: FloatMatrix, pair_ids: pa.ChunkedArray | None = None) -> ReferenceIndex:
+        """The index over ``vectors`` (rows, dim), of which those with the same pair id are merged where equal."""
+        if pair_ids is None:
+            rows, repeats = _distinct(vectors, None)
+            return cls(vectors if repeats is None else vectors[rows], repeats)
+        encoded = pair_ids.combine_chunks().dictionary_encode()
+        codes = encoded.indices.to_numpy().astype(np.int64)
+        rows, repeats = _distinct(vectors, codes)
+        if repeats is None:
+            return cls(vectors, None, encoded.dictionary, codes)
+        return cls(vectors[rows], repeats, encoded.dictionary, codes[rows])
+
+    @property
+    def rows(self) -> int:
+        """Number of reference queries."""
+        return len(self.vectors) if self.repeats is None else int(self.repeats.sum())
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        arrays = (self.vectors, self.repeats, self.pair_ids, self.pair_codes)
+        return int(sum(array.nbytes for array in arrays if array is not None))
+
+    def own_codes(self, ids: pa.StringArray, pair_ids: pa.StringArray) -> npt.NDArray[np.int64]:
+        """Codes of the pair ids that are each candidate's own: its id's and its pair id's, each once.
+
+        Args:
+            ids: (rows,) of candidates.
+            pair_ids: (rows,) of candidates.
+
+        Returns:
+            (rows, 2), -1 for none; (rows, 0) where own pairs are not excluded.
+        """
+        if self.pair_ids is None:
+            return np.zeros((len(ids), 0), np.int64)
+        by_id, by_pair = self._codes_of(ids), self._codes_of(pair_ids)
+        return np.stack([by_id, np.where(by_pair == by_id, -1, by_pair)], axis=1)
+
+    def _codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
+        # An empty pair id means that there is no counterpart, so it is nobody's own.
+        found = pc.index_in(
+            pc.replace_with_mask(ids, pc.equal(ids, ""), pa.scalar(None, ids.type)), self.pair_ids, skip_nulls=True
+        )
+        codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return codes
+
+    def own_rows(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(rows,) how many distinct references are each candidate's own, ``own`` as from ``own_codes``."""
+        return self._count_own(own, None)
+
+    def own_references(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(rows,) how many references, repeats included, are each candidate's own."""
+        return self._count_own(own, self.repeats)
+
+    def _count_own(self, own: npt.NDArray[np.int64], weights: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+        if self.pair_ids is None or self.pair_codes is None:
+            return np.zeros(len(own), np.int64)
+        # One more bin at the end, which code -1 ("none of them") reads as zero.
+        counts = np.append(np.bincount(self.pair_codes, weights, minlength=len(self.pair_ids)), 0).astype(np.int64)
+        total: npt.NDArray[np.int64] = counts[own].sum(axis=1)
+        return total
+
+
+def _distinct(
+    vectors: FloatMatrix, codes: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Rows that stand for all, and how often each occurs; None if all rows differ."""
+    hashes = _hash_rows(vectors) if codes is None else _hash_rows(vectors) + _mix(codes.astype(np.uint64))
+    order = np.argsort(hashes, kind="stable")
+    suspects = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    new = np.ones(len(vectors), bool)
+    for at in suspects.tolist():  # equal hashes prove nothing
+        one, other = order[at], order[at + 1]
+        same_pair = codes is None or codes[one] == codes[other]
+        new[at + 1] = not (same_pair and np.array_equal(vectors[one], vectors[other]))
+    if new.all():
+        return order, None
+    firsts = np.flatnonzero(new)
+    rows, repeats = order[firsts], np.diff(np.append(firsts, len(vectors)))
+    by_position = np.argsort(rows)
+    return rows[by_position], repeats[by_position]
+
+
+def _hash_rows(vectors: FloatMatrix) -> npt.NDArray[np.uint64]:
+    """(rows,) a hash of each row's bits; equal rows have equal hashes."""
+    weights = _mix(np.arange(vectors.shape[1], dtype=np.uint64))
+    hashes = np.empty(len(vectors), np.uint64)
+    for first in range(0, len(vectors), 1024):
+        # Adding 0 makes -0 and 0 one number to the bit.
+        bits = (vectors[first : first + 1024] + np.float32(0.0)).view(np.uint32)
+        hashes[first : first + 1024] = (bits * weights).sum(axis=1, dtype=np.uint64)
+    return hashes
+
+
+def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scatter whole numbers over 64 bits (the finaliser of splitmix64)."""
+    mixed = (numbers + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    scattered: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return scattered
+
+
+def check_bank(bank: Bank, k: int | None) -> None:
+    """Refuse a bank that cannot give k neighbours.
+
+    Raises:
+        BankTooSmallError: fewer references than k.
+    """
+    if k is not None and bank.rows < k:
+        raise BankTooSmallError(
+            f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
+            "scored. Give more --references, a smaller --k, or --k auto for the largest that fits."
+        )
+
+
+def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
+    """Candidates and references must be comparable.
+
+    Raises:
+        InputError: their vectors differ in dimension.
+    """
+    if corpus.dim != bank.dim:
+        raise InputError(
+            f"candidates have vectors of dimension {corpus.dim}, references of {bank.dim}; both must come from "
+            "one encoder, so nothing was scored."
+        )

@@ -1,0 +1,212 @@
+"""Partials: the top-k of one embedded shard of candidates over one reference shard, as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from nnn_core import storage
+from nnn_core.artifacts import from_parquet, to_parquet
+from nnn_core.digests import name_of
+from nnn_core.embedded.shards import EmbeddedShard
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.scoring.bank import ReferenceShard
+from nnn_core.scoring.topk import TopK
+
+_METHOD_KEY = b"nnn_search"
+
+_SUFFIX = ".parquet"
+
+#: Bytes of the digest in a partial's name.
+_NAME_BYTES = 20
+
+#: Names of the searches that partials come from.
+SEARCHES = ("exact", "prefilter", "device", "approximate")
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Where the scores of a candidate shard in a reference shard lie.
+
+    Attributes:
+        candidates: digest of the embedded shard of candidates.
+        reference: number of the reference shard.
+        uri: the Parquet file of ``seen`` and ``scores``, rows in the order of the candidates.
+        rows: candidates.
+        k_max: scores kept for each.
+    """
+
+    candidates: str
+    reference: int
+    uri: str
+    rows: int
+    k_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRange:
+    """A shard of candidates with its partials in a range of reference shards, described once for all of them.
+
+    Attributes:
+        candidates: the shard.
+        first: number of the first reference shard.
+        folder: where the partials lie.
+        names: the digests that their files are named by, 20 bytes each, in the order of the reference shards: of all
+            that travels, this alone grows with the number of pairs.
+        k_max: scores kept for each candidate.
+    """
+
+    candidates: EmbeddedShard
+    first: int
+    folder: str
+    names: bytes
+    k_max: int
+
+    @classmethod
+    def of(cls, candidates: EmbeddedShard, partials: Sequence[Partial]) -> ScoredRange:
+        """The range of ``partials``, one or more, in consecutive reference shards."""
+        head = partials[0]
+        names = b"".join(_packed(storage.basename(partial.uri)) for partial in partials)
+        return cls(candidates, head.reference, storage.parent(head.uri), names, head.k_max)
+
+    @property
+    def partials(self) -> list[Partial]:
+        """One for each reference shard of the range."""
+        shard = self.candidates
+        return [
+            Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, self.k_max)
+            for number, name in enumerate(_unpacked(self.names), self.first)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What scoring was like for one candidate shard, or for several.
+
+    Attributes:
+        fewest_seen: fewest references that a candidate was scored against.
+        methods: the searches that ran.
+    """
+
+    fewest_seen: int
+    methods: frozenset[str]
+
+
+def merge_scored(scored: Iterable[Scored]) -> Scored:
+    """What scoring was like for several candidate shards together, one or more."""
+    every = list(scored)
+    return Scored(min(each.fewest_seen for each in every), frozenset().union(*(each.methods for each in every)))
+
+
+def plan_partial(
+    candidates: EmbeddedShard,
+    reference: ReferenceShard,
+    k_max: int,
+    exclude_own_pairs: bool,
+    work: str,
+    search: str = "exact",
+) -> Partial:
+    """Name the partial of this pair of shards.
+
+    Args:
+        candidates: one side.
+        reference: the other.
+        k_max: scores kept.
+        exclude_own_pairs: whether a candidate's own references are left out.
+        work: folder of artefacts.
+        search: ``exact`` for all searches that give the exact scores, else what names the settings.
+    """
+    name = partial_name(candidates.digest, reference.digest, k_max, exclude_own_pairs, search)
+    uri = storage.join(work, "partials", name)
+    return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
+
+
+def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs: bool, search: str) -> str:
+    """The name of a partial's file, by the digests of both shards."""
+    name = name_of(
+        "partial",
+        candidates=candidates,
+        reference=reference,
+        k_max=k_max,
+        exclude_own_pairs=exclude_own_pairs,
+        search=search,
+    )
+    return f"{name}{_SUFFIX}"
+
+
+def _packed(name: str) -> bytes:
+    return bytes.fromhex(name.removesuffix(_SUFFIX))
+
+
+def _unpacked(names: bytes) -> Iterator[str]:
+    for start in range(0, len(names), _NAME_BYTES):
+        yield f"{names[start : start + _NAME_BYTES].hex()}{_SUFFIX}"
+
+
+def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:
+    """Store ``top`` under the partial's name, unless it is there already.
+
+    Args:
+        partial: where.
+        top: the scores.
+        method: the search that found them, kept beside them for the manifest.
+    """
+    scores = top.scores
+    if not scores.shape[1]:  # Arrow has no lists of size 0
+        scores = np.full((len(scores), 1), -np.inf, np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
+    table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_METHOD_KEY: method})
+    storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
+
+
+def read_partial(partial: Partial) -> tuple[TopK, str]:
+    """The scores behind a descriptor, and the search that found them.
+
+    Raises:
+        CorruptArtifactError: the file is not the partial that its name promises.
+    """
+    try:
+        table = from_parquet(storage.read_bytes(partial.uri))
+        scores = table.column("scores").combine_chunks()
+        flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
+        if table.num_rows != partial.rows:
+            raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
+        seen = table.column("seen").to_numpy().astype(np.int64)
+        top = TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
+        method = table.schema.metadata[_METHOD_KEY].decode()
+        if method not in SEARCHES:
+            raise ValueError(f"found by an unknown search {method!r}")
+        return top, method
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+        raise CorruptArtifactError(
+            f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
+        ) from error
+
+
+def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, frozenset[str]]:
+    """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``; and the searches used.
+
+    Args:
+        partials: one for each reference shard.
+        references: number of reference shards of the bank.
+
+    Raises:
+        CorruptArtifactError: partials are missing or doubled.
+    """
+    ordered = sorted(partials, key=lambda partial: partial.reference)
+    if [partial.reference for partial in ordered] != list(range(references)):
+        numbers = [partial.reference for partial in ordered]
+        raise CorruptArtifactError(
+            f"candidate shard {ordered[0].candidates[:16]} has partials of reference shards {numbers}, "
+            f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
+        )
+    top = TopK.empty(ordered[0].k_max, ordered[0].rows)
+    methods = set()
+    for partial in ordered:
+        scores, method = read_partial(partial)
+        top = top | scores
+        methods.add(method)
+    return top, frozenset(methods)

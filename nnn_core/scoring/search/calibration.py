@@ -1,0 +1,263 @@
+"""Calibration: how little an approximate search may look at and still keep to a tolerance.
+
+The reference queries are of another modality than the candidates and lie apart from them, so only
+candidates can tell how well a setting works for candidates. Settings are tried in order of their
+cost on a sample of candidates, against the exact result, and the first that keeps to the tolerance
+is chosen; other candidates then measure the error that is reported.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import json
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from nnn_core import storage
+from nnn_core.artifacts import from_tensors, keep_bytes, to_tensors
+from nnn_core.digests import name_of, sha256
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard
+from nnn_core.scoring.error import BiasError, bias_error
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search.clusters import Clusters
+from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
+from nnn_core.scoring.topk import TopK, grid_means
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
+
+#: Candidates that settings are tried on, and as many others that the error is measured on.
+SAMPLE_ROWS = 1024
+
+#: Shards of candidates that the sample is taken from.
+_SAMPLE_SHARDS = 16
+
+_SHARES = (0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)
+_DIMS = (32, 64, 96, 128, 192, 256)
+_SPARES = (1.5, 2.0, 3.0, 5.0)
+
+#: References looked at for each one that is scored exactly, at least; with fewer, some candidate finds too few.
+_ROWS_PER_KEPT = 2
+
+#: Multiplications that take as long as the exact score of one selected reference; measured.
+_RESCORE_COST = 12_000
+
+
+@dataclass(frozen=True)
+class CalibratedShard:
+    """How one reference shard is searched.
+
+    Attributes:
+        number: of the reference shard.
+        settings: how much is looked at; None if only an exact search keeps to the tolerance.
+        clusters: URI of the clusters.
+        clusters_digest: SHA-256 of that file.
+        digest: names settings and clusters.
+        check: URI of the exact and the approximate top-k of candidates that took no part in the choice.
+    """
+
+    number: int
+    settings: ApproximateSettings | None
+    clusters: str
+    clusters_digest: str
+    digest: str
+    check: str
+
+
+def sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, VectorBlock]:
+    """Two disjoint samples of up to ``SAMPLE_ROWS`` candidates each: to choose by, and to measure with."""
+    ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
+    chosen = ordered[:: -(-len(ordered) // _SAMPLE_SHARDS)]
+    wanted = 2 * SAMPLE_ROWS // len(chosen)
+    blocks = []
+    for shard in chosen:
+        block = read_shard(shard)
+        rows = np.unique(np.linspace(0, shard.rows - 1, min(wanted, shard.rows)).astype(np.int64))
+        blocks.append(
+            VectorBlock(block.ids.take(pa.array(rows)), block.pair_ids.take(pa.array(rows)), block.vectors[rows])
+        )
+    ids = pa.concat_arrays([block.ids for block in blocks])
+    pair_ids = pa.concat_arrays([block.pair_ids for block in blocks])
+    vectors = np.concatenate([block.vectors for block in blocks])
+    # One candidate alone has to serve for both.
+    even, odd = np.arange(0, len(ids), 2), np.arange(1 if len(ids) > 1 else 0, len(ids), 2)
+    return tuple(  # type: ignore[return-value]
+        VectorBlock(ids.take(pa.array(rows)), pair_ids.take(pa.array(rows)), vectors[rows]) for rows in (even, odd)
+    )
+
+
+def calibrate_shard(
+    reference: ReferenceShard,
+    candidates: Sequence[EmbeddedShard],
+    grid: tuple[int, ...],
+    tolerance: float,
+    exclude_own_pairs: bool,
+    work: str,
+    threads: int = 1,
+    cache: DiskCache = NO_CACHE,
+) -> CalibratedShard:
+    """Cluster a reference shard, choose its settings and measure them, as far as that is not done yet.
+
+    Args:
+        reference: the shard.
+        candidates: all embedded shards of candidates, of which a sample is read.
+        grid: values of k whose means must keep to the tolerance; the last is how many scores are kept.
+        tolerance: mean absolute error of a mean that is allowed.
+        exclude_own_pairs: as for scoring.
+        work: folder of artefacts.
+        threads: for the searches.
+        cache: for the reference shard.
+
+    Raises:
+        CorruptArtifactError: an artefact is damaged.
+    """
+    chooser, checker = sample_candidates(candidates)
+    index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
+    clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
+    clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
+    if storage.exists(clusters_uri):
+        trained = storage.read_bytes(clusters_uri)
+    else:
+        trained = keep_bytes(clusters_uri, Clusters.train(index.vectors).to_bytes())
+    clusters = Clusters.from_bytes(trained, clusters_uri)
+    # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
+    choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance)
+    settings_uri = storage.join(work, "clusters", f"{choice}.json")
+    exact = exact_search(resolve_method("auto"), index)
+    if storage.exists(settings_uri):
+        data = storage.read_bytes(settings_uri)
+    else:
+        chosen = choose_settings(chooser, exact, clusters, grid, tolerance, threads)
+        data = keep_bytes(settings_uri, _settings_to_bytes(chosen))
+    settings = _parse_settings(data, settings_uri)
+    digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
+    check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
+    check_uri = storage.join(work, "clusters", f"{check}.safetensors")
+    if not storage.exists(check_uri):
+        search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
+        truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
+        arrays = {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
+        storage.create(check_uri, to_tensors(arrays))
+    return CalibratedShard(reference.number, settings, clusters_uri, sha256(trained), digest, check_uri)
+
+
+def choose_settings(
+    sample: VectorBlock, exact: Search, clusters: Clusters, grid: tuple[int, ...], tolerance: float, threads: int = 1
+) -> ApproximateSettings | None:
+    """The cheapest settings whose mean absolute error on ``sample`` is at most ``tolerance`` for every k.
+
+    The cost is counted, not timed, so that the choice depends on the data alone.
+
+    Returns:
+        None if no setting that is cheaper than the exact search keeps to the tolerance.
+    """
+    truth = score_block(sample, exact, grid[-1], threads)
+    widest = ApproximateSearch.of(exact.index, clusters, ApproximateSettings(1.0, max(_DIMS), max(_SPARES)))
+
+    def keeps_to_tolerance(settings: ApproximateSettings) -> bool:
+        search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
+        return measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance
+
+    # Fewer lists than the most careful settings need are too few for all others.
+    best = [replace(widest.settings, share=share, dims=widest.reduced.shape[1]) for share in _SHARES]
+    fewest = bisect.bisect_left(best, True, key=keeps_to_tolerance)
+    failed: list[ApproximateSettings] = []
+    for settings in _affordable(exact.index, clusters, grid[-1], _SHARES[fewest:]):
+        if any(_no_better(settings, other) for other in failed):
+            continue
+        if keeps_to_tolerance(settings):
+            return settings
+        failed.append(settings)
+    return None
+
+
+def _affordable(
+    index: ReferenceIndex, clusters: Clusters, k: int, shares: Sequence[float]
+) -> Iterator[ApproximateSettings]:
+    """All settings that cost less than half of the exact search, the cheapest first."""
+    rows, dim = index.vectors.shape
+    dims = sorted({min(dims, dim) for dims in _DIMS})
+    settings = [ApproximateSettings(*values) for values in itertools.product(shares, dims, _SPARES)]
+
+    def cost(each: ApproximateSettings) -> float:
+        return float(clusters.centroids.size + each.share * rows * each.dims + each.spare * k * _RESCORE_COST)
+
+    def worthwhile(each: ApproximateSettings) -> bool:
+        return bool(cost(each) < 0.5 * rows * dim and each.share * rows >= _ROWS_PER_KEPT * each.spare * k)
+
+    return iter(sorted(filter(worthwhile, settings), key=cost))
+
+
+def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:
+    return one.share <= other.share and one.dims <= other.dims and one.spare <= other.spare
+
+
+def measure_error(exact: TopK, approximate: TopK, grid: tuple[int, ...]) -> BiasError:
+    """How far the means of ``approximate`` are from those of ``exact``."""
+    return bias_error(grid_means(exact, grid), grid_means(approximate, grid))
+
+
+def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) -> BiasError:
+    """The error over the whole bank, from the shards' checks.
+
+    Raises:
+        CorruptArtifactError: a check is damaged.
+    """
+    pairs = [_read_check(shard.check, grid[-1]) for shard in sorted(calibrated, key=lambda shard: shard.number)]
+    exact, approximate = (functools.reduce(operator.or_, tops) for tops in zip(*pairs, strict=True))
+    return measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
+
+
+def load_approximate(shard: CalibratedShard, index: ReferenceIndex, cache: DiskCache = NO_CACHE) -> Search:
+    """The search over a calibrated reference shard, whose clusters may be copied to ``cache``.
+
+    Raises:
+        CorruptArtifactError: the clusters are damaged.
+    """
+    if shard.settings is None:
+        return exact_search(resolve_method("auto"), index)
+    try:
+        data = cache.read(shard.clusters, shard.clusters_digest)
+    except CorruptArtifactError as error:
+        raise CorruptArtifactError(f"{error} Delete it and run the same command again.") from error
+    return ApproximateSearch.of(index, Clusters.from_bytes(data, shard.clusters), shard.settings)
+
+
+def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:
+    record = asdict(settings) if settings else None
+    return json.dumps({"settings": record, "checksum": name_of("settings file", settings=record)}).encode()
+
+
+def _parse_settings(data: bytes, uri: str) -> ApproximateSettings | None:
+    try:
+        record = json.loads(data)
+        settings = record["settings"]
+        if record["checksum"] != name_of("settings file", settings=settings):
+            raise ValueError("its checksum does not match its content")
+        return None if settings is None else ApproximateSettings(**settings)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptArtifactError(
+            f"{uri!r} holds no readable settings: {error}. Delete it and run the same command again."
+        ) from error
+
+
+def _digest_of(block: VectorBlock) -> str:
+    vectors = sha256(block.vectors.tobytes())
+    return name_of("sample", ids=block.ids.to_pylist(), pair_ids=block.pair_ids.to_pylist(), vectors=vectors)
+
+
+def _read_check(uri: str, k: int) -> tuple[TopK, TopK]:
+    try:
+        arrays = from_tensors(storage.read_bytes(uri), uri)
+        return tuple(TopK(k, arrays["seen"], arrays[name]) for name in ("exact", "approximate"))  # type: ignore[return-value]
+    except (ValueError, KeyError) as error:
+        raise CorruptArtifactError(
+            f"{uri!r} is not a readable check: {error}. Delete it and run the same command again."
+        ) from error

@@ -1,0 +1,92 @@
+"""The exact search: a float32 matrix product selects, float64 decides.
+
+A float32 score is at most ``error_bound`` away from the exact one. So every reference among the k
+exactly highest has a float32 score within twice that bound of the k-th highest float32 score; the
+reservoirs keep all of these, and their exact scores decide. Rows of which too many lie that close
+(thousands of near-duplicates) are scored against the whole shard in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.search.selection import Reservoirs, Tile, highest, score_selected
+from nnn_core.scoring.topk import descending
+from nnn_core.vectors import FloatMatrix
+
+#: References scored by one matrix product: with 1,024 candidates, 4 MiB of scores, which stay in the cache.
+SLAB_ROWS = 1024
+
+#: A candidate with more own pairs than this in one shard is scored against the whole shard.
+_MAX_OWN = 64
+
+#: Room for references within the margin.
+_SPARE = 128
+_EXHAUSTIVE_SLAB = 4096
+
+
+def error_bound(dim: int) -> float:
+    """Largest difference between a float32 and the exact inner product of two unit vectors.
+
+    n u / (1 - n u) for n additions in any order with unit roundoff u = 2**-24 (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2nd ed., section 3.1), times a norm that may exceed 1
+    by the rounding to the grid, doubled for libraries that split the product.
+    """
+    nu = dim * 2.0**-24
+    return 2.0 * nu / (1.0 - nu) * (1.0 + 1e-5)
+
+
+@dataclass(frozen=True)
+class ExactSearch:
+    """See the module.
+
+    Attributes:
+        index: the references.
+    """
+
+    index: ReferenceIndex
+    name: str = "exact"
+    tile_rows: int = 1024
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.index.nbytes
+
+    def top(self, tile: Tile, k: int) -> FloatMatrix:
+        """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
+        own = self.index.own_rows(tile.own)
+        # The float32 margin is itself rounded when it is applied; a thousandth more covers that.
+        margin = np.full(len(own), 2.002 * error_bound(self.index.dim), np.float32)
+        need = k + np.minimum(own, _MAX_OWN)
+        reservoirs = Reservoirs(need, margin, 2 * int(need.max(initial=0)) + _SPARE)
+        scores = np.empty((len(own), SLAB_ROWS), np.float32)
+        for first in range(0, len(self.index.vectors), SLAB_ROWS):
+            slab = self.index.vectors[first : first + SLAB_ROWS]
+            out = scores if len(slab) == SLAB_ROWS else np.empty((len(own), len(slab)), np.float32)
+            reservoirs.offer(np.matmul(tile.vectors, slab.T, out=out), first)
+        positions, counts, overflowed = reservoirs.finish()
+        top = score_selected(tile, self.index, positions, counts, k)
+        rows = np.flatnonzero(overflowed | (own > _MAX_OWN))
+        if len(rows):
+            top[rows] = score_exhaustively(tile[rows], self.index, k)
+        return top
+
+
+def score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatrix:
+    """The same by scoring every pair in float64."""
+    wide = tile.vectors.astype(np.float64)
+    top = np.full((len(wide), 0), -np.inf, np.float32)
+    for first in range(0, len(index.vectors), _EXHAUSTIVE_SLAB):
+        slab = slice(first, first + _EXHAUSTIVE_SLAB)
+        scores = (wide @ index.vectors[slab].astype(np.float64).T).astype(np.float32)
+        if index.pair_codes is not None:
+            for name in range(tile.own.shape[1]):
+                scores[index.pair_codes[None, slab] == tile.own[:, name, None]] = -np.inf
+        positions = np.broadcast_to(np.arange(first, first + scores.shape[1]), scores.shape)
+        both = np.concatenate([top, highest(scores, index, positions, k)], axis=1)
+        top = descending(both, min(k, index.rows, both.shape[1]))
+    return top

@@ -1,0 +1,68 @@
+"""Which search runs: what was asked for, and what this machine can do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.search.prefilter import PrefilterSearch, has_fast_int8
+from nnn_core.scoring.search.selection import Tile
+from nnn_core.vectors import FloatMatrix
+
+_log = logging.getLogger(__name__)
+
+
+class Search(Protocol):
+    """A way to find the nearest references.
+
+    Attributes:
+        name: of the method.
+        index: the references.
+        tile_rows: candidates that it takes at a time.
+        nbytes: bytes in memory.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def index(self) -> ReferenceIndex: ...
+    @property
+    def tile_rows(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+    def top(self, tile: Tile, k: int) -> FloatMatrix:
+        """Scores of each candidate's k nearest references: (rows, min(k, references)) float32, descending."""
+
+
+def resolve_method(method: str) -> str:
+    """Which of the exact searches this machine runs for ``--search method``.
+
+    ``auto`` is the device where there is one, then the prefilter where the processor has int8
+    instructions, then exact. ``prefilter`` without such instructions is exact too, which is faster there.
+    """
+    if method == "auto" and _has_device():
+        return "device"
+    return "prefilter" if method in ("auto", "prefilter") and has_fast_int8() else "exact"
+
+
+def exact_search(method: str, index: ReferenceIndex) -> Search:
+    """The search over ``index`` for a method that ``resolve_method`` returned."""
+    _log.info("scoring %d references by the %s search", index.rows, method)
+    if method == "device":
+        from nnn_core.scoring.search.device import DeviceSearch
+
+        return DeviceSearch.of(index)
+    return PrefilterSearch.of(index) if method == "prefilter" else ExactSearch(index)
+
+
+def _has_device() -> bool:
+    # PyTorch takes seconds to import, so it is asked only where a driver is loaded.
+    if not Path("/proc/driver/nvidia").exists():
+        return False
+    from nnn_core.scoring.search.device import has_device
+
+    return has_device()

@@ -1,0 +1,166 @@
+"""Checking a version: every byte against its checksum, and what the bytes say against the manifest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core import storage
+from nnn_core.digests import set_digest
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.manifest import Manifest, choose_version, manifest_uri, read_manifest, table_mark
+from nnn_core.table.parts import BiasSettings, TablePart, biases, essentials_of, means_of, read_part, schema_of
+
+WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """What became of one file of the table.
+
+    Attributes:
+        path: relative to the table's URI.
+        state: ``whole``, ``damaged`` or ``missing``.
+        problem: what is wrong with it and what to do; empty if nothing is.
+    """
+
+    path: str
+    state: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """What became of a version of the table.
+
+    Attributes:
+        version: its number.
+        files: its manifest, its data files if the manifest can be read, and the mark of the table if there is one.
+    """
+
+    version: int
+    files: tuple[FileCheck, ...]
+
+    @property
+    def bad(self) -> tuple[FileCheck, ...]:
+        """The files that are not as they were published."""
+        return tuple(check for check in self.files if check.state != WHOLE)
+
+
+def check_table(uri: str, version: int | None = None, with_mark: bool = True) -> TableCheck:
+    """Compare every byte of a version with what was published, and its content with what the manifest says of it.
+
+    Args:
+        uri: the table.
+        version: which; by default the current (newest) one.
+        with_mark: look at the mark of the table's folder too.
+
+    Raises:
+        InputError: no such table or version, or a file is there and may not be read.
+    """
+    wanted = choose_version(uri, version)
+    path = manifest_uri("", wanted).lstrip("/")
+    mark = _check_mark(uri) if with_mark else ()
+    try:
+        manifest = read_manifest(uri, wanted)
+    except CorruptArtifactError as error:
+        return TableCheck(wanted, (FileCheck(path, DAMAGED, str(error)), *mark))
+    parts = (_check_part(uri, part, manifest.settings) for part in manifest.files)
+    return TableCheck(wanted, (_check_order(uri, path, manifest), *parts, *mark))
+
+
+def _check_order(uri: str, path: str, manifest: Manifest) -> FileCheck:
+    """Ids ascend from file to file, so that a lookup finds the one file that could hold an id."""
+    for one, other in itertools.pairwise(manifest.files):
+        if one.max_id >= other.min_id:
+            problem = (
+                f"{storage.join(uri, path)!r} names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up "
+                f"to id {one.max_id!r}), so ids are not sorted through the table. {_REMEDY}"
+            )
+            return FileCheck(path, DAMAGED, problem)
+    return FileCheck(path, WHOLE)
+
+
+def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
+    where = storage.join(uri, part.path)
+    try:
+        table = read_part(uri, part)
+    except CorruptArtifactError as error:
+        return FileCheck(part.path, DAMAGED, str(error))
+    except InputError as error:
+        if storage.exists(where):
+            raise
+        return FileCheck(part.path, MISSING, str(error))
+    except (pa.ArrowException, OSError) as error:
+        return FileCheck(part.path, DAMAGED, f"{where!r} is no Parquet file: {error}. {_REMEDY}")
+    problem = next(problems_of(table, part, settings), None)
+    return FileCheck(part.path, DAMAGED, f"{where!r} {problem}. {_REMEDY}") if problem else FileCheck(part.path, WHOLE)
+
+
+_REMEDY = "This was published so, which is a defect. Do not use this version; read an older one, or run a refresh."
+
+
+def problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> Iterator[str]:
+    """What contradicts the manifest in the content of a file, one statement after the other.
+
+    Args:
+        table: the whole file.
+        part: what the manifest says of it.
+        settings: of the version.
+    """
+    expected = schema_of(settings)
+    if not table.schema.equals(expected):
+        yield f"has the columns {_describe(table.schema)}, not {_describe(expected)}"
+        return
+    if essentials_of(table.schema) != essentials_of(expected):
+        yield "says in its footer that it belongs to other settings than those of its manifest"
+    if table.num_rows != part.rows or not part.rows:
+        yield f"has {table.num_rows} rows, the manifest says {part.rows}"
+        return
+    if table.column("id").null_count or table.column("bias").null_count or table.column("mean_k").null_count:
+        yield "has rows without an id, a bias or means"
+        return
+    yield from _problems_of_ids(table.column("id").combine_chunks(), part)
+    yield from _problems_of_numbers(table, part, settings)
+
+
+def _problems_of_ids(ids: pa.StringArray, part: TablePart) -> Iterator[str]:
+    if not pc.all(pc.less(ids[:-1], ids[1:])).as_py() and len(ids) > 1:
+        yield "has ids that do not ascend"
+    if (ids[0].as_py(), ids[-1].as_py()) != (part.min_id, part.max_id):
+        yield f"has ids from {ids[0].as_py()!r} to {ids[-1].as_py()!r}, the manifest says other ones"
+    if set_digest(row_id.encode() for row_id in ids.to_pylist()) != part.id_digest:
+        yield "has other ids than the manifest says: their digests differ"
+
+
+def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSettings) -> Iterator[str]:
+    bias, means = table.column("bias").to_numpy(), means_of(table)
+    if not (np.isfinite(bias).all() and np.isfinite(means).all()):
+        yield "has biases or means that are no finite numbers"
+        return
+    if not np.array_equal(bias, biases(means, settings)):
+        yield "has biases that are not alpha times the mean of the k nearest"
+    found = (float(bias.min()), float(bias.max()), math.fsum(bias.tolist()))
+    if found != (part.bias_min, part.bias_max, part.bias_sum):
+        yield "has biases of another range or sum than the manifest says"
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _check_mark(uri: str) -> tuple[FileCheck, ...]:
+    mark, data = table_mark(uri)
+    path = storage.basename(mark)
+    if not storage.exists(mark):
+        return ()
+    if storage.read_bytes(mark) == data:
+        return (FileCheck(path, WHOLE),)
+    problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
+    return (FileCheck(path, DAMAGED, problem),)

@@ -1,0 +1,200 @@
+"""Cleaning the work folder: artefacts that no version of a table needs any more.
+
+Every refresh leaves a record of what its version was made of, named by the version's lineage, so a version
+that was reweighted or rolled back finds it too. What no record of a retained version names, and is old, can go:
+it is a saving of work, never a loss, as whatever is asked for again is computed again.
+
+Tables may share a work folder, in which each of them is noted; it is cleaned for all of them together.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from nnn_core import storage
+from nnn_core.artifacts import keep_exactly
+from nnn_core.digests import name_of, sha256
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.scoring.partials import partial_name
+from nnn_core.table.lifecycle.expiry import MIN_AGE
+from nnn_core.table.manifest import Manifest, list_versions, read_manifest
+
+#: Folders of artefacts that are cleaned, all of their files being named by a record or derived anew at little cost.
+_BY_RECORD = ("embedded", "partials")
+_SCRATCH = ("evaluation", "runs")
+
+#: Folder of the addresses of the tables whose refreshes worked here.
+_TABLES = "tables"
+
+#: What the next refresh compares with; small, and of the versions' own.
+_KEPT = "canaries-"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a version was made of.
+
+    Attributes:
+        embedded: names of the files of both sides' embedded shards.
+        candidates: digests of the candidates' embedded shards.
+        references: digests of the reference shards.
+        searches: how each reference shard was searched, see ``partials.plan_partial``; exact where it is not named.
+        k_max: scores kept.
+        exclude_own_pairs: whether a candidate's own references were left out.
+    """
+
+    embedded: tuple[str, ...]
+    candidates: tuple[str, ...]
+    references: tuple[str, ...]
+    searches: dict[str, str]
+    k_max: int
+    exclude_own_pairs: bool
+
+    def files(self) -> Iterator[str]:
+        """Paths below the work folder."""
+        for name in self.embedded:
+            yield f"embedded/{name}"
+            yield f"embedded/{name.partition('-')[0]}.json"
+        for reference in self.references:
+            search = self.searches.get(reference, "exact")
+            for candidates in self.candidates:
+                name = partial_name(candidates, reference, self.k_max, self.exclude_own_pairs, search)
+                yield f"partials/{name}"
+
+
+def store_needs(manifest: Manifest, needs: Needs, work: str, table: str) -> None:
+    """Record what a version was made of, and whose it is."""
+    place = storage.normal(table)
+    keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), json.dumps(place).encode())
+    data = json.dumps(asdict(needs), sort_keys=True).encode()
+    keep_exactly(storage.join(work, "needs", f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
+
+
+def _lineage(manifest: Manifest) -> str:
+    sides = [(side.digest, side.inputs) for side in (manifest.candidates, manifest.references)]
+    return name_of("lineage", sides=sides, encoder=manifest.settings.encoder)
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What can go from a work folder, or went.
+
+    Attributes:
+        files: paths below it.
+        bytes: their size together.
+        kept: files that retained versions need.
+        unknown: tables and versions that left no record here, so that what they alone need was not kept.
+    """
+
+    files: tuple[str, ...]
+    bytes: int
+    kept: int
+    unknown: tuple[tuple[str, int], ...]
+
+
+def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> Cleaning:
+    """What could go; nothing is removed.
+
+    Args:
+        tables: all that use the folder. All their versions are retained; ``expire`` them first.
+        work: folder of artefacts.
+        older_than: seconds since a file was written: longer than any refresh takes.
+        now: seconds since 1970; by default the time of this machine.
+
+    Raises:
+        ConfigError: ``older_than`` is too small, a table that uses the folder was not named, or one that was named
+            does not use it.
+        InputError: there is no such table, so nothing says what is needed.
+    """
+    if not older_than >= MIN_AGE:
+        raise ConfigError(
+            f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
+        )
+    _check_all_named(tables, work)
+    cutoff = (time.time() if now is None else now) - older_than
+    records = storage.list_names(storage.join(work, "needs"))
+    needed, unknown = set[str](), list[tuple[str, int]]()
+    for table in tables:
+        read_manifest(table)
+        versions = list_versions(table)
+        without = _add_needs(table, versions, work, records, needed)
+        if without == versions:
+            raise ConfigError(
+                f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
+                "folder that its refreshes had as --work."
+            )
+        unknown += ((table, version) for version in without)
+    gone = [
+        path
+        for folder in (*_BY_RECORD, *_SCRATCH)
+        for path in _old_files(work, folder, cutoff)
+        if path not in needed and not storage.basename(path).startswith(_KEPT)
+    ]
+    return Cleaning(tuple(gone), sum(_size(work, path) for path in gone), len(needed), tuple(unknown))
+
+
+def clean(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> Cleaning:
+    """Remove what ``plan_cleaning`` finds; completion marks first, so that no file is missed that a mark names.
+
+    Raises:
+        ConfigError, InputError: as ``plan_cleaning``; nothing was removed.
+        StorageError: something may not be removed.
+    """
+    plan = plan_cleaning(tables, work, older_than, now)
+    for path in sorted(plan.files, key=lambda path: (not path.endswith(".json"), path)):
+        storage.remove(storage.join(work, path))
+    return plan
+
+
+def _check_all_named(tables: Sequence[str], work: str) -> None:
+    """A table that is not named would lose its artefacts."""
+    folder = storage.join(work, _TABLES)
+    noted = [json.loads(storage.read_bytes(storage.join(folder, name))) for name in storage.list_names(folder)]
+    named = {storage.normal(table) for table in tables}
+    # A table without any version needs nothing.
+    left_out = [table for table in noted if table not in named and list_versions(table)]
+    if left_out:
+        raise ConfigError(
+            f"--work {work!r} is also that of {', '.join(map(repr, left_out))}, whose artefacts would go; nothing was "
+            "removed. Name all tables, each with --table."
+        )
+
+
+def _add_needs(table: str, versions: Sequence[int], work: str, records: Sequence[str], needed: set[str]) -> list[int]:
+    """Add what the versions of a table need; returns those that left no record."""
+    without = []
+    for version in versions:
+        lineage = _lineage(read_manifest(table, version))
+        names = [name for name in records if name.startswith(lineage)]
+        for name in names:
+            record = json.loads(storage.read_bytes(storage.join(work, "needs", name)))
+            needed.update(_from_record(record).files())
+        if not names:
+            without.append(version)
+    return without
+
+
+def _from_record(record: dict[str, object]) -> Needs:
+    values = {field.name: record[field.name] for field in fields(Needs)}
+    lists = ("embedded", "candidates", "references")
+    return Needs(**{**values, **{name: tuple(values[name]) for name in lists}})  # type: ignore[arg-type]
+
+
+def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
+    for name in storage.list_names(storage.join(work, folder)):
+        path = f"{folder}/{name}"
+        try:
+            if storage.modified(storage.join(work, path)) < cutoff:
+                yield path
+        except InputError:  # gone meanwhile
+            continue
+
+
+def _size(work: str, path: str) -> int:
+    try:
+        return storage.size(storage.join(work, path))
+    except InputError:
+        return 0

@@ -1,0 +1,267 @@
+"""The difference between two versions: a merge of their rows, which are sorted by id through the whole table.
+
+Files that both versions name are not read. Of the others one of each version is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core import storage
+from nnn_core.artifacts import to_parquet_in_pieces
+from nnn_core.encoders.fingerprints import differing, shown_parts
+from nnn_core.errors import StorageError
+from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.parts import TablePart, read_part
+
+#: Shares of the changed candidates of which the change is told.
+SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+ADD, CHANGE, REMOVE = "add", "change", "remove"
+
+_SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "op": pa.string()})
+
+#: Bits of a float32 that a bin of ``_Sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
+_LOST_BITS = 12
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the biases of candidates differ that both versions have, and of which they do differ: new minus old.
+
+    Attributes:
+        lowest: the lowest change.
+        highest: the highest change.
+        mean: of all changes.
+        mean_absolute: of their absolute values.
+        quantiles: the change at each of ``SHARES``, within 0.05 %.
+    """
+
+    lowest: float
+    highest: float
+    mean: float
+    mean_absolute: float
+    quantiles: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two versions differ in.
+
+    Attributes:
+        old: number of the one.
+        new: number of the other.
+        added: candidates that only the new one has.
+        removed: candidates that only the old one has.
+        changed: candidates with another bias.
+        unchanged: candidates with the same bias to the bit.
+        shared_files: files that both name.
+        settings: what differs in k, alpha and the like, as (old, new).
+        changes: None if no candidate has another bias.
+    """
+
+    old: int
+    new: int
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+    shared_files: int
+    settings: dict[str, tuple[Any, Any]]
+    changes: Changes | None
+
+
+@dataclass
+class _Sketch:
+    """Counts of float32 values by their leading bits, which order them: a fixed 8 MiB, whatever is counted."""
+
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << (32 - _LOST_BITS), np.int64))
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        bits = values.view(np.uint32)
+        ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+        self.counts += np.bincount(ordered >> _LOST_BITS, minlength=len(self.counts))
+
+    def quantile(self, share: float) -> float:
+        """The middle of the bin up to which at least ``share`` of the values lie."""
+        place = int(np.searchsorted(np.cumsum(self.counts), share * int(self.counts.sum())))
+        ordered = np.array([(place << _LOST_BITS) + (1 << (_LOST_BITS - 1))], np.uint32)
+        bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype(np.uint32)
+        return float(bits.view(np.float32)[0])
+
+
+@dataclass
+class _Tally:
+    """What has been counted so far."""
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    sums: list[float] = field(default_factory=list)
+    absolute: list[float] = field(default_factory=list)
+    sketch: _Sketch = field(default_factory=_Sketch)
+
+    def add(self, old: npt.NDArray[np.float32], new: npt.NDArray[np.float32]) -> None:
+        """Count candidates that both versions have and whose biases differ."""
+        if not len(old):
+            return
+        changes = new.astype(np.float64) - old.astype(np.float64)
+        self.changed += len(changes)
+        self.lowest = min(self.lowest, float(changes.min()))
+        self.highest = max(self.highest, float(changes.max()))
+        self.sums.append(math.fsum(changes))
+        self.absolute.append(math.fsum(np.abs(changes)))
+        self.sketch.add(changes.astype(np.float32))
+
+    def finish(self) -> Changes | None:
+        if not self.changed:
+            return None
+        bounded = (min(max(self.sketch.quantile(share), self.lowest), self.highest) for share in SHARES)
+        quantiles = dict(zip(map(str, SHARES), bounded, strict=True))
+        mean, absolute = (math.fsum(sums) / self.changed for sums in (self.sums, self.absolute))
+        return Changes(self.lowest, self.highest, mean, absolute, quantiles)
+
+
+def compare_versions(uri: str, old: int, new: int, output: str | None = None) -> Difference:
+    """Compare two versions, and write what a consumer has to do to get from the one to the other.
+
+    Args:
+        uri: the table.
+        old: the version to start from.
+        new: the version to get to.
+        output: a Parquet file of ``id`` (ascending), ``bias`` (null where ``op`` is ``remove``) and ``op`` (``add``,
+            ``change`` or ``remove``); the same bytes whenever it is written. None for none.
+
+    Raises:
+        InputError: no such table, version or file.
+        CorruptArtifactError: a file is damaged.
+        StorageError: ``output`` cannot be written, or another file has that name.
+    """
+    if output is not None:
+        storage.check_exclusive(output)
+    manifests = read_manifest(uri, old), read_manifest(uri, new)
+    tally = _Tally()
+    steps = _steps(uri, manifests, tally)
+    if output is None:
+        for _ in steps:
+            pass
+    else:
+        _write_delta(output, steps, manifests)
+    shared = _shared(manifests)
+    return Difference(
+        old,
+        new,
+        tally.added,
+        tally.removed,
+        tally.changed,
+        tally.unchanged + sum(part.rows for part in manifests[0].files if part.sha256 in shared),
+        len(shared),
+        _compare_settings(*manifests),
+        tally.finish(),
+    )
+
+
+def _compare_settings(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
+    names = ("k", "alpha", "grid", "bank_digest", "exclude_own_pairs")
+    pairs = {name: (getattr(old.settings, name), getattr(new.settings, name)) for name in names}
+    pairs["encoder"] = _compare_encoders(old.settings.encoder, new.settings.encoder)
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The parts that differ; probes within their tolerance, and those of one version alone, do not."""
+    parts = differing(old, new)
+    one, other = ({name: value for name, value in shown_parts(each).items() if name in parts} for each in (old, new))
+    return one, other
+
+
+def _shared(manifests: tuple[Manifest, Manifest]) -> set[str]:
+    one, other = ({part.sha256 for part in manifest.files} for manifest in manifests)
+    return one & other
+
+
+def _write_delta(output: str, steps: Iterable[pa.Table], manifests: tuple[Manifest, Manifest]) -> None:
+    numbers = dict(zip(("old", "new"), (manifest.version for manifest in manifests), strict=True))
+    essentials = json.dumps({"format": "nnn-bias-delta/1", **numbers}, sort_keys=True)
+    schema = _SCHEMA.with_metadata({b"nnn_bias_delta": essentials.encode()})
+    pieces = (step.replace_schema_metadata(schema.metadata) for step in steps)
+    data = to_parquet_in_pieces(schema, pieces, floats=["bias"])
+    if not storage.create(output, data) and storage.read_bytes(output) != data:
+        raise StorageError(
+            f"--output {output!r} is there already with other content and was left as it is; name a new file."
+        )
+
+
+def _steps(uri: str, manifests: tuple[Manifest, Manifest], tally: _Tally) -> Iterator[pa.Table]:
+    """What to do, in order of ids; ``tally`` counts on the way."""
+    shared = _shared(manifests)
+    sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
+    for old, new in _aligned(*sides):
+        yield _compare_rows(old, new, tally)
+
+
+def _rows(uri: str, parts: Iterable[TablePart]) -> Iterator[pa.Table]:
+    for part in parts:
+        yield read_part(uri, part, ["id", "bias"]).replace_schema_metadata(None).combine_chunks()
+
+
+def _aligned(old: Iterator[pa.Table], new: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Stretches of rows of both sides that span the same ids."""
+    nothing = pa.table({"id": pa.array([], pa.string()), "bias": pa.array([], pa.float32())})
+    one, other = next(old, None), next(new, None)
+    while one is not None and other is not None:
+        bound = min(one.column("id")[-1].as_py(), other.column("id")[-1].as_py())
+        (first, one), (second, other) = _split(one, bound), _split(other, bound)
+        yield first, second
+        one = next(old, None) if one is None else one
+        other = next(new, None) if other is None else other
+    while one is not None:
+        yield one, nothing
+        one = next(old, None)
+    while other is not None:
+        yield nothing, other
+        other = next(new, None)
+
+
+def _split(rows: pa.Table, bound: str) -> tuple[pa.Table, pa.Table | None]:
+    """Rows up to the id ``bound``, and the others if there are any."""
+    count = pc.sum(pc.less_equal(rows.column("id"), bound)).as_py()
+    return rows.slice(0, count), rows.slice(count) if count < rows.num_rows else None
+
+
+def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally) -> pa.Table:
+    places = pc.index_in(new.column("id"), value_set=old.column("id")).combine_chunks()
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    before = old.column("bias").to_numpy()[places.drop_null().to_numpy()]
+    after = new.column("bias").to_numpy()
+    differs = before.view(np.uint32) != after[known].view(np.uint32)
+    gone = np.ones(old.num_rows, bool)
+    gone[places.drop_null().to_numpy()] = False
+    tally.added += int((~known).sum())
+    tally.removed += int(gone.sum())
+    tally.unchanged += int((~differs).sum())
+    tally.add(before[differs], after[known][differs])
+    changed = np.zeros(new.num_rows, bool)
+    changed[np.flatnonzero(known)[differs]] = True
+    steps = [_step(new, ~known, ADD), _step(new, changed, CHANGE), _step(old, gone, REMOVE)]
+    return pa.concat_tables(steps).sort_by("id")
+
+
+def _step(rows: pa.Table, mask: npt.NDArray[np.bool_], op: str) -> pa.Table:
+    chosen = rows.filter(pa.array(mask))
+    bias = pa.nulls(chosen.num_rows, pa.float32()) if op == REMOVE else chosen.column("bias")
+    return pa.Table.from_arrays(
+        [chosen.column("id"), bias, pa.array([op] * chosen.num_rows, pa.string())], schema=_SCHEMA
+    )

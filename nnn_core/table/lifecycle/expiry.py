@@ -1,0 +1,157 @@
+"""Expiry: old versions go, and with them the files that no version names any more.
+
+What may go is decided so that no job and no reader misses it:
+
+- The newest ``keep`` versions stay. So does every version that was replaced less than ``older_than`` ago: what counts
+  is how long it has not been the current one, as readers of it may still be at work.
+- Manifests go first. Then pins and manifests are looked up anew (see ``pins``), and only then go the data
+  files that none of them names, so no reader ever sees a version whose files are gone.
+- Data files that no manifest names are what killed jobs left, or what a running job has not committed yet. A running
+  job writes under a number beyond the newest, so only files under numbers that are taken can go; a job that still
+  wants one of those meets a conflict. Even so they have to be older than ``older_than``.
+- A refresh names files of the version that was current when it began. That version stays: either it is still the newest
+  one, or the refresh meets a conflict.
+- Files that a Delta log names (``registration``) stay until it names others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
+from nnn_core.table.lifecycle.pins import find_pins
+from nnn_core.table.lifecycle.registration import delta_files
+from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
+
+#: Seconds that anything is left alone at least: clocks differ, and a commit takes its time.
+MIN_AGE = 3600.0
+
+_FOLDER = re.compile(r"\d{6,}\Z")
+_DATA_FILE = re.compile(r"part-\d+-[0-9a-f]{16}\.parquet\Z")
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """What expiry would remove, or has removed.
+
+    Attributes:
+        kept: versions that stay, ascending.
+        versions: versions that go, ascending.
+        files: data files that go, relative to the table's URI.
+        bytes: their size together.
+        pins: pins that killed rollbacks left, by URI.
+    """
+
+    kept: tuple[int, ...]
+    versions: tuple[int, ...]
+    files: tuple[str, ...]
+    bytes: int
+    pins: tuple[str, ...] = ()
+
+
+def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None) -> Expiry:
+    """What could be removed from a table; nothing is.
+
+    Args:
+        uri: the table.
+        keep: how many of the newest versions stay in any case.
+        older_than: seconds since a version was replaced, or since a file without a version was written.
+        now: seconds since 1970; by default the time of this machine.
+
+    Raises:
+        ConfigError: ``keep`` or ``older_than`` is too small.
+        InputError: there is no table.
+        CorruptArtifactError: the manifest of a version that stays is damaged, so it is not known what it needs.
+    """
+    if keep < 1:
+        raise ConfigError(f"--keep {keep} would leave no version to read; keep at least 1.")
+    if not older_than >= MIN_AGE:
+        raise ConfigError(
+            f"an age of {older_than:g} seconds is too short: jobs and readers that are at work now could lose their "
+            "files. Give --older-than 1h or more."
+        )
+    cutoff = (time.time() if now is None else now) - older_than
+    newest = read_manifest(uri).version
+    versions = list_versions(uri)
+    pins = find_pins(uri)
+    stale = {pin for pin in pins if _written_before(pin, cutoff)}
+    needed = {version for pin, version in pins.items() if pin not in stale}
+    replaced = dict(itertools.pairwise(versions))
+    expired = tuple(
+        version
+        for version in versions[:-keep]
+        if version not in needed and _written_before(manifest_uri(uri, replaced[version]), cutoff)
+    )
+    kept = tuple(version for version in versions if version not in expired)
+    files = tuple(_files_to_sweep(uri, newest, _named(uri, kept) | delta_files(uri), cutoff))
+    return Expiry(kept, expired, tuple(path for path, _ in files), sum(size for _, size in files), tuple(sorted(stale)))
+
+
+def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> Expiry:
+    """Remove what ``plan_expiry`` finds, but for files that were named again meanwhile.
+
+    It may be killed at any moment and run again, and several may run at once.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        ConfigError, InputError, CorruptArtifactError: as ``plan_expiry``; nothing was removed.
+        StorageError: something may not be removed; the rest is for the next run.
+    """
+    plan = plan_expiry(uri, keep, older_than, now)
+    lost = {version: _names_of(uri, version) for version in plan.versions}
+    for version in plan.versions:
+        storage.remove(manifest_uri(uri, version))
+    pinned = set(find_pins(uri).values())  # before the manifests: see ``pins``
+    named = _named(uri, tuple(list_versions(uri))) | delta_files(uri)
+    named |= {path for version in pinned & lost.keys() for path in lost[version]}
+    for pin in plan.pins:
+        storage.remove(pin)
+    sizes = {path: _size(uri, path) for path in plan.files if path not in named}
+    for path in sizes:
+        storage.remove(storage.join(uri, path))
+    return Expiry(plan.kept, plan.versions, tuple(sizes), sum(sizes.values()), plan.pins)
+
+
+def _named(uri: str, versions: tuple[int, ...]) -> set[str]:
+    """Paths of the files that some versions need."""
+    return {part.path for version in versions for part in read_manifest(uri, version).files}
+
+
+def _names_of(uri: str, version: int) -> tuple[str, ...]:
+    """The same of a version that goes: a damaged manifest is in nobody's way."""
+    try:
+        return tuple(part.path for part in read_manifest(uri, version).files)
+    except (CorruptArtifactError, InputError):
+        return ()
+
+
+def _written_before(uri: str, moment: float) -> bool:
+    try:
+        return storage.modified(uri) < moment
+    except InputError:  # gone meanwhile
+        return False
+
+
+def _size(uri: str, path: str) -> int:
+    try:
+        return storage.size(storage.join(uri, path))
+    except InputError:
+        return 0
+
+
+def _files_to_sweep(uri: str, newest: int, named: set[str], cutoff: float) -> Iterator[tuple[str, int]]:
+    """(path, size) of old data files that nobody names, under numbers that are taken."""
+    for folder in storage.list_names(storage.join(uri, "versions")):
+        if not _FOLDER.match(folder) or int(folder) > newest:
+            continue
+        for name in storage.list_names(storage.join(uri, "versions", folder)):
+            path = f"versions/{folder}/{name}"
+            if _DATA_FILE.match(name) and path not in named and _written_before(storage.join(uri, path), cutoff):
+                yield path, _size(uri, path)

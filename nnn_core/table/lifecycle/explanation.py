@@ -1,0 +1,108 @@
+"""What a table knows of one candidate, over all of its versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.lifecycle.neighbours import Neighbour, Sources, find_neighbours
+from nnn_core.table.lookup import count_above, find_in
+from nnn_core.table.manifest import Manifest, choose_version, list_versions, read_manifest
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A candidate in one version.
+
+    Attributes:
+        version: its number.
+        k: of that version.
+        alpha: of that version.
+        bias: None if the candidate is not in it.
+        means: one for each k of that version's grid; empty likewise.
+        problem: why the version cannot be read; empty if it can.
+    """
+
+    version: int
+    k: int | None = None
+    alpha: float | None = None
+    bias: float | None = None
+    means: tuple[float, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a candidate has its bias.
+
+    Attributes:
+        id: of the candidate.
+        now: the candidate in the version that was asked for.
+        grid: the values of k whose means the version keeps.
+        above: how many candidates of the version have a higher bias; the worst hub has none above it.
+        rows: candidates of the version.
+        history: the candidate in every version, in order.
+        neighbours: its nearest bank queries, the nearest first; None if nobody asked where the bank is.
+        recomputed: the mean of the k nearest, computed anew; None likewise.
+    """
+
+    id: str
+    now: Standing
+    grid: tuple[int, ...]
+    above: int
+    rows: int
+    history: tuple[Standing, ...]
+    neighbours: tuple[Neighbour, ...] | None = None
+    recomputed: float | None = None
+
+
+def explain(uri: str, row_id: str, version: int | None = None, sources: Sources | None = None) -> Explanation:
+    """Look a candidate up in a version, in those before and after it, and in the bank.
+
+    Args:
+        uri: the table.
+        row_id: the candidate's id.
+        version: which; by default the current (newest) one.
+        sources: where the candidate's vector and the bank are; None to leave the bank out.
+
+    Raises:
+        InputError: no such table, version or candidate, or ``sources`` are not those of the version.
+        CorruptArtifactError: the version is damaged.
+    """
+    manifest = read_manifest(uri, choose_version(uri, version))
+    now = _standing(uri, manifest, row_id)
+    if now.bias is None:
+        raise InputError(
+            f"version {manifest.version} of {uri!r} has no candidate {row_id!r}; its ids go from "
+            f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or refresh with it."
+        )
+    near = find_neighbours(manifest, row_id, sources) if sources else None
+    return Explanation(
+        row_id,
+        now,
+        manifest.settings.grid,
+        count_above(uri, manifest, now.bias),
+        manifest.rows,
+        tuple(_try_standing(uri, number, row_id) for number in list_versions(uri)),
+        near.nearest if near else None,
+        near.mean if near else None,
+    )
+
+
+def _standing(uri: str, manifest: Manifest, row_id: str) -> Standing:
+    (row,) = find_in(uri, manifest, [row_id])
+    settings = manifest.settings
+    standing = Standing(manifest.version, settings.k, settings.alpha)
+    return standing if row is None else Standing(*_key(standing), row.bias, row.means)
+
+
+def _key(standing: Standing) -> tuple[int, int | None, float | None]:
+    return standing.version, standing.k, standing.alpha
+
+
+def _try_standing(uri: str, version: int, row_id: str) -> Standing:
+    """The same of a version that may be damaged, or expire meanwhile."""
+    try:
+        return _standing(uri, read_manifest(uri, version), row_id)
+    except (InputError, CorruptArtifactError) as error:
+        return Standing(version, problem=str(error))

@@ -1,0 +1,205 @@
+"""The bank queries that are nearest to one candidate, found again among the artefacts of the refresh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core.digests import add_set_digests
+from nnn_core.embedded.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_ids, read_shard
+from nnn_core.encoders import PRECOMPUTED, Fingerprint
+from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
+from nnn_core.errors import InputError
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns, read_rows
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT
+from nnn_core.inputs.shards import InputShard
+from nnn_core.table.manifest import Manifest
+
+FloatVector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a refresh read from, as its flags said.
+
+    Attributes:
+        work: folder of artefacts.
+        candidates: pattern of the candidates' shards; a part of them will do.
+        references: pattern of the bank's shards, all of them.
+        candidate_columns: names of columns.
+        reference_columns: names of columns.
+        top: how many queries to name.
+    """
+
+    work: str
+    candidates: str
+    references: str
+    candidate_columns: Columns
+    reference_columns: Columns
+    top: int = 10
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A bank query near a candidate.
+
+    Attributes:
+        id: of the query.
+        score: exact inner product.
+        source: the input shard that it came from.
+        text: the query; None for images, and where the shard holds vectors alone.
+    """
+
+    id: str
+    score: float
+    source: str
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Neighbours of a candidate.
+
+    Attributes:
+        nearest: the nearest first; of equal scores the lower id first.
+        mean: of the k nearest, k being that of the table.
+    """
+
+    nearest: tuple[Neighbour, ...]
+    mean: float
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """An embedded shard and the input that it was made from."""
+
+    shard: EmbeddedShard
+    input: InputShard
+
+
+def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> Neighbourhood:
+    """Score one candidate against the whole bank, in float64, and read the nearest queries' texts.
+
+    Args:
+        manifest: of the version.
+        row_id: the candidate.
+        sources: see ``Sources``.
+
+    Raises:
+        InputError: the candidate or some shard has not been embedded under ``sources.work``, or the bank is another
+            one than that of the version.
+    """
+    settings = manifest.settings
+    candidate, pair_id = _find_candidate(manifest, row_id, sources)
+    own = {row_id, pair_id} - {""} if settings.exclude_own_pairs else set()
+    bank = list(_embedded(manifest, sources, "references"))
+    digest = add_set_digests(each.shard.vector_digest for each in bank)
+    if digest != settings.bank_digest:
+        raise InputError(
+            f"--references {sources.references!r} is not the bank of version {manifest.version}: its digest is "
+            f"{digest[:16]}..., the version's {settings.bank_digest[:16]}.... Name the files that were its bank."
+        )
+    found: list[tuple[float, str, int]] = []
+    wanted = max(sources.top, settings.k)
+    for number, each in enumerate(bank):
+        found += [(*scored, number) for scored in _nearest(read_shard(each.shard), candidate, own, wanted)]
+        found = sorted(found, key=lambda one: (-one[0], one[1], one[2]))[:wanted]
+    mean = float(np.mean([score for score, _, _ in found[: settings.k]]))
+    return Neighbourhood(_with_texts(found[: sources.top], bank, manifest, sources), mean)
+
+
+def _nearest(block: VectorBlock, candidate: FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
+    scores = (block.vectors.astype(np.float64) @ candidate.astype(np.float64)).astype(np.float32)
+    if own:
+        scores[pc.is_in(block.pair_ids, value_set=_strings(own)).to_numpy(zero_copy_only=False)] = -np.inf
+    for row in np.argsort(-scores, kind="stable")[:wanted]:
+        if np.isfinite(scores[row]):
+            yield float(scores[row]), block.ids[int(row)].as_py()
+
+
+def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> tuple[FloatVector, str]:
+    """Its vector and its pair id."""
+    for each in _embedded(manifest, sources, "candidates"):
+        row = pc.index(read_ids(each.shard), row_id).as_py()
+        if row >= 0:
+            block = read_shard(each.shard)
+            return block.vectors[row], block.pair_ids[row].as_py()
+    raise InputError(
+        f"no shard of --candidates {sources.candidates!r} holds the candidate {row_id!r}; name the shards that it is "
+        "in."
+    )
+
+
+def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embedded]:
+    """The embedded shards of a side, as the refresh left them."""
+    settings = manifest.settings
+    modality = settings.candidate_modality if side == "candidates" else settings.reference_modality
+    columns = sources.candidate_columns if side == "candidates" else sources.reference_columns
+    prompts = Prompts.from_json(settings.encoder.get("prompts", NO_PROMPTS))
+    prompt = prompts.candidate if side == "candidates" else prompts.reference
+    digest = _encoder_digest(manifest)
+    request = EmbeddingRequest(modality, columns, digest, sources.work, prompt)  # type: ignore[arg-type]
+    for name in list_shards(getattr(sources, side), f"--{side}"):
+        shard = describe_shard(name)
+        found = find_embedded(plan_input(shard, request), request)
+        if found is None:
+            raise InputError(
+                f"{shard.uri!r} has not been embedded under --work {sources.work!r} as version {manifest.version} was: "
+                "the file has changed since, the columns have other names, or the work folder is another one. Give "
+                "the flags of the refresh that published the version."
+            )
+        yield from (_Embedded(each, shard) for each in found.shards)
+
+
+def _encoder_digest(manifest: Manifest) -> str | None:
+    encoder = manifest.settings.encoder
+    return None if encoder.get("kind") == PRECOMPUTED else Fingerprint.from_parts(encoder).digest
+
+
+def _with_texts(
+    found: list[tuple[float, str, int]], bank: list[_Embedded], manifest: Manifest, sources: Sources
+) -> tuple[Neighbour, ...]:
+    texts: dict[tuple[int, str], str] = {}
+    if manifest.settings.reference_modality == "text":
+        for number in sorted({number for _, _, number in found}):
+            ids = {row_id for _, row_id, where in found if where == number}
+            read = _read_texts(bank[number].input, sources.reference_columns, ids)
+            texts |= {(number, row_id): text for row_id, text in read.items()}
+    return tuple(
+        Neighbour(row_id, score, bank[number].shard.source, texts.get((number, row_id)))
+        for score, row_id, number in found
+    )
+
+
+def _read_texts(shard: InputShard, columns: Columns, ids: set[str]) -> dict[str, str]:
+    """Captions of some rows by id, also from a file whose vectors were used, if it has captions beside them."""
+    as_text = replace(columns, vector=None, caption=columns.caption or CAPTION_DEFAULT)
+    texts: dict[str, list[str]] = {}
+    for tried in dict.fromkeys((columns, as_text)):
+        try:
+            for rows in read_rows(shard, "text", tried):
+                for row_id, item in zip(rows.ids, rows.items, strict=True):
+                    if row_id in ids and isinstance(item, str):
+                        texts.setdefault(row_id, []).append(item)
+        except InputError:  # no captions in it
+            continue
+        if texts:
+            break
+    return {row_id: _one_of(found) for row_id, found in texts.items()}
+
+
+def _one_of(texts: list[str]) -> str:
+    """Rows of a bank may share an id; which of them it was is then not known."""
+    distinct = list(dict.fromkeys(texts))
+    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} (or another of {len(distinct)} with this id)"
+
+
+def _strings(values: set[str]) -> pa.Array:
+    return pa.array(sorted(values), pa.string())

@@ -1,0 +1,149 @@
+"""A version as a Delta table: the same files, named by a Delta log in the table's own folder. Nothing is copied.
+
+    <table>/_delta_log/00000000000000000000.json
+
+The log lies there, and nowhere else, because not every reader of Delta tables opens files by absolute addresses. Its
+own ``VACUUM`` would take files of other versions for rubbish, so the log asks for a retention of a century;
+``nnn table expire`` is what removes files, and it leaves those that the log names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError
+from nnn_core.table.lifecycle.pins import pinned
+from nnn_core.table.manifest import Manifest, list_versions, read_manifest
+from nnn_core.table.parts import TablePart
+
+LOG = "_delta_log"
+
+#: Lists of any length: the grid of k may change from version to version.
+_SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32())})
+
+_CENTURY = "interval 5200 weeks"
+_CONFIGURATION = {"delta.deletedFileRetentionDuration": _CENTURY, "delta.logRetentionDuration": _CENTURY}
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A version as Delta readers see it.
+
+    Attributes:
+        version: of the bias table.
+        delta_version: of the Delta table.
+        files: how many files it names.
+        added: how many of them the Delta version before did not name.
+    """
+
+    version: int
+    delta_version: int
+    files: int
+    added: int
+
+
+def register(uri: str, version: int | None = None) -> Registration:
+    """Make a version what readers of the Delta table at ``uri`` see.
+
+    Args:
+        uri: the table.
+        version: which; by default the current (newest) one.
+
+    Raises:
+        ConfigError: the package deltalake is not installed.
+        InputError: no such table or version.
+        ConflictError: another job registered a version meanwhile.
+        StorageError: the log cannot be written.
+    """
+    delta = _import_deltalake()
+    storage.check_exclusive(uri)
+    manifest = read_manifest(uri, version)
+    with pinned(uri, manifest.version):
+        if manifest.version not in list_versions(uri):
+            raise InputError(f"version {manifest.version} of {uri!r} was removed by nnn table expire meanwhile.")
+        try:
+            return _register(delta, uri, manifest)
+        except delta.exceptions.CommitFailedError as error:
+            raise ConflictError(
+                f"the Delta log of {uri!r} was written by another job meanwhile ({error}); run the command again."
+            ) from error
+        except (delta.exceptions.DeltaError, OSError) as error:
+            raise StorageError(
+                f"cannot write the Delta log of {uri!r}: {error}. The bias table is as it was; check the credentials "
+                "that deltalake finds in the environment."
+            ) from error
+
+
+def _import_deltalake() -> Any:
+    try:
+        import deltalake
+        import deltalake.exceptions
+        import deltalake.transaction
+    except ImportError as error:
+        raise ConfigError("nnn table register needs the package deltalake: pip install 'nnn-bias[delta]'.") from error
+    return deltalake
+
+
+def _register(delta: Any, uri: str, manifest: Manifest) -> Registration:
+    parts = {part.path: part for part in manifest.files}
+    if not delta.DeltaTable.is_deltatable(uri):
+        _create(delta, uri)
+    table = delta.DeltaTable(uri)
+    known = delta_files(uri)
+    new = [_addition(delta, part) for path, part in parts.items() if path not in known]
+    old = [_removal(delta, path) for path in sorted(known - parts.keys())]
+    if new or old:
+        note = delta.CommitProperties(custom_metadata={"nnn_bias_table_version": str(manifest.version)})
+        schema = delta.Schema.from_arrow(_SCHEMA)
+        table.create_write_transaction([*old, *new], "append", schema, commit_properties=note)
+        table = delta.DeltaTable(uri)
+    return Registration(manifest.version, table.version(), len(parts), len(new))
+
+
+def _create(delta: Any, uri: str) -> None:
+    delta.DeltaTable.create(uri, delta.Schema.from_arrow(_SCHEMA), configuration=_CONFIGURATION)
+
+
+def _addition(delta: Any, part: TablePart) -> Any:
+    statistics = {
+        "numRecords": part.rows,
+        "minValues": {"id": part.min_id, "bias": part.bias_min},
+        "maxValues": {"id": part.max_id, "bias": part.bias_max},
+        "nullCount": {"id": 0, "bias": 0},
+    }
+    return delta.transaction.AddAction(part.path, part.bytes, {}, 0, True, json.dumps(statistics))
+
+
+def _removal(delta: Any, path: str) -> Any:
+    return delta.transaction.RemoveAction(path, True, 0)
+
+
+def delta_files(uri: str) -> set[str]:
+    """Paths of the files that the Delta log in the table's folder names, if there is one; needs no package.
+
+    Raises:
+        CorruptArtifactError: the log is damaged, so it is not known what it names.
+    """
+    folder, names = storage.join(uri, LOG), set[str]()
+    for name in storage.list_names(folder):
+        if name.endswith(".json") and name.removesuffix(".json").isdigit():
+            names = _replay(names, storage.read_bytes(storage.join(folder, name)).splitlines(), folder)
+    return names
+
+
+def _replay(names: set[str], lines: Iterable[bytes], folder: str) -> set[str]:
+    try:
+        actions = [json.loads(line) for line in lines if line.strip()]
+        removed = {action["remove"]["path"] for action in actions if "remove" in action}
+        return (names - removed) | {action["add"]["path"] for action in actions if "add" in action}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(
+            f"{folder!r} is no readable Delta log ({error!r}), so it is not known which files it names. Move the "
+            "folder away, and register the current version again."
+        ) from error

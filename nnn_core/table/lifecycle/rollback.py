@@ -1,0 +1,52 @@
+"""Rollback: an old version becomes the current one again, under a new number and with its old files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nnn_core import storage
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.lifecycle.check import check_table
+from nnn_core.table.lifecycle.pins import pinned
+from nnn_core.table.manifest import Manifest, commit_version, list_versions, read_manifest
+
+
+def rollback(uri: str, version: int) -> Manifest:
+    """Publish what ``version`` says as a new version, which names the same files. Nothing is copied.
+
+    Gates and evaluation are kept: they judged these very biases.
+
+    Args:
+        uri: the table.
+        version: which version to go back to.
+
+    Returns:
+        The manifest of the new version; the current one if it says the same already.
+
+    Raises:
+        InputError: no such table or version.
+        CorruptArtifactError: a file of that version is damaged or missing, or the current manifest is damaged.
+        ConflictError: another job published a version meanwhile.
+        StorageError: the table cannot be written.
+    """
+    storage.check_exclusive(uri)
+    number = read_manifest(uri).version + 1
+    base = read_manifest(uri, version)
+    _require_whole(uri, version)
+    with pinned(uri, version):
+        if version not in list_versions(uri):
+            raise InputError(
+                f"version {version} of {uri!r} was removed by nnn table expire while its files were checked, so "
+                "nothing was published. nnn table list shows the versions that are left."
+            )
+        return commit_version(uri, replace(base, version=number))
+
+
+def _require_whole(uri: str, version: int) -> None:
+    bad = check_table(uri, version, with_mark=False).bad
+    if bad:
+        problems = "".join(f"\n  {file.problem}" for file in bad)
+        raise CorruptArtifactError(
+            f"version {version} of {uri!r} is not whole, so it was not made the current one; {len(bad)} of its files "
+            f"are not what was published. Choose another version, or run a refresh:{problems}"
+        )

@@ -1,0 +1,146 @@
+"""Looking up a few ids in a table without reading it: the manifest names the file, statistics name the row group."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.parts import TablePart, essentials_of, schema_of
+
+
+@dataclass(frozen=True)
+class FoundRow:
+    """One candidate of the table.
+
+    Attributes:
+        id: of the candidate.
+        bias: to be subtracted from scores.
+        means: unscaled means, one for each k of the grid.
+    """
+
+    id: str
+    bias: float
+    means: tuple[float, ...]
+
+
+def find(uri: str, ids: Sequence[str], version: int | None = None) -> list[FoundRow | None]:
+    """The rows of some candidates, read from the few row groups that can hold them.
+
+    Pages are checked against their own checksums; only ``load_bias_table`` and ``nnn table verify`` compare whole files
+    with the manifest.
+
+    Args:
+        uri: the table's folder.
+        ids: any number, though for many ``load_bias_table`` is faster.
+        version: which; by default the current (newest) one.
+
+    Returns:
+        A row for each of ``ids``, None where the version has no such candidate.
+
+    Raises:
+        InputError: no such table, version or file.
+        CorruptArtifactError: a file or the manifest is damaged.
+    """
+    return find_in(uri, read_manifest(uri, version), ids)
+
+
+def find_in(uri: str, manifest: Manifest, ids: Sequence[str]) -> list[FoundRow | None]:
+    """``find`` in a version whose manifest is at hand."""
+    wanted: dict[int, list[str]] = {}
+    firsts = [part.min_id for part in manifest.files]
+    for row_id in set(ids):
+        number = bisect.bisect_right(firsts, row_id) - 1
+        if number >= 0 and row_id <= manifest.files[number].max_id:
+            wanted.setdefault(number, []).append(row_id)
+    found: dict[str, FoundRow] = {}
+    for number, names in sorted(wanted.items()):
+        found |= {row.id: row for row in _find_in_part(uri, manifest, manifest.files[number], sorted(names))}
+    return [found.get(row_id) for row_id in ids]
+
+
+def _find_in_part(uri: str, manifest: Manifest, part: TablePart, ids: list[str]) -> Iterator[FoundRow]:
+    with _opened(uri, manifest, part) as file:
+        for group in range(file.num_row_groups):
+            names = [row_id for row_id in ids if _may_hold(file, group, "id", row_id)]
+            if not names:
+                continue
+            stored = file.read_row_group(group, ["id"]).column("id")
+            places = pc.index_in(pa.array(names, pa.string()), value_set=stored).to_pylist()
+            held = {name: place for name, place in zip(names, places, strict=True) if place is not None}
+            if held:
+                rows = file.read_row_group(group, ["bias", "mean_k"]).take(pa.array(list(held.values())))
+                numbers = zip(held, rows.column("bias").to_pylist(), rows.column("mean_k").to_pylist(), strict=True)
+                yield from (FoundRow(row_id, bias, tuple(means)) for row_id, bias, means in numbers)
+
+
+def count_above(uri: str, manifest: Manifest, bias: float) -> int:
+    """How many candidates have a higher bias; row groups whose statistics tell are not read.
+
+    Raises:
+        InputError: a file is gone.
+        CorruptArtifactError: a file is damaged.
+    """
+    total = sum(part.rows for part in manifest.files if part.bias_min > bias)
+    for part in manifest.files:
+        if part.bias_min <= bias < part.bias_max:
+            with _opened(uri, manifest, part) as file:
+                total += sum(_count_above(file, group, bias) for group in range(file.num_row_groups))
+    return total
+
+
+def _count_above(file: pq.ParquetFile, group: int, bias: float) -> int:
+    statistics = _statistics_of(file, group, "bias")
+    if statistics is not None and statistics.max <= bias:
+        return 0
+    if statistics is not None and statistics.min > bias:
+        return int(file.metadata.row_group(group).num_rows)
+    return int((file.read_row_group(group, ["bias"]).column("bias").to_numpy() > bias).sum())
+
+
+def _may_hold(file: pq.ParquetFile, group: int, column: str, value: str) -> bool:
+    statistics = _statistics_of(file, group, column)
+    return statistics is None or statistics.min <= value <= statistics.max
+
+
+def _statistics_of(file: pq.ParquetFile, group: int, column: str) -> pq.Statistics | None:
+    """Lowest and highest value of a column of a row group; None where a file does not say."""
+    statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(column)).statistics
+    return statistics if statistics is not None and statistics.has_min_max else None
+
+
+@contextlib.contextmanager
+def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.ParquetFile]:
+    """The file of a part, after a look at its size and its footer."""
+    where = storage.join(uri, part.path)
+    try:
+        with storage.open_input(where, sparse=True) as stream:
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
+            _check_footer(file, where, manifest, part)
+            yield file
+    except InputError as error:
+        raise InputError(
+            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifactError(
+            f"{where!r} is damaged: {error}. Do not use this version; read an older one, or run a refresh."
+        ) from error
+
+
+def _check_footer(file: pq.ParquetFile, where: str, manifest: Manifest, part: TablePart) -> None:
+    if file.metadata.num_rows != part.rows or essentials_of(file.schema_arrow) != essentials_of(
+        schema_of(manifest.settings)
+    ):
+        raise CorruptArtifactError(
+            f"{where!r} is another file than the manifest of version {manifest.version} names: its footer says other "
+            "rows or settings. Do not use this version; read an older one, or run a refresh."
+        )

@@ -1,0 +1,267 @@
+"""Versions of the table: a manifest is created exclusively, and that is the commit.
+
+    <table>/versions/000042/part-00000-<sha256>.parquet    data, immutable
+    <table>/versions/000042.json                           manifest: names the files of version 42
+
+A version exists when its manifest does. Data files without a manifest are what a killed job
+left; no reader sees them, and the names carry the content's digest, so that a later job that
+wants the same version number cannot confuse them with its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any
+
+from nnn_core import storage
+from nnn_core.digests import add_set_digests, sha256
+from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.side import Side
+from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
+from nnn_core.scoring.error import BiasError
+from nnn_core.table.gate import Gate
+from nnn_core.table.parts import BiasSettings, TablePart
+
+FORMAT = "nnn-bias-table/1"
+
+_MANIFEST_NAME = re.compile(r"(\d{6,})\.json\Z")
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """How the scores behind a table were found.
+
+    Attributes:
+        methods: the searches that ran on any worker, sorted; all but ``approximate`` give the same scores.
+        tolerance: mean absolute error of a mean that was allowed; None if all searches were exact.
+        error: the error that was measured on candidates outside the choice; None likewise.
+    """
+
+    methods: tuple[str, ...]
+    tolerance: float | None = None
+    error: BiasError | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of the table.
+
+    Attributes:
+        version: its number.
+        settings: see ``BiasSettings``.
+        dim: dimension of the vectors that were compared.
+        candidates: lineage of the candidates.
+        references: lineage of the bank.
+        search: how the scores were found.
+        files: data files in ascending order of ids.
+        gates: what was checked before it was published; empty where nothing was (``nnn table reweight``).
+        evaluation: what it does to held-out queries, see ``evaluation.summary``; None where there were none.
+    """
+
+    version: int
+    settings: BiasSettings
+    dim: int
+    candidates: Side
+    references: Side
+    search: SearchReport
+    files: tuple[TablePart, ...]
+    gates: tuple[Gate, ...] = ()
+    evaluation: dict[str, Any] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Candidates in the table."""
+        return sum(part.rows for part in self.files)
+
+    @property
+    def id_digest(self) -> str:
+        """Order-free digest of all ids."""
+        return add_set_digests(part.id_digest for part in self.files)
+
+    @property
+    def bias_mean(self) -> float:
+        """Mean bias."""
+        return math.fsum(part.bias_sum for part in self.files) / self.rows
+
+    def to_json(self) -> bytes:
+        """The manifest's bytes: the same for the same content."""
+        record = {"format": FORMAT, "rows": self.rows, "id_digest": self.id_digest, **asdict(self)}
+        record["statistics"] = {
+            "bias_min": min(part.bias_min for part in self.files),
+            "bias_max": max(part.bias_max for part in self.files),
+            "bias_mean": self.bias_mean,
+        }
+        record["checksum"] = sha256(_canonical(record))
+        return _to_bytes(record)
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Manifest:
+        """Read a manifest back.
+
+        Raises:
+            CorruptArtifactError: damaged, or of a format that this program does not know.
+        """
+        try:
+            record = json.loads(data)
+            as_written = _to_bytes(record) == data
+            checksum = record.pop("checksum")
+            if record["format"] != FORMAT:
+                raise CorruptArtifactError(
+                    f"{uri!r} is of format {record['format']!r}, this program reads {FORMAT!r}. Use the release of "
+                    "this program that published it."
+                )
+            if sha256(_canonical(record)) != checksum:
+                raise ValueError("its checksum does not match its content")
+            if not as_written:
+                raise ValueError("it says the same in other bytes than those that were written")
+            return cls(
+                version=record["version"],
+                settings=_build(BiasSettings, record["settings"], grid=tuple(record["settings"]["grid"])),
+                dim=record["dim"],
+                candidates=_build(Side, record["candidates"], inputs=tuple(record["candidates"]["inputs"])),
+                references=_build(Side, record["references"], inputs=tuple(record["references"]["inputs"])),
+                search=_build(
+                    SearchReport,
+                    record["search"],
+                    methods=tuple(record["search"]["methods"]),
+                    error=_build(BiasError, record["search"]["error"]) if record["search"]["error"] else None,
+                ),
+                files=tuple(_build(TablePart, part) for part in record["files"]),
+                gates=tuple(_build(Gate, gate) for gate in record["gates"]),
+                evaluation=record["evaluation"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorruptArtifactError(
+                f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
+                "again, move this file out of its folder: the version before it is then the current one."
+            ) from error
+
+
+def _to_bytes(record: dict[str, Any]) -> bytes:
+    """The one way to write a manifest, so that a changed byte is noticed even where its meaning stays the same."""
+    return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _canonical(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _build(cls: type[Any], record: dict[str, Any], **overrides: Any) -> Any:
+    """An object from its record; what an earlier release did not know yet takes its default."""
+    known = {**record, **overrides}
+    required = [field.name for field in fields(cls) if field.default is MISSING]
+    return cls(**{field.name: known[field.name] for field in fields(cls) if field.name in (*required, *known)})
+
+
+def manifest_uri(table_uri: str, version: int) -> str:
+    """Where the manifest of a version lies."""
+    return storage.join(table_uri, "versions", f"{version:06d}.json")
+
+
+def list_versions(table_uri: str) -> list[int]:
+    """Committed version numbers, ascending; empty when there is no table yet."""
+    matches = (_MANIFEST_NAME.match(name) for name in storage.list_names(storage.join(table_uri, "versions")))
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def choose_version(table_uri: str, version: int | None = None) -> int:
+    """``version`` if it is committed, by default the current (newest) one.
+
+    Raises:
+        InputError: no such table or version.
+    """
+    versions = list_versions(table_uri)
+    if not versions:
+        raise InputError(f"{table_uri!r} holds no bias table (no versions/*.json). Run nnn refresh, or check the URI.")
+    wanted = versions[-1] if version is None else version
+    if wanted not in versions:
+        raise InputError(
+            f"{table_uri!r} has no version {wanted}; it has {versions[0]} to {versions[-1]} ({len(versions)} versions)."
+        )
+    return wanted
+
+
+def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
+    """The manifest of ``version``, by default of the current (newest) one.
+
+    Raises:
+        InputError: no such table or version.
+        CorruptArtifactError: the manifest is damaged.
+    """
+    wanted = choose_version(table_uri, version)
+    uri = manifest_uri(table_uri, wanted)
+    manifest = Manifest.from_json(storage.read_bytes(uri), uri)
+    if manifest.version != wanted:
+        raise CorruptArtifactError(
+            f"{uri!r} is the manifest of version {manifest.version} under the name of version {wanted}, so it was "
+            "copied or renamed. Do not use it; move it out of its folder."
+        )
+    return manifest
+
+
+def current_manifest(table_uri: str) -> Manifest | None:
+    """The current version's manifest, None when nothing was published yet."""
+    return read_manifest(table_uri) if list_versions(table_uri) else None
+
+
+def says_the_same(one: Manifest, other: Manifest) -> bool:
+    """Whether two versions differ at most in their number, and in what was checked before each."""
+    return replace(one, version=other.version, gates=other.gates, evaluation=other.evaluation) == other
+
+
+def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
+    """Publish ``manifest`` under its number, or find that the current version already says the same.
+
+    Its files must have come from ``write_part``, which looks at the bytes before it names a file again:
+    where one of the current version is damaged or gone, the manifests differ and a new version repairs it.
+
+    Returns:
+        The manifest that stands: ``manifest``, or the current one if it says the same (``says_the_same``).
+
+    Raises:
+        ConflictError: another publisher took the number.
+        StorageError: the table cannot be written.
+    """
+    current = current_manifest(table_uri)
+    if current is not None and says_the_same(current, manifest):
+        return current
+    data = manifest.to_json()
+    uri = manifest_uri(table_uri, manifest.version)
+    # A number whose version has expired is free as a name; what was published after it makes it taken.
+    late = current is not None and current.version > manifest.version and not storage.exists(uri)
+    if late or (not storage.create(uri, data) and storage.read_bytes(uri) != data):
+        raise ConflictError(
+            f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so this "
+            "one published nothing. Run the same command again to publish on top of it; finished work is kept."
+        )
+    return manifest
+
+
+def table_mark(table_uri: str) -> tuple[str, bytes]:
+    """Name and content of the mark that a refresh leaves in the table's folder; no reader needs it."""
+    return storage.join(table_uri, "nnn-bias-table.json"), json.dumps({"format": FORMAT}).encode() + b"\n"
+
+
+def prepare_table(table_uri: str) -> None:
+    """Leave a mark in the table's folder, so that a folder that cannot be written fails before the work.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    storage.create(*table_mark(table_uri))
+
+
+def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
+    """Every candidate must have exactly one row.
+
+    Raises:
+        CorruptArtifactError: rows were lost or made up.
+    """
+    if manifest.rows != corpus.lineage.rows:
+        raise CorruptArtifactError(
+            f"the table has {manifest.rows} rows for {corpus.lineage.rows} candidates, so it was not published; "
+            "this is a defect of the pipeline."
+        )

@@ -1,0 +1,359 @@
+"""Table parts: the rows of the bias table, sorted by id and cut into files by id range.
+
+The cuts come from a sample of ids that depends on the set of candidates only, so the files are
+the same bytes however the corpus was cut into shards.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.artifacts import to_parquet
+from nnn_core.digests import set_digest, sha256
+from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
+from nnn_core.inputs.shards import Modality
+from nnn_core.vectors import FloatMatrix
+
+#: Rows of a row group of a table part: few, so that one row can be looked up without reading many.
+ROWS_PER_GROUP = 1 << 15
+
+_METADATA_KEY = b"nnn_bias_table"
+
+#: Slices that are tables at the same time: one of few rows weighs much more as a table than as bytes.
+_SLICES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class BiasSettings:
+    """How biases follow from means, and what the table is valid for.
+
+    Attributes:
+        k: number of nearest reference queries whose mean is taken.
+        alpha: weight of the mean in the bias.
+        grid: the values of k that ``mean_k`` holds, ascending; k is one of them.
+        candidate_modality: ``image`` or ``text``.
+        reference_modality: ``image`` or ``text``.
+        exclude_own_pairs: whether a candidate's own reference queries were left out.
+        encoder: fingerprint by part, or ``{"kind": "precomputed"}``.
+        bank_digest: identifies the bank.
+    """
+
+    k: int
+    alpha: float
+    grid: tuple[int, ...]
+    candidate_modality: Modality
+    reference_modality: Modality
+    exclude_own_pairs: bool
+    encoder: dict[str, str]
+    bank_digest: str
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a weight that would not give a table of numbers.
+
+    Raises:
+        ConfigError: negative or not finite.
+    """
+    if not math.isfinite(alpha) or alpha < 0:
+        raise ConfigError(f"--alpha {alpha} must be a finite number of at least 0.")
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """One file of the table.
+
+    Attributes:
+        path: relative to the table's URI.
+        rows: candidates in it.
+        min_id: lowest id.
+        max_id: highest id.
+        sha256: of the file.
+        bytes: size of the file.
+        id_digest: order-free digest of its ids.
+        bias_min: lowest bias.
+        bias_max: highest bias.
+        bias_sum: sum of biases, float64.
+    """
+
+    path: str
+    rows: int
+    min_id: str
+    max_id: str
+    sha256: str
+    bytes: int
+    id_digest: str
+    bias_min: float
+    bias_max: float
+    bias_sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowSlice:
+    """Rows of one candidate shard that fall into one table part, on their way there.
+
+    Attributes:
+        source: input shard that the rows come from.
+        data: Arrow IPC stream of ``id`` and ``mean_k``.
+    """
+
+    source: str
+    data: bytes
+
+
+def slice_rows(
+    ids: pa.StringArray, means: FloatMatrix, source: str, boundaries: tuple[str, ...]
+) -> list[tuple[int, RowSlice]]:
+    """Rows of a candidate shard by the number of the table part that they belong to.
+
+    Args:
+        ids: (rows,) candidate ids.
+        means: (rows, len(grid)) float32.
+        source: input shard, for messages about duplicates.
+        boundaries: from ``part_boundaries``.
+    """
+    table = pa.table({"id": ids, "mean_k": _list_column(means)})
+    if not boundaries:
+        return [(0, RowSlice(source, _to_ipc(table)))]
+    numbers = np.searchsorted(np.array(boundaries, dtype=object), np.array(ids.to_pylist(), dtype=object), side="right")
+    return [
+        (int(number), RowSlice(source, _to_ipc(table.filter(pa.array(numbers == number)))))
+        for number in np.unique(numbers)
+    ]
+
+
+def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
+    """All rows of one part, sorted by id.
+
+    Raises:
+        DuplicateIdError: an id stands for two rows; both places are named.
+    """
+    ordered = sorted(slices, key=lambda piece: (piece.source, piece.data))
+    table, rows = _concatenate(ordered)
+    origin = np.repeat(np.arange(len(ordered)), rows)
+    order = pc.sort_indices(table.column("id"))
+    sorted_table = table.take(order).combine_chunks()
+    ids = sorted_table.column("id")
+    same = np.flatnonzero(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy())
+    if len(same):
+        first, second = (ordered[origin[order[int(same[0]) + step].as_py()]].source for step in (0, 1))
+        where = f"twice in {first!r}" if first == second else f"in {first!r} and in {second!r}"
+        raise DuplicateIdError(
+            f"candidate id {ids[int(same[0])].as_py()!r} occurs more than once ({len(same)} such rows in this part): "
+            f"{where}. An index cannot tell them apart, so nothing was published; make ids "
+            "unique, or choose another column with --id-column."
+        )
+    return sorted_table
+
+
+def _concatenate(slices: Sequence[RowSlice]) -> tuple[pa.Table, list[int]]:
+    """The rows of all slices in their order, and how many each of them holds."""
+    together, rows = [], []
+    for start in range(0, len(slices), _SLICES_AT_ONCE):
+        tables = [_from_ipc(piece.data) for piece in slices[start : start + _SLICES_AT_ONCE]]
+        rows += [table.num_rows for table in tables]
+        together.append(pa.concat_tables(tables).combine_chunks())
+    return pa.concat_tables(together).combine_chunks(), rows
+
+
+def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int, tuple[int, ...]]:
+    """The k to use and the part of the grid that every candidate has references for.
+
+    Args:
+        k: as asked for; None for the largest of the grid that fits.
+        grid: from ``topk.grid_of``.
+        min_seen: fewest references that any candidate was scored against.
+
+    Raises:
+        BankTooSmallError: some candidate has fewer than k references.
+    """
+    kept = tuple(value for value in grid if value <= min_seen)
+    if k is None and kept:
+        return kept[-1], kept
+    if k is None or k > min_seen:
+        raise BankTooSmallError(
+            f"--k {k or 'auto'} needs {k or 1} reference queries for every candidate, but some candidate "
+            f"has only {min_seen} left once its own pairs are excluded. Use a larger bank, a smaller --k, or --k auto."
+        )
+    return k, kept
+
+
+def biases(means: FloatMatrix, settings: BiasSettings) -> npt.NDArray[np.float32]:
+    """``alpha * mean_k`` (arXiv 2410.24114, equation 3): (rows,) float32.
+
+    Args:
+        means: (rows, len(grid)) float32.
+        settings: which column, and alpha.
+    """
+    column = means[:, settings.grid.index(settings.k)].astype(np.float64)
+    with np.errstate(over="ignore"):
+        scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
+    return scaled
+
+
+def _check_finite(means: FloatMatrix, bias: npt.NDArray[np.float32], settings: BiasSettings) -> None:
+    """A bias that is no number would empty or fill every search result."""
+    if not np.isfinite(means).all():
+        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+    if not np.isfinite(bias).all():
+        raise ConfigError(
+            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
+            "choose a smaller one."
+        )
+
+
+def write_part(
+    table_uri: str,
+    version: int,
+    number: int,
+    rows: pa.Table,
+    settings: BiasSettings,
+    existing: dict[str, str],
+) -> TablePart:
+    """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
+
+    Args:
+        table_uri: the table.
+        version: the version in the making.
+        number: of the part.
+        rows: ``id`` (sorted) and ``mean_k``, whose leading columns are those of the grid.
+        settings: see ``BiasSettings``.
+        existing: paths of the current version's files by SHA-256.
+
+    Raises:
+        ConfigError: alpha is too large for biases to be numbers.
+        CorruptArtifactError: another file lies under the name of this one, or a mean is no number.
+        StorageError: the table cannot be written.
+    """
+    ids = rows.column("id").combine_chunks()
+    means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
+    bias = biases(means, settings)
+    _check_finite(means, bias, settings)
+    data = _part_bytes(ids, bias, means, settings)
+    digest = sha256(data)
+    path = existing.get(digest)
+    if path is None or not _holds(storage.join(table_uri, path), digest):
+        path = f"versions/{version:06d}/part-{number:05d}-{digest[:16]}.parquet"
+        _create(storage.join(table_uri, path), data)
+    return TablePart(
+        path=path,
+        rows=len(ids),
+        min_id=ids[0].as_py(),
+        max_id=ids[-1].as_py(),
+        sha256=digest,
+        bytes=len(data),
+        id_digest=set_digest(row_id.encode() for row_id in ids.to_pylist()),
+        bias_min=float(bias.min()),
+        bias_max=float(bias.max()),
+        # Rounded once, so that the sum does not depend on how a library orders it.
+        bias_sum=math.fsum(bias.tolist()),
+    )
+
+
+def _holds(uri: str, digest: str) -> bool:
+    try:
+        return sha256(storage.read_bytes(uri)) == digest
+    except InputError:
+        return False
+
+
+def _create(uri: str, data: bytes) -> None:
+    if not storage.create(uri, data) and not _holds(uri, sha256(data)):
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
+            "names it; delete it and run the same command again."
+        )
+
+
+def read_part(table_uri: str, part: TablePart, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of one part after checking its bytes.
+
+    Raises:
+        CorruptArtifactError: the file is not what the manifest says.
+        InputError: it is gone.
+    """
+    uri = storage.join(table_uri, part.path)
+    try:
+        data = storage.read_bytes(uri)
+    except InputError as error:
+        raise InputError(
+            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+        ) from error
+    if len(data) != part.bytes or sha256(data) != part.sha256:
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
+            f"{part.bytes} and {part.sha256[:16]}.... Do not use this version; read an older one, or run a refresh."
+        )
+    return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
+
+
+def means_of(table: pa.Table) -> FloatMatrix:
+    """The ``mean_k`` column as (rows, len(grid)) float32."""
+    column = table.column("mean_k").combine_chunks()
+    means: FloatMatrix = column.flatten().to_numpy().reshape(table.num_rows, -1)
+    return means
+
+
+def _part_bytes(
+    ids: pa.StringArray, bias: npt.NDArray[np.float32], means: FloatMatrix, settings: BiasSettings
+) -> bytes:
+    columns = [ids, pa.array(bias), _list_column(means)]
+    return to_parquet(
+        pa.Table.from_arrays(columns, schema=schema_of(settings)),
+        floats=["bias", "mean_k.list.element"],
+        row_group_rows=ROWS_PER_GROUP,
+    )
+
+
+def schema_of(settings: BiasSettings) -> pa.Schema:
+    """The schema of every file of a table, whose metadata say what its rows are even where the manifest is lost.
+
+    It holds nothing that changes from version to version, so equal rows are equal files.
+    """
+    essentials = json.dumps({"format": "nnn-bias-table/1", **asdict(settings)}, sort_keys=True)
+    fields = {"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32(), len(settings.grid))}
+    return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials.encode()})
+
+
+def essentials_of(schema: pa.Schema) -> dict[str, Any] | None:
+    """What a file says of itself in its footer: format, k, alpha, grid, modalities, encoder and bank; None if nothing.
+
+    Args:
+        schema: of the file.
+    """
+    text = (schema.metadata or {}).get(_METADATA_KEY)
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _list_column(means: FloatMatrix) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(means.reshape(-1)), means.shape[1])
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_ipc(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

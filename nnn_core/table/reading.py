@@ -1,0 +1,146 @@
+"""Reading the bias table, and choosing k and alpha anew from the means that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core import storage
+from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embeddings_encoder
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.table.lookup import find
+from nnn_core.table.manifest import Manifest, commit_version, read_manifest
+from nnn_core.table.parts import means_of, read_part, write_part
+from nnn_core.vectors import FloatMatrix
+
+__all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
+
+
+@dataclass(frozen=True)
+class BiasTable:
+    """A version of the table in memory.
+
+    Attributes:
+        manifest: what it is and what it is valid for.
+        ids: (rows,) candidate ids, ascending.
+        bias: (rows,) float32, to be subtracted from scores.
+        mean_k: (rows, len(grid)) float32, unscaled means.
+    """
+
+    manifest: Manifest
+    ids: pa.ChunkedArray
+    bias: npt.NDArray[np.float32]
+    mean_k: FloatMatrix
+
+    def bias_of(self, ids: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Biases (len(ids),) float32 in the order of ``ids``.
+
+        Raises:
+            InputError: some id is not in the table.
+        """
+        found: npt.NDArray[np.float32] = self.bias[self._positions(ids)]
+        return found
+
+    def means_for(self, ids: Sequence[str]) -> FloatMatrix:
+        """Unscaled means (len(ids), len(grid)) float32 in the order of ``ids``.
+
+        Raises:
+            InputError: some id is not in the table.
+        """
+        found: FloatMatrix = self.mean_k[self._positions(ids)]
+        return found
+
+    def _positions(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        positions = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
+        if positions.null_count:
+            missing = [row_id for row_id, position in zip(ids, positions, strict=True) if not position.is_valid]
+            raise InputError(
+                f"{len(missing)} of {len(ids)} candidates have no bias in version {self.manifest.version} of the table "
+                f"(first: {missing[0]!r}); refresh the table with them, or leave them out of the index."
+            )
+        rows: npt.NDArray[np.int64] = positions.to_numpy().astype(np.int64)
+        return rows
+
+
+def load_bias_table(
+    uri: str,
+    version: int | None = None,
+    *,
+    encoder: Mapping[str, str] | None = None,
+    embeddings: str | None = None,
+    dim: int | None = None,
+) -> BiasTable:
+    """Read a version of the table, every file checked against the manifest.
+
+    Args:
+        uri: the table's folder, anything fsspec opens.
+        version: which; by default the current (newest) one.
+        encoder: fingerprint by part of the encoder of the vectors that the biases are meant for, if it is known.
+        embeddings: a file of ``nnn export`` that holds such vectors and says which encoder they come from.
+        dim: dimension of these vectors.
+
+    Raises:
+        InputError: no such table, version or file, or the vectors come from another encoder than the table's.
+        CorruptArtifactError: a file or the manifest is damaged.
+    """
+    manifest = read_manifest(uri, version)
+    if encoder is not None:
+        check_encoder(manifest.settings.encoder, encoder, uri, "what encoder= names")
+    if embeddings is not None:
+        check_encoder(manifest.settings.encoder, embeddings_encoder(embeddings), uri, repr(embeddings))
+    check_dimension(manifest.dim, dim, uri, "what dim= describes")
+    table = pa.concat_tables([read_part(uri, part) for part in manifest.files])
+    return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
+
+
+def reweight(
+    uri: str,
+    k: int | None = None,
+    alpha: float | None = None,
+    version: int | None = None,
+    evaluation: dict[str, Any] | None = None,
+) -> Manifest:
+    """Publish a new version with another k or alpha, computed from the stored means.
+
+    Args:
+        uri: the table.
+        k: one of the grid; by default unchanged.
+        alpha: by default unchanged.
+        version: which version to start from; by default the current one.
+        evaluation: what queries told of this k and alpha, for the manifest.
+
+    Returns:
+        The manifest of the new version; the current one if it says the same already.
+
+    Raises:
+        ConfigError: k is not in the grid, or alpha is too large.
+        ConflictError: another job published a version meanwhile.
+        StorageError: the table cannot be written.
+    """
+    storage.check_exclusive(uri)
+    current = read_manifest(uri)
+    base = current if version is None else read_manifest(uri, version)
+    settings = base.settings
+    if k is not None and k not in settings.grid:
+        raise ConfigError(
+            f"--k {k} is not in the grid of version {base.version} of {uri!r}, which keeps the means for "
+            f"{', '.join(map(str, settings.grid))}; choose one of these, or run a refresh with --k {k}."
+        )
+    settings = replace(settings, k=settings.k if k is None else k, alpha=settings.alpha if alpha is None else alpha)
+    existing = {part.sha256: part.path for part in current.files}
+    # The number after the version that was read: should another job publish meanwhile, this one must not
+    # put older rows on top of it.
+    number = current.version + 1
+    files = tuple(
+        write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
+        for index, part in enumerate(base.files)
+    )
+    # Gates and queries judged other biases than these.
+    changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=evaluation)
+    return commit_version(uri, changed)

@@ -1,0 +1,75 @@
+"""The ``nnn`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from nnn_core import __version__
+from nnn_core.errors import NNNError, did_you_mean
+from pipelines.running.logs import say_failure
+
+_COMMANDS = {
+    "demo": ("pipelines.commands.demo", "the embedded corpus through the whole job, with recall before and after"),
+    "inspect": ("pipelines.commands.inspect", "what a glob of input holds, from footers and the first rows"),
+    "plan": ("pipelines.commands.plan", "what a refresh would compute, why, and what it would cost"),
+    "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
+    "evaluate": ("pipelines.commands.evaluate", "recall and hubness of a table on held-out queries"),
+    "report": ("pipelines.commands.report", "the report of an earlier run, as text and as a page"),
+    "work": ("pipelines.commands.work", "remove artefacts that no version needs"),
+    "encoder": ("pipelines.commands.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
+    "table": ("pipelines.commands.table", "list, show, verify, roll back and expire versions of a bias table"),
+    "export": ("pipelines.commands.export", "files and recipes for vector engines, with the overlap that they keep"),
+}
+
+_USAGE = """usage: nnn COMMAND [flags]
+
+Nearest Neighbor Normalization for image-text retrieval: a bias for every candidate of an
+index, computed offline from a bank of reference queries.
+
+commands:
+{commands}
+
+  nnn COMMAND --help      the flags of a command
+  nnn --version           the version of this program
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        print(f"nnn {__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] not in _COMMANDS:
+        hint = did_you_mean(arguments[0], _COMMANDS)
+        print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
+        return 2
+    # Some modules take seconds to import, in which people press Ctrl-C too.
+    return run_command(lambda argv: import_module(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+
+
+def usage() -> str:
+    """The text of ``nnn --help``."""
+    return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
+
+
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
+    """Run a command; an error that was raised on purpose becomes one message and its exit code."""
+    try:
+        command(argv)
+    except NNNError as error:
+        say_failure(str(error), type(error).__name__, error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say_failure("interrupted; finished work is kept, run the same command again to continue", "Interrupted", 130)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""``nnn refresh --with-plan``: what a plan foretold, and what the run then did."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nnn_core.encoders import EncoderSource
+from nnn_core.planning.costs import Hours, Rates, Work, estimate, price
+from nnn_core.planning.plan import Plan, SidePlan
+from nnn_core.report.numbers import seconds, size
+from pipelines.commands.plan import format_dollars, format_hours, plan, work_of
+from pipelines.config import RefreshConfig
+from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN
+
+#: Seconds of one kind of work from which a rate follows; in less, start-up shows.
+_ENOUGH = 10.0
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A plan made before a run.
+
+    Attributes:
+        plan: what would be computed.
+        work: the same in numbers.
+        rates: of the types of worker that it is priced by.
+    """
+
+    plan: Plan
+    work: Work
+    rates: Rates
+
+
+def foretell(config: RefreshConfig, encoder: EncoderSource | None, rates: Rates) -> Foretold:
+    """The plan of a refresh that is about to run; see ``plan`` for what it raises."""
+    found = plan(config, encoder)
+    return Foretold(found, work_of(found, config), rates)
+
+
+def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:
+    """Amounts and machine time, as planned and as done, and the rates of this machine; for JSON.
+
+    What was done has a price where the rates have one type of worker, on which the job must then have run.
+
+    Args:
+        foretold: before the run.
+        summary: of the run.
+        processes: worker processes, where all of them ran on this machine; None for as many a machine as the rates say.
+    """
+    done, workers = _Done(summary), foretold.rates.workers
+    only = next(iter(workers.values())) if len(workers) == 1 else None
+    hours = done.hours(processes or (only.processes if only else 1))
+    shuffled = done.total(SHUFFLED, "merge_partials")
+    return {
+        "amounts": _amounts(foretold, done),
+        "planned": {cost.worker: _spent(cost.hours, cost.dollars) for cost in estimate(foretold.work, foretold.rates)},
+        "done": _spent(hours, price(hours, shuffled, only, foretold.rates) if only else None),
+        "seconds": summary["seconds"],
+        "rates": done.rates(foretold.plan, processes) if processes else {},
+    }
+
+
+def _spent(hours: Hours, dollars: float | None) -> dict[str, Any]:
+    return {"hours": dataclasses.asdict(hours), "dollars": dollars}
+
+
+def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
+    found, work = foretold.plan, foretold.work
+    pairs = {
+        **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
+        "score_candidates": (found.pairs_todo, done.total(PAIRS, "score_candidates")),
+        "written_bytes": (round(work.written_bytes), done.total(WRITTEN, *done.stages)),
+        "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, "merge_partials")),
+        "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
+    }
+    return {name: {"planned": planned, "done": each} for name, (planned, each) in pairs.items()}
+
+
+def _embedding(found: Plan) -> Iterator[tuple[str, SidePlan]]:
+    """Stages that embed, with what they embed."""
+    return ((f"embed_{side.flag}", side) for side in found.sides)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a run did.
+
+    Attributes:
+        summary: of it.
+    """
+
+    summary: Mapping[str, Any]
+
+    @property
+    def stages(self) -> Mapping[str, Mapping[str, float]]:
+        stages: Mapping[str, Mapping[str, float]] = self.summary["stages"]
+        return stages
+
+    def total(self, what: str, *stages: str) -> float:
+        """Added up over stages."""
+        return sum(self.stages.get(stage, {}).get(what, 0) for stage in stages)
+
+    def hours(self, processes: int) -> Hours:
+        """Of machines with so many processes, all at work."""
+        embed = self.total("seconds", "embed_candidates", "embed_references", "embed_validation")
+        score, merge = self.total("seconds", "score_candidates"), self.total("seconds", "merge_partials")
+        return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
+
+    def rates(self, found: Plan, processes: int) -> dict[str, float]:
+        """Of this machine, as a ``Worker`` has them; of work that took long enough."""
+        spent = self.total("search_seconds", "score_candidates")
+        flop = 2.0 * self.summary["dim"] * self.total(PAIRS, "score_candidates")
+        rates = {"gflops": flop / spent / 1e9 * processes} if spent >= _ENOUGH else {}
+        for modality in ("image", "text"):
+            stages = [stage for stage, side in _embedding(found) if side.model and side.modality == modality]
+            spent = self.total("seconds", *stages)
+            if spent >= _ENOUGH:
+                rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return {name: float(f"{rate:.3g}") for name, rate in rates.items()} | {
+            "memory_gib": round(memory, 1),
+            "processes": processes,
+        }
+
+
+#: What is counted in a stage, and what bytes are called.
+_COUNTED = {"score_candidates": "pairs"}
+_BYTES = {
+    "written_bytes": "written",
+    "shuffled_bytes": "shuffled",
+    "peak_bytes": "memory of a process, at most",
+}
+
+
+def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[str]:
+    """The comparison for a person.
+
+    Args:
+        compared: see ``compare``.
+        rates: that the plan was priced by.
+    """
+    yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
+    for name, amount in compared["amounts"].items():
+        spell = size if name in _BYTES else "{:,}".format
+        title = _BYTES.get(name) or f"{name}, {_COUNTED.get(name, 'rows')}"
+        yield f"{title:<52}{spell(amount['planned']):>16}{spell(amount['done']):>16}"
+    yield f"{'machine time':<52}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
+    for name, spent in compared["planned"].items():
+        yield _line(f"planned on {name}", spent)
+    yield _line("done", compared["done"])
+    yield f"The run took {seconds(compared['seconds'])} by the clock, with start-up and all other stages."
+    if compared["rates"]:
+        yield from _describe_rates(compared["rates"], rates)
+
+
+def _line(title: str, spent: Mapping[str, Any]) -> str:
+    dollars = "" if spent["dollars"] is None else format_dollars(spent["dollars"])
+    return f"{title:<52}{format_hours(Hours(**spent['hours']))}{dollars:>12}".rstrip()
+
+
+def _describe_rates(measured: Mapping[str, float], rates: Rates) -> Iterator[str]:
+    """A file that --rates takes."""
+    yield f"This machine as a file for --rates; what takes less than {_ENOUGH:g} s is not measured:"
+    yield "workers:"
+    yield "  this machine:"
+    for name, value in next(iter(rates.workers.values())).model_dump().items():
+        yield f"    {name}: {measured[name]:g}" if name in measured else f"    {name}: {value:g}  # not measured"

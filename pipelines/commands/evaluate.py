@@ -1,0 +1,202 @@
+"""``nnn evaluate``: recall and hubness of a published table on held-out queries."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from nnn_core import storage
+from nnn_core.encoders import EncoderSource
+from nnn_core.errors import ConfigError, GateError, InputError
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.redaction import refuse_credentials
+from nnn_core.report import Report, render_text
+from nnn_core.report.evaluation import beside
+from nnn_core.report.files import read_report, write_report
+from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.parts import check_alpha
+from nnn_core.table.reading import reweight
+from pipelines.commands.encoder_flags import encoder_of_table
+from pipelines.commands.flags import (
+    add_column_arguments,
+    add_override_arguments,
+    add_relevance_arguments,
+    columns_from,
+    default_threads,
+    override_columns,
+    reference_columns,
+)
+from pipelines.commands.parsing import parse_flags
+from pipelines.evaluation import EvaluationConfig, define_evaluation
+from pipelines.running.logs import add_log_arguments
+from pipelines.running.runner import local_workers, run
+
+
+def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> tuple[dict[str, Any], Report]:
+    """Run the job and read its result and report.
+
+    Raises:
+        NNNError: whatever went wrong.
+    """
+    config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
+    storage.check_exclusive(config.work)
+    manifest = read_manifest(config.table, config.version)
+    run(options, lambda root: define_evaluation(root, config, manifest, encoder))
+    result: dict[str, Any] = json.loads(storage.read_bytes(config.result_uri))
+    report = Report.from_json(json.dumps(result.pop("report")).encode(), config.result_uri)
+    sections = ("hubness", "hubs", "changes", "fairness")
+    shown = {name: value for name, value in json.loads(report.to_json()).items() if name in sections}
+    return {"table": config.table, "version": config.version, **result, **shown}, report
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``nnn evaluate``."""
+    parser = argparse.ArgumentParser(
+        prog="nnn evaluate",
+        description="Rank all candidates for held-out queries, exactly, with and without the biases of a published "
+        "table, and show recall and hubness with intervals.",
+        epilog="Any Apache Beam option may follow.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
+    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    parser.add_argument("--candidates", required=True, metavar="GLOB", help="shards of the items of the index")
+    parser.add_argument("--queries", required=True, metavar="GLOB", help="shards of the held-out queries")
+    parser.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, that of the refresh")
+    parser.add_argument(
+        "--references",
+        metavar="GLOB",
+        help="the bank: makes sure that no query is in it, and counts its rows that belong to candidates",
+    )
+    add_relevance_arguments(parser)
+    parser.add_argument("--encoder", metavar="SPEC", help="as for nnn refresh; not needed for vectors")
+    parser.add_argument("--k", type=int, help="one of the table's grid (default: the table's)")
+    parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
+    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="publish a version with the k and alpha that were judged, and the evaluation in its manifest",
+    )
+    more = parser.add_argument_group("more to measure")
+    more.add_argument(
+        "--exclude-bank-positives",
+        action="store_true",
+        help="judge also what the bias would be without the bank's rows that belong to candidates: the fair figure "
+        "where the bank describes the index (scores anew)",
+    )
+    more.add_argument(
+        "--compare",
+        action="store_true",
+        help="the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than "
+        "100,000 candidates a sample is compared on",
+    )
+    more.add_argument(
+        "--attributes", metavar="GLOB", help="tables of id and attributes: how evenly their values are retrieved"
+    )
+    parser.add_argument("--report", metavar="URI", help="name of the HTML page (default: a new one below WORK/reports)")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="REPORT",
+        help="show the quality of an earlier report (.html or .json) too: the other direction, or another bank; may be "
+        "repeated",
+    )
+    columns = parser.add_argument_group(
+        "columns", "Names of columns or JSON fields; --query-... and --reference-... for these."
+    )
+    add_column_arguments(columns)
+    add_override_arguments(columns, "query", "reference")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one worker process (default: all cores)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    add_log_arguments(parser)
+    return parser
+
+
+def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationConfig:
+    manifest = read_manifest(args.table, args.version)
+    columns = columns_from(args)
+    return EvaluationConfig(
+        table=args.table,
+        version=manifest.version,
+        candidates=args.candidates,
+        queries=args.queries,
+        work=args.work,
+        request=_request_from(args, manifest),
+        relevance=args.relevance,
+        references=args.references,
+        allow_overlap=args.allow_overlap,
+        exclude_bank_positives=args.exclude_bank_positives,
+        compare=args.compare,
+        attributes=args.attributes,
+        threads=args.threads or default_threads(workers),
+        candidate_columns=columns,
+        query_columns=override_columns(args, "query", columns),
+        reference_columns=reference_columns(args, columns),
+    )
+
+
+def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
+    settings = manifest.settings
+    if args.tune:
+        if args.k is not None or args.alpha is not None:
+            raise ConfigError("--tune chooses k and alpha, so --k and --alpha say nothing beside it; leave them out.")
+        return Request(None, settings.grid, objective=args.objective)
+    k = settings.k if args.k is None else args.k
+    alpha = settings.alpha if args.alpha is None else args.alpha
+    check_alpha(alpha)
+    if k not in settings.grid:
+        raise InputError(
+            f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}, which keeps the means for "
+            f"{', '.join(map(str, settings.grid))}; choose one of these."
+        )
+    return Request(Point(k, alpha), settings.grid, objective=args.objective)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse flags, run, print."""
+    args, options = parse_flags(build_parser(), argv)
+    for uri in (args.report, *args.beside):
+        refuse_credentials(uri or "", "--report")
+    config = _config_from(args, local_workers(options))
+    encoder = encoder_of_table(args.encoder, args.table, config.version)
+    others = [read_report(uri) for uri in args.beside]
+    result, report = evaluate(config, encoder, options)
+    if others:
+        report = dataclasses.replace(report, quality=beside(report, others))
+    result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
+    print(render_text(report))
+    print(f"report       {result['report']}")
+    if args.publish:
+        result["published"] = _publish(config, result)
+        print(f"published    version {result['published']}")
+    if args.json:
+        print(json.dumps(result))
+    return result
+
+
+def _publish(config: EvaluationConfig, result: dict[str, Any]) -> int:
+    """A version with the point that was judged; the number of the one that stands.
+
+    Raises:
+        GateError: it certainly harms, as the gate ``gain`` of a refresh would find.
+    """
+    gain = result["gain"][result["objective"]]
+    if gain["high"] < 0:
+        raise GateError(
+            f"k = {result['point']['k']}, alpha = {result['point']['alpha']:g} lowers {result['objective']} by "
+            f"{-gain['value']:.4f} (95 % interval [{gain['low']:+.4f}, {gain['high']:+.4f}]), so it was not published. "
+            "Choose with --tune; nnn table reweight publishes without asking."
+        )
+    names = {each.name for each in dataclasses.fields(Evaluation)}
+    evaluation = {name: value for name, value in result.items() if name in names}
+    point = Point(**result["point"])
+    # Without a gain k stays: it says nothing beside alpha 0.
+    k = point.k if point.alpha else None
+    return reweight(config.table, k, point.alpha, config.version, evaluation).version

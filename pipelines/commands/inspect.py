@@ -1,0 +1,87 @@
+"""``nnn inspect``: what a glob of input holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from nnn_core.inputs.inspection import Inspection, ShardReport, inspect
+from nnn_core.report.numbers import size
+from pipelines.commands.flags import add_column_arguments, columns_from
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``nnn inspect``."""
+    parser = argparse.ArgumentParser(
+        prog="nnn inspect",
+        description="Show what a glob of input holds: formats, rows, columns, example ids, and what is missing. Only "
+        "footers and the first rows of a few files are read.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("glob", metavar="GLOB", help="shards, as for --candidates and --references of nnn refresh")
+    parser.add_argument(
+        "--modality", choices=("image", "text"), help="which side of the samples to look at (default: what is there)"
+    )
+    add_column_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, look, print."""
+    args = build_parser().parse_args(argv)
+    inspection = inspect(args.glob, args.modality, columns_from(args))
+    print("\n".join(describe(inspection)))
+    if args.json:
+        print(json.dumps(asdict(inspection)))
+
+
+def describe(inspection: Inspection) -> Iterator[str]:
+    """The lines that a person reads."""
+    formats = ", ".join(f"{count:,} {name}" for name, count in inspection.formats.items())
+    yield inspection.pattern
+    yield from _lines({"files": formats, "size": size(inspection.bytes), "rows": _rows(inspection.rows)})
+    for report in inspection.shards:
+        yield f"\n{report.uri}"
+        yield from _lines(_facts(report))
+    if inspection.as_candidates:
+        yield f"\nas candidates   nnn refresh {inspection.as_candidates} ..."
+        yield f"as references   nnn refresh {inspection.as_references} ..."
+
+
+def _facts(report: ShardReport) -> dict[str, str | Sequence[str]]:
+    norms = report.norms and "{:.4g} least, {:.4g} median, {:.4g} largest".format(*report.norms)
+    rejects = [f"{count:,} x {reason}" for reason, count in sorted(report.rejects.items())]
+    return {
+        "format": f"{report.format}, {report.holds}",
+        "size": size(report.bytes),
+        "rows": _rows(report.rows),
+        "metadata": report.companion or "",
+        "columns": report.columns,
+        "ids": ", ".join(report.ids),
+        "pair ids": ", ".join(report.pair_ids) if any(report.pair_ids) and report.pair_ids != report.ids else "",
+        "dimension": str(report.dimension) if report.dimension is not None else "",
+        "norms": norms or "",
+        "examples": report.examples,
+        "rejects": [f"{reject} (of the first {report.looked_at:,} rows)" for reject in rejects],
+        "missing": report.missing,
+    }
+
+
+def _lines(facts: dict[str, str | Sequence[str]]) -> Iterator[str]:
+    """``name  value``, aligned; further values of a name below the first. What is empty is left out."""
+    for name, value in facts.items():
+        values = [value] if isinstance(value, str) else list(value)
+        for number, text in enumerate(filter(None, values)):
+            yield f"  {name if number == 0 else '':<11}{_printable(text)}"
+
+
+def _printable(text: str) -> str:
+    """Ids and captions are anybody's: nothing in them may steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _rows(rows: int | None) -> str:
+    return "? (only reading all of it would tell)" if rows is None else f"{rows:,}"

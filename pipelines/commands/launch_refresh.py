@@ -1,0 +1,56 @@
+"""Hand a refresh over to a cluster without waiting for it: what the launcher of the Flex Template runs.
+
+python -m pipelines.commands.launch_refresh, with the flags of ``nnn refresh``. A launcher has to leave once it has
+described the job, and Dataflow starts it afterwards, so its outcome is not this program's to tell. The job itself
+publishes the version, or fails and says why in its log; either way it leaves the content of the report below
+``WORK/runs``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from nnn_core import storage
+from nnn_core.errors import ConfigError
+from nnn_core.table.manifest import prepare_table
+from pipelines.commands.encoder_flags import encoder_from
+from pipelines.commands.flags import config_from
+from pipelines.commands.parsing import parse_flags
+from pipelines.commands.refresh import build_parser
+from pipelines.refresh import define_refresh
+from pipelines.running.runner import local_workers
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, describe the job, hand it over.
+
+    Raises:
+        ConfigError: the job would run in this process.
+        NNNError: flags that cannot work, or places that cannot be used.
+    """
+    args, options = parse_flags(build_parser(), argv)
+    if local_workers(options) is not None:
+        raise ConfigError(
+            "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
+            "a cluster's runner such as --runner=DataflowRunner."
+        )
+    encoder = encoder_from(args)
+    config = dataclasses.replace(config_from(args, None), run=f"run-{secrets.token_hex(8)}")
+    storage.check_exclusive(config.work)
+    prepare_table(config.table)
+    pipeline = beam.Pipeline(options=options)
+    define_refresh(pipeline, config, encoder)
+    pipeline.run()
+    print(json.dumps({"run": config.run, "table": config.table, "report": config.report_uri}))
+
+
+if __name__ == "__main__":
+    from pipelines.commands.cli import run_command
+
+    sys.exit(run_command(main, sys.argv[1:]))

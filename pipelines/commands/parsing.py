@@ -1,0 +1,87 @@
+"""Our flags and Beam's, from the command line and the file of --config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
+
+from nnn_core.errors import ConfigError, did_you_mean
+from pipelines.commands.beam_options import beam_parser
+from pipelines.commands.config_file import apply_config, read_config, spell
+from pipelines.running.logs import configure_logging
+from pipelines.running.runner import _LOCAL_NAMES, LOCAL_RUNNER
+
+#: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
+_SECRET_FLAGS = (
+    "--azure_connection_string",
+    "--s3_access_key_id",
+    "--s3_secret_access_key",
+    "--s3_session_token",
+)
+
+
+def parse_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> tuple[argparse.Namespace, PipelineOptions]:
+    """Our flags by ``parser``, the rest as Beam's, both on top of the file of --config; logging is set up on the way.
+
+    Raises:
+        ConfigError: see ``read_config`` and ``parse_beam_options``.
+    """
+    given = spell(sys.argv[1:] if argv is None else argv, parser)
+    uri = _config_uri(given)
+    config = read_config(uri, parser) if uri else None
+    if config:
+        apply_config(config, parser, given)
+    args, beam_flags = parser.parse_known_args(given)
+    configure_logging(args.verbose, args.log_format)
+    from_file = config.beam_flags(beam_flags) if config else []
+    return args, parse_beam_options([*from_file, *beam_flags], parser)
+
+
+def _config_uri(flags: Sequence[str]) -> str | None:
+    """What --config names; what else there is cannot be parsed before that file was read."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--config")
+    uri: str | None = parser.parse_known_args(list(flags))[0].config
+    return uri
+
+
+def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
+    """Beam's options from the flags that are not ours.
+
+    Raises:
+        ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; a value that Beam cannot
+            use; or a credential.
+    """
+    if secret := next((flag for flag in flags if flag.partition("=")[0] in _SECRET_FLAGS), None):
+        raise ConfigError(
+            f"{secret.partition('=')[0]} would be written into the job graph; give credentials through the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
+        )
+    parser = beam_parser()
+    try:
+        unknown = parser.parse_known_args(list(flags))[1]
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"an option of Beam cannot be used: {error}") from None
+    if unknown and not unknown[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {unknown[0]!r}: a flag takes one value. If it came from a glob, quote the glob "
+            "so that the shell does not expand it."
+        )
+    if unknown:
+        names = [*known._option_string_actions, *parser._option_string_actions]
+        hint = did_you_mean(unknown[0].partition("=")[0], names) or ". See nnn refresh --help."
+        raise ConfigError(f"unknown flag {unknown[0]}{hint}")
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    if (standard.runner or "").lower() in _LOCAL_NAMES:
+        standard.runner = LOCAL_RUNNER
+    debug = options.view_as(DebugOptions)
+    if not debug.number_of_worker_harness_threads:
+        # A task fills a core and holds blocks of vectors: more at once would only cost memory.
+        debug.number_of_worker_harness_threads = 1
+    return options

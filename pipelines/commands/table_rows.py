@@ -1,0 +1,117 @@
+"""``nnn table diff`` and ``explain``: what versions say of candidates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from nnn_core.errors import ConfigError
+from nnn_core.table.lifecycle import difference
+from nnn_core.table.lifecycle.difference import Difference
+from nnn_core.table.lifecycle.explanation import Explanation, Standing, explain
+from nnn_core.table.lifecycle.neighbours import Sources
+from pipelines.commands.flags import add_column_arguments, add_override_arguments, columns_from, reference_columns
+
+
+def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table diff``."""
+    parser.add_argument("old", type=int, metavar="A", help="the version to start from")
+    parser.add_argument("new", type=int, metavar="B", help="the version to get to")
+    parser.add_argument(
+        "--output",
+        metavar="URI",
+        help="write a Parquet file of id, bias and op (add, change, remove), for consumers that update in place",
+    )
+
+
+def compare_versions(args: argparse.Namespace) -> None:
+    """Print what two versions differ in."""
+    found = difference.compare_versions(args.table, args.old, args.new, args.output)
+    print("\n".join(_describe(found)))
+    if args.output:
+        print(f"written to {args.output}")
+    if args.json:
+        print(json.dumps({"table": args.table, "output": args.output, **asdict(found)}))
+
+
+def _describe(found: Difference) -> list[str]:
+    lines = [f"from version {found.old} to version {found.new}"]
+    lines += [f"  {name}: {old} -> {new}" for name, (old, new) in found.settings.items()]
+    lines += [f"{getattr(found, name):>14,} {name}" for name in ("added", "removed", "changed", "unchanged")]
+    lines.append(f"{found.shared_files:>14,} files in common, which were not read")
+    if found.changes:
+        changes = found.changes
+        lines.append(f"change of the bias: mean {changes.mean:+.6f}, mean absolute {changes.mean_absolute:.6f}")
+        shares = {"min": changes.lowest, **changes.quantiles, "max": changes.highest}
+        lines.append("  " + "  ".join(f"{share} {value:+.6f}" for share, value in shares.items()))
+    return lines
+
+
+def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table explain``."""
+    parser.add_argument("id", metavar="ID", help="of the candidate")
+    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    sources = parser.add_argument_group(
+        "its top queries",
+        "Looked up among the vectors of the refresh, with the flags that it was given; no model runs.",
+    )
+    sources.add_argument("--work", metavar="URI", help="the refresh's folder of artefacts")
+    sources.add_argument("--candidates", metavar="GLOB", help="shards that the candidate is in")
+    sources.add_argument("--references", metavar="GLOB", help="shards of the bank")
+    sources.add_argument("--top", type=int, default=10, metavar="N", help="how many to show (default: %(default)s)")
+    add_column_arguments(sources)
+    add_override_arguments(sources, "reference")
+
+
+def explain_candidate(args: argparse.Namespace) -> None:
+    """Print what is known of one candidate.
+
+    Raises:
+        ConfigError: some of --work, --candidates and --references were given, and others not.
+    """
+    found = explain(args.table, args.id, args.version, _sources_from(args))
+    print("\n".join(_describe_candidate(found)))
+    if args.json:
+        print(json.dumps({"table": args.table, **asdict(found)}))
+
+
+def _sources_from(args: argparse.Namespace) -> Sources | None:
+    given = [flag for flag in ("work", "candidates", "references") if getattr(args, flag)]
+    if not given:
+        return None
+    if len(given) < 3 or args.top < 1:
+        raise ConfigError(
+            "to find a candidate's top queries again, --work, --candidates and --references are needed together, and "
+            "--top of at least 1; leave all of them out for what the table alone knows."
+        )
+    columns = columns_from(args)
+    return Sources(args.work, args.candidates, args.references, columns, reference_columns(args, columns), args.top)
+
+
+def _describe_candidate(found: Explanation) -> list[str]:
+    now = found.now
+    lines = [
+        f"{found.id!r} in version {now.version}: bias {now.bias:.6f}, k = {now.k}, alpha = {now.alpha:g}",
+        f"hub rank     {found.above:,} of {found.rows:,} candidates have a higher bias",
+        "means        " + "  ".join(f"k={k} {mean:.4f}" for k, mean in zip(found.grid, now.means, strict=True)),
+        *(f"history      {_describe_standing(standing)}" for standing in found.history),
+    ]
+    if found.neighbours is None:
+        return lines
+    lines.append(
+        f"top queries  {len(found.neighbours)} of the bank; the mean of the top {now.k} is {found.recomputed:.6f}"
+    )
+    lines += [
+        f"{near.score:>10.4f}  {near.id}" + (f"  {near.text!r}" if near.text is not None else "")
+        for near in found.neighbours
+    ]
+    return lines
+
+
+def _describe_standing(standing: Standing) -> str:
+    if standing.problem:
+        return f"version {standing.version}: {standing.problem}"
+    if standing.bias is None:
+        return f"version {standing.version}: not in it"
+    return f"version {standing.version}: bias {standing.bias:.6f} (k = {standing.k}, alpha = {standing.alpha:g})"

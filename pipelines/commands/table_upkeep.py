@@ -1,0 +1,101 @@
+"""``nnn table verify``, ``expire`` and ``register``: what an operator runs on a schedule."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from dataclasses import asdict
+
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.table.lifecycle.check import DAMAGED, WHOLE, TableCheck, check_table
+from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.registration import register
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])\Z")
+_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def verify_version(args: argparse.Namespace) -> None:
+    """Print a line for each file and the verdict.
+
+    Raises:
+        CorruptArtifactError: some file is not as it was published.
+    """
+    check = check_table(args.table, args.version)
+    for file in check.files:
+        print(f"{file.state:<8} {file.path}")
+    whole = len(check.files) - len(check.bad)
+    print(f"version {check.version} is {_verdict(check)}: {whole} of {len(check.files)} files are whole")
+    if args.json:
+        print(json.dumps({"table": args.table, "verdict": _verdict(check), **asdict(check)}))
+    if check.bad:
+        problems = "".join(f"\n  {file.problem}" for file in check.bad)
+        raise CorruptArtifactError(
+            f"{len(check.bad)} of {len(check.files)} files of version {check.version} of {args.table!r} are not what "
+            f"was published:{problems}"
+        )
+
+
+def _verdict(check: TableCheck) -> str:
+    return DAMAGED if check.bad else WHOLE
+
+
+def add_expire_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table expire``."""
+    parser.add_argument(
+        "--keep", type=int, required=True, metavar="N", help="the newest N versions stay, however old they are"
+    )
+    parser.add_argument(
+        "--older-than",
+        type=parse_age,
+        default="7d",
+        metavar="AGE",
+        help="versions replaced less than this ago stay too, and so do files without a version that were written since "
+        "then: longer than the longest job, such as 36h, 30d or 4w (default: %(default)s)",
+    )
+    parser.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
+
+
+def parse_age(text: str) -> float:
+    """Seconds of an age such as ``36h``.
+
+    Raises:
+        argparse.ArgumentTypeError: not a number and a unit.
+    """
+    match = _AGE.match(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age; write a number and m, h, d or w, such as 30d")
+    return float(match.group(1)) * _SECONDS[match.group(2)]
+
+
+def expire_versions(args: argparse.Namespace) -> None:
+    """Print what goes and what stays, and remove it if that was asked for."""
+    act = expire if args.yes else plan_expiry
+    done = act(args.table, args.keep, args.older_than)
+    for version in done.versions:
+        print(f"version {version}")
+    for path in (*done.files, *done.pins):
+        print(path)
+    print(_sum_up(done, args.yes))
+    if args.json:
+        print(json.dumps({"table": args.table, "removed": args.yes, **asdict(done)}))
+
+
+def _sum_up(done: Expiry, removed: bool) -> str:
+    what = f"{len(done.versions)} versions and {len(done.files)} data files, {done.bytes / 2**20:,.1f} MiB"
+    kept = f"versions {', '.join(map(str, done.kept))} stay"
+    if removed:
+        return f"removed {what}; {kept}"
+    return f"would remove {what}; {kept}; nothing was removed, say --yes to remove"
+
+
+def register_version(args: argparse.Namespace) -> None:
+    """Print what readers of the Delta table see from now on."""
+    done = register(args.table, args.version)
+    print(
+        f"version {done.version} is version {done.delta_version} of the Delta table {args.table}: {done.files} files, "
+        f"{done.added} of them new to it"
+    )
+    if args.json:
+        print(json.dumps({"table": args.table, **asdict(done)}))

@@ -1,0 +1,116 @@
+"""Running a pipeline: which runner, what its log shows, and errors that reach the user whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from nnn_core.errors import ERRORS, NNNError
+from pipelines.running.local_processes import LocalProcesses
+from pipelines.running.logs import inherited_format
+from pipelines.running.progress import Messages, shown
+from pipelines.stages.metrics import NAMESPACE
+
+LOCAL_RUNNER = "FnApiRunner"
+
+#: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
+#: download another runner's binary, and would silently use it where the network lets it.
+_LOCAL_NAMES = ("", "directrunner", "direct", LOCAL_RUNNER.lower())
+
+
+_RAISED = re.compile(
+    r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
+)
+#: Of a Ctrl-C that reaches a step, Beam makes an error like any other.
+_INTERRUPTED = re.compile(r"^(RuntimeError: )?KeyboardInterrupt( \[while running|$)", re.M)
+_WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished pipeline reports.
+
+    Attributes:
+        counters: value by stage and name, see ``pipelines.stages.metrics``.
+        distributions: highest value by name.
+        seconds: wall time.
+    """
+
+    counters: dict[str, dict[str, int]]
+    distributions: dict[str, int]
+    seconds: float
+
+
+def local_workers(options: PipelineOptions) -> int | None:
+    """Worker processes of the local runner; None on any other."""
+    if options.view_as(StandardOptions).runner != LOCAL_RUNNER:
+        return None
+    workers = options.view_as(DirectOptions).direct_num_workers
+    return int(workers) or len(os.sched_getaffinity(0))
+
+
+def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> RunResult:
+    """Build the pipeline with ``define``, run it and wait for it.
+
+    Raises:
+        NNNError: of the class that a worker raised.
+        KeyboardInterrupt: somebody pressed Ctrl-C, wherever it struck.
+    """
+    start = time.monotonic()
+    try:
+        pipeline = beam.Pipeline(_runner(options), options)
+        define(pipeline)
+        display = Messages() if inherited_format() == "json" else None
+        with shown(display) if local_workers(options) else contextlib.nullcontext():
+            result = pipeline.run()
+            result.wait_until_finish()
+    except NNNError as error:
+        raise type(error)(_WHILE_RUNNING.sub("", str(error))) from None
+    except Exception as error:
+        if _INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from None
+        raised = find_error(str(error))
+        if raised is None:
+            raise
+        raise raised from None
+    return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
+
+
+def _runner(options: PipelineOptions) -> FnApiRunner | None:
+    """The runner if it is one of ours; None for Beam to make the one that ``options`` name."""
+    processes = options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    return LocalProcesses() if processes and local_workers(options) else None
+
+
+def find_error(text: str) -> NNNError | None:
+    """The error of ours in a worker's traceback, which is all that a runner hands back.
+
+    A traceback names causes first; the last error is the one that was raised.
+    """
+    matches = _RAISED.findall(text)
+    if not matches:
+        return None
+    name, message = matches[-1]
+    message = message.strip()
+    return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message))
+
+
+def _to_result(counters: list[Any], distributions: list[Any], start: float) -> RunResult:
+    by_stage: dict[str, dict[str, int]] = defaultdict(dict)
+    for metric in counters:
+        if metric.key.metric.namespace == NAMESPACE:
+            stage, _, name = metric.key.metric.name.partition("/")
+            # On some runners Beam takes a committed 0 for none.
+            by_stage[stage][name] = by_stage[stage].get(name, 0) + (metric.result or 0)
+    highest = {m.key.metric.name: m.result.max for m in distributions if m.key.metric.namespace == NAMESPACE}
+    return RunResult(dict(by_stage), highest, time.monotonic() - start)

@@ -1,0 +1,89 @@
+"""CompareMethods and CompareFairness: what ``nnn evaluate`` is asked for beyond the bias itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton
+
+from nnn_core.embedded.shards import EmbeddedShard, read_ids
+from nnn_core.embedded.side import Side
+from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
+from nnn_core.evaluation.comparison import compare_methods, gather_trial
+from nnn_core.evaluation.queries import StoredQueries, load_queries
+from nnn_core.report.comparison import fairness_section
+from nnn_core.report.review import Review
+from nnn_core.report.sections import Fairness
+from nnn_core.scoring.bank import Bank
+
+
+@dataclass
+class CompareMethods(beam.PTransform):  # type: ignore[misc]
+    """Held-out queries to the rows of ``compare_methods``, a single list; all in one worker's memory.
+
+    Attributes:
+        shards: the candidates.
+        bank: a single element.
+        objective: by which settings are chosen.
+        threads: of that worker.
+    """
+
+    shards: beam.PCollection[EmbeddedShard]
+    bank: beam.PCollection[tuple[Bank, Side]]
+    objective: str
+    threads: int
+
+    def expand(self, queries: beam.PCollection[StoredQueries]) -> beam.PCollection[list[dict[str, Any]]]:
+        return (
+            queries
+            # A step of its own: candidates wait for the queries elsewhere, and would wait for this one too.
+            | "SpreadQueries" >> beam.Reshuffle()
+            | "CompareAll" >> beam.Map(self.compare, AsList(self.shards), AsSingleton(self.bank))
+        )
+
+    def compare(
+        self, stored: StoredQueries, shards: list[EmbeddedShard], bank: tuple[Bank, Side]
+    ) -> list[dict[str, Any]]:
+        """All methods on the same footing."""
+        ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
+        trial = gather_trial(load_queries(stored), ordered, bank[0])
+        return compare_methods(trial, objective=self.objective, threads=self.threads)
+
+
+@dataclass
+class CompareFairness(beam.PTransform):  # type: ignore[misc]
+    """A ``Review`` to how evenly the values of each attribute are retrieved, a single tuple.
+
+    Attributes:
+        shards: the candidates.
+        queries: a single element.
+        attributes: pattern of the tables of attributes.
+    """
+
+    shards: beam.PCollection[EmbeddedShard]
+    queries: beam.PCollection[StoredQueries]
+    attributes: str
+
+    def expand(self, review: beam.PCollection[Review]) -> beam.PCollection[tuple[Fairness, ...]]:
+        counts = (
+            self.shards
+            | "CountValues" >> beam.Map(_count, self.attributes)
+            | "AddCounts" >> beam.CombineGlobally(add_counts).without_defaults()
+        )
+        return review | "CompareFairness" >> beam.Map(
+            _compare, AsSingleton(self.queries), AsSingleton(counts), self.attributes
+        )
+
+
+def _count(shard: EmbeddedShard, pattern: str) -> Counts:
+    return count_values(read_ids(shard).to_pylist(), read_attributes(pattern))
+
+
+def _compare(review: Review, stored: StoredQueries, counts: Counts, pattern: str) -> tuple[Fairness, ...]:
+    queries = load_queries(stored)
+    return tuple(
+        fairness_section(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
+        for name, values in sorted(read_attributes(pattern).items())
+    )

@@ -1,0 +1,87 @@
+"""FindPositives and ExcludePositives: the bank's rows that belong to candidates, and a bank without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
+from nnn_core.embedded.side import Side
+from nnn_core.evaluation.positives import (
+    Positives,
+    bank_pairs,
+    count_positives,
+    own_pairs,
+    store_positives,
+    without_positives,
+)
+from nnn_core.scoring.bank import Bank
+
+
+@dataclass
+class FindPositives(beam.PTransform):  # type: ignore[misc]
+    """The candidates' embedded shards to the pair ids that the bank has too, a single ``Positives``.
+
+    Attributes:
+        bank: a single element.
+        work: folder of artefacts.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]]
+    work: str
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[Positives]:
+        return (
+            shards
+            | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank[0])), AsSingleton(self.bank))
+            | "AllPairs" >> beam.CombineGlobally(_unite).without_defaults()
+            | "StorePositives" >> beam.Map(store_positives, self.work)
+        )
+
+
+def _unite(names: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*names)
+
+
+@dataclass
+class CountPositives(beam.PTransform):  # type: ignore[misc]
+    """The bank to the number of its rows that belong to candidates, a single element.
+
+    Attributes:
+        positives: a single element.
+    """
+
+    positives: beam.PCollection[Positives]
+
+    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[int]:
+        return (
+            bank
+            | "BankParts" >> beam.FlatMap(lambda found: [part for shard in found[0].shards for part in shard.parts])
+            # A step of its own: what it waits for is made from the bank itself.
+            | "SpreadParts" >> beam.Reshuffle()
+            | "CountPart" >> beam.Map(count_positives, AsSingleton(self.positives))
+            | "AllParts" >> beam.CombineGlobally(sum).without_defaults()
+        )
+
+
+@dataclass
+class ExcludePositives(beam.PTransform):  # type: ignore[misc]
+    """The bank's files to the same without the rows that belong to candidates.
+
+    Attributes:
+        positives: a single element.
+        work: folder of artefacts.
+    """
+
+    positives: beam.PCollection[Positives]
+    work: str
+
+    def expand(self, embedded: beam.PCollection[EmbeddedInput]) -> beam.PCollection[EmbeddedInput]:
+        return (
+            embedded
+            | "SpreadFiles" >> beam.Reshuffle()
+            | "WithoutPositives" >> beam.Map(without_positives, AsSingleton(self.positives), self.work)
+        )

@@ -1,0 +1,88 @@
+"""GatherCandidates and ShardReferences: each side as one small descriptor, checked as a whole.
+
+Both are barriers: what follows takes their single element as a side input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsList
+
+from nnn_core.embedded.corpus import (
+    Corpus,
+    Outcome,
+    check_pairs,
+    embedded_shards,
+    gather_candidates,
+    merge_outcomes,
+    outcome_of,
+    summarise_side,
+)
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.embedded.side import Side
+from nnn_core.scoring.bank import Bank, check_bank, shard_references
+from pipelines.stages.metrics import NAMESPACE
+from pipelines.stages.once import Once
+
+#: Name of the metric that is the number of input files whose ids are positional keys.
+POSITIONAL_KEYS = "positional_keys"
+
+
+@dataclass
+class GatherCandidates(beam.PTransform):  # type: ignore[misc]
+    """All candidates to one ``Corpus``; fails when too many rows were rejected or none is left."""
+
+    max_reject_rate: float
+    rejects_folder: str
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Corpus]:
+        return inputs.pipeline | Once(self.gather_candidates, AsList(inputs))
+
+    def gather_candidates(self, inputs: list[EmbeddedInput]) -> Corpus:
+        """The candidates as a whole; input files with positional keys are counted."""
+        files = sum(embedded.positional_keys for embedded in inputs)
+        Metrics.distribution(NAMESPACE, POSITIONAL_KEYS).update(files)
+        return gather_candidates(inputs, self.max_reject_rate, self.rejects_folder)
+
+
+@dataclass
+class GatherOutcomes(beam.PTransform):  # type: ignore[misc]
+    """All files of a side to one ``Outcome``."""
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Outcome]:
+        outcomes = inputs | "OutcomeOfFile" >> beam.Map(outcome_of)
+        return outcomes | "AllOutcomes" >> beam.CombineGlobally(merge_outcomes).without_defaults()
+
+
+@dataclass
+class ShardReferences(beam.PTransform):  # type: ignore[misc]
+    """The bank's embedded shards to one ``Bank`` of numbered reference shards; with its lineage.
+
+    Attributes:
+        rows_per_shard: reference queries that are indexed and scored together.
+        k: what the bank must suffice for; None for whatever fits.
+        max_reject_rate: allowed share of rejected rows.
+        rejects_folder: where rejects are listed.
+        exclude_own_pairs: whether the bank needs pair ids.
+    """
+
+    rows_per_shard: int
+    k: int | None
+    max_reject_rate: float
+    rejects_folder: str
+    exclude_own_pairs: bool
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[tuple[Bank, Side]]:
+        return inputs.pipeline | Once(self.shard_references, AsList(inputs))
+
+    def shard_references(self, inputs: list[EmbeddedInput]) -> tuple[Bank, Side]:
+        """The bank and its lineage, after all checks that need no scoring."""
+        side = summarise_side(inputs, self.max_reject_rate, "--references", self.rejects_folder)
+        bank = shard_references(embedded_shards(inputs), self.rows_per_shard)
+        check_bank(bank, self.k)
+        if self.exclude_own_pairs:
+            check_pairs(embedded_shards(inputs))
+        return bank, side

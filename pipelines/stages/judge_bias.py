@@ -1,0 +1,207 @@
+"""JudgeBias: what biases do to held-out queries, counted over all candidates."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsIter, AsList, AsSingleton
+
+from nnn_core.embedded.corpus import embedded_shards
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_ids, read_shard
+from nnn_core.embedded.side import Side
+from nnn_core.errors import InputError
+from nnn_core.evaluation.judgements import read_judgements
+from nnn_core.evaluation.means import ShardMeans, load_means
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import (
+    Overlap,
+    StoredQueries,
+    check_disjoint,
+    find_overlap,
+    gather_queries,
+    load_queries,
+    store_queries,
+)
+from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
+from nnn_core.evaluation.summary import Evaluation, Request, summarise
+from nnn_core.scoring.bank import Bank
+from pipelines.stages.metrics import COMPUTED, count, timed
+from pipelines.stages.once import Once
+
+STAGE = "judge_bias"
+
+
+@dataclass
+class GatherQueries(beam.PTransform):  # type: ignore[misc]
+    """Embedded validation queries to one ``StoredQueries``; fails where they overlap with the bank.
+
+    Attributes:
+        bank: a single element; None if nobody knows the bank any more.
+        relevance: pattern of the judgements; None if pair ids say what answers a query.
+        allow_overlap: whether queries may be in the bank.
+        work: folder of artefacts.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]] | None
+    relevance: str | None
+    allow_overlap: bool
+    work: str
+
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
+        gathered = inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
+        if self.bank is None:
+            return gathered
+        overlap = (
+            self.bank
+            | "BankShards" >> beam.FlatMap(lambda bank: [part for shard in bank[0].shards for part in shard.parts])
+            | "SpreadBank" >> beam.Reshuffle()
+            | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(gathered))
+        )
+        return inputs.pipeline | "CheckDisjoint" >> Once(self.check_disjoint, AsSingleton(gathered), AsIter(overlap))
+
+    def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
+        """Join queries and judgements."""
+        judgements = read_judgements(self.relevance) if self.relevance else None
+        return store_queries(*gather_queries(list(embedded_shards(inputs)), judgements), self.work)
+
+    def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
+        """Count the queries that are in the bank, and refuse them unless they are allowed."""
+        overlap = reduce(operator.or_, overlaps, Overlap())
+        if not self.allow_overlap:
+            check_disjoint(overlap)
+        return replace(stored, overlap=len(overlap.queries))
+
+
+def _find_overlap(shard: EmbeddedShard, stored: StoredQueries) -> Overlap:
+    return find_overlap(load_queries(stored), shard)
+
+
+@dataclass
+class JudgeBias(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to one ``Evaluation``.
+
+    The steps: FindTargets scores the relevant candidates; CountAhead counts, for all k and alpha at once, how many
+    candidates are ahead of each; Summarise takes figures from the counts, and chooses.
+
+    Attributes:
+        queries: a single element.
+        request: what to judge, a single element.
+        threads: threads of one worker process.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    request: beam.PCollection[Request]
+    threads: int
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
+        queries, request = AsSingleton(self.queries), AsSingleton(self.request)
+        found = shards | "FindTargets" >> beam.Map(_find_targets, queries)
+        targets = AsSingleton(shards.pipeline | "GatherTargets" >> Once(_gather_targets, AsList(found), queries))
+        return (
+            shards
+            | "SpreadShards" >> beam.Reshuffle()
+            | "CountAhead" >> beam.Map(_count_ahead, queries, targets, request, self.threads)
+            | "AddCounts" >> beam.CombineGlobally(_add).without_defaults()
+            | "Summarise" >> beam.Map(_summarise, queries, targets, request)
+        )
+
+
+def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        return find_targets(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), load_means(means))
+
+
+def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
+    targets = gather_targets(parts)
+    if not len(targets.pairs):
+        raise InputError(
+            f"none of the candidates that answer the {stored.rows} validation queries is in the index, so nothing can "
+            "be judged; check the ids that --relevance or the queries' pair ids name."
+        )
+    return targets
+
+
+def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
+        biases = biases_at(load_means(means), means.grid, request.points)
+        ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
+    count(STAGE, COMPUTED)
+    return ahead
+
+
+def _add(counts: Iterable[Counts]) -> Counts:
+    total: Counts = np.sum(list(counts), axis=0)
+    return total
+
+
+def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: Request) -> Evaluation:
+    return summarise(load_queries(stored), targets, ahead, request)
+
+
+@dataclass
+class RankCandidates(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to two rankings of every query: without the bias, and with it.
+
+    Attributes:
+        queries: a single element.
+        point: the bias, a single element.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    point: beam.PCollection[Point]
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[Ranking, Ranking]]:
+        return (
+            shards
+            | "RankShards" >> beam.Map(_rank_shard, AsSingleton(self.queries), AsSingleton(self.point))
+            | "MergeRankings" >> beam.CombineGlobally(_merge).without_defaults()
+        )
+
+
+def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> tuple[Ranking, Ranking]:
+    queries, block = load_queries(stored), read_shard(means.shard)
+    with timed(STAGE):
+        biases = biases_at(load_means(means), means.grid, [Point(means.grid[0], 0.0), point])
+        ids = block.ids.to_pylist()
+        before, after = (rank_shard(queries.vectors, block.vectors, ids, bias) for bias in biases)
+    return before, after
+
+
+def _merge(rankings: Iterable[tuple[Ranking, Ranking]]) -> tuple[Ranking, Ranking] | None:
+    merged: tuple[Ranking, Ranking] | None = None
+    for before, after in (each for each in rankings if each is not None):
+        merged = (before, after) if merged is None else (merged[0] | before, merged[1] | after)
+    return merged
+
+
+@dataclass
+class BiasesOf(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to (id, bias) of some candidates.
+
+    Attributes:
+        wanted: ids, a single element.
+        point: k and alpha, a single element.
+    """
+
+    wanted: beam.PCollection[frozenset[str]]
+    point: beam.PCollection[Point]
+
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[str, float]]:
+        return shards | "BiasesOfShard" >> beam.FlatMap(_biases_of, AsSingleton(self.wanted), AsSingleton(self.point))
+
+
+def _biases_of(means: ShardMeans, wanted: frozenset[str], point: Point) -> list[tuple[str, float]]:
+    rows = [(row, name) for row, name in enumerate(read_ids(means.shard).to_pylist()) if name in wanted]
+    if not rows:
+        return []
+    biases = biases_at(load_means(means)[[row for row, _ in rows]], means.grid, [point])[0]
+    return [(name, float(bias)) for (_, name), bias in zip(rows, biases, strict=True)]

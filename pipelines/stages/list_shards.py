@@ -1,0 +1,32 @@
+"""ListShards: a glob to the descriptors of its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.shards import InputShard
+
+
+@dataclass
+class ListShards(beam.PTransform):  # type: ignore[misc]
+    """The files that ``pattern`` names, each described once.
+
+    Attributes:
+        pattern: URIs, globs and brace ranges, see ``nnn_core.inputs.listing.list_shards``.
+        flag: where the user wrote it, for messages.
+    """
+
+    pattern: str
+    flag: str
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection[InputShard]:
+        return (
+            root
+            | "Start" >> beam.Impulse()
+            | "NameShards" >> beam.FlatMap(lambda _: list_shards(self.pattern, self.flag))
+            | "Spread" >> beam.Reshuffle()
+            | "DescribeShard" >> beam.Map(describe_shard)
+        )

@@ -1,0 +1,123 @@
+"""Counters of a stage: artefacts computed and reused, what they held, and milliseconds of work summed over workers."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from apache_beam.metrics import Metrics
+
+from nnn_core.storage.written import tally
+
+NAMESPACE = "nnn"
+
+#: Artefacts, and milliseconds of work on them.
+COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
+
+#: What artefacts held: rows, rejected rows, (candidate, reference) pairs.
+ROWS, REJECTED, PAIRS = "rows", "rejected", "pairs"
+
+#: Captions that the model was given a part of only, because it takes no more.
+TRUNCATED = "truncated"
+
+#: Bytes of input, bytes that were stored, and bytes of rows on their way to their part of the table.
+READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
+
+#: Parts of the work: in the model, summed over its threads; reading the bank; and finding the highest scores.
+MODEL_MSEC, LOAD_MSEC, SEARCH_MSEC = "model_msec", "load_msec", "search_msec"
+PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC, "search": SEARCH_MSEC}
+
+#: Distribution of the most memory that a worker process has held so far, in bytes.
+PEAK_BYTES = "peak_bytes"
+
+#: Time that the model's threads had while shards were embedded; the model's share of it is its utilisation.
+MODEL_HAD_MSEC = "model_had_msec"
+
+
+@contextlib.contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Count what happens inside as the stage's work: its milliseconds, and the bytes that it stores."""
+    with tally() as written, timed_part(stage, MSEC):
+        yield
+    count_work(stage, written.bytes)
+
+
+@contextlib.contextmanager
+def timed_part(stage: str, what: str) -> Iterator[None]:
+    """Add the time spent inside to milliseconds of the stage, and to their distribution over artefacts."""
+    start = time.perf_counter()
+    yield
+    count_seconds(stage, what, time.perf_counter() - start)
+
+
+def count_work(stage: str, written: int) -> None:
+    """Count the bytes that a piece of work stored, and look at the memory of the process that did it."""
+    if written:
+        count(stage, WRITTEN, written)
+    if peak := peak_memory():
+        Metrics.distribution(NAMESPACE, PEAK_BYTES).update(peak)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, in bytes; 0 where the system does not tell."""
+    # What getrusage says includes the process that this one was forked from.
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
+def count_seconds(stage: str, what: str, seconds: float) -> None:
+    """Add time to the stage's milliseconds, and to their distribution over artefacts."""
+    spent = round(1000 * seconds)
+    Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(spent)
+    Metrics.distribution(NAMESPACE, f"{stage}/{what}_each").update(spent)
+
+
+def count(stage: str, what: str, number: int = 1) -> None:
+    """Count artefacts of a stage as ``COMPUTED`` or ``REUSED``, or what they held."""
+    Metrics.counter(NAMESPACE, f"{stage}/{what}").inc(number)
+    if what in (COMPUTED, REUSED):
+        tell(stage, done=number)
+
+
+def expect(stage: str, number: int = 1) -> None:
+    """Say that a stage will have so many artefacts more; for progress alone."""
+    tell(stage, expected=number)
+
+
+#: The port that worker processes send to; they inherit it.
+PORT = "NNN_PROGRESS_PORT"
+
+
+#: What was told in this process and is not shown yet, while something is shown here: no datagram, so none is lost.
+_HERE: list[deque[tuple[str, int, int]]] = []
+
+
+def tell(stage: str, done: int = 0, expected: int = 0) -> None:
+    """Say that a stage did something, or that there is more to do; nothing happens where nobody listens."""
+    if _HERE:
+        _HERE[-1].append((stage, done, expected))
+        return
+    port = os.environ.get(PORT)
+    if port is None:
+        return
+    with contextlib.suppress(OSError):
+        _sender().sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
+
+
+@cache
+def _sender() -> socket.socket:
+    """The process's socket for datagrams, open as long as it lives."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    atexit.register(sender.close)
+    return sender

@@ -1,0 +1,72 @@
+"""ReviewBias: the part that ``refresh`` and ``evaluate`` share, from means to what held-out queries tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
+
+from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import StoredQueries
+from nnn_core.evaluation.rankings import Ranking
+from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.report.review import Review, draft_review
+from nnn_core.report.sections import Shown
+from pipelines.stages.embed_files import EmbeddedFiles
+from pipelines.stages.judge_bias import BiasesOf, JudgeBias, RankCandidates
+from pipelines.stages.once import Once
+from pipelines.stages.show_rows import ShowRows
+
+
+@dataclass
+class ReviewBias(beam.PTransform):  # type: ignore[misc]
+    """The means of all candidate shards to one ``Review``.
+
+    Attributes:
+        queries: a single element.
+        asked: the files of the queries.
+        candidates: the files of the candidates.
+        request: what to judge, a single element.
+        threads: threads of one worker process.
+    """
+
+    queries: beam.PCollection[StoredQueries]
+    asked: EmbeddedFiles
+    candidates: EmbeddedFiles
+    request: beam.PCollection[Request]
+    threads: int
+
+    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
+        evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads)
+        point = evaluation | "Point" >> beam.Map(_point)
+        rankings = means | "RankCandidates" >> RankCandidates(self.queries, point)
+        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows)
+        draft = means.pipeline | "DraftReview" >> Once(
+            _draft, AsSingleton(evaluation), AsSingleton(rankings), AsSingleton(self.queries), AsIter(rows)
+        )
+        wanted = draft | "WantedCandidates" >> beam.Map(lambda review: review.wanted_candidates)
+        asked = draft | "WantedQueries" >> beam.Map(lambda review: review.wanted_queries)
+        shown = self._show("ShowCandidates", self.candidates, wanted)
+        texts = self._show("ShowQueries", self.asked, asked)
+        biases = means | "BiasesOfHubs" >> BiasesOf(wanted, point)
+        return means.pipeline | "ShowRows" >> Once(
+            Review.show, AsSingleton(draft), AsList(shown), AsList(texts), AsDict(biases)
+        )
+
+    def _show(
+        self, name: str, files: EmbeddedFiles, wanted: beam.PCollection[frozenset[str]]
+    ) -> beam.PCollection[Shown]:
+        return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
+
+
+def _point(evaluation: Evaluation) -> Point:
+    return evaluation.point
+
+
+def _draft(
+    evaluation: Evaluation, rankings: tuple[Ranking, Ranking], stored: StoredQueries, rows: Iterable[int]
+) -> Review:
+    return draft_review(evaluation, rankings, stored, sum(rows))

@@ -1,0 +1,178 @@
+"""ScoreCandidates: every embedded shard of candidates against every reference shard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from nnn_core import storage
+from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.embedded.side import Side
+from nnn_core.events import Event
+from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard, check_same_dimension
+from nnn_core.scoring.cache import BoundedCache
+from nnn_core.scoring.partials import Partial, ScoredRange, plan_partial, write_partial
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.calibration import CalibratedShard, load_approximate
+from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
+from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
+from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, count, expect, timed, timed_part
+
+STAGE = "score_candidates"
+
+_LOG = logging.getLogger("nnn")
+
+#: (candidate, reference) pairs in one task: minutes of work, small enough to balance.
+_PAIRS_PER_TASK = 1 << 34
+
+#: Reference indexes kept in memory by a worker process.
+_CACHE_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """One shard of candidates and a range of reference shards."""
+
+    candidates: EmbeddedShard
+    first: int
+    last: int
+
+
+def plan_tasks(candidates: EmbeddedShard, bank: tuple[Bank, Side], corpus: Corpus) -> Iterator[ScoreTask]:
+    """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
+    shards = bank[0].shards
+    check_same_dimension(corpus, bank[0])
+    expect(STAGE, len(shards))
+    first, pairs = 0, 0
+    for shard in shards:
+        pairs += candidates.rows * shard.rows
+        if pairs >= _PAIRS_PER_TASK or shard.number == len(shards) - 1:
+            yield ScoreTask(candidates, first, shard.number + 1)
+            first, pairs = shard.number + 1, 0
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What every worker needs to know.
+
+    Attributes:
+        k_max: scores kept for each candidate.
+        exclude_own_pairs: whether a candidate's own reference queries are left out.
+        work: folder of artefacts.
+        threads: threads of one worker process.
+        method: one of ``search.METHODS``.
+        cache: where each worker's machine keeps copies of the bank.
+    """
+
+    k_max: int
+    exclude_own_pairs: bool
+    work: str
+    threads: int
+    method: str
+    cache: DiskCache = NO_CACHE
+
+
+@dataclass
+class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to their partials, a range of them for each task, keyed by shard.
+
+    Attributes:
+        bank: the reference shards, a single element.
+        corpus: the candidates as a whole, a single element; nothing is scored before its checks.
+        calibrated: how each reference shard is searched, a single element; empty for exact searches.
+        scorer: what to keep and how to find it.
+    """
+
+    bank: beam.PCollection[tuple[Bank, Side]]
+    corpus: beam.PCollection[Corpus]
+    calibrated: beam.PCollection[list[CalibratedShard]]
+    scorer: Scorer
+
+    def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredRange]]:
+        bank = beam.pvalue.AsSingleton(self.bank)
+        return (
+            candidates
+            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, beam.pvalue.AsSingleton(self.corpus))
+            | "SpreadTasks" >> beam.Reshuffle()
+            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, beam.pvalue.AsSingleton(self.calibrated))
+        )
+
+
+class _ScoreShards(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
+
+    def process(
+        self, task: ScoreTask, bank: tuple[Bank, Side], calibrated: list[CalibratedShard]
+    ) -> Iterator[tuple[str, ScoredRange]]:
+        candidates = task.candidates
+        settings = {shard.number: shard for shard in calibrated}
+        read = cache(lambda: read_shard(candidates))
+        start = time.perf_counter()
+        partials = [
+            self._score(candidates, read, reference, settings.get(reference.number))
+            for reference in bank[0].shards[task.first : task.last]
+        ]
+        _LOG.info(
+            Event(
+                "scored",
+                stage=STAGE,
+                uri=candidates.source,
+                shard=candidates.uri,
+                rows=candidates.rows,
+                references=f"{task.first}..{task.last - 1}",
+                seconds=round(time.perf_counter() - start, 3),
+            )
+        )
+        yield f"{candidates.source}\n{storage.basename(candidates.uri)}", ScoredRange.of(candidates, partials)
+
+    def _score(
+        self,
+        candidates: EmbeddedShard,
+        read: Callable[[], VectorBlock],
+        reference: ReferenceShard,
+        how: CalibratedShard | None,
+    ) -> Partial:
+        scorer = self._scorer
+        partial = plan_partial(
+            candidates,
+            reference,
+            scorer.k_max,
+            scorer.exclude_own_pairs,
+            scorer.work,
+            how.digest if how else "exact",
+        )
+        if storage.exists(partial.uri):
+            count(STAGE, REUSED)
+            return partial
+        with timed(STAGE):
+            search, block = self._search(reference, how), read()
+            with timed_part(STAGE, SEARCH_MSEC):
+                top = score_block(block, search, scorer.k_max, scorer.threads)
+            write_partial(partial, top, search.name)
+        count(STAGE, COMPUTED)
+        count(STAGE, PAIRS, candidates.rows * reference.rows)
+        return partial
+
+    def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
+        def load() -> Search:
+            scorer = self._scorer
+            with timed_part(STAGE, LOAD_MSEC):
+                index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
+            if how:
+                return load_approximate(how, index, scorer.cache)
+            return exact_search(resolve_method(scorer.method), index)
+
+        search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
+        return search
