@@ -41,10 +41,10 @@ test-slow: $(INSTALLED)
 
 test-engines: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,engines]'
-	$(BIN)/python -m pytest -q -m engines tests/core/test_engines_real.py
+	$(BIN)/python -m pytest -q -m engines tests/core/consumers/engines/test_engines_real.py
 
 fuzz: $(INSTALLED)
-	$(BIN)/python -m pytest -q -s -m fuzz tests/core/test_fuzz.py
+	$(BIN)/python -m pytest -q -s -m fuzz tests/core/inputs/test_fuzz.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

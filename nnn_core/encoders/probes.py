@@ -25,7 +25,7 @@ from nnn_core.vectors import FloatMatrix, unit_vectors
 Vectors = Mapping[str, FloatMatrix]
 
 #: How far apart two unit vectors of the same probe may lie, by precision. No inner product with a unit vector
-#: then differs by more. Other hardware and batch sizes stay well below; see ``tests/core/test_contract.py``.
+#: then differs by more. Other hardware and batch sizes stay well below; see ``tests/core/encoders/test_contract.py``.
 TOLERANCES = {FLOAT32: 2e-3, "float16": 1e-2, "bfloat16": 5e-2}
 
 #: Recorded coordinates are multiples of 1 / STEPS, far finer than any tolerance.

@@ -14,6 +14,7 @@ import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from PIL import Image
 
+import nnn_core
 from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError
 from pipelines.commands import cli
@@ -21,7 +22,7 @@ from pipelines.running.runner import find_error
 
 DIM = 8
 COLOURS = ("red", "blue", "green", "yellow")
-ENCODER = f"open_clip:local-dir:{Path(cli.__file__).parent.parent / 'nnn_core' / 'demo' / 'encoder'}"
+ENCODER = f"open_clip:local-dir:{Path(nnn_core.__file__).parent / 'demo' / 'encoder'}"
 
 
 @pytest.fixture

@@ -333,6 +333,6 @@ def test_every_engine_is_documented() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    page = Path(__file__).parents[2] / "deploy" / "ENGINES.md"
+    page = Path(__file__).parents[4] / "deploy" / "ENGINES.md"
     remedy = "run python -m nnn_core.consumers.engines.page > deploy/ENGINES.md"
     assert page.read_text(encoding="utf-8") == engines_page(), remedy

@@ -11,7 +11,7 @@ from typing import Any
 import hostile
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 #: What the worst of all shards may take, beyond the interpreter, the libraries and the model.
 MOST_MIB = 1024

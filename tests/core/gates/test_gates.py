@@ -42,7 +42,7 @@ from nnn_core.report.numbers import MAX_TEXT
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import Manifest
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 NORMAL = np.random.default_rng(1).normal(0.2, 0.05, 20_000)
 
 

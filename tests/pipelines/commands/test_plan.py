@@ -26,7 +26,7 @@ from pipelines.commands import cli, demo
 from pipelines.commands.compare_plan import Foretold, compare, describe_comparison
 from pipelines.commands.plan import _rows_to_encode, changed_parts
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 #: Of which a hundredth of the pairs is new.
 WORK = Work(
