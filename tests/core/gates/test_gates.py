@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fakes import grid_vectors
-from test_manifest import make_manifest, make_part
+from tables import make_manifest, make_part
 
 from nnn_core.embedded.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
 from nnn_core.errors import ConfigError, GateError

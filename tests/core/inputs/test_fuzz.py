@@ -22,7 +22,7 @@ import pytest
 from fakes import FormulaEncoder, make_shard, make_tar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from test_manifest import make_manifest
+from tables import make_manifest
 
 from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.shards import EmbeddedInput

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from stores import BUCKET, Fault, Proxy
-from test_manifest import make_manifest
+from tables import make_manifest
 
 from nnn_core import storage
 from nnn_core.errors import ConflictError, InputError, StorageError

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_difference import SETTINGS, publish
+from tables import BIASES_SETTINGS, publish_biases
 
 from nnn_core import storage
 from nnn_core.digests import sha256
@@ -32,7 +32,7 @@ def make(uri: str, rows_per_group: int, cuts: tuple[str, ...] = ()) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "ROWS_PER_GROUP", rows_per_group)
         rng = np.random.default_rng(0)
-        publish(uri, 1, dict(zip(IDS, rng.random(ROWS).tolist(), strict=True)), cuts)
+        publish_biases(uri, 1, dict(zip(IDS, rng.random(ROWS).tolist(), strict=True)), cuts)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_few_bytes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     uri, streams = str(tmp_path), []
     ids = [f"{number * 2654435761 % 2**32:08x}-{number:05d}" for number in range(60_000)]
     monkeypatch.setattr(parts, "ROWS_PER_GROUP", 1000)
-    publish(uri, 1, dict.fromkeys(ids, 1.0), ("80000000",))
+    publish_biases(uri, 1, dict.fromkeys(ids, 1.0), ("80000000",))
     real = storage.open_input
 
     @contextlib.contextmanager
@@ -140,8 +140,8 @@ def find_whole(path: Path, whole: bytes, uri: str) -> list[FoundRow | None]:
 
 def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:
     uri = str(tmp_path)
-    publish(uri, 1, {"a": 1.0, "b": 2.0})
-    publish(uri, 2, {"a": 1.0, "b": 2.0, "c": 3.0})
+    publish_biases(uri, 1, {"a": 1.0, "b": 2.0})
+    publish_biases(uri, 2, {"a": 1.0, "b": 2.0, "c": 3.0})
     (one,), (other,) = (read_manifest(uri, version).files for version in (1, 2))
     (Path(uri) / one.path).write_bytes((Path(uri) / other.path).read_bytes())
     with pytest.raises(CorruptArtifactError, match="is another file than the manifest of version 1 names"):
@@ -153,9 +153,9 @@ def test_values_without_statistics_are_found(tmp_path: Path, monkeypatch: pytest
     ids = [f"{'x' * 70_000}{number}" for number in range(6)]
     rows = pa.table({"id": ids, "mean_k": pa.array([[0.0, n] for n in range(6)], pa.list_(pa.float32(), 2))})
     monkeypatch.setattr(parts, "ROWS_PER_GROUP", 2)
-    part = write_part(str(tmp_path), 1, 0, rows, SETTINGS, {})
+    part = write_part(str(tmp_path), 1, 0, rows, BIASES_SETTINGS, {})
     side = Side(6, 0, "c" * 64, ())
-    commit_version(str(tmp_path), Manifest(1, SETTINGS, 8, side, side, SearchReport(("exact",)), (part,)))
+    commit_version(str(tmp_path), Manifest(1, BIASES_SETTINGS, 8, side, side, SearchReport(("exact",)), (part,)))
     assert [row and row.bias for row in find(str(tmp_path), [*ids, ids[0][:-1]])] == [0, 1, 2, 3, 4, 5, None]
     assert sha256((tmp_path / part.path).read_bytes()) == part.sha256
 

@@ -10,15 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tables import GATES, make_manifest
 
-from nnn_core.digests import add_set_digests, set_digest
+from nnn_core.digests import add_set_digests
 from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
-from nnn_core.scoring.error import BiasError
-from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import (
     Manifest,
-    SearchReport,
     commit_version,
     current_manifest,
     list_versions,
@@ -27,37 +25,6 @@ from nnn_core.table.manifest import (
     read_manifest,
     says_the_same,
 )
-from nnn_core.table.parts import BiasSettings, TablePart
-
-SETTINGS = BiasSettings(2, 0.1, (1, 2), "image", "text", True, {"weights": "w", "tokenizer": "t"}, "b" * 64)
-
-EXACT = SearchReport(("exact",))
-
-
-def make_part(number: int, rows: int = 3) -> TablePart:
-    digest = set_digest([str(number).encode()])
-    return TablePart(
-        f"versions/000001/part-{number:05d}.parquet", rows, f"é{number}", f"z{number}", digest, 100, digest,
-        -0.1 * number, 0.3 + number, 1 / 3,
-    )  # fmt: skip
-
-
-GATES = (
-    Gate("alpha", 3.0, 2.0, "fail", "the factor between alpha 3 and the previous is 3, allowed is at most 2", True),
-    Gate("gain", None, 0.0, "skipped", "no validation queries were given"),
-)
-
-
-def make_manifest(version: int = 1, parts: int = 2, alpha: float = 0.1) -> Manifest:
-    return Manifest(
-        version,
-        dataclasses.replace(SETTINGS, alpha=alpha),
-        64,
-        Side(6, 1, "c" * 64, ("sha256:1", "sha256:2")),
-        Side(9, 0, "d" * 64, ("etag:x",)),
-        SearchReport(("approximate", "exact"), 1e-3, BiasError(100, 1e-4, 2e-4, 3e-4, 0.5)) if parts > 1 else EXACT,
-        tuple(make_part(number) for number in range(parts)),
-    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import polars
 import pytest
-from test_table import IDS, MEANS, data_files, publish
+from tables import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError

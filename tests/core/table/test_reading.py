@@ -7,30 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import oracles
-import pyarrow as pa
 import pytest
+from tables import GRID, IDS, MEANS, data_files, publish
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import part_boundaries
-from nnn_core.embedded.side import Side
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
 from nnn_core.table.gate import Gate
 from nnn_core.table.lifecycle.check import FileCheck, check_table
-from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
-from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.manifest import commit_version, list_versions, read_manifest
 from nnn_core.table.reading import BiasTable, load_bias_table, reweight
-
-GRID = (1, 2, 4)
-IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))
-MEANS = np.random.default_rng(0).random((40, 3)).astype(np.float32)
-SIDE = Side(40, 0, "c" * 64, ("sha256:1",))
-
-
-def publish(table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3) -> Manifest:
-    settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
-    pieces = slice_rows(pa.array(IDS), MEANS, "x", part_boundaries([IDS], 40, -(-40 // files)))
-    parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
-    return commit_version(table, Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts)))
 
 
 @pytest.fixture
@@ -38,10 +23,6 @@ def table(tmp_path: Path) -> str:
     uri = str(tmp_path / "table")
     assert len(publish(uri).files) == 3
     return uri
-
-
-def data_files(table: str) -> set[str]:
-    return {str(path.relative_to(table)) for path in Path(table).rglob("*.parquet")}
 
 
 def test_the_table_is_read_in_order(table: str) -> None:

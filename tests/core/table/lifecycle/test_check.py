@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_table import publish
+from tables import publish
 
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet

@@ -13,30 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import publish_biases
 
 from nnn_core import storage
-from nnn_core.embedded.side import Side
 from nnn_core.encoders.probes import to_text
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import SHARES, _Sketch, compare_versions
-from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest, read_manifest
-from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.manifest import read_manifest
 
-SETTINGS = BiasSettings(2, 1.0, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
 BIASES = st.dictionaries(st.text("abcé😀", min_size=1, max_size=3), st.integers(0, 3), min_size=1, max_size=20)
-
-
-def publish(uri: str, version: int, biases: dict[str, float], cuts: tuple[str, ...] = (), bank: str = "b") -> Manifest:
-    """A version with these biases; whatever is named again is not copied."""
-    current = current_manifest(uri)
-    existing = {part.sha256: part.path for part in current.files} if current else {}
-    ids = sorted(biases)
-    means = np.array([[0.5, biases[row_id]] for row_id in ids], np.float32)
-    pieces = slice_rows(pa.array(ids), means, "x", cuts)
-    parts = [write_part(uri, version, n, collect_rows([piece]), SETTINGS, existing) for n, piece in pieces]
-    side = Side(len(ids), 0, bank * 64, ())
-    return commit_version(uri, Manifest(version, SETTINGS, 8, side, side, SearchReport(("exact",)), tuple(parts)))
 
 
 def read_delta(uri: str) -> list[tuple[str, float | None, str]]:
@@ -68,8 +54,8 @@ def test_the_difference_is_that_of_dictionaries(
     two: list[str],
 ) -> None:
     uri = f"memory://difference/{uuid.uuid4().hex}"  # which waits for no disk
-    publish(uri, 1, old, tuple(sorted(set(one))))
-    publish(uri, 2, new, tuple(sorted(set(two))), bank="c")
+    publish_biases(uri, 1, old, tuple(sorted(set(one))))
+    publish_biases(uri, 2, new, tuple(sorted(set(two))), bank="c")
     found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
     common = old.keys() & new.keys()
     assert found.added == len(new.keys() - old.keys())
@@ -93,8 +79,8 @@ def test_the_difference_is_that_of_dictionaries(
 def table(tmp_path: Path) -> str:
     """Three files, of which the second version changes the middle one."""
     uri, biases = str(tmp_path / "table"), {f"{number:03d}": float(number) for number in range(300)}
-    publish(uri, 1, biases, ("100", "200"))
-    publish(uri, 2, {**biases, "150": 0.25, "1505": 7.0}, ("100", "200"))
+    publish_biases(uri, 1, biases, ("100", "200"))
+    publish_biases(uri, 2, {**biases, "150": 0.25, "1505": 7.0}, ("100", "200"))
     return uri
 
 
@@ -134,8 +120,8 @@ def test_the_delta_does_not_depend_on_files() -> None:
     data = set()
     for cuts in [(), ("070000", "120000")]:
         uri = f"memory://difference/{uuid.uuid4().hex}"
-        publish(uri, 1, old, cuts)
-        publish(uri, 2, new, ("100000",))
+        publish_biases(uri, 1, old, cuts)
+        publish_biases(uri, 2, new, ("100000",))
         compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
         data.add(storage.read_bytes(f"{uri}/delta.parquet"))
     assert len(data) == 1

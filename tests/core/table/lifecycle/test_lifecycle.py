@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_table import IDS, MEANS, data_files, publish
+from tables import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError

@@ -1,0 +1,83 @@
+"""Small tables and manifests that several test modules publish."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from nnn_core.digests import set_digest
+from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.side import Side
+from nnn_core.scoring.error import BiasError
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest
+from nnn_core.table.parts import BiasSettings, TablePart, collect_rows, slice_rows, write_part
+
+GRID = (1, 2, 4)
+IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))
+MEANS = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+SIDE = Side(40, 0, "c" * 64, ("sha256:1",))
+
+
+def publish(table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3) -> Manifest:
+    settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
+    pieces = slice_rows(pa.array(IDS), MEANS, "x", part_boundaries([IDS], 40, -(-40 // files)))
+    parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
+    return commit_version(table, Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts)))
+
+
+def data_files(table: str) -> set[str]:
+    return {str(path.relative_to(table)) for path in Path(table).rglob("*.parquet")}
+
+
+BIASES_SETTINGS = BiasSettings(2, 1.0, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
+
+
+def publish_biases(
+    uri: str, version: int, biases: dict[str, float], cuts: tuple[str, ...] = (), bank: str = "b"
+) -> Manifest:
+    """A version with these biases; whatever is named again is not copied."""
+    current = current_manifest(uri)
+    existing = {part.sha256: part.path for part in current.files} if current else {}
+    ids = sorted(biases)
+    means = np.array([[0.5, biases[row_id]] for row_id in ids], np.float32)
+    pieces = slice_rows(pa.array(ids), means, "x", cuts)
+    parts = [write_part(uri, version, n, collect_rows([piece]), BIASES_SETTINGS, existing) for n, piece in pieces]
+    side = Side(len(ids), 0, bank * 64, ())
+    return commit_version(
+        uri, Manifest(version, BIASES_SETTINGS, 8, side, side, SearchReport(("exact",)), tuple(parts))
+    )
+
+
+MANIFEST_SETTINGS = BiasSettings(2, 0.1, (1, 2), "image", "text", True, {"weights": "w", "tokenizer": "t"}, "b" * 64)
+
+EXACT = SearchReport(("exact",))
+
+
+def make_part(number: int, rows: int = 3) -> TablePart:
+    digest = set_digest([str(number).encode()])
+    return TablePart(
+        f"versions/000001/part-{number:05d}.parquet", rows, f"é{number}", f"z{number}", digest, 100, digest,
+        -0.1 * number, 0.3 + number, 1 / 3,
+    )  # fmt: skip
+
+
+GATES = (
+    Gate("alpha", 3.0, 2.0, "fail", "the factor between alpha 3 and the previous is 3, allowed is at most 2", True),
+    Gate("gain", None, 0.0, "skipped", "no validation queries were given"),
+)
+
+
+def make_manifest(version: int = 1, parts: int = 2, alpha: float = 0.1) -> Manifest:
+    return Manifest(
+        version,
+        dataclasses.replace(MANIFEST_SETTINGS, alpha=alpha),
+        64,
+        Side(6, 1, "c" * 64, ("sha256:1", "sha256:2")),
+        Side(9, 0, "d" * 64, ("etag:x",)),
+        SearchReport(("approximate", "exact"), 1e-3, BiasError(100, 1e-4, 2e-4, 3e-4, 0.5)) if parts > 1 else EXACT,
+        tuple(make_part(number) for number in range(parts)),
+    )
