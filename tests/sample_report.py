@@ -12,12 +12,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from nnn_core.demo import corpus, scenes
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo import corpus
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, render, render_text
+from nnn_core.report._thumbnails import thumbnail
 from nnn_core.report.sections import (
     BiasShift,
     Change,
@@ -37,7 +39,6 @@ from nnn_core.report.sections import (
     Stage,
     Tuning,
 )
-from nnn_core.report.thumbnails import thumbnail
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
 ALPHAS = tuple(step / 8 for step in range(13))

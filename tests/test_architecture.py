@@ -40,17 +40,17 @@ PIPELINES = ["stages", "running", "", "commands"]
 #: Stages that are made of stages.
 COMPOSED = {"embed_files", "review_bias"}
 #: What stages share, and a stage in two modules, so that the half that loads torch is imported only when it is used.
-SHARED = {"embed_files", "metrics", "once", "shard_encoder"}
+SHARED = {"embed_files", "metrics", "once", "_shard_encoder"}
 
 #: Where each library with weight may be imported: a room, or a module of it.
 HOMES = {
     "torch": ("encoders", "scoring/search", "demo/train"),
-    "open_clip": ("encoders/open_clip", "demo/train"),
-    "transformers": ("encoders/transformers", "encoders/albef"),
-    "timm": ("encoders/albef",),
-    "sentencepiece": ("encoders/beit3",),
-    "faiss": ("scoring/search/clusters", "consumers/faiss_index", "consumers/engines/faiss_file"),
-    "numba": ("scoring/search/kernels", "evaluation/statistics", "evaluation/ranks"),
+    "open_clip": ("encoders/_open_clip", "demo/train"),
+    "transformers": ("encoders/_transformers", "encoders/_albef"),
+    "timm": ("encoders/_albef",),
+    "sentencepiece": ("encoders/_beit3",),
+    "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/faiss_file"),
+    "numba": ("scoring/search/_kernels", "evaluation/_statistics", "evaluation/ranks"),
     "fsspec": ("storage",),
     "deltalake": ("table/lifecycle/registration",),
     "jinja2": ("report",),
@@ -124,9 +124,13 @@ def test_heavy_libraries_stay_at_home() -> None:
                 assert place.startswith(HOMES[library]), f"{package}/{path} imports {library}"
 
 
-def test_storage_alone_knows_the_disk() -> None:
-    users = {path for path, names in files("nnn_core").items() if any("storage.local_disk" in name for name in names)}
-    assert {path.parts[0] for path in users} == {"storage"}
+def test_what_a_room_keeps_to_itself_stays_there() -> None:
+    for package in ("nnn_core", "pipelines"):
+        for path, names in files(package).items():
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == package and any(part.startswith("_") for part in parts[:-1]):
+                    assert path.parts[0] == parts[1], f"{package}/{path} imports {name}"
 
 
 def test_every_room_says_what_lives_there() -> None:

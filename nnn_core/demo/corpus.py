@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nnn_core.demo import scenes
-from nnn_core.demo.scenes import Description, Detail, Scene
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo._scenes import Description, Detail, Scene
 
 #: How detailed the captions of one candidate image are.
 _CANDIDATE_DETAILS: tuple[Detail, ...] = ("vague", "partial", "partial", "full", "full")

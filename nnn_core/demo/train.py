@@ -28,8 +28,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from nnn_core.demo import corpus, scenes
-from nnn_core.demo.scenes import IMAGE_SIZE, Detail, Scene
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo import corpus
+from nnn_core.demo._scenes import IMAGE_SIZE, Detail, Scene
 
 _LOG = logging.getLogger(__name__)
 

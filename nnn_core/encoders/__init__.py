@@ -142,10 +142,10 @@ def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:
 
 #: Scheme of a spec: module and class of its source, and how the rest of the spec is written.
 _SCHEMES = {
-    "open_clip": ("nnn_core.encoders.open_clip", "OpenClipSource", "MODEL/TAG, MODEL//path/to/file or local-dir:DIR"),
-    "transformers": ("nnn_core.encoders.transformers", "TransformersSource", "DIR or ORGANISATION/MODEL[@REVISION]"),
-    "albef": ("nnn_core.encoders.albef", "AlbefSource", "DIR"),
-    "beit3": ("nnn_core.encoders.beit3", "Beit3Source", "DIR"),
+    "open_clip": ("nnn_core.encoders._open_clip", "OpenClipSource", "MODEL/TAG, MODEL//path/to/file or local-dir:DIR"),
+    "transformers": ("nnn_core.encoders._transformers", "TransformersSource", "DIR or ORGANISATION/MODEL[@REVISION]"),
+    "albef": ("nnn_core.encoders._albef", "AlbefSource", "DIR"),
+    "beit3": ("nnn_core.encoders._beit3", "Beit3Source", "DIR"),
 }
 
 
@@ -154,7 +154,7 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
 
     Args:
         spec: ``SCHEME:REST``; the schemes are those of ``_SCHEMES``, ``python``, and those of installed packages
-            (see ``nnn_core.encoders.foreign``).
+            (see ``nnn_core.encoders._foreign``).
         precision: one of ``PRECISIONS``.
 
     Raises:
@@ -168,7 +168,7 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
         module, name, _ = _SCHEMES[scheme]
         source: EncoderSource = getattr(import_module(module), name).parse(rest, precision)
         return source
-    from nnn_core.encoders.foreign import ForeignSource, known_schemes
+    from nnn_core.encoders._foreign import ForeignSource, known_schemes
 
     if rest and scheme in ("python", *known_schemes()):
         return ForeignSource.parse(scheme, rest, precision)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core.errors import InputError
+from nnn_core.evaluation._quality import Quality
 from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.quality import Quality
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 

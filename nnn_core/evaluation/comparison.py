@@ -15,14 +15,14 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation._leaders import Leaders, gated_ranks
+from nnn_core.evaluation._quality import Quality, measure
+from nnn_core.evaluation._rivals import Rival, Statistics, all_rivals
+from nnn_core.evaluation._statistics import exact_log_sum_exp
 from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
 from nnn_core.evaluation.intervals import intervals
-from nnn_core.evaluation.leaders import Leaders, gated_ranks
-from nnn_core.evaluation.quality import Quality, measure
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
-from nnn_core.evaluation.rivals import Rival, Statistics, all_rivals
-from nnn_core.evaluation.statistics import exact_log_sum_exp
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch

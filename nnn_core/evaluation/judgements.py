@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.errors import InputError
-from nnn_core.evaluation.tables import column_of, read_table
+from nnn_core.evaluation._tables import column_of, read_table
 from nnn_core.inputs.listing import list_uris
 
 #: Names of the columns, the first present counts.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.evaluation._quality import Quality, measure
 from nnn_core.evaluation.choice import Choice, choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, intervals
 from nnn_core.evaluation.points import Point, points_of
-from nnn_core.evaluation.quality import Quality, measure
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
 

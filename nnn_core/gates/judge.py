@@ -12,8 +12,8 @@ from nnn_core.embedded.profile import to_centroid
 from nnn_core.embedded.side import Side
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
-from nnn_core.gates import checks
-from nnn_core.gates.checks import FIRST
+from nnn_core.gates import _checks as checks
+from nnn_core.gates._checks import FIRST
 from nnn_core.gates.comparison import RowStatistics
 from nnn_core.gates.thresholds import GATES, Thresholds
 from nnn_core.table.gate import Gate

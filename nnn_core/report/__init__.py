@@ -1,7 +1,7 @@
 """The report of a run: what it says (``content``), as a page (``render``) and for a terminal (``render_text``)."""
 
-from nnn_core.report.content import Report
-from nnn_core.report.page import render
-from nnn_core.report.text import render_text
+from nnn_core.report._content import Report
+from nnn_core.report._page import render
+from nnn_core.report._text import render_text
 
 __all__ = ["Report", "render", "render_text"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnn_core.embedded.side import Side
 from nnn_core.encoders.fingerprints import shown_parts
-from nnn_core.report.content import Report
+from nnn_core.report._content import Report
 from nnn_core.report.review import Review, quality_of, tuning_of
 from nnn_core.report.sections import Fairness, OwnPairs, Quality, Rivals, Run, Source
 from nnn_core.table.manifest import Manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from nnn_core import storage
 from nnn_core.digests import sha256
 from nnn_core.errors import StorageError
-from nnn_core.report.content import Report
-from nnn_core.report.page import render
+from nnn_core.report._content import Report
+from nnn_core.report._page import render
 
 
 def write_report(report: Report, work: str, name: str, uri: str | None = None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from nnn_core.gates.comparison import RowStatistics, compared_k, near_copies_message
 from nnn_core.gates.histogram import BINS, WIDTH, Counts
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report.content import Report
+from nnn_core.report._content import Report
 from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import BiasShift, Gate, Verdict

@@ -9,8 +9,8 @@ import numpy as np
 import threadpoolctl
 
 from nnn_core.embedded.shards import VectorBlock
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.methods import Search
-from nnn_core.scoring.search.selection import Tile
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import FloatMatrix
 

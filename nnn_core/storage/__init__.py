@@ -23,9 +23,9 @@ from fsspec.utils import get_protocol, glob_translate
 
 from nnn_core.errors import InputError, StorageError
 from nnn_core.redaction import refuse_credentials
-from nnn_core.storage.local_disk import LinkedFileSystem, create_local
-from nnn_core.storage.steady_stream import steady
-from nnn_core.storage.transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
+from nnn_core.storage._local_disk import LinkedFileSystem, create_local
+from nnn_core.storage._steady_stream import steady
+from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 from nnn_core.storage.written import add_written
 
 _HASH_CHUNK = 1 << 22

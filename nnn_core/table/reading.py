@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embeddings_encoder
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.table.lookup import find
+from nnn_core.table._lookup import find
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import means_of, read_part, write_part
 from nnn_core.vectors import FloatMatrix

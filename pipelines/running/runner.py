@@ -16,9 +16,9 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from nnn_core.errors import ERRORS, NNNError
-from pipelines.running.local_processes import LocalProcesses
+from pipelines.running._local_processes import LocalProcesses
+from pipelines.running._progress import Messages, shown
 from pipelines.running.logs import inherited_format
-from pipelines.running.progress import Messages, shown
 from pipelines.stages.metrics import NAMESPACE
 
 LOCAL_RUNNER = "FnApiRunner"

@@ -34,7 +34,7 @@ from pipelines.stages.metrics import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.stages.shard_encoder import Embedding
+    from pipelines.stages._shard_encoder import Embedding
 
 _LOG = logging.getLogger("nnn")
 
@@ -97,7 +97,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         # that a refresh of ready-made vectors need not pay.
         from apache_beam.ml.inference.base import RunInference
 
-        from pipelines.stages.shard_encoder import Embedder, ShardEncoder
+        from pipelines.stages._shard_encoder import Embedder, ShardEncoder
 
         embedder = Embedder(source, self.request, self.use.threads)
         return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))

@@ -15,10 +15,10 @@ from nnn_core.evaluation.rankings import Ranking
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review, draft_review
 from nnn_core.report.sections import Shown
+from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedFiles
 from pipelines.stages.judge_bias import BiasesOf, JudgeBias, RankCandidates
 from pipelines.stages.once import Once
-from pipelines.stages.show_rows import ShowRows
 
 
 @dataclass

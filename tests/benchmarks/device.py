@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search.device import DeviceSearch
+from nnn_core.scoring.search._device import DeviceSearch
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.selection import Tile
 
 
 def main() -> None:

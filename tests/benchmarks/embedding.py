@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from corpora import write_tar
 
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.encoders._open_clip import _towers
+from nnn_core.encoders._towers import TowersEncoder
 from nnn_core.encoders.encoding import Usage
-from nnn_core.encoders.open_clip import _towers
-from nnn_core.encoders.towers import TowersEncoder
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 from nnn_core import storage
 from nnn_core.embedded.corpus import ROWS_PER_PART
 from nnn_core.embedded.side import Side
-from nnn_core.table.lookup import find_in
+from nnn_core.table._lookup import find_in
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, write_part
 

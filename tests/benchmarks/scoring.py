@@ -34,12 +34,12 @@ from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.error import bias_error
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import exact as exact_module
-from nnn_core.scoring.search.approximate import ApproximateSearch
+from nnn_core.scoring.search._approximate import ApproximateSearch
+from nnn_core.scoring.search._clusters import Clusters
+from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.scoring.search.calibration import choose_settings
-from nnn_core.scoring.search.clusters import Clusters
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.methods import Search, resolve_method
-from nnn_core.scoring.search.prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.scoring.topk import TopK, grid_means, grid_of
 from nnn_core.vectors import FloatMatrix
 
@@ -166,7 +166,7 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
     if has_fast_int8():
         searches["prefilter"] = PrefilterSearch.of(index)
     if resolve_method("auto") == "device":
-        from nnn_core.scoring.search.device import DeviceSearch
+        from nnn_core.scoring.search._device import DeviceSearch
 
         searches["device"] = DeviceSearch.of(index)
     found: list[Row] = []

@@ -14,7 +14,8 @@ from corpora import brute_force_means, tree, write_tar
 from test_real_images import vectors
 
 from nnn_core import load_bias_table
-from nnn_core.demo import corpus, scenes
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo import corpus
 from nnn_core.report.files import read_report
 from pipelines.commands import cli
 

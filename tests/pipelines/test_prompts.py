@@ -12,7 +12,8 @@ import pytest
 from corpora import tree, write_jsonl, write_tar
 
 from nnn_core import load_bias_table
-from nnn_core.demo import corpus, scenes
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo import corpus
 from nnn_core.encoders import load_once
 from nnn_core.vectors import unit_vectors
 from pipelines.commands import cli, demo
@@ -74,7 +75,7 @@ def test_a_second_refresh_publishes_nothing_and_loads_no_model(
     assert call("refresh", {**flags, **bank}, capsys)[0] == 0
     first = tree(tmp_path / "table")
     monkeypatch.setattr("nnn_core.encoders._LOADED", {})
-    monkeypatch.setattr("nnn_core.encoders.open_clip.OpenClipSource.load", None)
+    monkeypatch.setattr("nnn_core.encoders._open_clip.OpenClipSource.load", None)
     assert call("refresh", {**flags, **bank}, capsys)[1]["version"] == 1
     assert tree(tmp_path / "table") == first
     # The same from nothing: the same bytes.

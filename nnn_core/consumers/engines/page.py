@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from nnn_core.consumers.augment import Form
+from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines.engine import Engine
-from nnn_core.consumers.engines.readings import READINGS
 from nnn_core.consumers.engines.recipe import asked_text, stored_text
 from nnn_core.consumers.engines.registry import ENGINES
 

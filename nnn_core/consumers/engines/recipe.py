@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core.consumers.augment import Form, augment, augment_queries
+from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading
 from nnn_core.consumers.engines.engine import METRICS, Engine, Metric
-from nnn_core.consumers.engines.readings import READINGS, Numbers, Reading
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.vectors import FloatMatrix

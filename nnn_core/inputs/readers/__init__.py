@@ -13,8 +13,15 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.readers import delimited, images, json_captions, jsonl, npy, parquet, plain, webdataset
-from nnn_core.inputs.readers.formats import Format, Outline
+from nnn_core.inputs.readers import _delimited as delimited
+from nnn_core.inputs.readers import _images as images
+from nnn_core.inputs.readers import _json_captions as json_captions
+from nnn_core.inputs.readers import _jsonl as jsonl
+from nnn_core.inputs.readers import _npy as npy
+from nnn_core.inputs.readers import _parquet as parquet
+from nnn_core.inputs.readers import _plain as plain
+from nnn_core.inputs.readers import _webdataset as webdataset
+from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
 

@@ -27,8 +27,8 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard
 from nnn_core.scoring.error import BiasError, bias_error
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
-from nnn_core.scoring.search.clusters import Clusters
+from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
 from nnn_core.scoring.topk import TopK, grid_means
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search.selection import Reservoirs, Tile, highest, score_selected
+from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, score_selected
 from nnn_core.scoring.topk import descending
 from nnn_core.vectors import FloatMatrix
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.prefilter import PrefilterSearch, has_fast_int8
-from nnn_core.scoring.search.selection import Tile
 from nnn_core.vectors import FloatMatrix
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def exact_search(method: str, index: ReferenceIndex) -> Search:
     """The search over ``index`` for a method that ``resolve_method`` returned."""
     _log.info("scoring %d references by the %s search", index.rows, method)
     if method == "device":
-        from nnn_core.scoring.search.device import DeviceSearch
+        from nnn_core.scoring.search._device import DeviceSearch
 
         return DeviceSearch.of(index)
     return PrefilterSearch.of(index) if method == "prefilter" else ExactSearch(index)
@@ -63,6 +63,6 @@ def _has_device() -> bool:
     # PyTorch takes seconds to import, so it is asked only where a driver is loaded.
     if not Path("/proc/driver/nvidia").exists():
         return False
-    from nnn_core.scoring.search.device import has_device
+    from nnn_core.scoring.search._device import has_device
 
     return has_device()

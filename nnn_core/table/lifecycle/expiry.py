@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.table.lifecycle.pins import find_pins
+from nnn_core.table.lifecycle._pins import find_pins
 from nnn_core.table.lifecycle.registration import delta_files
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table._lookup import count_above, find_in
 from nnn_core.table.lifecycle.neighbours import Neighbour, Sources, find_neighbours
-from nnn_core.table.lookup import count_above, find_in
 from nnn_core.table.manifest import Manifest, choose_version, list_versions, read_manifest
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError
-from nnn_core.table.lifecycle.pins import pinned
+from nnn_core.table.lifecycle._pins import pinned
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 from nnn_core.table.parts import TablePart
 

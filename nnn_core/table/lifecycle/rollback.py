@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.lifecycle._pins import pinned
 from nnn_core.table.lifecycle.check import check_table
-from nnn_core.table.lifecycle.pins import pinned
 from nnn_core.table.manifest import Manifest, commit_version, list_versions, read_manifest
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nnn_core.demo import scenes
+from nnn_core.demo import _scenes as scenes
 from nnn_core.demo.corpus import corpus_files, make_queries, reference_captions
 
 SMALL: dict[str, int] = {

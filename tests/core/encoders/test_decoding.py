@@ -14,9 +14,10 @@ import pytest
 from PIL import Image, ImageOps
 
 import nnn_core
-from nnn_core.encoders import Encoder, decoding, load_once
-from nnn_core.encoders.decoding import upright
-from nnn_core.encoders.open_clip import OpenClipSource
+from nnn_core.encoders import Encoder, load_once
+from nnn_core.encoders import _decoding as decoding
+from nnn_core.encoders._decoding import upright
+from nnn_core.encoders._open_clip import OpenClipSource
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
 

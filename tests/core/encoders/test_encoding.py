@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnn_core
-from nnn_core.demo import corpus, scenes
+from nnn_core.demo import _scenes as scenes
+from nnn_core.demo import corpus
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.encoding import Usage, encode_rows, rebatched
 from nnn_core.inputs.readers import Rows

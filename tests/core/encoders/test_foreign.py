@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core.encoders import foreign, load_once, parse_encoder
+from nnn_core.encoders import _foreign as foreign
+from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.fingerprints import PROBES, differing
 from nnn_core.encoders.probes import from_text

@@ -14,7 +14,7 @@ from PIL import Image
 
 import nnn_core
 from nnn_core.encoders import Encoder, load_once, parse_encoder
-from nnn_core.encoders.open_clip import OpenClipSource
+from nnn_core.encoders._open_clip import OpenClipSource
 from nnn_core.errors import ConfigError, InputError
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"

@@ -14,7 +14,7 @@ from checkpoints import CAPTIONS, PICTURES, bert_tokenizer
 from PIL import Image
 
 from nnn_core.encoders import parse_encoder
-from nnn_core.encoders.open_clip import _towers
+from nnn_core.encoders._open_clip import _towers
 
 TEXT = {"context_length": 24, "width": 32, "heads": 2, "layers": 2}
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}

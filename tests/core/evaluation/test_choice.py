@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
+from nnn_core.evaluation._quality import Quality, measure
 from nnn_core.evaluation.choice import FEWEST_REPORTING, choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
 from nnn_core.evaluation.points import Point, points_of
-from nnn_core.evaluation.quality import Quality, measure
 
 
 def test_figures_by_hand() -> None:

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation._leaders import Leaders, gated_ranks
+from nnn_core.evaluation._rivals import Needs, Rival, Statistics, all_rivals
+from nnn_core.evaluation._statistics import exact_log_sum_exp
 from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.comparison import Trial, compare_methods, fit_rival, rank_quality
-from nnn_core.evaluation.leaders import Leaders, gated_ranks
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
-from nnn_core.evaluation.rivals import Needs, Rival, Statistics, all_rivals
-from nnn_core.evaluation.statistics import exact_log_sum_exp
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -241,8 +241,8 @@ def test_leaders_do_not_depend_on_shards(seed: int, queries: int, rows: int, dat
 def test_leaders_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(trial(), candidates=trial().candidates[np.arange(90) % 11])  # the same ones in every tile
     whole = Leaders.of(case.queries, case.candidates, case.ids)
-    monkeypatch.setattr("nnn_core.evaluation.leaders._TILE_CANDIDATES", 7)
-    monkeypatch.setattr("nnn_core.evaluation.leaders._TILE_QUERIES", 4)
+    monkeypatch.setattr("nnn_core.evaluation._leaders._TILE_CANDIDATES", 7)
+    monkeypatch.setattr("nnn_core.evaluation._leaders._TILE_QUERIES", 4)
     tiled = Leaders.of(case.queries, case.candidates, case.ids)
     assert (tiled.ids, tiled.scores.tolist()) == (whole.ids, whole.scores.tolist())
 

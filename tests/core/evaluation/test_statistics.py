@@ -17,8 +17,8 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.evaluation import statistics
-from nnn_core.evaluation.statistics import BankMoments, ExactLogSumExp, exact_log_sum_exp, log_sum_exp
+from nnn_core.evaluation import _statistics as statistics
+from nnn_core.evaluation._statistics import BankMoments, ExactLogSumExp, exact_log_sum_exp, log_sum_exp
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import on_grid, to_grid
 

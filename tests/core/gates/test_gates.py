@@ -17,7 +17,7 @@ from nnn_core.embedded.profile import SideSums, VectorSum, merge_sums, to_centro
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.metrics import top_overlap
-from nnn_core.gates import checks
+from nnn_core.gates import _checks as checks
 from nnn_core.gates.comparison import (
     RowStatistics,
     compare_rows,

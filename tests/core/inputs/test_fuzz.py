@@ -26,7 +26,7 @@ from tables import make_manifest
 
 from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.shards import EmbeddedInput
-from nnn_core.encoders.decoding import upright
+from nnn_core.encoders._decoding import upright
 from nnn_core.encoders.encoding import encode_rows
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.listing import describe_shard, list_shards

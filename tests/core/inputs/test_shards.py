@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import describe_shard, list_uris
-from nnn_core.inputs.readers.npy import find_companion
+from nnn_core.inputs.readers._npy import find_companion
 from nnn_core.inputs.shards import expand_braces, natural_key
 
 PLAIN = st.text(st.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=12)

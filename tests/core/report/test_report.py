@@ -23,12 +23,14 @@ from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report import Report, charts, numbers, render, render_text, summary
-from nnn_core.report.content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
-from nnn_core.report.page import sort_gates
+from nnn_core.report import Report, numbers, render, render_text
+from nnn_core.report import _charts as charts
+from nnn_core.report import _summary as summary
+from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
+from nnn_core.report._page import sort_gates
+from nnn_core.report._svg import ticks
+from nnn_core.report._thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
 from nnn_core.report.sections import BiasShift, Figure, Gate, Occurrence, OwnPairs, Quality, Shown, Stage, Tuning
-from nnn_core.report.svg import ticks
-from nnn_core.report.thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
 
 HOSTILE = (
     "</style></title></script><script>alert(1)</script><img src=x onerror=alert(1)>\"' autofocus onfocus=alert(1) x='"

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search import exact, kernels, prefilter, selection
-from nnn_core.scoring.search.device import DeviceSearch
+from nnn_core.scoring.search import _kernels as kernels
+from nnn_core.scoring.search import _prefilter as prefilter
+from nnn_core.scoring.search import _selection as selection
+from nnn_core.scoring.search import exact
+from nnn_core.scoring.search._device import DeviceSearch
+from nnn_core.scoring.search._prefilter import PrefilterSearch, multiply_portable
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch, error_bound
 from nnn_core.scoring.search.methods import Search
-from nnn_core.scoring.search.prefilter import PrefilterSearch, multiply_portable
-from nnn_core.scoring.search.selection import Tile
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import to_grid, unit_vectors
 

@@ -15,7 +15,7 @@ from tables import make_manifest
 
 from nnn_core import storage
 from nnn_core.errors import ConflictError, InputError, StorageError
-from nnn_core.storage import transient
+from nnn_core.storage import _transient as transient
 from nnn_core.table.manifest import commit_version, list_versions, read_manifest
 
 DATA = bytes(range(256)) * 5000

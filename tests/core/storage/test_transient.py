@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from nnn_core.storage import transient
-from nnn_core.storage.transient import is_denied, is_transient, reason, retry
+from nnn_core.storage import _transient as transient
+from nnn_core.storage._transient import is_denied, is_transient, reason, retry
 
 
 class AnswerError(Exception):

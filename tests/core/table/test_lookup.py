@@ -19,7 +19,7 @@ from nnn_core.digests import sha256
 from nnn_core.embedded.side import Side
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table import parts
-from nnn_core.table.lookup import FoundRow, count_above
+from nnn_core.table._lookup import FoundRow, count_above
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
 from nnn_core.table.parts import write_part
 from nnn_core.table.reading import find, load_bias_table

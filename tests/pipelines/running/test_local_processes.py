@@ -19,7 +19,7 @@ from jobs import plant_inputs, refresh_arguments
 
 from nnn_core.errors import NNNError
 from pipelines.commands import cli
-from pipelines.running.local_processes import _WORKERS, register_worker, watch_workers
+from pipelines.running._local_processes import _WORKERS, register_worker, watch_workers
 
 INTERRUPTED = "nnn: interrupted; finished work is kept, run the same command again to continue"
 
@@ -136,7 +136,7 @@ def find_workers(session: int) -> list[int]:
         if folder.name.isdigit():
             try:
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"pipelines.running.worker_process" in command and os.getsid(int(folder.name)) == session:
+                if b"pipelines.running._worker_process" in command and os.getsid(int(folder.name)) == session:
                     found.append(int(folder.name))
             except OSError:
                 continue

@@ -18,7 +18,8 @@ from jobs import plant_inputs, refresh_arguments
 from nnn_core.errors import InputError
 from nnn_core.events import Event
 from pipelines.commands import cli
-from pipelines.running import logs, progress
+from pipelines.running import _progress as progress
+from pipelines.running import logs
 from pipelines.running.logs import JsonFormatter, TextFormatter, configure_logging
 
 PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]

@@ -14,8 +14,8 @@ import pytest
 from jobs import plant_inputs, refresh_arguments
 
 from pipelines.commands import cli
-from pipelines.running import progress
-from pipelines.running.progress import Lines, Messages, Tally, format_seconds, shown
+from pipelines.running import _progress as progress
+from pipelines.running._progress import Lines, Messages, Tally, format_seconds, shown
 from pipelines.stages.metrics import tell
 
 
@@ -43,7 +43,7 @@ def test_counts_of_all_processes_add_up() -> None:
     with shown(Silent()) as tallies:
         tell("score", expected=5)
         tell("score", done=2)
-        code = "from pipelines.running.progress import tell; tell('score', done=3); tell('embed', done=1)"
+        code = "from pipelines.running._progress import tell; tell('score', done=3); tell('embed', done=1)"
         subprocess.run([sys.executable, "-c", code], check=True)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for data in (b"\xff", b"{}", b"[1]", b'["score", "x", 1]'):

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import grid_vectors
 
+from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines.engine import METRICS, Engine
 from nnn_core.consumers.engines.faiss_file import build_index, check_size
 from nnn_core.consumers.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
 from nnn_core.consumers.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
 from nnn_core.consumers.engines.page import engines_page
-from nnn_core.consumers.engines.readings import READINGS
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import ENGINES, engine_names, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError

@@ -11,8 +11,8 @@ import pytest
 from fakes import make_tar
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import compressed
-from nnn_core.inputs.readers.compressed import open_decompressed
+from nnn_core.inputs.readers import _compressed as compressed
+from nnn_core.inputs.readers._compressed import open_decompressed
 
 TEXT = b"".join(b"line %d\n" % number for number in range(50_000))
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import delimited, format_of, records
+from nnn_core.inputs.readers import _delimited as delimited
+from nnn_core.inputs.readers import _records as records
+from nnn_core.inputs.readers import format_of
 
 
 def read_lines(tmp_path: Path, suffix: str, data: bytes, modality: str = "text", **columns: object) -> Everything:

@@ -11,7 +11,8 @@ from fakes import Everything, gather
 from nnn_core.errors import InputError, NNNError
 from nnn_core.inputs import listing
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import Columns, images, read_rows
+from nnn_core.inputs.readers import Columns, read_rows
+from nnn_core.inputs.readers import _images as images
 from nnn_core.inputs.shards import ShardName
 
 

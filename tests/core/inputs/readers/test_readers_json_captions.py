@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import format_of, json_stream
+from nnn_core.inputs.readers import _json_stream as json_stream
+from nnn_core.inputs.readers import format_of
 from nnn_core.inputs.rejects import Reject
 
 IMAGES = [

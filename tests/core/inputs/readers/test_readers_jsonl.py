@@ -11,7 +11,8 @@ import pytest
 from fakes import Everything, read_all
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import format_of, records
+from nnn_core.inputs.readers import _records as records
+from nnn_core.inputs.readers import format_of
 from nnn_core.inputs.rejects import Reject
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
-from nnn_core.inputs.readers import Columns, holds_vectors, npy
+from nnn_core.inputs.readers import Columns, holds_vectors
+from nnn_core.inputs.readers import _npy as npy
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
-from nnn_core.inputs.readers import Columns, holds_vectors, image_columns
-from nnn_core.inputs.readers import parquet as reader
+from nnn_core.inputs.readers import Columns, holds_vectors
+from nnn_core.inputs.readers import _image_columns as image_columns
+from nnn_core.inputs.readers import _parquet as reader
 
 FLOATS = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
 KINDS = {

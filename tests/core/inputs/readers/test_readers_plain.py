@@ -9,7 +9,7 @@ import pytest
 from fakes import Everything, read_all
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import records
+from nnn_core.inputs.readers import _records as records
 
 
 def read_text(tmp_path: Path, data: bytes, name: str = "a.txt", **columns: object) -> Everything:

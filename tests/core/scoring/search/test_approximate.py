@@ -20,11 +20,12 @@ from nnn_core.embedded.shards import VectorBlock
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search import approximate, clusters
-from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
-from nnn_core.scoring.search.clusters import Clusters
+from nnn_core.scoring.search import _approximate as approximate
+from nnn_core.scoring.search import _clusters as clusters
+from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search._clusters import Clusters
+from nnn_core.scoring.search._selection import Reservoirs, Tile
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.selection import Reservoirs, Tile
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import to_grid, unit_vectors
 

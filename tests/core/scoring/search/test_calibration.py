@@ -23,7 +23,8 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import Bank, ReferenceIndex, shard_references
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import calibration
-from nnn_core.scoring.search.approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
+from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search.calibration import (
     CalibratedShard,
     calibrate_shard,
@@ -32,7 +33,6 @@ from nnn_core.scoring.search.calibration import (
     measure_all,
     sample_candidates,
 )
-from nnn_core.scoring.search.clusters import Clusters
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import DiskCache

@@ -1,0 +1,217 @@
+"""open_clip models: CLIP, SigLIP, SigLIP 2, CoCa, EVA, MobileCLIP and whatever else it lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders._decoding import DECODING
+from nnn_core.encoders._files import digest, file_digest, read_json
+from nnn_core.encoders._towers import Tokens, Towers, TowersEncoder, device
+from nnn_core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+_LOCAL_DIR = "local-dir:"
+_CONFIG = "open_clip_config.json"
+
+#: What open_clip does to images unless a pretrained tag or a directory says otherwise.
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+@dataclass(frozen=True)
+class OpenClipSource:
+    """An open_clip model by name, not loaded.
+
+    Attributes:
+        model: an open_clip model name, or ``local-dir:DIR``.
+        pretrained: pretrained tag or checkpoint path; None for a local directory.
+        fingerprint: of the files as they are on this machine.
+        precision: of the model's arithmetic.
+    """
+
+    model: str
+    pretrained: str | None
+    fingerprint: Fingerprint
+    precision: str = FLOAT32
+
+    @classmethod
+    def parse(cls, spec: str, precision: str = FLOAT32) -> OpenClipSource:
+        """``MODEL/PRETRAINED`` or ``local-dir:DIR``.
+
+        Raises:
+            InputError: no such model, directory or checkpoint.
+        """
+        if spec.startswith(_LOCAL_DIR):
+            directory = Path(spec.removeprefix(_LOCAL_DIR)).absolute()
+            found = replace(_fingerprint_directory(directory), precision=precision)
+            return cls(f"{_LOCAL_DIR}{directory}", None, found, precision)
+        model, _, pretrained = spec.partition("/")
+        if not pretrained:
+            raise InputError(
+                f"--encoder open_clip:{spec} names no weights, and random weights would give a meaningless "
+                "table; write open_clip:MODEL/PRETRAINED_TAG or open_clip:MODEL//path/to/checkpoint."
+            )
+        found = replace(_fingerprint_pretrained(model, pretrained), precision=precision)
+        return cls(model, pretrained, found, precision)
+
+    def load(self) -> TowersEncoder:
+        """Load model, preprocessing and tokenizer in this process.
+
+        Raises:
+            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
+        """
+        spec = self.model if self.pretrained is None else f"{self.model}/{self.pretrained}"
+        check_same(spec, OpenClipSource.parse(spec, self.precision).fingerprint, self.fingerprint)
+        return _load(self, spec)
+
+
+def _load(source: OpenClipSource, spec: str) -> TowersEncoder:
+    device()
+    import open_clip
+
+    try:
+        model, preprocess = open_clip.create_model_from_pretrained(
+            source.model, pretrained=source.pretrained, weights_only=True
+        )
+        tokenizer = open_clip.get_tokenizer(source.model)
+    except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
+        raise InputError(
+            f"--encoder open_clip:{spec} cannot be loaded: {str(error) or type(error).__name__}"
+        ) from error
+    return TowersEncoder(_towers(model, preprocess, tokenizer), source.precision)
+
+
+def _is_resnet(model: Any) -> bool:
+    from open_clip.modified_resnet import ModifiedResNet
+
+    return isinstance(model.visual, ModifiedResNet)
+
+
+def _channels_last(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Images in the memory order in which processors compute OpenAI's ResNets a sixth faster.
+
+    Vision transformers and ConvNeXt gain nothing worth speaking of by it, and MobileCLIP loses as much.
+    """
+    import torch
+
+    model.visual.to(memory_format=torch.channels_last)
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        return vectors
+
+    return encode
+
+
+def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
+    size = model.visual.image_size
+    inner = getattr(tokenizer, "tokenizer", None)  # one of transformers, which the model was trained with
+
+    def tokenize(texts: list[str]) -> Tokens:
+        ids = tokenizer(texts)
+        padding = 0 if inner is None else inner.pad_token_id
+        # What is cut ends in a word's piece and perhaps an end mark, which may itself be the padding.
+        return Tokens({"text": ids}, (ids[:, -2] != padding).tolist())
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text)) + 2 if inner is None else len(inner(tokenizer.clean_fn(text)).input_ids)
+
+    return Towers(
+        model=model,
+        transform=preprocess,
+        tokenize=tokenize,
+        length=length,
+        images=_channels_last(model) if _is_resnet(model) else model.encode_image,
+        texts=lambda tokens: model.encode_text(tokens["text"]),
+        image_size=tuple(size) if isinstance(size, (tuple, list)) else (size, size),
+        context_length=int(tokenizer.context_length),
+    )
+
+
+def _fingerprint_directory(directory: Path) -> Fingerprint:
+    config_path = directory / _CONFIG
+    if not config_path.is_file():
+        raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory, it has no {_CONFIG}.")
+    config = read_json(config_path)
+    if not config.get("preprocess_cfg"):
+        raise InputError(
+            f"--encoder: {str(config_path)!r} has no preprocess_cfg, and open_clip would prepare images as for its "
+            "first CLIP models, whatever this one was trained with; add mean, std, interpolation and resize_mode, or "
+            "save the directory anew with open_clip's push_to_hf_hub.save_for_hf."
+        )
+    weights = sorted(path for path in directory.iterdir() if path.suffix in (".safetensors", ".bin", ".pth"))
+    if not weights:
+        raise InputError(f"--encoder: {str(directory)!r} holds no weights (*.safetensors, *.bin or *.pth).")
+    others = sorted(path for path in directory.iterdir() if path.is_file() and path not in [config_path, *weights])
+    return Fingerprint(
+        weights=digest(*(file_digest(path) for path in weights)),
+        architecture=digest(config.get("model_cfg")),
+        preprocessing=digest(config.get("preprocess_cfg", {}), DECODING),
+        tokenizer=digest(config.get("model_cfg", {}).get("text_cfg"), *(file_digest(path) for path in others)),
+    )
+
+
+def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise InputError(f"--encoder open_clip:{model}/{pretrained}: open_clip has no model {model!r}.")
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    if tag:
+        checkpoint = _download(tag, model, pretrained)
+    elif os.path.isfile(pretrained):
+        _refuse_wrong_preprocessing(model, pretrained)
+        checkpoint = Path(pretrained)
+    else:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise InputError(
+            f"--encoder open_clip:{model}/{pretrained}: {pretrained!r} is neither a file nor a pretrained tag "
+            f"of {model} (tags: {tags})."
+        )
+    preprocessing = {key: tag[key] for key in sorted(tag) if key not in ("url", "hf_hub")} if tag else {}
+    return Fingerprint(
+        weights=digest(file_digest(checkpoint)),
+        architecture=digest(config),
+        preprocessing=digest(preprocessing, DECODING),
+        tokenizer=digest(config["text_cfg"]),
+    )
+
+
+def _refuse_wrong_preprocessing(model: str, checkpoint: str) -> None:
+    """A bare file says nothing of preprocessing, and open_clip then takes that of its first CLIP models."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    defaults = PreprocessCfg()
+    usual = [getattr(defaults, name) for name in _PREPROCESSING]
+    tags = [open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model)]
+    known = dict(zip(_PREPROCESSING, usual, strict=True))
+    needed = [[_listed(tag.get(name) or known[name]) for name in known] for tag in tags]
+    if needed and [_listed(value) for value in usual] not in needed:
+        named = ", ".join(f"{name} {value}" for name, value in zip(_PREPROCESSING, needed[0], strict=True))
+        raise InputError(
+            f"--encoder open_clip:{model}/{checkpoint}: every published {model} was trained with another preprocessing "
+            f"({named}) than open_clip applies to a bare file, so all images would be embedded wrongly. Put the "
+            "weights, a tokenizer and an open_clip_config.json with model_cfg and preprocess_cfg in a directory, and "
+            "write open_clip:local-dir:DIRECTORY."
+        )
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _download(tag: dict[str, Any], model: str, pretrained: str) -> Path:
+    import open_clip
+
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
+        raise InputError(f"--encoder open_clip:{model}/{pretrained}: the weights cannot be had: {error}") from error

@@ -1,0 +1,259 @@
+"""Dual encoders in Hugging Face format: CLIP, SigLIP, SigLIP 2, ALIGN, Chinese-CLIP and BLIP's retrieval model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders._decoding import DECODING
+from nnn_core.encoders._files import digest, digest_of_files, read_json
+from nnn_core.encoders._towers import Tokens, Towers, TowersEncoder, device
+from nnn_core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+_PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+#: What a configuration says of the program that wrote it.
+_VOLATILE = ("transformers_version", "torch_dtype", "dtype", "_name_or_path", "architectures")
+
+#: Model types: class, and how many tokens its authors give a caption where the configuration allows for more.
+_MODELS = {
+    "clip": ("CLIPModel", 77),
+    "siglip": ("SiglipModel", 64),
+    "siglip2": ("Siglip2Model", 64),
+    "align": ("AlignModel", 64),
+    "chinese_clip": ("ChineseCLIPModel", 52),
+    "blip": ("BlipForImageTextRetrieval", 35),
+}
+
+
+@dataclass(frozen=True)
+class TransformersSource:
+    """A model directory or hub repository, not loaded.
+
+    Attributes:
+        name: a directory, or ``organisation/model`` or ``organisation/model@revision`` on the hub.
+        fingerprint: of the files as they are on this machine.
+        precision: of the model's arithmetic.
+    """
+
+    name: str
+    fingerprint: Fingerprint
+    precision: str = FLOAT32
+
+    @classmethod
+    def parse(cls, spec: str, precision: str = FLOAT32) -> TransformersSource:
+        """``DIR`` or ``ORGANISATION/MODEL[@REVISION]``.
+
+        Raises:
+            InputError: there is no such directory or repository, or it lacks a file.
+            ConfigError: a kind of model that has no two towers, or that is not known here.
+        """
+        name = str(Path(spec).absolute()) if Path(spec).is_dir() else spec
+        return cls(name, replace(_fingerprint(_directory(name)), precision=precision), precision)
+
+    def load(self) -> TowersEncoder:
+        """Load model, preprocessing and tokenizer in this process.
+
+        Raises:
+            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
+        """
+        directory = _directory(self.name)
+        check_same(self.name, replace(_fingerprint(directory), precision=self.precision), self.fingerprint)
+        return TowersEncoder(load_towers(directory), self.precision)
+
+
+def _directory(name: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            )
+        )
+    except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
+        raise InputError(
+            f"--encoder transformers:{name}: there is no such directory, and the model cannot be had from the hub: "
+            f"{error}"
+        ) from error
+
+
+def _fingerprint(directory: Path) -> Fingerprint:
+    config = read_json(directory / "config.json")
+    kind = config.get("model_type")
+    if kind not in _MODELS:
+        raise ConfigError(
+            f"--encoder transformers:{directory} is of type {kind!r}, and only {', '.join(_MODELS)} are known; write "
+            "python:package.module:factory to bring an encoder of your own."
+        )
+    weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
+    if not weights:
+        raise InputError(f"--encoder transformers:{directory} holds no weights (*.safetensors or pytorch_model*.bin).")
+    preprocessing = [directory / name for name in _PREPROCESSING if (directory / name).is_file()]
+    tokenizer = [directory / name for name in _TOKENIZER if (directory / name).is_file()]
+    if not preprocessing or not tokenizer:
+        raise InputError(
+            f"--encoder transformers:{directory} lacks its {'tokenizer' if preprocessing else _PREPROCESSING[0]}; "
+            "without it images or captions would be prepared in another way than the model was trained with."
+        )
+    return Fingerprint(
+        weights=digest_of_files(weights),
+        architecture=digest(_stable(config)),
+        preprocessing=digest_of_files(preprocessing, DECODING, "pil"),
+        tokenizer=digest_of_files(tokenizer, _MODELS[kind][1]),
+    )
+
+
+def _stable(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {name: _stable(value) for name, value in config.items() if name not in _VOLATILE}
+    return config
+
+
+def load_towers(directory: Path) -> Towers:
+    """The model in a directory, from its files only.
+
+    Raises:
+        InputError: it cannot be loaded whole.
+        ConfigError: transformers is not installed.
+    """
+    device()
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError(
+            f"--encoder transformers:... needs packages that are not installed ({error}); pip install "
+            "'nnn-bias[transformers]'."
+        ) from error
+
+    try:
+        return _load(transformers, directory)
+    except InputError:
+        raise
+    except Exception as error:  # files can be wrong in many ways
+        raise InputError(f"--encoder transformers:{directory} cannot be loaded: {error!r}") from error
+
+
+def _load(transformers: Any, directory: Path) -> Towers:
+    import torch
+
+    transformers.utils.logging.disable_progress_bar()
+    kind = read_json(directory / "config.json")["model_type"]
+    name, most = _MODELS[kind]
+    model, report = getattr(transformers, name).from_pretrained(
+        directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
+    )
+    # By default these are a warning, and random weights.
+    if wrong := sorted([*report["missing_keys"], *map(str, report["mismatched_keys"])]):
+        raise InputError(
+            f"--encoder transformers:{directory} lacks {len(wrong)} of the weights of {name} (first: {wrong[0]!r}), "
+            "so its vectors would mean nothing; give the checkpoint of the whole retrieval model."
+        )
+    # Pillow resizes in the same way on every machine, and as when these models were trained.
+    processor = transformers.AutoImageProcessor.from_pretrained(directory, local_files_only=True, backend="pil")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    text = getattr(model.config, "text_config", model.config)
+    context_length = min(most, text.max_position_embeddings, tokenizer.model_max_length)
+    transform = _patches(processor) if kind == "siglip2" else _pixels(processor)
+    example = transform(_blank())
+    images, texts = _blip(model) if kind == "blip" else _siglip2(model) if kind == "siglip2" else _dual(model)
+    return Towers(
+        model=model,
+        transform=transform,
+        tokenize=_tokenize(tokenizer, context_length, kind),
+        length=lambda text: len(tokenizer(text, verbose=False).input_ids),
+        images=images,
+        texts=texts,
+        image_size=(example.numel() // 3, 1),
+        context_length=context_length,
+    )
+
+
+def _blank() -> Image.Image:
+    from PIL import Image
+
+    return Image.new("RGB", (64, 64))
+
+
+def _pixels(processor: Any) -> Callable[[Image.Image], torch.Tensor]:
+    def transform(image: Image.Image) -> torch.Tensor:
+        pixels: torch.Tensor = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        return pixels.float()
+
+    return transform
+
+
+def _patches(processor: Any) -> Callable[[Image.Image], torch.Tensor]:
+    """SigLIP 2 takes images of any shape as a list of patches; a row after them says height and width in patches."""
+
+    def transform(image: Image.Image) -> torch.Tensor:
+        import torch
+
+        batch = processor(images=image.convert("RGB"), return_tensors="pt")
+        shape = torch.zeros_like(batch["pixel_values"][0][:1])
+        shape[0, :2] = batch["spatial_shapes"][0]
+        return torch.cat([batch["pixel_values"][0], shape]).float()
+
+    return transform
+
+
+def _tokenize(tokenizer: Any, context_length: int, kind: str) -> Callable[[list[str]], Tokens]:
+    # BLIP's text tower has no segments, though its tokenizer, which is BERT's, counts them.
+    segments = {"return_token_type_ids": False} if kind == "blip" else {}
+
+    def tokenize(texts: list[str]) -> Tokens:
+        tokens = tokenizer(
+            texts, padding="max_length", truncation=True, max_length=context_length, return_tensors="pt", **segments
+        )
+        # What is cut ends in a word's piece and an end mark, which may itself be the padding.
+        return Tokens(dict(tokens), (tokens["input_ids"][:, -2] != tokenizer.pad_token_id).tolist())
+
+    return tokenize
+
+
+_Pair = tuple[Callable[["torch.Tensor"], "torch.Tensor"], Callable[[Mapping[str, "torch.Tensor"]], "torch.Tensor"]]
+
+
+def _dual(model: Any) -> _Pair:
+    return (
+        lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
+        lambda tokens: model.get_text_features(**tokens).pooler_output,
+    )
+
+
+def _siglip2(model: Any) -> _Pair:
+    def images(packed: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        shapes = packed[:, -1, :2].long()
+        mask = torch.arange(packed.shape[1] - 1, device=packed.device) < shapes.prod(dim=1, keepdim=True)
+        found = model.get_image_features(
+            pixel_values=packed[:, :-1], pixel_attention_mask=mask.long(), spatial_shapes=shapes
+        )
+        vectors: torch.Tensor = found.pooler_output
+        return vectors
+
+    return images, _dual(model)[1]
+
+
+def _blip(model: Any) -> _Pair:
+    """The contrastive heads; the other head of that model looks at an image and a caption together."""
+    return (
+        lambda pixels: model.vision_proj(model.vision_model(pixel_values=pixels).last_hidden_state[:, 0]),
+        lambda tokens: model.text_proj(model.text_encoder(**tokens).last_hidden_state[:, 0]),
+    )

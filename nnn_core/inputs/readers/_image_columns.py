@@ -1,0 +1,106 @@
+"""Images as a column of a Parquet table: bytes, or structs of bytes and a path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers._images import IMAGE_BYTES, too_large
+from nnn_core.inputs.readers._records import check_text
+from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row, choose_column
+from nnn_core.inputs.rejects import Reject
+
+NULL_IMAGE = "image is null"
+
+_REMARKS = ("status", "error_message")
+
+#: Images that Arrow reads at once, and the most memory that they may take whatever the file does.
+_IMAGE_ROWS = 64
+_MOST_BYTES = 256 << 20
+
+
+def image_row(
+    row_id: str, pair_id: str, batch: pa.RecordBatch, place: int, image: str, remarks: list[str]
+) -> Row | Reject:
+    """The image in one cell, which is taken out of Arrow alone: others may be as large."""
+    value = batch.column(image)[place].as_py()
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is not None:
+        return too_large(row_id, len(data)) if len(data) > IMAGE_BYTES else Row(row_id, pair_id, data)
+    said = [f"{name} {held!r}" for name in remarks if (held := batch.column(name)[place].as_py()) is not None]
+    if isinstance(value, dict) and value.get("path"):
+        said.append(f"only its path {str(value['path'])!r} is there, which is not followed")
+    return Reject(row_id, NULL_IMAGE, ", ".join(said))
+
+
+def default_image_column(schema: pa.Schema) -> str | None:
+    """The first column with the name and the type of one of images."""
+    return next((name for name in IMAGE_DEFAULTS if name in schema.names and _holds_images(schema, name)), None)
+
+
+def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
+    default = default_image_column(schema)
+    named = columns.named("image", schema.names)
+    image = choose_column(schema.names, named, (default,) if default else (), "image", "--image-column", uri)
+    if image is None:
+        check_text("image", uri)
+    assert image is not None
+    if not _holds_images(schema, image):
+        raise InputError(
+            f"{uri!r}: column {image!r} is of type {schema.field(image).type}; images must be bytes, or structs with a "
+            "field 'bytes'. Paths and URLs are not followed."
+        )
+    return image
+
+
+def _holds_images(schema: pa.Schema, name: str) -> bool:
+    kinds = [schema.field(place).type for place in schema.get_all_field_indices(name)]
+    return all(_is_bytes(kind) or (pa.types.is_struct(kind) and _has_bytes(kind)) for kind in kinds)
+
+
+def _has_bytes(kind: pa.StructType) -> bool:
+    place = kind.get_field_index("bytes")
+    return place >= 0 and _is_bytes(kind.field(place).type)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def rows_within(bound: int, metadata: pq.FileMetaData, column: str) -> int:
+    """How many rows of ``column`` fit into ``bound`` bytes, in the row group where they are largest."""
+    sizes = [_bytes_of(group, column) / max(1, group.num_rows) for group in _groups(metadata)]
+    return max(1, int(bound / max(1.0, *sizes, 1.0)))
+
+
+def images_at_once(metadata: pq.FileMetaData, image: str) -> int:
+    """How many rows of images to read at once.
+
+    As many as cannot fill memory if each refers to the largest entry that the dictionary of its row
+    group could have.
+    """
+    largest = max((_bytes_of(group, image) for group in _groups(metadata)), default=0)
+    return max(1, min(_IMAGE_ROWS, _MOST_BYTES // max(1, largest), rows_within(BATCH_BYTES, metadata, image)))
+
+
+def remark_columns(schema: pa.Schema, image: str) -> list[str]:
+    """The columns in which img2dataset says why a row has no image."""
+    return [name for name in _REMARKS if schema.names.count(name) == 1 and name != image]
+
+
+def _groups(metadata: pq.FileMetaData) -> Iterator[pq.RowGroupMetaData]:
+    return (metadata.row_group(number) for number in range(metadata.num_row_groups))
+
+
+def _bytes_of(group: pq.RowGroupMetaData, column: str) -> int:
+    columns = (group.column(number) for number in range(group.num_columns))
+    return sum(
+        max(0, each.total_uncompressed_size)
+        for each in columns
+        if each.path_in_schema == column or each.path_in_schema.startswith(f"{column}.")
+    )

@@ -1,0 +1,62 @@
+"""Single image files, many of which are read as one shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers._formats import Format
+from nnn_core.inputs.readers.rows import Columns, Row, Rows, batched
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import InputShard, Modality
+
+#: An encoded image, or any other content that is read into memory as a whole, may have this many bytes.
+IMAGE_BYTES = 256 << 20
+TOO_LARGE = "too large"
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+
+
+def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """One image a file; its id is its path below the folder in front of the pattern's first wildcard, with its suffix.
+
+    What lies beside an image, such as captions in ``key.txt``, is not read.
+
+    Raises:
+        InputError: captions or columns were asked for, or a file cannot be read.
+    """
+    _check(shard.uri, modality, columns)
+    return batched(_rows(shard))
+
+
+def _check(uri: str, modality: Modality, columns: Columns) -> None:
+    if modality != "image":
+        raise InputError(
+            f"{uri!r} holds image files, but captions are expected there; check --candidate-modality, "
+            "--reference-modality and which glob was given to --candidates and --references. Captions in files beside "
+            "the images are not read: pack both into tars."
+        )
+    asked = [name for name in (columns.named("id", ()), columns.pair_id) if name]
+    if asked:
+        raise InputError(
+            f"{uri!r} holds image files, which have no column {asked[0]!r}; their ids, and pair ids, are their paths. "
+            "Leave --id-column and --pair-id-column out, or pack the images into tars with JSON."
+        )
+
+
+def _rows(shard: InputShard) -> Iterator[Row | Reject]:
+    for member in shard.members:
+        uri = storage.join(shard.uri, member)
+        if (size := storage.size(uri)) > IMAGE_BYTES:
+            yield too_large(member, size)
+        else:
+            yield Row(member, member, storage.read_bytes(uri))
+
+
+def too_large(row_id: str, size: int) -> Reject:
+    """The reject that stands for content that was not read."""
+    return Reject(row_id, TOO_LARGE, f"{size:,} bytes, and no more than {IMAGE_BYTES:,} are read")
+
+
+FORMAT = Format("image", tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES), read, grouped=True)

@@ -1,0 +1,70 @@
+"""The table that img2dataset writes beside each of its tars: ``00000.parquet`` for ``00000.tar``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow.parquet as pq
+
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
+from nnn_core.inputs.readers._parquet import open_table, texts_of
+
+#: Bounds of what is held in memory; img2dataset puts ten thousand rows in a file.
+MOST_ROWS = 1_000_000
+MOST_BYTES = 256 << 20
+
+_KEY = "key"
+_BATCH_ROWS = 1024
+
+
+class Metadata:
+    """Fields of samples by their keys, read when one is asked for that the samples themselves lack."""
+
+    def __init__(self, uri: str | None, paths: Iterable[str]) -> None:
+        self._uri, self._paths = uri, list(paths)
+        self._records: dict[str, dict[str, object]] | None = None
+
+    def value(self, key: str, path: str) -> object:
+        """The field of the sample ``key``, or ``MISSING``.
+
+        Raises:
+            InputError: the table is broken, or too large to be one of img2dataset's.
+        """
+        if path not in self._paths:
+            return MISSING
+        if self._records is None:
+            self._records = _load(self._uri, self._paths) if self._uri else {}
+        return value_at(self._records.get(key, {}), path)
+
+
+def _load(uri: str, paths: list[str]) -> dict[str, dict[str, object]]:
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        wanted = sorted({head for path in paths if (head := split_path(names, path)[0])})
+        if names.count(_KEY) != 1 or not wanted:
+            return {}
+        _check_size(table, wanted, uri)
+        records: dict[str, dict[str, object]] = {}
+        for batch in table.iter_batches(_BATCH_ROWS, columns=sorted({_KEY, *wanted})):
+            keys = texts_of(batch, _KEY, uri)
+            rows = batch.select(wanted).to_pylist()
+            records |= {key: row for key, row in zip(keys, rows, strict=True) if key is not None}
+    return records
+
+
+def _check_size(table: pq.ParquetFile, wanted: list[str], uri: str) -> None:
+    size, metadata = 0, table.metadata
+    for group in range(metadata.num_row_groups):
+        columns = [metadata.row_group(group).column(number) for number in range(metadata.num_columns)]
+        size += sum(each.total_uncompressed_size for each in columns if _is_of(wanted, each.path_in_schema))
+    if metadata.num_rows > MOST_ROWS or size > MOST_BYTES:
+        raise InputError(
+            f"{uri!r} has {metadata.num_rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
+            f"metadata of one tar (at most {MOST_ROWS:,} and {MOST_BYTES:,}); move it elsewhere if it is something "
+            "else, or cut tar and table into smaller ones."
+        )
+
+
+def _is_of(wanted: list[str], path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in wanted)

@@ -1,0 +1,196 @@
+"""Embeddings as arrays: ``img_emb_3.npy``, with its rows' ids in ``metadata_3.parquet`` where there is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from io import SEEK_END
+from tokenize import TokenError
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._parquet import open_table, texts_of
+from nnn_core.inputs.readers.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    NO_ID,
+    NO_PAIR,
+    Columns,
+    Rows,
+    choose_id_columns,
+    no_ids_message,
+    number_missing,
+    pair_ids_of,
+)
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import InputShard, Modality
+
+
+def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Vectors of the ``.npy`` with the ids of its metadata, row by row in the same order.
+
+    Raises:
+        InputError: not a two-dimensional float array, the two files differ in length, or there is no
+            metadata and ids are needed.
+    """
+    if shard.companion is None:
+        _check_needless(shard.uri, columns)
+    with storage.open_input(shard.uri) as stream:
+        shape, dtype = _header(stream, shard.uri)
+        _check_size(stream, shape, dtype, shard.uri)
+        if shard.companion is None:
+            ids, pair_ids = number_missing([None] * shape[0], 0), [NO_PAIR] * shape[0]
+        else:
+            _check_length(shard.companion, shard.uri, shape[0])
+            ids, pair_ids = _metadata(shard.companion, columns, shard.head)
+        yield from _blocks(stream, (len(ids), shape[1]), dtype, ids, pair_ids)
+
+
+def _check_length(companion: str, uri: str, rows: int) -> None:
+    with open_table(companion) as table:
+        held = table.metadata.num_rows
+    if rows != held:
+        raise InputError(
+            f"{uri!r} has {rows} vectors but {companion!r} has {held} rows, so ids cannot be matched to vectors; "
+            "restore the pair."
+        )
+
+
+def _check_needless(uri: str, columns: Columns) -> None:
+    """Refuse to do without metadata where a column of it was asked for, or ids are needed."""
+    places = " and ".join(repr(place) for place in _places(uri))
+    fact = f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
+    if columns.named("id", ()) or columns.named("pair_id", ()):
+        raise InputError(f"{fact}. Restore it, or leave --id-column and --pair-id-column out.")
+    if columns.require_id:
+        raise InputError(no_ids_message(fact))
+
+
+def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
+    """Shape and type from the header alone; an array of objects is never unpickled."""
+    try:
+        version = npy_format.read_magic(stream)
+        read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+        shape, fortran_order, dtype = read_header[version](stream)
+    except (ValueError, KeyError, OSError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
+    if len(shape) != 2 or fortran_order or dtype.kind != "f":
+        raise InputError(
+            f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}; "
+            "expected rows of float16, float32 or float64 vectors in C order."
+        )
+    return (int(shape[0]), int(shape[1])), dtype
+
+
+def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[np.floating], uri: str) -> None:
+    begin = stream.tell()
+    held = stream.seek(0, SEEK_END) - begin
+    stream.seek(begin)
+    if min(shape) < 0 or held != shape[0] * shape[1] * dtype.itemsize:
+        raise InputError(
+            f"{uri!r} is damaged: its header promises {shape[0]} x {shape[1]} values of {dtype}, but {held} bytes "
+            "follow. Restore the file or take it out."
+        )
+
+
+def _blocks(
+    stream: IO[bytes],
+    shape: tuple[int, int],
+    dtype: np.dtype[np.floating],
+    ids: list[str | None],
+    pair_ids: list[str],
+) -> Iterator[Rows]:
+    rows, dim = shape
+    step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
+    for first in range(0, rows, step):
+        count = min(step, rows - first)
+        vectors = np.frombuffer(stream.read(count * dim * dtype.itemsize), dtype).reshape(count, dim)
+        yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
+
+
+def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
+    rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
+    if rejects:
+        vectors = vectors[[row_id is not None for row_id in ids]]
+    kept = [(row_id, pair_id) for row_id, pair_id in zip(ids, pair_ids, strict=True) if row_id is not None]
+    return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
+
+
+def _metadata(uri: str, columns: Columns, head: int | None) -> tuple[list[str | None], list[str]]:
+    """(ids, pair ids) of every row, or of the first; rows are numbered when they need no id of their own."""
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        id_column, pair_column = choose_id_columns(names, columns, uri)
+        wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
+        ids: list[str | None] = []
+        named: list[str | None] = []
+        for batch in table.iter_batches(head or BATCH_ROWS, columns=wanted or names[:1]):
+            ids += texts_of(batch, id_column, uri)
+            named += texts_of(batch, pair_column, uri)
+            if head:
+                break
+    pair_ids = pair_ids_of(ids, named if pair_column else None)
+    if not columns.require_id:
+        ids = number_missing(ids, 0)
+    return ids, pair_ids
+
+
+def find_companion(uri: str) -> str | None:
+    """The Parquet metadata of a shard of vectors: ``img_emb_3.npy`` -> ``metadata_3.parquet``.
+
+    It is looked for in the same folder and in a sibling folder ``metadata/``, under that name and
+    under the vectors' own (``img_emb_3.parquet``).
+
+    Raises:
+        InputError: there is none, but other shards have theirs: this one's was lost.
+    """
+    for place in _places(uri):
+        if storage.exists(place):
+            return place
+    others = next(filter(None, map(_any_metadata, (storage.parent(uri), _sibling(uri)))), None)
+    if others:
+        raise InputError(
+            f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
+            f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs ({others!r}). "
+            "Restore the file, or take the vectors out."
+        )
+    return None
+
+
+@lru_cache(maxsize=16)
+def _any_metadata(folder: str) -> str | None:
+    """Some metadata file in ``folder``; remembered, as a folder of many vectors is asked about for each."""
+    found = (name for name in storage.list_names(folder) if re.fullmatch(r"metadata(_\d+)?\.parquet", name))
+    return next((storage.join(folder, name) for name in found), None)
+
+
+def _places(uri: str) -> list[str]:
+    stem = storage.basename(uri).rpartition(".")[0]
+    number = re.search(r"_(\d+)\Z", stem)
+    names = [f"metadata_{number.group(1)}.parquet" if number else "metadata.parquet", f"{stem}.parquet"]
+    return [storage.join(folder, name) for name in names for folder in (storage.parent(uri), _sibling(uri))]
+
+
+def _sibling(uri: str) -> str:
+    return storage.join(storage.parent(storage.parent(uri)), "metadata")
+
+
+def _outline(uri: str) -> Outline:
+    with storage.open_input(uri) as stream:
+        shape, dtype = _header(stream, uri)
+    companion = find_companion(uri)
+    if companion is None:
+        return Outline(shape[0], (f"{dtype}[{shape[1]}]",))
+    with open_table(companion) as table:
+        names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
+    return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
+
+
+FORMAT = Format("npy", (".npy",), read, lambda uri, modality, columns: True, find_companion, _outline)

@@ -1,0 +1,273 @@
+"""Parquet tables of images, of captions, or of embeddings as a list column."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
+from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._image_columns import (
+    choose_image_column,
+    default_image_column,
+    image_row,
+    images_at_once,
+    remark_columns,
+    rows_within,
+)
+from nnn_core.inputs.readers.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    CAPTION_DEFAULT,
+    NO_CAPTION,
+    NO_ID,
+    NULL_VECTOR,
+    VECTOR_DEFAULTS,
+    WRONG_DIMENSION,
+    Columns,
+    Row,
+    Rows,
+    batched,
+    caption_rows,
+    choose_column,
+    choose_id_columns,
+    number_missing,
+    pair_ids_of,
+    require_column,
+)
+from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import InputShard, Modality
+
+#: What ids may be stored as. A column without any value has no type of its own.
+_ID_TYPES = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_null,
+)
+
+
+#: Captions that Arrow reads at once: each may refer to the same large entry of a dictionary.
+_TEXT_ROWS = 64
+
+#: Columns are read in pieces of this size rather than whole: a row group may be as large as the file.
+_BUFFER_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def open_table(uri: str) -> Iterator[pq.ParquetFile]:
+    """The Parquet file at ``uri``; anything Arrow finds wrong with it names the file.
+
+    Raises:
+        InputError: not Parquet, or broken.
+    """
+    with storage.open_input(uri) as stream:
+        try:
+            yield pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{uri!r} is not a readable Parquet file: {error}. Restore or rewrite the file, or take it out."
+            ) from error
+
+
+def holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
+    """Whether to read the file's vectors rather than its images or captions.
+
+    Raises:
+        InputError: it has columns for both and the flags do not say which.
+    """
+    with open_table(uri) as table:
+        schema = table.schema_arrow
+    what = "image" if modality == "image" else "caption"
+    vector, payload = columns.named("vector", schema.names), columns.named(what, _present(schema, columns.caption))
+    has_vector = vector in schema.names if vector else any(name in schema.names for name in VECTOR_DEFAULTS)
+    has_payload = _has(schema, what, payload)
+    if has_vector and has_payload and (vector is None) == (payload is None):
+        raise InputError(
+            f"{uri!r} has both {'an image' if what == 'image' else 'a caption'} and a vector column; say which to read "
+            f"with either --{what}-column or --vector-column."
+        )
+    if (vector is None) == (payload is None):
+        return has_vector or (vector is not None and not has_payload)
+    return vector is not None
+
+
+def _present(schema: pa.Schema, path: str | None) -> list[str]:
+    """The columns' names, and ``path`` if it leads into one of them."""
+    return [*schema.names, *([path] if path and split_path(schema.names, path)[0] else [])]
+
+
+def _has(schema: pa.Schema, what: str, named: str | None) -> bool:
+    if what == "image":
+        return named in schema.names if named else default_image_column(schema) is not None
+    return split_path(schema.names, named or CAPTION_DEFAULT)[0] is not None
+
+
+def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Images, captions or vectors, as ``holds_vectors`` says.
+
+    Images are a column of bytes, or of structs with a field ``bytes`` as Hugging Face writes them;
+    one that is only named by a path or URL is a reject. Captions may be named by path
+    (``captions.text``), and may be lists.
+
+    Raises:
+        InputError: broken file, missing column, or images asked for where there are none.
+    """
+    if holds_vectors(shard.uri, modality, columns):
+        return _vector_rows(shard, columns)
+    return batched((_image_rows if modality == "image" else _caption_rows)(shard, columns))
+
+
+def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
+    uri = shard.uri
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
+        named = columns.caption and (column or columns.caption)
+        wanted = choose_column(names, named, (CAPTION_DEFAULT,), "caption", "--caption-column", uri)
+        caption = require_column(wanted, names, "caption", "--caption-column", uri)
+        size = min(shard.head or BATCH_ROWS, _TEXT_ROWS, rows_within(BATCH_BYTES, table.metadata, caption))
+        for first, ids, pair_ids, batch in _batches(table, [caption], columns, uri, size):
+            values = batch.column(caption).to_pylist()
+            for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
+                if row_id is None:
+                    yield Reject(f"row {row}", NO_ID)
+                elif path and (value := value_at(value, path)) is MISSING:
+                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
+                else:
+                    yield from caption_rows(row_id, pair_id, value)
+
+
+def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
+    uri = shard.uri
+    with open_table(uri) as table:
+        schema = table.schema_arrow
+        image = choose_image_column(schema, columns, uri)
+        remarks = remark_columns(schema, image)
+        size = min(shard.head or BATCH_ROWS, images_at_once(table.metadata, image))
+        for first, ids, pair_ids, batch in _batches(table, [image, *remarks], columns, uri, size):
+            for place, (row_id, pair_id) in enumerate(zip(ids, pair_ids, strict=True)):
+                if row_id is None:
+                    yield Reject(f"row {first + place}", NO_ID)
+                else:
+                    yield image_row(row_id, pair_id, batch, place, image, remarks)
+
+
+def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
+    uri = shard.uri
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        wanted = choose_column(names, columns.vector, VECTOR_DEFAULTS, "vector", "--vector-column", uri)
+        vector = require_column(wanted, names, "vector", "--vector-column", uri)
+        dim = _dimension(table, vector, uri, shard.head)
+        for first, ids, pair_ids, batch in _batches(table, [vector], columns, uri, shard.head or BATCH_ROWS):
+            yield _to_rows(first, ids, pair_ids, batch.column(vector), dim)
+
+
+def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -> int:
+    """The most frequent length of the vectors (or of the first), which a fixed-size list states itself."""
+    kind = table.schema_arrow.field(vector).type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise InputError(f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats.")
+    if not pa.types.is_floating(kind.value_type):
+        raise InputError(f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats.")
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    counts: dict[int, int] = {}
+    for batch in islice(table.iter_batches(head or BATCH_ROWS, columns=[vector]), 1 if head else None):
+        for length in pc.value_counts(pc.list_value_length(batch.column(0)).drop_null()).to_pylist():
+            counts[length["values"]] = counts.get(length["values"], 0) + length["counts"]
+    return min(counts, key=lambda length: (-counts[length], length), default=0)
+
+
+def _batches(
+    table: pq.ParquetFile, payload: list[str], columns: Columns, uri: str, size: int
+) -> Iterator[tuple[int, list[str | None], list[str], pa.RecordBatch]]:
+    """(first row, ids, pair ids, all columns) in file order; rows are numbered when they need no id."""
+    names = table.schema_arrow.names
+    id_column, pair_column = choose_id_columns(names, columns, uri)
+    read = list(dict.fromkeys(name for name in (id_column, pair_column, *payload) if name))
+    first = 0
+    for batch in table.iter_batches(size, columns=read):
+        ids = texts_of(batch, id_column, uri)
+        pair_ids = pair_ids_of(ids, texts_of(batch, pair_column, uri) if pair_column else None)
+        if not columns.require_id:
+            ids = number_missing(ids, first)
+        yield first, ids, pair_ids, batch
+        first += batch.num_rows
+
+
+def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+    """A column of ids as text, None where there is no id (or no column).
+
+    Raises:
+        InputError: the column is neither text nor whole numbers.
+    """
+    if column is None:
+        return [None] * batch.num_rows
+    array = batch.column(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if not any(is_id(array.type) for is_id in _ID_TYPES):
+        raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
+    return [value or None for value in array.cast(pa.string()).to_pylist()]
+
+
+def _to_rows(first: int, ids: list[str | None], pair_ids: list[str], lists: pa.Array, dim: int) -> Rows:
+    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+    has_id = np.array([row_id is not None for row_id in ids], dtype=bool)
+    good = has_id & (lengths == dim)
+    rejects = [_reject(first + row, ids[row], int(lengths[row]), dim) for row in np.flatnonzero(~good)]
+    kept = [(ids[row] or "", pair_ids[row]) for row in np.flatnonzero(good)]
+    return Rows(
+        [row_id for row_id, _ in kept],
+        [pair_id for _, pair_id in kept],
+        _matrix(lists.filter(pa.array(good)), dim),
+        rejects,
+    )
+
+
+def _matrix(lists: pa.Array, dim: int) -> npt.NDArray[np.floating]:
+    """(rows, dim); a null coordinate becomes NaN, which the vector check rejects."""
+    values = lists.flatten()
+    filled = pc.fill_null(values, float("nan")) if values.null_count else values
+    return np.asarray(filled.to_numpy(zero_copy_only=False)).reshape(len(lists), dim)
+
+
+def _reject(row: int | np.integer, row_id: str | None, length: int, dim: int) -> Reject:
+    if row_id is None:
+        return Reject(f"row {row}", NO_ID)
+    if length < 0:
+        return Reject(row_id, NULL_VECTOR)
+    return Reject(row_id, WRONG_DIMENSION, f"{length}, most rows have {dim}")
+
+
+def _outline(uri: str) -> Outline:
+    with open_table(uri) as table:
+        nulls = _nulls(table.metadata)
+        names = tuple(f"{field.name}: {field.type}{nulls.get(field.name, '')}" for field in table.schema_arrow)
+        return Outline(table.metadata.num_rows, names)
+
+
+def _nulls(footer: pq.FileMetaData) -> dict[str, str]:
+    """How many values the columns lack, of those of which the footer tells; nothing where none is lacking."""
+    counts: dict[str, int] = {}
+    for group in range(footer.num_row_groups):
+        for place in range(footer.num_columns):
+            chunk = footer.row_group(group).column(place)
+            if chunk.statistics is not None and chunk.statistics.has_null_count:
+                counts[chunk.path_in_schema] = counts.get(chunk.path_in_schema, 0) + chunk.statistics.null_count
+    return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}
+
+
+FORMAT = Format("parquet", (".parquet",), read, holds_vectors, outline=_outline)

@@ -1,0 +1,175 @@
+"""What a report comes to: one verdict and a few figures, the same on the page and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from nnn_core.report._content import Report
+from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, size, verdict
+from nnn_core.report.sections import Figure, Quality, Stage, Unit
+
+Tone = Literal["good", "warn", "bad", "none"]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first thing that a reader sees.
+
+    Attributes:
+        tone: how it is marked.
+        heading: the verdict, one sentence.
+        text: why.
+    """
+
+    tone: Tone
+    heading: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure of the overview."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+def headline(report: Report) -> Headline:
+    """The verdict: refused, no gain shown, better, worse, unclear, or not measured."""
+    if report.failed:
+        names = ", ".join(gate.name for gate in report.failed)
+        return Headline("bad", f"Not published: {_gates(len(report.failed))} failed ({names}).", _standing(report))
+    if report.tuning is not None and not report.tuning.given and report.tuning.choice.point.alpha == 0:
+        means = "this table changes no ranking"
+        if report.run.command == "nnn evaluate":
+            means = f"a version with it changes no ranking; {_stays(report)} until --publish"
+        return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report))
+    main = main_figure(report)
+    if main is None:
+        return Headline("none", "Not evaluated: no held-out queries were given.", "Whether the bias helps is unknown.")
+    return _of_figure(*main)
+
+
+def _stays(report: Report) -> str:
+    return "nothing changes" if report.run.version is None else f"version {report.run.version} stays as it is"
+
+
+def _gates(number: int) -> str:
+    return f"{number} gate" + ("s" if number > 1 else "")
+
+
+def _standing(report: Report) -> str:
+    previous = report.run.previous
+    return f"Version {previous} stays current." if previous is not None else "The table has no version yet."
+
+
+def _doubt(report: Report) -> str:
+    tuning = report.tuning
+    assert tuning is not None
+    gain = tuning.choice.gain
+    if gain.low > 0:
+        return ""
+    return (
+        f"At k = {tuning.choice.candidate.k}, alpha = {tuning.choice.candidate.alpha:g} {tuning.choice.objective} "
+        f"{movement(gain.value, tuning.unit)} on the reporting half (95 % interval {change_span(gain, tuning.unit)})."
+    )
+
+
+def main_figure(report: Report) -> tuple[Figure, Quality] | None:
+    """The figure that speaks for the report: the objective, else the first one."""
+    table = next((table for table in report.quality if table.figures), None)
+    if table is None:
+        return None
+    objective = report.tuning.choice.objective if report.tuning else "recall@1"
+    return next((each for each in table.figures if each.name == objective), table.figures[0]), table
+
+
+def _of_figure(figure: Figure, table: Quality) -> Headline:
+    words = {"better": "The bias helps", "worse": "The bias harms", "same": "No effect", "unclear": "No clear effect"}
+    heading = f"{words[verdict(figure)]}: {figure.name} {movement(figure.gain.value, figure.unit)}."
+    tone: Tone = {"better": "good", "worse": "bad"}.get(verdict(figure), "warn")  # type: ignore[assignment]
+    return Headline(
+        tone,
+        heading,
+        f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries that took no "
+        "part in the choice of k and alpha.",
+    )
+
+
+def tiles(report: Report) -> Iterator[Tile]:
+    """The overview."""
+    main = main_figure(report)
+    if main is not None:
+        figure = main[0]
+        values = " \u2192 ".join(amount(each.value, figure.unit) for each in (figure.before, figure.after))
+        unit = f"{points(figure.unit)}: " if points(figure.unit) else ""
+        yield Tile(f"change of {figure.name}", change(figure.gain.value, figure.unit), unit + values)
+    if report.hubness is not None:
+        before, after = report.hubness.before, report.hubness.after
+        yield Tile("hubness (skewness)", fixed(after.skewness, 2), f"before {fixed(before.skewness, 2)}")
+        yield Tile("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
+    yield Tile("in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
+    if report.gates:
+        passed = sum(gate.verdict == "pass" for gate in report.gates)
+        yield Tile("gates passed", f"{passed} of {len(report.gates)}", _open_gates(report))
+    if report.run.seconds is not None:
+        yield Tile("finished in", seconds(report.run.seconds), _reuse(report))
+
+
+def _open_gates(report: Report) -> str:
+    words = (("fail", "failed"), ("warn", "to look at"), ("skipped", "not run"))
+    numbers = ((sum(gate.verdict == kind for gate in report.gates), word) for kind, word in words)
+    return ", ".join(f"{number} {word}" for number, word in numbers if number) or "none failed"
+
+
+def _reuse(report: Report) -> str:
+    reused = sum(stage.reused for stage in report.stages)
+    every = reused + sum(stage.computed for stage in report.stages)
+    return f"{count(reused)} of {count(every)} results reused" if every else ""
+
+
+def stage_cells(stage: Stage) -> dict[str, str]:
+    """What a stage held and what it spent its time on, by the heading of a column; empty where nothing was counted."""
+    held = (
+        (stage.rows, f"{count(stage.rows)} rows"),
+        (stage.pairs, f"{count(stage.pairs)} pairs"),
+        (stage.read, f"{size(stage.read)} read"),
+        (stage.written, f"{size(stage.written)} written"),
+    )
+    return {
+        "Held": ", ".join(words for number, words in held if number),
+        "Of the work": ", ".join(f"{name} {seconds(spent)}" for name, spent in stage.parts),
+    }
+
+
+def own_pairs_words(report: Report) -> tuple[str, ...]:
+    """The protocol's trap, in sentences; none where the bank belongs to no candidate."""
+    own = report.own_pairs
+    if own is None or not own.rows:
+        return ()
+    share = amount(own.rows / max(1, own.bank), "percent")
+    lines = [
+        f"{count(own.rows)} of {count(own.bank)} bank rows ({share}) belong to candidates of the pool. They raise the "
+        "biases of candidates that are not the answer to any test query, so the bias looks better than it is."
+    ]
+    for gain, words in ((own.gain, "with these rows"), (own.fair, "without them, which is the fair figure")):
+        if gain is not None:
+            moved = movement(gain.value, own.unit)
+            lines.append(f"{own.objective} {moved} ({change_span(gain, own.unit)}) {words}.")
+    if own.fair is None:
+        lines.append("Run nnn evaluate with --exclude-bank-positives for the fair figure.")
+    return tuple(lines)
+
+
+def hub_figures(report: Report) -> Iterator[tuple[str, str, float, float, Unit]]:
+    """(name, explanation, before, after, unit) of the figures of hubness."""
+    if report.hubness is None:
+        return
+    before, after = report.hubness.before, report.hubness.after
+    yield "Skewness", "of how often candidates are retrieved; 0: no hubs", before.skewness, after.skewness, "number"
+    yield "Gini", "0: all retrieved equally often; 1: a single one", before.gini, after.gini, "number"
+    yield "Robin Hood", "places to take from the rich for equality", before.robin_hood, after.robin_hood, "percent"
+    yield "Never retrieved", "candidates in no query's list", before.never, after.never, "percent"

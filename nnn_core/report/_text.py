@@ -1,0 +1,165 @@
+"""The report for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from nnn_core.report import _summary as summary
+from nnn_core.report._charts import point_words
+from nnn_core.report._content import Report
+from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
+from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, rank, seconds, verdict, visible
+from nnn_core.report.sections import Figure, Gate
+
+_HUBS = 5
+_CHANGES = 5
+_WIDTH = 60
+_LINE = 500
+
+
+def render_text(report: Report) -> str:
+    """A plain-text summary of what the page shows; a line each, nothing wider than it must be."""
+    head = summary.headline(report)
+    blocks = [
+        [clean(report.title), head.heading, *([head.text] if head.text else []), *map(clean, report.notes[:MAX_ROWS])],
+        _run(report),
+        _gates(report),
+        *(_figures(each.title, each.queries, each.figures) for each in report.quality[:MAX_TABLES]),
+        list(summary.own_pairs_words(report)),
+        _tuning(report),
+        _hubness(report),
+        _hubs(report),
+        _changes(report),
+        _biases(report),
+        _rivals(report),
+        *(_figures(each.attribute, each.queries, each.figures) for each in report.fairness[:MAX_TABLES]),
+        _rejects(report),
+        _stages(report),
+    ]
+    return "\n\n".join("\n".join(visible(line, _LINE).rstrip() for line in block) for block in blocks if block) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Columns lined up; the first ``left`` of them to the left, figures to the right."""
+    cells = [[clean(cell, _WIDTH) for cell in row] for row in rows]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
+        ).rstrip()
+        for pairs in (list(zip(row, widths, strict=True)) for row in cells)
+    ]
+
+
+def _run(report: Report) -> list[str]:
+    named = [*facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
+    width = max(len(clean(name, 24)) for name, _ in named)
+    return [f"{clean(name, 24):<{width}}  {clean(value)}" for name, value in named]
+
+
+def _gates(report: Report) -> list[str]:
+    def row(gate: Gate) -> tuple[str, ...]:
+        return gate.verdict.upper(), gate.name, gate.value, gate.threshold
+
+    held = [gate for gate in sort_gates(report.gates) if gate.verdict != "skipped"]
+    reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
+    lines = _table([("gate", "", "seen", "asked for"), *map(row, held[:MAX_ROWS])], left=4) if held else []
+    return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
+
+
+def _figures(title: str, queries: int, figures: Sequence[Figure]) -> list[str]:
+    rows = [("", "before", "after", "change", "95 % interval", "")]
+    rows += [
+        (
+            figure.name,
+            amount(figure.before.value, figure.unit),
+            amount(figure.after.value, figure.unit),
+            change(figure.gain.value, figure.unit),
+            change_span(figure.gain, figure.unit),
+            verdict(figure),
+        )
+        for figure in figures[:MAX_ROWS]
+    ]
+    return [f"{clean(title)}, {count(queries)} queries", *_table(rows)]
+
+
+def _tuning(report: Report) -> list[str]:
+    if report.tuning is None:
+        return []
+    choice = report.tuning.choice
+    points = [("chosen", choice.point), ("within one standard error", choice.candidate), ("best", choice.best)]
+    if report.tuning.given:
+        points = [("in force", choice.point), ("best on these queries", choice.best)]
+    rows = [(name, point_words(point)) for name, point in points]
+    return [f"k and alpha by {choice.objective}, {count(report.tuning.queries)} queries", *_table(rows, left=2)]
+
+
+def _hubness(report: Report) -> list[str]:
+    if report.hubness is None:
+        return []
+    rows = [
+        (name.lower(), amount(before, unit), amount(after, unit), change(after - before, unit))
+        for name, _, before, after, unit in summary.hub_figures(report)
+    ]
+    return [f"hubness of the top {report.hubness.depth}", *_table([("", "before", "after", "change"), *rows])]
+
+
+def _hubs(report: Report) -> list[str]:
+    rows = [(hub.id, count(hub.before), count(hub.after), fixed(hub.bias, 3)) for hub in report.hubs[:_HUBS]]
+    return ["worst hubs", *_table([("", "before", "after", "bias"), *rows])] if rows else []
+
+
+def _changes(report: Report) -> list[str]:
+    rows = [
+        (each.query.text or each.query.id, f"{rank(each.rank_before)} -> {rank(each.rank_after)}")
+        for each in report.changes[:_CHANGES]
+    ]
+    return ["queries that changed most, rank of the first relevant", *_table(rows)] if rows else []
+
+
+def _biases(report: Report) -> list[str]:
+    rows = [(name, fixed(value, 4)) for name, value in report.biases.figures[:MAX_ROWS]] if report.biases else []
+    return ["biases against the previous version", *_table(rows)] if rows else []
+
+
+def _rivals(report: Report) -> list[str]:
+    if report.rivals is None or not report.rivals.methods:
+        return []
+    unit = report.rivals.unit
+    rows = [
+        (
+            rival.name,
+            amount(rival.value.value, unit),
+            change(rival.gain.value, unit),
+            change_span(rival.gain, unit),
+            seconds(rival.seconds),
+            seconds(rival.tuning_seconds),
+        )
+        for rival in report.rivals.methods[:MAX_ROWS]
+    ]
+    head = ("methods", report.rivals.objective, "change", "95 % interval", "preparation", "settings")
+    return _table([head, *rows])
+
+
+def _rejects(report: Report) -> list[str]:
+    return list(_reject_lines(report))
+
+
+def _reject_lines(report: Report) -> Iterator[str]:
+    for side, rejected in report.rejects[:MAX_TABLES]:
+        yield f"{clean(side)}: {count(rejected.rejected)} of {count(rejected.rows)} rows rejected"
+        for reason, number, example in rejected.reasons[:MAX_REASONS]:
+            yield f"  {count(number)} x {clean(reason, _WIDTH)} (e.g. {clean(example, 2 * _WIDTH)})"
+
+
+def _stages(report: Report) -> list[str]:
+    stages = report.stages[:MAX_ROWS]
+    if not stages:
+        return []
+    rows = [
+        (stage.name, seconds(stage.seconds), count(stage.computed), count(stage.reused), *cells.values())
+        for stage, cells in ((stage, summary.stage_cells(stage)) for stage in stages)
+    ]
+    head = ("stage", "work", "computed", "reused", *map(str.lower, summary.stage_cells(stages[0])))
+    return _table([head, *rows])

@@ -1,0 +1,119 @@
+"""What all searches share: a tile of candidates, the reservoirs that select, the exact scores that stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.search import _kernels as kernels
+from nnn_core.scoring.topk import descending
+from nnn_core.vectors import FloatMatrix, Mask
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some candidates, on their way through a search.
+
+    Attributes:
+        vectors: (rows, dim) float32 on the grid of ``vectors``.
+        own: (rows, names) int64, codes of the pair ids that are a candidate's own, -1 for none; no
+            columns where own pairs count like others.
+    """
+
+    vectors: FloatMatrix
+    own: npt.NDArray[np.int64]
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Tile:
+        return Tile(self.vectors[rows], self.own[rows])
+
+
+@dataclass
+class Reservoirs:
+    """The entries of each candidate that may be among its ``need`` highest (see ``kernels.collect``).
+
+    Attributes:
+        need: (rows,) int64, how many of the highest must not be missed.
+        margin: (rows,) float32 or int32, how far below the need-th highest an entry still counts.
+        capacity: entries that a reservoir holds; at least twice the largest ``need``.
+    """
+
+    need: npt.NDArray[np.int64]
+    margin: npt.NDArray[np.generic]
+    capacity: int
+    _keys: npt.NDArray[np.int64] = field(init=False)
+    _counts: npt.NDArray[np.int64] = field(init=False)
+    _thresholds: npt.NDArray[np.generic] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = len(self.need)
+        floats = np.issubdtype(self.margin.dtype, np.floating)
+        lowest = -np.inf if floats else np.iinfo(np.int32).min
+        # The kernel may write one vector of lanes beyond the fill at which it shrinks.
+        self._keys = np.empty((rows, self.capacity + kernels.LANES), np.int64)
+        self._counts = np.zeros(rows, np.int64)
+        self._thresholds = np.full(rows, lowest, self.margin.dtype)
+
+    def offer(self, scores: npt.NDArray[np.generic], first: int, rows: npt.NDArray[np.int64] | None = None) -> None:
+        """Offer scores (m, n) of ``rows`` (default: all) with the references from position ``first`` on."""
+        rows = np.arange(len(scores)) if rows is None else rows
+        kernels.collect(scores, rows, first, self.need, self.margin, self._keys, self._counts, self._thresholds)
+
+    def finish(self) -> tuple[Positions, npt.NDArray[np.int64], Mask]:
+        """``(positions, counts, overflowed)``: what was kept of each row, and the rows that kept too much."""
+        kernels.finish(self._keys, self._counts, self.need, self.margin)
+        overflowed: Mask = self._counts == kernels.OVERFLOW
+        return self._keys, np.where(overflowed, 0, self._counts), overflowed
+
+
+def score_selected(
+    tile: Tile, index: ReferenceIndex, positions: Positions, counts: npt.NDArray[np.int64], k: int
+) -> FloatMatrix:
+    """The k highest exact scores among selected references, own pairs left out.
+
+    Args:
+        tile: the candidates.
+        index: what ``positions`` point into.
+        positions: (rows, any) int64, of which the first ``counts`` of a row are its selection.
+        counts: (rows,) int64.
+        k: how many to keep.
+
+    Returns:
+        (rows, min(k, references of the shard)) float32, descending, padded with -inf.
+    """
+    widest = int(counts.max(initial=0))
+    scores = np.full((len(tile.vectors), widest), -np.inf, np.float32)
+    kernels.score_kept(tile.vectors, index.vectors, positions, counts, scores)
+    positions = np.where(np.arange(widest) < counts[:, None], positions[:, :widest], 0)
+    if index.pair_codes is not None:
+        for name in range(tile.own.shape[1]):
+            scores[index.pair_codes[positions] == tile.own[:, name, None]] = -np.inf
+    return highest(scores, index, positions, k)
+
+
+def highest(scores: FloatMatrix, index: ReferenceIndex, positions: Positions, k: int) -> FloatMatrix:
+    """The k highest of ``scores`` (rows, any), each as often as its reference occurs in the shard.
+
+    Args:
+        scores: float32; -inf for what does not count.
+        index: says how often each of its distinct references occurs.
+        positions: (rows, any) of the scores in the index.
+        k: how many to keep.
+
+    Returns:
+        (rows, min(k, references of the shard)) float32, descending, padded with -inf.
+    """
+    width = min(k, index.rows)
+    top = np.full((len(scores), width), -np.inf, np.float32)
+    if index.repeats is None:
+        best = descending(scores, min(width, scores.shape[1]))
+        top[:, : best.shape[1]] = best
+        return top
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+    sorted_scores = np.take_along_axis(scores, order, axis=1) + np.float32(0.0)
+    kernels.repeat_scores(sorted_scores, index.repeats[np.take_along_axis(positions, order, axis=1)], top)
+    return top
