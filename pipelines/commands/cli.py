@@ -14,7 +14,7 @@ _COMMANDS = {
     "demo": ("pipelines.commands.demo", "the embedded corpus through the whole job, with recall before and after"),
     "inspect": ("pipelines.commands.inspect", "what a glob of input holds, from footers and the first rows"),
     "plan": ("pipelines.commands.plan", "what a refresh would compute, why, and what it would cost"),
-    "refresh": ("pipelines.refresh", "compute the biases of an index and publish them as a new version"),
+    "refresh": ("pipelines.commands.refresh", "compute the biases of an index and publish them as a new version"),
     "evaluate": ("pipelines.commands.evaluate", "recall and hubness of a table on held-out queries"),
     "report": ("pipelines.commands.report", "the report of an earlier run, as text and as a page"),
     "work": ("pipelines.commands.work", "remove artefacts that no version needs"),
