@@ -12,8 +12,7 @@ import pytest
 from corpora import gaussian, write_vectors
 
 from nnn_core import __version__, load_bias_table
-from pipelines import refresh
-from pipelines.commands import cli
+from pipelines.commands import cli, refresh
 from pipelines.commands.flags import config_from
 
 
