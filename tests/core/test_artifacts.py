@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core import artifacts
+from nnn_core import digests
 from nnn_core.artifacts import keep_bytes, to_parquet
 from nnn_core.digests import add_set_digests, name_of, set_digest, sha256
 
@@ -63,7 +63,7 @@ def test_names_follow_every_input() -> None:
 
 def test_names_follow_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
     before = name_of("partial", a=1)
-    monkeypatch.setattr(artifacts, "FORMAT", artifacts.FORMAT + 1)
+    monkeypatch.setattr(digests, "FORMAT", digests.FORMAT + 1)
     assert name_of("partial", a=1) != before
 
 
