@@ -21,6 +21,7 @@ CORE = [
     "digests",
     "redaction",
     "events",
+    "records",
     "storage",
     "artifacts",
     "inputs",

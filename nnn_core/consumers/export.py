@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nnn_core import storage
+from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly, to_parquet
 from nnn_core.consumers.engines.files import LAYOUTS, Rows, read_rows, write_rows
 from nnn_core.consumers.engines.overlap import Overlap, rank_exported
@@ -334,7 +334,7 @@ def commit_export(output: str, folders: Iterable[str], record: dict[str, Any]) -
                 f"{stray[0]!r}), which an engine would import too. Delete them if nobody needs them, or name a new "
                 "--output, and run the same command again."
             )
-    data = (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+    data = records.to_page(record)
     uri = manifest_uri(output)
     if not storage.create(uri, data) and storage.read_bytes(uri) != data:
         raise StorageError(f"{uri!r} is there already, of another export, and was left as it is; name a new --output.")

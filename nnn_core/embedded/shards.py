@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ConfigDict
 
-from nnn_core import storage
+from nnn_core import records, storage
 from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, to_parquet, unpack_vectors
 from nnn_core.digests import set_digest, sha256
 from nnn_core.errors import CorruptArtifactError, InputError
@@ -53,6 +54,9 @@ class EmbeddedShard:
     id_sample: tuple[str, ...]
     paired: int
     source: str
+
+    #: A mark with more than these would lose it, so it is not taken.
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     def located(self) -> EmbeddedShard:
         """The same without what only the whole it belongs to is described by: all that reading and scoring it takes."""
@@ -203,7 +207,7 @@ def to_json(embedded: EmbeddedInput) -> bytes:
         shard.pop("source")
     if record["rejects"]["uri"]:
         record["rejects"]["uri"] = storage.basename(record["rejects"]["uri"])
-    return (json.dumps(record, sort_keys=True, ensure_ascii=True) + "\n").encode()
+    return records.to_json(record) + b"\n"
 
 
 def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
@@ -214,31 +218,11 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
     """
     try:
         record = json.loads(data)
-        shards = tuple(
-            EmbeddedShard(
-                **{
-                    **shard,
-                    "uri": storage.join(folder, shard["uri"]),
-                    "id_sample": tuple(shard["id_sample"]),
-                },
-                source=source,
-            )
-            for shard in record["shards"]
-        )
+        shards = [{**shard, "uri": storage.join(folder, shard["uri"]), "source": source} for shard in record["shards"]]
         rejects = record["rejects"]
-        reasons = tuple((reason, count, example) for reason, count, example in rejects["reasons"])
-        listed = storage.join(rejects_folder, rejects["uri"]) if rejects["uri"] else None
-        summary = RejectSummary(rejects["rows"], rejects["rejected"], reasons, listed)
-        return EmbeddedInput(
-            source,
-            record["digest"],
-            shards,
-            summary,
-            record["precomputed"],
-            record["positional_keys"],
-            record["off_length"],
-            record.get("truncated", 0),
-        )
+        if rejects["uri"]:
+            rejects["uri"] = storage.join(rejects_folder, rejects["uri"])
+        return records.build(EmbeddedInput, {**record, "source": source, "shards": shards})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 

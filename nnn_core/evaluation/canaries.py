@@ -6,20 +6,19 @@ the previous version's manifest, whatever became of its candidates.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
-from nnn_core import storage
+from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly
 from nnn_core.digests import name_of
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation.rankings import DEPTH
 from nnn_core.table.manifest import Manifest
 
-Rows = list[list[str]]
+_Rows = list[list[str]]
 
 
-def store_canaries(manifest: Manifest, queries: str, rows: Rows, work: str) -> None:
+def store_canaries(manifest: Manifest, queries: str, rows: _Rows, work: str) -> None:
     """Keep the first candidates of each query under a version's biases.
 
     Args:
@@ -28,10 +27,10 @@ def store_canaries(manifest: Manifest, queries: str, rows: Rows, work: str) -> N
         rows: ids, best first, for each query.
         work: folder of artefacts.
     """
-    keep_exactly(_uri(manifest, queries, work), json.dumps(rows, ensure_ascii=False).encode())
+    keep_exactly(_uri(manifest, queries, work), records.to_json(rows, ensure_ascii=False))
 
 
-def find_canaries(manifest: Manifest, queries: str, work: str) -> Rows | None:
+def find_canaries(manifest: Manifest, queries: str, work: str) -> _Rows | None:
     """The first candidates of each query under a published version; None if nobody kept them.
 
     Raises:
@@ -39,12 +38,10 @@ def find_canaries(manifest: Manifest, queries: str, work: str) -> Rows | None:
     """
     uri = _uri(manifest, queries, work)
     try:
-        rows: Rows = json.loads(storage.read_bytes(uri))
+        data = storage.read_bytes(uri)
     except InputError:
         return None
-    except ValueError as error:
-        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Delete it and run the same command again.") from error
-    return rows
+    return records.from_json(_Rows, data, uri)
 
 
 def _uri(manifest: Manifest, queries: str, work: str) -> str:

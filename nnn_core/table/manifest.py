@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nnn_core import storage
+from nnn_core import records, storage
 from nnn_core.digests import add_set_digests, sha256
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.side import Side
@@ -25,7 +25,7 @@ from nnn_core.scoring.error import BiasError
 from nnn_core.table.gate import Gate
 from nnn_core.table.parts import BiasSettings, TablePart
 
-FORMAT = "nnn-bias-table/1"
+_FORMAT = "nnn-bias-table/1"
 
 _MANIFEST_NAME = re.compile(r"(\d{6,})\.json\Z")
 
@@ -88,14 +88,13 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The manifest's bytes: the same for the same content."""
-        record = {"format": FORMAT, "rows": self.rows, "id_digest": self.id_digest, **asdict(self)}
+        record = {"format": _FORMAT, "rows": self.rows, "id_digest": self.id_digest, **asdict(self)}
         record["statistics"] = {
             "bias_min": min(part.bias_min for part in self.files),
             "bias_max": max(part.bias_max for part in self.files),
             "bias_mean": self.bias_mean,
         }
-        record["checksum"] = sha256(_canonical(record))
-        return _to_bytes(record)
+        return records.to_page({**record, "checksum": _checksum(record)})
 
     @classmethod
     def from_json(cls, data: bytes, uri: str) -> Manifest:
@@ -106,33 +105,19 @@ class Manifest:
         """
         try:
             record = json.loads(data)
-            as_written = _to_bytes(record) == data
+            # There is one way to write a manifest, so a changed byte is noticed even where its meaning stays the same.
+            as_written = records.to_page(record) == data
             checksum = record.pop("checksum")
-            if record["format"] != FORMAT:
+            if record["format"] != _FORMAT:
                 raise CorruptArtifactError(
-                    f"{uri!r} is of format {record['format']!r}, this program reads {FORMAT!r}. Use the release of "
+                    f"{uri!r} is of format {record['format']!r}, this program reads {_FORMAT!r}. Use the release of "
                     "this program that published it."
                 )
-            if sha256(_canonical(record)) != checksum:
+            if _checksum(record) != checksum:
                 raise ValueError("its checksum does not match its content")
             if not as_written:
                 raise ValueError("it says the same in other bytes than those that were written")
-            return cls(
-                version=record["version"],
-                settings=_build(BiasSettings, record["settings"], grid=tuple(record["settings"]["grid"])),
-                dim=record["dim"],
-                candidates=_build(Side, record["candidates"], inputs=tuple(record["candidates"]["inputs"])),
-                references=_build(Side, record["references"], inputs=tuple(record["references"]["inputs"])),
-                search=_build(
-                    SearchReport,
-                    record["search"],
-                    methods=tuple(record["search"]["methods"]),
-                    error=_build(BiasError, record["search"]["error"]) if record["search"]["error"] else None,
-                ),
-                files=tuple(_build(TablePart, part) for part in record["files"]),
-                gates=tuple(_build(Gate, gate) for gate in record["gates"]),
-                evaluation=record["evaluation"],
-            )
+            return records.build(cls, record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
                 f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
@@ -140,20 +125,8 @@ class Manifest:
             ) from error
 
 
-def _to_bytes(record: dict[str, Any]) -> bytes:
-    """The one way to write a manifest, so that a changed byte is noticed even where its meaning stays the same."""
-    return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _canonical(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _build(cls: type[Any], record: dict[str, Any], **overrides: Any) -> Any:
-    """An object from its record; what an earlier release did not know yet takes its default."""
-    known = {**record, **overrides}
-    required = [field.name for field in fields(cls) if field.default is MISSING]
-    return cls(**{field.name: known[field.name] for field in fields(cls) if field.name in (*required, *known)})
+def _checksum(record: dict[str, Any]) -> str:
+    return sha256(records.to_json(record, separators=(",", ":"), ensure_ascii=False))
 
 
 def manifest_uri(table_uri: str, version: int) -> str:
@@ -242,7 +215,7 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
 
 def table_mark(table_uri: str) -> tuple[str, bytes]:
     """Name and content of the mark that a refresh leaves in the table's folder; no reader needs it."""
-    return storage.join(table_uri, "nnn-bias-table.json"), json.dumps({"format": FORMAT}).encode() + b"\n"
+    return storage.join(table_uri, "nnn-bias-table.json"), records.to_json({"format": _FORMAT}) + b"\n"
 
 
 def prepare_table(table_uri: str) -> None:

@@ -9,12 +9,11 @@ Tables may share a work folder, in which each of them is noted; it is cleaned fo
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
-from nnn_core import storage
+from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly
 from nnn_core.digests import name_of, sha256
 from nnn_core.errors import ConfigError, InputError
@@ -68,8 +67,8 @@ class Needs:
 def store_needs(manifest: Manifest, needs: Needs, work: str, table: str) -> None:
     """Record what a version was made of, and whose it is."""
     place = storage.normal(table)
-    keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), json.dumps(place).encode())
-    data = json.dumps(asdict(needs), sort_keys=True).encode()
+    keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), records.to_json(place))
+    data = records.to_json(needs)
     keep_exactly(storage.join(work, "needs", f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
 
 
@@ -115,12 +114,12 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
         )
     _check_all_named(tables, work)
     cutoff = (time.time() if now is None else now) - older_than
-    records = storage.list_names(storage.join(work, "needs"))
+    lineages = storage.list_names(storage.join(work, "needs"))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
         versions = list_versions(table)
-        without = _add_needs(table, versions, work, records, needed)
+        without = _add_needs(table, versions, work, lineages, needed)
         if without == versions:
             raise ConfigError(
                 f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
@@ -152,7 +151,8 @@ def clean(tables: Sequence[str], work: str, older_than: float, now: float | None
 def _check_all_named(tables: Sequence[str], work: str) -> None:
     """A table that is not named would lose its artefacts."""
     folder = storage.join(work, _TABLES)
-    noted = [json.loads(storage.read_bytes(storage.join(folder, name))) for name in storage.list_names(folder)]
+    marks = [storage.join(folder, name) for name in storage.list_names(folder)]
+    noted = [records.from_json(str, storage.read_bytes(mark), mark) for mark in marks]
     named = {storage.normal(table) for table in tables}
     # A table without any version needs nothing.
     left_out = [table for table in noted if table not in named and list_versions(table)]
@@ -163,24 +163,18 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
         )
 
 
-def _add_needs(table: str, versions: Sequence[int], work: str, records: Sequence[str], needed: set[str]) -> list[int]:
+def _add_needs(table: str, versions: Sequence[int], work: str, lineages: Sequence[str], needed: set[str]) -> list[int]:
     """Add what the versions of a table need; returns those that left no record."""
     without = []
     for version in versions:
         lineage = _lineage(read_manifest(table, version))
-        names = [name for name in records if name.startswith(lineage)]
+        names = [name for name in lineages if name.startswith(lineage)]
         for name in names:
-            record = json.loads(storage.read_bytes(storage.join(work, "needs", name)))
-            needed.update(_from_record(record).files())
+            uri = storage.join(work, "needs", name)
+            needed.update(records.from_json(Needs, storage.read_bytes(uri), uri).files())
         if not names:
             without.append(version)
     return without
-
-
-def _from_record(record: dict[str, object]) -> Needs:
-    values = {field.name: record[field.name] for field in fields(Needs)}
-    lists = ("embedded", "candidates", "references")
-    return Needs(**{**values, **{name: tuple(values[name]) for name in lists}})  # type: ignore[arg-type]
 
 
 def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
