@@ -44,7 +44,12 @@ def k_occurrence(ranking: Positions, candidates: int, n: int = 10) -> Positions:
 
 
 def top_overlap(before: Iterable[Iterable[object]], after: Iterable[Iterable[object]], n: int = 10) -> float:
-    """Mean over queries of the share of the first n that two rankings have in common.
+    """Mean of ``top_shares`` over queries."""
+    return float(np.mean(top_shares(before, after, n)))
+
+
+def top_shares(before: Iterable[Iterable[object]], after: Iterable[Iterable[object]], n: int = 10) -> list[float]:
+    """For each query the share of the first n that two rankings have in common.
 
     Args:
         before: for each query its candidates (ids or positions), best first.
@@ -52,7 +57,7 @@ def top_overlap(before: Iterable[Iterable[object]], after: Iterable[Iterable[obj
         n: a query with fewer candidates is held to what it has.
     """
     pairs = [({*islice(one, n)}, {*islice(other, n)}) for one, other in zip(before, after, strict=True)]
-    return float(np.mean([len(one & other) / max(len(one), len(other), 1) for one, other in pairs]))
+    return [len(one & other) / max(len(one), len(other), 1) for one, other in pairs]
 
 
 def skewness(values: npt.NDArray[np.integer]) -> float:

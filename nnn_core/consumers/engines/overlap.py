@@ -10,6 +10,7 @@ import numpy as np
 
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.embedded.shards import EmbeddedShard, read_ids, read_shard
+from nnn_core.evaluation.metrics import top_overlap, top_shares
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Ranking, rank_shard
 from nnn_core.vectors import FloatMatrix
@@ -30,9 +31,6 @@ class Sample:
     size: int
     rows: tuple[tuple[bytes, str, bytes], ...] = ()
 
-    def __or__(self, other: Sample) -> Sample:
-        return Sample(self.size, tuple(sorted({*self.rows, *other.rows})[: self.size]))
-
 
 def sample_shard(shard: EmbeddedShard, size: int, seed: int) -> Sample:
     """The sample of one shard.
@@ -50,10 +48,9 @@ def sample_shard(shard: EmbeddedShard, size: int, seed: int) -> Sample:
 
 def merge_samples(samples: Iterable[Sample]) -> Sample:
     """The sample of all."""
-    merged = Sample(0)
-    for sample in samples:
-        merged = sample if not merged.rows else merged | sample
-    return merged
+    every = list(samples)
+    size = max((sample.size for sample in every), default=0)
+    return Sample(size, tuple(sorted({row for sample in every for row in sample.rows})[:size]))
 
 
 def sampled_queries(sample: Sample) -> QuerySet:
@@ -83,7 +80,7 @@ def rank_exported(recipe: Recipe, queries: FloatMatrix, stored: FloatMatrix, ids
 
 
 @dataclass(frozen=True)
-class Overlap:
+class TopOverlap:
     """What the first ten of two rankings have in common.
 
     Attributes:
@@ -101,14 +98,9 @@ class Overlap:
     changed: float | None = None
 
 
-def overlap_of(exact: Ranking, exported: Ranking, plain: Ranking | None = None) -> Overlap:
+def overlap_of(exact: Ranking, exported: Ranking, plain: Ranking | None = None) -> TopOverlap:
     """Compare rankings of the same queries."""
-    shares = _shares(exact, exported)
-    changed = None if plain is None else 1.0 - float(np.mean(_shares(exact, plain)))
+    shares = top_shares(exact.ids, exported.ids, DEPTH)
+    changed = None if plain is None else 1.0 - top_overlap(exact.ids, plain.ids, DEPTH)
     depth = min(DEPTH, max(map(len, exact.rows), default=0))
-    return Overlap(len(shares), depth, float(np.mean(shares)), min(shares), changed)
-
-
-def _shares(exact: Ranking, other: Ranking) -> list[float]:
-    pairs = zip(exact.ids, other.ids, strict=True)
-    return [len({*one} & {*two}) / max(1, len(one)) for one, two in pairs]
+    return TopOverlap(len(shares), depth, float(np.mean(shares)), min(shares), changed)
