@@ -43,7 +43,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["nnn_core", "nnn_core.*", "pipelines", "pipelines.*"]),
     package_data={
-        "nnn_core": ["py.typed", "demo/encoder/*", "report/*.css", "report/*.j2"],
+        "nnn_core": ["py.typed", "demo/encoder/*", "report/*.css", "report/*.j2", "consumers/engines/*.toml"],
         "pipelines": ["py.typed"],
     },
     install_requires=[

@@ -15,9 +15,9 @@ import pytest
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core import load_bias_table
-from nnn_core.consumers.engines.files import read_rows
+from nnn_core.consumers.engines.layouts import read_rows
 from nnn_core.consumers.engines.recipe import Recipe
-from nnn_core.consumers.engines.registry import ENGINES, find_engine
+from nnn_core.consumers.engines.registry import engines, find_engine
 from nnn_core.consumers.rerank import load_reranker
 from pipelines.commands import cli
 
@@ -82,7 +82,7 @@ def share(one: list[list[str]], other: list[list[str]]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("engine", "metric"), [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(ENGINES) if e.layout != "index"]
+    ("engine", "metric"), [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(engines()) if e.layout != "index"]
 )
 def test_files_of_every_engine(export: Run, published: Path, tmp_path: Path, engine: str, metric: str) -> None:
     code, result, _ = export(engine=engine, metric=metric)

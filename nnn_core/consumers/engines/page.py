@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from nnn_core.consumers.augment import Form
 from nnn_core.consumers.engines._readings import READINGS
-from nnn_core.consumers.engines.engine import Engine
 from nnn_core.consumers.engines.recipe import asked_text, stored_text
-from nnn_core.consumers.engines.registry import ENGINES
+from nnn_core.consumers.engines.registry import Engine, Metric, engines
+
+_COLUMNS = """\
+| `--engine` | files, and what imports them | `--metric`: its name | stored | query | s | index | sources |
+|---|---|---|---|---|---|---|---|"""
 
 _HEAD = """# Vector engines
 
 What `nnn export --table URI --embeddings GLOB --engine ENGINE --metric METRIC --output URI` writes for each engine,
 what its index must be, what to ask it with, and how to read the debiased score back from the number it returns.
-Written by `python -m nnn_core.consumers.engines.page`; the source is `nnn_core/consumers/engines/registry.py`.
+Written by `python -m nnn_core.consumers.engines.page`; the source is `nnn_core/consumers/engines/engines.toml`.
 
 `r` and `q` are unit vectors, `b` the bias less a constant (`bias_shift` in `export.json`; by default the mean of all
 biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`.
@@ -45,34 +46,35 @@ retrieved without it; `--engine rerank` measures the K that your data needs.
 """
 
 
-def engines_page(engines: Iterable[Engine] = ENGINES) -> str:
+def engines_page() -> str:
     """The text of the page."""
-    engines = list(engines)
-    parts = [_HEAD, "\n".join(_table(engines)), _RERANK, _ATTRIBUTES + "\n" + "\n".join(_attributes(engines))]
+    attributes = [f"| {_cell(engine.title)} | {_cell(engine.attribute)} |" for engine in engines() if engine.attribute]
+    table = [_line(engine, metric) for engine in engines() for metric in engine.metrics]
+    parts = [
+        _HEAD,
+        "\n".join([_COLUMNS, *table]),
+        _RERANK,
+        "\n".join([_ATTRIBUTES, "| engine | recipe |", "|---|---|", *attributes]),
+    ]
     return "\n".join(f"{part.rstrip()}\n" for part in parts)
 
 
-def _table(engines: list[Engine]) -> Iterator[str]:
-    yield "| `--engine` | files, and what imports them | `--metric`: its name | stored | query | s | index | sources |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for engine in engines:
-        for place, (metric, use) in enumerate(engine.metrics.items()):
-            form, unit = _form(metric), engine.layout == "index" and metric == "cosine"
-            first = place == 0
-            yield _row(
-                f"{engine.title}: `{engine.name}`" if first else "",
-                engine.imports if first else "",
-                f"`{metric}`: {use.setting}",
-                f"`{stored_text(form, unit)}`",
-                f"`{asked_text(form, unit)}`",
-                f"`{READINGS[use.reading].formula}`",
-                _settings(engine) if first else "",
-                " ".join(f"[{number}]({uri})" for number, uri in enumerate(engine.sources, 1)) if first else "",
-            )
-
-
-def _form(metric: str) -> Form:
-    return "inner_product" if metric == "ip" else "norm_completed"
+def _line(engine: Engine, metric: Metric) -> str:
+    """One metric of an engine, which is described beside its first one."""
+    form: Form = "inner_product" if metric == "ip" else "norm_completed"
+    unit = engine.layout == "index" and metric == "cosine"
+    use, first = engine.metrics[metric], metric == next(iter(engine.metrics))
+    cells = (
+        f"{engine.title}: `{engine.name}`" if first else "",
+        engine.imports if first else "",
+        f"`{metric}`: {use.setting}",
+        f"`{stored_text(form, unit)}`",
+        f"`{asked_text(form, unit)}`",
+        f"`{READINGS[use.reading].formula}`",
+        _settings(engine) if first else "",
+        " ".join(f"[{number}]({uri})" for number, uri in enumerate(engine.sources, 1)) if first else "",
+    )
+    return f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _settings(engine: Engine) -> str:
@@ -82,16 +84,8 @@ def _settings(engine: Engine) -> str:
     return f"{engine.settings}{limit}{name}{files}"
 
 
-def _attributes(engines: list[Engine]) -> Iterator[str]:
-    yield "| engine | recipe |"
-    yield "|---|---|"
-    for engine in engines:
-        if engine.attribute:
-            yield _row(engine.title, engine.attribute)
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

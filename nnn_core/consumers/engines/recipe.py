@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core import records
 from nnn_core.consumers.augment import Form, augment, augment_queries
 from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading
-from nnn_core.consumers.engines.engine import METRICS, Engine, Metric
-from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.consumers.engines.registry import METRICS, Engine, Metric, find_engine
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.vectors import FloatMatrix
-
-Centre = Literal["mean", "none", "nonnegative"]
-Quantisation = Literal["none", "int8"]
 
 FORMS = ("auto", "inner_product", "norm_completed")
 CENTRES = ("mean", "none", "nonnegative")
@@ -44,8 +41,8 @@ class Recipe:
         engine: its name.
         metric: ``ip``, ``cosine`` or ``l2``.
         form: of the stored vectors, see ``augment``.
-        shift: what was taken off every bias before it was stored; rankings do not depend on it.
-        limit: highest absolute value of a shifted bias.
+        bias_shift: what was taken off every bias before it was stored; rankings do not depend on it.
+        max_abs_bias: highest absolute value of a shifted bias.
         dimensions: of the stored vectors.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
     """
@@ -53,15 +50,15 @@ class Recipe:
     engine: str
     metric: Metric
     form: Form
-    shift: float
-    limit: float
+    bias_shift: float
+    max_abs_bias: float
     dimensions: int
     unit: bool = False
 
     @property
     def stored_length(self) -> float:
         """M: length of every stored vector that is norm-completed."""
-        return math.sqrt(1.0 + self.limit**2)
+        return math.sqrt(1.0 + self.max_abs_bias**2)
 
     def stored(self, vectors: FloatMatrix, bias: npt.NDArray[np.float32]) -> FloatMatrix:
         """What is stored for candidates.
@@ -73,8 +70,8 @@ class Recipe:
         Returns:
             (rows, dimensions) float32.
         """
-        limit = self.limit if self.form == "norm_completed" else None
-        stored = augment(vectors, shifted(bias, self.shift), self.form, limit)
+        limit = self.max_abs_bias if self.form == "norm_completed" else None
+        stored = augment(vectors, _shifted(bias, self.bias_shift), self.form, limit)
         return (stored / np.float32(self.stored_length)).astype(np.float32) if self.unit else stored
 
     def asked(self, queries: FloatMatrix) -> FloatMatrix:
@@ -85,11 +82,11 @@ class Recipe:
     def debiased(self, scores: npt.ArrayLike) -> Numbers:
         """Debiased scores ``<q, r> - bias(r)`` from the numbers that the engine returned, of any shape."""
         numbers = np.asarray(scores, np.float64)
-        return self._reading.inner_product(numbers, self.stored_length, _ASKED_LENGTH) - self.shift
+        return self._reading.inner_product(numbers, self.stored_length, _ASKED_LENGTH) - self.bias_shift
 
     def engine_scores(self, debiased: npt.ArrayLike) -> Numbers:
         """The inverse of ``debiased``."""
-        numbers = np.asarray(debiased, np.float64) + self.shift
+        numbers = np.asarray(debiased, np.float64) + self.bias_shift
         return self._reading.score(numbers, self.stored_length, _ASKED_LENGTH)
 
     @property
@@ -100,17 +97,11 @@ class Recipe:
         """The recipe for whoever sends queries, as JSON values."""
         engine = find_engine(self.engine)
         return {
-            "engine": self.engine,
-            "metric": self.metric,
+            **asdict(self),
             "setting": engine.metrics[self.metric].setting,
-            "form": self.form,
-            "dimensions": self.dimensions,
-            "bias_shift": self.shift,
-            "max_abs_bias": self.limit,
-            "unit": self.unit,
             "stored_vector": stored_text(self.form, self.unit),
             "query_vector": asked_text(self.form, self.unit),
-            "score_read_back": f"s - {self.shift!r} with s = {self._reading.formula}, x the engine's number"
+            "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
             + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
             "imports": engine.imports,
             "index_settings": engine.settings,
@@ -126,17 +117,9 @@ class Recipe:
             InputError: not such a record.
         """
         try:
-            return cls(
-                record["engine"],
-                record["metric"],
-                record["form"],
-                float(record["bias_shift"]),
-                float(record["max_abs_bias"]),
-                int(record["dimensions"]),
-                bool(record["unit"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is not the recipe of an export: {error!r}; take that of export.json.") from error
+            return records.build(cls, record)
+        except ValueError as error:
+            raise InputError(f"this is not the recipe of an export: {error}; take that of export.json.") from error
 
 
 def stored_text(form: Form, unit: bool = False) -> str:
@@ -151,7 +134,7 @@ def asked_text(form: Form, unit: bool = False) -> str:
     return f"{text} / sqrt(2)" if unit else text
 
 
-def shifted(bias: npt.NDArray[np.float32], shift: float) -> npt.NDArray[np.float32]:
+def _shifted(bias: npt.NDArray[np.float32], shift: float) -> npt.NDArray[np.float32]:
     """Biases less a constant, float32."""
     less: npt.NDArray[np.float32] = (bias.astype(np.float64) - shift).astype(np.float32)
     return less
@@ -198,7 +181,7 @@ def make_recipe(
             f"{dimensions:,}; choose another engine, or --engine rerank."
         )
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
-    ends = shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
+    ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
     limit = float(np.abs(ends).max())
     return Recipe(name, chosen, taken, shift, limit, dimensions, engine.layout == "index" and chosen == "cosine")
 
@@ -216,24 +199,20 @@ def _check_metric(engine: Engine, metric: str) -> Metric:
 
 
 def _check_form(metric: Metric, form: Form) -> None:
-    if metric == "ip" or form == "norm_completed":
+    if form == "norm_completed" or metric == "ip":
         return
-    reason = (
-        "cosine divides every stored vector by its length, and [r, -b] is the longer the larger its bias, so the score "
-        "would not be <q, r> - b"
-        if metric == "cosine"
-        else "a distance depends on the length of the stored vector, and [r, -b] is the longer the larger its bias, so "
-        "the order would not be that of <q, r> - b"
-    )
+    cause, effect = {
+        "cosine": ("cosine divides every stored vector by its length", "the score would not be <q, r> - b"),
+        "l2": ("a distance depends on the length of the stored vector", "the order would not be that of <q, r> - b"),
+    }[metric]
+    reason = f"{cause}, and [r, -b] is the longer the larger its bias, so {effect}"
     raise ConfigError(f"--metric {metric} with --form inner_product: {reason}; leave --form out.")
 
 
 def _check_quantisation(engine: Engine, quantisation: str) -> None:
     if quantisation not in QUANTISATIONS:
         raise ConfigError(f"--quantisation {quantisation} is none of {', '.join(QUANTISATIONS)}.")
-    if quantisation == "none":
-        return
-    if engine.per_dimension:
+    if quantisation == "none" or engine.per_dimension:
         return
     if engine.shared_range:
         raise ConfigError(

@@ -16,13 +16,12 @@ import pytest
 from fakes import grid_vectors
 
 from nnn_core.consumers.engines._readings import READINGS
-from nnn_core.consumers.engines.engine import METRICS, Engine
 from nnn_core.consumers.engines.faiss_file import build_index, check_size
-from nnn_core.consumers.engines.files import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
+from nnn_core.consumers.engines.layouts import POINTS_PER_REQUEST, Rows, check_files, read_rows, write_rows
 from nnn_core.consumers.engines.overlap import Sample, merge_samples, overlap_of, rank_exported
 from nnn_core.consumers.engines.page import engines_page
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
-from nnn_core.consumers.engines.registry import ENGINES, engine_names, find_engine
+from nnn_core.consumers.engines.registry import METRICS, Engine, engine_names, engines, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import Ranking, rank_shard
 
@@ -33,8 +32,8 @@ BIAS = (0.2 + 0.3 * np.random.default_rng(2).random(ROWS)).astype(np.float32)
 BIASES = BiasRange(float(BIAS.min()), float(BIAS.mean()), float(BIAS.max()))
 QUERIES = grid_vectors(20, DIM, 3)
 DEBIASED = QUERIES.astype(np.float64) @ VECTORS.astype(np.float64).T - BIAS.astype(np.float64)
-EACH = [(engine.name, metric) for engine in ENGINES for metric in engine.metrics]
-FILES = [engine for engine in ENGINES if engine.layout != "index"]
+EACH = [(engine.name, metric) for engine in engines() for metric in engine.metrics]
+FILES = [engine for engine in engines() if engine.layout != "index"]
 
 
 def written(engine: Engine, metric: str = "ip", **changes: Any) -> tuple[Recipe, bytes]:
@@ -76,7 +75,7 @@ def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, cen
 
 
 def test_every_reading_is_used_and_says_which_end_is_best() -> None:
-    assert {use.reading for engine in ENGINES for use in engine.metrics.values()} == set(READINGS)
+    assert {use.reading for engine in engines() for use in engine.metrics.values()} == set(READINGS)
     for reading in READINGS.values():
         low, high = reading.score(np.array([-0.5, 0.7]), 1.1, 1.4)
         assert (high < low) == reading.best_last
@@ -88,7 +87,9 @@ def test_nonnegative_scores() -> None:
 
 
 def test_centring_makes_the_stored_bias_small() -> None:
-    limits = {centre: make_recipe("faiss", "ip", DIM, BIASES, centre=centre).limit for centre in ("mean", "none")}
+    limits = {
+        centre: make_recipe("faiss", "ip", DIM, BIASES, centre=centre).max_abs_bias for centre in ("mean", "none")
+    }
     assert limits["mean"] < 0.5 * limits["none"]
 
 
@@ -327,7 +328,7 @@ def test_indexes_that_faiss_cannot_build(factory: str) -> None:
 
 def test_every_engine_is_documented() -> None:
     assert engine_names()[-1] == "rerank"
-    for engine in ENGINES:
+    for engine in engines():
         assert engine.sources
         assert all(source.startswith("https://") for source in engine.sources)
 

@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import clustered_vectors, grid_vectors
 
-from nnn_core.consumers.engines.engine import METRICS
 from nnn_core.consumers.engines.faiss_file import build_index, from_bytes, search_ids, to_bytes
-from nnn_core.consumers.engines.files import Rows, write_rows
+from nnn_core.consumers.engines.layouts import Rows, write_rows
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
-from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.consumers.engines.registry import METRICS, find_engine
 
 ROWS, DIM, QUERIES, DEPTH = 1_500, 32, 100, 10
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nnn_core.artifacts import to_parquet
-from nnn_core.consumers.engines.engine import Engine
+from nnn_core.consumers.engines.registry import Engine
 from nnn_core.encoders.fingerprints import FOOTER_KEY
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.vectors import FloatMatrix
@@ -39,11 +39,11 @@ class Rows:
     bias: npt.NDArray[np.float32]
 
 
-Footer = dict[str, Any]
+_Footer = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Layout:
+class _Layout:
     """A kind of file.
 
     Attributes:
@@ -53,22 +53,22 @@ class Layout:
     """
 
     suffix: str
-    write: Callable[[Rows, Footer], bytes]
+    write: Callable[[Rows, _Footer], bytes]
     read: Callable[[bytes], tuple[list[str], FloatMatrix]]
 
 
-def point_uuid(row_id: str) -> str:
+def _point_uuid(row_id: str) -> str:
     """The id of an object in engines whose ids are UUIDs; what Weaviate's ``generate_uuid5(id)`` gives."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, row_id))
 
 
-def write_rows(engine: Engine, rows: Rows, footer: Footer) -> bytes:
+def write_rows(engine: Engine, rows: Rows, footer: _Footer) -> bytes:
     """The bytes of one file.
 
     Raises:
         InputError: the engine cannot hold an id.
     """
-    check_ids(engine, rows.ids)
+    _check_ids(engine, rows.ids)
     return LAYOUTS[engine.layout].write(rows, footer)
 
 
@@ -86,7 +86,7 @@ def read_rows(engine: Engine, data: bytes, uri: str) -> tuple[list[str], FloatMa
         ) from error
 
 
-def check_ids(engine: Engine, ids: Sequence[str]) -> None:
+def _check_ids(engine: Engine, ids: Sequence[str]) -> None:
     """Refuse ids that the engine would refuse, or cut.
 
     Raises:
@@ -115,8 +115,8 @@ def check_files(engine: Engine, number: int) -> None:
         )
 
 
-def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: bool) -> Layout:
-    def write(rows: Rows, footer: Footer) -> bytes:
+def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: bool) -> _Layout:
+    def write(rows: Rows, footer: _Footer) -> bytes:
         flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
         width = rows.vectors.shape[1]
         edges = pa.array(np.arange(0, rows.vectors.size + 1, width, dtype=np.int32))
@@ -131,7 +131,7 @@ def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: b
         vectors = table.column(vector).combine_chunks().flatten().to_numpy()
         return table.column("id").to_pylist(), vectors.reshape(table.num_rows, -1)
 
-    return Layout(".parquet", write, read)
+    return _Layout(".parquet", write, read)
 
 
 def _bias_column(rows: Rows) -> dict[str, pa.Array]:
@@ -144,8 +144,8 @@ def _metadata_column(rows: Rows) -> dict[str, pa.Array]:
 
 def _lines(
     suffix: str, lines: Callable[[Rows], Iterator[str]], items: Callable[[str], Iterator[tuple[str, list[float]]]]
-) -> Layout:
-    def write(rows: Rows, footer: Footer) -> bytes:
+) -> _Layout:
+    def write(rows: Rows, footer: _Footer) -> bytes:
         return b"".join(line.encode() + b"\n" for line in lines(rows))
 
     def read(data: bytes) -> tuple[list[str], FloatMatrix]:
@@ -158,12 +158,12 @@ def _lines(
                 vectors.append(np.array(numbers, np.float64).astype(np.float32))
         return ids, np.stack(vectors)
 
-    return Layout(suffix, write, read)
+    return _Layout(suffix, write, read)
 
 
 def _each(rows: Rows) -> Iterator[tuple[str, str, str]]:
     """Id as given, vector and bias as text."""
-    return zip(rows.ids, vector_texts(rows.vectors), map(str, rows.bias), strict=True)
+    return zip(rows.ids, _vector_texts(rows.vectors), map(str, rows.bias), strict=True)
 
 
 def _vertex(rows: Rows) -> Iterator[str]:
@@ -197,7 +197,7 @@ def _requests(head: str, points: Iterator[str]) -> Iterator[str]:
 
 def _qdrant(rows: Rows) -> Iterator[str]:
     points = (
-        f'{{"id":"{point_uuid(row_id)}","vector":{vector},"payload":{{"id":{json.dumps(row_id)},"bias":{bias}}}}}'
+        f'{{"id":"{_point_uuid(row_id)}","vector":{vector},"payload":{{"id":{json.dumps(row_id)},"bias":{bias}}}}}'
         for row_id, vector, bias in _each(rows)
     )
     return _requests("points", points)
@@ -205,7 +205,7 @@ def _qdrant(rows: Rows) -> Iterator[str]:
 
 def _weaviate(rows: Rows) -> Iterator[str]:
     points = (
-        f'{{"class":"Item","id":"{point_uuid(row_id)}","properties":{{"item_id":{json.dumps(row_id)},"bias":{bias}}},'
+        f'{{"class":"Item","id":"{_point_uuid(row_id)}","properties":{{"item_id":{json.dumps(row_id)},"bias":{bias}}},'
         f'"vector":{vector}}}'
         for row_id, vector, bias in _each(rows)
     )
@@ -261,7 +261,7 @@ def _at(record: Any, path: tuple[str, ...]) -> Any:
     return record
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, _Layout] = {
     "lancedb": _parquet("vector", _bias_column, fixed=True),
     "milvus": _parquet("vector", _bias_column, fixed=False),
     "pinecone": _parquet("values", _metadata_column, fixed=False),
@@ -275,13 +275,13 @@ LAYOUTS: dict[str, Layout] = {
 
 
 #: Rows that are turned into text at a time.
-TILE_ROWS = 4_096
+_TILE_ROWS = 4_096
 
 
-def vector_texts(vectors: FloatMatrix) -> Iterator[str]:
+def _vector_texts(vectors: FloatMatrix) -> Iterator[str]:
     """Each row (rows, dim) float32 as ``[1,0.5,-2e-7]``, which JSON and PostgreSQL read."""
-    for first in range(0, len(vectors), TILE_ROWS):
-        tile = np.ascontiguousarray(vectors[first : first + TILE_ROWS])
+    for first in range(0, len(vectors), _TILE_ROWS):
+        tile = np.ascontiguousarray(vectors[first : first + _TILE_ROWS])
         numbers = pa.array(tile.reshape(-1), pa.float32()).cast(pa.string())
         edges = pa.array(np.arange(0, tile.size + 1, tile.shape[1], dtype=np.int32))
         joined = pc.binary_join(pa.ListArray.from_arrays(edges, numbers), ",")
