@@ -13,7 +13,7 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
-from nnn_core.consumers.engines.files import check_files
+from nnn_core.consumers.engines.layouts import check_files
 from nnn_core.consumers.engines.overlap import (
     SAMPLE_ROWS,
     Sample,
@@ -25,7 +25,7 @@ from nnn_core.consumers.engines.overlap import (
 from nnn_core.consumers.engines.recipe import Recipe, make_recipe
 from nnn_core.consumers.engines.registry import RERANK, find_engine
 from nnn_core.consumers.export import (
-    Lineage,
+    Embeddings,
     Rankings,
     WrittenFile,
     bias_range,
@@ -150,7 +150,7 @@ def define_export(
         | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
-    lineage = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
+    embeddings = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
     shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:
@@ -162,25 +162,25 @@ def define_export(
             | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
-    queries = AsSingleton(asked | "SampleQueries" >> SampleQueries(config, manifest))
+    queries = AsSingleton(asked | "SampleQueries" >> _SampleQueries(config, manifest))
     if recipe is None:
-        return shards | "ExportBiases" >> ExportBiases(config, queries, lineage)
+        return shards | "ExportBiases" >> _ExportBiases(config, queries, embeddings)
     if find_engine(recipe.engine).layout == "index":
-        return shards | "ExportIndex" >> ExportIndex(config, recipe, queries, lineage)
-    return shards | "ExportFiles" >> ExportFiles(config, recipe, queries, lineage)
+        return shards | "ExportIndex" >> _ExportIndex(config, recipe, queries, embeddings)
+    return shards | "ExportFiles" >> _ExportFiles(config, recipe, queries, embeddings)
 
 
-def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Lineage:
+def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:
     table = load_biases(config.table, config.version)
     folder = storage.join(config.work, "rejects")
-    lineage = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    embeddings = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
     if config.engine != RERANK:
-        check_files(find_engine(config.engine), len(lineage.shards))
-    return lineage
+        check_files(find_engine(config.engine), len(embeddings.shards))
+    return embeddings
 
 
 @dataclass
-class SampleQueries(beam.PTransform):  # type: ignore[misc]
+class _SampleQueries(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to a sample of their rows, stored as queries.
 
     Attributes:
@@ -215,27 +215,27 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclass
-class ExportFiles(beam.PTransform):  # type: ignore[misc]
+class _ExportFiles(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to one file each, and then the manifest.
 
     Attributes:
         config: what to export.
         recipe: how.
         queries: a singleton side input of ``StoredQueries``.
-        lineage: a singleton side input of ``Lineage``.
+        embeddings: a singleton side input of ``Embeddings``.
     """
 
     config: ExportConfig
     recipe: Recipe
     queries: AsSingleton
-    lineage: AsSingleton
+    embeddings: AsSingleton
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
         return (
             shards
-            | "ExportShard" >> beam.Map(_export_shard, self.config, self.recipe, self.queries, self.lineage)
+            | "ExportShard" >> beam.Map(_export_shard, self.config, self.recipe, self.queries, self.embeddings)
             | "AllFiles" >> beam.CombineGlobally(_merge_written).without_defaults()
-            | "CommitExport" >> beam.Map(_commit_files, self.config, self.recipe, self.queries, self.lineage)
+            | "CommitExport" >> beam.Map(_commit_files, self.config, self.recipe, self.queries, self.embeddings)
         )
 
 
@@ -243,9 +243,9 @@ _Written = tuple[tuple[WrittenFile, ...], Rankings | None]
 
 
 def _export_shard(
-    shard: EmbeddedShard, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+    shard: EmbeddedShard, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
 ) -> _Written:
-    # The lineage is asked for so that nothing is written before the embeddings were checked as a whole.
+    # The embeddings are asked for so that nothing is written before they were checked as a whole.
     table = load_biases(config.table, config.version)
     written, rankings = export_shard(shard, recipe, table, load_queries(stored), config.output)
     return (written,), rankings
@@ -262,19 +262,19 @@ def _merge_written(parts: Iterable[_Written]) -> _Written:
 
 
 def _commit_files(
-    written: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+    written: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
 ) -> str:
     files, rankings = written
     assert rankings is not None
     assert rankings.exported is not None
-    return _commit(config, recipe, stored, lineage, files, rankings, {"index": None})
+    return _commit(config, recipe, stored, embeddings, files, rankings, {"index": None})
 
 
 def _commit(
     config: ExportConfig,
     recipe: Recipe,
     stored: StoredQueries,
-    lineage: Lineage,
+    embeddings: Embeddings,
     files: tuple[WrittenFile, ...],
     rankings: Rankings,
     details: dict[str, Any],
@@ -283,7 +283,7 @@ def _commit(
     overlap = overlap_of(rankings.exact, rankings.exported, rankings.plain)
     details = {"recipe": recorded(recipe), **details}
     table = load_biases(config.table, config.version)
-    record = export_record(table, config.table, lineage, files, overlap, _asked(config, stored), details)
+    record = export_record(table, config.table, embeddings, files, overlap, _asked(config, stored), details)
     return commit_export(config.output, [find_engine(recipe.engine).folder], record)
 
 
@@ -293,49 +293,49 @@ def _asked(config: ExportConfig, stored: StoredQueries) -> dict[str, Any]:
 
 
 @dataclass
-class ExportIndex(beam.PTransform):  # type: ignore[misc]
+class _ExportIndex(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the manifest.
 
     Attributes:
         config: what to export.
         recipe: how.
         queries: a singleton side input of ``StoredQueries``.
-        lineage: a singleton side input of ``Lineage``.
+        embeddings: a singleton side input of ``Embeddings``.
     """
 
     config: ExportConfig
     recipe: Recipe
     queries: AsSingleton
-    lineage: AsSingleton
+    embeddings: AsSingleton
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        ranked = _rank_shards(shards, self.config, self.queries, self.lineage)
-        return ranked | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.lineage)
+        ranked = _rank_shards(shards, self.config, self.queries, self.embeddings)
+        return ranked | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.embeddings)
 
 
 def _rank_shards(
-    shards: beam.PCollection[EmbeddedShard], config: ExportConfig, queries: AsSingleton, lineage: AsSingleton
+    shards: beam.PCollection[EmbeddedShard], config: ExportConfig, queries: AsSingleton, embeddings: AsSingleton
 ) -> beam.PCollection[_Written]:
     """The exact rankings of all candidates, a single element; no file is written."""
     return (
         shards
-        | "RankShards" >> beam.Map(_rank_shard, config, queries, lineage)
+        | "RankShards" >> beam.Map(_rank_shard, config, queries, embeddings)
         | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
     )
 
 
-def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> _Written:
+def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, embeddings: Embeddings) -> _Written:
     block, table = read_shard(shard), load_biases(config.table, config.version)
     ids = block.ids.to_pylist()
     return (), rank_block(load_queries(stored).vectors, block.vectors, ids, table.bias_of(ids))
 
 
 def _build_index(
-    ranked: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, lineage: Lineage
+    ranked: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
 ) -> str:
     assert ranked[1] is not None
-    check_size(lineage.rows, recipe, config.max_index_bytes)
-    ids, bias, vectors = read_block(lineage.shards, recipe, load_biases(config.table, config.version))
+    check_size(embeddings.rows, recipe, config.max_index_bytes)
+    ids, bias, vectors = read_block(embeddings.shards, recipe, load_biases(config.table, config.version))
     index = build_index(config.factory, recipe, vectors, config.threads)
     found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
     exported = Ranking(tuple(tuple(row) for row in found))
@@ -345,30 +345,30 @@ def _build_index(
         keep_file(config.output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
     )
     rankings = Rankings(ranked[1].exact, exported, ranked[1].plain)
-    return _commit(config, recipe, stored, lineage, files, rankings, {"index": config.factory})
+    return _commit(config, recipe, stored, embeddings, files, rankings, {"index": config.factory})
 
 
 @dataclass
-class ExportBiases(beam.PTransform):  # type: ignore[misc]
+class _ExportBiases(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest.
 
     Attributes:
         config: what to export.
         queries: a singleton side input of ``StoredQueries``.
-        lineage: a singleton side input of ``Lineage``.
+        embeddings: a singleton side input of ``Embeddings``.
     """
 
     config: ExportConfig
     queries: AsSingleton
-    lineage: AsSingleton
+    embeddings: AsSingleton
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        ranked = AsSingleton(_rank_shards(shards, self.config, self.queries, self.lineage))
+        ranked = AsSingleton(_rank_shards(shards, self.config, self.queries, self.embeddings))
         return (
             shards
             | "CountPlain" >> beam.Map(_count_plain, self.config, self.queries, ranked)
             | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
-            | "CommitBiases" >> beam.Map(_commit_biases, self.config, self.queries, self.lineage)
+            | "CommitBiases" >> beam.Map(_commit_biases, self.config, self.queries, self.embeddings)
         )
 
 
@@ -386,7 +386,7 @@ def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:
     return total
 
 
-def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries, lineage: Lineage) -> str:
+def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries, embeddings: Embeddings) -> str:
     table = load_biases(config.table, config.version)
     hub = hubs(table.bias, config.hub_deviations)
     files = []
@@ -395,7 +395,7 @@ def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries
         ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
         data = biases_to_bytes(ids, table.bias[rows], hub[rows])
         files.append(keep_file(config.output, "biases/part", ".parquet", data, len(ids)))
-    depths = needed_depth(ranks, config.target_overlap, lineage.rows)
+    depths = needed_depth(ranks, config.target_overlap, embeddings.rows)
     details = {"recipe": None, "depths": dataclasses.asdict(depths), "hubs": int(np.count_nonzero(hub))}
-    record = export_record(table, config.table, lineage, files, None, _asked(config, stored), details)
+    record = export_record(table, config.table, embeddings, files, None, _asked(config, stored), details)
     return commit_export(config.output, ["biases"], record)

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly, to_parquet
-from nnn_core.consumers.engines.files import LAYOUTS, Rows, read_rows, write_rows
-from nnn_core.consumers.engines.overlap import Overlap, rank_exported
+from nnn_core.consumers.engines.layouts import LAYOUTS, Rows, read_rows, write_rows
+from nnn_core.consumers.engines.overlap import TopOverlap, rank_exported
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.digests import add_set_digests, sha256
@@ -32,7 +32,7 @@ from nnn_core.table.parts import read_part
 from nnn_core.table.reading import BiasTable
 from nnn_core.vectors import FloatMatrix
 
-FORMAT = "nnn-export/1"
+_FORMAT = "nnn-export/1"
 
 SAME, OTHER, PART = "those of the table", "others than those of the table", "some of the table"
 
@@ -75,7 +75,7 @@ class Rankings:
 
 
 @dataclass(frozen=True)
-class Lineage:
+class Embeddings:
     """The embeddings as a whole.
 
     Attributes:
@@ -120,7 +120,7 @@ def gather_embeddings(
     encoder: dict[str, str] | None,
     max_reject_rate: float,
     rejects_folder: str,
-) -> Lineage:
+) -> Embeddings:
     """Check the embeddings together, before anything is written.
 
     Args:
@@ -147,11 +147,11 @@ def gather_embeddings(
         check_encoder(table.manifest.settings.encoder, encoder, uri, "what --encoder names")
     rows, ids = sum(s.rows for s in shards), add_set_digests(s.id_digest for s in shards)
     if (rows, ids) != (table.manifest.rows, table.manifest.id_digest):
-        check_unique(shards, table)
-    return Lineage(tuple(shards), rows, summary.rejected, ids, _origin(shards, ids, table.manifest))
+        _check_unique(shards, table)
+    return Embeddings(tuple(shards), rows, summary.rejected, ids, _origin(shards, ids, table.manifest))
 
 
-def check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
+def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
     """No candidate may come twice, though not all need come.
 
     Raises:
@@ -202,7 +202,7 @@ def export_shard(
     engine, block = find_engine(recipe.engine), read_shard(shard)
     ids = block.ids.to_pylist()
     bias = table.bias_of(ids)
-    data = write_rows(engine, Rows(ids, recipe.stored(block.vectors, bias), bias), footer(table.manifest, recipe))
+    data = write_rows(engine, Rows(ids, recipe.stored(block.vectors, bias), bias), _footer(table.manifest, recipe))
     written = keep_file(output, f"{engine.folder}/part", LAYOUTS[engine.layout].suffix, data, len(ids))
     ranked = rank_block(queries.vectors, block.vectors, ids, bias)
     names, stored = read_rows(engine, data, written.path)
@@ -240,15 +240,11 @@ def read_block(shards: Sequence[EmbeddedShard], recipe: Recipe, table: BiasTable
     return ids, bias, stored
 
 
-def footer(manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
+def _footer(manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
     """What a stray Parquet file of an export says of itself."""
     return {
-        "format": FORMAT,
-        "engine": recipe.engine,
-        "metric": recipe.metric,
-        "form": recipe.form,
-        "bias_shift": recipe.shift,
-        "max_abs_bias": recipe.limit,
+        "format": _FORMAT,
+        **{name: getattr(recipe, name) for name in ("engine", "metric", "form", "bias_shift", "max_abs_bias")},
         "version": manifest.version,
         "id_digest": manifest.id_digest,
         "encoder": manifest.settings.encoder,
@@ -258,16 +254,16 @@ def footer(manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
 def export_record(
     table: BiasTable,
     uri: str,
-    lineage: Lineage,
+    embeddings: Embeddings,
     files: Sequence[WrittenFile],
-    overlap: Overlap | None,
+    overlap: TopOverlap | None,
     queries: dict[str, Any],
     details: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of ``export.json``: the same for the same export; it holds no time."""
     manifest = table.manifest
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "table": {
             "uri": uri,
             "version": manifest.version,
@@ -277,10 +273,10 @@ def export_record(
             "alpha": manifest.settings.alpha,
         },
         "encoder": manifest.settings.encoder,
-        "rows": lineage.rows,
-        "rejected": lineage.rejected,
-        "id_digest": lineage.id_digest,
-        "embeddings": lineage.vectors,
+        "rows": embeddings.rows,
+        "rejected": embeddings.rejected,
+        "id_digest": embeddings.id_digest,
+        "embeddings": embeddings.vectors,
         "files": [asdict(each) for each in sorted(files, key=lambda each: each.path)],
         "queries": queries,
         "overlap": asdict(overlap) if overlap else None,

@@ -153,7 +153,7 @@ def count_at_least(
 
 
 @dataclass(frozen=True)
-class Depths:
+class _Depths:
     """How much a plain search must return for its corrected top 10 to be the exact one.
 
     Attributes:
@@ -171,7 +171,7 @@ class Depths:
     overlap: tuple[tuple[int, float], ...]
 
 
-def needed_depth(ranks: Sequence[npt.NDArray[np.int64]], target: float, candidates: int) -> Depths:
+def needed_depth(ranks: Sequence[npt.NDArray[np.int64]], target: float, candidates: int) -> _Depths:
     """Read off K.
 
     Args:
@@ -189,7 +189,7 @@ def needed_depth(ranks: Sequence[npt.NDArray[np.int64]], target: float, candidat
     shares = [(k, float(weights[costs <= k].sum())) for k in [*ladder, candidates]]
     shown = next((place for place, (_, share) in enumerate(shares) if share >= 1.0 - 1e-9), len(shares) - 1)
     needed = int(costs[order][min(enough, len(costs) - 1)])
-    return Depths(len(ranks), target, needed, int(costs.max()), tuple(shares[: shown + 1]))
+    return _Depths(len(ranks), target, needed, int(costs.max()), tuple(shares[: shown + 1]))
 
 
 def check_target(target: float) -> None:

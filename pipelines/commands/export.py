@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.consumers.engines.engine import METRICS
 from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES
 from nnn_core.consumers.engines.overlap import SAMPLE_ROWS
 from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS
-from nnn_core.consumers.engines.registry import engine_names
+from nnn_core.consumers.engines.registry import METRICS, engine_names
 from nnn_core.consumers.export import check_output, manifest_uri
 from nnn_core.consumers.rerank import check_target
 from nnn_core.encoders import EncoderSource
