@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.evaluation._tables import column_of, read_table
 from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
 from nnn_core.inputs.listing import list_uris
+from nnn_core.inputs.readers.tables import column_of, read_table
 
 _IDS = ("id", "candidate_id")
 
@@ -25,7 +25,7 @@ Counts = Mapping[str, Counter[str]]
 
 
 def read_attributes(pattern: str) -> Attributes:
-    """Values by attribute and candidate id, from Parquet, TSV (with a header) or JSON lines.
+    """Values by attribute and candidate id, from tables as ``readers.tables`` reads them.
 
     Every column but ``id`` (or ``candidate_id``) is an attribute, under its own name; an empty value is none.
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.errors import InputError
-from nnn_core.evaluation._tables import column_of, read_table
 from nnn_core.inputs.listing import list_uris
+from nnn_core.inputs.readers.tables import column_of, read_table
 
 #: Names of the columns, the first present counts.
 _QUERY = ("query_id", "id")
@@ -21,7 +21,7 @@ Judgements = Mapping[str, Mapping[str, float]]
 
 
 def read_judgements(pattern: str) -> Judgements:
-    """Grades above 0 by query id and candidate id, from Parquet, TSV (with a header) or JSON lines.
+    """Grades above 0 by query id and candidate id, from tables as ``readers.tables`` reads them.
 
     Columns: ``query_id`` (or ``id``); ``candidate_id``, or ``relevant`` with a list of them; ``grade`` where
     answers are graded, 1 otherwise. A grade of 0 says that a candidate is not relevant.

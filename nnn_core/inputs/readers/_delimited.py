@@ -33,7 +33,7 @@ def read_tsv(shard: InputShard, modality: Modality, columns: Columns) -> Iterato
         InputError: no header, or a needed column is missing.
     """
     check_text(modality, shard.uri)
-    return batched(_rows(_tab_separated(shard.uri), columns, shard.uri))
+    return batched(_rows(tab_separated(shard.uri), columns, shard.uri))
 
 
 def read_csv(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
@@ -43,7 +43,7 @@ def read_csv(shard: InputShard, modality: Modality, columns: Columns) -> Iterato
         InputError: no header, or a needed column is missing.
     """
     check_text(modality, shard.uri)
-    return batched(_rows(_comma_separated(shard.uri), columns, shard.uri))
+    return batched(_rows(comma_separated(shard.uri), columns, shard.uri))
 
 
 def _rows(records: Iterator[Record | Reject], columns: Columns, uri: str) -> Iterator[Row | Reject]:
@@ -80,12 +80,12 @@ def _header(records: Iterator[Record | Reject], uri: str) -> list[str]:
     return first[1]
 
 
-def _tab_separated(uri: str) -> Iterator[Record | Reject]:
+def tab_separated(uri: str) -> Iterator[Record | Reject]:
     for line in texts_of_lines(uri):
         yield line if isinstance(line, Reject) else (line[0], line[1].split("\t"))
 
 
-def _comma_separated(uri: str) -> Iterator[Record | Reject]:
+def comma_separated(uri: str) -> Iterator[Record | Reject]:
     """Quoted fields may hold commas, quotes and line breaks; what is ambiguous is rejected, not guessed."""
     csv.field_size_limit(max(LINE_BYTES, csv.field_size_limit()))
     lines = _CsvLines(uri)
@@ -144,5 +144,5 @@ def _names(records: Iterator[Record | Reject]) -> Outline:
     return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
 
 
-TSV = Format("tsv", (".tsv", ".tsv.gz"), read_tsv, outline=lambda uri: _names(_tab_separated(uri)))
-CSV = Format("csv", (".csv", ".csv.gz"), read_csv, outline=lambda uri: _names(_comma_separated(uri)))
+TSV = Format("tsv", (".tsv", ".tsv.gz"), read_tsv, outline=lambda uri: _names(tab_separated(uri)))
+CSV = Format("csv", (".csv", ".csv.gz"), read_csv, outline=lambda uri: _names(comma_separated(uri)))

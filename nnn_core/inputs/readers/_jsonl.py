@@ -24,7 +24,7 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
 
 def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     pairs = PairField(columns.pair_id)
-    for line in _records(uri):
+    for line in records_of(uri):
         if isinstance(line, Reject):
             yield line
         else:
@@ -33,7 +33,7 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     pairs.check(uri)
 
 
-def _records(uri: str) -> Iterator[tuple[int, dict[str, object]] | Reject]:
+def records_of(uri: str) -> Iterator[tuple[int, dict[str, object]] | Reject]:
     for line in texts_of_lines(uri):
         if isinstance(line, Reject):
             yield line
@@ -51,7 +51,7 @@ def _records(uri: str) -> Iterator[tuple[int, dict[str, object]] | Reject]:
 
 
 def _outline(uri: str) -> Outline:
-    first = next(_records(uri), None)
+    first = next(records_of(uri), None)
     return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
 
 

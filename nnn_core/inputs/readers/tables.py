@@ -1,0 +1,111 @@
+"""Small tables beside the corpus, such as judgements and attributes: all columns of a file, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nnn_core import storage
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers import _delimited as delimited
+from nnn_core.inputs.readers import _jsonl as jsonl
+from nnn_core.inputs.readers import _parquet as parquet
+from nnn_core.inputs.rejects import Reject
+
+Line = TypeVar("Line")
+
+#: Columns of delimited text that hold numbers; all others are text.
+_NUMBERS = ("grade",)
+
+
+def read_table(uri: str, flag: str) -> pa.Table:
+    """All columns of one file: Parquet, TSV and CSV with a header, or JSON lines, text also compressed by gzip.
+
+    In delimited text an empty field is a null, and all columns but ``grade`` are text.
+
+    Args:
+        uri: the file.
+        flag: that named the file, for messages.
+
+    Raises:
+        InputError: an unknown format, or a file that cannot be read.
+    """
+    suffix = max((suffix for suffix in _READERS if uri.lower().endswith(suffix)), key=len, default=None)
+    if suffix is None:
+        raise InputError(f"{flag} {uri!r} has no known format; the suffix must be one of {', '.join(_READERS)}.")
+    try:
+        return _READERS[suffix](uri)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{flag} {uri!r} is not a readable table: {error}. Restore or correct it.") from error
+
+
+def column_of(table: pa.Table, names: tuple[str, ...], uri: str) -> pa.ChunkedArray:
+    """The first of ``names`` that is there.
+
+    Raises:
+        InputError: none of them is.
+    """
+    for name in names:
+        if name in table.column_names:
+            return table[name]
+    raise InputError(
+        f"{uri!r} has no column {' or '.join(map(repr, names))}, which names its rows; it has: "
+        f"{', '.join(table.column_names)}."
+    )
+
+
+def _parquet(uri: str) -> pa.Table:
+    with storage.open_input(uri) as stream:
+        return pq.read_table(stream)
+
+
+def _tsv(uri: str) -> pa.Table:
+    return _from_fields([fields for _, fields in _good(delimited.tab_separated(uri))])
+
+
+def _csv(uri: str) -> pa.Table:
+    return _from_fields([fields for _, fields in _good(delimited.comma_separated(uri))])
+
+
+def _json_lines(uri: str) -> pa.Table:
+    rows = [record for _, record in _good(jsonl.records_of(uri))]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+
+
+def _from_fields(lines: list[list[str]]) -> pa.Table:
+    header, *rows = lines or [[]]
+    if odd := next((row for row in rows if len(row) != len(header)), None):
+        raise ValueError(f"a line has {len(odd)} fields, the first has {len(header)}: {odd}")
+    columns = [pa.array([row[place] or None for row in rows], pa.string()) for place in range(len(header))]
+    return pa.Table.from_arrays([_typed(*pair) for pair in zip(columns, header, strict=True)], header)
+
+
+def _typed(column: pa.StringArray, name: str) -> pa.Array:
+    return pc.utf8_trim_whitespace(column).cast(pa.float64()) if name in _NUMBERS else column
+
+
+def _good(lines: Iterable[Line | Reject]) -> list[Line]:
+    """All lines of a small table, of which every one counts."""
+    good: list[Line] = []
+    for line in lines:
+        if isinstance(line, Reject):
+            raise ValueError(f"{line.id}: {line.reason}, {line.detail}")
+        good.append(line)
+    return good
+
+
+_READERS: dict[str, Any] = {
+    suffix: read
+    for known, read in (
+        (parquet.FORMAT, _parquet),
+        (delimited.TSV, _tsv),
+        (delimited.CSV, _csv),
+        (jsonl.FORMAT, _json_lines),
+    )
+    for suffix in known.suffixes
+}
