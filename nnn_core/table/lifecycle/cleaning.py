@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly
 from nnn_core.digests import name_of, sha256
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError
 from nnn_core.scoring.partials import partial_name
-from nnn_core.table.lifecycle.expiry import MIN_AGE
+from nnn_core.table.lifecycle.expiry import MIN_AGE, size_of, written_before
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 
 #: Folders of artefacts that are cleaned, all of their files being named by a record or derived anew at little cost.
@@ -132,7 +132,7 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
         for path in _old_files(work, folder, cutoff)
         if path not in needed and not storage.basename(path).startswith(_KEPT)
     ]
-    return Cleaning(tuple(gone), sum(_size(work, path) for path in gone), len(needed), tuple(unknown))
+    return Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
 
 
 def clean(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> Cleaning:
@@ -179,16 +179,5 @@ def _add_needs(table: str, versions: Sequence[int], work: str, lineages: Sequenc
 
 def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
     for name in storage.list_names(storage.join(work, folder)):
-        path = f"{folder}/{name}"
-        try:
-            if storage.modified(storage.join(work, path)) < cutoff:
-                yield path
-        except InputError:  # gone meanwhile
-            continue
-
-
-def _size(work: str, path: str) -> int:
-    try:
-        return storage.size(storage.join(work, path))
-    except InputError:
-        return 0
+        if written_before(storage.join(work, folder, name), cutoff):
+            yield f"{folder}/{name}"

@@ -5,7 +5,7 @@ Files that both versions name are not read. Of the others one of each version is
 
 from __future__ import annotations
 
-import json
+import collections
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
 from nnn_core.encoders.fingerprints import differing, shown_parts
 from nnn_core.errors import StorageError
+from nnn_core.records import to_json
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.parts import TablePart, read_part
 
@@ -152,25 +153,16 @@ def compare_versions(uri: str, old: int, new: int, output: str | None = None) ->
     if output is not None:
         storage.check_exclusive(output)
     manifests = read_manifest(uri, old), read_manifest(uri, new)
-    tally = _Tally()
-    steps = _steps(uri, manifests, tally)
+    shared = {part.sha256 for part in manifests[0].files} & {part.sha256 for part in manifests[1].files}
+    tally = _Tally(unchanged=sum(part.rows for part in manifests[0].files if part.sha256 in shared))
+    sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
+    steps = (_compare_rows(*stretch, tally) for stretch in _aligned(*sides))
     if output is None:
-        for _ in steps:
-            pass
+        collections.deque(steps, maxlen=0)
     else:
-        _write_delta(output, steps, manifests)
-    shared = _shared(manifests)
-    return Difference(
-        old,
-        new,
-        tally.added,
-        tally.removed,
-        tally.changed,
-        tally.unchanged + sum(part.rows for part in manifests[0].files if part.sha256 in shared),
-        len(shared),
-        _compare_settings(*manifests),
-        tally.finish(),
-    )
+        _write_delta(output, steps, {"old": old, "new": new})
+    counts = (tally.added, tally.removed, tally.changed, tally.unchanged)
+    return Difference(old, new, *counts, len(shared), _compare_settings(*manifests), tally.finish())
 
 
 def _compare_settings(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
@@ -187,29 +179,14 @@ def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[d
     return one, other
 
 
-def _shared(manifests: tuple[Manifest, Manifest]) -> set[str]:
-    one, other = ({part.sha256 for part in manifest.files} for manifest in manifests)
-    return one & other
-
-
-def _write_delta(output: str, steps: Iterable[pa.Table], manifests: tuple[Manifest, Manifest]) -> None:
-    numbers = dict(zip(("old", "new"), (manifest.version for manifest in manifests), strict=True))
-    essentials = json.dumps({"format": "nnn-bias-delta/1", **numbers}, sort_keys=True)
-    schema = _SCHEMA.with_metadata({b"nnn_bias_delta": essentials.encode()})
+def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, int]) -> None:
+    schema = _SCHEMA.with_metadata({b"nnn_bias_delta": to_json({"format": "nnn-bias-delta/1", **versions})})
     pieces = (step.replace_schema_metadata(schema.metadata) for step in steps)
     data = to_parquet_in_pieces(schema, pieces, floats=["bias"])
     if not storage.create(output, data) and storage.read_bytes(output) != data:
         raise StorageError(
             f"--output {output!r} is there already with other content and was left as it is; name a new file."
         )
-
-
-def _steps(uri: str, manifests: tuple[Manifest, Manifest], tally: _Tally) -> Iterator[pa.Table]:
-    """What to do, in order of ids; ``tally`` counts on the way."""
-    shared = _shared(manifests)
-    sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
-    for old, new in _aligned(*sides):
-        yield _compare_rows(old, new, tally)
 
 
 def _rows(uri: str, parts: Iterable[TablePart]) -> Iterator[pa.Table]:
@@ -242,26 +219,15 @@ def _split(rows: pa.Table, bound: str) -> tuple[pa.Table, pa.Table | None]:
 
 
 def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally) -> pa.Table:
-    places = pc.index_in(new.column("id"), value_set=old.column("id")).combine_chunks()
-    known = places.is_valid().to_numpy(zero_copy_only=False)
-    before = old.column("bias").to_numpy()[places.drop_null().to_numpy()]
-    after = new.column("bias").to_numpy()
-    differs = before.view(np.uint32) != after[known].view(np.uint32)
-    gone = np.ones(old.num_rows, bool)
-    gone[places.drop_null().to_numpy()] = False
-    tally.added += int((~known).sum())
+    """What to do about one stretch of ids, in their order; ``tally`` counts it."""
+    rows = old.join(new, "id", join_type="full outer", right_suffix=" now").sort_by("id")
+    before, after = (rows.column(name).combine_chunks() for name in ("bias", "bias now"))
+    fresh, gone = (side.is_null().to_numpy(zero_copy_only=False) for side in (before, after))
+    was, now = (side.to_numpy(zero_copy_only=False) for side in (before, after))
+    differs = ~fresh & ~gone & (was.view(np.uint32) != now.view(np.uint32))
+    tally.added += int(fresh.sum())
     tally.removed += int(gone.sum())
-    tally.unchanged += int((~differs).sum())
-    tally.add(before[differs], after[known][differs])
-    changed = np.zeros(new.num_rows, bool)
-    changed[np.flatnonzero(known)[differs]] = True
-    steps = [_step(new, ~known, ADD), _step(new, changed, CHANGE), _step(old, gone, REMOVE)]
-    return pa.concat_tables(steps).sort_by("id")
-
-
-def _step(rows: pa.Table, mask: npt.NDArray[np.bool_], op: str) -> pa.Table:
-    chosen = rows.filter(pa.array(mask))
-    bias = pa.nulls(chosen.num_rows, pa.float32()) if op == REMOVE else chosen.column("bias")
-    return pa.Table.from_arrays(
-        [chosen.column("id"), bias, pa.array([op] * chosen.num_rows, pa.string())], schema=_SCHEMA
-    )
+    tally.unchanged += int((~(fresh | gone | differs)).sum())
+    tally.add(was[differs], now[differs])
+    steps = pa.array(np.select([fresh, gone, differs], [ADD, REMOVE, CHANGE], ""), pa.string())
+    return pa.Table.from_arrays([rows.column("id"), after, steps], schema=_SCHEMA).filter(pc.not_equal(steps, ""))

@@ -79,13 +79,13 @@ def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None
     newest = read_manifest(uri).version
     versions = list_versions(uri)
     pins = find_pins(uri)
-    stale = {pin for pin in pins if _written_before(pin, cutoff)}
+    stale = {pin for pin in pins if written_before(pin, cutoff)}
     needed = {version for pin, version in pins.items() if pin not in stale}
     replaced = dict(itertools.pairwise(versions))
     expired = tuple(
         version
         for version in versions[:-keep]
-        if version not in needed and _written_before(manifest_uri(uri, replaced[version]), cutoff)
+        if version not in needed and written_before(manifest_uri(uri, replaced[version]), cutoff)
     )
     kept = tuple(version for version in versions if version not in expired)
     files = tuple(_files_to_sweep(uri, newest, _named(uri, kept) | delta_files(uri), cutoff))
@@ -113,7 +113,7 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
     named |= {path for version in pinned & lost.keys() for path in lost[version]}
     for pin in plan.pins:
         storage.remove(pin)
-    sizes = {path: _size(uri, path) for path in plan.files if path not in named}
+    sizes = {path: size_of(storage.join(uri, path)) for path in plan.files if path not in named}
     for path in sizes:
         storage.remove(storage.join(uri, path))
     return Expiry(plan.kept, plan.versions, tuple(sizes), sum(sizes.values()), plan.pins)
@@ -132,16 +132,18 @@ def _names_of(uri: str, version: int) -> tuple[str, ...]:
         return ()
 
 
-def _written_before(uri: str, moment: float) -> bool:
+def written_before(uri: str, moment: float) -> bool:
+    """Whether a file is older than a moment, in seconds since 1970; not if it is gone meanwhile."""
     try:
         return storage.modified(uri) < moment
-    except InputError:  # gone meanwhile
+    except InputError:
         return False
 
 
-def _size(uri: str, path: str) -> int:
+def size_of(uri: str) -> int:
+    """Bytes of a file; 0 if it is gone meanwhile."""
     try:
-        return storage.size(storage.join(uri, path))
+        return storage.size(uri)
     except InputError:
         return 0
 
@@ -153,5 +155,5 @@ def _files_to_sweep(uri: str, newest: int, named: set[str], cutoff: float) -> It
             continue
         for name in storage.list_names(storage.join(uri, "versions", folder)):
             path = f"versions/{folder}/{name}"
-            if _DATA_FILE.match(name) and path not in named and _written_before(storage.join(uri, path), cutoff):
-                yield path, _size(uri, path)
+            if _DATA_FILE.match(name) and path not in named and written_before(storage.join(uri, path), cutoff):
+                yield path, size_of(storage.join(uri, path))
