@@ -21,7 +21,8 @@ from nnn_core.inputs.readers import Columns, Rows, format_of_shard, holds_vector
 from nnn_core.inputs.readers.rows import POSITION_ID
 from nnn_core.inputs.rejects import Reject, summarise, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality
-from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
+from nnn_core.vectors import off_length as count_off_length
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,10 @@ def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
 
 def find_embedded(planned: PlannedInput, request: EmbeddingRequest) -> EmbeddedInput | None:
     """The result of an earlier run, if it is complete."""
-    mark = storage.join(request.folder, f"{planned.name}.json")
+    mark = _mark(planned, request)
     if not storage.exists(mark):
         return None
-    data = storage.read_bytes(mark)
-    return embedded.from_json(data, request.folder, request.rejects_folder, planned.shard.uri, mark)
+    return embedded.from_json(storage.read_bytes(mark), request.folder, request.rejects_folder, planned.shard.uri, mark)
 
 
 def embed_shard(
@@ -130,20 +130,17 @@ def embed_shard(
     listed = _list_rejects(rejects, planned, request) if rejects else None
     rows = len(rejects) + sum(shard.rows for shard in shards)
     summary = summarise(rejects, rows, storage.basename(source), listed)
-    off_length = collector.off_length if planned.precomputed else None
-    result = EmbeddedInput(
-        source,
-        planned.shard.digest,
-        tuple(shards),
-        summary,
-        planned.precomputed,
-        collector.positional_keys,
-        off_length,
-        usage.truncated - before,
-    )
-    mark = storage.join(request.folder, f"{planned.name}.json")
+    digest, precomputed, truncated = planned.shard.digest, planned.precomputed, usage.truncated - before
+    by_position, off_length = collector.positional_keys, collector.off_length if precomputed else None
+    result = EmbeddedInput(source, digest, tuple(shards), summary, precomputed, by_position, off_length, truncated)
+    mark = _mark(planned, request)
     stored = keep_bytes(mark, embedded.to_json(result))
     return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
+
+
+def _mark(planned: PlannedInput, request: EmbeddingRequest) -> str:
+    """Where the completion mark of an input shard lies."""
+    return storage.join(request.folder, f"{planned.name}.json")
 
 
 def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: EmbeddingRequest) -> str:
@@ -176,7 +173,7 @@ class _Collector:
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
         kept = np.flatnonzero(~(not_finite | zero))
-        self.off_length += off_length(vectors[kept])
+        self.off_length += count_off_length(vectors[kept])
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])

@@ -7,6 +7,8 @@ NeurIPS 2022), and the inner product of two centroids is the mean similarity of 
 from __future__ import annotations
 
 import base64
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -76,11 +78,8 @@ class SideSums:
 
 
 def merge_sums(sums: Iterable[SideSums]) -> SideSums:
-    """All of them as one."""
-    total = SideSums()
-    for each in sums:
-        total |= each
-    return total
+    """The sums of several parts of both sides together."""
+    return functools.reduce(operator.or_, sums, SideSums())
 
 
 def sum_of_shard(shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
@@ -90,13 +89,10 @@ def sum_of_shard(shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
         CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
     """
     uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
-    computed = not storage.exists(uri)
-    if computed:
-        total = VectorSum.of(read_shard(shard).vectors).total
-        data = keep_bytes(uri, to_tensors({"total": total}))
-    else:
-        data = storage.read_bytes(uri)
-    return VectorSum(shard.rows, from_tensors(data, uri)["total"]), computed
+    known = storage.exists(uri)
+    data = storage.read_bytes(uri) if known else to_tensors({"total": VectorSum.of(read_shard(shard).vectors).total})
+    kept = data if known else keep_bytes(uri, data)
+    return VectorSum(shard.rows, from_tensors(kept, uri)["total"]), not known
 
 
 def to_text(centroid: npt.NDArray[np.float32]) -> str:

@@ -123,7 +123,9 @@ def write_shard(
         CorruptArtifactError: a damaged file lies under the name.
         StorageError: the work folder cannot be written.
     """
-    data = _to_bytes(ids, pair_ids, vectors)
+    columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
+    # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
+    data = to_parquet(pa.table({**columns, "vector": pack_vectors(vectors)}), plain=["vector"])
     digest = sha256(data)
     uri = f"{stem}-{digest[:16]}.parquet"
     keep_exactly(uri, data)
@@ -152,10 +154,13 @@ def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock
         CorruptArtifactError: the file is gone, or its bytes are not those that were described.
     """
     try:
-        data = cache.read(shard.uri, shard.digest)
+        table = from_parquet(cache.read(shard.uri, shard.digest))
     except (CorruptArtifactError, InputError) as error:
         raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
-    return _from_bytes(data, shard.uri)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. Delete it and run again.") from error
+    ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
+    return VectorBlock(ids, pair_ids, unpack_vectors(packed))
 
 
 def _remedy(shard: EmbeddedShard) -> str:
@@ -177,22 +182,6 @@ def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> p
     return table.column(column).combine_chunks()
 
 
-def _to_bytes(ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix) -> bytes:
-    columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
-    table = pa.table({**columns, "vector": pack_vectors(vectors)})
-    # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
-    return to_parquet(table, plain=["vector"])
-
-
-def _from_bytes(data: bytes, uri: str) -> VectorBlock:
-    try:
-        table = from_parquet(data)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptArtifactError(f"{uri!r} is not readable: {error}. Delete it and run again.") from error
-    ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
-    return VectorBlock(ids, pair_ids, unpack_vectors(packed))
-
-
 def _sampled(row_id: str) -> bool:
     digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < (1 << 64) // ID_SAMPLE_RATE
@@ -201,12 +190,10 @@ def _sampled(row_id: str) -> bool:
 def to_json(embedded: EmbeddedInput) -> bytes:
     """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
     record = asdict(embedded)
-    record.pop("source")
-    for shard in record["shards"]:
-        shard["uri"] = storage.basename(shard["uri"])
-        shard.pop("source")
-    if record["rejects"]["uri"]:
-        record["rejects"]["uri"] = storage.basename(record["rejects"]["uri"])
+    for each in (record, *record["shards"]):
+        each.pop("source")
+    for each in (record["rejects"], *record["shards"]):
+        each["uri"] = each["uri"] and storage.basename(each["uri"])
     return records.to_json(record) + b"\n"
 
 
@@ -219,9 +206,8 @@ def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: 
     try:
         record = json.loads(data)
         shards = [{**shard, "uri": storage.join(folder, shard["uri"]), "source": source} for shard in record["shards"]]
-        rejects = record["rejects"]
-        if rejects["uri"]:
-            rejects["uri"] = storage.join(rejects_folder, rejects["uri"])
+        listed = record["rejects"]["uri"]
+        record["rejects"]["uri"] = listed and storage.join(rejects_folder, listed)
         return records.build(EmbeddedInput, {**record, "source": source, "shards": shards})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error

@@ -24,6 +24,7 @@ from nnn_core.artifacts import to_parquet
 from nnn_core.digests import set_digest, sha256
 from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.inputs.shards import Modality
+from nnn_core.records import to_json
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of a row group of a table part: few, so that one row can be looked up without reading many.
@@ -243,7 +244,8 @@ def write_part(
     means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
     bias = biases(means, settings)
     _check_finite(means, bias, settings)
-    data = _part_bytes(ids, bias, means, settings)
+    table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=schema_of(settings))
+    data = to_parquet(table, floats=["bias", "mean_k.list.element"], row_group_rows=ROWS_PER_GROUP)
     digest = sha256(data)
     path = existing.get(digest)
     if path is None or not _holds(storage.join(table_uri, path), digest):
@@ -308,25 +310,14 @@ def means_of(table: pa.Table) -> FloatMatrix:
     return means
 
 
-def _part_bytes(
-    ids: pa.StringArray, bias: npt.NDArray[np.float32], means: FloatMatrix, settings: BiasSettings
-) -> bytes:
-    columns = [ids, pa.array(bias), _list_column(means)]
-    return to_parquet(
-        pa.Table.from_arrays(columns, schema=schema_of(settings)),
-        floats=["bias", "mean_k.list.element"],
-        row_group_rows=ROWS_PER_GROUP,
-    )
-
-
 def schema_of(settings: BiasSettings) -> pa.Schema:
     """The schema of every file of a table, whose metadata say what its rows are even where the manifest is lost.
 
     It holds nothing that changes from version to version, so equal rows are equal files.
     """
-    essentials = json.dumps({"format": "nnn-bias-table/1", **asdict(settings)}, sort_keys=True)
+    essentials = to_json({"format": "nnn-bias-table/1", **asdict(settings)})
     fields = {"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32(), len(settings.grid))}
-    return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials.encode()})
+    return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials})
 
 
 def essentials_of(schema: pa.Schema) -> dict[str, Any] | None:

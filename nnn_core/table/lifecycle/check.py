@@ -90,7 +90,7 @@ def _check_order(uri: str, path: str, manifest: Manifest) -> FileCheck:
 def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
     where = storage.join(uri, part.path)
     try:
-        table = read_part(uri, part)
+        problem = next(problems_of(read_part(uri, part), part, settings), None)
     except CorruptArtifactError as error:
         return FileCheck(part.path, DAMAGED, str(error))
     except InputError as error:
@@ -99,7 +99,6 @@ def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
         return FileCheck(part.path, MISSING, str(error))
     except (pa.ArrowException, OSError) as error:
         return FileCheck(part.path, DAMAGED, f"{where!r} is no Parquet file: {error}. {_REMEDY}")
-    problem = next(problems_of(table, part, settings), None)
     return FileCheck(part.path, DAMAGED, f"{where!r} {problem}. {_REMEDY}") if problem else FileCheck(part.path, WHOLE)
 
 

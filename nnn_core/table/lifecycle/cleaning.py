@@ -78,7 +78,7 @@ def _lineage(manifest: Manifest) -> str:
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class _Cleaning:
     """What can go from a work folder, or went.
 
     Attributes:
@@ -94,7 +94,7 @@ class Cleaning:
     unknown: tuple[tuple[str, int], ...]
 
 
-def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> Cleaning:
+def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> _Cleaning:
     """What could go; nothing is removed.
 
     Args:
@@ -114,28 +114,28 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
         )
     _check_all_named(tables, work)
     cutoff = (time.time() if now is None else now) - older_than
-    lineages = storage.list_names(storage.join(work, "needs"))
+    names = storage.list_names(storage.join(work, "needs"))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
-        versions = list_versions(table)
-        without = _add_needs(table, versions, work, lineages, needed)
-        if without == versions:
+        found = {version: _files_needed(table, version, work, names) for version in list_versions(table)}
+        if not any(found.values()):
             raise ConfigError(
                 f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
                 "folder that its refreshes had as --work."
             )
-        unknown += ((table, version) for version in without)
+        needed.update(*found.values())
+        unknown += ((table, version) for version, files in found.items() if not files)
     gone = [
         path
         for folder in (*_BY_RECORD, *_SCRATCH)
         for path in _old_files(work, folder, cutoff)
         if path not in needed and not storage.basename(path).startswith(_KEPT)
     ]
-    return Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
+    return _Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
 
 
-def clean(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> Cleaning:
+def clean(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> _Cleaning:
     """Remove what ``plan_cleaning`` finds; completion marks first, so that no file is missed that a mark names.
 
     Raises:
@@ -163,18 +163,11 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
         )
 
 
-def _add_needs(table: str, versions: Sequence[int], work: str, lineages: Sequence[str], needed: set[str]) -> list[int]:
-    """Add what the versions of a table need; returns those that left no record."""
-    without = []
-    for version in versions:
-        lineage = _lineage(read_manifest(table, version))
-        names = [name for name in lineages if name.startswith(lineage)]
-        for name in names:
-            uri = storage.join(work, "needs", name)
-            needed.update(records.from_json(Needs, storage.read_bytes(uri), uri).files())
-        if not names:
-            without.append(version)
-    return without
+def _files_needed(table: str, version: int, work: str, names: Sequence[str]) -> set[str]:
+    """What a version of a table needs, by the records of these names; nothing if it left no record."""
+    lineage = _lineage(read_manifest(table, version))
+    marks = [storage.join(work, "needs", name) for name in names if name.startswith(lineage)]
+    return {path for mark in marks for path in records.from_json(Needs, storage.read_bytes(mark), mark).files()}
 
 
 def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:

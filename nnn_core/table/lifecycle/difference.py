@@ -31,12 +31,12 @@ ADD, CHANGE, REMOVE = "add", "change", "remove"
 
 _SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "op": pa.string()})
 
-#: Bits of a float32 that a bin of ``_Sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
+#: Bits of a float32 that a bin of ``_Tally.sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
 _LOST_BITS = 12
 
 
 @dataclass(frozen=True)
-class Changes:
+class _Changes:
     """How the biases of candidates differ that both versions have, and of which they do differ: new minus old.
 
     Attributes:
@@ -78,61 +78,59 @@ class Difference:
     unchanged: int
     shared_files: int
     settings: dict[str, tuple[Any, Any]]
-    changes: Changes | None
-
-
-@dataclass
-class _Sketch:
-    """Counts of float32 values by their leading bits, which order them: a fixed 8 MiB, whatever is counted."""
-
-    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << (32 - _LOST_BITS), np.int64))
-
-    def add(self, values: npt.NDArray[np.float32]) -> None:
-        bits = values.view(np.uint32)
-        ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-        self.counts += np.bincount(ordered >> _LOST_BITS, minlength=len(self.counts))
-
-    def quantile(self, share: float) -> float:
-        """The middle of the bin up to which at least ``share`` of the values lie."""
-        place = int(np.searchsorted(np.cumsum(self.counts), share * int(self.counts.sum())))
-        ordered = np.array([(place << _LOST_BITS) + (1 << (_LOST_BITS - 1))], np.uint32)
-        bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype(np.uint32)
-        return float(bits.view(np.float32)[0])
+    changes: _Changes | None
 
 
 @dataclass
 class _Tally:
-    """What has been counted so far."""
+    """What has been counted so far.
 
+    Attributes:
+        unchanged: candidates with the same bias to the bit.
+        added: candidates that only the new version has.
+        removed: candidates that only the old version has.
+        stretches: (number, lowest, highest, sum, sum of absolute values) of the changes in each stretch of ids.
+        sketch: how many changes there are by their leading bits, which order them: 8 MiB, whatever is counted.
+    """
+
+    unchanged: int
     added: int = 0
     removed: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    lowest: float = math.inf
-    highest: float = -math.inf
-    sums: list[float] = field(default_factory=list)
-    absolute: list[float] = field(default_factory=list)
-    sketch: _Sketch = field(default_factory=_Sketch)
+    stretches: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    sketch: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << (32 - _LOST_BITS), np.int64))
 
     def add(self, old: npt.NDArray[np.float32], new: npt.NDArray[np.float32]) -> None:
         """Count candidates that both versions have and whose biases differ."""
         if not len(old):
             return
         changes = new.astype(np.float64) - old.astype(np.float64)
-        self.changed += len(changes)
-        self.lowest = min(self.lowest, float(changes.min()))
-        self.highest = max(self.highest, float(changes.max()))
-        self.sums.append(math.fsum(changes))
-        self.absolute.append(math.fsum(np.abs(changes)))
-        self.sketch.add(changes.astype(np.float32))
+        sums = math.fsum(changes), math.fsum(np.abs(changes))
+        self.stretches.append((len(changes), float(changes.min()), float(changes.max()), *sums))
+        bits = changes.astype(np.float32).view(np.uint32)
+        ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+        self.sketch += np.bincount(ordered >> _LOST_BITS, minlength=len(self.sketch))
 
-    def finish(self) -> Changes | None:
-        if not self.changed:
+    @property
+    def changed(self) -> int:
+        """How many candidates have another bias."""
+        return sum(stretch[0] for stretch in self.stretches)
+
+    def finish(self) -> _Changes | None:
+        """What the changes are like together; None if there are none."""
+        if not self.stretches:
             return None
-        bounded = (min(max(self.sketch.quantile(share), self.lowest), self.highest) for share in SHARES)
-        quantiles = dict(zip(map(str, SHARES), bounded, strict=True))
-        mean, absolute = (math.fsum(sums) / self.changed for sums in (self.sums, self.absolute))
-        return Changes(self.lowest, self.highest, mean, absolute, quantiles)
+        _, lows, highs, sums, absolute = zip(*self.stretches, strict=True)
+        lowest, highest = min(lows), max(highs)
+        quantiles = {str(share): min(max(self._quantile(share), lowest), highest) for share in SHARES}
+        mean, mean_absolute = (math.fsum(each) / self.changed for each in (sums, absolute))
+        return _Changes(lowest, highest, mean, mean_absolute, quantiles)
+
+    def _quantile(self, share: float) -> float:
+        """The middle of the bin up to which at least ``share`` of the changes lie."""
+        place = int(np.searchsorted(np.cumsum(self.sketch), share * self.changed))
+        ordered = np.array([(place << _LOST_BITS) + (1 << (_LOST_BITS - 1))], np.uint32)
+        bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype(np.uint32)
+        return float(bits.view(np.float32)[0])
 
 
 def compare_versions(uri: str, old: int, new: int, output: str | None = None) -> Difference:

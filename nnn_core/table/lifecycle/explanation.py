@@ -19,7 +19,7 @@ class Standing:
         k: of that version.
         alpha: of that version.
         bias: None if the candidate is not in it.
-        means: one for each k of that version's grid; empty likewise.
+        means: one for each k of that version's grid; empty if the candidate is not in the version.
         problem: why the version cannot be read; empty if it can.
     """
 
@@ -43,7 +43,7 @@ class Explanation:
         rows: candidates of the version.
         history: the candidate in every version, in order.
         neighbours: its nearest bank queries, the nearest first; None if nobody asked where the bank is.
-        recomputed: the mean of the k nearest, computed anew; None likewise.
+        recomputed: the mean of the k nearest, computed anew; None if nobody asked where the bank is.
     """
 
     id: str
@@ -76,28 +76,17 @@ def explain(uri: str, row_id: str, version: int | None = None, sources: Sources 
             f"version {manifest.version} of {uri!r} has no candidate {row_id!r}; its ids go from "
             f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or refresh with it."
         )
-    near = find_neighbours(manifest, row_id, sources) if sources else None
-    return Explanation(
-        row_id,
-        now,
-        manifest.settings.grid,
-        count_above(uri, manifest, now.bias),
-        manifest.rows,
-        tuple(_try_standing(uri, number, row_id) for number in list_versions(uri)),
-        near.nearest if near else None,
-        near.mean if near else None,
-    )
+    near = find_neighbours(manifest, row_id, sources) if sources else (None, None)
+    above = count_above(uri, manifest, now.bias)
+    history = tuple(_try_standing(uri, number, row_id) for number in list_versions(uri))
+    return Explanation(row_id, now, manifest.settings.grid, above, manifest.rows, history, *near)
 
 
 def _standing(uri: str, manifest: Manifest, row_id: str) -> Standing:
     (row,) = find_in(uri, manifest, [row_id])
     settings = manifest.settings
-    standing = Standing(manifest.version, settings.k, settings.alpha)
-    return standing if row is None else Standing(*_key(standing), row.bias, row.means)
-
-
-def _key(standing: Standing) -> tuple[int, int | None, float | None]:
-    return standing.version, standing.k, standing.alpha
+    bias, means = (row.bias, row.means) if row else (None, ())
+    return Standing(manifest.version, settings.k, settings.alpha, bias, means)
 
 
 def _try_standing(uri: str, version: int, row_id: str) -> Standing:

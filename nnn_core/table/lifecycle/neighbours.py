@@ -22,7 +22,7 @@ from nnn_core.inputs.readers.rows import CAPTION_DEFAULT
 from nnn_core.inputs.shards import InputShard
 from nnn_core.table.manifest import Manifest
 
-FloatVector = npt.NDArray[np.float32]
+_FloatVector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,34 +63,21 @@ class Neighbour:
     text: str | None = None
 
 
-@dataclass(frozen=True)
-class Neighbourhood:
-    """Neighbours of a candidate.
-
-    Attributes:
-        nearest: the nearest first; of equal scores the lower id first.
-        mean: of the k nearest, k being that of the table.
-    """
-
-    nearest: tuple[Neighbour, ...]
-    mean: float
+#: An embedded shard, and the input that it was made from.
+_Embedded = tuple[EmbeddedShard, InputShard]
 
 
-@dataclass(frozen=True)
-class _Embedded:
-    """An embedded shard and the input that it was made from."""
-
-    shard: EmbeddedShard
-    input: InputShard
-
-
-def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> Neighbourhood:
+def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[tuple[Neighbour, ...], float]:
     """Score one candidate against the whole bank, in float64, and read the nearest queries' texts.
 
     Args:
         manifest: of the version.
         row_id: the candidate.
         sources: see ``Sources``.
+
+    Returns:
+        The nearest queries, the nearest first and of equal scores the lower id first; and the mean of the k nearest,
+        k being that of the table.
 
     Raises:
         InputError: the candidate or some shard has not been embedded under ``sources.work``, or the bank is another
@@ -99,8 +86,8 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> Neighb
     settings = manifest.settings
     candidate, pair_id = _find_candidate(manifest, row_id, sources)
     own = {row_id, pair_id} - {""} if settings.exclude_own_pairs else set()
-    bank = list(_embedded(manifest, sources, "references"))
-    digest = add_set_digests(each.shard.vector_digest for each in bank)
+    bank = list(_embedded(manifest, sources, "reference"))
+    digest = add_set_digests(shard.vector_digest for shard, _ in bank)
     if digest != settings.bank_digest:
         raise InputError(
             f"--references {sources.references!r} is not the bank of version {manifest.version}: its digest is "
@@ -108,28 +95,29 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> Neighb
         )
     found: list[tuple[float, str, int]] = []
     wanted = max(sources.top, settings.k)
-    for number, each in enumerate(bank):
-        found += [(*scored, number) for scored in _nearest(read_shard(each.shard), candidate, own, wanted)]
+    for number, (shard, _) in enumerate(bank):
+        found += [(*scored, number) for scored in _nearest(read_shard(shard), candidate, own, wanted)]
         found = sorted(found, key=lambda one: (-one[0], one[1], one[2]))[:wanted]
     mean = float(np.mean([score for score, _, _ in found[: settings.k]]))
-    return Neighbourhood(_with_texts(found[: sources.top], bank, manifest, sources), mean)
+    return _with_texts(found[: sources.top], bank, manifest, sources), mean
 
 
-def _nearest(block: VectorBlock, candidate: FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
+def _nearest(block: VectorBlock, candidate: _FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
     scores = (block.vectors.astype(np.float64) @ candidate.astype(np.float64)).astype(np.float32)
     if own:
-        scores[pc.is_in(block.pair_ids, value_set=_strings(own)).to_numpy(zero_copy_only=False)] = -np.inf
+        excluded = pc.is_in(block.pair_ids, value_set=pa.array(sorted(own), pa.string()))
+        scores[excluded.to_numpy(zero_copy_only=False)] = -np.inf
     for row in np.argsort(-scores, kind="stable")[:wanted]:
         if np.isfinite(scores[row]):
             yield float(scores[row]), block.ids[int(row)].as_py()
 
 
-def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> tuple[FloatVector, str]:
+def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> tuple[_FloatVector, str]:
     """Its vector and its pair id."""
-    for each in _embedded(manifest, sources, "candidates"):
-        row = pc.index(read_ids(each.shard), row_id).as_py()
+    for shard, _ in _embedded(manifest, sources, "candidate"):
+        row = pc.index(read_ids(shard), row_id).as_py()
         if row >= 0:
-            block = read_shard(each.shard)
+            block = read_shard(shard)
             return block.vectors[row], block.pair_ids[row].as_py()
     raise InputError(
         f"no shard of --candidates {sources.candidates!r} holds the candidate {row_id!r}; name the shards that it is "
@@ -139,14 +127,11 @@ def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
 
 def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embedded]:
     """The embedded shards of a side, as the refresh left them."""
-    settings = manifest.settings
-    modality = settings.candidate_modality if side == "candidates" else settings.reference_modality
-    columns = sources.candidate_columns if side == "candidates" else sources.reference_columns
-    prompts = Prompts.from_json(settings.encoder.get("prompts", NO_PROMPTS))
-    prompt = prompts.candidate if side == "candidates" else prompts.reference
-    digest = _encoder_digest(manifest)
-    request = EmbeddingRequest(modality, columns, digest, sources.work, prompt)  # type: ignore[arg-type]
-    for name in list_shards(getattr(sources, side), f"--{side}"):
+    encoder, columns = manifest.settings.encoder, getattr(sources, f"{side}_columns")
+    prompt = getattr(Prompts.from_json(encoder.get("prompts", NO_PROMPTS)), side)
+    digest = None if encoder.get("kind") == PRECOMPUTED else Fingerprint.from_parts(encoder).digest
+    request = EmbeddingRequest(getattr(manifest.settings, f"{side}_modality"), columns, digest, sources.work, prompt)
+    for name in list_shards(getattr(sources, f"{side}s"), f"--{side}s"):
         shard = describe_shard(name)
         found = find_embedded(plan_input(shard, request), request)
         if found is None:
@@ -155,12 +140,7 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
                 "the file has changed since, the columns have other names, or the work folder is another one. Give "
                 "the flags of the refresh that published the version."
             )
-        yield from (_Embedded(each, shard) for each in found.shards)
-
-
-def _encoder_digest(manifest: Manifest) -> str | None:
-    encoder = manifest.settings.encoder
-    return None if encoder.get("kind") == PRECOMPUTED else Fingerprint.from_parts(encoder).digest
+        yield from ((each, shard) for each in found.shards)
 
 
 def _with_texts(
@@ -170,11 +150,10 @@ def _with_texts(
     if manifest.settings.reference_modality == "text":
         for number in sorted({number for _, _, number in found}):
             ids = {row_id for _, row_id, where in found if where == number}
-            read = _read_texts(bank[number].input, sources.reference_columns, ids)
+            read = _read_texts(bank[number][1], sources.reference_columns, ids)
             texts |= {(number, row_id): text for row_id, text in read.items()}
     return tuple(
-        Neighbour(row_id, score, bank[number].shard.source, texts.get((number, row_id)))
-        for score, row_id, number in found
+        Neighbour(row_id, score, bank[number][0].source, texts.get((number, row_id))) for score, row_id, number in found
     )
 
 
@@ -199,7 +178,3 @@ def _one_of(texts: list[str]) -> str:
     """Rows of a bank may share an id; which of them it was is then not known."""
     distinct = list(dict.fromkeys(texts))
     return distinct[0] if len(distinct) == 1 else f"{distinct[0]} (or another of {len(distinct)} with this id)"
-
-
-def _strings(values: set[str]) -> pa.Array:
-    return pa.array(sorted(values), pa.string())

@@ -22,7 +22,7 @@ from nnn_core.table.lifecycle._pins import pinned
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 from nnn_core.table.parts import TablePart
 
-LOG = "_delta_log"
+_LOG = "_delta_log"
 
 #: Lists of any length: the grid of k may change from version to version.
 _SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32())})
@@ -32,7 +32,7 @@ _CONFIGURATION = {"delta.deletedFileRetentionDuration": _CENTURY, "delta.logRete
 
 
 @dataclass(frozen=True)
-class Registration:
+class _Registration:
     """A version as Delta readers see it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Registration:
     added: int
 
 
-def register(uri: str, version: int | None = None) -> Registration:
+def register(uri: str, version: int | None = None) -> _Registration:
     """Make a version what readers of the Delta table at ``uri`` see.
 
     Args:
@@ -90,24 +90,19 @@ def _import_deltalake() -> Any:
     return deltalake
 
 
-def _register(delta: Any, uri: str, manifest: Manifest) -> Registration:
-    parts = {part.path: part for part in manifest.files}
+def _register(delta: Any, uri: str, manifest: Manifest) -> _Registration:
+    parts, schema = {part.path: part for part in manifest.files}, delta.Schema.from_arrow(_SCHEMA)
     if not delta.DeltaTable.is_deltatable(uri):
-        _create(delta, uri)
+        delta.DeltaTable.create(uri, schema, configuration=_CONFIGURATION)
     table = delta.DeltaTable(uri)
     known = delta_files(uri)
     new = [_addition(delta, part) for path, part in parts.items() if path not in known]
-    old = [_removal(delta, path) for path in sorted(known - parts.keys())]
+    old = [delta.transaction.RemoveAction(path, True, 0) for path in sorted(known - parts.keys())]
     if new or old:
         note = delta.CommitProperties(custom_metadata={"nnn_bias_table_version": str(manifest.version)})
-        schema = delta.Schema.from_arrow(_SCHEMA)
         table.create_write_transaction([*old, *new], "append", schema, commit_properties=note)
         table = delta.DeltaTable(uri)
-    return Registration(manifest.version, table.version(), len(parts), len(new))
-
-
-def _create(delta: Any, uri: str) -> None:
-    delta.DeltaTable.create(uri, delta.Schema.from_arrow(_SCHEMA), configuration=_CONFIGURATION)
+    return _Registration(manifest.version, table.version(), len(parts), len(new))
 
 
 def _addition(delta: Any, part: TablePart) -> Any:
@@ -120,17 +115,13 @@ def _addition(delta: Any, part: TablePart) -> Any:
     return delta.transaction.AddAction(part.path, part.bytes, {}, 0, True, json.dumps(statistics))
 
 
-def _removal(delta: Any, path: str) -> Any:
-    return delta.transaction.RemoveAction(path, True, 0)
-
-
 def delta_files(uri: str) -> set[str]:
     """Paths of the files that the Delta log in the table's folder names, if there is one; needs no package.
 
     Raises:
         CorruptArtifactError: the log is damaged, so it is not known what it names.
     """
-    folder, names = storage.join(uri, LOG), set[str]()
+    folder, names = storage.join(uri, _LOG), set[str]()
     for name in storage.list_names(folder):
         if name.endswith(".json") and name.removesuffix(".json").isdigit():
             names = _replay(names, storage.read_bytes(storage.join(folder, name)).splitlines(), folder)
