@@ -118,14 +118,14 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
-        found = {version: _files_needed(table, version, work, names) for version in list_versions(table)}
-        if not any(found.values()):
+        versions = list_versions(table)
+        without = [version for version in versions if not _add_needs(table, version, work, names, needed)]
+        if without == versions:
             raise ConfigError(
                 f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
                 "folder that its refreshes had as --work."
             )
-        needed.update(*found.values())
-        unknown += ((table, version) for version, files in found.items() if not files)
+        unknown += ((table, version) for version in without)
     gone = [
         path
         for folder in (*_BY_RECORD, *_SCRATCH)
@@ -163,11 +163,13 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
         )
 
 
-def _files_needed(table: str, version: int, work: str, names: Sequence[str]) -> set[str]:
-    """What a version of a table needs, by the records of these names; nothing if it left no record."""
+def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed: set[str]) -> bool:
+    """Add what a version needs by the records of these names; whether it left any."""
     lineage = _lineage(read_manifest(table, version))
     marks = [storage.join(work, "needs", name) for name in names if name.startswith(lineage)]
-    return {path for mark in marks for path in records.from_json(Needs, storage.read_bytes(mark), mark).files()}
+    for mark in marks:
+        needed.update(records.from_json(Needs, storage.read_bytes(mark), mark).files())
+    return bool(marks)
 
 
 def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
