@@ -31,7 +31,7 @@ ADD, CHANGE, REMOVE = "add", "change", "remove"
 
 _SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "op": pa.string()})
 
-#: Bits of a float32 that a bin of ``_Tally.sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
+#: Bits of a float32 that a bin of ``_Sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
 _LOST_BITS = 12
 
 
@@ -82,6 +82,25 @@ class Difference:
 
 
 @dataclass
+class _Sketch:
+    """Counts of float32 values by their leading bits, which order them: a fixed 8 MiB, whatever is counted."""
+
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << (32 - _LOST_BITS), np.int64))
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        bits = values.view(np.uint32)
+        ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+        self.counts += np.bincount(ordered >> _LOST_BITS, minlength=len(self.counts))
+
+    def quantile(self, share: float) -> float:
+        """The middle of the bin up to which at least ``share`` of the values lie."""
+        place = int(np.searchsorted(np.cumsum(self.counts), share * int(self.counts.sum())))
+        ordered = np.array([(place << _LOST_BITS) + (1 << (_LOST_BITS - 1))], np.uint32)
+        bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype(np.uint32)
+        return float(bits.view(np.float32)[0])
+
+
+@dataclass
 class _Tally:
     """What has been counted so far.
 
@@ -90,14 +109,14 @@ class _Tally:
         added: candidates that only the new version has.
         removed: candidates that only the old version has.
         stretches: (number, lowest, highest, sum, sum of absolute values) of the changes in each stretch of ids.
-        sketch: how many changes there are by their leading bits, which order them: 8 MiB, whatever is counted.
+        sketch: of all changes, for their quantiles.
     """
 
     unchanged: int
     added: int = 0
     removed: int = 0
     stretches: list[tuple[int, float, float, float, float]] = field(default_factory=list)
-    sketch: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << (32 - _LOST_BITS), np.int64))
+    sketch: _Sketch = field(default_factory=_Sketch)
 
     def add(self, old: npt.NDArray[np.float32], new: npt.NDArray[np.float32]) -> None:
         """Count candidates that both versions have and whose biases differ."""
@@ -106,9 +125,7 @@ class _Tally:
         changes = new.astype(np.float64) - old.astype(np.float64)
         sums = math.fsum(changes), math.fsum(np.abs(changes))
         self.stretches.append((len(changes), float(changes.min()), float(changes.max()), *sums))
-        bits = changes.astype(np.float32).view(np.uint32)
-        ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-        self.sketch += np.bincount(ordered >> _LOST_BITS, minlength=len(self.sketch))
+        self.sketch.add(changes.astype(np.float32))
 
     @property
     def changed(self) -> int:
@@ -121,16 +138,9 @@ class _Tally:
             return None
         _, lows, highs, sums, absolute = zip(*self.stretches, strict=True)
         lowest, highest = min(lows), max(highs)
-        quantiles = {str(share): min(max(self._quantile(share), lowest), highest) for share in SHARES}
+        quantiles = {str(share): min(max(self.sketch.quantile(share), lowest), highest) for share in SHARES}
         mean, mean_absolute = (math.fsum(each) / self.changed for each in (sums, absolute))
         return _Changes(lowest, highest, mean, mean_absolute, quantiles)
-
-    def _quantile(self, share: float) -> float:
-        """The middle of the bin up to which at least ``share`` of the changes lie."""
-        place = int(np.searchsorted(np.cumsum(self.sketch), share * self.changed))
-        ordered = np.array([(place << _LOST_BITS) + (1 << (_LOST_BITS - 1))], np.uint32)
-        bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype(np.uint32)
-        return float(bits.view(np.float32)[0])
 
 
 def compare_versions(uri: str, old: int, new: int, output: str | None = None) -> Difference:
