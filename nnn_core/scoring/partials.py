@@ -162,7 +162,7 @@ def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:
     storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
 
 
-def read_partial(partial: Partial) -> tuple[TopK, str]:
+def _read_partial(partial: Partial) -> tuple[TopK, str]:
     """The scores behind a descriptor, and the search that found them.
 
     Raises:
@@ -206,7 +206,7 @@ def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, froz
     top = TopK.empty(ordered[0].k_max, ordered[0].rows)
     methods = set()
     for partial in ordered:
-        scores, method = read_partial(partial)
+        scores, method = _read_partial(partial)
         top = top | scores
         methods.add(method)
     return top, frozenset(methods)

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from nnn_core.consumers.engines.recipe import Recipe
-from nnn_core.errors import ConfigError, CorruptArtifactError
+from nnn_core.errors import ConfigError
 from nnn_core.vectors import FloatMatrix
 
 #: Bytes of vectors that an index is built of, unless told otherwise; building and writing hold about twice as much.
@@ -75,18 +75,6 @@ def _training_rows(stored: FloatMatrix) -> FloatMatrix:
 def to_bytes(index: faiss.Index) -> bytes:
     """The bytes of an index file."""
     return faiss.serialize_index(index).tobytes()
-
-
-def from_bytes(data: bytes, uri: str) -> faiss.Index:
-    """Read an index file.
-
-    Raises:
-        CorruptArtifactError: it is damaged.
-    """
-    try:
-        return faiss.deserialize_index(np.frombuffer(data, np.uint8))
-    except RuntimeError as error:
-        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Export again.") from error
 
 
 def search_ids(

@@ -21,7 +21,7 @@ RERANK = "rerank"
 
 
 @dataclass(frozen=True)
-class MetricUse:
+class _MetricUse:
     """One metric of an engine.
 
     Attributes:
@@ -58,7 +58,7 @@ class Engine:
     title: str
     layout: str
     imports: str
-    metrics: dict[Metric, MetricUse]
+    metrics: dict[Metric, _MetricUse]
     settings: str
     sources: tuple[str, ...]
     folder: str = "data"

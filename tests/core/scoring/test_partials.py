@@ -20,10 +20,10 @@ from nnn_core.scoring.partials import (
     Partial,
     Scored,
     ScoredRange,
+    _read_partial,
     merge_partials,
     merge_scored,
     plan_partial,
-    read_partial,
     write_partial,
 )
 from nnn_core.scoring.topk import TopK
@@ -48,7 +48,7 @@ SCORES = st.lists(st.lists(st.floats(-1, 1, width=32), max_size=6), min_size=1, 
 @given(SCORES, st.integers(1, 8))
 def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> None:
     top = top_of(scores, k)
-    read, method = read_partial(store(tmp_path, top))
+    read, method = _read_partial(store(tmp_path, top))
     assert method == "exact"
     assert read.k == k
     oracles.assert_same_bits(read.seen, top.seen)
@@ -109,7 +109,7 @@ def test_names_ignore_places_and_numbers() -> None:
 def test_the_first_partial_under_a_name_stays(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     write_partial(partial, top_of([[0.25]], 2))
-    assert read_partial(partial)[0].scores.tolist() == [[0.5]]
+    assert _read_partial(partial)[0].scores.tolist() == [[0.5]]
 
 
 def test_bytes_depend_on_the_scores_only(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_partial_that_is_another_is_refused(tmp_path: Path, change: dict[str, 
     """Rows must be the shard's; with another k the width would not fit."""
     partial = store(tmp_path, top_of([[0.5, 0.25, 0.1], [1.0]], 2))
     with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial"):
-        read_partial(dataclasses.replace(partial, **change))
+        _read_partial(dataclasses.replace(partial, **change))
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"nonsense" * 40])
@@ -130,14 +130,14 @@ def test_what_is_no_partial_is_refused(tmp_path: Path, data: bytes) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).write_bytes(data)
     with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial.*Delete it"):
-        read_partial(partial)
+        _read_partial(partial)
 
 
 def test_a_missing_partial_names_itself(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).unlink()
     with pytest.raises(InputError, match=r"partial-0\.parquet"):
-        read_partial(partial)
+        _read_partial(partial)
 
 
 def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
         data[position] ^= 1 << position % 8
         Path(partial.uri).write_bytes(bytes(data))
         try:
-            read, method = read_partial(partial)
+            read, method = _read_partial(partial)
         except CorruptArtifactError:
             refused += 1
         else:
@@ -175,7 +175,7 @@ def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
     Path(partial.uri).unlink()
     write_partial(partial, top_of([[0.5]], 2), "guess")
     with pytest.raises(CorruptArtifactError, match="found by an unknown search 'guess'"):
-        read_partial(partial)
+        _read_partial(partial)
 
 
 def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import clustered_vectors, grid_vectors
 
-from nnn_core.consumers.engines.faiss_file import build_index, from_bytes, search_ids, to_bytes
+from nnn_core.consumers.engines.faiss_file import build_index, search_ids, to_bytes
 from nnn_core.consumers.engines.layouts import Rows, write_rows
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import METRICS, find_engine
@@ -85,7 +86,8 @@ def test_the_bias_matters_here(corpus: Corpus) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_faiss_flat(corpus: Corpus, metric: str, centre: str) -> None:
     recipe = corpus.recipe("faiss", metric, centre=centre)
-    index = from_bytes(to_bytes(build_index("Flat", recipe, recipe.stored(corpus.vectors, corpus.bias))), "index")
+    data = to_bytes(build_index("Flat", recipe, recipe.stored(corpus.vectors, corpus.bias)))
+    index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
     scores, rows = index.search(recipe.asked(corpus.queries), DEPTH)
     hits = [[(corpus.ids[r], s) for r, s in zip(*row, strict=True)] for row in zip(rows.tolist(), scores, strict=True)]
     assert corpus.overlap(recipe, hits, 2e-6) == 1.0

@@ -15,7 +15,7 @@ from tables import publish
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet
 from nnn_core.digests import sha256
-from nnn_core.table.lifecycle.check import check_table, problems_of
+from nnn_core.table.lifecycle.check import _problems_of, check_table
 from nnn_core.table.manifest import Manifest, manifest_uri, read_manifest
 from nnn_core.table.parts import essentials_of, read_part, schema_of
 
@@ -75,8 +75,8 @@ def test_content_that_contradicts_the_manifest(
     part = manifest.files[0]
     assert part.rows == 13
     whole = read_part(table, part)
-    assert list(problems_of(whole, part, manifest.settings)) == []
-    assert problem in "; ".join(problems_of(tamper(whole), part, manifest.settings))
+    assert list(_problems_of(whole, part, manifest.settings)) == []
+    assert problem in "; ".join(_problems_of(tamper(whole), part, manifest.settings))
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_content_that_contradicts_the_manifest(
 def test_a_manifest_that_contradicts_the_content(table: str, field: str, problem: str) -> None:
     manifest = read_manifest(table)
     part = dataclasses.replace(manifest.files[0], **{field: "7"})
-    assert problem in "; ".join(problems_of(read_part(table, manifest.files[0]), part, manifest.settings))
+    assert problem in "; ".join(_problems_of(read_part(table, manifest.files[0]), part, manifest.settings))
 
 
 @pytest.mark.parametrize("field", ["bias_min", "bias_max", "bias_sum"])
 def test_statistics_of_the_manifest_are_those_of_the_rows(table: str, field: str) -> None:
     manifest = read_manifest(table)
     part = dataclasses.replace(manifest.files[0], **{field: getattr(manifest.files[0], field) + 1e-9})
-    (problem,) = problems_of(read_part(table, manifest.files[0]), part, manifest.settings)
+    (problem,) = _problems_of(read_part(table, manifest.files[0]), part, manifest.settings)
     assert problem == "has biases of another range or sum than the manifest says"
 
 
