@@ -11,7 +11,7 @@ from itertools import groupby
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import format_of, suffix_of
-from nnn_core.inputs.shards import InputShard, ShardName, expand_braces, natural_key
+from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, expand_braces, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 IMAGES_PER_SHARD = 1024
@@ -117,19 +117,9 @@ def fixed_folder(pattern: str) -> str:
 
 
 def group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:
-    """Cut single files into groups, so that one more or one less changes one group only.
-
-    A group ends after a file of which the hash of the name says so, as in content-defined chunking.
-    """
-    group: list[str] = []
-    for uri in uris:
-        member = uri.removeprefix(folder).lstrip("/")
-        group.append(member)
-        if _ends_group(member) or len(group) == 8 * IMAGES_PER_SHARD:
-            yield ShardName(folder, tuple(group))
-            group = []
-    if group:
-        yield ShardName(folder, tuple(group))
+    """Cut single files into groups, each of which ends after a file of which the hash of the name says so."""
+    members = (uri.removeprefix(folder).lstrip("/") for uri in uris)
+    return (ShardName(folder, group) for group in cut_groups(members, _ends_group, 8 * IMAGES_PER_SHARD))
 
 
 def _ends_group(member: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from nnn_core.errors import ConfigError
 
 Modality = Literal["image", "text"]
+
+Item = TypeVar("Item")
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 
@@ -50,6 +53,31 @@ class InputShard:
     companion: str | None = None
     members: tuple[str, ...] = ()
     head: int | None = None
+
+
+def cut_groups(
+    items: Iterable[Item], ends: Callable[[Item], bool], most: int, size: Callable[[Item], int] = lambda item: 1
+) -> Iterator[tuple[Item, ...]]:
+    """Cut a sequence by the content of its items, so that one more or one less changes one group or two.
+
+    Args:
+        items: in their order.
+        ends: whether a group ends after an item, as its own content says (content-defined chunking).
+        most: size of a group that no further item may exceed; a larger item stands alone.
+        size: of an item.
+    """
+    group, held = list[Item](), 0
+    for item in items:
+        if group and held + size(item) > most:
+            yield tuple(group)
+            group, held = [], 0
+        group.append(item)
+        held += size(item)
+        if ends(item):
+            yield tuple(group)
+            group, held = [], 0
+    if group:
+        yield tuple(group)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

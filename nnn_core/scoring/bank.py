@@ -14,7 +14,7 @@ from nnn_core.digests import add_set_digests, name_of
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import BankTooSmallError, InputError
-from nnn_core.inputs.shards import natural_key
+from nnn_core.inputs.shards import cut_groups, natural_key
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
 
@@ -87,24 +87,12 @@ def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
 
 def group_shards(ordered: Iterable[EmbeddedShard], rows_per_shard: int) -> list[tuple[EmbeddedShard, ...]]:
     """Cut a bank, of which the shards are in order, into groups."""
-    groups: list[tuple[EmbeddedShard, ...]] = []
-    group: list[EmbeddedShard] = []
-    rows = 0
-    for shard in ordered:
-        if group and rows + shard.rows > rows_per_shard:
-            groups.append(tuple(group))
-            group, rows = [], 0
-        group.append(shard)
-        rows += shard.rows
-        if _ends_group(shard, rows_per_shard):
-            groups.append(tuple(group))
-            group, rows = [], 0
-    return [*groups, tuple(group)] if group else groups
 
+    def ends(shard: EmbeddedShard) -> bool:
+        # With this chance groups come to about half of what they may hold, and few are cut for being full.
+        return int(shard.digest[:16], 16) < min(1.0, 2 * shard.rows / rows_per_shard) * (1 << 64)
 
-def _ends_group(shard: EmbeddedShard, rows_per_shard: int) -> bool:
-    # With this chance groups come to about half of what they may hold, and few are cut for being full.
-    return int(shard.digest[:16], 16) < min(1.0, 2 * shard.rows / rows_per_shard) * (1 << 64)
+    return list(cut_groups(ordered, ends, rows_per_shard, lambda shard: shard.rows))
 
 
 def _to_shard(number: int, parts: Sequence[EmbeddedShard]) -> ReferenceShard:
