@@ -21,7 +21,7 @@ WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
 
 
 @dataclass(frozen=True)
-class _FileCheck:
+class FileCheck:
     """What became of one file of the table.
 
     Attributes:
@@ -45,10 +45,10 @@ class TableCheck:
     """
 
     version: int
-    files: tuple[_FileCheck, ...]
+    files: tuple[FileCheck, ...]
 
     @property
-    def bad(self) -> tuple[_FileCheck, ...]:
+    def bad(self) -> tuple[FileCheck, ...]:
         """The files that are not as they were published."""
         return tuple(check for check in self.files if check.state != WHOLE)
 
@@ -70,12 +70,12 @@ def check_table(uri: str, version: int | None = None, with_mark: bool = True) ->
     try:
         manifest = read_manifest(uri, wanted)
     except CorruptArtifactError as error:
-        return TableCheck(wanted, (_FileCheck(path, DAMAGED, str(error)), *mark))
+        return TableCheck(wanted, (FileCheck(path, DAMAGED, str(error)), *mark))
     parts = (_check_part(uri, part, manifest.settings) for part in manifest.files)
     return TableCheck(wanted, (_check_order(uri, path, manifest), *parts, *mark))
 
 
-def _check_order(uri: str, path: str, manifest: Manifest) -> _FileCheck:
+def _check_order(uri: str, path: str, manifest: Manifest) -> FileCheck:
     """Ids ascend from file to file, so that a lookup finds the one file that could hold an id."""
     for one, other in itertools.pairwise(manifest.files):
         if one.max_id >= other.min_id:
@@ -83,25 +83,23 @@ def _check_order(uri: str, path: str, manifest: Manifest) -> _FileCheck:
                 f"{storage.join(uri, path)!r} names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up "
                 f"to id {one.max_id!r}), so ids are not sorted through the table. {_REMEDY}"
             )
-            return _FileCheck(path, DAMAGED, problem)
-    return _FileCheck(path, WHOLE)
+            return FileCheck(path, DAMAGED, problem)
+    return FileCheck(path, WHOLE)
 
 
-def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> _FileCheck:
+def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
     where = storage.join(uri, part.path)
     try:
         problem = next(_problems_of(read_part(uri, part), part, settings), None)
     except CorruptArtifactError as error:
-        return _FileCheck(part.path, DAMAGED, str(error))
+        return FileCheck(part.path, DAMAGED, str(error))
     except InputError as error:
         if storage.exists(where):
             raise
-        return _FileCheck(part.path, MISSING, str(error))
+        return FileCheck(part.path, MISSING, str(error))
     except (pa.ArrowException, OSError) as error:
-        return _FileCheck(part.path, DAMAGED, f"{where!r} is no Parquet file: {error}. {_REMEDY}")
-    return (
-        _FileCheck(part.path, DAMAGED, f"{where!r} {problem}. {_REMEDY}") if problem else _FileCheck(part.path, WHOLE)
-    )
+        return FileCheck(part.path, DAMAGED, f"{where!r} is no Parquet file: {error}. {_REMEDY}")
+    return FileCheck(part.path, DAMAGED, f"{where!r} {problem}. {_REMEDY}") if problem else FileCheck(part.path, WHOLE)
 
 
 _REMEDY = "This was published so, which is a defect. Do not use this version; read an older one, or run a refresh."
@@ -156,12 +154,12 @@ def _describe(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def _check_mark(uri: str) -> tuple[_FileCheck, ...]:
+def _check_mark(uri: str) -> tuple[FileCheck, ...]:
     mark, data = table_mark(uri)
     path = storage.basename(mark)
     if not storage.exists(mark):
         return ()
     if storage.read_bytes(mark) == data:
-        return (_FileCheck(path, WHOLE),)
+        return (FileCheck(path, WHOLE),)
     problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
-    return (_FileCheck(path, DAMAGED, problem),)
+    return (FileCheck(path, DAMAGED, problem),)
