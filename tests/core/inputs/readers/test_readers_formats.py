@@ -10,8 +10,7 @@ import pytest
 
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import list_shards
-from nnn_core.inputs.readers import _formats as formats
-from nnn_core.inputs.readers import format_of, read_rows
+from nnn_core.inputs.readers import format_of, formats, read_rows
 from nnn_core.inputs.readers.rows import Columns
 from nnn_core.inputs.shards import InputShard
 
