@@ -1,4 +1,10 @@
-"""Readers: one input file in, batches of rows and rejects out. One format a module."""
+"""Readers: one input file in, batches of rows and rejects out. One format a module.
+
+``read_rows`` reads a shard in whatever format it has, as ``Columns`` say, into ``Rows``; ``holds_vectors`` says
+whether these are ready-made vectors. ``format_of``, ``format_of_shard`` and ``suffix_of`` find the ``Format`` of a
+file by its name among all ``formats``, to which a package can add its own. An ``Outline`` is what a file's footer
+tells.
+"""
 
 from __future__ import annotations
 

@@ -8,22 +8,17 @@ import io
 import os
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from nnn_core import storage
 from nnn_core.errors import InputError
 
 #: Real text and images shrink to a tenth or so, and nothing beyond a thousandth: a file that holds
 #: more than this, and more than that many times its own bytes, was made to fill memory or time.
-BOMB_BYTES = 64 << 20
-BOMB_RATIO = 200
+_BOMB_BYTES = 64 << 20
+_BOMB_RATIO = 200
 
 _BUFFER_BYTES = 1 << 18
-
-
-def is_compressed(uri: str) -> bool:
-    """Whether ``open_decompressed`` would decompress the file."""
-    return uri.lower().endswith((".gz", ".tgz"))
 
 
 @contextlib.contextmanager
@@ -38,29 +33,17 @@ def open_decompressed(uri: str) -> Iterator[IO[bytes]]:
             no gzip file, is cut short, is damaged, or is a bomb.
     """
     with storage.open_input(uri) as stream:
-        if is_compressed(uri):
+        if uri.lower().endswith((".gz", ".tgz")):
             with io.BufferedReader(_Decompressed(stream, uri), _BUFFER_BYTES) as decompressed:
                 yield decompressed
         else:
             yield stream
 
 
-class _Counted:
-    """The compressed bytes, and how many of them were read."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self.bytes = stream, 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.bytes += len(data)
-        return data
-
-
 class _Decompressed(io.RawIOBase):
     def __init__(self, stream: IO[bytes], uri: str) -> None:
-        self._compressed, self._uri, self._position = _Counted(stream), uri, 0
-        self._stream = gzip.GzipFile(fileobj=cast(IO[bytes], self._compressed), mode="rb")
+        self._compressed, self._uri, self._position = stream, uri, 0
+        self._stream = gzip.GzipFile(fileobj=stream, mode="rb")
 
     def readable(self) -> bool:
         return True
@@ -86,10 +69,11 @@ class _Decompressed(io.RawIOBase):
         return len(data)
 
     def _refuse_bomb(self) -> None:
-        if self._position > max(BOMB_BYTES, BOMB_RATIO * self._compressed.bytes):
+        read = self._compressed.tell()
+        if self._position > max(_BOMB_BYTES, _BOMB_RATIO * read):
             raise InputError(
-                f"{self._uri!r} holds more than {BOMB_RATIO} times its own bytes ({self._position:,} from "
-                f"{self._compressed.bytes:,}), so it was taken for a decompression bomb and not read on. If its "
+                f"{self._uri!r} holds more than {_BOMB_RATIO} times its own bytes ({self._position:,} from "
+                f"{read:,}), so it was taken for a decompression bomb and not read on. If its "
                 "content is meant, decompress it yourself."
             )
 

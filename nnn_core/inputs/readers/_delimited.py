@@ -4,64 +4,52 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._records import (
     LINE_BYTES,
-    check_text,
-    columns_of_header,
+    Record,
+    captions_format,
     lines_of,
-    rows_of_record,
+    rows_of_records,
     texts_of_lines,
     too_long,
 )
-from nnn_core.inputs.readers.rows import MALFORMED, Columns, PairField, Row, Rows, batched
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, MALFORMED, Columns, Row, choose_id_columns, require_column
 from nnn_core.inputs.rejects import Reject
-from nnn_core.inputs.shards import InputShard, Modality
 
 _POSITION = re.compile(r"#\d+\Z")
 
-Record = tuple[int, list[str]]
+#: (number of its first line, fields)
+_Fields = tuple[int, list[str]]
 
 
-def read_tsv(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Tab-separated values; quotes have no meaning. Columns named ``#1``, ``#2`` say that there is no header.
-
-    Raises:
-        InputError: no header, or a needed column is missing.
-    """
-    check_text(modality, shard.uri)
-    return batched(_rows(tab_separated(shard.uri), columns, shard.uri))
-
-
-def read_csv(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Comma-separated values by the rules of Python's ``csv``; otherwise as ``read_tsv``.
+def _records(lines: Iterator[_Fields | Reject], columns: Columns, uri: str) -> Iterator[Record | Reject]:
+    """Fields by the names in the header, or by their positions ``#1``, ``#2`` if columns are named so.
 
     Raises:
         InputError: no header, or a needed column is missing.
     """
-    check_text(modality, shard.uri)
-    return batched(_rows(comma_separated(shard.uri), columns, shard.uri))
-
-
-def _rows(records: Iterator[Record | Reject], columns: Columns, uri: str) -> Iterator[Row | Reject]:
-    header = None if _by_position(columns) else _header(records, uri)
-    pick = columns_of_header(header, columns, uri) if header is not None else columns
-    pairs = PairField(columns.pair_id)
-    for record in records:
-        if isinstance(record, Reject):
-            yield record
+    header = None if _by_position(columns) else _checked(_header(lines, uri), columns, uri)
+    for line in lines:
+        if isinstance(line, Reject):
+            yield line
             continue
-        number, fields = record
-        if header is None:
-            header = [f"#{place}" for place in range(1, len(fields) + 1)]
-            pick = columns_of_header(header, columns, uri)
-        if len(fields) != len(header):
-            yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the first line has {len(header)}")
+        number, fields = line
+        header = header or _checked([f"#{place}" for place in range(1, len(fields) + 1)], columns, uri)
+        if len(fields) == len(header):
+            yield f"line {number}", dict(zip(header, fields, strict=True))
         else:
-            yield from rows_of_record(dict(zip(header, fields, strict=True)), f"line {number}", pick, pairs)
+            yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the first line has {len(header)}")
+
+
+def _checked(header: list[str], columns: Columns, uri: str) -> list[str]:
+    """``header``, which has all columns that are needed, each once."""
+    choose_id_columns(header, columns, uri)
+    require_column("caption", header, columns.caption, uri, (CAPTION_DEFAULT,))
+    return header
 
 
 def _by_position(columns: Columns) -> bool:
@@ -70,8 +58,8 @@ def _by_position(columns: Columns) -> bool:
     return any(name is not None and _POSITION.match(name) for name in names)
 
 
-def _header(records: Iterator[Record | Reject], uri: str) -> list[str]:
-    first = next(records, (1, [""]))
+def _header(lines: Iterator[_Fields | Reject], uri: str) -> list[str]:
+    first = next(lines, (1, [""]))
     if isinstance(first, Reject):
         raise InputError(
             f"{uri!r}: its header cannot be read: {first.reason}, {first.detail}. Rewrite the file as UTF-8, with the "
@@ -80,13 +68,17 @@ def _header(records: Iterator[Record | Reject], uri: str) -> list[str]:
     return first[1]
 
 
-def tab_separated(uri: str) -> Iterator[Record | Reject]:
+def tab_separated(uri: str) -> Iterator[_Fields | Reject]:
+    """Quotes have no meaning."""
     for line in texts_of_lines(uri):
         yield line if isinstance(line, Reject) else (line[0], line[1].split("\t"))
 
 
-def comma_separated(uri: str) -> Iterator[Record | Reject]:
-    """Quoted fields may hold commas, quotes and line breaks; what is ambiguous is rejected, not guessed."""
+def comma_separated(uri: str) -> Iterator[_Fields | Reject]:
+    """By the rules of Python's ``csv``: quoted fields may hold commas, quotes and line breaks.
+
+    What is ambiguous is rejected, not guessed.
+    """
     csv.field_size_limit(max(LINE_BYTES, csv.field_size_limit()))
     lines = _CsvLines(uri)
     reader = csv.reader(lines, strict=True)
@@ -118,8 +110,8 @@ class _CsvLines(Iterator[str]):
     A class rather than a generator: it goes on after an error.
 
     Attributes:
-        number: of the line that was read last.
-        first: of the first line of the record.
+        number: which line was read last, from 1.
+        first: the line on which the current record began, from 1.
     """
 
     def __init__(self, uri: str) -> None:
@@ -139,10 +131,16 @@ class _CsvLines(Iterator[str]):
         return line.decode("utf-8", "surrogateescape")
 
 
-def _names(records: Iterator[Record | Reject]) -> Outline:
-    first = next(records, None)
-    return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
+def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> Format:
+    def rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+        yield from rows_of_records(_records(read(uri), columns, uri), columns, uri)
+
+    def outline(uri: str) -> Outline:
+        first = next(read(uri), None)
+        return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
+
+    return captions_format(name, (f".{name}", f".{name}.gz"), rows, outline)
 
 
-TSV = Format("tsv", (".tsv", ".tsv.gz"), read_tsv, outline=lambda uri: _names(tab_separated(uri)))
-CSV = Format("csv", (".csv", ".csv.gz"), read_csv, outline=lambda uri: _names(comma_separated(uri)))
+TSV = _format("tsv", tab_separated)
+CSV = _format("csv", comma_separated)

@@ -22,18 +22,6 @@ class Outline:
     columns: tuple[str, ...] = ()
 
 
-def _no_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
-    return False
-
-
-def _no_companion(uri: str) -> str | None:
-    return None
-
-
-def _no_outline(uri: str) -> Outline:
-    return Outline()
-
-
 @dataclass(frozen=True)
 class Format:
     """One kind of file.
@@ -56,7 +44,7 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[InputShard, Modality, Columns], Iterator[Rows]]
-    holds_vectors: Callable[[str, Modality, Columns], bool] = _no_vectors
-    companion: Callable[[str], str | None] = _no_companion
-    outline: Callable[[str], Outline] = _no_outline
+    holds_vectors: Callable[[str, Modality, Columns], bool] = lambda uri, modality, columns: False
+    companion: Callable[[str], str | None] = lambda uri: None
+    outline: Callable[[str], Outline] = lambda uri: Outline()
     grouped: bool = False

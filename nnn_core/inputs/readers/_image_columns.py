@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,8 +10,6 @@ from nnn_core.inputs.readers._images import IMAGE_BYTES, too_large
 from nnn_core.inputs.readers._records import check_text
 from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row, choose_column
 from nnn_core.inputs.rejects import Reject
-
-NULL_IMAGE = "image is null"
 
 _REMARKS = ("status", "error_message")
 
@@ -29,11 +25,13 @@ def image_row(
     value = batch.column(image)[place].as_py()
     data = value.get("bytes") if isinstance(value, dict) else value
     if data is not None:
-        return too_large(row_id, len(data)) if len(data) > IMAGE_BYTES else Row(row_id, pair_id, data)
+        if len(data) > IMAGE_BYTES:
+            return too_large(len(data), IMAGE_BYTES).reject(row_id)
+        return Row(row_id, pair_id, data)
     said = [f"{name} {held!r}" for name in remarks if (held := batch.column(name)[place].as_py()) is not None]
     if isinstance(value, dict) and value.get("path"):
         said.append(f"only its path {str(value['path'])!r} is there, which is not followed")
-    return Reject(row_id, NULL_IMAGE, ", ".join(said))
+    return Reject(row_id, "image is null", ", ".join(said))
 
 
 def default_image_column(schema: pa.Schema) -> str | None:
@@ -42,9 +40,14 @@ def default_image_column(schema: pa.Schema) -> str | None:
 
 
 def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
+    """The column of images to read.
+
+    Raises:
+        InputError: there is none, or it holds no bytes.
+    """
     default = default_image_column(schema)
     named = columns.named("image", schema.names)
-    image = choose_column(schema.names, named, (default,) if default else (), "image", "--image-column", uri)
+    image = choose_column("image", schema.names, named, uri, (default,) if default else ())
     if image is None:
         check_text("image", uri)
     assert image is not None
@@ -72,9 +75,22 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
+def column_bytes(metadata: pq.FileMetaData, column: str) -> list[int]:
+    """Uncompressed bytes of a column, with the fields below it if it is nested, in each row group."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = ([group.column(place) for place in range(group.num_columns)] for group in groups)
+    return [
+        sum(
+            max(0, each.total_uncompressed_size) for each in group if f"{each.path_in_schema}.".startswith(f"{column}.")
+        )
+        for group in chunks
+    ]
+
+
 def rows_within(bound: int, metadata: pq.FileMetaData, column: str) -> int:
     """How many rows of ``column`` fit into ``bound`` bytes, in the row group where they are largest."""
-    sizes = [_bytes_of(group, column) / max(1, group.num_rows) for group in _groups(metadata)]
+    rows = [max(1, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
+    sizes = [size / count for size, count in zip(column_bytes(metadata, column), rows, strict=True)]
     return max(1, int(bound / max(1.0, *sizes, 1.0)))
 
 
@@ -84,23 +100,10 @@ def images_at_once(metadata: pq.FileMetaData, image: str) -> int:
     As many as cannot fill memory if each refers to the largest entry that the dictionary of its row
     group could have.
     """
-    largest = max((_bytes_of(group, image) for group in _groups(metadata)), default=0)
+    largest = max(column_bytes(metadata, image), default=0)
     return max(1, min(_IMAGE_ROWS, _MOST_BYTES // max(1, largest), rows_within(BATCH_BYTES, metadata, image)))
 
 
 def remark_columns(schema: pa.Schema, image: str) -> list[str]:
     """The columns in which img2dataset says why a row has no image."""
     return [name for name in _REMARKS if schema.names.count(name) == 1 and name != image]
-
-
-def _groups(metadata: pq.FileMetaData) -> Iterator[pq.RowGroupMetaData]:
-    return (metadata.row_group(number) for number in range(metadata.num_row_groups))
-
-
-def _bytes_of(group: pq.RowGroupMetaData, column: str) -> int:
-    columns = (group.column(number) for number in range(group.num_columns))
-    return sum(
-        max(0, each.total_uncompressed_size)
-        for each in columns
-        if each.path_in_schema == column or each.path_in_schema.startswith(f"{column}.")
-    )

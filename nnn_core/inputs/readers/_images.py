@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._formats import Format
-from nnn_core.inputs.readers.rows import Columns, Row, Rows, batched
+from nnn_core.inputs.readers.rows import Columns, Row, Rows, UnusableRowError, batched
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: An encoded image, or any other content that is read into memory as a whole, may have this many bytes.
 IMAGE_BYTES = 256 << 20
-TOO_LARGE = "too large"
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
 
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
     """One image a file; its id is its path below the folder in front of the pattern's first wildcard, with its suffix.
 
     What lies beside an image, such as captions in ``key.txt``, is not read.
@@ -26,11 +25,7 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     Raises:
         InputError: captions or columns were asked for, or a file cannot be read.
     """
-    _check(shard.uri, modality, columns)
-    return batched(_rows(shard))
-
-
-def _check(uri: str, modality: Modality, columns: Columns) -> None:
+    uri = shard.uri
     if modality != "image":
         raise InputError(
             f"{uri!r} holds image files, but captions are expected there; check --candidate-modality, "
@@ -43,20 +38,24 @@ def _check(uri: str, modality: Modality, columns: Columns) -> None:
             f"{uri!r} holds image files, which have no column {asked[0]!r}; their ids, and pair ids, are their paths. "
             "Leave --id-column and --pair-id-column out, or pack the images into tars with JSON."
         )
+    return batched(_image_of(member, storage.join(uri, member)) for member in shard.members)
 
 
-def _rows(shard: InputShard) -> Iterator[Row | Reject]:
-    for member in shard.members:
-        uri = storage.join(shard.uri, member)
-        if (size := storage.size(uri)) > IMAGE_BYTES:
-            yield too_large(member, size)
-        else:
-            yield Row(member, member, storage.read_bytes(uri))
+def _image_of(member: str, uri: str) -> Row | Reject:
+    if (size := storage.size(uri)) > IMAGE_BYTES:
+        return too_large(size, IMAGE_BYTES).reject(member)
+    return Row(member, member, storage.read_bytes(uri))
 
 
-def too_large(row_id: str, size: int) -> Reject:
-    """The reject that stands for content that was not read."""
-    return Reject(row_id, TOO_LARGE, f"{size:,} bytes, and no more than {IMAGE_BYTES:,} are read")
+def too_large(size: int, most: int, what: str = "") -> UnusableRowError:
+    """The error that stands for content that was not read.
+
+    Args:
+        size: bytes that the content has.
+        most: bytes that it may have.
+        what: names the content, if the row has several, and ends in a colon and a space.
+    """
+    return UnusableRowError("too large", f"{what}{size:,} bytes, and no more than {most:,} are read")
 
 
-FORMAT = Format("image", tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES), read, grouped=True)
+FORMAT = Format("image", tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES), _read, grouped=True)

@@ -1,37 +1,47 @@
-"""Captions in one JSON file: which of the known layouts it has."""
+"""Captions in one JSON file, which has one of two layouts.
+
+COCO's captions: ``{"images": [{"id", "file_name"}], "annotations": [{"id", "image_id", "caption"}]}``.
+Karpathy's splits of COCO and Flickr: ``{"images": [{"filename", "sentences": [{"raw", "sentid"}]}]}``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import _coco as coco
-from nnn_core.inputs.readers import _karpathy as karpathy
-from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._formats import Outline
 from nnn_core.inputs.readers._json_stream import elements_of
-from nnn_core.inputs.readers._records import check_text
-from nnn_core.inputs.readers.rows import Columns, Rows, batched
-from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, MALFORMED, NO_CAPTION, Columns, Row, text_of
+from nnn_core.inputs.rejects import Reject
+
+_SENTENCES = "sentences"
+_ID, _FILE_NAME = "id", "file_name"
 
 
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """COCO captions or Karpathy's splits, whichever the file is.
+def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+    """A COCO annotation a row, or one of Karpathy's sentences, with the fields of its image that it lacks itself.
 
     Raises:
-        InputError: neither, broken, or images were asked for.
+        InputError: the file is of neither layout, broken, or no row has the field that was named.
     """
-    check_text(modality, shard.uri)
-    rows = karpathy.rows if _is_karpathy(_first(shard.uri), shard.uri) else coco.rows
-    return batched(rows(shard.uri, columns))
+    if _is_karpathy(_first(uri), uri):
+        columns = replace(columns, caption=columns.caption or "raw", pair_id=columns.pair_id or "filename")
+        numbered = enumerate(_sentences(uri))
+        records = (each if isinstance(each, Reject) else (f"row {number}", each) for number, each in numbered)
+        return rows_of_records(records, columns, uri, ("sentid",))
+    columns = replace(columns, caption=columns.caption or CAPTION_DEFAULT, pair_id=columns.pair_id or _FILE_NAME)
+    return rows_of_records(_annotations(uri, columns), columns, uri, (_ID,))
 
 
 def _first(uri: str) -> tuple[str, object] | None:
-    return next(islice(elements_of(uri, "images", "annotations"), 1), None)
+    return next(elements_of(uri, "images", "annotations"), None)
 
 
 def _is_karpathy(first: tuple[str, object] | None, uri: str) -> bool:
-    """
+    """Whether ``first``, the file's first element, is an image that carries its sentences.
+
     Raises:
         InputError: the file is of neither layout.
     """
@@ -42,7 +52,50 @@ def _is_karpathy(first: tuple[str, object] | None, uri: str) -> bool:
             "one of Karpathy's splits (a list 'images' whose elements have 'sentences'), so it cannot be read. Give "
             "other captions as JSON lines (.jsonl): one object a line, with an id and a caption."
         )
-    return name == "images" and karpathy.SENTENCES in element
+    return name == "images" and _SENTENCES in element
+
+
+def _sentences(uri: str) -> Iterator[dict[str, object] | Reject]:
+    for number, (_, image) in enumerate(elements_of(uri, "images")):
+        if not isinstance(image, dict) or not isinstance(image.get(_SENTENCES), list):
+            yield Reject(f"image {number}", NO_CAPTION, f"it has no list {_SENTENCES!r}")
+            continue
+        shared = {name: value for name, value in image.items() if name != _SENTENCES}
+        for sentence in image[_SENTENCES]:
+            if isinstance(sentence, dict):
+                yield {**shared, **sentence}
+            else:
+                yield Reject(f"image {number}", MALFORMED, "a sentence is not a JSON object")
+
+
+def _annotations(uri: str, columns: Columns) -> Iterator[Record | Reject]:
+    """COCO's annotations, for which the file is read twice, as its two lists may come in any order.
+
+    Of the images only those fields are held that are asked for.
+    """
+    images = _images(uri, {name for name in (columns.pair_id, columns.id, columns.caption) if name} - {_ID})
+    for number, (_, annotation) in enumerate(elements_of(uri, "annotations")):
+        position = f"row {number}"
+        if not isinstance(annotation, dict):
+            yield Reject(position, MALFORMED, "the annotation is not a JSON object")
+            continue
+        image_id = annotation.get("image_id")
+        record = {**images.get(text_of(image_id) or "", {}), **annotation}
+        if columns.pair_id == _FILE_NAME and _FILE_NAME not in record:
+            detail = f"there is no image with id {image_id!r} and a {_FILE_NAME!r}"
+            yield Reject(text_of(annotation.get(_ID)) or position, "its image is not listed", detail)
+        else:
+            yield position, record
+
+
+def _images(uri: str, names: set[str]) -> dict[str, dict[str, object]]:
+    """The fields ``names`` of every image by its id."""
+    images: dict[str, dict[str, object]] = {}
+    for _, image in elements_of(uri, "images"):
+        image_id = text_of(image.get(_ID)) if isinstance(image, dict) else None
+        if image_id is not None:
+            images[image_id] = {name: image[name] for name in names if name in image}
+    return images
 
 
 def _outline(uri: str) -> Outline:
@@ -51,4 +104,4 @@ def _outline(uri: str) -> Outline:
     return Outline(columns=tuple(first[1]) if first and isinstance(first[1], dict) else ())
 
 
-FORMAT = Format("json", (".json", ".json.gz"), read, outline=_outline)
+FORMAT = captions_format("json", (".json", ".json.gz"), _rows, _outline)

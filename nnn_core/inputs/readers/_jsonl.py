@@ -1,53 +1,33 @@
-"""Captions as JSON lines."""
+"""Captions as JSON lines: one object a line, whose caption may be a list."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 
-from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._records import check_text, columns_of_record, rows_of_record, texts_of_lines
-from nnn_core.inputs.readers.rows import MALFORMED, MALFORMED_JSON, Columns, PairField, Row, Rows, batched
+from nnn_core.inputs.readers._formats import Outline
+from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, texts_of_lines
+from nnn_core.inputs.readers.rows import MALFORMED, MALFORMED_JSON, Columns, Row
 from nnn_core.inputs.rejects import Reject
-from nnn_core.inputs.shards import InputShard, Modality
-
-
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """One JSON object a line; the caption may be a list.
-
-    Raises:
-        InputError: images were asked for, or no line has the pair id that was named.
-    """
-    check_text(modality, shard.uri)
-    return batched(_rows(shard.uri, columns))
 
 
 def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-    pairs = PairField(columns.pair_id)
-    for line in records_of(uri):
-        if isinstance(line, Reject):
-            yield line
-        else:
-            number, record = line
-            yield from rows_of_record(record, f"line {number}", columns_of_record(record, columns), pairs)
-    pairs.check(uri)
+    return rows_of_records(records_of(uri), columns, uri)
 
 
-def records_of(uri: str) -> Iterator[tuple[int, dict[str, object]] | Reject]:
+def records_of(uri: str) -> Iterator[Record | Reject]:
     for line in texts_of_lines(uri):
-        if isinstance(line, Reject):
-            yield line
-            continue
-        number, text = line
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield Reject(f"line {number}", MALFORMED_JSON, str(error))
-            continue
-        if isinstance(record, dict):
-            yield number, record
-        else:
-            yield Reject(f"line {number}", MALFORMED, "the line is not a JSON object")
+        yield line if isinstance(line, Reject) else _record(f"line {line[0]}", line[1])
+
+
+def _record(position: str, text: str) -> Record | Reject:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Reject(position, MALFORMED_JSON, str(error))
+    return (
+        (position, record) if isinstance(record, dict) else Reject(position, MALFORMED, "the line is not a JSON object")
+    )
 
 
 def _outline(uri: str) -> Outline:
@@ -55,4 +35,4 @@ def _outline(uri: str) -> Outline:
     return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
 
 
-FORMAT = Format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), read, outline=_outline)
+FORMAT = captions_format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), _rows, _outline)

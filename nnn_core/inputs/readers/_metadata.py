@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import pyarrow.parquet as pq
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
+from nnn_core.inputs.readers._fields import split_path
+from nnn_core.inputs.readers._image_columns import column_bytes
 from nnn_core.inputs.readers._parquet import open_table, texts_of
 
 #: Bounds of what is held in memory; img2dataset puts ten thousand rows in a file.
@@ -18,27 +19,12 @@ _KEY = "key"
 _BATCH_ROWS = 1024
 
 
-class Metadata:
-    """Fields of samples by their keys, read when one is asked for that the samples themselves lack."""
+def read_metadata(uri: str, paths: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Those columns of the table to which ``paths`` lead, by the sample's key.
 
-    def __init__(self, uri: str | None, paths: Iterable[str]) -> None:
-        self._uri, self._paths = uri, list(paths)
-        self._records: dict[str, dict[str, object]] | None = None
-
-    def value(self, key: str, path: str) -> object:
-        """The field of the sample ``key``, or ``MISSING``.
-
-        Raises:
-            InputError: the table is broken, or too large to be one of img2dataset's.
-        """
-        if path not in self._paths:
-            return MISSING
-        if self._records is None:
-            self._records = _load(self._uri, self._paths) if self._uri else {}
-        return value_at(self._records.get(key, {}), path)
-
-
-def _load(uri: str, paths: list[str]) -> dict[str, dict[str, object]]:
+    Raises:
+        InputError: the table is broken, or too large to be one of img2dataset's.
+    """
     with open_table(uri) as table:
         names = table.schema_arrow.names
         wanted = sorted({head for path in paths if (head := split_path(names, path)[0])})
@@ -54,17 +40,11 @@ def _load(uri: str, paths: list[str]) -> dict[str, dict[str, object]]:
 
 
 def _check_size(table: pq.ParquetFile, wanted: list[str], uri: str) -> None:
-    size, metadata = 0, table.metadata
-    for group in range(metadata.num_row_groups):
-        columns = [metadata.row_group(group).column(number) for number in range(metadata.num_columns)]
-        size += sum(each.total_uncompressed_size for each in columns if _is_of(wanted, each.path_in_schema))
+    metadata = table.metadata
+    size = sum(sum(column_bytes(metadata, column)) for column in wanted)
     if metadata.num_rows > MOST_ROWS or size > MOST_BYTES:
         raise InputError(
             f"{uri!r} has {metadata.num_rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
             f"metadata of one tar (at most {MOST_ROWS:,} and {MOST_BYTES:,}); move it elsewhere if it is something "
             "else, or cut tar and table into smaller ones."
         )
-
-
-def _is_of(wanted: list[str], path: str) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in wanted)

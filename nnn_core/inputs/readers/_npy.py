@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from io import SEEK_END
+from itertools import islice
 from tokenize import TokenError
 from typing import IO
 
@@ -16,24 +17,13 @@ from numpy.lib import format as npy_format
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._parquet import open_table, texts_of
-from nnn_core.inputs.readers.rows import (
-    BATCH_BYTES,
-    BATCH_ROWS,
-    NO_ID,
-    NO_PAIR,
-    Columns,
-    Rows,
-    choose_id_columns,
-    no_ids_message,
-    number_missing,
-    pair_ids_of,
-)
+from nnn_core.inputs.readers._parquet import identified_batches, open_table
+from nnn_core.inputs.readers.rows import BATCH_BYTES, BATCH_ROWS, NO_ID, NO_PAIR, Columns, Rows, no_ids_message
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
     """Vectors of the ``.npy`` with the ids of its metadata, row by row in the same order.
 
     Raises:
@@ -46,21 +36,11 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
         shape, dtype = _header(stream, shard.uri)
         _check_size(stream, shape, dtype, shard.uri)
         if shard.companion is None:
-            ids, pair_ids = number_missing([None] * shape[0], 0), [NO_PAIR] * shape[0]
+            ids: list[str | None] = [f"row {row}" for row in range(shape[0])]
+            pair_ids = [NO_PAIR] * shape[0]
         else:
-            _check_length(shard.companion, shard.uri, shape[0])
-            ids, pair_ids = _metadata(shard.companion, columns, shard.head)
-        yield from _blocks(stream, (len(ids), shape[1]), dtype, ids, pair_ids)
-
-
-def _check_length(companion: str, uri: str, rows: int) -> None:
-    with open_table(companion) as table:
-        held = table.metadata.num_rows
-    if rows != held:
-        raise InputError(
-            f"{uri!r} has {rows} vectors but {companion!r} has {held} rows, so ids cannot be matched to vectors; "
-            "restore the pair."
-        )
+            ids, pair_ids = _metadata(shard.companion, shard, shape[0], columns)
+        yield from _blocks(stream, shape[1], dtype, ids, pair_ids)
 
 
 def _check_needless(uri: str, columns: Columns) -> None:
@@ -101,18 +81,14 @@ def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[np.fl
 
 
 def _blocks(
-    stream: IO[bytes],
-    shape: tuple[int, int],
-    dtype: np.dtype[np.floating],
-    ids: list[str | None],
-    pair_ids: list[str],
+    stream: IO[bytes], dim: int, dtype: np.dtype[np.floating], ids: list[str | None], pair_ids: list[str]
 ) -> Iterator[Rows]:
-    rows, dim = shape
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
-    for first in range(0, rows, step):
-        count = min(step, rows - first)
-        vectors = np.frombuffer(stream.read(count * dim * dtype.itemsize), dtype).reshape(count, dim)
-        yield _with_ids(vectors, ids[first : first + count], pair_ids[first : first + count], first)
+    for first in range(0, len(ids), step):
+        some = slice(first, first + step)
+        rows = len(ids[some])
+        vectors = np.frombuffer(stream.read(rows * dim * dtype.itemsize), dtype).reshape(rows, dim)
+        yield _with_ids(vectors, ids[some], pair_ids[some], first)
 
 
 def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
@@ -123,22 +99,19 @@ def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids
     return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
 
 
-def _metadata(uri: str, columns: Columns, head: int | None) -> tuple[list[str | None], list[str]]:
-    """(ids, pair ids) of every row, or of the first; rows are numbered when they need no id of their own."""
+def _metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> tuple[list[str | None], list[str]]:
+    """(ids, pair ids) of all ``rows`` vectors, or of the first if the shard's head is enough."""
+    ids, pair_ids = list[str | None](), list[str]()
     with open_table(uri) as table:
-        names = table.schema_arrow.names
-        id_column, pair_column = choose_id_columns(names, columns, uri)
-        wanted = list(dict.fromkeys(name for name in (id_column, pair_column) if name))
-        ids: list[str | None] = []
-        named: list[str | None] = []
-        for batch in table.iter_batches(head or BATCH_ROWS, columns=wanted or names[:1]):
-            ids += texts_of(batch, id_column, uri)
-            named += texts_of(batch, pair_column, uri)
-            if head:
-                break
-    pair_ids = pair_ids_of(ids, named if pair_column else None)
-    if not columns.require_id:
-        ids = number_missing(ids, 0)
+        if rows != table.metadata.num_rows:
+            raise InputError(
+                f"{shard.uri!r} has {rows} vectors but {uri!r} has {table.metadata.num_rows} rows, so ids cannot be "
+                "matched to vectors; restore the pair."
+            )
+        batches = identified_batches(table, [], columns, uri, shard.head or BATCH_ROWS)
+        for _, some_ids, some_pair_ids, _ in islice(batches, 1 if shard.head else None):
+            ids += some_ids
+            pair_ids += some_pair_ids
     return ids, pair_ids
 
 
@@ -193,4 +166,4 @@ def _outline(uri: str) -> Outline:
     return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
 
 
-FORMAT = Format("npy", (".npy",), read, lambda uri, modality, columns: True, find_companion, _outline)
+FORMAT = Format("npy", (".npy",), _read, lambda uri, modality, columns: True, find_companion, _outline)

@@ -30,6 +30,7 @@ from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
     NO_CAPTION,
     NO_ID,
+    NO_PAIR,
     NULL_VECTOR,
     VECTOR_DEFAULTS,
     WRONG_DIMENSION,
@@ -38,10 +39,7 @@ from nnn_core.inputs.readers.rows import (
     Rows,
     batched,
     caption_rows,
-    choose_column,
     choose_id_columns,
-    number_missing,
-    pair_ids_of,
     require_column,
 )
 from nnn_core.inputs.rejects import Reject
@@ -55,7 +53,6 @@ _ID_TYPES = (
     pa.types.is_string_view,
     pa.types.is_null,
 )
-
 
 #: Captions that Arrow reads at once: each may refer to the same large entry of a dictionary.
 _TEXT_ROWS = 64
@@ -80,7 +77,7 @@ def open_table(uri: str) -> Iterator[pq.ParquetFile]:
             ) from error
 
 
-def holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
+def _holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
     """Whether to read the file's vectors rather than its images or captions.
 
     Raises:
@@ -113,8 +110,8 @@ def _has(schema: pa.Schema, what: str, named: str | None) -> bool:
     return split_path(schema.names, named or CAPTION_DEFAULT)[0] is not None
 
 
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Images, captions or vectors, as ``holds_vectors`` says.
+def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """Images, captions or vectors, as ``_holds_vectors`` says.
 
     Images are a column of bytes, or of structs with a field ``bytes`` as Hugging Face writes them;
     one that is only named by a path or URL is a reject. Captions may be named by path
@@ -123,7 +120,7 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
     Raises:
         InputError: broken file, missing column, or images asked for where there are none.
     """
-    if holds_vectors(shard.uri, modality, columns):
+    if _holds_vectors(shard.uri, modality, columns):
         return _vector_rows(shard, columns)
     return batched((_image_rows if modality == "image" else _caption_rows)(shard, columns))
 
@@ -134,10 +131,9 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
         names = table.schema_arrow.names
         column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
         named = columns.caption and (column or columns.caption)
-        wanted = choose_column(names, named, (CAPTION_DEFAULT,), "caption", "--caption-column", uri)
-        caption = require_column(wanted, names, "caption", "--caption-column", uri)
+        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,))
         size = min(shard.head or BATCH_ROWS, _TEXT_ROWS, rows_within(BATCH_BYTES, table.metadata, caption))
-        for first, ids, pair_ids, batch in _batches(table, [caption], columns, uri, size):
+        for first, ids, pair_ids, batch in identified_batches(table, [caption], columns, uri, size):
             values = batch.column(caption).to_pylist()
             for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
                 if row_id is None:
@@ -155,7 +151,7 @@ def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
         image = choose_image_column(schema, columns, uri)
         remarks = remark_columns(schema, image)
         size = min(shard.head or BATCH_ROWS, images_at_once(table.metadata, image))
-        for first, ids, pair_ids, batch in _batches(table, [image, *remarks], columns, uri, size):
+        for first, ids, pair_ids, batch in identified_batches(table, [image, *remarks], columns, uri, size):
             for place, (row_id, pair_id) in enumerate(zip(ids, pair_ids, strict=True)):
                 if row_id is None:
                     yield Reject(f"row {first + place}", NO_ID)
@@ -166,11 +162,9 @@ def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
 def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
     uri = shard.uri
     with open_table(uri) as table:
-        names = table.schema_arrow.names
-        wanted = choose_column(names, columns.vector, VECTOR_DEFAULTS, "vector", "--vector-column", uri)
-        vector = require_column(wanted, names, "vector", "--vector-column", uri)
+        vector = require_column("vector", table.schema_arrow.names, columns.vector, uri, VECTOR_DEFAULTS)
         dim = _dimension(table, vector, uri, shard.head)
-        for first, ids, pair_ids, batch in _batches(table, [vector], columns, uri, shard.head or BATCH_ROWS):
+        for first, ids, pair_ids, batch in identified_batches(table, [vector], columns, uri, shard.head or BATCH_ROWS):
             yield _to_rows(first, ids, pair_ids, batch.column(vector), dim)
 
 
@@ -190,19 +184,30 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -
     return min(counts, key=lambda length: (-counts[length], length), default=0)
 
 
-def _batches(
+def identified_batches(
     table: pq.ParquetFile, payload: list[str], columns: Columns, uri: str, size: int
 ) -> Iterator[tuple[int, list[str | None], list[str], pa.RecordBatch]]:
-    """(first row, ids, pair ids, all columns) in file order; rows are numbered when they need no id."""
+    """(first row, ids, pair ids, all columns) in file order; rows are numbered when they need no id.
+
+    Args:
+        table: the file.
+        payload: columns to read besides those of ids.
+        columns: the names of the columns of ids.
+        uri: the file, for messages.
+        size: rows of a batch.
+
+    Raises:
+        InputError: there is no column of ids and one is needed, or a column holds what is no id.
+    """
     names = table.schema_arrow.names
     id_column, pair_column = choose_id_columns(names, columns, uri)
     read = list(dict.fromkeys(name for name in (id_column, pair_column, *payload) if name))
     first = 0
-    for batch in table.iter_batches(size, columns=read):
+    for batch in table.iter_batches(size, columns=read or names[:1]):
         ids = texts_of(batch, id_column, uri)
-        pair_ids = pair_ids_of(ids, texts_of(batch, pair_column, uri) if pair_column else None)
+        pair_ids = [pair_id or NO_PAIR for pair_id in (texts_of(batch, pair_column, uri) if pair_column else ids)]
         if not columns.require_id:
-            ids = number_missing(ids, first)
+            ids = [row_id or f"row {row}" for row, row_id in enumerate(ids, start=first)]
         yield first, ids, pair_ids, batch
         first += batch.num_rows
 
@@ -270,4 +275,4 @@ def _nulls(footer: pq.FileMetaData) -> dict[str, str]:
     return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}
 
 
-FORMAT = Format("parquet", (".parquet",), read, holds_vectors, outline=_outline)
+FORMAT = Format("parquet", (".parquet",), _read, _holds_vectors, outline=_outline)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
+from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
     ID_DEFAULTS,
@@ -20,14 +20,18 @@ from nnn_core.inputs.readers.rows import (
     Columns,
     PairField,
     Row,
+    Rows,
+    UnusableRowError,
+    batched,
     caption_rows,
-    choose_column,
-    choose_id_columns,
-    require_column,
     text_of,
 )
 from nnn_core.inputs.rejects import Reject
-from nnn_core.inputs.shards import Modality
+from nnn_core.inputs.shards import InputShard, Modality
+
+#: (what a record is called while it has no id, such as ``line 7``; its fields by name)
+Record = tuple[str, dict[str, object]]
+
 
 #: No caption is this long; what is, is a file of another kind, or made to fill memory.
 LINE_BYTES = 16 << 20
@@ -102,44 +106,60 @@ def too_long(number: int) -> Reject:
     return Reject(f"line {number}", TOO_LONG, f"more than {LINE_BYTES:,} bytes; it was skipped")
 
 
-def columns_of_header(header: list[str], columns: Columns, uri: str) -> Columns:
-    """``columns`` with every default resolved against a header that all rows share."""
-    id_column, pair_id = choose_id_columns(header, columns, uri)
-    caption = choose_column(header, columns.caption, (CAPTION_DEFAULT,), "caption", "--caption-column", uri)
-    require_column(caption, header, "caption", "--caption-column", uri)
-    return replace(columns, id=id_column, pair_id=pair_id, caption=caption)
-
-
-def columns_of_record(
-    record: dict[str, object], columns: Columns, id_defaults: tuple[str, ...] = ID_DEFAULTS
-) -> Columns:
-    """``columns`` with every default resolved against one JSON object."""
-    id_field = None
-    if not columns.numbered:
-        id_field = columns.named("id", record) or next((name for name in id_defaults if name in record), None)
-    return replace(columns, id=id_field, caption=columns.caption or CAPTION_DEFAULT)
-
-
-def rows_of_record(
-    record: dict[str, object], position: str, columns: Columns, pairs: PairField
+def rows_of_records(
+    records: Iterable[Record | Reject], columns: Columns, uri: str, id_defaults: tuple[str, ...] = ID_DEFAULTS
 ) -> Iterator[Row | Reject]:
-    """The rows of one record, whose names of columns are settled.
+    """The rows of records, each of which may have other fields than the last.
 
     Args:
-        record: its fields.
-        position: what it is called while it has no id, such as ``line 7``.
-        columns: from ``columns_of_header`` or ``columns_of_record``.
-        pairs: the pair ids of the file.
+        records: (what the record is called while it has no id, such as ``line 7``; its fields).
+        columns: the names of the fields to read.
+        uri: the file, for messages.
+        id_defaults: fields that hold the id, the first that is present, unless one is named.
+
+    Raises:
+        InputError: records were read, and none had the pair id that was named.
     """
-    row_id = text_of(record.get(columns.id)) if columns.id else None
-    if row_id is None and columns.require_id:
-        yield Reject(position, NO_ID)
-        return
-    if columns.caption not in record:
-        yield Reject(row_id or position, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
-        return
-    pair_id = pairs.of(record, row_id or NO_PAIR)
-    if isinstance(pair_id, Reject):
-        yield replace(pair_id, id=row_id or position)
-    else:
-        yield from caption_rows(row_id or position, pair_id, record[columns.caption])
+    pairs, caption = PairField(columns.pair_id), columns.caption or CAPTION_DEFAULT
+    for each in records:
+        if isinstance(each, Reject):
+            yield each
+            continue
+        position, record = each
+        field = columns.named("id", record) or next((name for name in id_defaults if name in record), None)
+        row_id = text_of(record.get(field)) if field and not columns.numbered else None
+        own = row_id or position
+        if row_id is None and columns.require_id:
+            yield Reject(position, NO_ID)
+        elif caption not in record:
+            yield Reject(own, NO_CAPTION, f"there is no field {caption!r}, see --caption-column")
+        else:
+            try:
+                pair_id = pairs.of(record, row_id or NO_PAIR)
+            except UnusableRowError as error:
+                yield error.reject(own)
+            else:
+                yield from caption_rows(own, pair_id, record[caption])
+    pairs.check(uri)
+
+
+def captions_format(
+    name: str,
+    suffixes: tuple[str, ...],
+    rows: Callable[[str, Columns], Iterator[Row | Reject]],
+    outline: Callable[[str], Outline] = Format.outline,
+) -> Format:
+    """A format of files that hold captions alone.
+
+    Args:
+        name: see ``Format.name``.
+        suffixes: see ``Format.suffixes``.
+        rows: the rows of a file, by its URI.
+        outline: see ``Format.outline``.
+    """
+
+    def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+        check_text(modality, shard.uri)
+        return batched(rows(shard.uri, columns))
+
+    return Format(name, suffixes, read, outline=outline)

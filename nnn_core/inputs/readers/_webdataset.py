@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import IO
 
 from nnn_core import storage
@@ -16,7 +16,7 @@ from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
-from nnn_core.inputs.readers._metadata import Metadata
+from nnn_core.inputs.readers._metadata import read_metadata
 from nnn_core.inputs.readers._records import LINE_BYTES
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
@@ -28,6 +28,7 @@ from nnn_core.inputs.readers.rows import (
     PairField,
     Row,
     Rows,
+    UnusableRowError,
     batched,
     caption_rows,
     text_of,
@@ -35,11 +36,11 @@ from nnn_core.inputs.readers.rows import (
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
-LINK = "a link in the tar"
-NOT_A_FILE = "not a file"
-NAME_TOO_LONG = "name too long"
-NO_IMAGE = "no image"
-SECOND_IMAGE = "a second image under one key"
+_LINK = "a link in the tar"
+_NOT_A_FILE = "not a file"
+_NAME_TOO_LONG = "name too long"
+_NO_IMAGE = "no image"
+_SECOND_IMAGE = "a second image under one key"
 
 #: No file system has longer paths, so no files were packed under them.
 _NAME_BYTES = 4096
@@ -47,16 +48,16 @@ _NAME_BYTES = 4096
 #: A sample is handed on with this many members, so that a tar of a single key is not held whole.
 _SAMPLE_MEMBERS = 10_000
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_TEXTS = ("txt", "json")
 _SHOWN = 8
 
 #: What a member holds, or its size where that was not read: it is not needed, or too large.
-Content = bytes | int
-Sample = tuple[str, dict[str, Content]]
+_Content = bytes | int
+_Members = dict[str, _Content]
+_Sample = tuple[str, _Members]
+_MadeRows = Iterable[Row | Reject]
 
 
-def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+def _read_tar(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
     """Images (``key.jpg|jpeg|png|webp``) or captions (``key.txt`` or ``key.json``) of a tar, which may be gzipped.
 
     A row's id is the sample's key, or a field of ``key.json`` that is named for it; its pair id is
@@ -78,25 +79,25 @@ def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Ro
 
 
 def _rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Row | Reject]:
-    reader = _ImageReader(shard, columns) if modality == "image" else _CaptionReader(shard, columns)
+    reader = _Reader(shard, modality, columns)
     for sample in _samples(shard.uri, reader.needs):
         if isinstance(sample, Reject):
             yield sample
         elif not sample[0]:
             yield Reject(f".{next(iter(sample[1]))}", NO_ID, "the member's name has no key in front of the dot")
         else:
-            yield from reader.rows(*sample)
+            yield from reader.images(*sample) if modality == "image" else reader.captions(*sample)
     reader.pairs.check(shard.uri)
 
 
-def _samples(uri: str, needs: dict[str, int]) -> Iterator[Sample | Reject]:
+def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
     """Consecutive members of one key; a suffix that comes again starts another sample of that key.
 
     Args:
         uri: the tar.
         needs: for the last part of each suffix that is read, up to how many bytes.
     """
-    current, members, held = "", dict[str, Content](), 0
+    current, members, held = "", _Members(), 0
     for member in _members(uri):
         if isinstance(member, Reject):
             yield member
@@ -106,7 +107,7 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[Sample | Reject]:
             yield current, members
             members, held = {}, 0
         most = min(needs.get(suffix.rpartition(".")[2], -1), IMAGE_BYTES - held)
-        content: Content = _read(uri, member) if member.size <= most else member.size
+        content: _Content = _read(uri, member) if member.size <= most else member.size
         held += member.size if isinstance(content, bytes) else 0
         current, members[suffix] = key, content
     if members:
@@ -120,14 +121,14 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
         for member in archive:
             if len(member.name) > _NAME_BYTES:
                 length = f"{len(member.name):,} characters, and no file system has more than {_NAME_BYTES:,}"
-                yield Reject(f"{member.name[:100]}...", NAME_TOO_LONG, length)
+                yield Reject(f"{member.name[:100]}...", _NAME_TOO_LONG, length)
             elif member.kind == "file":
                 yield member
             elif member.kind == "link":
                 remedy = "pack the files with tar --dereference --hard-dereference"
-                yield Reject(member.name, LINK, f"it leads to {member.target[:_NAME_BYTES]!r}; {remedy}")
+                yield Reject(member.name, _LINK, f"it leads to {member.target[:_NAME_BYTES]!r}; {remedy}")
             elif member.kind == "other":
-                yield Reject(member.name, NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
+                yield Reject(member.name, _NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
 
 
 def _unbroken(uri: str, stream: IO[bytes]) -> Iterator[tar.Member]:
@@ -157,69 +158,98 @@ def split_name(name: str) -> tuple[str, str]:
     return (f"{folder}/{stem}" if folder else stem), suffix.lower()
 
 
-class _TooLargeError(Exception):
-    """A text that is needed has too many bytes."""
-
-
 class _Reader:
-    """What rows of images and of captions have in common: the fields of their samples.
+    """Makes rows of samples.
 
     Attributes:
+        needs: for the last part of each suffix that is read, up to how many bytes.
         pairs: the pair ids of the samples that were read.
     """
 
-    def __init__(self, shard: InputShard, columns: Columns, fields: tuple[str | None, ...]) -> None:
-        self._columns = columns
-        self._asked = [name for name in dict.fromkeys((columns.id, columns.pair_id, *fields)) if name]
-        self._metadata = Metadata(shard.companion, self._asked)
+    def __init__(self, shard: InputShard, modality: Modality, columns: Columns) -> None:
+        self._companion, self._columns = shard.companion, columns
+        names = (columns.id, columns.pair_id, columns.caption if modality == "text" else None)
+        self._asked = [name for name in dict.fromkeys(names) if name]
         self.pairs = PairField(columns.pair_id)
+        if modality == "text":
+            self.needs = {"txt": LINE_BYTES, "json": LINE_BYTES}
+        else:
+            self.needs = dict.fromkeys(IMAGE_SUFFIXES, IMAGE_BYTES) | ({"json": LINE_BYTES} if self._asked else {})
 
-    def _fields(self, key: str, members: dict[str, Content], *more: str) -> dict[str, object] | Reject:
-        """Those of the fields that were asked for, and of ``more``, which the sample has."""
-        asked = [*self._asked, *more]
-        try:
-            record = _record(members) if asked else {}
-        except UnicodeDecodeError as error:
-            return Reject(key, NOT_UTF8, str(error))
-        except (ValueError, RecursionError) as error:
-            return Reject(key, MALFORMED_JSON, str(error))
-        except _TooLargeError:
-            return _too_large(key, "json", members)
-        found = {name: value_at(record, name) for name in asked}
-        missing = {name: self._metadata.value(key, name) for name, value in found.items() if value is MISSING}
-        return {name: value for name, value in (found | missing).items() if value is not MISSING}
+    @cached_property
+    def _metadata(self) -> dict[str, dict[str, object]]:
+        """Fields by key of what img2dataset wrote beside the tar, read when a sample lacks one that was asked for."""
+        return read_metadata(self._companion, self._asked) if self._companion else {}
 
-    def _identity(self, key: str, fields: dict[str, object] | Reject) -> tuple[str, str] | Reject:
-        """(id, pair id) of the sample."""
-        if isinstance(fields, Reject):
-            return fields
-        named = self._columns.named("id", fields)
-        row_id = text_of(fields.get(named)) if named else key
-        if row_id is None and self._columns.require_id:
-            return Reject(key, NO_ID, f"the field {named!r} is absent, empty, or neither text nor a whole number")
-        pair_id = self.pairs.of(fields, key)
-        return pair_id if isinstance(pair_id, Reject) else (row_id or key, pair_id)
-
-
-class _ImageReader(_Reader):
-    def __init__(self, shard: InputShard, columns: Columns) -> None:
-        super().__init__(shard, columns, ())
-        self.needs = dict.fromkeys(IMAGE_SUFFIXES, IMAGE_BYTES) | ({"json": LINE_BYTES} if self._asked else {})
-
-    def rows(self, key: str, members: dict[str, Content]) -> Iterator[Row | Reject]:
+    def images(self, key: str, members: _Members) -> Iterator[Row | Reject]:
         """The sample's images: ``key.jpg`` and the numbered ones, else the first of any name."""
         images = [suffix for suffix in members if suffix.rpartition(".")[2] in IMAGE_SUFFIXES]
         images.sort(key=lambda suffix: "." in suffix)
         if not images:
-            yield Reject(key, NO_IMAGE, _holds_only(members))
+            yield Reject(key, _NO_IMAGE, _holds_only(members))
             return
         taken = _one_a_number(images)
-        identity = self._identity(key, self._fields(key, members))
-        for suffix in taken:
-            yield _image_row(key, suffix, members, identity)
+        yield from self._members_rows(key, taken, members, _image_rows)
         for suffix in images:
             if suffix not in taken:
-                yield Reject(f"{key}.{suffix}", SECOND_IMAGE, f"{taken[0]!r} was used")
+                yield Reject(f"{key}.{suffix}", _SECOND_IMAGE, f"{taken[0]!r} was used")
+
+    def captions(self, key: str, members: _Members) -> Iterator[Row | Reject]:
+        """The sample's captions: the field that was named, else ``key.txt`` and numbered ones, else the JSON's."""
+        texts = [suffix for suffix in members if suffix == "txt" or (suffix.endswith(".txt") and _number(suffix))]
+        if texts and self._columns.caption is None:
+            yield from self._members_rows(key, texts, members, _text_rows)
+            return
+        caption = self._columns.caption or CAPTION_DEFAULT
+        try:
+            fields = self._fields(key, members, caption) if "json" in members or self._columns.caption else {}
+            if caption not in fields:
+                field = f"the JSON has no field {caption!r}"
+                raise UnusableRowError(NO_CAPTION, field if "json" in members else _holds_only(members))
+            yield from caption_rows(*self._identity(key, fields), fields[caption])
+        except UnusableRowError as error:
+            yield error.reject(key)
+
+    def _members_rows(
+        self, key: str, suffixes: list[str], members: _Members, make: Callable[[str, str, str, _Content], _MadeRows]
+    ) -> Iterator[Row | Reject]:
+        """What ``make`` makes of id, pair id, suffix and content of each of these members of a sample."""
+        try:
+            row_id, pair_id = self._identity(key, self._fields(key, members))
+        except UnusableRowError as error:
+            yield from (error.reject(key + _number(suffix)) for suffix in suffixes)
+            return
+        for suffix in suffixes:
+            try:
+                yield from make(row_id + _number(suffix), pair_id, suffix, members[suffix])
+            except UnusableRowError as error:
+                yield error.reject(key + _number(suffix))
+
+    def _fields(self, key: str, members: _Members, *more: str) -> dict[str, object]:
+        """Those of the fields that were asked for, and of ``more``, which the sample has.
+
+        Raises:
+            UnusableRowError: the sample's JSON cannot be read.
+        """
+        asked = [*self._asked, *more]
+        record = _record(members["json"]) if asked and "json" in members else {}
+        found = {name: value_at(record, name) for name in asked}
+        missing = [name for name in self._asked if found[name] is MISSING]
+        found |= {name: value_at(self._metadata.get(key, {}), name) for name in missing}
+        return {name: value for name, value in found.items() if value is not MISSING}
+
+    def _identity(self, key: str, fields: dict[str, object]) -> tuple[str, str]:
+        """(id, pair id) of the sample.
+
+        Raises:
+            UnusableRowError: the field that was named for one of them holds no id.
+        """
+        named = self._columns.named("id", fields)
+        row_id = text_of(fields.get(named)) if named else key
+        if row_id is None and self._columns.require_id:
+            detail = f"the field {named!r} is absent, empty, or neither text nor a whole number"
+            raise UnusableRowError(NO_ID, detail)
+        return row_id or key, self.pairs.of(fields, key)
 
 
 def _one_a_number(images: list[str]) -> list[str]:
@@ -232,61 +262,14 @@ def _one_a_number(images: list[str]) -> list[str]:
     return plain + list(numbered.values())
 
 
-def _image_row(key: str, suffix: str, members: dict[str, Content], identity: tuple[str, str] | Reject) -> Row | Reject:
-    content, number = members[suffix], _number(suffix)
-    if isinstance(identity, Reject):
-        return replace(identity, id=key + number)
+def _image_rows(row_id: str, pair_id: str, suffix: str, content: _Content) -> _MadeRows:
     if isinstance(content, int):
-        return too_large(key + number, content)
-    return Row(identity[0] + number, identity[1], content)
+        raise too_large(content, IMAGE_BYTES)
+    return [Row(row_id, pair_id, content)]
 
 
-class _CaptionReader(_Reader):
-    def __init__(self, shard: InputShard, columns: Columns) -> None:
-        super().__init__(shard, columns, (columns.caption,))
-        self._caption = columns.caption or CAPTION_DEFAULT
-        self.needs = dict.fromkeys(_TEXTS, LINE_BYTES)
-
-    def rows(self, key: str, members: dict[str, Content]) -> Iterator[Row | Reject]:
-        """The sample's captions: the field that was named, else ``key.txt`` and numbered ones, else the JSON's."""
-        texts = [suffix for suffix in members if suffix == "txt" or (suffix.endswith(".txt") and _number(suffix))]
-        if texts and self._columns.caption is None:
-            identity = self._identity(key, self._fields(key, members))
-            for suffix in texts:
-                yield from _text_rows(key, suffix, members, identity)
-        elif "json" in members or self._columns.caption is not None:
-            yield from self._field_rows(key, members)
-        else:
-            yield Reject(key, NO_CAPTION, _holds_only(members))
-
-    def _field_rows(self, key: str, members: dict[str, Content]) -> Iterator[Row | Reject]:
-        fields = self._fields(key, members, self._caption)
-        if not isinstance(fields, Reject) and self._caption not in fields:
-            held = f"the JSON has no field {self._caption!r}" if "json" in members else _holds_only(members)
-            yield Reject(key, NO_CAPTION, held)
-            return
-        identity = self._identity(key, fields)
-        if isinstance(identity, Reject) or isinstance(fields, Reject):
-            yield identity if isinstance(identity, Reject) else Reject(key, NO_CAPTION)
-        else:
-            yield from caption_rows(*identity, fields[self._caption])
-
-
-def _text_rows(
-    key: str, suffix: str, members: dict[str, Content], identity: tuple[str, str] | Reject
-) -> Iterator[Row | Reject]:
-    number = _number(suffix)
-    if isinstance(identity, Reject):
-        yield replace(identity, id=key + number)
-        return
-    try:
-        caption = _text(members, suffix).strip()
-    except UnicodeDecodeError as error:
-        yield Reject(key + number, NOT_UTF8, str(error))
-    except _TooLargeError:
-        yield _too_large(key + number, suffix, members)
-    else:
-        yield from caption_rows(identity[0] + number, identity[1], caption)
+def _text_rows(row_id: str, pair_id: str, suffix: str, content: _Content) -> _MadeRows:
+    return caption_rows(row_id, pair_id, _text(content, suffix).strip())
 
 
 def _number(suffix: str) -> str:
@@ -295,37 +278,34 @@ def _number(suffix: str) -> str:
     return f".{number}" if dot and number.isascii() and number.isdigit() and suffix.count(".") == 1 else ""
 
 
-def _record(members: dict[str, Content]) -> dict[str, object]:
-    """The sample's JSON object; empty where there is none."""
-    record = json.loads(_text(members, "json")) if "json" in members else {}
+def _record(content: _Content) -> dict[str, object]:
+    """The object in a sample's JSON; empty where it holds anything else."""
+    text = _text(content, "json")
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnusableRowError(MALFORMED_JSON, str(error)) from error
     return record if isinstance(record, dict) else {}
 
 
-def _text(members: dict[str, Content], suffix: str) -> str:
-    content = members[suffix]
+def _text(content: _Content, suffix: str) -> str:
     if isinstance(content, int):
-        raise _TooLargeError
-    return content.decode("utf-8-sig")
+        raise too_large(content, LINE_BYTES, f"{suffix}: ")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnusableRowError(NOT_UTF8, str(error)) from error
 
 
-def _too_large(row_id: str, suffix: str, members: dict[str, Content]) -> Reject:
-    content = members[suffix]
-    size = content if isinstance(content, int) else len(content)
-    return replace(
-        too_large(row_id, size), detail=f"{suffix}: {size:,} bytes, and no more than {LINE_BYTES:,} are read"
-    )
-
-
-def _holds_only(members: dict[str, Content]) -> str:
+def _holds_only(members: _Members) -> str:
     more = f" and {len(members) - _SHOWN:,} more" if len(members) > _SHOWN else ""
     return f"the sample holds only: {', '.join(list(members)[:_SHOWN])}{more}"
 
 
-def find_metadata(uri: str) -> str | None:
+def _find_metadata(uri: str) -> str | None:
     """The table that img2dataset wrote beside the tar, if there is one."""
-    stem = re.sub(r"\.(tar|tar\.gz|tgz)\Z", "", uri, flags=re.IGNORECASE)
-    place = f"{stem}.parquet"
+    place = re.sub(r"\.(tar|tar\.gz|tgz)\Z", "", uri, flags=re.IGNORECASE) + ".parquet"
     return place if storage.exists(place) else None
 
 
-FORMAT = Format("tar", _SUFFIXES, read, companion=find_metadata)
+FORMAT = Format("tar", (".tar", ".tar.gz", ".tgz"), _read_tar, companion=_find_metadata)

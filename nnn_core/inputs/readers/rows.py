@@ -1,4 +1,4 @@
-"""What every reader yields."""
+"""What every reader yields, and which columns it reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_BYTES = 32 << 20
 BATCH_ROWS = 16_384
 
 #: The first batch is this small, so that whoever wants to see a few rows reads little.
-HEAD_BYTES = 2 << 20
+_HEAD_BYTES = 2 << 20
 HEAD_ROWS = 100
 
 ID_DEFAULTS = ("id", "key", "image_path")
@@ -33,15 +33,15 @@ POSITION_ID = "@row"
 NO_PAIR = ""
 
 NO_ID = "no id"
-BAD_PAIR_ID = "pair id is no text"
 NO_CAPTION = "no caption"
-EMPTY_CAPTION = "empty caption"
 NOT_UTF8 = "not UTF-8"
 MALFORMED = "malformed row"
 MALFORMED_JSON = "malformed JSON"
 TOO_LONG = "row too long"
 WRONG_DIMENSION = "vector has the wrong dimension"
 NULL_VECTOR = "vector is null"
+_BAD_PAIR_ID = "pair id is no text"
+_EMPTY_CAPTION = "empty caption"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class Columns:
         id: the row's identity; by default the first present of ``id``, ``key``, ``image_path``.
         pair_id: the id of the row's own counterpart in the other modality; a row without a value
             has none. By default the id itself, or the sample's key in a tar.
-        caption: by default ``caption``.
-        vector: by default the first present of ``vector``, ``embedding``.
-        image: by default the first present of ``image``, ``jpg``, ``jpeg``, ``png``, ``webp``.
+        caption: the text that describes an image; by default ``caption``.
+        vector: a ready-made embedding; by default the first present of ``vector``, ``embedding``.
+        image: the bytes of an encoded image; by default the first present of ``image``, ``jpg``, ``jpeg``, ``png``,
+            ``webp``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
             without one are numbered, and have no counterpart unless ``pair_id`` names it.
         inherited: those of the attributes above whose names were given for the other side. What
@@ -98,9 +99,32 @@ class Rows:
     rejects: list[Reject] = field(default_factory=list)
 
 
+class UnusableRowError(Exception):
+    """What makes one row unusable, while it is not known yet which id its reject will have.
+
+    Attributes:
+        reason: see ``Reject.reason``.
+        detail: see ``Reject.detail``.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def reject(self, row_id: str) -> Reject:
+        """The reject of the row ``row_id``."""
+        return Reject(row_id, self.reason, self.detail)
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row on its way into a batch."""
+    """One row on its way into a batch.
+
+    Attributes:
+        id: identity of the row.
+        pair_id: identity of its own counterpart, ``NO_PAIR`` where it has none.
+        item: an encoded image (bytes), a caption (str), or a vector.
+    """
 
     id: str
     pair_id: str
@@ -110,7 +134,7 @@ class Row:
 def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
     """Collect rows into batches bounded in rows and in payload bytes, the first more so than the others."""
     accepted: list[Row] = []
-    most_rows, most_bytes = min(HEAD_ROWS, BATCH_ROWS), min(HEAD_BYTES, BATCH_BYTES)
+    most_rows, most_bytes = min(HEAD_ROWS, BATCH_ROWS), min(_HEAD_BYTES, BATCH_BYTES)
     rejects: list[Reject] = []
     payload = 0
     for row in rows:
@@ -166,7 +190,7 @@ def _caption_row(row_id: str, pair_id: str, value: object) -> Row | Reject:
     if not isinstance(value, str):
         return Reject(row_id, NO_CAPTION, f"the caption is of type {type(value).__name__}")
     if not value.strip():
-        return Reject(row_id, EMPTY_CAPTION)
+        return Reject(row_id, _EMPTY_CAPTION)
     return Row(row_id, pair_id, value)
 
 
@@ -184,17 +208,21 @@ class PairField:
     """The pair ids of records, each of which may have other fields than the last.
 
     Attributes:
-        name: the field asked for; None for the record's own id.
+        name: the field that holds the pair id; None for the record's own id.
         records: how many records were looked at.
-        found: whether any of them had the field.
+        found: whether any of the records had the field.
     """
 
     name: str | None
     records: int = 0
     found: bool = False
 
-    def of(self, record: Mapping[str, object], own: str) -> str | Reject:
-        """The record's pair id: ``own`` by default, ``NO_PAIR`` where the field is absent, null or empty."""
+    def of(self, record: Mapping[str, object], own: str) -> str:
+        """The record's pair id: ``own`` by default, ``NO_PAIR`` where the field is absent, null or empty.
+
+        Raises:
+            UnusableRowError: the field holds what is no id.
+        """
         if self.name is None:
             return own
         self.records += 1
@@ -202,7 +230,9 @@ class PairField:
         value = record.get(self.name)
         if value is None or value == "":
             return NO_PAIR
-        return text_of(value) or Reject(own, BAD_PAIR_ID, f"field {self.name!r} is of type {type(value).__name__}")
+        if (pair_id := text_of(value)) is None:
+            raise UnusableRowError(_BAD_PAIR_ID, f"field {self.name!r} is of type {type(value).__name__}")
+        return pair_id
 
     def check(self, uri: str) -> None:
         """Refuse a name that no record knows: a misspelt field would silently pair nothing.
@@ -219,13 +249,21 @@ class PairField:
 
 
 def choose_column(
-    present: list[str], wanted: str | None, defaults: tuple[str, ...], what: str, flag: str, uri: str
+    what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...] = ()
 ) -> str | None:
     """The column to read: the one asked for, else the first default that is there, else None.
+
+    Args:
+        what: the kind of column, such as ``pair id``; its flag is ``--pair-id-column``.
+        present: names of the columns of the file.
+        wanted: the name that was asked for, if any.
+        uri: the file, for messages.
+        defaults: names that are looked for if none was asked for.
 
     Raises:
         InputError: the column asked for is not there, or the one to read is there twice.
     """
+    flag = f"--{what.replace(' ', '-')}-column"
     if wanted is not None and wanted not in present:
         raise InputError(
             f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
@@ -236,14 +274,17 @@ def choose_column(
     return column
 
 
-def require_column(column: str | None, present: list[str], what: str, flag: str, uri: str) -> str:
-    """``column``, or the error that it is needed.
+def require_column(what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...]) -> str:
+    """The column to read, as ``choose_column`` finds it.
 
     Raises:
-        InputError: ``column`` is None.
+        InputError: there is no such column.
     """
+    column = choose_column(what, present, wanted, uri, defaults)
     if column is None:
-        raise InputError(f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with {flag}.")
+        raise InputError(
+            f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with --{what}-column."
+        )
     return column
 
 
@@ -262,10 +303,10 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     """
     id_column = None
     if not columns.numbered:
-        id_column = choose_column(present, columns.named("id", present), ID_DEFAULTS, "id", "--id-column", uri)
+        id_column = choose_column("id", present, columns.named("id", present), uri, ID_DEFAULTS)
     if columns.require_id and id_column is None:
         raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
-    return id_column, choose_column(present, columns.pair_id, (), "pair id", "--pair-id-column", uri)
+    return id_column, choose_column("pair id", present, columns.pair_id, uri)
 
 
 def no_ids_message(fact: str) -> str:
@@ -275,13 +316,3 @@ def no_ids_message(fact: str) -> str:
         f"(the digest of a row's content) or --id-column {POSITION_ID} (file name and position, which change when the "
         "files are written anew)."
     )
-
-
-def pair_ids_of(ids: list[str | None], named: list[str | None] | None) -> list[str]:
-    """Pair ids: those of the column that was named, by default the rows' own ids; ``NO_PAIR`` where there is none."""
-    return [pair_id or NO_PAIR for pair_id in (ids if named is None else named)]
-
-
-def number_missing(ids: list[str | None], first: int) -> list[str | None]:
-    """``ids`` with the row's position in the shard wherever there is none."""
-    return [row_id or f"row {row}" for row, row_id in enumerate(ids, start=first)]

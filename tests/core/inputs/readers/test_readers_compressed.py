@@ -71,7 +71,7 @@ def test_what_is_no_gzip_is_an_error(tmp_path: Path, data: bytes) -> None:
 
 
 def test_a_bomb_is_refused_before_it_fills_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressed, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(compressed, "_BOMB_BYTES", 1 << 20)
     uri = write(tmp_path / "bomb.gz", gzip.compress(bytes(64 << 20), 9))
     pieces: list[int] = []
     with open_decompressed(uri) as stream, pytest.raises(InputError, match=r"bomb\.gz' holds more than 200 times"):
