@@ -42,14 +42,14 @@ _DROPPED = re.compile(r"[,.'!?\"()*#:;~]")
 class AlbefSource(CheckpointSource):
     """``albef:DIR``."""
 
-    family = "albef"
+    scheme = "albef"
     tokenizer = ("vocab.txt",)
     rule = f"{_WORDS} words, {_TOKENS} tokens"
     preprocessing = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
     configs = (_CONFIG,)
 
     @classmethod
-    def towers(cls, directory: Path) -> Towers:
+    def towers_in(cls, directory: Path) -> Towers:
         """The model in a directory.
 
         Raises:
@@ -58,7 +58,7 @@ class AlbefSource(CheckpointSource):
         import torch
         from transformers import BertTokenizer
 
-        path = weights_of(directory, cls.family)
+        path = weights_of(directory, cls.scheme)
         state = read_state(path)
         vision, size = _vision(state, path)
         text = _text(state, path, read_json(directory / _CONFIG) if (directory / _CONFIG).is_file() else {})

@@ -18,7 +18,7 @@ _SPM = "beit3.spm"
 _TOKENS = 64
 
 #: Marks of the vocabulary, as fairseq numbers them; the pieces of sentencepiece follow, one further on.
-_BEGIN, _PAD, _END, _UNKNOWN = 0, 1, 2, 3
+_BEGIN, _END, _UNKNOWN = 0, 2, 3
 
 #: Weights of other uses of the model: masked patches and words, and the temperature of the loss.
 _UNUSED = ("logit_scale", "beit3.vision_embed.mask_token", "mlm_head.", "mim_head.", "lm_head.")
@@ -27,13 +27,13 @@ _UNUSED = ("logit_scale", "beit3.vision_embed.mask_token", "mlm_head.", "mim_hea
 class Beit3Source(CheckpointSource):
     """``beit3:DIR``."""
 
-    family = "beit3"
+    scheme = "beit3"
     tokenizer = (_SPM,)
     rule = f"{_TOKENS} tokens"
     preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     @classmethod
-    def towers(cls, directory: Path) -> Towers:
+    def towers_in(cls, directory: Path) -> Towers:
         """The model in a directory.
 
         Raises:
@@ -43,7 +43,7 @@ class Beit3Source(CheckpointSource):
 
         from nnn_core.encoders._beit3_model import Beit3
 
-        path = weights_of(directory, cls.family)
+        path = weights_of(directory, cls.scheme)
         state = {name: value for name, value in read_state(path).items() if not name.startswith(_UNUSED)}
         sizes = _sizes(state)
         model = Beit3(sizes)
@@ -80,7 +80,9 @@ def _sizes(state: Any) -> Sizes:
 def _tokenize(pieces: Any, texts: list[str]) -> Tokens:
     import torch
 
-    rows = torch.full((len(texts), _TOKENS), _PAD)
+    from nnn_core.encoders._beit3_model import PAD
+
+    rows = torch.full((len(texts), _TOKENS), PAD)
     full = []
     for row, text in enumerate(texts):
         found = [piece + 1 if piece else _UNKNOWN for piece in pieces.encode(text)]

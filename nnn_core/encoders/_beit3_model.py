@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 _HEAD_WIDTH = 64
-_PAD = 1
+
+#: The token that only fills a row.
+PAD = 1
 
 #: Position embeddings before the first that is used.
 SPARE_POSITIONS = 2
@@ -22,7 +25,17 @@ SPARE_POSITIONS = 2
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a checkpoint's shapes say; the width of a head is always 64."""
+    """What a checkpoint's shapes say; the width of a head is always 64.
+
+    Attributes:
+        width: length of the vectors between layers, and of those that leave the model.
+        hidden: length of the vectors within the network that follows attention.
+        layers: number of layers.
+        patch: side of a patch, in pixels.
+        image: side of an image, in pixels.
+        words: size of the vocabulary.
+        text_positions: position embeddings of texts, the spare ones included.
+    """
 
     width: int
     hidden: int
@@ -33,7 +46,7 @@ class Sizes:
     text_positions: int
 
 
-class Multiway(nn.Module):
+class _Multiway(nn.Module):
     """A module for images and another for texts."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -41,21 +54,18 @@ class Multiway(nn.Module):
         self.A, self.B = make(), make()
 
     def forward(self, x: torch.Tensor, way: str) -> torch.Tensor:
-        found: torch.Tensor = getattr(self, way)(x)
-        return found
+        return cast(torch.Tensor, getattr(self, way)(x))
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Self-attention, normalised before its last projection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.q_proj, self.k_proj = Multiway(lambda: nn.Linear(width, width)), Multiway(lambda: nn.Linear(width, width))
-        self.v_proj, self.out_proj = (
-            Multiway(lambda: nn.Linear(width, width)),
-            Multiway(lambda: nn.Linear(width, width)),
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            _Multiway(lambda: nn.Linear(width, width)) for _ in range(4)
         )
-        self.inner_attn_ln = Multiway(lambda: nn.LayerNorm(width))
+        self.inner_attn_ln = _Multiway(lambda: nn.LayerNorm(width))
 
     def forward(self, x: torch.Tensor, way: str, mask: torch.Tensor | None) -> torch.Tensor:
         """``mask`` (rows, 1, 1, length) is true where there is something to look at."""
@@ -64,11 +74,10 @@ class Attention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        projected: torch.Tensor = self.out_proj(self.inner_attn_ln(found, way), way)
-        return projected
+        return cast(torch.Tensor, self.out_proj(self.inner_attn_ln(found, way), way))
 
 
-class FeedForward(nn.Module):
+class _FeedForward(nn.Module):
     """The network after attention, normalised before its last projection."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -77,51 +86,44 @@ class FeedForward(nn.Module):
         self.ffn_layernorm = nn.LayerNorm(hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.fc2(self.ffn_layernorm(F.gelu(self.fc1(x))))
-        return found
+        return cast(torch.Tensor, self.fc2(self.ffn_layernorm(F.gelu(self.fc1(x)))))
 
 
-class Layer(nn.Module):
+class _Layer(nn.Module):
     """Attention, then the network, each added to what came in."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.self_attn = Attention(sizes.width)
-        self.self_attn_layer_norm = Multiway(lambda: nn.LayerNorm(sizes.width))
-        self.ffn = Multiway(lambda: FeedForward(sizes.width, sizes.hidden))
-        self.final_layer_norm = Multiway(lambda: nn.LayerNorm(sizes.width))
+        self.self_attn = _Attention(sizes.width)
+        self.self_attn_layer_norm = _Multiway(lambda: nn.LayerNorm(sizes.width))
+        self.ffn = _Multiway(lambda: _FeedForward(sizes.width, sizes.hidden))
+        self.final_layer_norm = _Multiway(lambda: nn.LayerNorm(sizes.width))
 
     def forward(self, x: torch.Tensor, way: str, mask: torch.Tensor | None) -> torch.Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x, way), way, mask)
-        found: torch.Tensor = x + self.ffn(self.final_layer_norm(x, way), way)
-        return found
+        return cast(torch.Tensor, x + self.ffn(self.final_layer_norm(x, way), way))
 
 
-class Encoder(nn.Module):
+class _Encoder(nn.Module):
     """Positions and layers."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         image_positions = (sizes.image // sizes.patch) ** 2 + 1 + SPARE_POSITIONS
-        self.embed_positions = nn.ModuleDict(
-            {
-                "A": nn.Embedding(image_positions, sizes.width),
-                "B": nn.Embedding(sizes.text_positions, sizes.width),
-            }
-        )
-        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.layers))
-        self.layer_norm = Multiway(lambda: nn.LayerNorm(sizes.width))
+        positions = {"A": image_positions, "B": sizes.text_positions}
+        self.embed_positions = nn.ModuleDict({way: nn.Embedding(most, sizes.width) for way, most in positions.items()})
+        self.layers = nn.ModuleList(_Layer(sizes) for _ in range(sizes.layers))
+        self.layer_norm = _Multiway(lambda: nn.LayerNorm(sizes.width))
 
     def forward(self, x: torch.Tensor, way: str, mask: torch.Tensor | None = None) -> torch.Tensor:
         positions = torch.arange(SPARE_POSITIONS, x.shape[1] + SPARE_POSITIONS, device=x.device)
         x = x + self.embed_positions[way](positions)
         for layer in self.layers:
             x = layer(x, way, mask)
-        normalised: torch.Tensor = self.layer_norm(x, way)
-        return normalised
+        return cast(torch.Tensor, self.layer_norm(x, way))
 
 
-class VisionEmbedding(nn.Module):
+class _VisionEmbedding(nn.Module):
     """Patches after a mark for the whole."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -142,8 +144,8 @@ class Beit3(nn.Module):
         self.beit3 = nn.ModuleDict(
             {
                 "text_embed": nn.Embedding(sizes.words, sizes.width),
-                "vision_embed": VisionEmbedding(sizes),
-                "encoder": Encoder(sizes),
+                "vision_embed": _VisionEmbedding(sizes),
+                "encoder": _Encoder(sizes),
             }
         )
         self.vision_head = nn.Linear(sizes.width, sizes.width, bias=False)
@@ -151,12 +153,12 @@ class Beit3(nn.Module):
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """(rows, 3, size, size) to (rows, width)."""
-        found: torch.Tensor = self.vision_head(self.beit3["encoder"](self.beit3["vision_embed"](pixels), "A")[:, 0])
-        return found
+        return cast(
+            torch.Tensor, self.vision_head(self.beit3["encoder"](self.beit3["vision_embed"](pixels), "A")[:, 0])
+        )
 
     def texts(self, ids: torch.Tensor) -> torch.Tensor:
         """(rows, length) tokens to (rows, width)."""
-        there = (ids != _PAD)[:, None, None, :]
+        there = (ids != PAD)[:, None, None, :]
         x = self.beit3["text_embed"](ids)
-        found: torch.Tensor = self.language_head(self.beit3["encoder"](x, "B", there)[:, 0])
-        return found
+        return cast(torch.Tensor, self.language_head(self.beit3["encoder"](x, "B", there)[:, 0]))

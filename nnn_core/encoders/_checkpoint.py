@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
-from nnn_core.encoders._files import digest, digest_of_files, file_digest
-from nnn_core.encoders._towers import Towers, TowersEncoder, device
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.encoders._files import digest, digest_of_files, file_digest, present
+from nnn_core.encoders._source import ModelSource
+from nnn_core.encoders._towers import Towers
+from nnn_core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,8 @@ class Preprocessing:
     """What a family does to images: squashed to a square by Pillow's bicubic filter, then shifted and scaled.
 
     Attributes:
-        mean: of each channel.
-        std: of each channel.
+        mean: what is subtracted from red, green and blue, of values from 0 to 1.
+        std: what red, green and blue are divided by after that.
     """
 
     mean: tuple[float, float, float]
@@ -44,25 +45,12 @@ class Preprocessing:
             ]
         )
 
-        def prepared(image: Image.Image) -> torch.Tensor:
-            pixels: torch.Tensor = steps(image.convert("RGB"))
-            return pixels
-
-        return prepared
+        return lambda image: steps(image.convert("RGB"))
 
 
-@dataclass(frozen=True)
-class CheckpointSource:
-    """A directory, not loaded. A family is a subclass, which says what else must lie there.
+class CheckpointSource(ModelSource):
+    """A directory. A family is a subclass, which says what must lie there besides the weights."""
 
-    Attributes:
-        directory: absolute path.
-        fingerprint: of the files as they are on this machine.
-        precision: of the model's arithmetic.
-    """
-
-    #: Scheme of the family.
-    family: ClassVar[str]
     #: Files of the tokenizer, and its rule of truncation.
     tokenizer: ClassVar[tuple[str, ...]]
     rule: ClassVar[str]
@@ -70,66 +58,56 @@ class CheckpointSource:
     #: Optional files that say what the weights do not.
     configs: ClassVar[tuple[str, ...]] = ()
 
-    directory: str
-    fingerprint: Fingerprint
-    precision: str = FLOAT32
+    @classmethod
+    def absolute(cls, spec: str) -> str:
+        """The directory's absolute path."""
+        return str(Path(spec).absolute())
 
     @classmethod
-    def parse(cls, spec: str, precision: str = FLOAT32) -> Self:
-        """``DIR``.
+    def towers(cls, spec: str) -> Towers:
+        """The loaded model.
 
         Raises:
-            InputError: it lacks a file, or holds several checkpoints.
+            InputError: the checkpoint is not one of this family.
         """
-        directory = Path(spec).absolute()
-        return cls(str(directory), replace(cls._fingerprint(directory), precision=precision), precision)
-
-    def load(self) -> TowersEncoder:
-        """Load model, preprocessing and tokenizer in this process.
-
-        Raises:
-            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
-            ConfigError: a package that is needed is not installed.
-        """
-        here = replace(self._fingerprint(Path(self.directory)), precision=self.precision)
-        check_same(f"{self.family}:{self.directory}", here, self.fingerprint)
-        device()
         try:
-            return TowersEncoder(self.towers(Path(self.directory)), self.precision)
-        except ImportError as error:
-            raise ConfigError(
-                f"--encoder {self.family}:... needs packages that are not installed ({error}); pip install "
-                "'nnn-bias[transformers]'."
-            ) from error
-        except InputError:
-            raise
+            return cls.towers_in(Path(spec))
         except KeyError as error:
             raise InputError(
-                f"--encoder {self.family}:{self.directory} has no weight {error}, so it is not a checkpoint of "
-                f"{self.family} for retrieval."
+                f"--encoder {cls.scheme}:{spec} has no weight {error}, so it is not a checkpoint of {cls.scheme} for "
+                "retrieval."
             ) from error
-        except Exception as error:  # a checkpoint can be wrong in many ways
-            raise InputError(f"--encoder {self.family}:{self.directory} cannot be loaded: {error!r}") from error
 
     @classmethod
-    def towers(cls, directory: Path) -> Towers:
-        """The model in a directory."""
+    def towers_in(cls, directory: Path) -> Towers:
+        """The loaded model.
+
+        Raises:
+            KeyError: a weight that a checkpoint of this family has is missing.
+            InputError: the checkpoint is wrong in another way.
+        """
         raise NotImplementedError
 
     @classmethod
-    def _fingerprint(cls, directory: Path) -> Fingerprint:
-        missing = [name for name in cls.tokenizer if not (directory / name).is_file()]
-        if missing:
+    def describe(cls, spec: str) -> Fingerprint:
+        """The fingerprint of the files here, but for the precision.
+
+        Raises:
+            InputError: the directory lacks a file, or holds several checkpoints.
+        """
+        directory = Path(spec)
+        tokenizer = present(directory, cls.tokenizer)
+        if len(tokenizer) < len(cls.tokenizer):
+            missing = sorted(set(cls.tokenizer) - {path.name for path in tokenizer})
             raise InputError(
-                f"--encoder {cls.family}:{directory} lacks {', '.join(missing)}; put the checkpoint and the files of "
+                f"--encoder {cls.scheme}:{directory} lacks {', '.join(missing)}; put the checkpoint and the files of "
                 "its tokenizer in one directory."
             )
-        configs = [directory / name for name in cls.configs if (directory / name).is_file()]
         return Fingerprint(
-            weights=file_digest(weights_of(directory, cls.family)),
-            architecture=digest_of_files(configs, cls.family),
+            weights=file_digest(weights_of(directory, cls.scheme)),
+            architecture=digest_of_files(present(directory, cls.configs), cls.scheme),
             preprocessing=digest(cls.preprocessing.mean, cls.preprocessing.std, "bicubic", DECODING),
-            tokenizer=digest_of_files([directory / name for name in cls.tokenizer], cls.rule),
+            tokenizer=digest_of_files(tokenizer, cls.rule),
         )
 
 

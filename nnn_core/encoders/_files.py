@@ -34,6 +34,11 @@ def digest_of_files(paths: Iterable[Path], *parts: object) -> str:
     return digest(*parts, *([path.name, file_digest(path)] for path in sorted(paths)))
 
 
+def present(directory: Path, names: Iterable[str]) -> list[Path]:
+    """Those files of a directory, in the order of their names here, that are there."""
+    return [directory / name for name in names if (directory / name).is_file()]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A configuration file.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
 from nnn_core.encoders._files import digest, file_digest, read_json
-from nnn_core.encoders._towers import Tokens, Towers, TowersEncoder, device
+from nnn_core.encoders._source import ModelSource
+from nnn_core.encoders._towers import Tokens, Towers
 from nnn_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,89 +24,67 @@ _CONFIG = "open_clip_config.json"
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
-@dataclass(frozen=True)
-class OpenClipSource:
-    """An open_clip model by name, not loaded.
+class OpenClipSource(ModelSource):
+    """``open_clip:MODEL/PRETRAINED``, where ``PRETRAINED`` is a tag or a file, or ``open_clip:local-dir:DIR``."""
 
-    Attributes:
-        model: an open_clip model name, or ``local-dir:DIR``.
-        pretrained: pretrained tag or checkpoint path; None for a local directory.
-        fingerprint: of the files as they are on this machine.
-        precision: of the model's arithmetic.
-    """
-
-    model: str
-    pretrained: str | None
-    fingerprint: Fingerprint
-    precision: str = FLOAT32
+    scheme = "open_clip"
+    extra = None
 
     @classmethod
-    def parse(cls, spec: str, precision: str = FLOAT32) -> OpenClipSource:
-        """``MODEL/PRETRAINED`` or ``local-dir:DIR``.
+    def absolute(cls, spec: str) -> str:
+        """``spec`` with the directory made absolute."""
+        if not spec.startswith(_LOCAL_DIR):
+            return spec
+        return f"{_LOCAL_DIR}{Path(spec.removeprefix(_LOCAL_DIR)).absolute()}"
+
+    @classmethod
+    def describe(cls, spec: str) -> Fingerprint:
+        """The fingerprint of the files here, but for the precision.
 
         Raises:
             InputError: no such model, directory or checkpoint.
         """
-        if spec.startswith(_LOCAL_DIR):
-            directory = Path(spec.removeprefix(_LOCAL_DIR)).absolute()
-            found = replace(_fingerprint_directory(directory), precision=precision)
-            return cls(f"{_LOCAL_DIR}{directory}", None, found, precision)
-        model, _, pretrained = spec.partition("/")
+        model, pretrained = _parts(spec)
+        if pretrained is None:
+            return _fingerprint_directory(Path(spec.removeprefix(_LOCAL_DIR)))
         if not pretrained:
             raise InputError(
                 f"--encoder open_clip:{spec} names no weights, and random weights would give a meaningless "
                 "table; write open_clip:MODEL/PRETRAINED_TAG or open_clip:MODEL//path/to/checkpoint."
             )
-        found = replace(_fingerprint_pretrained(model, pretrained), precision=precision)
-        return cls(model, pretrained, found, precision)
+        return _fingerprint_pretrained(model, pretrained)
 
-    def load(self) -> TowersEncoder:
-        """Load model, preprocessing and tokenizer in this process.
+    @classmethod
+    def towers(cls, spec: str) -> Towers:
+        """The loaded model."""
+        import open_clip
 
-        Raises:
-            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
-        """
-        spec = self.model if self.pretrained is None else f"{self.model}/{self.pretrained}"
-        check_same(spec, OpenClipSource.parse(spec, self.precision).fingerprint, self.fingerprint)
-        return _load(self, spec)
+        name, pretrained = _parts(spec)
+        model, preprocess = open_clip.create_model_from_pretrained(name, pretrained=pretrained, weights_only=True)
+        return _towers(model, preprocess, open_clip.get_tokenizer(name))
 
 
-def _load(source: OpenClipSource, spec: str) -> TowersEncoder:
-    device()
-    import open_clip
-
-    try:
-        model, preprocess = open_clip.create_model_from_pretrained(
-            source.model, pretrained=source.pretrained, weights_only=True
-        )
-        tokenizer = open_clip.get_tokenizer(source.model)
-    except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
-        raise InputError(
-            f"--encoder open_clip:{spec} cannot be loaded: {str(error) or type(error).__name__}"
-        ) from error
-    return TowersEncoder(_towers(model, preprocess, tokenizer), source.precision)
+def _parts(spec: str) -> tuple[str, str | None]:
+    """What open_clip calls the model, and the tag or file of its weights, None for those of a directory."""
+    if spec.startswith(_LOCAL_DIR):
+        return spec, None
+    model, _, pretrained = spec.partition("/")
+    return model, pretrained
 
 
-def _is_resnet(model: Any) -> bool:
-    from open_clip.modified_resnet import ModifiedResNet
-
-    return isinstance(model.visual, ModifiedResNet)
-
-
-def _channels_last(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Images in the memory order in which processors compute OpenAI's ResNets a sixth faster.
+def _images(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The image tower. In another memory order of images processors compute OpenAI's ResNets a sixth faster.
 
     Vision transformers and ConvNeXt gain nothing worth speaking of by it, and MobileCLIP loses as much.
     """
     import torch
+    from open_clip.modified_resnet import ModifiedResNet
 
+    encode: Callable[[torch.Tensor], torch.Tensor] = model.encode_image
+    if not isinstance(model.visual, ModifiedResNet):
+        return encode
     model.visual.to(memory_format=torch.channels_last)
-
-    def encode(pixels: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
-        return vectors
-
-    return encode
+    return lambda pixels: encode(pixels.contiguous(memory_format=torch.channels_last))
 
 
 def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
@@ -127,7 +105,7 @@ def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
         transform=preprocess,
         tokenize=tokenize,
         length=length,
-        images=_channels_last(model) if _is_resnet(model) else model.encode_image,
+        images=_images(model),
         texts=lambda tokens: model.encode_text(tokens["text"]),
         image_size=tuple(size) if isinstance(size, (tuple, list)) else (size, size),
         context_length=int(tokenizer.context_length),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
-from nnn_core.encoders._files import digest, digest_of_files, read_json
-from nnn_core.encoders._towers import Tokens, Towers, TowersEncoder, device
+from nnn_core.encoders._files import digest, digest_of_files, present, read_json
+from nnn_core.encoders._source import ModelSource
+from nnn_core.encoders._towers import Tokens, Towers
 from nnn_core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -36,42 +37,37 @@ _MODELS = {
 }
 
 
-@dataclass(frozen=True)
-class TransformersSource:
-    """A model directory or hub repository, not loaded.
+class TransformersSource(ModelSource):
+    """``transformers:DIR`` or ``transformers:ORGANISATION/MODEL[@REVISION]`` on the hub."""
 
-    Attributes:
-        name: a directory, or ``organisation/model`` or ``organisation/model@revision`` on the hub.
-        fingerprint: of the files as they are on this machine.
-        precision: of the model's arithmetic.
-    """
-
-    name: str
-    fingerprint: Fingerprint
-    precision: str = FLOAT32
+    scheme = "transformers"
 
     @classmethod
-    def parse(cls, spec: str, precision: str = FLOAT32) -> TransformersSource:
-        """``DIR`` or ``ORGANISATION/MODEL[@REVISION]``.
+    def absolute(cls, spec: str) -> str:
+        """``spec``, made absolute if it is a directory."""
+        return str(Path(spec).absolute()) if Path(spec).is_dir() else spec
+
+    @classmethod
+    def describe(cls, spec: str) -> Fingerprint:
+        """The fingerprint of the files here, but for the precision.
 
         Raises:
             InputError: there is no such directory or repository, or it lacks a file.
             ConfigError: a kind of model that has no two towers, or that is not known here.
         """
-        name = str(Path(spec).absolute()) if Path(spec).is_dir() else spec
-        return cls(name, replace(_fingerprint(_directory(name)), precision=precision), precision)
+        return _fingerprint(_directory(spec))
 
-    def load(self) -> TowersEncoder:
-        """Load model, preprocessing and tokenizer in this process.
+    @classmethod
+    def towers(cls, spec: str) -> Towers:
+        """The loaded model, from its files only.
 
         Raises:
-            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
+            InputError: it cannot be loaded whole.
         """
-        directory = _directory(self.name)
-        check_same(self.name, replace(_fingerprint(directory), precision=self.precision), self.fingerprint)
-        return TowersEncoder(load_towers(directory), self.precision)
+        return _load(_directory(spec))
 
 
+@cache
 def _directory(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
@@ -104,8 +100,7 @@ def _fingerprint(directory: Path) -> Fingerprint:
     weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
     if not weights:
         raise InputError(f"--encoder transformers:{directory} holds no weights (*.safetensors or pytorch_model*.bin).")
-    preprocessing = [directory / name for name in _PREPROCESSING if (directory / name).is_file()]
-    tokenizer = [directory / name for name in _TOKENIZER if (directory / name).is_file()]
+    preprocessing, tokenizer = present(directory, _PREPROCESSING), present(directory, _TOKENIZER)
     if not preprocessing or not tokenizer:
         raise InputError(
             f"--encoder transformers:{directory} lacks its {'tokenizer' if preprocessing else _PREPROCESSING[0]}; "
@@ -125,32 +120,10 @@ def _stable(config: Any) -> Any:
     return config
 
 
-def load_towers(directory: Path) -> Towers:
-    """The model in a directory, from its files only.
-
-    Raises:
-        InputError: it cannot be loaded whole.
-        ConfigError: transformers is not installed.
-    """
-    device()
-    try:
-        import transformers
-    except ImportError as error:
-        raise ConfigError(
-            f"--encoder transformers:... needs packages that are not installed ({error}); pip install "
-            "'nnn-bias[transformers]'."
-        ) from error
-
-    try:
-        return _load(transformers, directory)
-    except InputError:
-        raise
-    except Exception as error:  # files can be wrong in many ways
-        raise InputError(f"--encoder transformers:{directory} cannot be loaded: {error!r}") from error
-
-
-def _load(transformers: Any, directory: Path) -> Towers:
+def _load(directory: Path) -> Towers:
     import torch
+    import transformers
+    from PIL import Image
 
     transformers.utils.logging.disable_progress_bar()
     kind = read_json(directory / "config.json")["model_type"]
@@ -169,8 +142,8 @@ def _load(transformers: Any, directory: Path) -> Towers:
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
     text = getattr(model.config, "text_config", model.config)
     context_length = min(most, text.max_position_embeddings, tokenizer.model_max_length)
-    transform = _patches(processor) if kind == "siglip2" else _pixels(processor)
-    example = transform(_blank())
+    transform = _transform(processor, kind)
+    example = transform(Image.new("RGB", (64, 64)))
     images, texts = _blip(model) if kind == "blip" else _siglip2(model) if kind == "siglip2" else _dual(model)
     return Towers(
         model=model,
@@ -184,30 +157,18 @@ def _load(transformers: Any, directory: Path) -> Towers:
     )
 
 
-def _blank() -> Image.Image:
-    from PIL import Image
-
-    return Image.new("RGB", (64, 64))
-
-
-def _pixels(processor: Any) -> Callable[[Image.Image], torch.Tensor]:
-    def transform(image: Image.Image) -> torch.Tensor:
-        pixels: torch.Tensor = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
-        return pixels.float()
-
-    return transform
-
-
-def _patches(processor: Any) -> Callable[[Image.Image], torch.Tensor]:
-    """SigLIP 2 takes images of any shape as a list of patches; a row after them says height and width in patches."""
-
+def _transform(processor: Any, kind: str) -> Callable[[Image.Image], torch.Tensor]:
     def transform(image: Image.Image) -> torch.Tensor:
         import torch
 
         batch = processor(images=image.convert("RGB"), return_tensors="pt")
-        shape = torch.zeros_like(batch["pixel_values"][0][:1])
+        pixels: torch.Tensor = batch["pixel_values"][0]
+        if kind != "siglip2":
+            return pixels.float()
+        # It takes images of any shape as a list of patches; a row after them says height and width in patches.
+        shape = torch.zeros_like(pixels[:1])
         shape[0, :2] = batch["spatial_shapes"][0]
-        return torch.cat([batch["pixel_values"][0], shape]).float()
+        return torch.cat([pixels, shape]).float()
 
     return transform
 

@@ -1,0 +1,88 @@
+"""A model of a family that this program knows: its fingerprint from its files alone, its towers where it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders._towers import Towers, TowersEncoder, device
+from nnn_core.errors import ConfigError, InputError
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model, not loaded. A family is a subclass.
+
+    Attributes:
+        spec: what follows the scheme in ``--encoder``, with local paths made absolute.
+        fingerprint: of the model's files as they are on this machine.
+        precision: what the model computes in, one of ``PRECISIONS``.
+    """
+
+    #: What ``--encoder`` calls the family.
+    scheme: ClassVar[str]
+    #: The extra of this package with which the family's packages are installed; None if they always are.
+    extra: ClassVar[str | None] = "transformers"
+
+    spec: str
+    fingerprint: Fingerprint
+    precision: str = FLOAT32
+
+    @classmethod
+    def parse(cls, spec: str, precision: str = FLOAT32) -> Self:
+        """The model that ``spec`` names.
+
+        Raises:
+            InputError: there is no such model, or it lacks a file.
+            ConfigError: it is of no kind that this family knows.
+        """
+        spec = cls.absolute(spec)
+        return cls(spec, replace(cls.describe(spec), precision=precision), precision)
+
+    def load(self) -> TowersEncoder:
+        """Load model, preprocessing and tokenizer in this process.
+
+        Raises:
+            InputError: they cannot be loaded, or the files here differ from those of the fingerprint.
+            ConfigError: a package that is needed is not installed.
+        """
+        here = replace(self.describe(self.spec), precision=self.precision)
+        check_same(f"{self.scheme}:{self.spec}", here, self.fingerprint)
+        device()
+        try:
+            return TowersEncoder(self.towers(self.spec), self.precision)
+        except InputError:
+            raise
+        except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
+            if isinstance(error, ImportError) and self.extra:
+                raise ConfigError(
+                    f"--encoder {self.scheme}:... needs packages that are not installed ({error}); pip install "
+                    f"'nnn-bias[{self.extra}]'."
+                ) from error
+            raise InputError(f"--encoder {self.scheme}:{self.spec} cannot be loaded: {error!r}") from error
+
+    @classmethod
+    def absolute(cls, spec: str) -> str:
+        """``spec`` with local paths made absolute."""
+        raise NotImplementedError
+
+    @classmethod
+    def describe(cls, spec: str) -> Fingerprint:
+        """The fingerprint of the files here, but for the precision.
+
+        Raises:
+            InputError: there is no such model, or it lacks a file.
+            ConfigError: it is of no kind that this family knows.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def towers(cls, spec: str) -> Towers:
+        """The loaded model.
+
+        Raises:
+            InputError: the checkpoint is not one of this family.
+            Exception: whatever else its files may lead to.
+        """
+        raise NotImplementedError
