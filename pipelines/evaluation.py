@@ -25,8 +25,7 @@ from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.inputs.readers import Columns
 from nnn_core.redaction import refuse_credentials
-from nnn_core.report.comparison import rivals_section
-from nnn_core.report.evaluation import evaluation_report
+from nnn_core.report.evaluation import evaluation_report, rivals_section
 from nnn_core.report.review import Review, unit_of
 from nnn_core.report.sections import Fairness, OwnPairs
 from nnn_core.scoring.bank import Bank

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnn_core.embedded.side import Side
 from nnn_core.encoders.fingerprints import shown_parts
+from nnn_core.evaluation import fairness as evenness
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.report._content import Report
-from nnn_core.report.review import Review, quality_of, tuning_of
-from nnn_core.report.sections import Fairness, OwnPairs, Quality, Rivals, Run, Source
+from nnn_core.report.review import Review, quality_of, tuning_of, unit_of
+from nnn_core.report.sections import Better, Fairness, Figure, OwnPairs, Quality, Rival, Rivals, Run, Source, Unit
 from nnn_core.table.manifest import Manifest
+
+#: Measures of which less is more even; of the others more is better, but for the signed bias.
+_LOWER = ("absolute_bias", "max_skew", "ndkl")
 
 
 def evaluation_report(
@@ -24,12 +29,12 @@ def evaluation_report(
     """What ``nnn evaluate`` found.
 
     Args:
-        table: its URI.
-        manifest: of the version that was evaluated.
-        review: of the queries.
-        rivals: if methods were compared.
-        fairness: one of each attribute.
-        own_pairs: if the bank is known.
+        table: URI of the table.
+        manifest: the manifest of the version that was evaluated.
+        review: what the held-out queries tell.
+        rivals: the comparison of methods, if there was one.
+        fairness: a section for each attribute that was compared.
+        own_pairs: the bank's rows that belong to candidates, if the bank is known.
     """
     point = review.evaluation.point
     run = run_section("nnn evaluate", table, manifest, manifest.version, None, review)
@@ -51,11 +56,11 @@ def run_section(
 
     Args:
         command: such as ``nnn refresh``.
-        table: its URI.
-        manifest: of the version that the report is about.
-        version: its number; None if it was not published.
-        previous: the version before it.
-        review: of held-out queries, if there were any.
+        table: URI of the table.
+        manifest: the manifest of the version that the report is about.
+        version: number of that version; None if it was not published.
+        previous: number of the version before it; None if there was none.
+        review: what held-out queries tell, if there were any.
     """
     settings = manifest.settings
     return Run(
@@ -81,19 +86,15 @@ def review_sections(review: Review | None, manifest: Manifest) -> dict[str, Any]
     """The sections that held-out queries give; none without queries."""
     if review is None:
         return {}
+    settings = manifest.settings
     return {
-        "quality": (quality_of(review.evaluation, direction(manifest)),),
+        "quality": (quality_of(review.evaluation, f"{settings.reference_modality} to {settings.candidate_modality}"),),
         "tuning": tuning_of(review.evaluation),
         "hubness": review.hubness,
         "hubs": review.hubs,
         "changes": review.changes,
         "shown": review.shown,
     }
-
-
-def direction(manifest: Manifest) -> str:
-    """Such as ``text to image``."""
-    return f"{manifest.settings.reference_modality} to {manifest.settings.candidate_modality}"
 
 
 def overlap_notes(review: Review) -> list[str]:
@@ -111,3 +112,52 @@ def beside(report: Report, others: Sequence[Report]) -> tuple[Quality, ...]:
         name = f"version {run.version} of {run.table}, bank {run.bank.digest[:8]}"
         tables += [Quality(f"{one.title.split(' (', 1)[0]} ({name})", one.queries, one.figures) for one in each.quality]
     return tuple(tables)
+
+
+def rivals_section(rows: Sequence[Mapping[str, Any]], objective: str) -> Rivals:
+    """The comparison of methods.
+
+    Args:
+        rows: the methods, as ``evaluation.comparison.compare_methods`` describes them.
+        objective: name of the figure that is compared, such as ``recall@1``.
+    """
+    methods = (
+        Rival(
+            name=row["title"],
+            settings=_setting_words(row["setting"], row["settings"]),
+            value=Interval(**row["figures"][objective]),
+            gain=Interval(**row["gains"][objective]),
+            seconds=row["seconds"]["fit"],
+            tuning_seconds=row["seconds"]["search"],
+            additive=row["additive"],
+        )
+        for row in rows
+    )
+    return Rivals(objective, rows[0]["queries"], tuple(methods), unit_of(objective))
+
+
+def _setting_words(setting: Mapping[str, Any], tried: int) -> str:
+    words = ", ".join(f"{name} = {value:g}" for name, value in setting.items())
+    return f"{words} (of {tried})" if tried > 1 else words
+
+
+def fairness_section(
+    attribute: str, queries: int, values: tuple[str, ...], figures: Sequence[evenness.Figure]
+) -> Fairness:
+    """How evenly the values of one attribute are retrieved.
+
+    Args:
+        attribute: name of the attribute.
+        queries: how many queries were asked.
+        values: the values that are compared, the positive one first.
+        figures: what was measured without the bias and with it.
+    """
+    return Fairness(attribute, values, queries, tuple(map(_figure, figures)))
+
+
+def _figure(found: evenness.Figure) -> Figure:
+    name = found.name.replace("_", " ") + (f" ({' or '.join(found.values)})" if found.values else "")
+    measure = found.name.partition("@")[0]
+    better: Better = "zero" if measure == "bias" else "lower" if measure in _LOWER else "higher"
+    unit: Unit = "percent" if measure == "recall" else "number"
+    return Figure(name, found.before, found.after, found.change, unit, better)

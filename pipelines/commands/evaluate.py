@@ -16,8 +16,8 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
+from nnn_core.report.archive import read_report, write_report
 from nnn_core.report.evaluation import beside
-from nnn_core.report.files import read_report, write_report
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.parts import check_alpha
 from nnn_core.table.reading import reweight

@@ -19,7 +19,7 @@ from nnn_core.gates.comparison import near_copies_message
 from nnn_core.inputs.keys import positional_keys_message
 from nnn_core.planning.costs import read_rates
 from nnn_core.report import Report, render_text
-from nnn_core.report.files import write_report
+from nnn_core.report.archive import write_report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri, prepare_table, read_manifest
 from pipelines.commands.compare_plan import Foretold, compare, describe_comparison, foretell

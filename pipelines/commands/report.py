@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nnn_core import storage
 from nnn_core.errors import StorageError
 from nnn_core.report import render, render_text
-from nnn_core.report.files import read_report
+from nnn_core.report.archive import read_report
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from nnn_core import load_bias_table
 from nnn_core.encoders import load_once
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.evaluation.metrics import summarise_ranking
-from nnn_core.report.files import read_report
+from nnn_core.report.archive import read_report
 from pipelines.commands import demo
 
 README = Path(__file__).parent.parent.parent / "README.md"

@@ -16,7 +16,7 @@ from test_real_images import vectors
 from nnn_core import load_bias_table
 from nnn_core.demo import _scenes as scenes
 from nnn_core.demo import corpus
-from nnn_core.report.files import read_report
+from nnn_core.report.archive import read_report
 from pipelines.commands import cli
 
 SIZE, GRID = 8, (1, 2, 3)

@@ -13,10 +13,10 @@ def write_report(report: Report, work: str, name: str, uri: str | None = None) -
     """Write the page and, beside it, its JSON; returns the page's URI.
 
     Args:
-        report: what it says.
-        work: folder of artefacts, below which it lies by default.
-        name: begins the default name, which ends in a digest of the page.
-        uri: the name that was asked for.
+        report: the content of the page.
+        work: folder of artefacts, below which the page lies by default.
+        name: beginning of the default name, which ends in a digest of the page.
+        uri: the name that was asked for, if any.
 
     Raises:
         StorageError: there is a file under the name that was asked for.
@@ -34,7 +34,7 @@ def read_report(uri: str) -> Report:
 
     Raises:
         InputError: there is no such file.
-        CorruptArtifactError: it is no report.
+        CorruptArtifactError: what the file holds is no report.
     """
     where = uri.removesuffix(".html") + ".json" if uri.endswith(".html") else uri
     return Report.from_json(storage.read_bytes(where), where)
