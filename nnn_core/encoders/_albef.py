@@ -40,7 +40,7 @@ _DROPPED = re.compile(r"[,.'!?\"()*#:;~]")
 
 
 class AlbefSource(CheckpointSource):
-    """``albef:DIR``."""
+    """The model that ``albef:DIR`` names."""
 
     scheme = "albef"
     tokenizer = ("vocab.txt",)

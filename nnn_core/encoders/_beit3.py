@@ -25,7 +25,7 @@ _UNUSED = ("logit_scale", "beit3.vision_embed.mask_token", "mlm_head.", "mim_hea
 
 
 class Beit3Source(CheckpointSource):
-    """``beit3:DIR``."""
+    """The model that ``beit3:DIR`` names."""
 
     scheme = "beit3"
     tokenizer = (_SPM,)

@@ -30,7 +30,7 @@ class Sizes:
     Attributes:
         width: length of the vectors between layers, and of those that leave the model.
         hidden: length of the vectors within the network that follows attention.
-        layers: number of layers.
+        layers: how many layers there are.
         patch: side of a patch, in pixels.
         image: side of an image, in pixels.
         words: size of the vocabulary.
@@ -105,7 +105,7 @@ class _Layer(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Positions and layers."""
+    """Adds positions to tokens or patches, and sends them through all layers."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

@@ -65,7 +65,7 @@ class CheckpointSource(ModelSource):
 
     @classmethod
     def towers(cls, spec: str) -> Towers:
-        """The loaded model.
+        """The model in a directory, loaded.
 
         Raises:
             InputError: the checkpoint is not one of this family.
@@ -80,7 +80,7 @@ class CheckpointSource(ModelSource):
 
     @classmethod
     def towers_in(cls, directory: Path) -> Towers:
-        """The loaded model.
+        """The model in a directory, loaded.
 
         Raises:
             KeyError: a weight that a checkpoint of this family has is missing.

@@ -40,7 +40,7 @@ def present(directory: Path, names: Iterable[str]) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file.
+    """The object in a configuration file.
 
     Raises:
         InputError: it is not there, or is not a JSON object.

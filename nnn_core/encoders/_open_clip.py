@@ -56,7 +56,7 @@ class OpenClipSource(ModelSource):
 
     @classmethod
     def towers(cls, spec: str) -> Towers:
-        """The loaded model."""
+        """The model as open_clip loads it."""
         import open_clip
 
         name, pretrained = _parts(spec)

@@ -79,7 +79,7 @@ class ModelSource:
 
     @classmethod
     def towers(cls, spec: str) -> Towers:
-        """The loaded model.
+        """The model that ``spec`` names, loaded.
 
         Raises:
             InputError: the checkpoint is not one of this family.

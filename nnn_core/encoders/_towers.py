@@ -66,7 +66,7 @@ class Towers:
 
 
 class TowersEncoder:
-    """A loaded model.
+    """An encoder whose two towers are torch modules.
 
     Every batch is padded to the same size, so that a row's vector does not depend on how many
     rows happened to be in its batch. Weights stay float32; half precision is torch's autocast, which

@@ -30,7 +30,7 @@ def recorded(
 
     Args:
         source: the encoder; loaded unless the vectors lie in the work folder already.
-        prompts: of both sides.
+        prompts: the prompts of both sides.
         work: folder of artefacts, where the vectors are kept: two runs record the same ones, whatever machine
             each ran on.
         modalities: those of the table's sides, of which probes are encoded.

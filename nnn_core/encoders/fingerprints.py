@@ -76,9 +76,9 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
     """Refuse vectors of another encoder than the table's.
 
     Args:
-        table: ``manifest.settings.encoder``.
+        table: what the table records of its encoder (``manifest.settings.encoder``).
         embeddings: the fingerprint of the vectors, by part.
-        table_uri: for the message.
+        table_uri: URI of the table, for the message.
         where: what the vectors are, for the message.
 
     Raises:

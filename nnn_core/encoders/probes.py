@@ -78,8 +78,8 @@ def measure(
     """The probes' unit vectors (dim,) by id.
 
     Args:
-        encoder: the loaded model.
-        prompts: of both sides.
+        encoder: the loaded model to measure.
+        prompts: the prompts of both sides.
         modalities: what to encode: a model of images alone can encode no captions.
 
     Raises:
@@ -115,7 +115,7 @@ def from_text(text: str, uri: str | None = None) -> dict[str, FloatMatrix]:
     """The unit vectors behind ``to_text``.
 
     Args:
-        text: one line.
+        text: the line that ``to_text`` gave.
         uri: the file that it was read from, if it has one of its own.
 
     Raises:

@@ -41,7 +41,7 @@ class Prompts:
 
     @classmethod
     def from_json(cls, text: str) -> Prompts:
-        """Read ``to_json`` back.
+        """The prompts that ``to_json`` wrote.
 
         Raises:
             CorruptArtifactError: not such a line.

@@ -57,16 +57,16 @@ class ShardReport:
     Attributes:
         uri: the file, or the folder of a group of single images.
         format: name of its format.
-        bytes: its size, without that of its companion.
+        bytes: size of the file, without that of its companion.
         companion: the file with the ids, where that is another one.
-        rows: from the footer; None where only reading all of it would tell.
+        rows: how many rows there are, by the footer; None where only reading all of it would tell.
         columns: names of columns or fields, with types where they have any.
         holds: ``images``, ``captions``, ``vectors``, or ``nothing readable``.
         looked_at: how many first rows the rest is about.
-        ids: the first ones.
-        pair_ids: of the same rows, empty where there is none.
+        ids: ids of the first rows.
+        pair_ids: pair ids of the same rows, empty where there is none.
         examples: the first captions, or size and kind of the first images.
-        dimension: of the vectors.
+        dimension: length of the vectors; None unless vectors are held.
         norms: least, median and largest length of the vectors.
         rejects: how many of the first rows could not be used, by reason.
         missing: what a refresh would ask for.
@@ -94,14 +94,14 @@ class Inspection:
     """What a glob holds.
 
     Attributes:
-        pattern: the glob.
+        pattern: the glob that was given.
         files: how many files (or groups of single images) it names.
-        formats: how many of each format.
-        bytes: of all of them.
-        rows: of all of them; None where the footers of some do not tell.
-        shards: a few, looked into.
+        formats: how many files there are of each format.
+        bytes: size of all files together.
+        rows: how many rows all files have; None where the footers of some do not tell.
+        shards: a few of the files, looked into.
         as_candidates: flags of ``nnn refresh`` that read it as candidates; empty where that is not clear.
-        as_references: the same for the bank.
+        as_references: flags of ``nnn refresh`` that read it as the bank; empty where that is not clear.
     """
 
     pattern: str

@@ -36,8 +36,8 @@ class RejectSummary:
     """The rejects of one shard, small enough to travel.
 
     Attributes:
-        rows: rows read, accepted and rejected together.
-        rejected: rows rejected.
+        rows: how many rows were read, accepted and rejected together.
+        rejected: how many rows were rejected.
         reasons: (reason, count, one example) by reason.
         uri: the file that lists every reject; None when there is none.
     """

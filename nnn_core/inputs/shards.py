@@ -41,7 +41,7 @@ class InputShard:
     Attributes:
         uri: where it lies; for single images the folder that they lie below.
         digest: identifies its bytes, and those of ``companion`` and ``members``.
-        bytes: size in bytes.
+        bytes: size of the file, or of all members together.
         companion: the metadata file of a clip-retrieval embedding shard, else None.
         members: single images, by their paths below ``uri``.
         head: how many of its first rows are of interest, of which a reader may make use; None for all.

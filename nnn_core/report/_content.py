@@ -39,19 +39,19 @@ class Report:
     """Everything that a report shows; a section that is None or empty is left out.
 
     Attributes:
-        title: its heading.
-        run: what ran.
-        quality: retrieval quality, one table a direction or bank.
+        title: heading of the page.
+        run: what ran, and on what.
+        quality: retrieval quality, one table for each direction or bank.
         tuning: the choice of k and alpha.
-        hubness: hubness before and after.
-        hubs: the worst, worst first.
+        hubness: hubness without the bias and with it.
+        hubs: the worst hubs, worst first.
         changes: the queries that changed most, most changed first.
         shown: the candidates that hubs and changes name; see ``wanted``.
-        biases: their distribution.
+        biases: the distribution of the biases, against that of the previous version.
         rivals: the comparison of methods.
-        fairness: one record an attribute.
+        fairness: how evenly attributes are retrieved, one record for each attribute.
         own_pairs: the warning about bank rows that belong to candidates.
-        rejects: (side, what was rejected).
+        rejects: (side, summary of the rows that were rejected).
         gates: the checks before the commit.
         stages: what each stage cost.
         notes: sentences that the reader should see first.
@@ -111,7 +111,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
-    """The same with words for the numbers that JSON has no word for; they are read back as numbers."""
+    """``value`` with words for the numbers that JSON has no word for; they are read back as numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

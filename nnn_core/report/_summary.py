@@ -18,9 +18,9 @@ class Headline:
     """The first thing that a reader sees.
 
     Attributes:
-        tone: how it is marked.
+        tone: how the verdict is marked.
         heading: the verdict, one sentence.
-        text: why.
+        text: why the verdict is so; empty if there is nothing to add.
     """
 
     tone: Tone
@@ -100,7 +100,7 @@ def _of_figure(figure: Figure, table: Quality) -> Headline:
 
 
 def tiles(report: Report) -> Iterator[Tile]:
-    """The overview."""
+    """The figures of the overview at the top of the page."""
     main = main_figure(report)
     if main is not None:
         figure = main[0]

@@ -22,10 +22,10 @@ class Scale:
     """From data to units of the drawing, along one axis.
 
     Attributes:
-        low: smallest value.
-        high: largest value.
-        start: where ``low`` lies.
-        stop: where ``high`` lies.
+        low: smallest value of the data.
+        high: largest value of the data.
+        start: where ``low`` lies in the drawing.
+        stop: where ``high`` lies in the drawing.
     """
 
     low: float
@@ -72,7 +72,7 @@ class Drawing:
         name: unique on the page; ids are made of it.
         title: what the figure is.
         desc: what it shows, for those who do not see it.
-        height: in units.
+        height: height of the figure, in units of which it is ``WIDTH`` wide.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Drawing:
     _marks: list[Markup] = field(default_factory=list)
 
     def add(self, mark: Markup) -> None:
-        """Append one element."""
+        """Append one element to the drawing."""
         self._marks.append(mark)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -96,7 +96,7 @@ class Drawing:
         self.add(template.format(kind, *map(_n, (x, y, width, height, round_)), _tip(tip)))
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
-        """A circle."""
+        """A circle of the class ``kind``; ``tip`` appears when a pointer rests on it."""
         template = Markup('<circle class="{}" cx="{}" cy="{}" r="{}">{}</circle>')
         self.add(template.format(kind, _n(x), _n(y), _n(radius), _tip(tip)))
 
@@ -141,8 +141,8 @@ class Plot:
 
     Attributes:
         drawing: what is drawn on.
-        x: horizontal scale.
-        y: vertical scale; its start is the bottom.
+        x: scale of the horizontal axis.
+        y: scale of the vertical axis, whose start is the bottom.
     """
 
     drawing: Drawing

@@ -31,7 +31,7 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def visible(line: str, limit: int) -> str:
-    """The same for a line whose spaces line it up with others."""
+    """A line without such characters, whose spaces, which line it up with others, stay."""
     return "".join(_visible(char) for char in _cut(line, limit))
 
 
@@ -95,7 +95,7 @@ def verdict(figure: Figure) -> str:
 
 
 def judge(gain: Interval, better: Better = "higher", before: float = 0.0, after: float = 0.0) -> str:
-    """The same, of a difference."""
+    """What the interval ``gain`` of a difference allows to say, in the words of ``verdict``."""
     if gain.low == gain.high == 0:
         return "same"
     if not gain.excludes_zero:

@@ -33,13 +33,13 @@ class Outcome:
     """What a refresh came to.
 
     Attributes:
-        table: its URI.
-        manifest: of the version that was made, with all gates.
-        published: whether its number was committed by this run.
-        previous: the version before; None for a first one.
-        statistics: of the rows of both.
-        rejects: (side, what was rejected).
-        review: of held-out queries, if there were any.
+        table: URI of the table.
+        manifest: manifest of the version that was made, with all gates.
+        published: whether the version's number was committed by this run.
+        previous: manifest of the version before; None for a first one.
+        statistics: what was counted over the rows of both versions.
+        rejects: (side, summary of the rows that were rejected).
+        review: what held-out queries tell, if there were any.
     """
 
     table: str

@@ -18,15 +18,15 @@ class Review:
     """An evaluation with what explains it.
 
     Attributes:
-        evaluation: figures and choice.
-        candidates: how many were ranked.
+        evaluation: figures of the queries, and the choice of k and alpha.
+        candidates: how many candidates were ranked.
         asked: how many queries ranked them.
         overlap: queries that are in the bank; None where nobody knows the bank.
         first: ids of the first candidates of each query in order of query id, without the bias and with it.
-        queries: digest of the queries.
-        hubness: of all queries.
-        hubs: worst first.
-        changes: most changed first.
+        queries: digest of the held-out queries.
+        hubness: hubness over all queries.
+        hubs: the worst hubs, worst first.
+        changes: the queries that changed most, most changed first.
         shown: what is known of the candidates that hubs and changes name.
     """
 
@@ -54,7 +54,7 @@ class Review:
         return frozenset(examples | {change.query.id for change in self.changes})
 
     def show(self, candidates: Iterable[Shown], queries: Iterable[Shown], biases: Mapping[str, float]) -> Review:
-        """The same with what rows look like, and with the biases of the hubs."""
+        """This review with what rows look like, and with the biases of the hubs."""
         known = {one.id: one for one in queries}
         hubs = (
             replace(
@@ -82,9 +82,9 @@ def draft_review(
     """Everything but what rows look like.
 
     Args:
-        evaluation: of the queries.
-        rankings: without the bias, and with it.
-        stored: all that were asked.
+        evaluation: figures of the queries.
+        rankings: first candidates of the queries, without the bias and with it.
+        stored: all queries that were asked.
         rows: candidates of the index.
     """
     queries, (before, after) = load_queries(stored), rankings

@@ -21,11 +21,11 @@ class Source:
     """The candidates, the bank or the held-out queries.
 
     Attributes:
-        modality: ``image`` or ``text``.
-        rows: rows used.
-        rejected: rows rejected.
-        files: input files.
-        digest: what the rows were, in hexadecimal; empty where unknown.
+        modality: ``image`` or ``text``, what the rows are.
+        rows: how many rows were used.
+        rejected: how many rows were rejected.
+        files: how many input files there were.
+        digest: digest of the rows, in hexadecimal; empty where unknown.
         uri: where they came from, as the user named it.
     """
 
@@ -46,14 +46,14 @@ class Run:
         table: URI of the table.
         version: the version that was published or evaluated; None if nothing was published.
         previous: the version before it, None if there was none.
-        k: in force in that version, or that would have been.
-        alpha: likewise.
-        candidates: of the table.
-        bank: the reference queries.
+        k: k in force in that version, or that would have been.
+        alpha: alpha in force in that version, or that would have been.
+        candidates: the candidates of the table.
+        bank: the reference queries of the table.
         searches: how the highest scores were found.
         fingerprints: (name, value) of encoder and bank.
         queries: held-out queries, None where none were given.
-        seconds: of the whole run, None where unknown.
+        seconds: duration of the whole run, None where unknown.
         when: time of the run as the caller wants it printed; empty keeps the report's bytes free of time.
     """
 
@@ -77,9 +77,9 @@ class Figure:
     """One measure before and after, over the same queries.
 
     Attributes:
-        name: such as ``recall@1``.
-        before: without correction.
-        after: with the bias.
+        name: name of the measure, such as ``recall@1``.
+        before: the measure without correction.
+        after: the measure with the bias.
         gain: the paired difference, after minus before.
         unit: ``percent`` for shares from 0 to 1, ``rank`` for ranks.
         better: which direction is an improvement; ``zero``: nearer to 0.
@@ -100,7 +100,7 @@ class Quality:
     Attributes:
         title: what distinguishes this table from the next, such as ``text to image``.
         queries: how many queries report.
-        figures: in the order of the table.
+        figures: the measures, in the order of the table.
     """
 
     title: str
@@ -116,7 +116,7 @@ class Tuning:
         choice: what was chosen, and the objective.
         queries: how many queries chose.
         gains: (point, gain over no correction) of every point; alpha 0 need not be there.
-        unit: of the objective.
+        unit: unit of the objective.
         given: whether nothing was chosen: the point was given, and the queries are those that report.
     """
 
@@ -133,8 +133,8 @@ class Occurrence:
 
     Attributes:
         counts: (times, candidates): so many candidates were retrieved so often; ascending, 0 included.
-        skewness: third standardised moment.
-        gini: Gini coefficient, 0 to 1.
+        skewness: third standardised moment of how often candidates are retrieved.
+        gini: Gini coefficient of how often candidates are retrieved, 0 to 1.
         robin_hood: share of places that would have to change hands for equality.
         never: share of candidates that no query retrieved.
     """
@@ -153,8 +153,8 @@ class Hubness:
     Attributes:
         queries: how many queries were asked.
         depth: the n of N_n.
-        before: without correction.
-        after: with the bias.
+        before: how often candidates are retrieved without correction.
+        after: how often candidates are retrieved with the bias.
     """
 
     queries: int
@@ -168,7 +168,7 @@ class BiasShift:
     """Biases of all candidates against those of the previous version.
 
     Attributes:
-        edges: of the bins, one more than counts.
+        edges: edges of the bins, one more than counts.
         counts: candidates of this version in each bin.
         previous: candidates of the previous version in each bin; empty for a first version.
         figures: (name, value) such as the population stability index.
@@ -185,7 +185,7 @@ class Shown:
     """A candidate or a query as a person sees it.
 
     Attributes:
-        id: its id.
+        id: id of the candidate or query.
         text: a caption or query, or what an image shows; empty where unknown.
         image: the bytes of a thumbnail (see ``thumbnails.thumbnail``), None for a text.
     """
@@ -200,10 +200,10 @@ class Hub:
     """A candidate that crowded out others.
 
     Attributes:
-        id: its id.
-        before: times in a top n without correction.
-        after: times with the bias.
-        bias: its bias.
+        id: id of the candidate.
+        before: how many queries have it in a top n without correction.
+        after: how many queries have it in a top n with the bias.
+        bias: bias of the candidate.
         wrong: how many queries had it among the first n though it does not answer them.
         examples: a few of those queries.
     """
@@ -221,12 +221,12 @@ class Change:
     """A query whose first results changed much.
 
     Attributes:
-        query: what was asked.
+        query: the query that was asked.
         before: ids of the first results without correction, best first.
-        after: ids with the bias.
+        after: ids of the first results with the bias, best first.
         relevant: ids that answer the query.
-        rank_before: rank of the first of them without correction.
-        rank_after: with the bias.
+        rank_before: rank of the first relevant candidate without correction.
+        rank_after: rank of the first relevant candidate with the bias.
     """
 
     query: Shown
@@ -242,12 +242,12 @@ class Rival:
     """One method of the comparison.
 
     Attributes:
-        name: of the method.
+        name: name of the method.
         settings: its hyperparameters as chosen on the choosing half.
         value: the objective on the reporting half.
-        gain: over no correction.
-        seconds: to prepare it once for the whole index, without the search for settings.
-        tuning_seconds: to search its settings.
+        gain: gain of the objective over no correction.
+        seconds: time to prepare the method once for the whole index, without the search for settings.
+        tuning_seconds: time to search the settings of the method.
         additive: whether it is one number a candidate, so that any index can apply it.
     """
 
@@ -265,10 +265,10 @@ class Rivals:
     """Methods on the same footing.
 
     Attributes:
-        objective: what ``Rival.value`` is.
+        objective: name of the figure that ``Rival.value`` is.
         queries: how many queries report.
-        methods: in the order of the table.
-        unit: of the objective.
+        methods: the methods, in the order of the table.
+        unit: unit of the objective.
     """
 
     objective: str
@@ -282,10 +282,10 @@ class Fairness:
     """How evenly the values of one attribute are retrieved.
 
     Attributes:
-        attribute: its name.
+        attribute: name of the attribute.
         values: the values that are compared, the positive one first.
         queries: how many queries were asked.
-        figures: such as ``bias@6``.
+        figures: measures of evenness, such as ``bias@6``.
     """
 
     attribute: str
@@ -300,11 +300,11 @@ class OwnPairs:
 
     Attributes:
         rows: how many bank rows belong to candidates.
-        bank: rows of the bank.
+        bank: how many rows the bank has.
         objective: what the gains are gains of.
-        gain: with these rows in the bank, None if not measured.
-        fair: without them, None if not measured.
-        unit: of the objective.
+        gain: gain with these rows in the bank, None if not measured.
+        fair: gain without these rows, None if not measured.
+        unit: unit of the objective.
     """
 
     rows: int
@@ -320,10 +320,10 @@ class Gate:
     """One check before the commit.
 
     Attributes:
-        name: of the gate, as in the thresholds' file.
+        name: name of the gate, as in the thresholds' file.
         verdict: a single ``fail`` keeps the version from being published.
-        value: what was seen.
-        threshold: what was asked for.
+        value: the value that was seen.
+        threshold: the value that was asked for.
         note: what the verdict means, one sentence.
     """
 
@@ -339,14 +339,14 @@ class Stage:
     """What one stage of the pipeline cost.
 
     Attributes:
-        name: as in the pipeline.
-        seconds: of work, added up over workers.
+        name: name of the stage in the pipeline.
+        seconds: time of work, added up over workers.
         computed: artefacts that were computed.
         reused: artefacts that an earlier run had computed.
-        rows: that were computed.
-        pairs: of candidates and references that were scored.
-        read: bytes of input.
-        written: bytes that were stored.
+        rows: how many rows were computed.
+        pairs: how many pairs of candidates and references were scored.
+        read: how many bytes of input were read.
+        written: how many bytes were stored.
         parts: what took ``seconds``, as far as it was timed by itself; a model's are added up over its threads.
     """
 

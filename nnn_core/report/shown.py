@@ -24,9 +24,9 @@ def show_rows(shard: InputShard, request: EmbeddingRequest, wanted: frozenset[st
     """Captions, or images as thumbnails, of the rows with these ids; nothing of ready-made vectors.
 
     Args:
-        shard: the input file.
-        request: how it was read.
-        wanted: ids of rows in it.
+        shard: the input file to read.
+        request: how the file was read when it was embedded.
+        wanted: ids of rows in the file.
     """
     if not wanted or holds_vectors(shard, request.modality, request.columns):
         return

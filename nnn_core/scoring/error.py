@@ -13,10 +13,10 @@ class BiasError:
     """How far approximate means are from exact ones: of each figure the worst over the k of the grid.
 
     Attributes:
-        candidates: how many were measured.
-        mean: mean absolute error.
+        candidates: how many candidates were measured.
+        mean: mean of the absolute error.
         p99: 99th percentile of the absolute error.
-        max: largest absolute error.
+        max: largest of the absolute errors.
         rank_correlation: Spearman's, between approximate and exact means.
     """
 

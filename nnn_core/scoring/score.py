@@ -19,9 +19,9 @@ def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) ->
     """Top-k of each candidate of ``block``, own pairs excluded if the index has pair ids.
 
     Args:
-        block: candidates, (rows, dim).
-        search: over one reference shard.
-        k: how many scores to keep.
+        block: vectors of candidates, (rows, dim), with their ids.
+        search: the search over one reference shard.
+        k: how many scores of each candidate to keep.
         threads: tiles that are searched side by side; the result does not depend on it.
 
     Returns:

@@ -43,8 +43,8 @@ class TopK:
         """The k highest of ``scores`` (rows, any) float32, whose missing entries are -inf.
 
         Args:
-            scores: in any order.
-            k: how many to keep.
+            scores: scores of each row, in any order.
+            k: how many scores to keep.
             seen: (rows,) how many references ``scores`` speaks for; at least as many as are given.
         """
         width = min(k, int(seen.max(initial=0)))

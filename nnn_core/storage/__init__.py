@@ -90,7 +90,7 @@ def _asking(uri: str, action: Callable[[Any, str], Result]) -> Result:
 
 
 def _reading(uri: str, action: Callable[[Any, str], Result]) -> Result:
-    """As ``_asking``, for an object that has to be there."""
+    """The result of ``action(file system, path)`` on an object that has to be there, see ``_asking``."""
 
     def read(fs: Any, path: str) -> Result:
         try:
@@ -113,7 +113,7 @@ def open_input(uri: str, sparse: bool = False) -> Iterator[IO[bytes]]:
     """A seekable binary stream over ``uri``.
 
     Args:
-        uri: the object.
+        uri: the object to read.
         sparse: only small stretches of it will be read, so that clients of stores need not fetch more than is asked.
 
     Raises:
@@ -135,7 +135,7 @@ def open_input(uri: str, sparse: bool = False) -> Iterator[IO[bytes]]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole object.
+    """All bytes of the object.
 
     Raises:
         InputError: the object does not exist.
@@ -250,7 +250,7 @@ def modified(uri: str) -> float:
 
 
 def remove(uri: str) -> bool:
-    """Delete the object.
+    """Delete the object, if it is there.
 
     Returns:
         False when it was not there (any more).
@@ -278,7 +278,7 @@ def content_digest(uri: str, fresh: bool = False) -> str:
     else the content is hashed. (A modification time would miss an edit within its resolution.)
 
     Args:
-        uri: the object.
+        uri: the object to look at.
         fresh: ask the store, even if a listing of the folder is at hand.
 
     Raises:
@@ -359,10 +359,10 @@ class _Creation:
     finds that the name is taken: perhaps by its own object. So the object carries a note which no other call has.
 
     Attributes:
-        fs: file system.
-        path: on it.
-        data: what to write.
-        note: stored with the object on S3 and Cloud Storage. It is no part of the bytes, and differs every time.
+        fs: the file system that the object belongs to.
+        path: its name on that file system.
+        data: the bytes to write.
+        note: text stored with the object on S3 and Cloud Storage. It is no part of the bytes, and differs every time.
         doubtful: whether an attempt may have succeeded unnoticed.
     """
 

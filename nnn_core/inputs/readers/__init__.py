@@ -134,7 +134,7 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     """Rows of one shard in file order, in batches of bounded size.
 
     Args:
-        shard: the file.
+        shard: the file or group of images to read.
         modality: which side of an image-caption sample to read.
         columns: the names of the columns or JSON fields to read.
 

@@ -119,7 +119,7 @@ class _CsvLines(Iterator[str]):
         self.number = self.first = self._bytes = 0
 
     def begin(self) -> None:
-        """Another record begins."""
+        """Note that another record begins with the next line."""
         self.first, self._bytes = self.number + 1, 0
 
     def __next__(self) -> str:

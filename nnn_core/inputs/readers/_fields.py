@@ -16,8 +16,8 @@ def value_at(record: object, path: str) -> object:
     of a list. A key that has dots itself comes before a path.
 
     Args:
-        record: as from ``json.loads``.
-        path: such as ``caption``, ``meta.caption``, ``captions.0.text`` or ``captions.text``.
+        record: a value such as ``json.loads`` gives.
+        path: where the value lies, such as ``caption``, ``meta.caption``, ``captions.0.text`` or ``captions.text``.
     """
     if isinstance(record, list):
         return _in_list(record, path)

@@ -190,7 +190,7 @@ def identified_batches(
     """(first row, ids, pair ids, all columns) in file order; rows are numbered when they need no id.
 
     Args:
-        table: the file.
+        table: the file to read.
         payload: columns to read besides those of ids.
         columns: the names of the columns of ids.
         uri: the file, for messages.

@@ -152,10 +152,10 @@ def captions_format(
     """A format of files that hold captions alone.
 
     Args:
-        name: see ``Format.name``.
-        suffixes: see ``Format.suffixes``.
+        name: name of the format, as in ``Format``.
+        suffixes: how names of such files end, as in ``Format``.
         rows: the rows of a file, by its URI.
-        outline: see ``Format.outline``.
+        outline: what a file's head tells, as in ``Format``.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:

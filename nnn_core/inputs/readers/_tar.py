@@ -39,7 +39,7 @@ class Member:
     Attributes:
         name: as it stands there, bytes that are no UTF-8 as lone surrogates.
         kind: a file, a folder, a link (hard or symbolic), or anything else: a device, a pipe, a sparse file.
-        size: bytes of its content.
+        size: how many bytes of content there are.
         target: where a link leads.
         read: its content; to be called before the next member is asked for, or not at all.
     """
@@ -55,7 +55,7 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
     """Every member in order, with the archive's end checked last.
 
     Args:
-        stream: read forward only.
+        stream: the archive, which is read forward only.
 
     Raises:
         tarfile.ReadError: the archive is damaged or cut short, or a header is beyond all bounds.

@@ -94,7 +94,7 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
     """Consecutive members of one key; a suffix that comes again starts another sample of that key.
 
     Args:
-        uri: the tar.
+        uri: the tar to read.
         needs: for the last part of each suffix that is read, up to how many bytes.
     """
     current, members, held = "", _Members(), 0

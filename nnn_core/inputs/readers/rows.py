@@ -103,8 +103,8 @@ class UnusableRowError(Exception):
     """What makes one row unusable, while it is not known yet which id its reject will have.
 
     Attributes:
-        reason: see ``Reject.reason``.
-        detail: see ``Reject.detail``.
+        reason: a short class of failure, as in ``Reject``.
+        detail: what exactly was seen, as in ``Reject``.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

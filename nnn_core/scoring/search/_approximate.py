@@ -46,10 +46,10 @@ class ApproximateSettings:
 
 @dataclass(frozen=True)
 class ApproximateSearch:
-    """See the module.
+    """Looks at the nearest lists of references only, see the module.
 
     Attributes:
-        index: the references.
+        index: the references that are searched.
         clusters: the same in lists.
         settings: how much is looked at.
         reduced: (distinct, settings.dims) float32, references in the order of the lists.
@@ -73,7 +73,7 @@ class ApproximateSearch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """How many bytes of memory the search takes."""
         return self.index.nbytes + self.clusters.nbytes + self.reduced.nbytes
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:

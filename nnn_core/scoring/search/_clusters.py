@@ -94,7 +94,7 @@ class Clusters:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """How many bytes of memory the clusters take."""
         return int(self.basis.nbytes + self.centroids.nbytes + self.order.nbytes + self.starts.nbytes)
 
     def reduce_references(self, vectors: FloatMatrix, dims: int) -> FloatMatrix:
@@ -103,7 +103,7 @@ class Clusters:
         return self._to_whole((exact - self.centre[:dims]) / self.longest)
 
     def reduce_candidates(self, vectors: FloatMatrix, dims: int) -> FloatMatrix:
-        """Candidates likewise; their own mean stays."""
+        """Candidates in the first ``dims`` directions, as whole numbers: (rows, dims) float32. Their own mean stays."""
         return self._to_whole(vectors.astype(np.float64) @ self.basis[:dims].astype(np.float64).T)
 
     def _to_whole(self, vectors: npt.NDArray[np.float64]) -> FloatMatrix:
@@ -111,13 +111,13 @@ class Clusters:
         return np.rint(vectors * _scale(len(self.basis))).astype(np.float32)
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file."""
+        """The clusters as a safetensors file."""
         arrays = {name: getattr(self, name) for name in ("basis", "centre", "centroids", "bonus", "order", "starts")}
         return to_tensors({**arrays, "longest": np.array([self.longest])})
 
     @classmethod
     def from_bytes(cls, data: bytes, uri: str) -> Clusters:
-        """Read clusters back.
+        """The clusters that ``to_bytes`` wrote.
 
         Raises:
             CorruptArtifactError: damaged.

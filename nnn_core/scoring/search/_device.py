@@ -33,13 +33,13 @@ _RESCORE_NUMBERS = 1 << 27
 
 @dataclass(frozen=True)
 class DeviceSearch:
-    """See the module.
+    """Selects by rounded products on an accelerator, see the module.
 
     Attributes:
-        index: the references.
-        device: such as ``cuda``.
+        index: the references that are searched.
+        device: the accelerator by torch's name, such as ``cuda``.
         vectors: (distinct, dim) float32 on the device, zero rows added up to whole groups.
-        rounded: the same in bfloat16.
+        rounded: ``vectors`` rounded to bfloat16.
         largest_rest: largest norm of what bfloat16 leaves out of a reference.
     """
 

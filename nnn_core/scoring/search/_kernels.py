@@ -204,10 +204,10 @@ def score_kept(candidates: Any, references: Any, positions: Any, counts: Any, sc
     so the compiler may reorder freely. Eight references at a time keep the memory busy.
 
     Args:
-        candidates: (rows, dim) float32.
-        references: (any, dim) float32.
+        candidates: vectors (rows, dim) float32.
+        references: vectors (any, dim) float32.
         positions: (rows, capacity) int64, of which the first ``counts`` are read.
-        counts: (rows,) int64.
+        counts: how many positions each row has, (rows,) int64.
         scores: (rows, at least max counts) float32, written.
     """
     dim = candidates.shape[1]

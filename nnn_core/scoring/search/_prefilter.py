@@ -47,12 +47,12 @@ _SCALE_SAMPLE = 4096
 
 @dataclass(frozen=True)
 class PrefilterSearch:
-    """See the module.
+    """Selects by products of int8 vectors, see the module.
 
     Attributes:
-        index: the references.
+        index: the references that are searched.
         quantised: (distinct, dim) int8, the references less their mean.
-        scale: of ``quantised``.
+        scale: what a step of ``quantised`` is worth.
         longest: largest norm of a reference less the mean.
         largest_rest: largest norm of what int8 leaves out of it.
         multiply: int8 product of (m, dim) and (n, dim) to (m, n) int32.
@@ -84,7 +84,7 @@ class PrefilterSearch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """How many bytes of memory the search takes."""
         return self.index.nbytes + self.quantised.nbytes
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
@@ -146,7 +146,7 @@ def multiply_native(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int3
 
 
 def multiply_portable(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int32]:
-    """The same product anywhere: whole numbers below 2**24 are exact in float32, those beyond in float64."""
+    """The int8 product anywhere: whole numbers below 2**24 are exact in float32, those beyond in float64."""
     if candidates.shape[1] * _LARGEST**2 < 1 << 24:
         return (candidates.astype(np.float32) @ references.astype(np.float32).T).astype(np.int32)
     return (candidates.astype(np.float64) @ references.astype(np.float64).T).astype(np.int32)

@@ -76,7 +76,7 @@ def score_selected(
     """The k highest exact scores among selected references, own pairs left out.
 
     Args:
-        tile: the candidates.
+        tile: the candidates to score.
         index: what ``positions`` point into.
         positions: (rows, any) int64, of which the first ``counts`` of a row are its selection.
         counts: (rows,) int64.

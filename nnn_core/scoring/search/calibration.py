@@ -106,14 +106,14 @@ def calibrate_shard(
     """Cluster a reference shard, choose its settings and measure them, as far as that is not done yet.
 
     Args:
-        reference: the shard.
+        reference: the reference shard to search.
         candidates: all embedded shards of candidates, of which a sample is read.
         grid: values of k whose means must keep to the tolerance; the last is how many scores are kept.
         tolerance: mean absolute error of a mean that is allowed.
-        exclude_own_pairs: as for scoring.
-        work: folder of artefacts.
-        threads: for the searches.
-        cache: for the reference shard.
+        exclude_own_pairs: whether no candidate is scored against its own pair.
+        work: URI of the folder of artefacts.
+        threads: threads that search side by side.
+        cache: local cache for the reference shard.
 
     Raises:
         CorruptArtifactError: an artefact is damaged.

@@ -41,10 +41,10 @@ def error_bound(dim: int) -> float:
 
 @dataclass(frozen=True)
 class ExactSearch:
-    """See the module.
+    """Selects by float32 products, see the module.
 
     Attributes:
-        index: the references.
+        index: the references that are searched.
     """
 
     index: ReferenceIndex
@@ -53,7 +53,7 @@ class ExactSearch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """How many bytes of memory the search takes."""
         return self.index.nbytes
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
@@ -77,7 +77,7 @@ class ExactSearch:
 
 
 def score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatrix:
-    """The same by scoring every pair in float64."""
+    """Exact scores of each candidate's k nearest references, by scoring every pair in float64."""
     wide = tile.vectors.astype(np.float64)
     top = np.full((len(wide), 0), -np.inf, np.float32)
     for first in range(0, len(index.vectors), _EXHAUSTIVE_SLAB):

@@ -19,10 +19,10 @@ class Search(Protocol):
     """A way to find the nearest references.
 
     Attributes:
-        name: of the method.
-        index: the references.
+        name: name of the search method.
+        index: the references that are searched.
         tile_rows: candidates that it takes at a time.
-        nbytes: bytes in memory.
+        nbytes: how many bytes of memory the search takes.
     """
 
     @property
