@@ -31,7 +31,7 @@ from nnn_core.inputs.readers.rows import (
 from nnn_core.inputs.shards import MODALITIES, InputShard, Modality, ShardName
 
 #: Files that are looked into, spread over all.
-SHARDS = 3
+_SHARDS = 3
 
 _THREADS = 16
 _EXAMPLES = 3
@@ -158,7 +158,7 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
 
 def _spread(names: Sequence[ShardName]) -> list[ShardName]:
     """The first, and a few that lie evenly over the rest, the last among them."""
-    places = {round(step * (len(names) - 1) / max(1, SHARDS - 1)) for step in range(SHARDS)}
+    places = {round(step * (len(names) - 1) / max(1, _SHARDS - 1)) for step in range(_SHARDS)}
     return [names[place] for place in sorted(places)]
 
 

@@ -14,7 +14,7 @@ from nnn_core.inputs.readers import format_of, suffix_of
 from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, expand_braces, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
-IMAGES_PER_SHARD = 1024
+_IMAGES_PER_SHARD = 1024
 
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
 _TARS = (".tar", ".tar.gz", ".tgz")
@@ -35,7 +35,7 @@ def list_shards(pattern: str, flag: str) -> list[ShardName]:
     _refuse_metadata(found, pattern, flag)
     for grouped, run in groupby(found, key=lambda uri: format_of(uri).grouped):
         uris = list(run)
-        names += group_members(fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
+        names += _group_members(_fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
     return names
 
 
@@ -110,21 +110,21 @@ def _globs_in(folder: str) -> list[str]:
     return [storage.join(folder, f"*{suffix}") for suffix, _ in suffixes.most_common()]
 
 
-def fixed_folder(pattern: str) -> str:
+def _fixed_folder(pattern: str) -> str:
     """The folder in ``pattern`` below which all that it matches lies, as ``list_uris`` spells it."""
     fixed = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
     return storage.normal(storage.parent(fixed) if fixed == pattern or not fixed.endswith("/") else fixed.rstrip("/"))
 
 
-def group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:
+def _group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:
     """Cut single files into groups, each of which ends after a file of which the hash of the name says so."""
     members = (uri.removeprefix(folder).lstrip("/") for uri in uris)
-    return (ShardName(folder, group) for group in cut_groups(members, _ends_group, 8 * IMAGES_PER_SHARD))
+    return (ShardName(folder, group) for group in cut_groups(members, _ends_group, 8 * _IMAGES_PER_SHARD))
 
 
 def _ends_group(member: str) -> bool:
     digest = hashlib.blake2b(member.encode(errors="surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % IMAGES_PER_SHARD == 0
+    return int.from_bytes(digest, "big") % _IMAGES_PER_SHARD == 0
 
 
 def describe_shard(name: ShardName | str, fresh: bool = False) -> InputShard:

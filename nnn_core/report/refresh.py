@@ -62,7 +62,7 @@ def refresh_report(outcome: Outcome) -> Report:
         run=run_section(
             "nnn refresh", outcome.table, manifest, version, previous.version if previous else None, review
         ),
-        biases=bias_shift(outcome.statistics, manifest, previous),
+        biases=_bias_shift(outcome.statistics, manifest, previous),
         rejects=tuple(each for each in outcome.rejects if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
         notes=(*_standing(outcome, blocked), *_copies(outcome), *(overlap_notes(review) if review else ())),
@@ -94,7 +94,7 @@ def _gate(found: gates.Gate) -> Gate:
     return Gate(found.name, verdict, value, threshold, note)
 
 
-def bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifest | None) -> BiasShift | None:
+def _bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifest | None) -> BiasShift | None:
     """The biases of both versions, at a k that both have and the new alpha; None where all biases are 0."""
     settings = manifest.settings
     counts, before = statistics.means.counts, statistics.before.counts

@@ -36,11 +36,11 @@ def bias_error(exact: npt.NDArray[np.float32], approximate: npt.NDArray[np.float
         mean=float(errors.mean(axis=0).max()),
         p99=float(np.quantile(errors, 0.99, axis=0).max()),
         max=float(errors.max()),
-        rank_correlation=min(rank_correlation(truth[:, at], means[:, at]) for at in range(truth.shape[1])),
+        rank_correlation=min(_rank_correlation(truth[:, at], means[:, at]) for at in range(truth.shape[1])),
     )
 
 
-def rank_correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
+def _rank_correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
     """Spearman's rank correlation of two series; equal values take the mean of their ranks. 1 without spread."""
     ranks = [_mean_ranks(values) for values in (one, other)]
     centred = [values - values.mean() for values in ranks]

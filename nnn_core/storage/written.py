@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Written:
+class _Written:
     """What was stored in a while.
 
     Attributes:
@@ -19,13 +19,13 @@ class Written:
     bytes: int = 0
 
 
-_CURRENT: ContextVar[Written | None] = ContextVar("written", default=None)
+_CURRENT: ContextVar[_Written | None] = ContextVar("written", default=None)
 
 
 @contextlib.contextmanager
-def tally() -> Iterator[Written]:
+def tally() -> Iterator[_Written]:
     """Count what this thread creates inside; where there is one within another, the inner one counts it."""
-    written = Written()
+    written = _Written()
     token = _CURRENT.set(written)
     try:
         yield written

@@ -37,7 +37,7 @@ from nnn_core.scoring.search import exact as exact_module
 from nnn_core.scoring.search._approximate import ApproximateSearch
 from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
-from nnn_core.scoring.search.calibration import choose_settings
+from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.methods import Search, resolve_method
 from nnn_core.scoring.topk import TopK, grid_means, grid_of
@@ -241,7 +241,7 @@ def bench_approximate(bank: int, references: FloatMatrix, rounds: int, k: int) -
     with threadpoolctl.threadpool_limits(1):
         clusters = Clusters.train(index.vectors)
     trained = time.perf_counter() - start
-    settings = choose_settings(sample, exact, clusters, (k,), TOLERANCE)
+    settings = _choose_settings(sample, exact, clusters, (k,), TOLERANCE)
     calibrated = time.perf_counter() - start - trained
     search: Search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
     whole = as_block(candidates)

@@ -71,7 +71,7 @@ class CalibratedShard:
     check: str
 
 
-def sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, VectorBlock]:
+def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, VectorBlock]:
     """Two disjoint samples of up to ``SAMPLE_ROWS`` candidates each: to choose by, and to measure with."""
     ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
     chosen = ordered[:: -(-len(ordered) // _SAMPLE_SHARDS)]
@@ -118,7 +118,7 @@ def calibrate_shard(
     Raises:
         CorruptArtifactError: an artefact is damaged.
     """
-    chooser, checker = sample_candidates(candidates)
+    chooser, checker = _sample_candidates(candidates)
     index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
     clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
     clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
@@ -134,7 +134,7 @@ def calibrate_shard(
     if storage.exists(settings_uri):
         data = storage.read_bytes(settings_uri)
     else:
-        chosen = choose_settings(chooser, exact, clusters, grid, tolerance, threads)
+        chosen = _choose_settings(chooser, exact, clusters, grid, tolerance, threads)
         data = keep_bytes(settings_uri, _settings_to_bytes(chosen))
     settings = _parse_settings(data, settings_uri)
     digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
@@ -148,7 +148,7 @@ def calibrate_shard(
     return CalibratedShard(reference.number, settings, clusters_uri, sha256(trained), digest, check_uri)
 
 
-def choose_settings(
+def _choose_settings(
     sample: VectorBlock, exact: Search, clusters: Clusters, grid: tuple[int, ...], tolerance: float, threads: int = 1
 ) -> ApproximateSettings | None:
     """The cheapest settings whose mean absolute error on ``sample`` is at most ``tolerance`` for every k.
@@ -163,7 +163,7 @@ def choose_settings(
 
     def keeps_to_tolerance(settings: ApproximateSettings) -> bool:
         search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
-        return measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance
+        return _measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance
 
     # Fewer lists than the most careful settings need are too few for all others.
     best = [replace(widest.settings, share=share, dims=widest.reduced.shape[1]) for share in _SHARES]
@@ -199,7 +199,7 @@ def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:
     return one.share <= other.share and one.dims <= other.dims and one.spare <= other.spare
 
 
-def measure_error(exact: TopK, approximate: TopK, grid: tuple[int, ...]) -> BiasError:
+def _measure_error(exact: TopK, approximate: TopK, grid: tuple[int, ...]) -> BiasError:
     """How far the means of ``approximate`` are from those of ``exact``."""
     return bias_error(grid_means(exact, grid), grid_means(approximate, grid))
 
@@ -212,7 +212,7 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     """
     pairs = [_read_check(shard.check, grid[-1]) for shard in sorted(calibrated, key=lambda shard: shard.number)]
     exact, approximate = (functools.reduce(operator.or_, tops) for tops in zip(*pairs, strict=True))
-    return measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
+    return _measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
 
 
 def load_approximate(shard: CalibratedShard, index: ReferenceIndex, cache: DiskCache = NO_CACHE) -> Search:

@@ -72,11 +72,11 @@ class ExactSearch:
         top = score_selected(tile, self.index, positions, counts, k)
         rows = np.flatnonzero(overflowed | (own > _MAX_OWN))
         if len(rows):
-            top[rows] = score_exhaustively(tile[rows], self.index, k)
+            top[rows] = _score_exhaustively(tile[rows], self.index, k)
         return top
 
 
-def score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatrix:
+def _score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatrix:
     """Exact scores of each candidate's k nearest references, by scoring every pair in float64."""
     wide = tile.vectors.astype(np.float64)
     top = np.full((len(wide), 0), -np.inf, np.float32)

@@ -23,7 +23,7 @@ from nnn_core.evaluation.metrics import (
     summarise_ranking,
     top_hubs,
 )
-from nnn_core.scoring.error import BiasError, bias_error, rank_correlation
+from nnn_core.scoring.error import BiasError, _rank_correlation, bias_error
 
 
 @st.composite
@@ -103,21 +103,21 @@ def plain_ranks(values: np.ndarray) -> np.ndarray:
 def test_rank_correlation_from_the_definition(pairs: list[tuple[int, int]]) -> None:
     one, other = np.array(pairs, np.float64).T
     if len(set(one)) == 1 or len(set(other)) == 1:
-        assert rank_correlation(one, other) == 1.0
+        assert _rank_correlation(one, other) == 1.0
     else:
         expected = np.corrcoef(plain_ranks(one), plain_ranks(other))[0, 1]
-        assert rank_correlation(one, other) == pytest.approx(expected, abs=1e-12)
-    assert rank_correlation(one, other) == pytest.approx(rank_correlation(other, one), abs=1e-12)
-    assert rank_correlation(one, np.exp(one)) == pytest.approx(1.0)
+        assert _rank_correlation(one, other) == pytest.approx(expected, abs=1e-12)
+    assert _rank_correlation(one, other) == pytest.approx(_rank_correlation(other, one), abs=1e-12)
+    assert _rank_correlation(one, np.exp(one)) == pytest.approx(1.0)
 
 
 def test_rank_correlation_of_orders() -> None:
     values = np.array([3.0, -1.0, 7.0, 0.5], np.float32)
-    assert rank_correlation(values, -values) == pytest.approx(-1.0)
-    assert rank_correlation(values, np.full(4, 2.0)) == 1.0
-    assert rank_correlation(values[:1], values[1:2]) == 1.0
+    assert _rank_correlation(values, -values) == pytest.approx(-1.0)
+    assert _rank_correlation(values, np.full(4, 2.0)) == 1.0
+    assert _rank_correlation(values[:1], values[1:2]) == 1.0
     # 1 - 6 * sum of squared differences of ranks / (n (n^2 - 1)), which holds without ties
-    assert rank_correlation(values, np.array([0.0, 2.0, 1.0, 3.0])) == pytest.approx(1 - 6 * (4 + 4 + 4 + 4) / 60)
+    assert _rank_correlation(values, np.array([0.0, 2.0, 1.0, 3.0])) == pytest.approx(1 - 6 * (4 + 4 + 4 + 4) / 60)
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([0.0, 1e-4, 0.3]))
@@ -131,7 +131,7 @@ def test_bias_error_from_the_definition(rows: int, width: int, seed: int, scale:
     assert error.mean == pytest.approx(max(float(column.mean()) for column in columns), abs=1e-15)
     assert error.max == max(float(column.max()) for column in columns)
     assert error.p99 == pytest.approx(max(float(np.percentile(column, 99)) for column in columns), abs=1e-15)
-    expected = [rank_correlation(exact[:, at], found[:, at]) for at in range(width)]
+    expected = [_rank_correlation(exact[:, at], found[:, at]) for at in range(width)]
     assert error.rank_correlation == min(expected)
     assert bias_error(found, exact) == error  # an error has no sign
 

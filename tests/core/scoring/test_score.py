@@ -77,13 +77,13 @@ def check(
 def exhausted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each call of the exhaustive path was given."""
     rows: list[int] = []
-    original = exact.score_exhaustively
+    original = exact._score_exhaustively
 
     def spy(tile: Tile, index: ReferenceIndex, k: int) -> Vectors:
         rows.append(len(tile.vectors))
         return original(tile, index, k)
 
-    monkeypatch.setattr(exact, "score_exhaustively", spy)
+    monkeypatch.setattr(exact, "_score_exhaustively", spy)
     return rows
 
 
@@ -123,7 +123,7 @@ def test_exhaustive_slabs(slab: int, repeats: int, monkeypatch: pytest.MonkeyPat
     tile = Tile(candidates, index.own_codes(block.ids, block.pair_ids))
     own = np.array([[pair == row for pair in pairs] for row in block.ids.to_pylist()])
     expected = oracles.highest(oracles.exact_scores(candidates, references), 50, own)
-    oracles.assert_same_bits(exact.score_exhaustively(tile, index, 50), oracles.padded(expected))
+    oracles.assert_same_bits(exact._score_exhaustively(tile, index, 50), oracles.padded(expected))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 10, 33])

@@ -27,11 +27,11 @@ from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateS
 from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search.calibration import (
     CalibratedShard,
+    _choose_settings,
+    _sample_candidates,
     calibrate_shard,
-    choose_settings,
     load_approximate,
     measure_all,
-    sample_candidates,
 )
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import TopK
@@ -71,7 +71,7 @@ def test_what_is_chosen_keeps_to_the_tolerance(
     index: ReferenceIndex, clusters: Clusters, sample: VectorBlock, tolerance: float
 ) -> None:
     """And nothing that is cheaper does."""
-    settings = choose_settings(sample, ExactSearch(index), clusters, GRID, tolerance)
+    settings = _choose_settings(sample, ExactSearch(index), clusters, GRID, tolerance)
     assert settings is not None
     exact = oracles.padded(oracles.highest(oracles.exact_scores(sample.vectors, index.vectors), GRID[-1]))
     affordable = list(calibration._affordable(index, clusters, GRID[-1], calibration._SHARES))
@@ -82,7 +82,7 @@ def test_what_is_chosen_keeps_to_the_tolerance(
 
 def test_a_tighter_tolerance_costs_no_less(index: ReferenceIndex, clusters: Clusters, sample: VectorBlock) -> None:
     affordable = list(calibration._affordable(index, clusters, GRID[-1], calibration._SHARES))
-    chosen = [choose_settings(sample, ExactSearch(index), clusters, GRID, tolerance) for tolerance in TOLERANCES]
+    chosen = [_choose_settings(sample, ExactSearch(index), clusters, GRID, tolerance) for tolerance in TOLERANCES]
     places = [affordable.index(settings) for settings in chosen if settings is not None]
     assert places == sorted(places, reverse=True)
     assert len(places) == len(TOLERANCES)
@@ -96,7 +96,7 @@ def test_every_k_of_the_grid_keeps_to_the_tolerance(
     monkeypatch.setattr(calibration, "_RESCORE_COST", 1000)
     affordable = list(calibration._affordable(index, clusters, 8, calibration._SHARES))
     chosen = [
-        choose_settings(sample, ExactSearch(index), clusters, grid, 2e-3) for grid in ((1, 8), (8,), (1, 2, 4, 8))
+        _choose_settings(sample, ExactSearch(index), clusters, grid, 2e-3) for grid in ((1, 8), (8,), (1, 2, 4, 8))
     ]
     places = [affordable.index(settings) for settings in chosen if settings is not None]
     assert len(places) == 3
@@ -125,8 +125,8 @@ def test_what_is_affordable(index: ReferenceIndex, clusters: Clusters) -> None:
 def test_the_choice_does_not_depend_on_threads(
     index: ReferenceIndex, clusters: Clusters, sample: VectorBlock, threads: int
 ) -> None:
-    one = choose_settings(sample, ExactSearch(index), clusters, GRID, 1e-3)
-    assert choose_settings(sample, ExactSearch(index), clusters, GRID, 1e-3, threads) == one
+    one = _choose_settings(sample, ExactSearch(index), clusters, GRID, 1e-3)
+    assert _choose_settings(sample, ExactSearch(index), clusters, GRID, 1e-3, threads) == one
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=40).filter(any), st.integers(1, 12))
@@ -141,8 +141,8 @@ def test_samples_are_disjoint(rows: list[int], wanted: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "SAMPLE_ROWS", 16 * wanted)
         patch.setattr(calibration, "read_shard", lambda shard: blocks[shard.uri])
-        samples = sample_candidates(shards)
-        again = sample_candidates(shards[::-1])
+        samples = _sample_candidates(shards)
+        again = _sample_candidates(shards[::-1])
     ids = [sample.ids.to_pylist() for sample in samples]
     assert ids == [sample.ids.to_pylist() for sample in again]
     stride = -(-len(shards) // 16)
@@ -159,7 +159,7 @@ def test_samples_are_disjoint(rows: list[int], wanted: int) -> None:
 def test_one_candidate_serves_for_both_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     block = make_block(grid_vectors(1, 4, 1))
     monkeypatch.setattr(calibration, "read_shard", lambda shard: block)
-    for sample in sample_candidates([make_shard("only")]):
+    for sample in _sample_candidates([make_shard("only")]):
         assert sample.ids.to_pylist() == ["c0"]
         oracles.assert_same_bits(sample.vectors, block.vectors)
 
@@ -209,7 +209,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def test_the_error_is_that_of_the_merged_scores(shared: Corpus, own: bool) -> None:
     calibrated = shared.calibrate(own=own)
     assert [shard.number for shard in calibrated] == [0, 1]
-    _, checker = sample_candidates(shared.shards)
+    _, checker = _sample_candidates(shared.shards)
     found = TopK.empty(2, len(checker.vectors))
     for shard, how in zip(shared.bank.shards, calibrated, strict=True):
         assert how.settings is not None
@@ -230,7 +230,7 @@ def test_a_second_time_costs_nothing(corpus: Corpus, monkeypatch: pytest.MonkeyP
     first = corpus.calibrate()
     files = tree(corpus.work)
     assert len(files) == 2 * 3
-    monkeypatch.setattr(calibration, "choose_settings", None)
+    monkeypatch.setattr(calibration, "_choose_settings", None)
     monkeypatch.setattr(calibration, "score_block", None)
     monkeypatch.setattr(Clusters, "train", None)
     assert corpus.calibrate() == first
@@ -374,4 +374,4 @@ def test_own_pairs_of_the_sample_are_excluded(tmp_path: Path) -> None:
         calibrated = corpus.calibrate(own=own)
         exact = calibration._read_check(calibrated[0].check, 2)[0]
         assert bool((exact.scores[:, 0] > 0.999).all()) is not own
-    assert pa.types.is_string(sample_candidates(corpus.shards)[0].ids.type)
+    assert pa.types.is_string(_sample_candidates(corpus.shards)[0].ids.type)
