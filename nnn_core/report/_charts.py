@@ -31,7 +31,9 @@ def gain_chart(quality: Quality, name: str) -> Markup:
     figures = [figure for figure in quality.figures if figure.unit != "rank" and figure.better == "higher"]
     figures = figures[:_MAX_GAINS]
     bottom = 14.0 + 26.0 * len(figures)
-    drawing = Drawing(name, "Change of each figure with its 95 % interval", _gain_words(figures), bottom + 44)
+    words = "; ".join(f"{figure.name} {_gain_words(figure)}" for figure in figures)
+    title = "Change of each figure with its 95 % interval"
+    drawing = Drawing(name, title, f"Change in hundredths: {words}.", bottom + 44)
     low = min([0.0, *(100 * figure.gain.low for figure in figures)])
     high = max([0.0, *(100 * figure.gain.high for figure in figures)])
     room = (high - low or 1.0) * 0.06
@@ -52,16 +54,12 @@ def _whisker(plot: Plot, y: float, figure: Figure) -> None:
     plot.drawing.line(left, y, right, y, f"whisker {kind}")
     for end in (left, right):
         plot.drawing.line(end, y - 4, end, y + 4, f"whisker {kind}")
-    tip = f"{figure.name}: {change(figure.gain.value, 'percent')} ({change_span(figure.gain, 'percent')})"
+    tip = f"{figure.name}: {_gain_words(figure)}"
     plot.drawing.dot(plot.x(100 * figure.gain.value), y, 4.5, f"mark {kind}", tip)
 
 
-def _gain_words(figures: Sequence[Figure]) -> str:
-    each = (
-        f"{figure.name} {change(figure.gain.value, 'percent')} ({change_span(figure.gain, 'percent')})"
-        for figure in figures
-    )
-    return "Change in hundredths: " + "; ".join(each) + "."
+def _gain_words(figure: Figure) -> str:
+    return f"{change(figure.gain.value, 'percent')} ({change_span(figure.gain, 'percent')})"
 
 
 def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[Point, float]]:

@@ -12,21 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report.sections import (
-    BiasShift,
-    Change,
-    Fairness,
-    Gate,
-    Hub,
-    Hubness,
-    OwnPairs,
-    Quality,
-    Rivals,
-    Run,
-    Shown,
-    Stage,
-    Tuning,
-)
+from nnn_core.report import sections
 
 #: A page shows no more hubs, changed queries, and results of each than these.
 MAX_HUBS = 20
@@ -58,24 +44,24 @@ class Report:
     """
 
     title: str
-    run: Run
-    quality: tuple[Quality, ...] = ()
-    tuning: Tuning | None = None
-    hubness: Hubness | None = None
-    hubs: tuple[Hub, ...] = ()
-    changes: tuple[Change, ...] = ()
-    shown: dict[str, Shown] = field(default_factory=dict)
-    biases: BiasShift | None = None
-    rivals: Rivals | None = None
-    fairness: tuple[Fairness, ...] = ()
-    own_pairs: OwnPairs | None = None
+    run: sections.Run
+    quality: tuple[sections.Quality, ...] = ()
+    tuning: sections.Tuning | None = None
+    hubness: sections.Hubness | None = None
+    hubs: tuple[sections.Hub, ...] = ()
+    changes: tuple[sections.Change, ...] = ()
+    shown: dict[str, sections.Shown] = field(default_factory=dict)
+    biases: sections.BiasShift | None = None
+    rivals: sections.Rivals | None = None
+    fairness: tuple[sections.Fairness, ...] = ()
+    own_pairs: sections.OwnPairs | None = None
     rejects: tuple[tuple[str, RejectSummary], ...] = ()
-    gates: tuple[Gate, ...] = ()
-    stages: tuple[Stage, ...] = ()
+    gates: tuple[sections.Gate, ...] = ()
+    stages: tuple[sections.Stage, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> tuple[Gate, ...]:
+    def failed(self) -> tuple[sections.Gate, ...]:
         """The gates that keep the version from being published."""
         return tuple(gate for gate in self.gates if gate.verdict == "fail")
 

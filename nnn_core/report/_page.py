@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
-from types import SimpleNamespace
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
@@ -81,7 +80,9 @@ def _template() -> Template:
     )
     environment.filters["count"] = numbers.count
     folder = files("nnn_core.report")
-    environment.globals["style"] = Markup((folder / "style.css").read_text(encoding="utf-8"))
+    style = Markup((folder / "style.css").read_text(encoding="utf-8"))
+    limits = {name: value for name, value in globals().items() if name.startswith("MAX_")}
+    environment.globals.update(vars(numbers), **limits, style=style, charts=charts, summary=summary, PILLS=_PILLS)
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
 
 
@@ -92,12 +93,8 @@ def _finalize(value: Any) -> Any:
 
 def _view(report: Report) -> dict[str, Any]:
     album = Album(report.shown)
-    limits = {name: value for name, value in globals().items() if name.startswith("MAX_")}
     return {
-        **limits,
-        **_words(),
         **_tuning(report),
-        "PILLS": _PILLS,
         "report": report,
         "head": summary.headline(report),
         "tiles": list(summary.tiles(report)),
@@ -113,25 +110,8 @@ def _view(report: Report) -> dict[str, Any]:
         "shown": album.shown,
         "picture": album.picture,
         "has_picture": album.has_picture,
-        "stage_cells": summary.stage_cells,
         "share": lambda stage: _share(stage, report.stages),
-        "charts": _CHARTS,
-        "point_words": charts.point_words,
     }
-
-
-_CHARTS = SimpleNamespace(
-    gain=charts.gain_chart,
-    heat=charts.heat_map,
-    histogram=charts.histogram,
-    lorenz=charts.lorenz_chart,
-    biases=charts.bias_chart,
-)
-
-
-def _words() -> dict[str, Any]:
-    names = ("amount", "change", "span", "change_span", "fixed", "judge", "points", "rank", "seconds", "verdict")
-    return {name: getattr(numbers, name) for name in names}
 
 
 def _tuning(report: Report) -> dict[str, Any]:

@@ -8,9 +8,16 @@ from typing import Literal
 
 from nnn_core.report._content import Report
 from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, size, verdict
-from nnn_core.report.sections import Figure, Quality, Stage, Unit
+from nnn_core.report.sections import Figure, Quality, Stage, Tuning, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]
+
+_VERDICTS: dict[str, tuple[Tone, str]] = {
+    "better": ("good", "The bias helps"),
+    "worse": ("bad", "The bias harms"),
+    "same": ("warn", "No effect"),
+    "unclear": ("warn", "No clear effect"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,13 @@ class Headline:
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure of the overview."""
+    """One figure of the overview.
+
+    Attributes:
+        name: what the figure is.
+        value: the figure itself, in words.
+        more: what it is to be held against; empty if there is nothing.
+    """
 
     name: str
     value: str
@@ -41,34 +54,23 @@ def headline(report: Report) -> Headline:
     """The verdict: refused, no gain shown, better, worse, unclear, or not measured."""
     if report.failed:
         names = ", ".join(gate.name for gate in report.failed)
-        return Headline("bad", f"Not published: {_gates(len(report.failed))} failed ({names}).", _standing(report))
+        number, previous = len(report.failed), report.run.previous
+        stays = "The table has no version yet." if previous is None else f"Version {previous} stays current."
+        return Headline("bad", f"Not published: {number} gate{'s' * (number > 1)} failed ({names}).", stays)
     if report.tuning is not None and not report.tuning.given and report.tuning.choice.point.alpha == 0:
         means = "this table changes no ranking"
         if report.run.command == "nnn evaluate":
-            means = f"a version with it changes no ranking; {_stays(report)} until --publish"
-        return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report))
+            version = report.run.version
+            stays = "nothing changes" if version is None else f"version {version} stays as it is"
+            means = f"a version with it changes no ranking; {stays} until --publish"
+        return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report.tuning))
     main = main_figure(report)
     if main is None:
         return Headline("none", "Not evaluated: no held-out queries were given.", "Whether the bias helps is unknown.")
     return _of_figure(*main)
 
 
-def _stays(report: Report) -> str:
-    return "nothing changes" if report.run.version is None else f"version {report.run.version} stays as it is"
-
-
-def _gates(number: int) -> str:
-    return f"{number} gate" + ("s" if number > 1 else "")
-
-
-def _standing(report: Report) -> str:
-    previous = report.run.previous
-    return f"Version {previous} stays current." if previous is not None else "The table has no version yet."
-
-
-def _doubt(report: Report) -> str:
-    tuning = report.tuning
-    assert tuning is not None
+def _doubt(tuning: Tuning) -> str:
     gain = tuning.choice.gain
     if gain.low > 0:
         return ""
@@ -88,12 +90,10 @@ def main_figure(report: Report) -> tuple[Figure, Quality] | None:
 
 
 def _of_figure(figure: Figure, table: Quality) -> Headline:
-    words = {"better": "The bias helps", "worse": "The bias harms", "same": "No effect", "unclear": "No clear effect"}
-    heading = f"{words[verdict(figure)]}: {figure.name} {movement(figure.gain.value, figure.unit)}."
-    tone: Tone = {"better": "good", "worse": "bad"}.get(verdict(figure), "warn")  # type: ignore[assignment]
+    tone, words = _VERDICTS[verdict(figure)]
     return Headline(
         tone,
-        heading,
+        f"{words}: {figure.name} {movement(figure.gain.value, figure.unit)}.",
         f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries that took no "
         "part in the choice of k and alpha.",
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.report import _summary as summary
 from nnn_core.report._charts import point_words
 from nnn_core.report._content import Report
 from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
 from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, rank, seconds, verdict, visible
-from nnn_core.report.sections import Figure, Gate
+from nnn_core.report.sections import Figure, Gate, Unit
 
 _HUBS = 5
 _CHANGES = 5
@@ -34,7 +35,7 @@ def render_text(report: Report) -> str:
         _biases(report),
         _rivals(report),
         *(_figures(each.attribute, each.queries, each.figures) for each in report.fairness[:MAX_TABLES]),
-        _rejects(report),
+        list(_rejects(report)),
         _stages(report),
     ]
     return "\n\n".join("\n".join(visible(line, _LINE).rstrip() for line in block) for block in blocks if block) + "\n"
@@ -75,13 +76,16 @@ def _figures(title: str, queries: int, figures: Sequence[Figure]) -> list[str]:
             figure.name,
             amount(figure.before.value, figure.unit),
             amount(figure.after.value, figure.unit),
-            change(figure.gain.value, figure.unit),
-            change_span(figure.gain, figure.unit),
+            *_gain(figure.gain, figure.unit),
             verdict(figure),
         )
         for figure in figures[:MAX_ROWS]
     ]
     return [f"{clean(title)}, {count(queries)} queries", *_table(rows)]
+
+
+def _gain(gain: Interval, unit: Unit) -> tuple[str, str]:
+    return change(gain.value, unit), change_span(gain, unit)
 
 
 def _tuning(report: Report) -> list[str]:
@@ -131,8 +135,7 @@ def _rivals(report: Report) -> list[str]:
         (
             rival.name,
             amount(rival.value.value, unit),
-            change(rival.gain.value, unit),
-            change_span(rival.gain, unit),
+            *_gain(rival.gain, unit),
             seconds(rival.seconds),
             seconds(rival.tuning_seconds),
         )
@@ -142,11 +145,7 @@ def _rivals(report: Report) -> list[str]:
     return _table([head, *rows])
 
 
-def _rejects(report: Report) -> list[str]:
-    return list(_reject_lines(report))
-
-
-def _reject_lines(report: Report) -> Iterator[str]:
+def _rejects(report: Report) -> Iterator[str]:
     for side, rejected in report.rejects[:MAX_TABLES]:
         yield f"{clean(side)}: {count(rejected.rejected)} of {count(rejected.rows)} rows rejected"
         for reason, number, example in rejected.reasons[:MAX_REASONS]:

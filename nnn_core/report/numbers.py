@@ -14,7 +14,6 @@ MAX_TEXT = 240
 
 MINUS = "\u2212"
 _NONE = "\u2013"
-_FACTOR = {"percent": 100.0, "number": 1.0, "rank": 1.0}
 _DIGITS = {"percent": 1, "number": 3, "rank": 1}
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 _SUFFIX = {"percent": " %", "number": "", "rank": ""}
@@ -58,17 +57,21 @@ def fixed(value: float, digits: int, plus: bool = False) -> str:
 
 def amount(value: float, unit: Unit) -> str:
     """A figure: 41.3 %, 0.512, or 7.0."""
-    return fixed(value * _FACTOR[unit], _DIGITS[unit]) + _SUFFIX[unit]
+    return _in(unit, value) + _SUFFIX[unit]
+
+
+def _in(unit: Unit, value: float, plus: bool = False) -> str:
+    return fixed(value * (100.0 if unit == "percent" else 1.0), _DIGITS[unit], plus)
 
 
 def change(value: float, unit: Unit) -> str:
     """A difference of figures; of shares in percentage points."""
-    return fixed(value * _FACTOR[unit], _DIGITS[unit], plus=True)
+    return _in(unit, value, plus=True)
 
 
 def span(interval: Interval, unit: Unit) -> str:
     """The interval of a figure: 39.0 to 43.6."""
-    return " to ".join(fixed(end * _FACTOR[unit], _DIGITS[unit]) for end in (interval.low, interval.high))
+    return f"{_in(unit, interval.low)} to {_in(unit, interval.high)}"
 
 
 def change_span(interval: Interval, unit: Unit) -> str:
@@ -83,10 +86,9 @@ def points(unit: Unit) -> str:
 
 def movement(value: float, unit: Unit) -> str:
     """A difference in words: rises by 2.1 points."""
-    size = fixed(abs(value) * _FACTOR[unit], _DIGITS[unit])
     if not value:
         return "stays the same"
-    return f"{'rises' if value > 0 else 'falls'} by {size} {points(unit)}".rstrip()
+    return f"{'rises' if value > 0 else 'falls'} by {_in(unit, abs(value))} {points(unit)}".rstrip()
 
 
 def verdict(figure: Figure) -> str:

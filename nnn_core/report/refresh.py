@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,33 +59,25 @@ def refresh_report(outcome: Outcome) -> Report:
     version = manifest.version if outcome.published or not blocked else None
     review = outcome.review
     return Report(
-        title=_title(outcome, blocked),
+        title="A refresh that was not published" if blocked else f"Version {manifest.version} of the bias table",
         run=run_section(
             "nnn refresh", outcome.table, manifest, version, previous.version if previous else None, review
         ),
         biases=_bias_shift(outcome.statistics, manifest, previous),
         rejects=tuple(each for each in outcome.rejects if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=(*_standing(outcome, blocked), *_copies(outcome), *(overlap_notes(review) if review else ())),
+        notes=tuple(_notes(outcome, blocked)),
         **review_sections(review, manifest),
     )
 
 
-def _title(outcome: Outcome, blocked: bool) -> str:
-    if blocked:
-        return "A refresh that was not published"
-    return f"Version {outcome.manifest.version} of the bias table"
-
-
-def _standing(outcome: Outcome, blocked: bool) -> list[str]:
-    if outcome.published or blocked:
-        return []
-    return [f"Nothing changed since version {outcome.manifest.version}, so no version was published."]
-
-
-def _copies(outcome: Outcome) -> list[str]:
-    copies, settings = outcome.statistics.near_copies, outcome.manifest.settings
-    return [near_copies_message(copies, outcome.statistics.rows, settings.exclude_own_pairs)] if copies else []
+def _notes(outcome: Outcome, blocked: bool) -> Iterator[str]:
+    if not (outcome.published or blocked):
+        yield f"Nothing changed since version {outcome.manifest.version}, so no version was published."
+    if copies := outcome.statistics.near_copies:
+        yield near_copies_message(copies, outcome.statistics.rows, outcome.manifest.settings.exclude_own_pairs)
+    if outcome.review:
+        yield from overlap_notes(outcome.review)
 
 
 def _gate(found: gates.Gate) -> Gate:
