@@ -28,8 +28,6 @@ from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 from nnn_core.storage.written import add_written
 
-_HASH_CHUNK = 1 << 22
-
 #: Protocols on which an object can be created exclusively. Elsewhere fsspec looks whether the name is
 #: taken and then writes, so two writers may both succeed.
 _EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
@@ -289,25 +287,14 @@ def content_digest(uri: str, fresh: bool = False) -> str:
     def digest(fs: Any, path: str) -> str:
         if fresh:
             fs.invalidate_cache(path)
-        return _digest_of(fs, path)
+        info = fs.info(path)
+        for key in ("ETag", "md5Hash", "crc32c"):
+            if info.get(key):
+                return f"{key.lower()}:{info[key]}:{info['size']}"
+        with fs.open(path, "rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
     return _reading(uri, digest)
-
-
-def _digest_of(fs: Any, path: str) -> str:
-    info = fs.info(path)
-    for key in ("ETag", "md5Hash", "crc32c"):
-        if info.get(key):
-            return f"{key.lower()}:{info[key]}:{info['size']}"
-    return "sha256:" + _sha256_of(fs, path)
-
-
-def _sha256_of(fs: Any, path: str) -> str:
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as stream:
-        while chunk := stream.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_exclusive(uri: str) -> None:

@@ -12,7 +12,7 @@ import errno
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -35,51 +35,22 @@ _JITTER = random.SystemRandom()
 _PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 #: The same in the words of S3, which sends some of them under another status.
-_PASSING_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "ConditionalRequestConflict",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-    }
-)
+_PASSING_CODES = {
+    *("BandwidthLimitExceeded", "ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout"),
+    *("ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException"),
+}
 
-_PASSING_ERRNO = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EBUSY,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETRESET,
-        errno.ENETUNREACH,
-        errno.EREMOTEIO,
-    }
-)
+_PASSING_ERRNO = {
+    *(errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO),
+    *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH),
+}
 
 #: Classes of the clients (which are not imported for it) for a connection that broke or was not made in time.
-_PASSING_CLASSES = frozenset(
-    {
-        "ChecksumError",
-        "ChunkedEncodingError",
-        "ClientConnectionError",
-        "ClientPayloadError",
-        "ConnectionError",
-        "HTTPClientError",
-        "IncompleteRead",
-        "IncompleteReadError",
-        "ProtocolError",
-        "ResponseParserError",
-        "ServiceRequestError",
-        "ServiceResponseError",
-        "Timeout",
-        "TransportError",
-    }
-)
+_PASSING_CLASSES = {
+    *("ChecksumError", "ChunkedEncodingError", "ClientConnectionError", "ClientPayloadError", "ConnectionError"),
+    *("HTTPClientError", "IncompleteRead", "IncompleteReadError", "ProtocolError", "ResponseParserError"),
+    *("ServiceRequestError", "ServiceResponseError", "Timeout", "TransportError"),
+}
 
 #: Classes that derive from those and stay: a certificate that is not trusted, an object that was replaced.
 _LASTING_CLASSES = frozenset({"SSLError", "ClientConnectorCertificateError", "ClientSSLError", "FileExpired"})
@@ -113,7 +84,7 @@ def reaching(uri: str) -> Iterator[None]:
 
 
 def unreachable(uri: str, error: BaseException) -> StorageError:
-    """What to say of ``error``."""
+    """The error that says that ``uri`` cannot be reached because of ``error``."""
     return StorageError(
         f"cannot reach {uri!r}: {reason(error)}. Nothing was published; check the credentials for it and the "
         "network, and run the same command again."
@@ -145,11 +116,9 @@ def is_denied(error: BaseException) -> bool:
 def _answers(error: BaseException) -> Iterator[int | str]:
     """Status and code of the store's answer, where the error or what it was made of holds one."""
     for each in (error, error.__cause__):
-        response = getattr(each, "response", None)
-        if isinstance(response, dict):
-            found = (response.get("Error", {}).get("Code"), response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-        else:
-            found = tuple(getattr(each, name, None) for name in ("status", "status_code", "code"))  # type: ignore[assignment]
+        found: list[Any] = [getattr(each, name, None) for name in ("status", "status_code", "code")]
+        if isinstance(response := getattr(each, "response", None), dict):
+            found = [response.get("Error", {}).get("Code"), response.get("ResponseMetadata", {}).get("HTTPStatusCode")]
         for answer in found:
             if isinstance(answer, (int, str)):
                 yield int(answer) if isinstance(answer, str) and answer.isdigit() else answer
@@ -167,10 +136,8 @@ def retry(action: Callable[[], Result], uri: str) -> Result:
     """
 
     def report(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        wait = state.next_action.sleep if state.next_action else 0.0
-        if error is not None:
-            tried, seconds = state.attempt_number, round(wait, 1)
+        if state.outcome and (error := state.outcome.exception()) and state.next_action:
+            tried, seconds = state.attempt_number, round(state.next_action.sleep, 1)
             _LOG.warning(Event("trying again", uri=uri, error=reason(error), tried=tried, seconds=seconds))
 
     retrying = tenacity.Retrying(
