@@ -15,10 +15,8 @@ def positional_keys(ids: Iterable[str]) -> bool:
     shards = set()
     for row_id in ids:
         key = _KEY.match(row_id)
-        if key is None:
-            return False
-        shards.add(key.group(1))
-        if len(shards) > 1:
+        shards.add(key and key.group(1))
+        if len(shards) > 1 or key is None:
             return False
     return bool(shards)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nnn_core.errors import RejectedRowsError
 
@@ -67,8 +67,8 @@ def _example(reject: Reject, source: str) -> str:
 
 def to_jsonl(rejects: Iterable[Reject]) -> bytes:
     """One JSON object a line: id, reason, detail."""
-    lines = [json.dumps({"id": r.id, "reason": r.reason, "detail": r.detail}, ensure_ascii=False) for r in rejects]
-    return "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
+    lines = (json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects)
+    return "".join(lines).encode("utf-8", "backslashreplace")
 
 
 def merge(summaries: Iterable[RejectSummary]) -> RejectSummary:
@@ -115,11 +115,10 @@ def frequent_reasons(summary: RejectSummary) -> str:
     Reasons of the same count come in alphabetical order.
     """
     ordered = sorted(summary.reasons, key=lambda reason: (-reason[1], reason[0]))
-    lines = [f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in ordered[:_REASONS_SHOWN]]
-    others = ordered[_REASONS_SHOWN:]
-    if others:
-        lines.append(f"\n  {sum(count for _, count, _ in others)} more, for {len(others)} other reasons")
-    return "".join(lines)
+    lines = "".join(f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in ordered[:_REASONS_SHOWN])
+    if others := ordered[_REASONS_SHOWN:]:
+        lines += f"\n  {sum(count for _, count, _ in others)} more, for {len(others)} other reasons"
+    return lines
 
 
 def _round_up(rate: float) -> float:

@@ -29,7 +29,7 @@ from nnn_core.inputs.readers import _plain as plain
 from nnn_core.inputs.readers import _webdataset as webdataset
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
-from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.inputs.shards import InputShard, Modality, ShardName
 
 __all__ = [
     "Columns",
@@ -116,8 +116,12 @@ def format_of(uri: str) -> Format:
     return formats()[suffix]
 
 
-def format_of_shard(shard: InputShard) -> Format:
-    """The format of a shard, which for a group of single files is that of any of them."""
+def format_of_shard(shard: InputShard | ShardName) -> Format:
+    """The format of a shard, which for a group of single files is that of any of them.
+
+    Raises:
+        InputError: no reader for the suffix.
+    """
     return format_of(shard.members[0] if shard.members else shard.uri)
 
 

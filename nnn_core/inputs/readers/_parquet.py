@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import compress, islice, product
 
 import numpy as np
 import numpy.typing as npt
@@ -177,10 +178,10 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -
         raise InputError(f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats.")
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
-    counts: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     for batch in islice(table.iter_batches(head or BATCH_ROWS, columns=[vector]), 1 if head else None):
-        for length in pc.value_counts(pc.list_value_length(batch.column(0)).drop_null()).to_pylist():
-            counts[length["values"]] = counts.get(length["values"], 0) + length["counts"]
+        lengths = pc.value_counts(pc.list_value_length(batch.column(0)).drop_null()).to_pylist()
+        counts.update({length["values"]: length["counts"] for length in lengths})
     return min(counts, key=lambda length: (-counts[length], length), default=0)
 
 
@@ -233,13 +234,8 @@ def _to_rows(first: int, ids: list[str | None], pair_ids: list[str], lists: pa.A
     has_id = np.array([row_id is not None for row_id in ids], dtype=bool)
     good = has_id & (lengths == dim)
     rejects = [_reject(first + row, ids[row], int(lengths[row]), dim) for row in np.flatnonzero(~good)]
-    kept = [(ids[row] or "", pair_ids[row]) for row in np.flatnonzero(good)]
-    return Rows(
-        [row_id for row_id, _ in kept],
-        [pair_id for _, pair_id in kept],
-        _matrix(lists.filter(pa.array(good)), dim),
-        rejects,
-    )
+    kept = [row_id or "" for row_id in compress(ids, good)]
+    return Rows(kept, list(compress(pair_ids, good)), _matrix(lists.filter(pa.array(good)), dim), rejects)
 
 
 def _matrix(lists: pa.Array, dim: int) -> npt.NDArray[np.floating]:
@@ -266,12 +262,11 @@ def _outline(uri: str) -> Outline:
 
 def _nulls(footer: pq.FileMetaData) -> dict[str, str]:
     """How many values the columns lack, of those of which the footer tells; nothing where none is lacking."""
-    counts: dict[str, int] = {}
-    for group in range(footer.num_row_groups):
-        for place in range(footer.num_columns):
-            chunk = footer.row_group(group).column(place)
-            if chunk.statistics is not None and chunk.statistics.has_null_count:
-                counts[chunk.path_in_schema] = counts.get(chunk.path_in_schema, 0) + chunk.statistics.null_count
+    counts: Counter[str] = Counter()
+    for group, place in product(range(footer.num_row_groups), range(footer.num_columns)):
+        chunk = footer.row_group(group).column(place)
+        if chunk.statistics is not None and chunk.statistics.has_null_count:
+            counts[chunk.path_in_schema] += chunk.statistics.null_count
     return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}
 
 

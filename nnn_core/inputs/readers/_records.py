@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
@@ -58,35 +56,16 @@ def lines_of(uri: str) -> Iterator[tuple[int, bytes | None]]:
 
     None stands for a line of more than ``LINE_BYTES``, which is skipped and never held whole.
     """
-    with open_decompressed(uri) as stream, io.BufferedReader(_Raw(stream), _CHUNK_BYTES) as lines:
+    with open_decompressed(uri) as lines:
         number = 0
         while line := lines.readline(LINE_BYTES + 1):
             number += 1
             if len(line) > LINE_BYTES:
-                _skip_line(lines, line)
+                while line and not line.endswith(b"\n"):
+                    line = lines.readline(_CHUNK_BYTES)
                 yield number, None
             else:
                 yield number, line.removeprefix(_MARK) if number == 1 else line
-
-
-def _skip_line(lines: io.BufferedReader[_Raw], read: bytes) -> None:
-    while read and not read.endswith(b"\n"):
-        read = lines.readline(_CHUNK_BYTES)
-
-
-class _Raw(io.RawIOBase):
-    """Any stream as one that ``BufferedReader`` takes: those of stores read whole lines, however long."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def texts_of_lines(uri: str) -> Iterator[tuple[int, str] | Reject]:
