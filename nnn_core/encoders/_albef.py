@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nnn_core.encoders._checkpoint import (
     CheckpointSource,
     Preprocessing,
-    fit,
+    fitted,
     layers_in,
     read_state,
     weights_of,
@@ -92,8 +92,7 @@ def _vision(state: Mapping[str, torch.Tensor], path: Path) -> tuple[Any, int]:
         num_classes=0,
         global_pool="",
     )
-    fit(vision, own, path)
-    return vision, size
+    return fitted(vision, own, path), size
 
 
 def _text(state: Mapping[str, torch.Tensor], path: Path, config: Mapping[str, Any]) -> Any:
@@ -117,8 +116,7 @@ def _text(state: Mapping[str, torch.Tensor], path: Path, config: Mapping[str, An
         ),
         add_pooling_layer=False,
     )
-    fit(text, found, path)
-    return text
+    return fitted(text, found, path)
 
 
 def _belongs(match: re.Match[str] | None, layers: int) -> bool:
@@ -129,9 +127,7 @@ def _projection(own: Mapping[str, torch.Tensor], path: Path) -> Any:
     import torch
 
     rows, columns = own["weight"].shape if "weight" in own else (1, 1)
-    projection = torch.nn.Linear(columns, rows)
-    fit(projection, own, path)
-    return projection
+    return fitted(torch.nn.Linear(columns, rows), own, path)
 
 
 def _words(caption: str) -> list[str]:

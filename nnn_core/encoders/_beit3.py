@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnn_core.encoders._checkpoint import CheckpointSource, Preprocessing, fit, layers_in, read_state, weights_of
+from nnn_core.encoders._checkpoint import CheckpointSource, Preprocessing, fitted, layers_in, read_state, weights_of
 from nnn_core.encoders._towers import Tokens, Towers
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class Beit3Source(CheckpointSource):
         path = weights_of(directory, cls.scheme)
         state = {name: value for name, value in read_state(path).items() if not name.startswith(_UNUSED)}
         sizes = _sizes(state)
-        model = Beit3(sizes)
-        fit(model, state, path)
+        model = fitted(Beit3(sizes), state, path)
         pieces = SentencePieceProcessor(model_file=str(directory / _SPM))
         return Towers(
             model=model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
@@ -17,6 +17,8 @@ from nnn_core.errors import InputError
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+_Module = TypeVar("_Module", bound="torch.nn.Module")
 
 _WEIGHTS = (".pth", ".pt", ".safetensors")
 
@@ -156,8 +158,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def fit(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Put weights into a module that has a place for each of them, and needs no other.
+def fitted(module: _Module, state: Mapping[str, torch.Tensor], path: Path) -> _Module:
+    """``module`` with these weights in it; it has a place for each of them, and needs no other.
 
     Raises:
         InputError: some are missing, left over, or of another shape.
@@ -173,6 +175,7 @@ def fit(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) 
             + "; give the checkpoint of the retrieval model."
         )
     module.load_state_dict({name: value.float() for name, value in state.items()})
+    return module
 
 
 def within(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

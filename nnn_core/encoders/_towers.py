@@ -109,35 +109,30 @@ class TowersEncoder:
 
         # Padded with an image: not every model takes anything else.
         batch = torch.stack([*images, *([images[0]] * (self.batch_size - len(images)))])
-        return self._run(self._towers.images, batch, len(images))
+        return self._run(self._towers.images, batch.to(self._device), len(images))
 
     def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
         """(n, dim) float32 of n <= ``batch_size`` captions."""
         most = _TOKEN_CHARACTERS * self._towers.context_length
-        heads = [head(text, most) for text in texts]
+        heads = [_head(text, most) for text in texts]
         with self._tokenizing:  # tokenizers keep settings, such as padding, that they change while they work
             tokens = self._towers.tokenize([*heads, *([""] * (self.batch_size - len(texts)))])
             full = [text for text, full in zip(heads, tokens.full, strict=False) if full]
             cut = sum(1 for text in full if self._towers.length(text) > self._towers.context_length)
         self._count.truncated = self.truncated + cut
-        return self._run(self._towers.texts, tokens.inputs, len(texts))
+        inputs = {name: tensor.to(self._device) for name, tensor in tokens.inputs.items()}
+        return self._run(self._towers.texts, inputs, len(texts))
 
     def _run(self, tower: Callable[[Any], torch.Tensor], batch: Any, rows: int) -> FloatMatrix:
         import torch
 
         kind, half = torch.device(self._device).type, self._precision != FLOAT32
         with torch.inference_mode(), torch.autocast(kind, getattr(torch, self._precision) if half else None, half):
-            vectors = tower(_moved(batch, self._device))
+            vectors = tower(batch)
         return np.asarray(vectors[:rows].float().cpu().numpy(), dtype=np.float32)
 
 
-def _moved(batch: Any, where: str) -> Any:
-    if isinstance(batch, Mapping):
-        return {name: tensor.to(where) for name, tensor in batch.items()}
-    return batch.to(where)
-
-
-def head(text: str, most: int) -> str:
+def _head(text: str, most: int) -> str:
     """As much of a caption as its tokens can be made of: a tokenizer's time grows with the square of a word."""
     if len(text) <= most:
         return text

@@ -144,14 +144,13 @@ def _load(directory: Path) -> Towers:
     context_length = min(most, text.max_position_embeddings, tokenizer.model_max_length)
     transform = _transform(processor, kind)
     example = transform(Image.new("RGB", (64, 64)))
-    images, texts = _blip(model) if kind == "blip" else _siglip2(model) if kind == "siglip2" else _dual(model)
     return Towers(
         model=model,
         transform=transform,
         tokenize=_tokenize(tokenizer, context_length, kind),
         length=lambda text: len(tokenizer(text, verbose=False).input_ids),
-        images=images,
-        texts=texts,
+        images=_image_tower(model, kind),
+        texts=_text_tower(model, kind),
         image_size=(example.numel() // 3, 1),
         context_length=context_length,
     )
@@ -187,34 +186,25 @@ def _tokenize(tokenizer: Any, context_length: int, kind: str) -> Callable[[list[
     return tokenize
 
 
-_Pair = tuple[Callable[["torch.Tensor"], "torch.Tensor"], Callable[[Mapping[str, "torch.Tensor"]], "torch.Tensor"]]
-
-
-def _dual(model: Any) -> _Pair:
-    return (
-        lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
-        lambda tokens: model.get_text_features(**tokens).pooler_output,
-    )
-
-
-def _siglip2(model: Any) -> _Pair:
-    def images(packed: torch.Tensor) -> torch.Tensor:
+def _image_tower(model: Any, kind: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    def siglip2(packed: torch.Tensor) -> torch.Tensor:
         import torch
 
         shapes = packed[:, -1, :2].long()
         mask = torch.arange(packed.shape[1] - 1, device=packed.device) < shapes.prod(dim=1, keepdim=True)
-        found = model.get_image_features(
+        found: torch.Tensor = model.get_image_features(
             pixel_values=packed[:, :-1], pixel_attention_mask=mask.long(), spatial_shapes=shapes
-        )
-        vectors: torch.Tensor = found.pooler_output
-        return vectors
+        ).pooler_output
+        return found
 
-    return images, _dual(model)[1]
+    if kind == "siglip2":
+        return siglip2
+    if kind == "blip":  # the contrastive head; another one of that model looks at an image and a caption together
+        return lambda pixels: model.vision_proj(model.vision_model(pixel_values=pixels).last_hidden_state[:, 0])
+    return lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output
 
 
-def _blip(model: Any) -> _Pair:
-    """The contrastive heads; the other head of that model looks at an image and a caption together."""
-    return (
-        lambda pixels: model.vision_proj(model.vision_model(pixel_values=pixels).last_hidden_state[:, 0]),
-        lambda tokens: model.text_proj(model.text_encoder(**tokens).last_hidden_state[:, 0]),
-    )
+def _text_tower(model: Any, kind: str) -> Callable[[Mapping[str, torch.Tensor]], torch.Tensor]:
+    if kind == "blip":
+        return lambda tokens: model.text_proj(model.text_encoder(**tokens).last_hidden_state[:, 0])
+    return lambda tokens: model.get_text_features(**tokens).pooler_output
