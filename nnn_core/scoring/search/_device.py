@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Tile, highest
+from nnn_core.scoring.search._selection import Tile, highest, leave_out_own
 from nnn_core.scoring.search.exact import ExactSearch, error_bound
 from nnn_core.vectors import FloatMatrix, Mask
 
@@ -89,9 +89,7 @@ class DeviceSearch:
         candidates = torch.tensor(tile.vectors, device=self.device)
         approximate, positions = self._select(candidates.to(references.dtype), references, width)
         exact, at = self._score(candidates, positions).cpu().numpy(), positions.cpu().numpy()
-        if self.index.pair_codes is not None:
-            for name in range(tile.own.shape[1]):
-                exact[self.index.pair_codes[at] == tile.own[:, name, None]] = -np.inf
+        leave_out_own(exact, tile, self.index, at)
         # What was not selected is at most as high as the lowest that was, give or take the error.
         highest_missed = approximate[:, -1].double().cpu().numpy() + self._bound(candidates, approximate, references)
         kth = np.partition(exact, width - k, axis=1)[:, width - k]

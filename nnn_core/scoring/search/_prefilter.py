@@ -80,7 +80,7 @@ class PrefilterSearch:
             quantised[first : first + _SLAB_ROWS] = part
             longest = max(longest, float(np.linalg.norm(centred, axis=1).max()))
             largest_rest = max(largest_rest, float(np.linalg.norm(centred - part * scale, axis=1).max()))
-        return cls(index, quantised, scale, longest, largest_rest, multiply or multiply_native)
+        return cls(index, quantised, scale, longest, largest_rest, multiply or _multiply_native)
 
     @property
     def nbytes(self) -> int:
@@ -136,17 +136,10 @@ def has_fast_int8() -> bool:
     return bool(words & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
-def multiply_native(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int32]:
+def _multiply_native(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int32]:
     """Product by PyTorch (oneDNN), which uses the int8 instructions."""
     import torch
 
     torch.set_num_threads(1)
     product = torch._int_mm(torch.from_numpy(candidates), torch.from_numpy(references).T)
     return product.numpy()  # type: ignore[no-any-return]
-
-
-def multiply_portable(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int32]:
-    """The int8 product anywhere: whole numbers below 2**24 are exact in float32, those beyond in float64."""
-    if candidates.shape[1] * _LARGEST**2 < 1 << 24:
-        return (candidates.astype(np.float32) @ references.astype(np.float32).T).astype(np.int32)
-    return (candidates.astype(np.float64) @ references.astype(np.float64).T).astype(np.int32)

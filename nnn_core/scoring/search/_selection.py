@@ -89,10 +89,25 @@ def score_selected(
     scores = np.full((len(tile.vectors), widest), -np.inf, np.float32)
     kernels.score_kept(tile.vectors, index.vectors, positions, counts, scores)
     positions = np.where(np.arange(widest) < counts[:, None], positions[:, :widest], 0)
-    if index.pair_codes is not None:
-        for name in range(tile.own.shape[1]):
-            scores[index.pair_codes[positions] == tile.own[:, name, None]] = -np.inf
+    leave_out_own(scores, tile, index, positions)
     return highest(scores, index, positions, k)
+
+
+def leave_out_own(
+    scores: npt.NDArray[np.floating], tile: Tile, index: ReferenceIndex, positions: Positions | slice
+) -> None:
+    """Write -inf over the scores of own pairs, if the index says which these are.
+
+    Args:
+        scores: (rows, any) scores of the candidates of ``tile``.
+        tile: the candidates.
+        index: the references.
+        positions: where the references of the scores stand in the index, (rows, any) or the same for all rows.
+    """
+    if index.pair_codes is not None:
+        codes = index.pair_codes[positions]
+        for name in range(tile.own.shape[1]):
+            scores[codes == tile.own[:, name, None]] = -np.inf
 
 
 def highest(scores: FloatMatrix, index: ReferenceIndex, positions: Positions, k: int) -> FloatMatrix:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, score_selected
+from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, leave_out_own, score_selected
 from nnn_core.scoring.topk import descending
 from nnn_core.vectors import FloatMatrix
 
@@ -83,9 +83,7 @@ def _score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatri
     for first in range(0, len(index.vectors), _EXHAUSTIVE_SLAB):
         slab = slice(first, first + _EXHAUSTIVE_SLAB)
         scores = (wide @ index.vectors[slab].astype(np.float64).T).astype(np.float32)
-        if index.pair_codes is not None:
-            for name in range(tile.own.shape[1]):
-                scores[index.pair_codes[None, slab] == tile.own[:, name, None]] = -np.inf
+        leave_out_own(scores, tile, index, slab)
         positions = np.broadcast_to(np.arange(first, first + scores.shape[1]), scores.shape)
         both = np.concatenate([top, highest(scores, index, positions, k)], axis=1)
         top = descending(both, min(k, index.rows, both.shape[1]))
