@@ -139,11 +139,6 @@ class RefreshConfig:
         return {} if self.accelerator is None else {"accelerator": self.accelerator}
 
     @property
-    def accepted(self) -> tuple[str, ...]:
-        """Gates whose failure is overridden: who allows an overlap accepts the gate that counts it."""
-        return (*self.accept, "validation_overlap") if self.allow_overlap else self.accept
-
-    @property
     def report_uri(self) -> str:
         """Where the last step leaves the content of the report."""
         return storage.join(self.work, "runs", f"{self.run}.json")

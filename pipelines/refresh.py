@@ -111,7 +111,7 @@ def define_refresh(
         config,
         *map(AsSingleton, outcomes),
     )
-    standard = Standard(config.thresholds, config.accepted, config.work, config.report_uri)
+    standard = Standard(config.thresholds, config.accept, config.work, config.report_uri)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
 
 
@@ -153,9 +153,8 @@ def describe_lineage(
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    origins = len(candidates.precomputed | references.precomputed)
     rejected = (("candidates", candidates.rejects), ("references", references.rejects))
-    return Lineage(corpus, bank[1], sums, origins, search, needs, rejected)
+    return Lineage(corpus, bank[1], sums, search, needs, rejected)
 
 
 @dataclasses.dataclass

@@ -1,5 +1,6 @@
 """Whether a version may go out.
 
-``comparison`` measures a version against the previous one, ``checks`` and ``judge`` turn measures into gates,
-``thresholds`` holds the limits of ``--gates``.
+``catalogue`` is the table of all gates: name, limit, direction, measure, sentence, remedy. ``facts`` is what they judge
+by, with ``row_statistics`` of the rows against those of the previous version; ``thresholds`` holds the limits of
+``--gates``, and ``judge`` applies them.
 """

@@ -7,7 +7,7 @@ is off by at most a bin, that is 0.00025; the means of a real corpus have a devi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ _EMPTY = 1e-4
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values in [-1, 1]; ``a | b`` holds the values of both.
+    """Counts of values in [-1, 1]; ``a + b`` holds the values of both, and ``Histogram()`` none.
 
     Attributes:
-        counts: (BINS,) int64.
+        counts: (BINS,) int64, values in each bin.
     """
 
-    counts: Counts
+    counts: Counts = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     @classmethod
     def of(cls, values: npt.NDArray[np.floating]) -> Histogram:
@@ -41,12 +41,7 @@ class Histogram:
         bins = np.clip(np.floor((values.astype(np.float64) + 1.0) / WIDTH), 0, BINS - 1).astype(np.int64)
         return cls(np.bincount(bins, minlength=BINS).astype(np.int64))
 
-    @classmethod
-    def empty(cls) -> Histogram:
-        """Nothing counted: the identity of the merge."""
-        return cls(np.zeros(BINS, np.int64))
-
-    def __or__(self, other: Histogram) -> Histogram:
+    def __add__(self, other: Histogram) -> Histogram:
         return Histogram(self.counts + other.counts)
 
     @property
@@ -100,12 +95,6 @@ def population_stability(before: Histogram, after: Histogram, bins: int = 10) ->
         for each in (before, after)
     ]
     return math.fsum((a - b) * math.log(a / b) for b, a in zip(*shares, strict=True))
-
-
-def quantile_shift(before: Histogram, after: Histogram) -> float:
-    """Largest move of the 5, 25, 50, 75 and 95 % quantiles, in robust deviations of ``before``."""
-    cuts = (0.05, 0.25, 0.5, 0.75, 0.95)
-    return max(abs(after.quantile(cut) - before.quantile(cut)) for cut in cuts) / before.deviation
 
 
 def outlier_share(means: Histogram, deviations: float) -> float:

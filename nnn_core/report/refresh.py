@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.gates.comparison import RowStatistics, compared_k, near_copies_message
+from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.histogram import BINS, WIDTH, Counts
+from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._content import Report
 from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
@@ -20,17 +21,9 @@ from nnn_core.table.manifest import Manifest
 #: Bars of the distribution of biases.
 _BARS = 48
 
-#: Gates whose values say how far the biases moved.
-_SHIFTS = {
-    "drift_psi": "population stability index",
-    "drift_quantiles": "largest move of a quantile, in robust deviations",
-    "moved_rows": "share of rows that moved by a deviation",
-    "canary_overlap": "overlap of the queries' top 10",
-}
-
 
 @dataclass(frozen=True)
-class Outcome:
+class Refreshed:
     """What a refresh came to.
 
     Attributes:
@@ -52,32 +45,30 @@ class Outcome:
     review: Review | None = None
 
 
-def refresh_report(outcome: Outcome) -> Report:
+def refresh_report(made: Refreshed) -> Report:
     """Everything but what the stages cost."""
-    manifest, previous = outcome.manifest, outcome.previous
+    manifest, previous = made.manifest, made.previous
     blocked = any(gate.blocks for gate in manifest.gates)
-    version = manifest.version if outcome.published or not blocked else None
-    review = outcome.review
+    version = manifest.version if made.published or not blocked else None
+    review = made.review
     return Report(
         title="A refresh that was not published" if blocked else f"Version {manifest.version} of the bias table",
-        run=run_section(
-            "nnn refresh", outcome.table, manifest, version, previous.version if previous else None, review
-        ),
-        biases=_bias_shift(outcome.statistics, manifest, previous),
-        rejects=tuple(each for each in outcome.rejects if each[1].rejected),
+        run=run_section("nnn refresh", made.table, manifest, version, previous.version if previous else None, review),
+        biases=_bias_shift(made.statistics, manifest, previous),
+        rejects=tuple(each for each in made.rejects if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=tuple(_notes(outcome, blocked)),
+        notes=tuple(_notes(made, blocked)),
         **review_sections(review, manifest),
     )
 
 
-def _notes(outcome: Outcome, blocked: bool) -> Iterator[str]:
-    if not (outcome.published or blocked):
-        yield f"Nothing changed since version {outcome.manifest.version}, so no version was published."
-    if copies := outcome.statistics.near_copies:
-        yield near_copies_message(copies, outcome.statistics.rows, outcome.manifest.settings.exclude_own_pairs)
-    if outcome.review:
-        yield from overlap_notes(outcome.review)
+def _notes(made: Refreshed, blocked: bool) -> Iterator[str]:
+    if not (made.published or blocked):
+        yield f"Nothing changed since version {made.manifest.version}, so no version was published."
+    if copies := made.statistics.near_copies:
+        yield near_copies_message(copies, made.statistics.means.rows, made.manifest.settings.exclude_own_pairs)
+    if made.review:
+        yield from overlap_notes(made.review)
 
 
 def _gate(found: gates.Gate) -> Gate:
@@ -100,7 +91,7 @@ def _bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifes
     edges = settings.alpha * (-1.0 + WIDTH * (first + step * np.arange(bars + 1)))
     figures = [(f"k of the comparison (this version: {settings.k})", float(k))] if k != settings.k else []
     known = {gate.name: gate.value for gate in manifest.gates if gate.value is not None}
-    figures += [(words, known[name]) for name, words in _SHIFTS.items() if name in known]
+    figures += [(rule.figure, known[rule.name]) for rule in RULES if rule.figure and rule.name in known]
     old = _bars(before, first, step, bars) if before.any() else ()
     return BiasShift(tuple(edges.tolist()), _bars(counts, first, step, bars), old, tuple(figures))
 

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
-from nnn_core.gates.comparison import near_copies_message
+from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.inputs.keys import positional_keys_message
 from nnn_core.planning.costs import read_rates
 from nnn_core.report import Report, render_text

@@ -17,13 +17,13 @@ from nnn_core.embedded.profile import SideSums
 from nnn_core.embedded.side import Side
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
-from nnn_core.gates.comparison import RowStatistics, count_previous, measure_part, merge_statistics
-from nnn_core.gates.judge import Evidence, Facts, judge, require_pass, write_report
+from nnn_core.gates.facts import Facts
+from nnn_core.gates.judge import judge, refusal
+from nnn_core.gates.row_statistics import RowStatistics, count_previous, measure_part, merge_statistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report.refresh import Outcome, refresh_report
+from nnn_core.report.refresh import Refreshed, refresh_report
 from nnn_core.report.review import Review
-from nnn_core.table.gate import Gate
 from nnn_core.table.lifecycle.cleaning import Needs, store_needs
 from nnn_core.table.manifest import (
     Manifest,
@@ -87,7 +87,6 @@ class Lineage:
         corpus: the candidates.
         references: lineage of the bank.
         sums: of the vectors of both sides.
-        origins: 1, or 2 if some vectors came ready-made and others from the encoder.
         search: how the scores were found.
         needs: the artefacts.
         rejects: (side, what was rejected).
@@ -96,7 +95,6 @@ class Lineage:
     corpus: Corpus
     references: Side
     sums: SideSums
-    origins: int
     search: SearchReport
     needs: Needs
     rejects: tuple[tuple[str, RejectSummary], ...] = ()
@@ -192,7 +190,8 @@ def _commit(
     # What is published already was judged when it was new.
     new = target.previous is None or not says_the_same(target.previous, manifest)
     if new:
-        manifest = replace(manifest, gates=_judge(manifest, standard, target, lineage, statistics, review))
+        facts = _facts(manifest, target.previous, statistics, review, standard.work)
+        manifest = replace(manifest, gates=judge(facts, standard.thresholds, standard.accepted))
     elif target.previous is not None:
         manifest = target.previous
     if review is not None:
@@ -200,9 +199,10 @@ def _commit(
     store_needs(manifest, lineage.needs, standard.work, uri)
     blocked = new and any(gate.blocks for gate in manifest.gates)
     # Before the commit: after it nothing may fail any more.
-    _report(Outcome(uri, manifest, new and not blocked, target.previous, statistics, lineage.rejects, review), standard)
+    made = Refreshed(uri, manifest, new and not blocked, target.previous, statistics, lineage.rejects, review)
+    storage.create(standard.report, refresh_report(made).to_json())
     if blocked:
-        require_pass(manifest.gates, write_report(standard.work, manifest.gates))
+        raise refusal(manifest.gates, standard.work)
     committed = commit_version(uri, manifest) if new else manifest
     Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
     Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
@@ -210,19 +210,6 @@ def _commit(
     what = "published" if new else "unchanged"
     logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, uri, what)
     return committed
-
-
-def _judge(
-    manifest: Manifest,
-    standard: Standard,
-    target: Target,
-    lineage: Lineage,
-    statistics: RowStatistics,
-    review: Review | None,
-) -> tuple[Gate, ...]:
-    evidence = _evidence(review, target.previous, standard.work)
-    facts = Facts(manifest, target.previous, manifest.candidates.rows, statistics, lineage.origins, evidence)
-    return judge(facts, standard.thresholds, standard.accepted)
 
 
 def _describe(
@@ -241,19 +228,20 @@ def _describe(
     )
 
 
-def _evidence(review: Review | None, previous: Manifest | None, work: str) -> Evidence:
-    """What held-out queries tell the gates; as canaries they are held against the previous version's ranking."""
+def _facts(
+    manifest: Manifest, previous: Manifest | None, statistics: RowStatistics, review: Review | None, work: str
+) -> Facts:
+    """What the gates judge by; as canaries, held-out queries are held against the previous version's ranking."""
     if review is None:
-        return Evidence()
+        return Facts(manifest, previous, statistics)
     evaluation = review.evaluation
     before = find_canaries(previous, review.queries, work) if previous else None
-    return Evidence(
-        evaluation.gain[evaluation.objective],
-        None if before is None else top_overlap(before, review.first[1]),
-        review.overlap,
-        evaluation.choice is not None,
+    return Facts(
+        manifest,
+        previous,
+        statistics,
+        gain_interval=evaluation.gain[evaluation.objective],
+        shared_queries=review.overlap or 0,
+        alpha_chosen=evaluation.choice is not None,
+        top_overlap=None if before is None else top_overlap(before, review.first[1]),
     )
-
-
-def _report(outcome: Outcome, standard: Standard) -> None:
-    storage.create(standard.report, refresh_report(outcome).to_json())

@@ -439,20 +439,21 @@ def test_missing_column_names_what_there_is(run: Callable[..., tuple[int, str]])
 
 
 def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    (tmp_path / "gates.yaml").write_text("min_bank_rows: 31\n")
+    (tmp_path / "gates.yaml").write_text("spread: 3\n")
     code, error = run("--gates", str(tmp_path / "gates.yaml"))
     assert code == 10
-    assert "1 of 30 gates failed, so nothing was published:\n  min_bank_rows: the size of the bank is 30" in error
+    assert "1 of 18 gates failed, so nothing was published:\n  spread: the highest less the lowest mean is " in error
     assert len(list((tmp_path / "work" / "gates").iterdir())) == 1
-    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "min_bank_rows") == (0, "")
+    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "spread") == (0, "")
     manifest = json.loads((tmp_path / "table" / "versions" / "000001.json").read_bytes())
-    assert [gate["name"] for gate in manifest["gates"] if gate["accepted"]] == ["min_bank_rows"]
+    assert [gate["name"] for gate in manifest["gates"] if gate["accepted"]] == ["spread"]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--accept", "psi"], "--accept psi: there is no such gate; there are coverage, "),
+        (["--accept", "psi"], "--accept psi: there is no such gate; there are max_abs_bias, "),
+        (["--accept", "encoder"], "--accept encoder: this gate is gone, settings covers it."),
         (["--gates", "/nowhere/gates.yaml"], "cannot read '/nowhere/gates.yaml'"),
     ],
 )

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from corpora import gaussian, tree, write_vectors
 
-from nnn_core.gates.thresholds import GATES, Thresholds
+from nnn_core.gates.catalogue import RULES
+from nnn_core.gates.thresholds import Thresholds
 from pipelines.commands.parsing import parse_beam_options
 from pipelines.commands.plan import plan
 from pipelines.commands.refresh import build_parser, refresh
@@ -83,7 +84,7 @@ def config_of(folder: Path, where: str) -> RefreshConfig:
         k=K,
         alpha=0.75,
         reference_shard_rows=ROWS_PER_DAY,
-        thresholds=Thresholds.model_validate(dict.fromkeys(GATES)),
+        thresholds=Thresholds.model_validate(dict.fromkeys(rule.name for rule in RULES)),
     )
 
 

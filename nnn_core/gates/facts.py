@@ -1,0 +1,216 @@
+"""What the gates judge by: the facts of a version, and what is measured of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from nnn_core.embedded.profile import to_centroid
+from nnn_core.encoders.fingerprints import differing
+from nnn_core.evaluation.intervals import Interval
+from nnn_core.gates.histogram import outlier_share, population_stability
+from nnn_core.gates.row_statistics import RowStatistics
+from nnn_core.table.manifest import Manifest
+
+_HUB_DEVIATIONS = "deviations (scaled median absolute ones) beyond which a candidate is a hub"
+_MIN_ROWS = "below so many rows on either side, what is compared by distribution is noise and skipped"
+
+#: A number, or the reason why there is none.
+Measured = float | str
+
+_FIRST = "there is no previous version to compare with"
+_NO_CENTROID = "the previous version keeps no mean vectors, or of another dimension"
+_NO_LENGTHS = "no side of both versions came as ready-made vectors of known length"
+_NO_CANARIES = "no validation queries were given, or nothing to compare with"
+
+
+class MeasureSettings(BaseModel):
+    """What the file of thresholds says of the measures, beside the limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hub_deviations: float = Field(6, strict=True, gt=0, allow_inf_nan=False, description=_HUB_DEVIATIONS)
+    min_rows: int = Field(500, strict=True, ge=1, description=_MIN_ROWS)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a version before it is published, and the measure of each gate as the method of its name.
+
+    The first line of a method's docstring goes to the file of thresholds.
+
+    Attributes:
+        manifest: manifest of the version in the making.
+        previous: manifest of the current version; None for a first one.
+        rows: statistics of the new rows, and of the previous version's.
+        base: number of the version whose means got another k or alpha; None if the means were computed anew.
+        gain_interval: gain of the bias over no correction, on queries that did not choose it; None without queries.
+        shared_queries: how many of these queries are in the bank, by id or by content.
+        alpha_chosen: whether alpha was chosen on validation queries, so that any value is meant.
+        top_overlap: mean overlap of the queries' top 10 with the previous version's, 0 to 1; None if unknown.
+    """
+
+    manifest: Manifest
+    previous: Manifest | None
+    rows: RowStatistics
+    base: int | None = None
+    gain_interval: Interval | None = None
+    shared_queries: int = 0
+    alpha_chosen: bool = False
+    top_overlap: float | None = None
+
+    def max_abs_bias(self, _: MeasureSettings) -> Measured:
+        """Largest bias without its sign; unit vectors have similarities up to 1, so alpha is a natural bound."""
+        return max(max(abs(part.bias_min), abs(part.bias_max)) for part in self.manifest.files)
+
+    def spread(self, _: MeasureSettings) -> Measured:
+        """Highest less lowest mean; a constant column shifts every score alike and corrects nothing."""
+        return self.rows.high - self.rows.low if self.rows.means.rows > 1 else "there is only one candidate"
+
+    def bank_repeats(self, _: MeasureSettings) -> Measured:
+        """Share of candidates whose nearest references are all equally near: a constant bank, or one of copies."""
+        if self.manifest.settings.grid[-1] == 1:
+            return "only one neighbour is kept for each candidate"
+        return self.rows.flat / max(1, self.rows.means.rows)
+
+    def near_copies(self, _: MeasureSettings) -> Measured:
+        """Share of candidates with a reference of similarity above 0.999.
+
+        No caption is that near to an image: the bank holds the candidates, or both sides are one modality. Images among
+        images, and texts among texts, meet themselves where the bank was drawn from the index.
+        """
+        return self.rows.near_copies / max(1, self.rows.means.rows)
+
+    def bank_shrinkage(self, _: MeasureSettings) -> Measured:
+        """Reference queries in the bank, relative to the previous version's."""
+        if self.previous is None:
+            return _FIRST
+        return self.manifest.references.rows / max(1, self.previous.references.rows)
+
+    def lost_candidates(self, _: MeasureSettings) -> Measured:
+        """Share of the previous version's ids that are gone: truncated or stale shards of candidates."""
+        return self._unread() or 1.0 - self.rows.moved.rows / self.rows.before.rows
+
+    def candidate_rejects(self, _: MeasureSettings) -> Measured:
+        """Rise of the share of rejected candidates; of a first version only --max-reject-rate judges."""
+        if self.previous is None:
+            return _FIRST
+        sides = (self.manifest.candidates, self.previous.candidates)
+        now, before = (side.rejected / max(1, side.rows + side.rejected) for side in sides)
+        return now - before
+
+    def repeated_files(self, _: MeasureSettings) -> Measured:
+        """Input files of one side with the bytes of another one: a shard that was copied."""
+        inputs = (self.manifest.candidates.inputs, self.manifest.references.inputs)
+        return sum(len(files) - len(set(files)) for files in inputs)
+
+    def settings(self, _: MeasureSettings) -> Measured:
+        """How many changed of dimension, modalities, --exclude-own-pairs and parts of the encoder's fingerprint."""
+        return _FIRST if self.previous is None else len(self.changed_settings)
+
+    @property
+    def changed_settings(self) -> list[str]:
+        """Names of what ``settings`` counts; none for a first version."""
+        if self.previous is None:
+            return []
+        now, before = ({"dim": each.dim, **vars(each.settings)} for each in (self.manifest, self.previous))
+        names = ("candidate_modality", "dim", "exclude_own_pairs", "reference_modality")
+        parts = differing(now["encoder"], before["encoder"])
+        return [name for name in names if now[name] != before[name]] + [f"encoder {part}" for part in parts]
+
+    def alpha(self, _: MeasureSettings) -> Measured:
+        """Factor between this alpha and the previous, unless it was tuned; 1e9 if only one of them is 0."""
+        if self.alpha_chosen:
+            return "alpha was chosen on validation queries"
+        if self.previous is None:
+            return _FIRST
+        low, high = sorted((self.manifest.settings.alpha, self.previous.settings.alpha))
+        if low == high:
+            return 1.0
+        return min(1e9, high / low) if low > 0 else 1e9
+
+    def candidate_centroid(self, settings: MeasureSettings) -> Measured:
+        """Distance that the candidates' mean vector moved, 0 to 2, see reference_centroid."""
+        return self._few(settings, "candidates") or self._shift("candidates")
+
+    def reference_centroid(self, settings: MeasureSettings) -> Measured:
+        """Distance that the bank's mean vector moved, 0 to 2.
+
+        With n rows of total variance v, sampling alone moves a mean by sqrt(v / n), 0.01 for 10,000 rows. Two
+        modalities of one model are 0.5 to 1 apart (Liang et al., "Mind the gap", NeurIPS 2022), so where the sides
+        were swapped both mean vectors move far.
+        """
+        return self._few(settings, "references") or self._shift("references")
+
+    def vector_lengths(self, _: MeasureSettings) -> Measured:
+        """Rise of the share of vectors read with a length other than 1 (within 0.01), of the side where it rose most.
+
+        The table is for unit vectors. Where vectors came normalised and no longer do, a step upstream was lost, and
+        an index that holds them as they are would not rank by what these biases correct.
+        """
+        if self.previous is None:
+            return _FIRST
+        now, before = self.manifest, self.previous
+        rises = [
+            after.off_length / max(1, after.rows) - earlier.off_length / max(1, earlier.rows)
+            for after, earlier in ((now.candidates, before.candidates), (now.references, before.references))
+            if after.off_length is not None and earlier.off_length is not None
+        ]
+        return max(rises) if rises else _NO_LENGTHS
+
+    def drift_psi(self, settings: MeasureSettings) -> Measured:
+        """Population stability index of the means of both versions; alpha cancels out."""
+        return self._drift(settings) or population_stability(self.rows.before, self.rows.means)
+
+    def moved_rows(self, settings: MeasureSettings) -> Measured:
+        """Share of common ids whose mean moved by more than one robust deviation of the previous means.
+
+        Between two unrelated draws of a normal distribution it is 0.48: ids that were shuffled leave the
+        distribution as it was, and are seen only here and in canary queries.
+        """
+        reason = self._drift(settings) or ("" if self.rows.moved.rows else "no id is in both versions")
+        return reason or self.rows.moved.share_above(self.rows.before.deviation)
+
+    def hubs(self, settings: MeasureSettings) -> Measured:
+        """Share of candidates beyond the median by hub_deviations."""
+        few = _too_few(self.manifest.candidates.rows, "candidates", settings)
+        return few or outlier_share(self.rows.means, settings.hub_deviations)
+
+    def canary_overlap(self, _: MeasureSettings) -> Measured:
+        """Mean overlap of the canary queries' top 10, by debiased scores, with the previous version's."""
+        return _NO_CANARIES if self.top_overlap is None else self.top_overlap
+
+    def gain(self, _: MeasureSettings) -> Measured:
+        """Upper end of the 95 % interval of the gain on held-out queries: below 0 harm is certain.
+
+        The estimate itself would fail one good table in two on small sets, whose noise is several points.
+        """
+        return "no validation queries were given" if self.gain_interval is None else self.gain_interval.high
+
+    def _unread(self) -> str:
+        """Why the previous version's rows are unknown; empty if they are known."""
+        if self.previous is None:
+            return _FIRST
+        return "" if self.rows.before.rows else "no file of the previous version can be read"
+
+    def _drift(self, settings: MeasureSettings) -> str:
+        """Why the biases of both versions cannot be compared; empty if they can."""
+        return self._unread() or self._few(settings, "candidates") or self._few(settings, "references")
+
+    def _few(self, settings: MeasureSettings, side: str) -> str:
+        """Why the distribution of a side cannot be compared; empty if it can."""
+        if self.previous is None:
+            return _FIRST
+        return _too_few(min(getattr(each, side).rows for each in (self.manifest, self.previous)), side, settings)
+
+    def _shift(self, side: str) -> Measured:
+        now, before = (to_centroid(getattr(each, side).centroid) for each in (self.manifest, self.previous))
+        if now is None or before is None or now.shape != before.shape:
+            return _NO_CENTROID
+        return float(np.linalg.norm(now - before))
+
+
+def _too_few(rows: int, side: str, settings: MeasureSettings) -> str:
+    return f"{rows} {side} are fewer than min_rows {settings.min_rows}" if rows < settings.min_rows else ""
