@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,13 +98,7 @@ def load_bias_table(
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 
 
-def reweight(
-    uri: str,
-    k: int | None = None,
-    alpha: float | None = None,
-    version: int | None = None,
-    evaluation: dict[str, Any] | None = None,
-) -> Manifest:
+def reweight(uri: str, k: int | None = None, alpha: float | None = None, version: int | None = None) -> Manifest:
     """Publish a new version with another k or alpha, computed from the stored means.
 
     Args:
@@ -113,7 +106,6 @@ def reweight(
         k: one of the grid; by default unchanged.
         alpha: by default unchanged.
         version: which version to start from; by default the current one.
-        evaluation: what queries told of this k and alpha, for the manifest.
 
     Returns:
         The manifest of the new version; the current one if it says the same already.
@@ -121,6 +113,24 @@ def reweight(
     Raises:
         ConfigError: k is not in the grid, or alpha is too large.
         ConflictError: another job published a version meanwhile.
+        StorageError: the table cannot be written.
+    """
+    return commit_version(uri, draft_reweighted(uri, k, alpha, version)[0])
+
+
+def draft_reweighted(
+    uri: str, k: int | None = None, alpha: float | None = None, version: int | None = None
+) -> tuple[Manifest, Manifest]:
+    """What ``reweight`` would publish, with its parts stored, and the current version that it would follow.
+
+    Args:
+        uri: the table.
+        k: one of the grid; by default unchanged.
+        alpha: by default unchanged.
+        version: which version to start from; by default the current one.
+
+    Raises:
+        ConfigError: k is not in the grid, or alpha is too large.
         StorageError: the table cannot be written.
     """
     storage.check_exclusive(uri)
@@ -142,5 +152,4 @@ def reweight(
         for index, part in enumerate(base.files)
     )
     # Gates and queries judged other biases than these.
-    changed = replace(base, version=number, settings=settings, files=files, gates=(), evaluation=evaluation)
-    return commit_version(uri, changed)
+    return replace(base, version=number, settings=settings, files=files, gates=(), evaluation=None), current

@@ -12,15 +12,20 @@ from typing import Any
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, InputError
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.gates.facts import Facts
+from nnn_core.gates.judge import check_accepted, judge, refusal
+from nnn_core.gates.row_statistics import measure_version
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
 from nnn_core.report.evaluation import beside
-from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.manifest import Manifest, commit_version, read_manifest, says_the_same
 from nnn_core.table.parts import check_alpha
-from nnn_core.table.reading import reweight
+from nnn_core.table.reading import draft_reweighted
 from pipelines.commands.encoder_flags import encoder_of_table
 from pipelines.commands.flags import (
     add_column_arguments,
@@ -30,6 +35,7 @@ from pipelines.commands.flags import (
     default_threads,
     override_columns,
     reference_columns,
+    thresholds_from,
 )
 from pipelines.commands.parsing import parse_flags
 from pipelines.evaluation import EvaluationConfig, define_evaluation
@@ -81,7 +87,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="publish a version with the k and alpha that were judged, and the evaluation in its manifest",
+        help="publish a version with the k and alpha that were judged, and the evaluation in its manifest, if it "
+        "passes the gates",
+    )
+    parser.add_argument("--gates", metavar="FILE", help="thresholds of these gates, as for nnn refresh")
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="GATE",
+        help="publish although this gate fails; may be repeated, and is recorded in the manifest",
     )
     more = parser.add_argument_group("more to measure")
     more.add_argument(
@@ -164,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(build_parser(), argv)
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
+    check_accepted(args.accept)
+    thresholds = thresholds_from(args)
     config = _config_from(args, local_workers(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
@@ -174,29 +191,36 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     print(render_text(report))
     print(f"report       {result['report']}")
     if args.publish:
-        result["published"] = _publish(config, result)
+        result["published"] = _publish(config, result, thresholds, args.accept)
         print(f"published    version {result['published']}")
     if args.json:
         print(json.dumps(result))
     return result
 
 
-def _publish(config: EvaluationConfig, result: dict[str, Any]) -> int:
+def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thresholds, accepted: Sequence[str]) -> int:
     """A version with the point that was judged; the number of the one that stands.
 
     Raises:
-        GateError: it certainly harms, as the gate ``gain`` of a refresh would find.
+        GateError: it fails a gate that was not accepted.
     """
-    gain = result["gain"][result["objective"]]
-    if gain["high"] < 0:
-        raise GateError(
-            f"k = {result['point']['k']}, alpha = {result['point']['alpha']:g} lowers {result['objective']} by "
-            f"{-gain['value']:.4f} (95 % interval [{gain['low']:+.4f}, {gain['high']:+.4f}]), so it was not published. "
-            "Choose with --tune; nnn table reweight publishes without asking."
-        )
-    names = {each.name for each in dataclasses.fields(Evaluation)}
-    evaluation = {name: value for name, value in result.items() if name in names}
-    point = Point(**result["point"])
+    evaluation = {each.name: result[each.name] for each in dataclasses.fields(Evaluation)}
+    point, objective = Point(**result["point"]), result["objective"]
+    gain = Interval(**result["gain"][objective])
     # Without a gain k stays: it says nothing beside alpha 0.
     k = point.k if point.alpha else None
-    return reweight(config.table, k, point.alpha, config.version, evaluation).version
+    draft, current = draft_reweighted(config.table, k, point.alpha, config.version)
+    if says_the_same(current, draft):
+        # What is published already was accepted when it was new.
+        accepted = (*accepted, *(gate.name for gate in current.gates if gate.accepted))
+    rows = measure_version(config.table, draft, current)
+    chosen = result["choice"] is not None
+    facts = Facts(draft, current, rows, base=config.version, gain_interval=gain, alpha_chosen=chosen)
+    draft = dataclasses.replace(draft, evaluation=evaluation, gates=judge(facts, thresholds, accepted))
+    if any(gate.blocks for gate in draft.gates):
+        raise GateError(
+            f"k = {point.k}, alpha = {point.alpha:g} {'lowers' if gain.value < 0 else 'raises'} {objective} by "
+            f"{abs(gain.value):.4f} (95 % interval [{gain.low:+.4f}, {gain.high:+.4f}]). "
+            f"{refusal(draft.gates, config.work)} Or choose with --tune; nnn table reweight publishes without asking."
+        )
+    return commit_version(config.table, draft).version

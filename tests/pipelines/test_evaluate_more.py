@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,10 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     assert table.manifest.evaluation is not None
     assert table.manifest.evaluation["gain"] == result["gain"]
     assert "published    version 2" in text
+    gates = {gate.name: gate for gate in table.manifest.gates}
+    assert (gates["gain"].value, gates["alpha"].value) == (pytest.approx(result["gain"]["recall@1"]["high"], 1e-5), 2.0)
+    # More than 1 % of the candidates are in the bank, which was accepted when version 1 was computed.
+    assert gates["near_copies"].sentence == "judged before: the means are those of version 1"
     # The same again says the same.
     assert evaluate("--k", "8", "--alpha", "0.25", "--publish")[1]["published"] == 2
     assert read_manifest(str(published / "table")).version == 2
@@ -187,6 +192,7 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     before = read_manifest(str(published / "table")).version
     code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
     assert (code, "k = 1, alpha = 20 lowers recall@1 by" in text) == (10, True)
+    assert re.search(r"\n  alpha: .*\n  gain: the upper end of the gain's interval is -0\.\d+, allowed ", text)
     assert read_manifest(str(published / "table")).version == before
 
 
