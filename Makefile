@@ -2,7 +2,8 @@
 #
 #   make demo        the embedded corpus through the whole job
 #   make test        the tests
-#   make test-slow   the suites that are too slow for every run; prints what they counted
+#   make test-slow   the suites that are too slow for every run, and property tests on ten times the examples;
+#                    prints what they counted
 #   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, which it installs
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
@@ -30,14 +31,14 @@ demo: $(INSTALLED)
 	$(BIN)/nnn demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,bench]'
 	$(BIN)/python tests/benchmarks/scoring.py
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m 'slow or counted'
+	$(BIN)/python -m pytest -q --hypothesis-profile=thorough -m 'slow or counted or hypothesis'
 
 test-engines: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,engines]'

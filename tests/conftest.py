@@ -1,4 +1,4 @@
-"""What every test module shares: a deterministic profile for property tests, object stores, and counts of results."""
+"""What every test module shares: deterministic profiles for property tests, object stores, and counts of results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from stores import BUCKET, Proxy, serve_gs, serve_s3
 # Read when gcsfs is imported; it would look for a service that an emulator has not.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
-settings.register_profile(
-    "fixed",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("fixed")
+#: Examples of each property test: by default, and with ``--hypothesis-profile=thorough`` (``make test-slow``).
+for profile, examples in (("quick", 20), ("thorough", 200)):
+    settings.register_profile(
+        profile,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from operator import or_
 import numpy as np
 import pytest
 from fakes import grid_vectors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation.queries import QuerySet
@@ -24,7 +24,6 @@ from nnn_core.evaluation.rankings import (
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 6), st.booleans(), st.data())
 def test_rankings_are_those_of_sorting(seed: int, rows: int, queries: int, ties: bool, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)

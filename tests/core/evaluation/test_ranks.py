@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fakes import grid_vectors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation.points import Point, points_of
@@ -77,7 +77,6 @@ def test_ranks_are_those_of_sorting(cuts: list[int], repeats: int, monkeypatch: 
         assert ranks[at].tolist() == brute_force_ranks(*parts[:4], bias)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 40), st.sampled_from([1, 3]), st.data())
 def test_ranks_do_not_depend_on_shards(seed: int, queries: int, rows: int, repeats: int, data: st.DataObject) -> None:
     parts = corpus(seed, queries, rows, 3, repeats)

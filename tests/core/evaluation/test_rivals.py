@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fakes import grid_vectors, make_block
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
@@ -223,7 +223,6 @@ def test_needs_are_joined() -> None:
     assert (empty.means, empty.bank, empty.gallery, len(empty.mean)) == ({}, {}, {}, 0)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 30), st.data())
 def test_leaders_do_not_depend_on_shards(seed: int, queries: int, rows: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)

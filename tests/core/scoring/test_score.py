@@ -12,7 +12,7 @@ import oracles
 import pyarrow as pa
 import pytest
 from fakes import grid_vectors, make_block
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.scoring.bank import ReferenceIndex
@@ -377,7 +377,6 @@ def test_pair_ids_are_compared_as_text(method: str) -> None:
     check(method, grid_vectors(6, 16, 1), grid_vectors(300, 16, 2), 20, ids, reference_pairs=ids * 50)
 
 
-@settings(max_examples=120)
 @given(st.data())
 def test_any_small_case(method: str, data: st.DataObject) -> None:
     """Vectors from a handful of directions, so that ties and near-ties are the rule."""

@@ -375,7 +375,7 @@ def fast_disk() -> Iterator[str]:
 
 
 def test_the_life_of_a_table(fast_disk: str) -> None:
-    live(folders(fast_disk), 40, 15)
+    live(folders(fast_disk), settings().max_examples, 15)
 
 
 @pytest.mark.slow
