@@ -6,17 +6,32 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
+from fakes import FormulaEncoder
 from PIL import Image
+from sides import bank_of, candidates_of, embed_side
 
 import nnn_core
 from nnn_core import load_bias_table
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.embedded.shards import read_ids, read_shard
+from nnn_core.encoders import Encoder, load_once, parse_encoder
+from nnn_core.errors import (
+    BankTooSmallError,
+    CorruptArtifactError,
+    DuplicateIdError,
+    InputError,
+    NNNError,
+    RejectedRowsError,
+    StorageError,
+)
+from nnn_core.scoring.bank import check_same_dimension
+from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
 from pipelines.running.runner import find_error
 
@@ -45,6 +60,25 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
         return code, error
 
     return refresh
+
+
+@pytest.fixture
+def candidates(tmp_path: Path) -> str:
+    """20 candidates in two files."""
+    return write_vectors(tmp_path / "candidates", [f"c{i}" for i in range(20)], gaussian(20, DIM, 1), 2)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> str:
+    return str(tmp_path / "work")
+
+
+def refusal(error: type[NNNError], act: Callable[[], object]) -> str:
+    """What is said, by an error of that class."""
+    with pytest.raises(NNNError) as caught:
+        act()
+    assert type(caught.value) is error
+    return str(caught.value)
 
 
 def jpeg(colour: tuple[int, int, int] = (200, 30, 40)) -> bytes:
@@ -80,21 +114,17 @@ def test_own_pairs_of_a_bank_without_pairs(run: Callable[..., tuple[int, str]], 
     assert not (tmp_path / "work" / "partials").exists()
 
 
-@pytest.mark.parametrize("flag", ["candidates", "references"])
-def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str) -> None:
+def test_empty_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     pattern = str(tmp_path / "nowhere" / "*.tar")
-    code, error = run(**{flag: pattern})
+    code, error = run(references=pattern)
     assert code == 3
-    assert f"no files found for --{flag} {pattern!r}" in error
+    assert f"no files found for --references {pattern!r}" in error
 
 
-@pytest.mark.parametrize("damage", ["deleted", "changed"])
-def test_the_remedy_for_a_damaged_artefact_works(
-    run: Callable[..., tuple[int, str]], tmp_path: Path, damage: str
-) -> None:
+def test_the_remedy_for_a_damaged_artefact_works(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     assert run()[0] == 0
     (victim, *_) = sorted((tmp_path / "work" / "embedded").glob("*.parquet"))
-    victim.unlink() if damage == "deleted" else victim.write_bytes(victim.read_bytes() + b"x")
+    victim.unlink()
     for partial in (tmp_path / "work" / "partials").iterdir():
         partial.unlink()
     for manifest in (tmp_path / "table" / "versions").glob("*.json"):
@@ -104,9 +134,23 @@ def test_the_remedy_for_a_damaged_artefact_works(
     mark = victim.parent / f"{victim.name.partition('-')[0]}.json"
     assert str(victim) in error
     assert f"Delete it, if it is still there, and {str(mark)!r}" in error
-    victim.unlink(missing_ok=True)
     mark.unlink()
     assert run() == (0, "")
+
+
+@pytest.mark.parametrize("damage", ["deleted", "changed"])
+def test_a_damaged_artefact_is_computed_anew_after_its_remedy(candidates: str, work: str, damage: str) -> None:
+    embedded = embed_side(candidates, work)
+    victim = Path(embedded[0].shards[0].uri)
+    victim.unlink() if damage == "deleted" else victim.write_bytes(victim.read_bytes() + b"x")
+    error = refusal(CorruptArtifactError, lambda: read_shard(embedded[0].shards[0]))
+    mark = victim.parent / f"{victim.name.partition('-')[0]}.json"
+    assert str(victim) in error
+    assert f"Delete it, if it is still there, and {str(mark)!r}" in error
+    victim.unlink(missing_ok=True)
+    mark.unlink()
+    assert embed_side(candidates, work) == embedded
+    assert len(read_shard(embedded[0].shards[0]).ids) == 10
 
 
 @pytest.mark.slow
@@ -142,26 +186,23 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
     assert find_error("ValueError: x") is None
 
 
-def test_a_folder_is_no_glob(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    code, error = run(candidates=str(tmp_path / "candidates"))
-    assert code == 3
+def test_a_folder_is_no_glob(candidates: str, work: str, tmp_path: Path) -> None:
+    error = refusal(InputError, lambda: embed_side(str(tmp_path / "candidates"), work))
     assert f"is a folder; name the files in it, for example '{tmp_path}/candidates/*.parquet'" in error
 
 
-def test_files_without_rows(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_files_without_rows(work: str, tmp_path: Path) -> None:
     empty = vectors_file(tmp_path / "none" / "none.parquet", [], [])
-    code, error = run(candidates=empty)
-    assert (code, "hold no rows" in error) == (3, True)
+    assert "hold no rows" in refusal(InputError, lambda: candidates_of(empty, work))
 
 
-def test_hole_in_a_brace_range(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    code, error = run(candidates=str(tmp_path / "candidates" / "part-{0..2}.parquet"))
-    assert code == 3
+def test_hole_in_a_brace_range(candidates: str, work: str, tmp_path: Path) -> None:
+    error = refusal(InputError, lambda: embed_side(str(tmp_path / "candidates" / "part-{0..2}.parquet"), work))
     assert "1 of the 3 names" in error
     assert "part-2.parquet" in error
 
 
-def test_bad_vectors_are_counted_rejects(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_bad_vectors_are_counted_rejects(work: str, tmp_path: Path) -> None:
     bad = {
         "nan": ([float("nan")] + [1.0] * (DIM - 1), "vector is not finite"),
         "inf": ([float("inf")] + [1.0] * (DIM - 1), "vector is not finite"),
@@ -173,8 +214,7 @@ def test_bad_vectors_are_counted_rejects(run: Callable[..., tuple[int, str]], tm
     names = [*(f"c{row}" for row in range(10)), *bad, *(f"c{row}" for row in range(10, 15))]
     rows = [*good[:10], *(row for row, _ in bad.values()), *good[10:]]
     candidates = vectors_file(tmp_path / "bad" / "bad.parquet", list(names), rows)
-    code, error = run(candidates=candidates)
-    assert code == 4
+    error = refusal(RejectedRowsError, lambda: candidates_of(candidates, work))
     assert "5 of 20 rows of --candidates were rejected (25.000%)" in error
     assert "2 x vector is not finite (e.g. 'nan' in bad.parquet" in error
     assert all(f"1 x {reason} (e.g. '{name}' in bad.parquet" in error for name, (_, reason) in list(bad.items())[2:])
@@ -182,16 +222,13 @@ def test_bad_vectors_are_counted_rejects(run: Callable[..., tuple[int, str]], tm
     (listed,) = (tmp_path / "work" / "rejects").glob("*.jsonl")
     found = [json.loads(line) for line in listed.read_text().splitlines()]
     assert {each["id"]: each["reason"] for each in found} == {name: reason for name, (_, reason) in bad.items()}
-    code, _ = run("--max-reject-rate", "0.25", candidates=candidates)
-    assert code == 0
+    assert candidates_of(candidates, work, 0.25).lineage.rows == 15
 
 
-def test_every_row_rejected(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_every_row_rejected(work: str, tmp_path: Path) -> None:
     bad = vectors_file(tmp_path / "bad" / "bad.parquet", ["a", "b"], [[0.0] * DIM] * 2)
-    code, error = run("--max-reject-rate", "1", candidates=bad)
-    assert (code, "no candidate is left: all 2 rows" in error) == (3, True)
-    code, error = run("--max-reject-rate", "1", references=bad)
-    assert (code, "the bank is empty" in error) == (5, True)
+    assert "no candidate is left: all 2 rows" in refusal(InputError, lambda: candidates_of(bad, work, 1.0))
+    assert "the bank is empty" in refusal(BankTooSmallError, lambda: bank_of(bad, work, 1.0))
 
 
 BAD_ROWS = {
@@ -203,10 +240,12 @@ BAD_ROWS = {
 }
 
 
-@pytest.mark.parametrize("rate", ["0", "1"])
-@pytest.mark.parametrize(("flag", "code"), [("candidates", 3), ("references", 5)])
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("flag", "side", "left"), [("candidates", candidates_of, InputError), ("references", bank_of, BankTooSmallError)]
+)
 def test_the_reasons_of_all_bad_input(
-    run: Callable[..., tuple[int, str]], tmp_path: Path, flag: str, code: int, rate: str
+    work: str, tmp_path: Path, flag: str, side: Callable[..., object], left: type[NNNError], rate: float
 ) -> None:
     """Whether or not so many rejects are allowed: the most frequent reasons, each with an example."""
     bad = {
@@ -221,18 +260,16 @@ def test_the_reasons_of_all_bad_input(
         reasons = [reason for reason in reasons if reason != "no id"]
     ids = [None if reason == "no id" else f"{reason} {row}" for row, reason in enumerate(reasons)]
     path = vectors_file(tmp_path / "bad" / "bad.parquet", list(ids), [bad[reason] for reason in reasons])
-    # One more file in which the length of the others is the usual one.
-    found, error = run("--max-reject-rate", rate, **{flag: path})
-    assert found == (4 if rate == "0" else code)
+    error = refusal(left if rate else RejectedRowsError, lambda: side(path, work, rate))
     lines = [line for line in error.splitlines() if line.startswith("  ")]
     expected = [(BAD_ROWS[reason], reason) for reason in BAD_ROWS if reason in reasons]
     assert [line.partition(" (e.g. ")[0].strip() for line in lines] == [f"{n} x {reason}" for n, reason in expected]
     assert all("' in bad.parquet" in line for line in lines)
     assert f"all {len(reasons)} rows of --{flag}" in error or f"{len(reasons)} of {len(reasons)} rows of" in error
-    assert f"Every reject is listed under {tmp_path / 'work' / 'rejects'}" in error
+    assert f"Every reject is listed under {work}/rejects" in error
 
 
-def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_the_five_most_frequent_of_seven_reasons(work: str, tmp_path: Path) -> None:
     """Over several files, whatever their order."""
     broken = [
         b"{", b"[]", b'{"id": "a"}', b'{"id": "b", "caption": ""}', b'{"id": "c", "caption": "\xff"}',
@@ -243,9 +280,8 @@ def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, s
         lines = [line for count, line in enumerate(broken, start=1) for _ in range(count)]
         (tmp_path / "captions" / f"{number}.jsonl").write_bytes(b"\n".join(lines))
     captions = str(tmp_path / "captions" / "*.jsonl")
-    flags = ["--candidate-modality", "text", "--pair-id-column", "of", "--reference-pair-id-column", "id"]
-    code, error = run("--encoder", ENCODER, *flags, candidates=captions)
-    assert code == 4
+    how: dict[str, Any] = {"encoder": FormulaEncoder(), "modality": "text", "pair_id": "of"}
+    error = refusal(RejectedRowsError, lambda: candidates_of(captions, work, **how))
     assert "56 of 56 rows of --candidates were rejected (100.000%)" in error
     lines = [line.strip() for line in error.splitlines() if line.startswith("  ")]
     assert [int(line.split()[0]) for line in lines] == [14, 12, 10, 8, 6, 6]
@@ -253,54 +289,56 @@ def test_the_five_most_frequent_of_seven_reasons(run: Callable[..., tuple[int, s
     assert all(" (e.g. '" in line and ".jsonl" in line for line in lines[:-1])
 
 
-def test_empty_bank(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_empty_bank(work: str, tmp_path: Path) -> None:
     empty = tmp_path / "bank" / "empty.parquet"
     empty.parent.mkdir()
     fixed = pa.FixedSizeListArray.from_arrays(pa.array([], pa.float32()), DIM)
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "vector": fixed}), empty)
-    code, error = run(references=str(empty))
-    assert code == 5
+    error = refusal(BankTooSmallError, lambda: bank_of(str(empty), work))
     assert "the bank is empty: no row of --references could be used" in error
 
 
-def test_dimensions_of_the_two_sides_differ(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_dimensions_of_the_two_sides_differ(candidates: str, work: str, tmp_path: Path) -> None:
     wide = write_vectors(tmp_path / "wide", ["a", "b", "c", "d"], gaussian(4, DIM + 1, 2), 1)
-    code, error = run(references=wide)
-    assert code == 3
+    corpus, bank = candidates_of(candidates, work), bank_of(wide, work)
+    error = refusal(InputError, lambda: check_same_dimension(corpus, bank))
     assert f"candidates have vectors of dimension {DIM}, references of {DIM + 1}" in error
 
 
-def test_dimensions_of_two_shards_differ(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_dimensions_of_two_shards_differ(candidates: str, work: str, tmp_path: Path) -> None:
     vectors_file(tmp_path / "candidates" / "part-9.parquet", ["x"], [[1.0] * (DIM + 1)])
-    code, error = run()
-    assert code == 3
+    error = refusal(InputError, lambda: candidates_of(candidates, work))
     assert f"{DIM} in" in error
     assert "part-9.parquet" in error
 
 
-def test_duplicate_ids_across_shards_name_both(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def duplicates(pattern: str, work: str, **columns: object) -> str:
+    """What is said of the rows of a table part that all files of candidates are put together to."""
+    ids = [(read_ids(shard), shard.source) for each in embed_side(pattern, work, **columns) for shard in each.shards]  # type: ignore[arg-type]
+    pieces = [slice_rows(names, np.ones((len(names), 1), np.float32), source, ())[0][1] for names, source in ids]
+    return refusal(DuplicateIdError, lambda: collect_rows(pieces))
+
+
+def test_duplicate_ids_across_shards_name_both(candidates: str, work: str, tmp_path: Path) -> None:
     vectors_file(tmp_path / "candidates" / "part-9.parquet", ["c3"], [[1.0] * DIM])
-    code, error = run()
-    assert code == 6
+    error = duplicates(candidates, work)
     assert "'c3'" in error
     assert "part-0.parquet" in error
     assert "part-9.parquet" in error
 
 
-def test_duplicate_ids_within_a_shard_name_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_duplicate_ids_within_a_shard_name_it(candidates: str, work: str, tmp_path: Path) -> None:
     path = vectors_file(tmp_path / "candidates" / "part-9.parquet", ["x", "y", "x"], [[1.0] * DIM] * 3)
-    code, error = run()
-    assert code == 6
+    error = duplicates(candidates, work)
     assert f"'x' occurs more than once (1 such rows in this part): twice in '{path}'" in error
 
 
-def test_equal_content_has_one_digest(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_equal_content_has_one_digest(work: str, tmp_path: Path) -> None:
     first, second = (
         vectors_file(tmp_path / "same" / f"part-{n}.parquet", [f"c{n}"], [[1.0] * (DIM - 1) + [float(n // 2)]])
         for n in (0, 1)
     )
-    code, error = run("--id-column", "@sha256", candidates=str(tmp_path / "same" / "*.parquet"))
-    assert code == 6
+    error = duplicates(str(tmp_path / "same" / "*.parquet"), work, id="@sha256")
     assert f"in {first!r} and in {second!r}" in error
 
 
@@ -321,11 +359,10 @@ def test_unwritable_table(run: Callable[..., tuple[int, str]], tmp_path: Path) -
     assert f"cannot write '{table}" in error
 
 
-def test_unwritable_work(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_unwritable_work(candidates: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    code, error = run(work=str(tmp_path / "file" / "work"))
-    assert code == 7
-    assert "cannot write" in error
+    work = str(tmp_path / "file" / "work")
+    assert f"cannot write '{work}/" in refusal(StorageError, lambda: embed_side(candidates, work))
 
 
 @pytest.mark.parametrize("flag", ["table", "work"])
@@ -344,19 +381,21 @@ def test_unknown_protocol(run: Callable[..., tuple[int, str]]) -> None:
     assert "nosuch" in error
 
 
-def test_truncated_tar(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+@pytest.fixture
+def demo_encoder() -> Encoder:
+    return load_once(parse_encoder(ENCODER))
+
+
+def test_truncated_tar(work: str, tmp_path: Path, demo_encoder: Encoder) -> None:
     path = tmp_path / "images" / "00000.tar"
     write_tar(path, {f"key{i}": {"jpg": jpeg()} for i in range(5)})
     path.write_bytes(path.read_bytes()[:3000])
-    captions = tmp_path / "captions.jsonl"
-    write_jsonl(captions, [{"id": f"r{i}", "caption": "a red square"} for i in range(4)])
-    code, error = run("--encoder", ENCODER, candidates=str(path), references=str(captions))
-    assert code == 3
+    error = refusal(InputError, lambda: embed_side(str(path), work, encoder=demo_encoder))
     assert "00000.tar" in error
     assert "broken" in error
 
 
-def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Path, demo_encoder: Encoder) -> None:
     path = tmp_path / "images" / "00000.tar"
     write_tar(path, {"good": {"jpg": jpeg()}, "bad": {"jpg": b"this is no image"}, "none": {"txt": b"hello"}})
     captions = tmp_path / "captions.jsonl"
@@ -366,48 +405,44 @@ def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Pa
     assert "2 of 3 rows of --candidates were rejected" in error
     assert "1 x image cannot be decoded (e.g. 'bad' in 00000.tar" in error
     assert "1 x no image (e.g. 'none' in 00000.tar" in error
-    code, error = run("--encoder", ENCODER, "--max-reject-rate", "0.7", candidates=str(path), references=str(captions))
-    assert (code, error) == (0, "")
+    assert candidates_of(str(path), str(tmp_path / "other"), 0.7, encoder=demo_encoder).lineage.rows == 1
 
 
-def test_images_without_an_encoder(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_images_without_an_encoder(work: str, tmp_path: Path) -> None:
     path = tmp_path / "images" / "00000.tar"
     write_tar(path, {"good": {"jpg": jpeg()}})
-    code, error = run(candidates=str(path))
-    assert code == 3
-    assert "--encoder" in error
+    assert "--encoder" in refusal(InputError, lambda: embed_side(str(path), work))
 
 
-def test_npy_without_metadata(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_npy_without_metadata(work: str, tmp_path: Path) -> None:
     np.save(tmp_path / "img_emb_0.npy", gaussian(4, DIM, 1))
-    code, error = run(candidates=str(tmp_path / "img_emb_*.npy"))
-    assert code == 3
+    error = refusal(InputError, lambda: embed_side(str(tmp_path / "img_emb_*.npy"), work))
     assert "metadata_0.parquet" in error
     assert "--id-column @row" in error
 
 
-@pytest.mark.parametrize("side", ["candidates", "references"])
-def test_vectors_alone(run: Callable[..., tuple[int, str]], tmp_path: Path, side: str) -> None:
+def test_vectors_alone(run: Callable[..., tuple[int, str]], work: str, tmp_path: Path) -> None:
     """The layout of embedding-reader and autofaiss; the bank needs no ids."""
     for number in (1, 10):
         np.save(tmp_path / f"{number}.npy", gaussian(20, DIM, 100 + number))
-    flags = ["--id-column", "@row"] if side == "candidates" else []
-    assert run(*flags, **{side: str(tmp_path / "*.npy")}) == (0, "")
-    if side == "candidates":
-        wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
-        assert len(load_bias_table(str(tmp_path / "table")).bias_of(wanted)) == 40
+    assert run("--id-column", "@row", candidates=str(tmp_path / "*.npy")) == (0, "")
+    wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
+    assert len(load_bias_table(str(tmp_path / "table")).bias_of(wanted)) == 40
+    assert bank_of(str(tmp_path / "*.npy"), work).rows == 40
 
 
-def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], work: str, tmp_path: Path) -> None:
     for shard in range(3):
         keys: list[object] = [f"0000{shard}{row:04d}" for row in range(5)]
         vectors_file(tmp_path / "i2d" / f"0000{shard}.parquet", keys, gaussian(5, DIM, 100 + shard).tolist())
-    for _ in range(2):  # the second time from what the first has stored
-        code, error = run(candidates=str(tmp_path / "i2d" / "*.parquet"))
-        assert code == 0
-        assert error.count("WARNING nnn: the ids of 3 input files") == 1
-        assert "change when the corpus is downloaded again" in error
-        assert "--id-column url" in error
+    candidates = str(tmp_path / "i2d" / "*.parquet")
+    # The first time computed, the second from what the first has stored.
+    assert [each.positional_keys for _ in range(2) for each in embed_side(candidates, work)] == [True] * 6
+    code, error = run(candidates=candidates)
+    assert code == 0
+    assert error.count("WARNING nnn: the ids of 3 input files") == 1
+    assert "change when the corpus is downloaded again" in error
+    assert "--id-column url" in error
 
 
 @pytest.mark.parametrize(
@@ -431,11 +466,22 @@ def test_settings_that_cannot_work(run: Callable[..., tuple[int, str]], flags: l
     assert message in error
 
 
-def test_missing_column_names_what_there_is(run: Callable[..., tuple[int, str]]) -> None:
-    code, error = run("--id-column", "sku")
-    assert code == 3
+def test_missing_column_names_what_there_is(candidates: str, work: str) -> None:
+    error = refusal(InputError, lambda: embed_side(candidates, work, id="sku"))
     assert "has no column 'sku' (--id-column)" in error
     assert "it has: id, vector" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError, 3), (RejectedRowsError, 4), (BankTooSmallError, 5), (DuplicateIdError, 6), (StorageError, 7)],
+)
+def test_exit_codes(error: type[NNNError], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: object) -> None:
+        raise error("why")
+
+    assert cli.run_command(fail, []) == code == error.exit_code
+    assert capsys.readouterr().err == "nnn: why\n"
 
 
 def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""Each side of a refresh in plain calls, without a pipeline: what its files become, and what is refused."""
+
+from __future__ import annotations
+
+from nnn_core.embedded.corpus import Corpus, embedded_shards, gather_candidates, summarise_side
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.encoders import Encoder
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import Modality
+from nnn_core.scoring.bank import Bank, shard_references
+
+
+def embed_side(
+    pattern: str,
+    work: str,
+    flag: str = "--candidates",
+    encoder: Encoder | None = None,
+    modality: Modality = "image",
+    **columns: object,
+) -> list[EmbeddedInput]:
+    """Every file of a side, embedded or found."""
+    request = EmbeddingRequest(modality, Columns(**columns), "e" if encoder else None, work)  # type: ignore[arg-type]
+    planned = [plan_input(describe_shard(uri), request) for uri in list_shards(pattern, flag)]
+    return [find_embedded(each, request) or embed_shard(each, request, encoder) for each in planned]
+
+
+def candidates_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Corpus:
+    """The candidates as a whole; ``how`` goes to ``embed_side``."""
+    return gather_candidates(embed_side(pattern, work, **how), max_reject_rate, f"{work}/rejects")  # type: ignore[arg-type]
+
+
+def bank_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Bank:
+    """The bank as a whole, whose rows need no id; ``how`` goes to ``embed_side``."""
+    inputs = embed_side(pattern, work, "--references", require_id=False, **how)  # type: ignore[arg-type]
+    summarise_side(inputs, max_reject_rate, "--references", f"{work}/rejects")
+    return shard_references(embedded_shards(inputs), 1 << 16)
