@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, tree, write_vectors
+from sides import embed_side
 
 from nnn_core import load_bias_table
 from nnn_core.consumers.engines.layouts import read_rows
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import engines, find_engine
+from nnn_core.consumers.export import Embeddings, gather_embeddings, load_biases
 from nnn_core.consumers.rerank import load_reranker
+from nnn_core.errors import DuplicateIdError, InputError, NNNError
 from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES = 8, 150, 40
@@ -44,17 +47,35 @@ def as_flags(flags: dict[str, str]) -> list[str]:
     return [part for name, value in flags.items() for part in (f"--{name}", value)]
 
 
-@pytest.fixture
-def export(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``nnn export --json`` into ``tmp_path / "out"``; keyword arguments replace flags."""
-    flags = {
+def export_flags(published: Path, output: Path) -> dict[str, str]:
+    return {
         "embeddings": str(published / "candidates" / "part-*.parquet"),
         "queries": str(published / "queries" / "part-*.parquet"),
         "table": str(published / "table"),
         "work": str(published / "work"),
-        "output": str(tmp_path / "out"),
+        "output": str(output),
         "engine": "lancedb",
     }
+
+
+@pytest.fixture(scope="module")
+def exported(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an export leaves."""
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    assert cli.main(["export", *as_flags(export_flags(published, folder))]) == 0
+    return folder
+
+
+@pytest.fixture
+def output(exported: Path, tmp_path: Path) -> Path:
+    """A copy of that where ``export`` writes to."""
+    return Path(shutil.copytree(exported, tmp_path / "out"))
+
+
+@pytest.fixture
+def export(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``nnn export --json`` into ``tmp_path / "out"``; keyword arguments replace flags."""
+    flags = export_flags(published, tmp_path / "out")
 
     def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
         given = {name.replace("_", "-"): value for name, value in changes.items()}
@@ -81,8 +102,14 @@ def share(one: list[list[str]], other: list[list[str]]) -> float:
     return float(np.mean([len({*a} & {*b}) / 10 for a, b in zip(one, other, strict=True)]))
 
 
+#: One for each metric. All of them in ``make test-slow``, and by functions in tests/core/consumers/engines.
+SOME_ENGINES = ("lancedb", "elasticsearch", "pinecone")
+EACH_ENGINE = [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(engines()) if e.layout != "index"]
+
+
 @pytest.mark.parametrize(
-    ("engine", "metric"), [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(engines()) if e.layout != "index"]
+    ("engine", "metric"),
+    [pytest.param(*each, marks=[] if each[0] in SOME_ENGINES else pytest.mark.slow) for each in EACH_ENGINE],
 )
 def test_files_of_every_engine(export: Run, published: Path, tmp_path: Path, engine: str, metric: str) -> None:
     code, result, _ = export(engine=engine, metric=metric)
@@ -112,13 +139,13 @@ def test_files_of_every_engine(export: Run, published: Path, tmp_path: Path, eng
     assert result["embeddings"] == "those of the table"
 
 
-def test_the_same_export_again_changes_nothing(export: Run, tmp_path: Path) -> None:
-    export()
-    before = tree(tmp_path)
+def test_the_same_export_again_changes_nothing(export: Run, output: Path) -> None:
+    before = tree(output)
     assert export()[0] == 0
-    assert tree(tmp_path) == before
+    assert tree(output) == before
 
 
+@pytest.mark.slow
 def test_the_sample_does_not_depend_on_the_cut(export: Run, published: Path, tmp_path: Path) -> None:
     write_vectors(tmp_path / "cut", IDS, gaussian(CANDIDATES, DIM, 1), 5)
     results = []
@@ -140,7 +167,9 @@ def test_candidates_stand_in_for_queries(published: Path, tmp_path: Path, capsys
     assert "9 candidates in place of queries" in said
 
 
-@pytest.mark.parametrize(("metric", "index"), [("ip", "Flat"), ("cosine", "HNSW16"), ("l2", "IVF2,Flat")])
+@pytest.mark.parametrize(
+    ("metric", "index"), [("ip", "Flat"), ("cosine", "HNSW16"), pytest.param("l2", "IVF2,Flat", marks=pytest.mark.slow)]
+)
 def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index: str) -> None:
     code, result, _ = export(engine="faiss", metric=metric, index=index)
     assert code == 0
@@ -192,46 +221,49 @@ def test_a_part_of_the_table(export: Run, published: Path) -> None:
     assert "100 of 150 candidates" in said
 
 
-def test_other_vectors_under_the_same_ids_are_told(export: Run, tmp_path: Path) -> None:
+def gathered(published: Path, work: Path, pattern: str, max_reject_rate: float = 0.0) -> Embeddings:
+    """The embeddings as a whole, against the table."""
+    uri = str(published / "table")
+    inputs = embed_side(pattern, str(work), "--embeddings")
+    return gather_embeddings(inputs, load_biases(uri, 1), uri, None, max_reject_rate, f"{work}/rejects")
+
+
+def test_other_vectors_under_the_same_ids_are_told(published: Path, tmp_path: Path) -> None:
     glob = write_vectors(tmp_path / "other", IDS, gaussian(CANDIDATES, DIM, 9), 1)
-    assert export(embeddings=glob)[1]["embeddings"] == "others than those of the table"
-
-
-def write_other(folder: Path, ids: list[str], dim: int = DIM) -> str:
-    return write_vectors(folder / "other", ids, gaussian(len(ids), dim, 1), 2)
+    assert gathered(published, tmp_path, glob).vectors == "others than those of the table"
 
 
 @pytest.mark.parametrize(
-    ("ids", "dim", "code", "reason"),
+    ("ids", "dim", "error", "reason"),
     [
-        (["c0", "c1", "new"], DIM, 3, "have no bias in version 1"),
-        (["c0", "c1", "c0"], DIM, 6, "'c0'"),
-        (["c0", "c1"], 5, 3, "dimension 5"),
+        (["c0", "c1", "new"], DIM, InputError, "have no bias in version 1"),
+        (["c0", "c1", "c0"], DIM, DuplicateIdError, "'c0'"),
+        (["c0", "c1"], 5, InputError, "dimension 5"),
     ],
 )
 def test_embeddings_that_do_not_fit(
-    export: Run, tmp_path: Path, ids: list[str], dim: int, code: int, reason: str
+    published: Path, tmp_path: Path, ids: list[str], dim: int, error: type[NNNError], reason: str
 ) -> None:
-    done, _, said = export(embeddings=write_other(tmp_path, ids, dim))
-    assert (done, reason in said) == (code, True)
-    assert not (tmp_path / "out").exists()
+    glob = write_vectors(tmp_path / "other", ids, gaussian(len(ids), dim, 1), 2)
+    with pytest.raises(error, match=reason):
+        gathered(published, tmp_path, glob)
 
 
-def test_rejects_are_counted(export: Run, tmp_path: Path) -> None:
+def test_rejects_are_counted(export: Run, published: Path, tmp_path: Path) -> None:
     vectors = gaussian(CANDIDATES, DIM, 1)
     vectors[3] = np.nan
     glob = write_vectors(tmp_path / "other", IDS, vectors, 2)
     code, _, said = export(embeddings=glob)
     assert (code, "1 of 150 rows of --embeddings were rejected" in said) == (4, True)
-    assert export("--max-reject-rate", "0.1", embeddings=glob)[1]["rejected"] == 1
+    assert not (tmp_path / "out").exists()
+    assert gathered(published, tmp_path, glob, 0.1).rejected == 1
 
 
-def test_an_output_of_something_else(export: Run, tmp_path: Path) -> None:
-    assert export()[0] == 0
-    before = tree(tmp_path)
+def test_an_output_of_something_else(export: Run, output: Path) -> None:
+    before = tree(output)
     code, _, said = export(metric="l2")
     assert (code, "its recipe differ" in said) == (7, True)
-    assert tree(tmp_path) == before
+    assert tree(output) == before
 
 
 def test_files_that_an_engine_would_import_by_mistake(export: Run, tmp_path: Path) -> None:
@@ -242,14 +274,13 @@ def test_files_that_an_engine_would_import_by_mistake(export: Run, tmp_path: Pat
     assert not (tmp_path / "out" / "export.json").exists()
 
 
-def test_a_damaged_file_is_not_taken_for_a_finished_one(export: Run, tmp_path: Path) -> None:
-    assert export()[0] == 0
-    (tmp_path / "out" / "export.json").unlink()
-    damaged = next((tmp_path / "out" / "data").iterdir())
+def test_a_damaged_file_is_not_taken_for_a_finished_one(export: Run, output: Path) -> None:
+    (output / "export.json").unlink()
+    damaged = next((output / "data").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-1])
     code, _, said = export()
     assert (code, damaged.name in said) == (9, True)
-    assert not (tmp_path / "out" / "export.json").exists()
+    assert not (output / "export.json").exists()
 
 
 @pytest.mark.parametrize(

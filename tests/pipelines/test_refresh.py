@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
 from nnn_core.table import parts
 from nnn_core.table.manifest import read_manifest
+from nnn_core.table.parts import resolve_k
 from pipelines.commands.parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
@@ -47,24 +49,38 @@ def expected_means(ids: Sequence[str], grid: Sequence[int]) -> np.ndarray:
     return means[[position[row_id] for row_id in ids]]
 
 
-LAYOUTS = [(candidate_files, reference_files) for candidate_files in (1, 4) for reference_files in (1, 3, 7)]
+#: Files of candidates and of references. All of them are tried by ``make test-slow``.
+LAYOUTS = [(1, 1), (1, 7), (4, 3)]
+MORE_LAYOUTS = [(1, 3), (4, 1), (4, 7)]
+Refreshed = Callable[[tuple[int, int]], Path]
 
 
 @pytest.fixture(scope="module")
-def refreshed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
-    """The same job over every layout of its input into shards."""
-    folders = {}
-    for candidate_files, reference_files in LAYOUTS:
-        folder = tmp_path_factory.mktemp("layout")
-        _, summary = refresh(config(folder, candidate_files, reference_files), None, options())
-        assert summary["stages"]["score_candidates"]["computed"] == candidate_files * reference_files
-        folders[candidate_files, reference_files] = folder
-    return folders
+def refreshed(tmp_path_factory: pytest.TempPathFactory) -> Refreshed:
+    """The folder of the same job over some layout of its input into shards, run once and to be left as it is."""
+    folders: dict[tuple[int, int], Path] = {}
+
+    def refresh_once(layout: tuple[int, int]) -> Path:
+        if layout not in folders:
+            folder = tmp_path_factory.mktemp("layout")
+            _, summary = refresh(config(folder, *layout), None, options())
+            assert summary["stages"]["score_candidates"]["computed"] == layout[0] * layout[1]
+            folders[layout] = folder
+        return folders[layout]
+
+    return refresh_once
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_means_equal_brute_force(refreshed: dict[tuple[int, int], Path], layout: tuple[int, int]) -> None:
-    table = load_bias_table(str(refreshed[layout] / "table"))
+@pytest.fixture
+def published(refreshed: Refreshed, tmp_path: Path) -> RefreshConfig:
+    """A copy of that job with 4 files of candidates and 3 of references, to go on with."""
+    shutil.copytree(refreshed((4, 3)), tmp_path, dirs_exist_ok=True)
+    return config(tmp_path)
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_LAYOUTS)])
+def test_means_equal_brute_force(refreshed: Refreshed, layout: tuple[int, int]) -> None:
+    table = load_bias_table(str(refreshed(layout) / "table"))
     ids = table.ids.to_pylist()
     assert ids == sorted(CANDIDATE_IDS)
     means = expected_means(ids, table.manifest.settings.grid)
@@ -72,10 +88,11 @@ def test_means_equal_brute_force(refreshed: dict[tuple[int, int], Path], layout:
     np.testing.assert_allclose(table.bias, 0.75 * means[:, -1], rtol=0, atol=1e-6)
 
 
-def test_table_files_do_not_depend_on_shards(refreshed: dict[tuple[int, int], Path]) -> None:
+@pytest.mark.parametrize("layouts", [LAYOUTS, pytest.param([*LAYOUTS, *MORE_LAYOUTS], marks=pytest.mark.slow)])
+def test_table_files_do_not_depend_on_shards(refreshed: Refreshed, layouts: list[tuple[int, int]]) -> None:
     """Data files are the same to the bit; manifests differ in their lineage, which names the shards."""
     files, manifests = [], []
-    for folder in refreshed.values():
+    for folder in map(refreshed, layouts):
         stored = tree(folder / "table")
         files.append({name: data for name, data in stored.items() if name.endswith(".parquet")})
         manifests.append(read_manifest(str(folder / "table")))
@@ -105,14 +122,14 @@ def test_table_files_do_not_depend_on_shards_of_a_bank_without_ids(tmp_path: Pat
     assert data[0] == data[1]
 
 
-def test_large_shards_are_cut_and_give_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config(tmp_path / "whole", 1, 1)
-    refresh(settings, None, options())
+def test_large_shards_are_cut_and_give_the_same_table(
+    refreshed: Refreshed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedding, "ROWS_PER_SHARD", 50)
     cut = config(tmp_path / "cut", 1, 1)
     _, summary = refresh(cut, None, options())
     assert summary["stages"]["score_candidates"]["computed"] == 5 * 7
-    assert read_manifest(cut.table).files == read_manifest(settings.table).files
+    assert read_manifest(cut.table).files == read_manifest(str(refreshed((1, 1)) / "table")).files
 
 
 def test_several_parts_are_sorted_throughout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,19 +159,14 @@ def test_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:
     assert tree(tmp_path / "one" / "table") == tree(tmp_path / "two" / "table")
 
 
-def test_bundles_that_run_again_give_the_same_bytes(tmp_path: Path) -> None:
-    settings = config(tmp_path / "one")
-    refresh(settings, None, options())
-    other = config(tmp_path / "two")
-    refresh(other, None, options("--runner=BundleBasedDirectRunner"))
-    assert tree(tmp_path / "one" / "table") == tree(tmp_path / "two" / "table")
+def test_bundles_that_run_again_give_the_same_bytes(refreshed: Refreshed, tmp_path: Path) -> None:
+    refresh(config(tmp_path), None, options("--runner=BundleBasedDirectRunner"))
+    assert tree(tmp_path / "table") == tree(refreshed((4, 3)) / "table")
 
 
-def test_second_run_reuses_everything_and_publishes_nothing(tmp_path: Path) -> None:
-    settings = config(tmp_path)
-    refresh(settings, None, options())
+def test_second_run_reuses_everything_and_publishes_nothing(published: RefreshConfig, tmp_path: Path) -> None:
     before = tree(tmp_path)
-    _, summary = refresh(settings, None, options())
+    _, summary = refresh(published, None, options())
     stages = summary["stages"]
     assert [stages[name]["computed"] for name in stages if name != "merge_partials"] == [0, 0, 0, 0, 0]
     assert (stages["score_candidates"]["reused"], summary["version"]) == (12, 1)
@@ -162,39 +174,36 @@ def test_second_run_reuses_everything_and_publishes_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("damage", ["changed", "deleted", "manifest"])
-def test_a_refresh_repairs_a_damaged_table(tmp_path: Path, damage: str) -> None:
-    settings = config(tmp_path)
-    first, _ = refresh(settings, None, options())
+def test_a_refresh_repairs_a_damaged_table(published: RefreshConfig, tmp_path: Path, damage: str) -> None:
+    first = read_manifest(published.table)
     victim = tmp_path / "table" / first.files[0].path
     manifest = tmp_path / "table" / "versions" / "000001.json"
     whole = victim.read_bytes()
     if damage == "manifest":
         manifest.write_bytes(manifest.read_bytes()[:-5])
         with pytest.raises(CorruptArtifactError, match=r"000001\.json' .*move this file out of its folder"):
-            refresh(settings, None, options())
+            refresh(published, None, options())
         manifest.rename(tmp_path / "table" / "000001.json.broken")
     else:
         victim.write_bytes(whole[:-1]) if damage == "changed" else victim.unlink()
-    again, _ = refresh(settings, None, options())
+    again, _ = refresh(published, None, options())
     assert again.version == (1 if damage == "manifest" else 2)
     assert [part.sha256 for part in again.files] == [part.sha256 for part in first.files]
     assert (tmp_path / "table" / again.files[0].path).read_bytes() == whole
-    assert load_bias_table(settings.table).manifest == again
+    assert load_bias_table(published.table).manifest == again
 
 
-def test_a_new_reference_file_costs_one_partial_a_candidate_shard(tmp_path: Path) -> None:
-    settings = config(tmp_path)
-    refresh(settings, None, options())
+def test_a_new_reference_file_costs_one_partial_a_candidate_shard(published: RefreshConfig, tmp_path: Path) -> None:
     write_vectors(tmp_path / "references" / "more", ["new"], gaussian(1, DIM, 3), 1)
     (tmp_path / "references" / "more" / "part-0.parquet").rename(tmp_path / "references" / "part-3.parquet")
-    _, summary = refresh(settings, None, options())
+    _, summary = refresh(published, None, options())
     assert summary["version"] == 2
     scoring = summary["stages"]["score_candidates"]
     assert (scoring["computed"], scoring["reused"], scoring["pairs"]) == (4, 12, summary["rows"])
-    fresh = dataclasses.replace(settings, table=str(tmp_path / "fresh"), work=str(tmp_path / "work2"))
+    fresh = dataclasses.replace(published, table=str(tmp_path / "fresh"), work=str(tmp_path / "work2"))
     refresh(fresh, None, options())
     assert [part.sha256 for part in read_manifest(fresh.table).files] == [
-        part.sha256 for part in read_manifest(settings.table).files
+        part.sha256 for part in read_manifest(published.table).files
     ]
 
 
@@ -208,11 +217,11 @@ class NamedEncoder:
         raise AssertionError("no shard needs the encoder")
 
 
-def test_an_encoder_that_was_not_used_is_not_recorded(tmp_path: Path) -> None:
+def test_an_encoder_that_was_not_used_is_not_recorded(published: RefreshConfig) -> None:
     """Vectors came from wherever they came; the table must not claim that this encoder made them."""
-    manifest, _ = refresh(config(tmp_path), NamedEncoder(Fingerprint("w", "a", "p", "t")), options())
-    assert manifest.settings.encoder == {"kind": "precomputed"}
-    assert refresh(config(tmp_path), None, options())[0] == manifest
+    first = read_manifest(published.table)
+    assert first.settings.encoder == {"kind": "precomputed"}
+    assert refresh(published, NamedEncoder(Fingerprint("w", "a", "p", "t")), options())[0] == first
 
 
 def test_own_pairs_are_left_out(tmp_path: Path) -> None:
@@ -240,12 +249,16 @@ def test_own_pairs_can_leave_too_few(tmp_path: Path) -> None:
     assert not list((tmp_path / "table" / "versions").glob("*.json"))
 
 
-@pytest.mark.parametrize(("rows", "k"), [(100, 64), (1000, 128), (1, 1)])
-def test_k_auto_takes_the_largest_of_the_grid_that_fits(tmp_path: Path, rows: int, k: int) -> None:
+def test_k_auto_takes_the_largest_of_the_grid_that_fits(tmp_path: Path) -> None:
     settings = config(tmp_path, k="auto")
-    references = write_vectors(tmp_path / "bank", [str(row) for row in range(rows)], gaussian(rows, DIM, 2), 1)
+    references = write_vectors(tmp_path / "bank", [str(row) for row in range(100)], gaussian(100, DIM, 2), 1)
     manifest, _ = refresh(dataclasses.replace(settings, references=references), None, options())
-    assert (manifest.settings.k, manifest.settings.grid) == (k, grid_of(k))
+    assert (manifest.settings.k, manifest.settings.grid) == (64, grid_of(64))
+
+
+@pytest.mark.parametrize(("seen", "k"), [(1000, 128), (100, 64), (1, 1)])
+def test_k_auto_by_what_every_candidate_has_seen(tmp_path: Path, seen: int, k: int) -> None:
+    assert resolve_k(None, config(tmp_path, k="auto").grid, seen) == (k, grid_of(k))
 
 
 def test_k_max_keeps_means_beyond_k(tmp_path: Path) -> None:
