@@ -27,12 +27,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
 from nnn_core import storage
-from nnn_core.table import parts
+from nnn_core.embedded.corpus import part_boundaries
 
 #: What the URI of an artefact looks like.
 KINDS = {
@@ -210,13 +211,10 @@ def _send_half(url: str, point: _Point) -> None:
 @contextlib.contextmanager
 def several_parts(rows: int = 12) -> Iterator[None]:
     """Cut even a tiny table into several files."""
-
-    def boundaries(samples: Any, total: int) -> tuple[str, ...]:
-        return parts.part_boundaries(samples, total, rows)
-
+    cut = partial(part_boundaries, rows_per_part=rows)
     with (
         mock.patch("nnn_core.embedded.shards.ID_SAMPLE_RATE", 2),
-        mock.patch("nnn_core.embedded.corpus.part_boundaries", boundaries),
+        mock.patch("nnn_core.embedded.corpus.part_boundaries", cut),
     ):
         yield
 

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
+from failpoints import several_parts
 
 from nnn_core import load_bias_table
 from nnn_core.embedded import embedding
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
-from nnn_core.table import parts
 from nnn_core.table.manifest import read_manifest
 from nnn_core.table.parts import resolve_k
 from pipelines.commands.parsing import parse_beam_options
@@ -132,15 +132,12 @@ def test_large_shards_are_cut_and_give_the_same_table(
     assert read_manifest(cut.table).files == read_manifest(str(refreshed((1, 1)) / "table")).files
 
 
-def test_several_parts_are_sorted_throughout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnn_core.embedded.shards.ID_SAMPLE_RATE", 2)
-    monkeypatch.setattr(
-        "nnn_core.embedded.corpus.part_boundaries", lambda ids, rows: parts.part_boundaries(ids, rows, 60)
-    )
+def test_several_parts_are_sorted_throughout(tmp_path: Path) -> None:
     names = {}
     for candidate_files in (1, 4):
         settings = config(tmp_path / str(candidate_files), candidate_files)
-        manifest, _ = refresh(settings, None, options())
+        with several_parts(60):
+            manifest, _ = refresh(settings, None, options())
         assert len(manifest.files) == 4
         table = load_bias_table(settings.table)
         assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
