@@ -226,7 +226,7 @@ def kill(_uri: str) -> None:
 
 def main(name: str, *arguments: str) -> int:
     """``nnn`` with these arguments, killed at the point."""
-    from pipelines import cli
+    from pipelines.commands import cli
 
     with several_parts(), contextlib.nullcontext() if name == NOWHERE else failing(name, kill):
         return cli.main(arguments)

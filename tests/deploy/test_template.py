@@ -150,7 +150,7 @@ def test_the_launcher_does_not_run_jobs_itself(tmp_path: Path) -> None:
 
 def test_the_alert_waits_for_what_the_job_says() -> None:
     alerts = (DEPLOY / "terraform" / "alerts.tf").read_text()
-    source = (DEPLOY.parent / "pipelines" / "commit_bias_table.py").read_text()
+    source = (DEPLOY.parent / "pipelines" / "stages" / "commit_bias_table.py").read_text()
     assert "nnn refresh done:" in alerts
     assert 'info("nnn refresh done: version' in source
     assert f"{GateError.__module__}.{GateError.__name__}" in alerts

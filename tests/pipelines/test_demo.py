@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nnn_core.encoders import load_once
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report.archive import read_report
-from pipelines.commands import demo
+from pipelines.commands import cli, demo
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -27,10 +27,9 @@ README = Path(__file__).parent.parent.parent / "README.md"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     """The folder in which ``nnn demo --json`` ran, its last line, and everything before."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    text, _, last = done.stdout.strip().rpartition("\n")
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.main(["demo", "--json"]) == 0
+    text, _, last = out.getvalue().strip().rpartition("\n")
     return folder, json.loads(last), text
 
 

@@ -106,8 +106,7 @@ def set_up(store: str, scratch: Path, remote: bool) -> Scene:
     plant_inputs(scratch, f"{store}/inputs")
     states, tables = [], []
     for version in (1, 2):
-        code, output = run(NOWHERE, refresh_arguments(f"{store}/inputs", f"{store}/whole", version))
-        assert code == 0, output
+        assert failpoints.main(NOWHERE, *refresh_arguments(f"{store}/inputs", f"{store}/whole", version)) == 0
         states.append(objects(f"{store}/whole"))
         tables.append(load_bias_table(f"{store}/whole/table"))
     assert [table.manifest.version for table in tables] == [1, 2]

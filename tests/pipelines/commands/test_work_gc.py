@@ -19,10 +19,34 @@ from pipelines.commands import cli
 Call = Callable[..., dict[str, Any]]
 
 
+@pytest.fixture(scope="module")
+def states(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """The folder of the tiny job, and what was in it before it ran, after version 1, and after version 2."""
+    place, kept = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("kept")
+    plant_inputs(place, str(place))
+    for version in range(3):
+        assert version == 0 or cli.main(refresh(place, version)) == 0
+        shutil.copytree(place, kept / str(version))
+    return place, [kept / str(version) for version in range(3)]
+
+
 @pytest.fixture
-def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command with --json on the tiny job; returns its object."""
-    plant_inputs(tmp_path, str(tmp_path))
+def place(states: tuple[Path, list[Path]], request: pytest.FixtureRequest) -> Path:
+    """That folder, as it was after the version that the test asks for: what a job leaves says where it is."""
+    folder, kept = states
+    shutil.rmtree(folder)
+    shutil.copytree(kept[request.param], folder)
+    return folder
+
+
+def after(version: int) -> pytest.MarkDecorator:
+    """What ``place`` starts from."""
+    return pytest.mark.parametrize("place", [version], indirect=True)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command with --json; returns its object."""
 
     def run(*arguments: str, code: int = 0) -> dict[str, Any]:
         assert cli.main([*arguments, "--json"]) == code
@@ -32,30 +56,29 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
     return run
 
 
-def gc(tmp_path: Path, *flags: str) -> list[str]:
-    return ["work", "gc", "--work", str(tmp_path / "work"), "--table", str(tmp_path / "table"), *flags]
+def gc(place: Path, *flags: str) -> list[str]:
+    return ["work", "gc", "--work", str(place / "work"), "--table", str(place / "table"), *flags]
 
 
-def age(tmp_path: Path) -> None:
+def age(place: Path) -> None:
     """Everything was written a month ago."""
     then = time.time() - 30 * 86400
-    for path in tmp_path.rglob("*"):
+    for path in place.rglob("*"):
         os.utime(path, (then, then))
 
 
-def refresh(tmp_path: Path, version: int) -> list[str]:
-    return refresh_arguments(str(tmp_path), str(tmp_path), version)
+def refresh(place: Path, version: int) -> list[str]:
+    return refresh_arguments(str(place), str(place), version)
 
 
-def test_what_a_retained_version_needs_stays(call: Call, tmp_path: Path) -> None:
-    call(*refresh(tmp_path, 1))
-    call(*refresh(tmp_path, 2))
-    call("table", "reweight", "--table", str(tmp_path / "table"), "--alpha", "0.5")
-    assert not call(*gc(tmp_path))["files"]  # all of it is young
-    age(tmp_path)
-    found = call(*gc(tmp_path, "--yes"))
+@after(2)
+def test_what_a_retained_version_needs_stays(call: Call, place: Path) -> None:
+    call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.5")
+    assert not call(*gc(place))["files"]  # all of it is young
+    age(place)
+    found = call(*gc(place, "--yes"))
     assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"runs"})
-    again = call(*refresh(tmp_path, 2))
+    again = call(*refresh(place, 2))
     assert {stage: figures["computed"] for stage, figures in again["stages"].items() if stage != "merge_partials"} == {
         "embed_candidates": 0,
         "embed_references": 0,
@@ -66,58 +89,58 @@ def test_what_a_retained_version_needs_stays(call: Call, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_nobody_needs_goes(call: Call, tmp_path: Path) -> None:
-    call(*refresh(tmp_path, 2))
-    os.unlink(manifest_uri(str(tmp_path / "table"), 1))
-    call(*refresh(tmp_path, 0))
-    age(tmp_path)
-    shown = call(*gc(tmp_path))
+@after(0)
+def test_what_nobody_needs_goes(call: Call, place: Path) -> None:
+    call(*refresh(place, 2))
+    os.unlink(manifest_uri(str(place / "table"), 1))
+    call(*refresh(place, 0))
+    age(place)
+    shown = call(*gc(place))
     kinds = {path.split("/")[0] for path in shown["files"]}
     assert kinds == {"embedded", "partials", "runs"}
-    assert all((tmp_path / "work" / path).exists() for path in shown["files"])
-    removed = call(*gc(tmp_path, "--yes"))
+    assert all((place / "work" / path).exists() for path in shown["files"])
+    removed = call(*gc(place, "--yes"))
     assert removed["files"] == shown["files"]
-    assert not any((tmp_path / "work" / path).exists() for path in shown["files"])
-    again = call(*refresh(tmp_path, 0))
+    assert not any((place / "work" / path).exists() for path in shown["files"])
+    again = call(*refresh(place, 0))
     assert again["stages"]["score_candidates"]["computed"] == 0
     # What went is computed again when it is asked for again.
-    call(*refresh(tmp_path, 2), "--accept", "lost_candidates")
+    call(*refresh(place, 2), "--accept", "lost_candidates")
 
 
-def test_a_version_without_a_record_is_named(call: Call, tmp_path: Path) -> None:
-    call(*refresh(tmp_path, 1))
-    (first,) = (tmp_path / "work" / "needs").iterdir()
-    call(*refresh(tmp_path, 2))
-    first.unlink()
-    age(tmp_path)
-    found = call(*gc(tmp_path))
-    assert found["unknown"] == [[str(tmp_path / "table"), 1]]
-    call(*gc(tmp_path, "--older-than", "5m"), code=2)
+@after(2)
+def test_a_version_without_a_record_is_named(call: Call, states: tuple[Path, list[Path]], place: Path) -> None:
+    (first,) = (states[1][1] / "work" / "needs").iterdir()
+    (place / "work" / "needs" / first.name).unlink()
+    age(place)
+    found = call(*gc(place))
+    assert found["unknown"] == [[str(place / "table"), 1]]
+    call(*gc(place, "--older-than", "5m"), code=2)
 
 
+@after(1)
 def test_tables_that_share_the_folder_are_cleaned_together(
-    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    call: Call, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = str(tmp_path / "other")
-    call(*refresh(tmp_path, 1))
-    call(*refresh(tmp_path, 2), "--table", other, "--k", "2")
-    age(tmp_path)
-    assert cli.main([*gc(tmp_path), "--yes"]) == 2
+    other = str(place / "other")
+    call(*refresh(place, 2), "--table", other, "--k", "2")
+    age(place)
+    assert cli.main([*gc(place), "--yes"]) == 2
     assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
-    removed = call(*gc(tmp_path, "--table", other, "--yes"))["files"]
+    removed = call(*gc(place, "--table", other, "--yes"))["files"]
     assert {path.split("/")[0] for path in removed} == {"runs"}
     # Nobody reads what has no version.
     shutil.rmtree(other)
-    assert {path.split("/")[0] for path in call(*gc(tmp_path))["files"]} == {"embedded", "partials"}
+    assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "partials"}
 
 
-def test_the_folder_of_another_table_is_refused(call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call(*refresh(tmp_path, 1))
-    call(*refresh(tmp_path, 1), "--table", str(tmp_path / "table2"), "--work", str(tmp_path / "work2"))
-    shutil.rmtree(tmp_path / "work2" / "tables")  # as an earlier release left it
-    age(tmp_path)
-    command = [*gc(tmp_path, "--yes"), "--work", str(tmp_path / "work2")]
-    shutil.rmtree(tmp_path / "work2" / "needs")
+@after(1)
+def test_the_folder_of_another_table_is_refused(call: Call, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(*refresh(place, 1), "--table", str(place / "table2"), "--work", str(place / "work2"))
+    shutil.rmtree(place / "work2" / "tables")  # as an earlier release left it
+    age(place)
+    command = [*gc(place, "--yes"), "--work", str(place / "work2")]
+    shutil.rmtree(place / "work2" / "needs")
     assert cli.main(command) == 2
     assert "left a record under --work" in capsys.readouterr().err
-    assert list((tmp_path / "work2" / "partials").iterdir())
+    assert list((place / "work2" / "partials").iterdir())
