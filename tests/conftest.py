@@ -7,10 +7,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-import fsspec.config
+import fsspec
 import pytest
 from hypothesis import HealthCheck, settings
-from stores import BUCKET, Proxy, serve_gs, serve_s3
+from stores import BUCKET, Proxy, serve_gs, serve_s3, use_gs, use_s3
 
 # Read when gcsfs is imported; it would look for a service that an emulator has not.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
@@ -43,24 +43,6 @@ def gs_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks the interface of Cloud Storage."""
     with serve_gs(tmp_path_factory.mktemp("gs") / "log") as endpoint, Proxy(endpoint).running() as proxy:
         yield proxy.endpoint
-
-
-def use_s3(patch: pytest.MonkeyPatch, endpoint: str, key: str = "AKIATEST", secret: str = "secret") -> None:
-    """Point s3:// to ``endpoint``, here and in processes that are started."""
-    patch.setenv("AWS_ACCESS_KEY_ID", key)
-    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    patch.setenv("FSSPEC_S3_ENDPOINT_URL", endpoint)
-    patch.setitem(fsspec.config.conf, "s3", {"endpoint_url": endpoint})
-
-
-def use_gs(patch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Point gs:// to ``endpoint``, here and in processes that are started."""
-    settings = {"endpoint_url": endpoint, "token": "anon", "project": "p"}
-    for name, value in settings.items():
-        patch.setenv(f"FSSPEC_GS_{name.upper()}", value)
-    patch.setitem(fsspec.config.conf, "gs", settings)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from unittest import mock
 from urllib.parse import quote
 
 import fsspec
+import fsspec.config
+import pytest
 
 BUCKET = "nnn-test"
 
@@ -201,6 +203,24 @@ _HOP = ("connection", "content-length", "transfer-encoding", "expect", "keep-ali
 
 def _error(status: int, code: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>status {status}</Message></Error>".encode()
+
+
+def use_s3(patch: pytest.MonkeyPatch, endpoint: str, key: str = "AKIATEST", secret: str = "secret") -> None:
+    """Point s3:// to ``endpoint``, here and in processes that are started."""
+    patch.setenv("AWS_ACCESS_KEY_ID", key)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("FSSPEC_S3_ENDPOINT_URL", endpoint)
+    patch.setitem(fsspec.config.conf, "s3", {"endpoint_url": endpoint})
+
+
+def use_gs(patch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Point gs:// to ``endpoint``, here and in processes that are started."""
+    settings = {"endpoint_url": endpoint, "token": "anon", "project": "p"}
+    for name, value in settings.items():
+        patch.setenv(f"FSSPEC_GS_{name.upper()}", value)
+    patch.setitem(fsspec.config.conf, "gs", settings)
 
 
 @contextlib.contextmanager

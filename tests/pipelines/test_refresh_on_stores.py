@@ -19,7 +19,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import gaussian, tree, write_vectors
-from stores import Fault, Proxy
+from stores import Fault, Proxy, use_s3
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
@@ -170,13 +170,14 @@ def test_no_credential_is_left_anywhere(
 
 
 def test_no_credential_is_shown_when_it_is_refused(
-    local: Path, tmp_path: Path, s3: str, s3_endpoint: str, canary_environment: dict[str, str]
+    tmp_path: Path, s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Proxy(s3_endpoint).running() as proxy:
         proxy.faults += [Fault(method, "", 403, "InvalidAccessKeyId", 999) for method in ("GET", "HEAD", "PUT", "POST")]
-        environment = {**canary_environment, "FSSPEC_S3_ENDPOINT_URL": proxy.endpoint}
-        status, output = nnn(environment, *refresh_flags(s3, tmp_path))
-    assert status == 7
+        use_s3(monkeypatch, proxy.endpoint, KEY, SECRET)
+        monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+        assert main(refresh_flags(s3, tmp_path)) == 7
+    output = "".join(capfd.readouterr())
     assert f"cannot write '{s3}/table" in output
     assert_no_canary(output.encode())
 
