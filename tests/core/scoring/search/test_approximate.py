@@ -304,9 +304,14 @@ BANKS = {
 }
 
 
-@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS.keys())
-def test_products_of_whole_numbers_are_exact(bank: Vectors) -> None:
-    trained = Clusters.train(bank)
+@pytest.fixture(scope="module", params=BANKS)
+def bank_and_clusters(request: pytest.FixtureRequest) -> tuple[Vectors, Clusters]:
+    bank = BANKS[request.param]
+    return bank, Clusters.train(bank)
+
+
+def test_products_of_whole_numbers_are_exact(bank_and_clusters: tuple[Vectors, Clusters]) -> None:
+    bank, trained = bank_and_clusters
     block = np.concatenate([bank[:100], -bank[:100], grid_vectors(100, bank.shape[1], 1)])
     candidates, references = trained.reduce_candidates(block, 256), trained.reduce_references(bank, 256)
     assert candidates.shape[1] == references.shape[1] == min(256, bank.shape[1])
@@ -327,9 +332,8 @@ def test_products_of_whole_numbers_are_exact(bank: Vectors) -> None:
     assert (trained.bonus >= 0).all()
 
 
-@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS.keys())
-def test_lists_hold_every_reference_once(bank: Vectors) -> None:
-    trained = Clusters.train(bank)
+def test_lists_hold_every_reference_once(bank_and_clusters: tuple[Vectors, Clusters]) -> None:
+    bank, trained = bank_and_clusters
     assert sorted(trained.order.tolist()) == list(range(len(bank)))
     assert (trained.starts[0], trained.starts[-1]) == (0, len(bank))
     assert (np.diff(trained.starts) >= 0).all()
@@ -349,9 +353,8 @@ def test_most_references_lie_in_the_nearest_list() -> None:
     assert (own <= distances.min(axis=1)).mean() > 0.9
 
 
-@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS.keys())
-def test_training_twice_gives_the_same_bytes(bank: Vectors) -> None:
-    trained = Clusters.train(bank)
+def test_training_twice_gives_the_same_bytes(bank_and_clusters: tuple[Vectors, Clusters]) -> None:
+    bank, trained = bank_and_clusters
     data = trained.to_bytes()
     assert Clusters.train(bank.copy()).to_bytes() == data
     read = Clusters.from_bytes(data, "somewhere")
