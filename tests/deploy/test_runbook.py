@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from corpora import gaussian, write_vectors
+from tables import publish_biases
 
 from nnn_core import load_bias_table
 from nnn_core.errors import ERRORS
@@ -16,12 +16,9 @@ RUNBOOK = (Path(__file__).parents[2] / "deploy" / "RUNBOOK.md").read_text()
 
 
 def test_a_rollback_is_a_new_version_with_the_old_biases(tmp_path: Path) -> None:
-    candidates = write_vectors(tmp_path / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
     table = str(tmp_path / "table")
-    for seed in (2, 3):
-        bank = write_vectors(tmp_path / f"bank-{seed}", list("1234"), gaussian(4, 8, seed), 1)
-        flags = ["--candidates", candidates, "--references", bank, "--table", table, "--work", str(tmp_path / "work")]
-        assert cli.main(["refresh", *flags, "--k", "2"]) == 0
+    for version in (1, 2):
+        publish_biases(table, version, {name: version / at for at, name in enumerate("abc", start=2)})
     (commands,) = re.findall(r"^## Rollback\n(?:(?!^## ).)*?((?:^    nnn [^\n]+\n)+)", RUNBOOK, re.M | re.S)
     for command in commands.splitlines():
         words = command.replace("TABLE", table).replace("rollback 41", "rollback 1").split()

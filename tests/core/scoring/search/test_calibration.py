@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -194,15 +196,21 @@ class Corpus:
         return [calibrate_shard(shard, self.shards, GRID, tolerance, own, str(self.work)) for shard in self.bank.shards]
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    return Corpus(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """For tests that leave its files as they were."""
-    return Corpus(tmp_path_factory.mktemp("shared"))
+    """Calibrated once, for tests that leave its files as they were."""
+    corpus = Corpus(tmp_path_factory.mktemp("shared"))
+    corpus.calibrate()
+    shutil.copytree(corpus.work, corpus.folder / "calibrated")
+    return corpus
+
+
+@pytest.fixture
+def corpus(shared: Corpus, tmp_path: Path) -> Corpus:
+    """The same with a copy of what that first calibration left."""
+    own = copy.copy(shared)
+    own.work = Path(shutil.copytree(shared.folder / "calibrated", tmp_path / "work"))
+    return own
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -259,7 +267,7 @@ def test_names_depend_on_what_matters(shared: Corpus) -> None:
     assert paired.digest != base.digest
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_impossible_tolerance_is_met_by_exact_searches(tmp_path: Path, own: bool) -> None:
     corpus = Corpus(tmp_path, 60, grid_vectors(5000, DIM, 2, 0.0))
     calibrated = corpus.calibrate(1e-12, own)
