@@ -49,6 +49,16 @@ class FormulaEncoder:
         return np.array([formula(text.encode()) for text in texts], np.float32)
 
 
+class Silent:
+    """A display that shows nothing of a run's progress."""
+
+    def show(self, stage: str, tally: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def grid_vectors(rows: int, dim: int, seed: int, offset: float = 0.3) -> npt.NDArray[np.float32]:
     """Random unit vectors on the grid, around a common direction."""
     raw = np.random.default_rng(seed).standard_normal((rows, dim)) + offset

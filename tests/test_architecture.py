@@ -40,8 +40,8 @@ PIPELINES = ["stages", "running", "", "commands"]
 
 #: Stages that are made of stages.
 COMPOSED = {"embed_files", "review_bias"}
-#: What stages share, and a stage in two modules, so that the half that loads torch is imported only when it is used.
-SHARED = {"embed_files", "metrics", "once", "_shard_encoder"}
+#: What stages share, and a stage in three modules, so that the one that loads torch is imported only when it is used.
+SHARED = {"embed_files", "metrics", "once", "_embedder", "_shard_encoder"}
 
 #: Where each library with weight may be imported: a room, or a module of it.
 HOMES = {

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from multiprocessing.pool import AsyncResult, ThreadPool
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
-from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_shard, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, find_embedded, plan_input
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages._embedder import Embedder, Embedding
 from pipelines.stages.metrics import (
     COMPUTED,
     MODEL_HAD_MSEC,
@@ -30,11 +34,7 @@ from pipelines.stages.metrics import (
     count_seconds,
     count_work,
     expect,
-    timed,
 )
-
-if TYPE_CHECKING:
-    from pipelines.stages._shard_encoder import Embedding
 
 _LOG = logging.getLogger("nnn")
 
@@ -43,10 +43,11 @@ _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
 @dataclass(frozen=True)
 class ModelUse:
-    """How worker machines run the encoder.
+    """How worker machines embed.
 
     Attributes:
-        threads: batches that a worker process may compute at the same time, on the CPU.
+        threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
+            vectors that it may convert.
         copies: of the model on a machine, which its worker processes share; None for one in each process.
     """
 
@@ -59,13 +60,13 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
     """Embed what no earlier run has embedded.
 
     The steps: FindEmbedded looks for finished results; EncodeShards runs the model on images and
-    captions; ConvertShards checks vectors that were computed elsewhere.
+    captions; ConvertShards checks vectors that were computed elsewhere, several shards at a time.
 
     Attributes:
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
-        use: how worker machines run the encoder.
+        use: how worker machines embed.
     """
 
     request: EmbeddingRequest
@@ -81,7 +82,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.Map(convert, self.request, self.stage),
+            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.use.threads)),
         ]
         if self.source is not None:
             results.append(
@@ -97,7 +98,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         # that a refresh of ready-made vectors need not pay.
         from apache_beam.ml.inference.base import RunInference
 
-        from pipelines.stages._shard_encoder import Embedder, ShardEncoder
+        from pipelines.stages._shard_encoder import ShardEncoder
 
         embedder = Embedder(source, self.request, self.use.threads)
         return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))
@@ -119,23 +120,60 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-def convert(planned: PlannedInput, request: EmbeddingRequest, stage: str) -> EmbeddedInput:
-    """``embed_shard`` of ready-made vectors, timed and counted."""
-    start = time.perf_counter()
-    with timed(stage):
-        result = embed_shard(planned, request, None)
-    _count_result(stage, planned, result, time.perf_counter() - start)
-    return result
+class _ConvertShards(beam.DoFn):  # type: ignore[misc]
+    """Shards of ready-made vectors, several of a bundle side by side, to results in the order of the shards.
+
+    Args:
+        request: what to read and where artefacts go.
+        stage: name of the stage in metrics.
+        threads: shards that are converted, and held in memory, at the same time.
+    """
+
+    def __init__(self, request: EmbeddingRequest, stage: str, threads: int) -> None:
+        self._embedder, self._stage, self._threads = Embedder(None, request), stage, threads
+
+    def start_bundle(self) -> None:
+        # Threads of this kind do not outlive a program that is interrupted, as those of an executor would.
+        self._pool, self._running = ThreadPool(self._threads), deque[AsyncResult[Embedding]]()
+        self._since = time.perf_counter()
+
+    def process(self, planned: PlannedInput) -> Iterator[EmbeddedInput]:
+        self._running.append(self._pool.apply_async(self._embedder.embed, (planned,)))
+        # As many again may wait, so that no thread stands idle behind a long shard.
+        while len(self._running) > 2 * self._threads:
+            yield self._take_first()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._running:
+            yield GlobalWindows.windowed_value(self._take_first())
+        self._pool.terminate()
+
+    def _take_first(self) -> EmbeddedInput:
+        try:
+            embedding = self._running.popleft().get()
+        except BaseException:  # the shards behind it need not be begun
+            self._pool.terminate()
+            raise
+        # The stage's time is that of the process; shards that are converted side by side share it.
+        since, self._since = self._since, time.perf_counter()
+        return take_result(embedding, self._stage, self._since - since)
 
 
-def take_result(prediction: Any, stage: str) -> EmbeddedInput:
-    """What became of a shard, counted here: metrics do not leave the process in which a shared model is."""
-    embedding: Embedding = prediction.inference
-    count_seconds(stage, MODEL_MSEC, embedding.usage.seconds)
-    count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * embedding.usage.used)
-    count_seconds(stage, MSEC, embedding.seconds)
+def take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
+    """What became of a shard, counted here: metrics do not leave the thread or process that embedded it.
+
+    Args:
+        embedding: the shard.
+        stage: name of the stage in metrics.
+        spent: seconds of this process that the shard took; None for all that passed while it was embedded.
+    """
+    usage = embedding.usage
+    if usage is not None:
+        count_seconds(stage, MODEL_MSEC, usage.seconds)
+        count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * usage.used)
+    count_seconds(stage, MSEC, embedding.seconds if spent is None else spent)
     count_work(stage, embedding.written)
-    _count_result(stage, prediction.example, embedding.result, embedding.seconds)
+    _count_result(stage, embedding.planned, embedding.result, embedding.seconds)
     return embedding.result
 
 

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
-from fakes import FormulaEncoder, formula
+from fakes import FormulaEncoder, Silent, formula
 
 from nnn_core import encoders
-from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
 from nnn_core.embedded.shards import EmbeddedInput, read_shard
 from nnn_core.encoders import Encoder, Fingerprint, load_once
+from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import InputShard
 from nnn_core.vectors import unit_vectors
-from pipelines.stages.embed_shards import EmbedShards, ModelUse
-from pipelines.stages.metrics import MODEL_HAD_MSEC, NAMESPACE, ROWS, TRUNCATED
+from pipelines.running._progress import shown
+from pipelines.stages.embed_shards import EmbedShards, ModelUse, _ConvertShards
+from pipelines.stages.metrics import (
+    COMPUTED,
+    MODEL_HAD_MSEC,
+    NAMESPACE,
+    READ,
+    REJECTED,
+    ROWS,
+    TRUNCATED,
+    WRITTEN,
+)
 
 FILES, ROWS_EACH = 5, 4
 
@@ -88,3 +103,84 @@ def test_copies_are_kept_until_another_model_comes(monkeypatch: pytest.MonkeyPat
     other = type("Other", (Source,), {"__eq__": lambda *_: False, "__hash__": lambda _: 8})()
     load_once(other)
     assert load_once(Source(), 1) is not two  # type: ignore[arg-type]
+
+
+class Watched:
+    """``embed_shard`` that notes how many run at the same time, and keeps the first ones until all threads are busy."""
+
+    def __init__(self, threads: int) -> None:
+        self._barrier, self._lock = threading.Barrier(threads), threading.Lock()
+        self._left, self._running = threads, 0
+        self.most = 0
+
+    def __call__(self, *args: object) -> EmbeddedInput:
+        with self._lock:
+            self._left, waits = self._left - 1, self._left > 0
+            self._running += 1
+            self.most = max(self.most, self._running)
+        try:
+            if waits:
+                self._barrier.wait(timeout=60)
+            return embed_shard(*args)  # type: ignore[arg-type]
+        finally:
+            with self._lock:
+                self._running -= 1
+
+
+def vector_files(tmp_path: Path, count: int) -> list[InputShard]:
+    for number in range(count):
+        table = {"id": [f"{number}-{row}" for row in range(ROWS_EACH)], "vector": [[1.0, number]] * (ROWS_EACH - 1)}
+        table["vector"].append([0.0, 0.0])
+        pq.write_table(pa.table(table), tmp_path / f"{number}.parquet")
+    return [describe_shard(str(tmp_path / f"{number}.parquet")) for number in range(count)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_files_of_vectors_are_converted_side_by_side(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(threads)
+    monkeypatch.setattr("pipelines.stages._embedder.embed_shard", watched)
+    shards = vector_files(tmp_path, 11)
+
+    def keep(found: list[EmbeddedInput]) -> None:
+        assert sorted(each.source for each in found) == sorted(shard.uri for shard in shards)
+
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    pipeline = beam.Pipeline("FnApiRunner", PipelineOptions([]))
+    results = pipeline | beam.Create(shards) | EmbedShards(request, None, "embed", ModelUse(threads))
+    assert_that(results, keep)
+    with shown(Silent()) as tallies:
+        run = pipeline.run()
+        run.wait_until_finish()
+    assert watched.most == threads
+    counters = {each.key.metric.name: each.committed for each in run.metrics().query()["counters"]}
+    assert counters[f"embed/{ROWS}"] == 11 * ROWS_EACH
+    assert counters[f"embed/{REJECTED}"] == counters[f"embed/{COMPUTED}"] == 11
+    assert counters[f"embed/{READ}"] == sum(shard.bytes for shard in shards)
+    written = sum(path.stat().st_size for path in (tmp_path / "work").rglob("*") if path.is_file())
+    assert 0 < counters[f"embed/{WRITTEN}"] <= written
+    assert (tallies["embed"].done, tallies["embed"].expected) == (11, 11)
+
+
+def test_results_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    plans = [plan_input(shard, request) for shard in vector_files(tmp_path, 11)]
+    converter = _ConvertShards(request, "embed", 2)
+    converter.start_bundle()
+    first = [result.source for planned in plans for result in converter.process(planned)]
+    rest = [result.value.source for result in converter.finish_bundle()]
+    assert [*first, *rest] == [planned.shard.uri for planned in plans]
+    assert len(rest) == 4
+
+
+def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    plans = [plan_input(shard, request) for shard in vector_files(tmp_path, 5)]
+    Path(plans[1].shard.uri).write_bytes(b"PAR1 no more PAR1")
+    converter = _ConvertShards(request, "embed", 2)
+    converter.start_bundle()
+    taken = [result for planned in plans for result in converter.process(planned)]
+    with pytest.raises(InputError, match=r"1\.parquet"):
+        taken += [result.value for result in converter.finish_bundle()]
+    assert [result.source for result in taken] == [plans[0].shard.uri]

@@ -1,0 +1,59 @@
+"""Embedder: one input shard to its vectors, in whatever thread or process; Beam's metrics are left to the caller."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_shard
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.encoders import EncoderSource, load_once
+from nnn_core.encoders.encoding import Usage
+from nnn_core.storage.written import tally
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One input shard, embedded.
+
+    Attributes:
+        planned: the shard.
+        result: where its vectors are.
+        usage: what the model did; None where the shard held vectors.
+        seconds: wall time of all of it.
+        written: bytes that were stored.
+    """
+
+    planned: PlannedInput
+    result: EmbeddedInput
+    usage: Usage | None
+    seconds: float
+    written: int
+
+
+@dataclass
+class Embedder:
+    """Embeds whole shards; what handlers share between processes, so that all of the work is where the model is.
+
+    The model is loaded when the first shard needs it: a run that finds everything done loads none.
+
+    Attributes:
+        source: the model, not loaded; None to convert shards of ready-made vectors.
+        request: what to read and where artefacts go.
+        threads: batches of one shard that the model may compute at the same time.
+        copy: which of several copies of the model in this process.
+    """
+
+    source: EncoderSource | None
+    request: EmbeddingRequest
+    threads: int = 1
+    copy: int = 0
+
+    def embed(self, planned: PlannedInput) -> Embedding:
+        """See ``embed_shard``."""
+        encoder = load_once(self.source, self.copy) if self.source else None
+        usage = Usage(self.threads) if self.source else None
+        start = time.perf_counter()
+        with tally() as written:
+            result = embed_shard(planned, self.request, encoder, usage)
+        return Embedding(planned, result, usage, time.perf_counter() - start, written.bytes)
