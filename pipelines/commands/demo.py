@@ -28,7 +28,7 @@ from pipelines.commands.flags import add_scoring_arguments, default_threads, thr
 from pipelines.commands.parsing import parse_flags
 from pipelines.commands.refresh import print_summary, refresh, without_text
 from pipelines.config import RefreshConfig
-from pipelines.running.runner import local_workers
+from pipelines.running.runner import runs_locally
 
 _METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "skewness@10", "never_retrieved")
 
@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         reference_shard_rows=args.reference_shard_rows,
         search=args.search,
         bias_tolerance=args.bias_tolerance,
-        threads=args.threads or default_threads(local_workers(options)),
+        threads=args.threads or default_threads(runs_locally(options)),
         thresholds=thresholds_from(args),
         accept=tuple(args.accept),
         report=args.report,

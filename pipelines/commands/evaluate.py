@@ -40,7 +40,7 @@ from pipelines.commands.flags import (
 from pipelines.commands.parsing import parse_flags
 from pipelines.evaluation import EvaluationConfig, define_evaluation
 from pipelines.running.logs import add_log_arguments
-from pipelines.running.runner import local_workers, run
+from pipelines.running.runner import run, runs_locally
 
 
 def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> tuple[dict[str, Any], Report]:
@@ -134,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationConfig:
+def _config_from(args: argparse.Namespace, local: bool) -> EvaluationConfig:
     manifest = read_manifest(args.table, args.version)
     columns = columns_from(args)
     return EvaluationConfig(
@@ -150,7 +150,7 @@ def _config_from(args: argparse.Namespace, workers: int | None) -> EvaluationCon
         exclude_bank_positives=args.exclude_bank_positives,
         compare=args.compare,
         attributes=args.attributes,
-        threads=args.threads or default_threads(workers),
+        threads=args.threads or default_threads(local),
         candidate_columns=columns,
         query_columns=override_columns(args, "query", columns),
         reference_columns=reference_columns(args, columns),
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
     thresholds = thresholds_from(args)
-    config = _config_from(args, local_workers(options))
+    config = _config_from(args, runs_locally(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
     result, report = evaluate(config, encoder, options)

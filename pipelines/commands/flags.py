@@ -65,8 +65,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads of one worker process, for scores and for the encoder on the CPU (default: all cores shared "
-        "between local workers, 1 on a cluster)",
+        help="threads of one worker process, for scores, for files of vectors and for the encoder on the CPU "
+        "(default: all cores locally, 1 on a cluster)",
     )
     parser.add_argument(
         "--gates",
@@ -212,12 +212,12 @@ _COLUMN_HELP = {
 }
 
 
-def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
+def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:
     """The configuration that parsed flags describe.
 
     Args:
         args: from ``add_refresh_arguments``.
-        workers: local worker processes; None when the job runs on a cluster.
+        local: whether the job runs in this process, not on a cluster.
     """
     candidate_columns = columns_from(args)
     return RefreshConfig(
@@ -235,7 +235,7 @@ def config_from(args: argparse.Namespace, workers: int | None) -> RefreshConfig:
         reference_shard_rows=args.reference_shard_rows,
         search=args.search,
         bias_tolerance=args.bias_tolerance,
-        threads=args.threads or default_threads(workers),
+        threads=args.threads or default_threads(local),
         validation=args.validation,
         relevance=args.relevance,
         tune=args.tune,
@@ -292,9 +292,9 @@ def override_columns(args: argparse.Namespace, side: str, columns: Columns) -> C
     return replace(columns, **{name: value for name, value in own.items() if value is not None})
 
 
-def default_threads(workers: int | None) -> int:
-    """Threads of one worker process: the machine's cores are shared out locally; a cluster has a process a core."""
-    return 1 if workers is None else max(1, len(os.sched_getaffinity(0)) // workers)
+def default_threads(local: bool) -> int:
+    """Threads of one worker process: all cores of the machine locally; a cluster has a process a core."""
+    return len(os.sched_getaffinity(0)) if local else 1
 
 
 def _k(text: str) -> int | str:

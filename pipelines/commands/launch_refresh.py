@@ -24,7 +24,7 @@ from pipelines.commands.flags import config_from
 from pipelines.commands.parsing import parse_flags
 from pipelines.commands.refresh import build_parser
 from pipelines.refresh import define_refresh
-from pipelines.running.runner import local_workers
+from pipelines.running.runner import runs_locally
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         NNNError: flags that cannot work, or places that cannot be used.
     """
     args, options = parse_flags(build_parser(), argv)
-    if local_workers(options) is not None:
+    if runs_locally(options):
         raise ConfigError(
             "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
             "a cluster's runner such as --runner=DataflowRunner."
         )
     encoder = encoder_from(args)
-    config = dataclasses.replace(config_from(args, None), run=f"run-{secrets.token_hex(8)}")
+    config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
     pipeline = beam.Pipeline(options=options)

@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 from nnn_core.errors import ConfigError, did_you_mean
 from pipelines.commands.beam_options import beam_parser
 from pipelines.commands.config_file import apply_config, read_config, spell
 from pipelines.running.logs import configure_logging
-from pipelines.running.runner import _LOCAL_NAMES, LOCAL_RUNNER
+from pipelines.running.runner import settle_runner
 
 #: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
 _SECRET_FLAGS = (
@@ -55,7 +55,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
 
     Raises:
         ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; a value that Beam cannot
-            use; or a credential.
+            use; a credential; or worker processes of the local runner.
     """
     if secret := next((flag for flag in flags if flag.partition("=")[0] in _SECRET_FLAGS), None):
         raise ConfigError(
@@ -77,9 +77,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         hint = did_you_mean(unknown[0].partition("=")[0], names) or ". See nnn refresh --help."
         raise ConfigError(f"unknown flag {unknown[0]}{hint}")
     options = PipelineOptions(list(flags))
-    standard = options.view_as(StandardOptions)
-    if (standard.runner or "").lower() in _LOCAL_NAMES:
-        standard.runner = LOCAL_RUNNER
+    settle_runner(options)
     debug = options.view_as(DebugOptions)
     if not debug.number_of_worker_harness_threads:
         # A task fills a core and holds blocks of vectors: more at once would only cost memory.

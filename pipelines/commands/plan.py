@@ -36,7 +36,7 @@ from pipelines.commands.encoder_flags import encoder_from
 from pipelines.commands.flags import add_refresh_arguments, config_from
 from pipelines.commands.parsing import parse_flags
 from pipelines.config import RefreshConfig
-from pipelines.running.runner import local_workers
+from pipelines.running.runner import runs_locally
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
 
@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
     rates = read_rates(args.rates)
     encoder = encoder_from(args)
-    config = config_from(args, local_workers(options))
+    config = config_from(args, runs_locally(options))
     found = plan(config, encoder)
     work = work_of(found, config)
     regrouping = regrouping_of(found, config, rates)

@@ -28,7 +28,7 @@ from pipelines.commands.flags import add_refresh_arguments, config_from
 from pipelines.commands.parsing import parse_flags
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
-from pipelines.running.runner import RunResult, local_workers, run
+from pipelines.running.runner import RunResult, run, runs_locally
 from pipelines.stages.commit_bias_table import NEAR_COPIES, VERSION_METRIC
 from pipelines.stages.gather import POSITIONAL_KEYS
 from pipelines.stages.metrics import (
@@ -200,8 +200,8 @@ def build_parser() -> argparse.ArgumentParser:
         "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
         "crash, and a later refresh computes only what changed.",
         epilog="Any Apache Beam option may follow, e.g. --runner=DataflowRunner --project=P --region=R "
-        "--temp_location=gs://B/tmp, or --direct_running_mode=multi_processing --direct_num_workers=4. Without "
-        "--runner, and with --runner=DirectRunner, the job runs in this process.",
+        "--temp_location=gs://B/tmp. Without --runner, and with --runner=DirectRunner, the job runs in this process, "
+        "with --threads.",
         allow_abbrev=False,
     )
     add_refresh_arguments(parser)
@@ -218,12 +218,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     args, options = parse_flags(build_parser(), argv)
     encoder = encoder_from(args)
-    config = config_from(args, local_workers(options))
+    config = config_from(args, runs_locally(options))
     foretold = _foretell(args, config, encoder)
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
     if foretold is not None:
-        summary["plan"] = compare(foretold, summary, local_workers(options))
+        summary["plan"] = compare(foretold, summary, 1 if runs_locally(options) else None)
         print("\n".join(describe_comparison(summary["plan"], foretold.rates)))
     if args.json:
         print(json.dumps(without_text(summary)))

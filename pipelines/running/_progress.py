@@ -1,29 +1,23 @@
-"""Progress of a local run: a bar for each stage, fed by all worker processes over a loopback socket.
+"""Progress of a local run: a bar for each stage, or lines where there is no terminal.
 
-Beam tells the metrics of a run when it is over. What a stage counts is therefore also told to the process that started
-the run: within it at once, from other processes as a datagram a count, which where it is lost costs its mark on a bar.
+Beam tells the metrics of a run when it is over, so stages tell what they count as they go (``metrics.tell``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
-import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from nnn_core.events import Event
-from pipelines.stages.metrics import _HERE, PORT
+from pipelines.stages.metrics import LISTENERS
 
 _LOG = logging.getLogger("nnn")
-
 
 #: Seconds between two lines where there is no terminal.
 LINE_SECONDS = 15.0
@@ -51,11 +45,11 @@ class Tally:
     def words(self, now: float) -> str:
         """Such as ``12 of 40, 3.1/s, 9 s left``."""
         rate = self.done / max(now - self.started, 1e-3)
-        left = f", {format_seconds((self.total - self.done) / rate)} left" if 0 < self.done < self.total else ""
+        left = f", {_seconds((self.total - self.done) / rate)} left" if 0 < self.done < self.total else ""
         return f"{self.done:,} of {self.total:,}, {rate:.3g}/s{left}"
 
 
-def format_seconds(value: float) -> str:
+def _seconds(value: float) -> str:
     """Such as ``9 s``, ``4 min`` or ``2.5 h``."""
     if value < 100:
         return f"{value:.0f} s"
@@ -69,7 +63,7 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-class Bars:
+class _Bars:
     """One bar a stage, on a terminal."""
 
     def __init__(self) -> None:
@@ -84,14 +78,14 @@ class Bars:
             transient=True,
             expand=True,
         )
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, Any] = {}
         self._progress.start()
 
     def show(self, stage: str, tally: Tally) -> None:
         words = tally.words(time.monotonic())
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=tally.total, words=words)
-        self._progress.update(self._tasks[stage], completed=tally.done, total=tally.total, words=words)  # type: ignore[arg-type]
+        self._progress.update(self._tasks[stage], completed=tally.done, total=tally.total, words=words)
 
     def close(self) -> None:
         self._progress.stop()
@@ -129,44 +123,20 @@ class Messages(Lines):
 def shown(display: Display | None = None) -> Iterator[dict[str, Tally]]:
     """Show the progress of what runs inside; the tallies are those of the stages so far."""
     tallies: dict[str, Tally] = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0.1)
-        stop = threading.Event()
-        screen = display or (Bars() if sys.stderr.isatty() else Lines())
-        listener = threading.Thread(target=_listen, args=(server, stop, tallies, screen), daemon=True)
-        before = os.environ.get(PORT)
-        os.environ[PORT] = str(server.getsockname()[1])
-        _HERE.append(deque())
-        listener.start()
-        try:
-            yield tallies
-        finally:
-            os.environ.pop(PORT) if before is None else os.environ.__setitem__(PORT, before)
-            stop.set()
-            listener.join()
-            _HERE.pop()
-            screen.close()
+    screen = display or (_Bars() if sys.stderr.isatty() else Lines())
+    lock = threading.Lock()  # Beam may be asked to run bundles in several threads
 
+    def add(stage: str, done: int, expected: int) -> None:
+        # A job need not end because nobody reads its progress any more.
+        with lock, contextlib.suppress(OSError):
+            tally = tallies.setdefault(stage, Tally())
+            tally.done += done
+            tally.expected += expected
+            screen.show(stage, tally)
 
-def _listen(server: socket.socket, stop: threading.Event, tallies: dict[str, Tally], display: Display) -> None:
-    told = _HERE[-1]
-    while True:
-        stopping = stop.is_set()  # before the last look at what was told
-        while told:
-            _add(*told.popleft(), tallies, display)
-        try:
-            stage, done, expected = json.loads(server.recv(4096))
-            _add(str(stage), int(done), int(expected), tallies, display)
-        except TimeoutError:
-            if stopping:
-                return
-        except (ValueError, TypeError):  # a stranger's datagram
-            continue
-
-
-def _add(stage: str, done: int, expected: int, tallies: dict[str, Tally], display: Display) -> None:
-    tally = tallies.setdefault(stage, Tally())
-    tally.done += done
-    tally.expected += expected
-    display.show(stage, tally)
+    LISTENERS.append(add)
+    try:
+        yield tallies
+    finally:
+        LISTENERS.pop()
+        screen.close()

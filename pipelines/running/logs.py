@@ -1,39 +1,31 @@
-"""The log of a program and of its worker processes: on standard error, for people or for programs."""
+"""The log of a program: on standard error, for people or for programs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 
 from nnn_core.events import Event
 from nnn_core.redaction import redact
 
-FORMATS = ("text", "json")
-
-#: Format and level, for worker processes, which inherit it.
-INHERITED = "NNN_LOG"
-
 #: Beam reports a failed step with a page of traceback for each step above it, and gcsfs one for each request that
 #: is refused. A failure reaches the user as one message instead, see ``runner.run``.
 _TALKATIVE = ("apache_beam", "gcsfs")
-
-#: Through which a local run repeats what its worker processes have written to standard error themselves.
-_ECHO = "apache_beam.runners.portability.local_job_service"
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of all programs that run a pipeline."""
     parser.add_argument("--verbose", action="store_true", help="log every shard, and what Beam does")
-    parser.add_argument("--log-format", choices=FORMATS, default="text", help="json: an object a line (default: text)")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: an object a line (default: text)"
+    )
 
 
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
-    """Log to standard error: warnings, or everything when ``verbose``; worker processes will do likewise."""
-    os.environ[INHERITED] = f"{log_format}:{'verbose' if verbose else 'quiet'}"
+    """Log to standard error: warnings, or everything when ``verbose``."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -41,23 +33,16 @@ def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
     logging.basicConfig(level=handler.level, handlers=[handler], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
-    logging.getLogger(_ECHO).setLevel(logging.CRITICAL)
 
 
-def inherit_logging() -> None:
-    """Log as the process that started this one."""
-    log_format, _, level = os.environ.get(INHERITED, "text:quiet").partition(":")
-    configure_logging(level == "verbose", log_format)
-
-
-def inherited_format() -> str:
-    """``text`` or ``json``, whichever was configured."""
-    return os.environ.get(INHERITED, "text").partition(":")[0]
+def in_json() -> bool:
+    """Whether the log is for programs."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
 
 
 def say_failure(message: str, kind: str, exit_code: int) -> None:
     """The last word of a program that failed, on standard error."""
-    if inherited_format() == "json":
+    if in_json():
         logging.getLogger("nnn").error(Event("failed", error=message, kind=kind, exit_code=exit_code))
     else:
         print(f"nnn: {redact(message)}", file=sys.stderr)

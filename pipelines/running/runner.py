@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections import defaultdict
@@ -13,20 +12,17 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from nnn_core.errors import ERRORS, NNNError
-from pipelines.running._local_processes import LocalProcesses
+from nnn_core.errors import ERRORS, ConfigError, NNNError
 from pipelines.running._progress import Messages, shown
-from pipelines.running.logs import inherited_format
+from pipelines.running.logs import in_json
 from pipelines.stages.metrics import NAMESPACE
 
-LOCAL_RUNNER = "FnApiRunner"
+_LOCAL_RUNNER = "FnApiRunner"
 
 #: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
 #: download another runner's binary, and would silently use it where the network lets it.
-_LOCAL_NAMES = ("", "directrunner", "direct", LOCAL_RUNNER.lower())
-
+_LOCAL_NAMES = ("", "directrunner", "direct", _LOCAL_RUNNER.lower())
 
 _RAISED = re.compile(
     r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
@@ -51,12 +47,26 @@ class RunResult:
     seconds: float
 
 
-def local_workers(options: PipelineOptions) -> int | None:
-    """Worker processes of the local runner; None on any other."""
-    if options.view_as(StandardOptions).runner != LOCAL_RUNNER:
-        return None
-    workers = options.view_as(DirectOptions).direct_num_workers
-    return int(workers) or len(os.sched_getaffinity(0))
+def settle_runner(options: PipelineOptions) -> None:
+    """Let every name of the local runner mean the one in this process.
+
+    Raises:
+        ConfigError: it was asked for worker processes.
+    """
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if (standard.runner or "").lower() not in _LOCAL_NAMES:
+        return
+    standard.runner = _LOCAL_RUNNER
+    if direct.direct_running_mode == "multi_processing" or direct.direct_num_workers != 1:
+        raise ConfigError(
+            "--direct_running_mode=multi_processing and --direct_num_workers are not supported: a local job runs in "
+            "one process; --threads says how many cores it uses, by default all."
+        )
+
+
+def runs_locally(options: PipelineOptions) -> bool:
+    """Whether the job runs in this process."""
+    return bool(options.view_as(StandardOptions).runner == _LOCAL_RUNNER)
 
 
 def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> RunResult:
@@ -68,10 +78,10 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
     """
     start = time.monotonic()
     try:
-        pipeline = beam.Pipeline(_runner(options), options)
+        pipeline = beam.Pipeline(options=options)
         define(pipeline)
-        display = Messages() if inherited_format() == "json" else None
-        with shown(display) if local_workers(options) else contextlib.nullcontext():
+        display = Messages() if in_json() else None
+        with shown(display) if runs_locally(options) else contextlib.nullcontext():
             result = pipeline.run()
             result.wait_until_finish()
     except NNNError as error:
@@ -84,12 +94,6 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
             raise
         raise raised from None
     return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
-
-
-def _runner(options: PipelineOptions) -> FnApiRunner | None:
-    """The runner if it is one of ours; None for Beam to make the one that ``options`` name."""
-    processes = options.view_as(DirectOptions).direct_running_mode == "multi_processing"
-    return LocalProcesses() if processes and local_workers(options) else None
 
 
 def find_error(text: str) -> NNNError | None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import json
-import os
-import socket
 import time
-from collections import deque
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apache_beam.metrics import Metrics
@@ -95,29 +89,11 @@ def expect(stage: str, number: int = 1) -> None:
     tell(stage, expected=number)
 
 
-#: The port that worker processes send to; they inherit it.
-PORT = "NNN_PROGRESS_PORT"
-
-
-#: What was told in this process and is not shown yet, while something is shown here: no datagram, so none is lost.
-_HERE: list[deque[tuple[str, int, int]]] = []
+#: Who shows progress in this process: (stage, done, expected); the last one is told.
+LISTENERS: list[Callable[[str, int, int], None]] = []
 
 
 def tell(stage: str, done: int = 0, expected: int = 0) -> None:
     """Say that a stage did something, or that there is more to do; nothing happens where nobody listens."""
-    if _HERE:
-        _HERE[-1].append((stage, done, expected))
-        return
-    port = os.environ.get(PORT)
-    if port is None:
-        return
-    with contextlib.suppress(OSError):
-        _sender().sendto(json.dumps([stage, done, expected]).encode(), ("127.0.0.1", int(port)))
-
-
-@cache
-def _sender() -> socket.socket:
-    """The process's socket for datagrams, open as long as it lives."""
-    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    atexit.register(sender.close)
-    return sender
+    if LISTENERS:
+        LISTENERS[-1](stage, done, expected)

@@ -3,7 +3,7 @@
     python tests/benchmarks/refresh.py --candidates 100000 --references 100000
 
 Embeddings are written as .npy files, the kernel is timed on them by itself, then a refresh runs over
-them in a process of its own, with each of the given worker layouts, then the kernel again. The ratio
+them in a process of its own, with each of the given numbers of threads, then the kernel again. The ratio
 is that of the whole process (interpreter, imports, reading, checking, scoring, merging, publishing)
 to the mean of the two kernel times.
 """
@@ -64,9 +64,9 @@ def time_kernel(candidates: int, references: int, dim: int, k: int, threads: int
     return (time.perf_counter() - start) * candidates / rows
 
 
-def time_refresh(folder: Path, globs: tuple[str, str], k: int, workers: int, threads: int) -> tuple[float, dict]:  # type: ignore[type-arg]
+def time_refresh(folder: Path, globs: tuple[str, str], k: int, threads: int) -> tuple[float, dict]:  # type: ignore[type-arg]
     """Seconds of the whole process, and its summary."""
-    name = folder / f"{workers}x{threads}"
+    name = folder / str(threads)
     command = [sys.executable, "-m", "pipelines.refresh", "--json", "--k", str(k), "--threads", str(threads)]
     command += [
         "--candidates",
@@ -78,8 +78,6 @@ def time_refresh(folder: Path, globs: tuple[str, str], k: int, workers: int, thr
         "--work",
         f"{name}/work",
     ]
-    if workers > 1:
-        command += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     start = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])
@@ -92,9 +90,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--k", type=int, default=128)
-    parser.add_argument(
-        "--layouts", default=f"1x{cores}", help="WORKERSxTHREADS, comma-separated (default: %(default)s)"
-    )
+    parser.add_argument("--threads", default=str(cores), help="comma-separated (default: %(default)s)")
     args = parser.parse_args()
     shape = (args.candidates, args.references, args.dim, args.k)
     with tempfile.TemporaryDirectory() as name:
@@ -103,13 +99,12 @@ def main() -> None:
             write_embeddings(folder / "candidates", "candidates", args.candidates, args.dim, 1),
             write_embeddings(folder / "references", "references", args.references, args.dim, 10_000),
         )
-        for layout in args.layouts.split(","):
-            workers, threads = map(int, layout.split("x"))
+        for threads in map(int, args.threads.split(",")):
             before = time_kernel(*shape, cores)
-            seconds, summary = time_refresh(folder, globs, args.k, workers, threads)
+            seconds, summary = time_refresh(folder, globs, args.k, threads)
             kernel = (before + time_kernel(*shape, cores)) / 2
             stages = {stage: figures["seconds"] for stage, figures in summary["stages"].items()}
-            row = {"layout": layout, "candidates": args.candidates, "references": args.references}
+            row = {"threads": threads, "candidates": args.candidates, "references": args.references}
             row |= {
                 "seconds": round(seconds, 1),
                 "kernel_seconds": round(kernel, 1),

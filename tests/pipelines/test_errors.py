@@ -153,24 +153,6 @@ def test_a_damaged_artefact_is_computed_anew_after_its_remedy(candidates: str, w
     assert len(read_shard(embedded[0].shards[0]).ids) == 10
 
 
-@pytest.mark.slow
-def test_an_error_with_a_cause_comes_whole_from_a_worker_process(
-    run: Callable[..., tuple[int, str]], tmp_path: Path
-) -> None:
-    """All that comes from there is the text of a traceback, in which the cause stands first."""
-    assert run()[0] == 0
-    (victim, *_) = sorted((tmp_path / "work" / "embedded").glob("*.parquet"))
-    victim.unlink()
-    for partial in (tmp_path / "work" / "partials").iterdir():
-        partial.unlink()
-    for manifest in (tmp_path / "table" / "versions").glob("*.json"):
-        manifest.unlink()
-    code, error = run("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    assert code == 9
-    assert f"Delete it, if it is still there, and '{victim.parent}" in error
-    assert "Traceback" not in error
-
-
 def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
     text = (
         "RuntimeError: Error processing instruction 7. Original traceback is\n"
@@ -455,6 +437,8 @@ def test_positional_keys_draw_one_warning(run: Callable[..., tuple[int, str]], w
         (["--max-reject-rate", "1.5"], "--max-reject-rate 1.5"),
         (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),
         (["--encoder", "open_clip:local-dir:/nowhere"], "'/nowhere' is not an open_clip model directory"),
+        (["--direct_running_mode=multi_processing"], "--threads says how many cores it uses"),
+        (["--direct_num_workers=2"], "--threads says how many cores it uses"),
         (["--candidats", "x"], "unknown flag --candidats; did you mean --candidates?"),
         (["part-1.parquet"], "unexpected argument 'part-1.parquet': a flag takes one value. If it came from a glob"),
         (["--num_worker", "3"], "did you mean --num_workers?"),

@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KILLS = 10
 
 
-def start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
+def start(folder: Path) -> subprocess.Popen[bytes]:
     """``nnn demo`` in a process group of its own."""
-    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--directory", str(folder), *flags]
+    command = [sys.executable, "-m", "pipelines.commands.cli", "demo", "--directory", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
@@ -63,15 +63,3 @@ def test_killed_at_random_moments(tmp_path: Path, record_property: pytest.Fixtur
     print(f"killed at {[round(duration * m / 1000, 1) for m in sorted(moments)]} s of {duration:.1f} s")
     print(f"files that were there: {stages} of {len(undisturbed)}; {KILLS}/{KILLS} resumed to the same bytes")
     assert len(set(stages)) > 2
-
-
-def test_killed_with_worker_processes(tmp_path: Path) -> None:
-    flags = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    finish(start(tmp_path / "undisturbed"))
-    begin = time.monotonic()
-    finish(start(tmp_path / "workers", *flags))
-    duration = time.monotonic() - begin
-    assert tree(tmp_path / "workers") == tree(tmp_path / "undisturbed")
-    assert kill_after(start(tmp_path / "killed", *flags), duration / 2)
-    finish(start(tmp_path / "killed", *flags))
-    assert tree(tmp_path / "killed") == tree(tmp_path / "undisturbed")

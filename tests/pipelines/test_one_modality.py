@@ -101,13 +101,12 @@ def test_a_bank_that_holds_candidates_is_refused_or_told(
 
 
 @pytest.mark.slow
-def test_processes_that_share_a_model_give_the_same_bytes(
+def test_a_shared_model_gives_the_same_bytes(
     flags: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("refresh", flags, "text", "--exclude-own-pairs", capsys=capsys)[0] == 0
-    several = ["--direct_running_mode=multi_processing", "--direct_num_workers=2", "--model-copies", "1"]
     shared = flags | {"table": str(tmp_path / "shared"), "work": str(tmp_path / "shared-work")}
-    code, summary, error = call("refresh", shared, "text", "--exclude-own-pairs", *several, capsys=capsys)
+    code, summary, error = call("refresh", shared, "text", "--exclude-own-pairs", "--model-copies", "1", capsys=capsys)
     assert code == 0, error
     assert tree(Path(shared["table"])) == tree(Path(flags["table"]))
     for stage in ("embed_candidates", "embed_references"):

@@ -146,16 +146,6 @@ def test_several_parts_are_sorted_throughout(tmp_path: Path) -> None:
     assert names[1] == names[4]
 
 
-@pytest.mark.slow
-def test_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:
-    settings = config(tmp_path / "one")
-    refresh(settings, None, options())
-    several = config(tmp_path / "two")
-    _, summary = refresh(several, None, options("--direct_running_mode=multi_processing", "--direct_num_workers=2"))
-    assert summary["stages"]["score_candidates"]["computed"] == 4 * 3
-    assert tree(tmp_path / "one" / "table") == tree(tmp_path / "two" / "table")
-
-
 def test_bundles_that_run_again_give_the_same_bytes(refreshed: Refreshed, tmp_path: Path) -> None:
     refresh(config(tmp_path), None, options("--runner=BundleBasedDirectRunner"))
     assert tree(tmp_path / "table") == tree(refreshed((4, 3)) / "table")

@@ -1,10 +1,9 @@
-"""The log: for people or for programs, without credentials, and the same in worker processes."""
+"""The log: for people or for programs, without credentials."""
 
 from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,18 +18,14 @@ from nnn_core.errors import InputError
 from nnn_core.events import Event
 from pipelines.commands import cli
 from pipelines.running import _progress as progress
-from pipelines.running import logs
 from pipelines.running.logs import JsonFormatter, TextFormatter, configure_logging
 
-PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 SECRET = "s3://key:secret@bucket/x"
 
 
 @pytest.fixture(autouse=True)
-def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(logs.INHERITED, "text:quiet")
+def _restored() -> Iterator[None]:
     yield
-    monkeypatch.undo()
     configure_logging()
 
 
@@ -109,23 +104,3 @@ def test_a_run_logs_every_shard(
         assert all(Path(uri.partition("#")[0]).exists() for uri in found)
     assert {entry["uri"] for entry in entries if entry["message"] == "merged"}
     assert any(entry["message"] == "progress" for entry in entries)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "expected"), [([], []), (["--verbose", "--log-format", "json"], ["embedded", "scored"])]
-)
-def test_worker_processes_log_as_the_program_does(flags: list[str], expected: list[str], tmp_path: Path) -> None:
-    plant_inputs(tmp_path, str(tmp_path))
-    command = [sys.executable, "-m", "pipelines.commands.cli"]
-    command += [*refresh_arguments(str(tmp_path), str(tmp_path), 1), *PROCESSES, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    lines = done.stderr.splitlines()
-    if not expected:
-        assert lines == []
-        return
-    entries = [json.loads(line) for line in lines]
-    assert {entry["message"] for entry in entries} >= set(expected)
-    assert len({entry["process"] for entry in entries if entry["message"] == "scored"}) >= 1
-    assert not any("Worker: " in entry["message"] for entry in entries)
