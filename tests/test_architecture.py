@@ -51,7 +51,7 @@ HOMES = {
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
     "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/faiss_file"),
-    "numba": ("scoring/search/_kernels", "evaluation/_statistics", "evaluation/ranks"),
+    "numba": ("scoring/search/_kernels", "evaluation/ranks"),
     "fsspec": ("storage",),
     "deltalake": ("table/lifecycle/registration",),
     "jinja2": ("report",),

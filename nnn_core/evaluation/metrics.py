@@ -87,27 +87,6 @@ def robin_hood(counts: npt.NDArray[np.integer]) -> float:
     return float(np.abs(counts - counts.mean()).sum()) / (2.0 * total) if total > 0 else 0.0
 
 
-def lorenz_curve(counts: npt.NDArray[np.integer], points: int = 101) -> npt.NDArray[np.float64]:
-    """(points, 2): share of the candidates, the least retrieved first, and the share of the total that is theirs.
-
-    From (0, 0) to (1, 1), at equally spaced shares of the candidates, straight between them; the diagonal for
-    all zero. Lorenz, "Methods of Measuring the Concentration of Wealth", Publications of the American
-    Statistical Association 9 (1905).
-    """
-    shares = np.linspace(0.0, 1.0, points)
-    sums = np.concatenate([[0.0], np.cumsum(np.sort(counts), dtype=np.float64)])
-    if sums[-1] == 0.0:
-        return np.stack([shares, shares], axis=1)
-    return np.stack([shares, np.interp(shares * len(counts), np.arange(len(sums)), sums / sums[-1])], axis=1)
-
-
-def top_hubs(counts: npt.NDArray[np.integer], ids: Sequence[str], n: int = 10) -> list[tuple[str, int]]:
-    """The n candidates that are retrieved most, with how often; of equal ones the lowest ids. Zeros are no hubs."""
-    positive = np.flatnonzero(counts).tolist()
-    hubs = sorted((-int(counts[row]), ids[row]) for row in positive)[:n]
-    return [(name, -count) for count, name in hubs]
-
-
 #: Beyond which a modified z-score is taken for an outlier (Iglewicz and Hoaglin).
 Z_ALARM = 3.5
 

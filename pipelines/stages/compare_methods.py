@@ -11,8 +11,8 @@ from apache_beam.pvalue import AsList, AsSingleton
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.embedded.side import Side
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
-from nnn_core.evaluation.comparison import compare_methods, gather_trial
 from nnn_core.evaluation.queries import StoredQueries, load_queries
+from nnn_core.evaluation.rivals import compare_methods, gather_trial
 from nnn_core.report.evaluation import fairness_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Fairness

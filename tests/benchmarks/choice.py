@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rivals import demo_trial, hub_trial, real_trials
 
 from nnn_core.embedded.shards import VectorBlock
-from nnn_core.evaluation.comparison import Trial
 from nnn_core.evaluation.intervals import intervals
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets
+from nnn_core.evaluation.rivals import Trial
 from nnn_core.evaluation.summary import Request, judge, summarise
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block

@@ -3,7 +3,7 @@
     python tests/benchmarks/rivals.py [--quick] [--only demo|real|hubs] [--output FOLDER]
 
 Every method chooses its setting on one half of the queries and is measured on the other (see
-``nnn_core.evaluation.comparison``). One table goes to standard output, the rows as JSON to the output folder.
+``nnn_core.evaluation.rivals``). One table goes to standard output, the rows as JSON to the output folder.
 ``NNN_TEST_DATA`` names the folder with real embeddings (memorylens_clip); without it they are left out.
 Real embeddings are few, so figures are means over random splits of bank and queries, and the
 intervals those of the splits. Seconds are the processor's and never count what another method learned.
@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
-from nnn_core.evaluation.comparison import Trial, compare_methods
+from nnn_core.evaluation.rivals import Trial, compare_methods
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands import demo
 

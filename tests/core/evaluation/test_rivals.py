@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
-from operator import add, or_
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.evaluation._leaders import Leaders, gated_ranks
-from nnn_core.evaluation._rivals import Needs, Rival, Statistics, all_rivals
-from nnn_core.evaluation._statistics import exact_log_sum_exp
 from nnn_core.evaluation.choice import choosing_half
-from nnn_core.evaluation.comparison import Trial, compare_methods, fit_rival, rank_quality
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
+from nnn_core.evaluation.ranks import biases_at
+from nnn_core.evaluation.rivals import Trial, _all_rivals, _fit, _leaders, _rank_quality, _Rival, compare_methods
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -110,13 +104,13 @@ ORACLES: dict[str, Callable[..., Matrix]] = {
 }
 
 
-def rival_named(name: str, references: int = 70) -> Rival:
-    return next(rival for rival in all_rivals(references, ALPHAS, BETAS, 64) if rival.name == name)
+def rival_named(name: str, references: int = 70) -> _Rival:
+    return next(rival for rival in _all_rivals(references, ALPHAS, BETAS, 64) if rival.name == name)
 
 
-def ranks_of(case: Trial, rival: Rival) -> npt.NDArray[np.int64]:
+def ranks_of(case: Trial, rival: _Rival) -> npt.NDArray[np.int64]:
     """(settings, queries) rank of the first relevant candidate."""
-    return rank_quality(case, fit_rival(case, rival), rival.gated).first
+    return _rank_quality(case, _fit(case, rival)).first
 
 
 def first_ranks(scores: Matrix, case: Trial) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -151,64 +145,34 @@ def int_if_whole(parameter: str, value: float) -> float:
 def test_the_gate_is_open_for_some_queries_only() -> None:
     """Otherwise the test above says nothing of it."""
     case = trial()
-    activated = fit_rival(case, rival_named("qbnorm")).activated
-    flags = Leaders.of(case.queries, case.candidates, case.ids).among(activated)
+    activated = _fit(case, rival_named("qbnorm")).activated
+    flags = np.isin(_leaders(case.queries, case.candidates, case.ids), activated)
     assert 0 < flags.sum() < len(flags)
     assert (ranks_of(case, rival_named("qbnorm")) != ranks_of(case, rival_named("is"))).any()
     assert (ranks_of(case, rival_named("qbnorm")) != ranks_of(case, rival_named("none"))).any()
 
 
 def test_only_qb_norm_is_more_than_a_column() -> None:
-    rivals = all_rivals(70)
+    rivals = _all_rivals(70)
     assert [rival.name for rival in rivals] == list(ORACLES)
-    assert [rival.name for rival in rivals if not rival.additive] == ["qbnorm"]
+    assert [rival.name for rival in rivals if rival.gated] == ["qbnorm"]
     assert all(len(rival.settings) == len(set(rival.settings)) for rival in rivals)
-    assert max(k for rival in all_rivals(5) for k in rival.needs.ks) == 5
-
-
-def test_columns_do_not_depend_on_shards() -> None:
-    """Statistics of shards of candidates, merged over shards of the bank, count to the same ranks."""
-    case, needs = trial(), reduce(or_, (rival.needs for rival in all_rivals(70, ALPHAS, BETAS, 64)))
-    shards, banks = [slice(0, 1), slice(1, 40), slice(40, 90)], [slice(0, 33), slice(33, 70)]
-
-    def statistics(rows: slice) -> Statistics:
-        some = case.candidates[rows]
-        searches = [ExactSearch(ReferenceIndex.of(case.bank[part])) for part in banks]
-        top = reduce(or_, (score_block(make_block(some), search, max(needs.ks)) for search in searches))
-        mean = wide(some, case.bank).mean(axis=1)
-        sums = reduce(or_, (exact_log_sum_exp(some, case.bank[part], needs.bank) for part in banks))
-        gallery = exact_log_sum_exp(some, case.second_bank, needs.gallery)
-        return Statistics.of(len(some), needs, top, mean, sums, gallery)
-
-    parts = [statistics(rows) for rows in shards]
-    for rival in all_rivals(70, ALPHAS, BETAS, 64):
-        if rival.gated:
-            continue
-        biases = [rival.biases(part) for part in parts]
-        pairs = [(case.candidates[rows], case.ids[rows], bias) for rows, bias in zip(shards, biases, strict=True)]
-        relevant = [sorted(set(names)) for names in case.relevant]
-        targets = gather_targets(
-            find_targets(case.queries, relevant, vectors, ids, np.ascontiguousarray(bias.T))
-            for vectors, ids, bias in pairs
-        )
-        goals = Goals.of(targets, relevant, targets.means.T)
-        ranks = 1 + reduce(add, (count_ahead(case.queries, goals, *each) for each in pairs))
-        starts = np.flatnonzero(np.diff(goals.query, prepend=-1))
-        assert (np.minimum.reduceat(ranks, starts, axis=1) == ranks_of(case, rival)).mean() > 0.99
+    assert max(rival.settings[-1][-1] for rival in _all_rivals(5)[1:3]) == 5
 
 
 def test_nnn_has_the_biases_of_the_table() -> None:
     case, rival = trial(), rival_named("nnn")
     top = score_block(make_block(case.candidates), ExactSearch(ReferenceIndex.of(case.bank)), 64)
     points = [Point(int(k), alpha) for alpha, k in rival.settings]
-    expected = biases_at(grid_means(top, rival.needs.ks), rival.needs.ks, points)
-    assert np.array_equal(fit_rival(case, rival).biases, expected)
+    grid = tuple(sorted({point.k for point in points}))
+    expected = biases_at(grid_means(top, grid), grid, points)
+    assert np.array_equal(_fit(case, rival).biases, expected)
 
 
 def test_what_is_said_of_the_methods_kinship() -> None:
     case = trial()
-    biases = {rival.name: fit_rival(case, rival).biases for rival in all_rivals(70, (0.5, 1.0), (1e-5, 1e5), 70)}
-    where = {rival.name: rival.settings.index for rival in all_rivals(70, (0.5, 1.0), (1e-5, 1e5), 70)}
+    biases = {rival.name: _fit(case, rival).biases for rival in _all_rivals(70, (0.5, 1.0), (1e-5, 1e5), 70)}
+    where = {rival.name: rival.settings.index for rival in _all_rivals(70, (0.5, 1.0), (1e-5, 1e5), 70)}
     np.testing.assert_array_equal(biases["csls"][where["csls"]((64,))], biases["nnn"][where["nnn"]((0.5, 64))])
     np.testing.assert_allclose(biases["dn"][where["dn"]((1.0,))], biases["nnn"][where["nnn"]((1.0, 70))], atol=1e-6)
     soft = biases["is"][where["is"]((1e-5,))].astype(np.float64) - np.log(70) / 1e-5
@@ -216,48 +180,21 @@ def test_what_is_said_of_the_methods_kinship() -> None:
     np.testing.assert_allclose(biases["is"][where["is"]((1e5,))], biases["nnn"][where["nnn"]((1.0, 1))], atol=1e-4)
 
 
-def test_needs_are_joined() -> None:
-    both = Needs(ks=(1, 8), bank=(2.0,)) | Needs(ks=(4, 8), mean=True, gallery=(1.0,))
-    assert both == Needs((1, 4, 8), True, (2.0,), (1.0,))
-    empty = Statistics.of(3, Needs())
-    assert (empty.means, empty.bank, empty.gallery, len(empty.mean)) == ({}, {}, {}, 0)
-
-
-@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 30), st.data())
-def test_leaders_do_not_depend_on_shards(seed: int, queries: int, rows: int, data: st.DataObject) -> None:
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 30))
+def test_leaders_from_the_definition(seed: int, queries: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
     asked, held = grid_vectors(queries, 3, seed), grid_vectors(rows, 3, seed + 1)[rng.integers(0, rows, rows)]
     ids = [f"c{number:02}" for number in rng.permutation(rows)]
-    edges = [0, *sorted(data.draw(st.lists(st.integers(0, rows), max_size=4))), rows]
-    parts = [Leaders.of(asked, held[first:last], ids[first:last]) for first, last in itertools.pairwise(edges)]
-    scores = wide(asked, held)
-    best = tuple(min(range(rows), key=lambda row: (-line[row], ids[row])) for line in scores)
-    for merged in (reduce(or_, parts), reduce(or_, parts[::-1]), Leaders.empty(queries) | reduce(or_, parts)):
-        assert merged.ids == tuple(ids[row] for row in best)
-        assert merged.scores.tolist() == scores[np.arange(queries), best].tolist()
+    best = [min(range(rows), key=lambda row: (-line[row], ids[row])) for line in wide(asked, held)]
+    assert _leaders(asked, held, ids).tolist() == best
 
 
 def test_leaders_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(trial(), candidates=trial().candidates[np.arange(90) % 11])  # the same ones in every tile
-    whole = Leaders.of(case.queries, case.candidates, case.ids)
-    monkeypatch.setattr("nnn_core.evaluation._leaders._TILE_CANDIDATES", 7)
-    monkeypatch.setattr("nnn_core.evaluation._leaders._TILE_QUERIES", 4)
-    tiled = Leaders.of(case.queries, case.candidates, case.ids)
-    assert (tiled.ids, tiled.scores.tolist()) == (whole.ids, whole.scores.tolist())
-
-
-def test_nobody_leads_an_empty_shard() -> None:
-    nobody = Leaders.of(grid_vectors(2, 3, 0), np.zeros((0, 3), np.float32), [])
-    assert nobody.ids == Leaders.empty(2).ids
-    assert nobody.activated == frozenset()
-    with pytest.raises(ValueError, match="2 queries"):
-        nobody | Leaders.empty(3)
-
-
-def test_a_gate_by_hand() -> None:
-    gated = np.array([True, False])
-    ranks = gated_ranks(np.array([1, 2, 3]), np.array([[9, 8, 7], [6, 5, 4]]), gated, np.array([0, 0, 1]))
-    assert ranks.tolist() == [[9, 8, 3], [6, 5, 3]]
+    whole = _leaders(case.queries, case.candidates, case.ids)
+    monkeypatch.setattr("nnn_core.evaluation.rivals._LEADER_CANDIDATES", 7)
+    monkeypatch.setattr("nnn_core.evaluation.rivals._LEADER_QUERIES", 4)
+    assert _leaders(case.queries, case.candidates, case.ids).tolist() == whole.tolist()
 
 
 def test_a_comparison_is_on_the_same_footing() -> None:
@@ -286,11 +223,10 @@ def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
     case = trial(queries=200)
     half = choosing_half(case.query_ids)
     row = next(row for row in compare_methods(case, objective="mrr") if row["method"] == "nnn")
-    rival = all_rivals(70)[1]
-    quality = rank_quality(case, fit_rival(case, rival), False)
+    rival = _all_rivals(70)[1]
+    quality = _rank_quality(case, _fit(case, rival))
     best = int(quality.figures["mrr"][:, half].mean(axis=1).argmax())
     assert row["setting"] == rival.describe(rival.settings[best])
-    assert "leads" not in compare_methods(case, all_rivals(70)[:1])[0]
     assert row["figures"]["mrr"]["value"] == pytest.approx(quality.figures["mrr"][best, ~half].mean())
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from fakes import grid_vectors
 
 from nnn_core.embedded.shards import EmbeddedShard, write_shard
-from nnn_core.evaluation.comparison import gather_trial
 from nnn_core.evaluation.queries import QuerySet
+from nnn_core.evaluation.rivals import gather_trial
 from nnn_core.scoring.bank import shard_references
 
 ROWS = 400

@@ -1,0 +1,469 @@
+"""Other corrections for hubs, each from its paper's formula, compared with NNN on the same footing.
+
+The same queries, bank and candidates, the same halves, the same clock. All but one rank by <q, r> - column(r), up to
+a constant of the query and a positive factor, neither of which moves a candidate. So they are counted as NNN's biases
+are (``ranks.count_ahead``), from a candidate's own statistics against the bank. Beta is inverse temperature.
+
+| method | column | beyond one column |
+|---|---|---|
+| no correction | 0 | |
+| NNN | alpha * mean_k | |
+| CSLS | mean_k / 2 | |
+| Distribution Normalization | weight * mean over the whole bank | |
+| Inverted Softmax | logsumexp_beta / beta | |
+| QB-Norm | that of Inverted Softmax | only for queries whose plain top 1 is activated |
+| DB-Norm | both banks' logsumexp / (beta_1 + beta_2) | a second bank, of candidates |
+
+It follows that CSLS is NNN with alpha 1/2, and Distribution Normalization NNN with k = the whole bank; that
+Inverted Softmax goes from Distribution Normalization with weight 1 (beta -> 0) to NNN with k = 1 and alpha 1
+(beta -> infinity).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import threadpoolctl
+
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation._quality import Quality, measure
+from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
+from nnn_core.evaluation.intervals import intervals
+from nnn_core.evaluation.queries import QuerySet
+from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
+from nnn_core.scoring.bank import Bank, ReferenceIndex
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.topk import grid_means, grid_of
+from nnn_core.vectors import FloatMatrix
+
+Doubles = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+_Mask = npt.NDArray[np.bool_]
+_Settings = tuple[tuple[float, ...], ...]
+
+#: So many candidates are compared on at most; of more a sample.
+_MOST_CANDIDATES = 100_000
+
+#: Around 20, the default of QB-Norm's code. Scores are cosines.
+_INVERSE_TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+_ALPHAS = tuple(step / 8 for step in range(1, 13))
+_K_MAX = 128
+_CSLS_K = 10
+
+_SHOWN = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
+_SEED = 20_231_204
+_WARM_ROWS = 64
+
+#: Candidates and references, and candidates and queries, that are scored at once.
+_LSE_CANDIDATES, _LSE_REFERENCES = 128, 4096
+_LEADER_CANDIDATES, _LEADER_QUERIES = 4096, 512
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What methods are compared on; all vectors are float32 on the grid, and answers are not graded.
+
+    Attributes:
+        queries: (queries, dim).
+        query_ids: by which a query chooses or reports.
+        relevant: for each query the ids of its relevant candidates.
+        candidates: (rows, dim).
+        ids: of the candidates.
+        bank: (references, dim), none of them a query.
+        gallery: (any, dim), DB-Norm's bank of candidates; None for a seeded sample of the candidates that is
+            as large as the bank, or all of them if they are fewer.
+    """
+
+    queries: FloatMatrix
+    query_ids: Sequence[str]
+    relevant: Sequence[Sequence[str]]
+    candidates: FloatMatrix
+    ids: Sequence[str]
+    bank: FloatMatrix
+    gallery: FloatMatrix | None = None
+
+    def __post_init__(self) -> None:
+        known = set(self.ids)
+        if not len(self.queries) == len(self.query_ids) == len(self.relevant) or len(self.ids) != len(self.candidates):
+            raise InputError("vectors and ids of a comparison disagree in number, so nothing can be ranked; align them")
+        lost = [name for name, each in zip(self.query_ids, self.relevant, strict=True) if not set(each) & known]
+        if lost:
+            raise InputError(
+                f"{len(lost)} of {len(self.query_ids)} queries (first: {lost[0]!r}) have no relevant candidate among "
+                f"the {len(self.ids)} compared on, so they have no rank; leave them out"
+            )
+
+    @property
+    def second_bank(self) -> FloatMatrix:
+        """DB-Norm's bank of candidates."""
+        if self.gallery is not None:
+            return self.gallery
+        count = min(len(self.bank), len(self.candidates))
+        return self.candidates[np.sort(np.random.default_rng(_SEED).permutation(len(self.candidates))[:count])]
+
+    def asked_by(self, some: _Mask) -> Trial:
+        """The same with some of the queries."""
+        rows = np.flatnonzero(some).tolist()
+        names, relevant = [self.query_ids[row] for row in rows], [self.relevant[row] for row in rows]
+        return replace(self, queries=self.queries[some], query_ids=names, relevant=relevant)
+
+
+def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank, most: int = _MOST_CANDIDATES) -> Trial:
+    """What is compared, from files.
+
+    Beyond ``most`` candidates a sample of the index is compared on: the relevant ones, and others by a hash of
+    their ids. Queries whose relevant candidates are not in the index are left out.
+
+    Args:
+        queries: held-out ones.
+        shards: the candidates.
+        bank: the references.
+        most: about how many candidates are held in memory.
+    """
+    relevant = {name for names in queries.relevant for name in names}
+    share = min(1.0, most / max(1, sum(shard.rows for shard in shards)))
+    ids, vectors = list[str](), list[FloatMatrix]()
+    for shard in shards:
+        block = read_shard(shard)
+        names = block.ids.to_pylist()
+        kept = [row for row, name in enumerate(names) if share == 1.0 or name in relevant or _in_sample(name, share)]
+        ids += [names[row] for row in kept]
+        vectors.append(block.vectors[kept])
+    known = relevant.intersection(ids)
+    asked = [row for row, names in enumerate(queries.relevant) if known.intersection(names)]
+    references = [read_shard(part).vectors for shard in bank.shards for part in shard.parts]
+    return Trial(
+        queries.vectors[asked],
+        [queries.ids[row] for row in asked],
+        [queries.relevant[row] for row in asked],
+        np.concatenate(vectors),
+        ids,
+        np.concatenate(references),
+    )
+
+
+def _in_sample(name: str, share: float) -> bool:
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"comparison").digest()
+    return int.from_bytes(digest, "big") < share * (1 << 64)
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A correction with the settings that are tried.
+
+    Attributes:
+        name: for machines.
+        title: for people.
+        parameters: names of a setting's values.
+        settings: the grid; the first of equally good ones is taken.
+        formula: (trial, settings, threads) to what is subtracted from scores, (settings, rows) float64, and the
+            inner products that it took.
+        gated: whether the column counts only for queries whose plain top 1 is activated.
+    """
+
+    name: str
+    title: str
+    parameters: tuple[str, ...]
+    settings: _Settings
+    formula: Callable[[Trial, _Settings, int], tuple[Doubles, int]]
+    gated: bool = False
+
+    def describe(self, setting: tuple[float, ...]) -> dict[str, float]:
+        """A setting by the names of its parameters."""
+        return dict(zip(self.parameters, setting, strict=True))
+
+
+def _all_rivals(
+    references: int,
+    alphas: Sequence[float] = _ALPHAS,
+    betas: Sequence[float] = _INVERSE_TEMPERATURES,
+    k_max: int = _K_MAX,
+) -> tuple[_Rival, ...]:
+    """Every method, no correction first.
+
+    Grids: k = 1, 2, 4, ... up to ``k_max`` and the bank, and 10 for CSLS; alpha, and the weight of Distribution
+    Normalization, as given; each inverse temperature, for DB-Norm each pair of them.
+
+    Args:
+        references: rows of the bank.
+        alphas: above 0, ascending.
+        betas: inverse temperatures, positive, ascending.
+        k_max: the highest k.
+    """
+    grid = grid_of(min(k_max, references))
+    weights, each = tuple((alpha,) for alpha in alphas), tuple((beta,) for beta in betas)
+    pairs = tuple((one, two) for one in betas for two in betas)
+    nearest = tuple((k,) for k in sorted({*grid, min(_CSLS_K, references)}))
+    return (
+        _Rival("none", "no correction", (), ((),), _no_correction),
+        _Rival("nnn", "NNN", ("alpha", "k"), tuple((alpha, k) for alpha in alphas for k in grid), _nnn),
+        _Rival("csls", "CSLS", ("k",), nearest, _csls),
+        _Rival("dn", "Distribution Normalization", ("weight",), weights, _distribution_normalization),
+        _Rival("is", "Inverted Softmax", ("beta",), each, _inverted_softmax),
+        _Rival("qbnorm", "QB-Norm", ("beta",), each, _inverted_softmax, gated=True),
+        _Rival("dbnorm", "DB-Norm", ("beta_1", "beta_2"), pairs, _db_norm),
+    )
+
+
+def _no_correction(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    return np.zeros((1, len(trial.ids))), 0
+
+
+def _nnn(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    """alpha * mean of the k highest similarities to the bank.
+
+    Chowdhury et al., "Nearest Neighbor Normalization Improves Multimodal Retrieval", EMNLP 2024.
+    """
+    means, pairs = _nearest_means(trial, tuple(sorted({int(k) for _, k in settings})), threads)
+    return np.stack([alpha * means[int(k)] for alpha, k in settings]), pairs
+
+
+def _csls(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    """Half the mean of the k highest similarities to the bank.
+
+    CSLS(q, r) = 2 cos(q, r) - r_T(q) - r_S(r), with r_S(r) the mean similarity of r to its k nearest
+    neighbours among the other side's vectors. r_T(q) is the same for all candidates of a query; the
+    factor 2 divides out. Conneau et al., "Word Translation Without Parallel Data", ICLR 2018; k = 10
+    there.
+    """
+    means, pairs = _nearest_means(trial, tuple(int(k) for (k,) in settings), threads)
+    return np.stack([0.5 * means[int(k)] for (k,) in settings]), pairs
+
+
+def _nearest_means(trial: Trial, ks: tuple[int, ...], threads: int) -> tuple[dict[int, Doubles], int]:
+    """k to the (rows,) mean of the k highest similarities to the bank; and the inner products."""
+    names = pa.array(trial.ids, pa.string())
+    search = ExactSearch(ReferenceIndex.of(trial.bank))
+    top = score_block(VectorBlock(names, names, trial.candidates), search, max(ks), threads)
+    means = grid_means(top, ks).astype(np.float64).T
+    return dict(zip(ks, means, strict=True)), len(trial.ids) * len(trial.bank)
+
+
+def _distribution_normalization(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    """weight * mean similarity to the whole bank, which is the similarity to its mean.
+
+    (q - w mu_q) . (r - w mu_r) = q . r - w mu_q . r + what does not depend on r, with mu_q the mean of the
+    bank. Nothing is scaled to length 1 again, as in the paper. Zhou et al., "Test-Time Distribution
+    Normalization for Contrastively Learned Vision-language Models", NeurIPS 2023; w is 1/2 there and 1/4 in its
+    code.
+    """
+    # Sums of grid vectors are exact in float64, in whatever order.
+    center = trial.bank.sum(axis=0, dtype=np.float64) / len(trial.bank)
+    tiles = [trial.candidates[first : first + 4096] for first in range(0, len(trial.ids), 4096)]
+    mean = np.concatenate([(tile * center).sum(axis=1) for tile in tiles])
+    return np.stack([weight * mean for (weight,) in settings]), len(trial.ids)
+
+
+def _inverted_softmax(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    """log(sum over the bank of exp(beta <q', r>)) / beta; QB-Norm has the same column.
+
+    exp(beta <q, r>) / (alpha_q sum over q' of exp(beta <q', r>)), of which log / beta keeps the order;
+    alpha_q is the same for all candidates of a query. Smith et al., "Offline bilingual word vectors, orthogonal
+    transformations and the inverted softmax", ICLR 2017.
+    """
+    betas = [beta for (beta,) in settings]
+    sums = _log_sum_exp(trial.candidates, trial.bank, betas)
+    return sums / np.array(betas)[:, None], len(trial.ids) * len(trial.bank)
+
+
+def _db_norm(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
+    """(log-sum-exp of beta_1 over the bank + that of beta_2 over a bank of candidates) / (beta_1 + beta_2).
+
+    Dual Inverted Softmax: the product of exp(beta_1 <q, r>) / sum over q' of exp(beta_1 <q', r>) and
+    exp(beta_2 <q, r>) / sum over r' of exp(beta_2 <r', r>), of which log / (beta_1 + beta_2) keeps the order.
+    The dynamic variant, which gates both factors, is not offered. Wang et al., "Balance Act: Mitigating Hubness
+    in Cross-Modal Retrieval with Query and Gallery Banks", EMNLP 2023.
+    """
+    betas = sorted({beta for setting in settings for beta in setting})
+    banks = (trial.bank, trial.second_bank)
+    of_bank, of_gallery = (dict(zip(betas, _log_sum_exp(trial.candidates, each, betas), strict=True)) for each in banks)
+    columns = np.stack([(of_bank[one] + of_gallery[two]) / (one + two) for one, two in settings])
+    return columns, len(trial.ids) * sum(map(len, banks))
+
+
+def _log_sum_exp(candidates: FloatMatrix, references: FloatMatrix, betas: Sequence[float]) -> Doubles:
+    """log(sum over references q' of exp(beta <q', r>)), in tiles of bounded memory.
+
+    float64 scores of grid vectors have no rounding (``vectors``), so values are within 1e-10 of the truth at
+    beta <= 100 and do not depend on how candidates are cut.
+
+    Args:
+        candidates: (rows, dim) float32, on the grid.
+        references: (references, dim) float32, on the grid.
+        betas: inverse temperatures, positive and finite.
+
+    Returns:
+        (betas, rows) float64, -inf without references.
+    """
+    values = np.full((len(betas), len(candidates)), -np.inf)
+    for first in range(0, len(candidates), _LSE_CANDIDATES):
+        rows = slice(first, first + _LSE_CANDIDATES)
+        tile = candidates[rows].astype(np.float64)
+        for start in range(0, len(references), _LSE_REFERENCES):
+            scores = tile @ references[start : start + _LSE_REFERENCES].astype(np.float64).T
+            highest = scores.max(axis=1)
+            scores -= highest[:, None]
+            for total, beta in zip(values[:, rows], betas, strict=True):
+                # Of the maximum exp is 1: no overflow, whatever beta. Added one by one, because padding
+                # would change how NumPy's sum groups a row's terms.
+                sums = np.cumsum(np.exp(beta * scores), axis=1)[:, -1]
+                np.logaddexp(total, beta * highest + np.log(sums), out=total)
+    return values
+
+
+def _leaders(queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str]) -> _Rows:
+    """(queries,) int64, the row of each query's best candidate; of equal ones that with the lowest id.
+
+    Args:
+        queries: (queries, dim) float32 on the grid.
+        candidates: (rows, dim) float32 on the grid, at least one.
+        ids: of the candidates.
+    """
+    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+    best, rows = np.full(len(queries), -np.inf), np.zeros(len(queries), np.int64)
+    for first in range(0, len(ids), _LEADER_CANDIDATES):
+        tile = by_id[first : first + _LEADER_CANDIDATES]
+        block = candidates[tile].astype(np.float64).T
+        for start in range(0, len(queries), _LEADER_QUERIES):
+            some = slice(start, start + _LEADER_QUERIES)
+            scores = queries[some].astype(np.float64) @ block
+            at = scores.argmax(axis=1)  # the first, so the lowest id
+            highest = scores[np.arange(len(at)), at]
+            rows[some] = np.where(highest > best[some], tile[at], rows[some])
+            best[some] = np.maximum(best[some], highest)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What a method learned from the banks.
+
+    Attributes:
+        biases: (settings, rows) float32, rounded as a table rounds them.
+        pairs: inner products that it took.
+        activated: rows of the candidates that are the plain top 1 of a query of the bank; None for a method that is
+            not gated. A query whose own plain top 1 is one of them is ranked by the biases, any other by plain
+            scores: Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022, whose default
+            setting is this top 1. Unlike a column it needs, for each live query, a plain search before it is known
+            by which scores to rank.
+    """
+
+    biases: FloatMatrix
+    pairs: int
+    activated: _Rows | None = None
+
+
+def _fit(trial: Trial, rival: _Rival, threads: int = 1) -> _Fit:
+    """Columns of every setting of a method, from the banks; nothing is shared with another method."""
+    columns, pairs = rival.formula(trial, rival.settings, threads)
+    biases = np.ascontiguousarray(columns, np.float32)
+    if not rival.gated:
+        return _Fit(biases, pairs)
+    activated = np.unique(_leaders(trial.bank, trial.candidates, trial.ids))
+    return _Fit(biases, pairs + len(trial.ids) * len(trial.bank), activated)
+
+
+def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
+    """Figures of each query at each row of ``fit.biases``; of a gated method with plain ranks where it says so."""
+    biases = fit.biases
+    if fit.activated is not None:
+        biases = np.concatenate([np.zeros((1, len(trial.ids)), np.float32), biases])
+    known = set(trial.ids)
+    relevant = [sorted(known.intersection(each)) for each in trial.relevant]
+    targets = find_targets(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
+    goals = Goals.of(targets, relevant, targets.means.T)
+    ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, threads)
+    if fit.activated is not None:
+        corrected = np.isin(_leaders(trial.queries, trial.candidates, trial.ids), fit.activated)
+        ranks = np.where(corrected[goals.query], ranks[1:], ranks[0])
+    return measure(ranks, goals.query, np.ones(len(goals.query)))
+
+
+def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1) -> list[dict[str, Any]]:
+    """Every method with the setting that did best on the choosing half, measured on the reporting half.
+
+    No method is spared: each takes its best setting, whether that gains anything or not. Seconds are the
+    processor's: for learning all settings from the bank (``fit``) and for ranking the choosing half with all of
+    them (``search``), with nothing reused from another method; ``pairs`` are the inner products of both.
+
+    Args:
+        trial: up to about 10^5 candidates, since all is held in memory.
+        objective: by which settings are chosen, one of ``choice.OBJECTIVES``.
+        threads: of the searches and of BLAS; figures do not depend on it.
+
+    Returns:
+        For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),
+        ``seconds`` (fit, search, total), ``pairs``, ``queries`` that report, and each with name to value, low, high:
+        ``figures``, ``gains`` over no correction and ``leads`` over NNN.
+
+    Raises:
+        ConfigError: an unknown objective.
+        InputError: one of the halves has no query.
+    """
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"objective {objective!r} is unknown, so nothing can be chosen; use one of {OBJECTIVES}")
+    choosing = choosing_half(trial.query_ids)
+    if choosing.all() or not choosing.any():
+        raise InputError(f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some")
+    rivals = _all_rivals(len(trial.bank))
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        _warm_up(trial, rivals)
+        runs = [_compare(trial, rival, choosing, objective, threads) for rival in rivals]
+    plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
+    for row, found in runs:
+        row["queries"] = int((~choosing).sum())
+        for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
+            row[name] = {shown: asdict(each) for shown, each in zip(_SHOWN, intervals(values), strict=True)}
+    return [row for row, _ in runs]
+
+
+def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:
+    """Compile and page in what is timed afterwards."""
+    few = replace(
+        trial,
+        queries=trial.queries[:1],
+        query_ids=trial.query_ids[:1],
+        relevant=[trial.ids[:1]],
+        candidates=trial.candidates[:_WARM_ROWS],
+        ids=trial.ids[:_WARM_ROWS],
+        bank=trial.bank[:_WARM_ROWS],
+        gallery=trial.second_bank[:_WARM_ROWS],
+    )
+    for rival in rivals:
+        _rank_quality(few, _fit(few, rival))
+
+
+def _compare(
+    trial: Trial, rival: _Rival, choosing: _Mask, objective: str, threads: int
+) -> tuple[dict[str, Any], Doubles]:
+    """A method's row without its figures, and the (shown, reporting queries) values that these are made of."""
+    start = time.process_time()
+    fit = _fit(trial, rival, threads)
+    fitted = time.process_time()
+    best, pairs = 0, fit.pairs
+    if len(rival.settings) > 1:
+        asked = trial.asked_by(choosing)
+        best = int(_rank_quality(asked, fit, threads).figures[objective].mean(axis=1).argmax())
+        pairs += len(asked.queries) * len(trial.ids) * (1 + rival.gated)
+    found = time.process_time()
+    only = replace(fit, biases=fit.biases[best : best + 1])
+    quality = _rank_quality(trial.asked_by(~choosing), only, threads)
+    row = {
+        "method": rival.name,
+        "title": rival.title,
+        "additive": not rival.gated,  # one column, ready to be stored with the candidates, is all there is to it
+        "setting": rival.describe(rival.settings[best]),
+        "settings": len(rival.settings),
+        "seconds": {"fit": fitted - start, "search": found - fitted, "total": found - start},
+        "pairs": pairs,
+    }
+    return row, np.concatenate([quality.figures[name] for name in _SHOWN])
