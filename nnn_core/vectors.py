@@ -74,10 +74,3 @@ def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:
     """Round coordinates (rows, dim) in [-1, 1] to the grid, as float32 without further loss."""
     # Above 1/2 float32 is coarser than the grid; its own rounding lands on a multiple all the same.
     return (np.rint(unit * GRID) / GRID).astype(np.float32)
-
-
-def on_grid(vectors: FloatMatrix) -> bool:
-    """Whether every coordinate is a multiple of 2**-25 and no row is longer than 1 (within 1e-5)."""
-    wide = vectors.astype(np.float64) * GRID
-    squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
-    return bool(np.all(wide == np.rint(wide)) and np.all(squares <= 1.0 + 2e-5))

@@ -19,6 +19,18 @@ def exact_scores(candidates: npt.NDArray[np.float32], references: npt.NDArray[np
     return (products / float(GRID) ** 2).astype(np.float32)
 
 
+def integer_products(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
+    """Inner products (m, n) of int8 rows (m, dim) and (n, dim); whole numbers below 2**53 are exact in float64."""
+    return (left.astype(np.float64) @ right.astype(np.float64).T).astype(np.int32)
+
+
+def on_grid(vectors: npt.NDArray[np.float32]) -> bool:
+    """Whether every coordinate is a multiple of 2**-25 and no row is longer than 1 (within 1e-5)."""
+    wide = vectors.astype(np.float64) * GRID
+    squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    return bool(np.all(wide == np.rint(wide)) and np.all(squares <= 1.0 + 2e-5))
+
+
 def highest(scores: npt.NDArray[np.float32], k: int, own: npt.NDArray[np.bool_] | None = None) -> list[list[float]]:
     """The k highest scores of each row, highest first, fewer where a row has fewer that are not its own."""
     own = np.zeros(scores.shape, bool) if own is None else own

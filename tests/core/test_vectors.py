@@ -13,8 +13,9 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from oracles import on_grid
 
-from nnn_core.vectors import off_length, on_grid, to_grid, unit_vectors
+from nnn_core.vectors import off_length, to_grid, unit_vectors
 
 SHAPES = nps.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 FINITE = nps.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))

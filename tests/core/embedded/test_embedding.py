@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import UNDECODABLE, FormulaEncoder, formula, make_tar
+from oracles import on_grid
 
 from nnn_core.digests import set_digest, sha256
 from nnn_core.embedded import embedding
@@ -27,7 +28,6 @@ from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
-from nnn_core.vectors import on_grid
 
 CAPTIONS = [{"id": f"q{number}", "caption": "a cat"[: number % 6] + "z" * number} for number in range(10)]
 
