@@ -108,7 +108,7 @@ def compare_values(
     share = np.array([counts[kind] for kind in kinds], np.float64)
     old, new = (_positions(rows, at, max(cuts)) for rows in (before, after))
     answers = [{at[name] for name in row} for row in relevant]
-    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes), cuts, desired=share / share.sum())
+    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()), cuts)
 
 
 def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> Positions:

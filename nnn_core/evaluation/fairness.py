@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation.intervals import Interval, intervals
 
 Doubles = npt.NDArray[np.float64]
@@ -46,25 +46,12 @@ class Attribute:
     Attributes:
         values: that occur, in order.
         codes: (candidates,) int64 index into ``values``; -1 for none.
+        shares: (values,) share of each value among the candidates of the index that have one.
     """
 
     values: tuple[str, ...]
     codes: Positions
-
-    @classmethod
-    def of(cls, names: Sequence[str | None]) -> Attribute:
-        """From each candidate's value. Raises InputError if fewer than two values occur."""
-        values = tuple(sorted({name for name in names if name}))
-        if len(values) < 2:
-            raise InputError(f"the attribute has values {values}, so there is nothing to compare; two are needed")
-        code = {name: at for at, name in enumerate(values)}
-        return cls(values, np.array([code[name] if name else -1 for name in names], np.int64))
-
-    @property
-    def shares(self) -> Doubles:
-        """(values,) share of each value among the candidates that have one."""
-        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.values))
-        return np.asarray(counts / counts.sum(), np.float64)
+    shares: Doubles
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ class Shares:
         return np.asarray((a - b) / np.maximum(a + b, 1), np.float64)
 
     def max_skew(self, cut: int, desired: Doubles) -> Doubles:
-        """(queries,) against ``desired``, (values,) or (queries, values)."""
+        """(queries,) against the ``desired`` share of each value, (values,)."""
         counts = self.counts[:, cut - 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             skews = np.log(counts / counts.sum(axis=1, keepdims=True) / desired)
@@ -100,12 +87,11 @@ class Shares:
         return np.where(np.isneginf(highest), 0.0, highest)
 
     def ndkl(self, cut: int, desired: Doubles) -> Doubles:
-        """(queries,) at least 0, against ``desired``, (values,) or (queries, values)."""
+        """(queries,) at least 0, against the ``desired`` share of each value, (values,)."""
         counts = self.counts[:, :cut]
         observed = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
-        wanted = desired[:, None, :] if desired.ndim == 2 else desired
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(counts > 0, observed * np.log(observed / wanted), 0.0)
+            terms = np.where(counts > 0, observed * np.log(observed / desired), 0.0)
         weights = 1.0 / np.log2(np.arange(cut) + 2.0)
         return np.asarray(terms.sum(axis=2) @ weights / weights.sum(), np.float64)
 
@@ -148,53 +134,21 @@ class Figure:
     without: tuple[int, int]
 
 
-Key = tuple[str, tuple[str, ...]]
-
-
-def query_figures(
-    ranking: Positions,
-    relevant: Sequence[set[int]],
-    attribute: Attribute,
-    cuts: Sequence[int] = CUTS,
-    pair: tuple[str, str] | None = None,
-    desired: Doubles | None = None,
-) -> dict[Key, Doubles]:
-    """Every measure of every query; see ``compare_fairness`` for the arguments.
-
-    Returns:
-        (name, values compared) to (queries,) float64, for averages over whatever groups of queries.
-    """
-    _check(ranking, attribute, cuts, pair)
+def _figures(
+    ranking: Positions, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int]
+) -> dict[tuple[str, tuple[str, ...]], Doubles]:
+    """Every measure of every query: (name, values compared) to (queries,) float64."""
     shares = Shares.of(ranking, attribute)
-    pairs = [pair] if pair else list(itertools.combinations(attribute.values, 2))
-    wanted = _desired(attribute, desired, shares)
-    found: dict[Key, Doubles] = {}
+    found: dict[tuple[str, tuple[str, ...]], Doubles] = {}
     for cut in cuts:
-        for values in pairs:
+        for values in itertools.combinations(attribute.values, 2):
             found[f"bias@{cut}", values] = shares.bias(cut, *values)
             found[f"absolute_bias@{cut}", values] = np.abs(found[f"bias@{cut}", values])
-        found[f"max_skew@{cut}", ()] = shares.max_skew(cut, wanted)
-        found[f"ndkl@{cut}", ()] = shares.ndkl(cut, wanted)
+        found[f"max_skew@{cut}", ()] = shares.max_skew(cut, attribute.shares)
+        found[f"ndkl@{cut}", ()] = shares.ndkl(cut, attribute.shares)
         precision, recall = precision_and_recall(ranking, relevant, cut)
         found[f"average_precision@{cut}", ()], found[f"recall@{cut}", ()] = precision, recall
     return found
-
-
-def _check(ranking: Positions, attribute: Attribute, cuts: Sequence[int], pair: tuple[str, str] | None) -> None:
-    if not cuts or min(cuts) < 1 or max(cuts) > ranking.shape[1]:
-        raise ConfigError(f"cuts {tuple(cuts)} do not fit rankings of {ranking.shape[1]} places; rank deeper")
-    if pair and (len(set(pair)) != 2 or not set(pair) <= set(attribute.values)):
-        raise ConfigError(f"{pair} are not two of the values {attribute.values}, so they cannot be compared")
-
-
-def _desired(attribute: Attribute, desired: Doubles | None, shares: Shares) -> Doubles:
-    wanted = attribute.shares if desired is None else np.asarray(desired, np.float64)
-    sizes = {(len(attribute.values),), (len(shares.counts), len(attribute.values))}
-    if wanted.shape not in sizes or (wanted < 0).any() or not np.allclose(wanted.sum(axis=-1), 1.0):
-        raise ConfigError(f"desired shares {wanted.shape} must be at least 0 and add up to 1 over {attribute.values}")
-    if ((shares.counts[:, -1] > 0) & (wanted == 0)).any():
-        raise InputError("a value is retrieved whose desired share is 0, so its skew is infinite; give it a share")
-    return wanted
 
 
 def compare_fairness(
@@ -203,12 +157,8 @@ def compare_fairness(
     relevant: Sequence[set[int]],
     attribute: Attribute,
     cuts: Sequence[int] = CUTS,
-    pair: tuple[str, str] | None = None,
-    desired: Doubles | None = None,
 ) -> list[Figure]:
-    """Every measure before and after a correction, averaged over queries.
-
-    A query weighs the same whatever its group; use ``query_figures`` for averages of groups.
+    """Every measure before and after a correction, averaged over queries; a query weighs the same whatever its group.
 
     Args:
         before: (queries, depth) candidate positions, best first, -1 where there are no more.
@@ -216,20 +166,17 @@ def compare_fairness(
         relevant: for each query the positions that answer it.
         attribute: of the candidates.
         cuts: each n, at most depth.
-        pair: two values that are compared; all pairs if None.
-        desired: (values,) or (queries, values) desired share of each value; None for that among the candidates.
 
     Raises:
-        ConfigError: cuts, pair or desired shares that do not fit.
-        InputError: a query without relevant candidates, or a value that is retrieved although its desired
-            share is 0.
+        InputError: a query without relevant candidates.
     """
-    sides = [query_figures(ranking, relevant, attribute, cuts, pair, desired) for ranking in (before, after)]
+    sides = [_figures(ranking, relevant, attribute, cuts) for ranking in (before, after)]
     shares = [Shares.of(ranking, attribute) for ranking in (before, after)]
-    lacking = {f"@{cut}": (shares[0].without(cut), shares[1].without(cut)) for cut in cuts}
     figures = []
     for name, values in sides[0]:
         old, new = (side[name, values] for side in sides)
         first, second, change = intervals(np.stack([old, new, new - old]))
-        figures.append(Figure(name, values, first, second, change, lacking[name[name.index("@") :]]))
+        cut = int(name.partition("@")[2])
+        without = (shares[0].without(cut), shares[1].without(cut))
+        figures.append(Figure(name, values, first, second, change, without))
     return figures

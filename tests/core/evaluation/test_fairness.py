@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,28 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation.fairness import (
     Attribute,
     Shares,
+    _figures,
     compare_fairness,
     precision_and_recall,
-    query_figures,
 )
 
 Positions = npt.NDArray[np.int64]
 
+
+def attribute_of(names: Sequence[str | None]) -> Attribute:
+    """From each candidate's value."""
+    values = tuple(sorted({name for name in names if name}))
+    held = [name for name in names if name]
+    codes = np.array([values.index(name) if name else -1 for name in names], np.int64)
+    return Attribute(values, codes, np.array([held.count(value) / len(held) for value in values]))
+
+
 #: man, woman, man, unknown, woman, man
-SIX = Attribute.of(["man", "woman", "man", None, "woman", "man"])
-
-
-def test_an_attribute_names_its_values() -> None:
-    assert SIX.values == ("man", "woman")
-    assert SIX.codes.tolist() == [0, 1, 0, -1, 1, 0]
-    assert SIX.shares.tolist() == [3 / 5, 2 / 5]
-    assert Attribute.of(["b", "", "c", "a"]).codes.tolist() == [1, -1, 2, 0]
-    with pytest.raises(InputError, match="nothing to compare"):
-        Attribute.of(["man", None, "man"])
+SIX = attribute_of(["man", "woman", "man", None, "woman", "man"])
 
 
 def test_bias_by_hand() -> None:
@@ -112,7 +113,7 @@ def brute_force(
 @given(cases())
 def test_figures_from_the_definitions(case: tuple[Positions, list[set[int]], list[str | None], int]) -> None:
     ranking, relevant, names, cut = case
-    figures = query_figures(ranking, relevant, Attribute.of(names), (cut,))
+    figures = _figures(ranking, relevant, attribute_of(names), (cut,))
     for query, (row, answers) in enumerate(zip(ranking.tolist(), relevant, strict=True)):
         expected = brute_force(row, answers, names, cut)
         got = {(name.replace(f"@{cut}", "@n"), values): each[query] for (name, values), each in figures.items()}
@@ -142,36 +143,7 @@ def test_queries_without_a_value_are_counted() -> None:
     assert {each.without for each in figures} == {(2, 1)}
 
 
-def test_all_pairs_or_a_stated_one() -> None:
-    three = Attribute.of(["a", "b", "c"])
-    keys = query_figures(np.array([[0, 1, 2]]), [{0}], three, (2,))
+def test_every_pair_is_compared() -> None:
+    three = attribute_of(["a", "b", "c"])
+    keys = _figures(np.array([[0, 1, 2]]), [{0}], three, (2,))
     assert [values for name, values in keys if name == "bias@2"] == [("a", "b"), ("a", "c"), ("b", "c")]
-    keys = query_figures(np.array([[0, 1, 2]]), [{0}], three, (2,), ("c", "a"))
-    assert keys["bias@2", ("c", "a")].tolist() == [-1.0]
-    assert sum(name == "bias@2" for name, _ in keys) == 1
-
-
-def test_shares_may_be_desired_by_query() -> None:
-    ranking, desired = np.array([[0, 2], [0, 2]]), np.array([[1.0, 0.0], [0.25, 0.75]])
-    figures = query_figures(ranking, [{0}, {0}], SIX, (2,), desired=desired)
-    assert figures["max_skew@2", ()] == pytest.approx([0.0, math.log(4)])
-    assert figures["ndkl@2", ()] == pytest.approx([0.0, math.log(4)])
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "says"),
-    [
-        ({"cuts": (3,)}, ConfigError, "2 places"),
-        ({"cuts": ()}, ConfigError, "do not fit"),
-        ({"cuts": (0,)}, ConfigError, "do not fit"),
-        ({"pair": ("man", "child")}, ConfigError, "not two of the values"),
-        ({"pair": ("man", "man")}, ConfigError, "not two of the values"),
-        ({"desired": np.array([0.5, 0.6])}, ConfigError, "add up to 1"),
-        ({"desired": np.array([1.0])}, ConfigError, "add up to 1"),
-        ({"desired": np.array([0.0, 1.0])}, InputError, "desired share is 0"),
-    ],
-)
-def test_what_cannot_be_measured(changes: dict[str, object], error: type[Exception], says: str) -> None:
-    arguments = {"cuts": (1, 2), **changes}
-    with pytest.raises(error, match=says):
-        query_figures(np.array([[0, 1]]), [{0}], SIX, **arguments)  # type: ignore[arg-type]
