@@ -111,13 +111,6 @@ def _problem(error: ErrorDetails) -> str:
     return "there is no such key" + did_you_mean(str(error["loc"][-1]), known)
 
 
-def to_yaml(rates: Rates) -> str:
-    """The rates as a file that ``read_rates`` reads."""
-    return "# Types of worker for nnn plan --rates: rough figures to start from; measure your own.\n" + str(
-        yaml.safe_dump(rates.model_dump(), sort_keys=False)
-    )
-
-
 @dataclass(frozen=True)
 class Work:
     """What is to be done, in numbers.

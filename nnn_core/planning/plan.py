@@ -6,8 +6,10 @@ bytes that a row takes in the side's other files, and the plan says so.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnn_core import storage
@@ -99,21 +101,20 @@ def plan_side(
     """
     planned = [plan_input(describe_shard(name), request) for name in list_shards(pattern, f"--{flag}")]
     found = [(each, find_embedded(each, request)) for each in planned]
-    done = tuple(result for _, result in found if result is not None)
-    todo = tuple(each for each, result in found if result is None)
-    known = sum(shard.rows for result in done for shard in result.shards)
-    rows, estimated = _count_rows(todo, done, [each for each, result in found if result is not None], request.modality)
+    done = {each: result for each, result in found if result is not None}
+    todo = tuple(each for each in planned if each not in done)
+    rows, estimated = _count_rows(todo, done, request.modality)
     inputs = {each.shard.digest for each in planned}
     return SidePlan(
         flag,
         request.modality,
         len(planned),
         sum(each.shard.bytes for each in planned),
-        done,
+        tuple(done.values()),
         todo,
         tuple(_reason(each, before, changed) for each in todo),
         len(set(before.inputs) - inputs) if before else 0,
-        known,
+        sum(shard.rows for result in done.values() for shard in result.shards),
         rows,
         estimated,
         any(not each.precomputed for each in todo),
@@ -129,10 +130,10 @@ def _reason(planned: PlannedInput, before: Side | None, changed: Sequence[str]) 
 
 
 def _count_rows(
-    todo: Sequence[PlannedInput], done: Sequence[EmbeddedInput], their: Sequence[PlannedInput], modality: str
+    todo: Sequence[PlannedInput], done: Mapping[PlannedInput, EmbeddedInput], modality: str
 ) -> tuple[int, bool]:
     """Rows of files that are not embedded yet, and whether that is an estimate."""
-    read, size = sum(each.rejects.rows for each in done), sum(each.shard.bytes for each in their)
+    read, size = sum(each.rejects.rows for each in done.values()), sum(each.shard.bytes for each in done)
     a_row = size / read if read else _BYTES_A_ROW[modality]
     total, estimated = 0, False
     for each in todo:
@@ -216,9 +217,11 @@ def make_plan(
         previous: the current version; None for a first refresh.
         changed: parts of the encoder's fingerprint that differ.
     """
-    groups = _groups(references, scoring)
     shards = [shard for shard in candidates.shards if shard.rows]
-    missing = _missing(shards, groups, scoring, work)
+    groups: tuple[ReferenceShard, ...] = ()
+    with contextlib.suppress(BankTooSmallError):
+        groups = shard_references(references.shards, scoring.rows_per_shard).shards
+    missing = list(_missing(shards, groups, scoring, work))
     reasons = _explain(missing, len(shards), len(groups))
     if candidates.rows_todo:
         reasons["candidates to embed"] = candidates.rows_todo * references.rows
@@ -245,33 +248,22 @@ def make_plan(
     )
 
 
-def _groups(references: SidePlan, scoring: Scoring) -> tuple[ReferenceShard, ...]:
-    """The reference shards of what is embedded of the bank."""
-    try:
-        return shard_references(references.shards, scoring.rows_per_shard).shards
-    except BankTooSmallError:
-        return ()
-
-
 Pair = tuple[EmbeddedShard, ReferenceShard]
 
 
 def _missing(
     shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], scoring: Scoring, work: str
-) -> list[Pair]:
+) -> Iterator[Pair]:
     """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
-    known = set(storage.list_names(storage.join(work, "partials"))) if not scoring.approximate else set()
-    return [
-        (shard, group)
-        for shard in shards
-        for group in groups
-        if storage.basename(plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri) not in known
-    ]
+    known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
+    for shard, group in itertools.product(shards, groups):
+        partial = plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work)
+        if storage.basename(partial.uri) not in known:
+            yield shard, group
 
 
-def _explain(missing: Iterable[Pair], shards: int, groups: int) -> dict[str, int]:
+def _explain(missing: Sequence[Pair], shards: int, groups: int) -> dict[str, int]:
     """(candidate, reference) pairs to score, by reason."""
-    missing = list(missing)
     of_shard = Counter(shard.uri for shard, _ in missing)
     of_group = Counter(group.digest for _, group in missing)
     reasons = Counter[str]()

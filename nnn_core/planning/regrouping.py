@@ -11,7 +11,7 @@ vectors, so additions are replayed over the files that are there, for other size
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -87,23 +87,23 @@ def propose(shards: Sequence[EmbeddedShard], rows: int, asked: Asked, worker: Wo
     replayed = min(_REPLAYED, (len(ordered) - 1) // (asked.added + asked.dropped))
     if replayed < 1 or not asked.candidates:
         return None
-    windows = list(_windows(ordered, replayed, asked))
+    ends = range(len(ordered) - replayed * asked.added, len(ordered) + 1, asked.added)
+    # The bank before the first addition, and after each.
+    windows = [ordered[step * asked.dropped : end] for step, end in enumerate(ends)]
     now = _Habit.of(ordered, windows, rows, asked.k_max)
     sizes = sorted({round(rows * factor) for factor in _FACTORS if 1 <= rows * factor <= max(rows, _MOST_ROWS)})
-    best, most = None, 0.0
+    best, most = None, 1e-9
     for size in sizes:
         then = _Habit.of(ordered, windows, size, asked.k_max)
         once, each = _seconds(now, then, asked, worker)
-        if PATIENCE * each - once >= max(most, 1e-9):  # of sizes that cut alike the largest is named
-            best, most = _describe(size, now, then, asked, math.ceil(once / each), replayed), PATIENCE * each - once
+        saved = PATIENCE * each - once
+        if saved >= most:  # of sizes that cut alike the largest is named
+            pairs_now = asked.candidates * _new_rows(now.groups, then.groups)
+            pairs_saved = round(asked.candidates * (now.scored - then.scored))
+            partials_saved = round(asked.shards * (now.partials - then.partials))
+            refreshes = max(1, math.ceil(once / each))
+            best, most = Regrouping(size, pairs_now, pairs_saved, partials_saved, refreshes, replayed), saved
     return best
-
-
-def _windows(ordered: list[EmbeddedShard], replayed: int, asked: Asked) -> Iterator[list[EmbeddedShard]]:
-    """The bank before the first addition, and after each."""
-    for step in range(replayed + 1):
-        end = len(ordered) - (replayed - step) * asked.added
-        yield ordered[step * asked.dropped : end]
 
 
 #: Groups by what names them, with their rows.
@@ -154,14 +154,3 @@ def _seconds(now: _Habit, then: _Habit, asked: Asked, worker: Worker) -> tuple[f
     merged = asked.candidates * (now.kept - then.kept) / MERGED_SCORES
     opened = asked.shards * (now.partials - then.partials) * PARTIAL_SECONDS
     return once, scored + (merged + opened) / worker.processes
-
-
-def _describe(size: int, now: _Habit, then: _Habit, asked: Asked, refreshes: int, replayed: int) -> Regrouping:
-    return Regrouping(
-        size,
-        asked.candidates * _new_rows(now.groups, then.groups),
-        round(asked.candidates * (now.scored - then.scored)),
-        round(asked.shards * (now.partials - then.partials)),
-        max(1, refreshes),
-        replayed,
-    )
