@@ -48,6 +48,7 @@ TEXTURES = ("solid", "striped", "outlined", "dotted", "checkered")
 #: Radius of each size, in pixels.
 SIZES = {"medium": 9.5, "large": 12.0, "small": 7.0}
 
+_CELLS = [(row, column) for row in range(3) for column in range(3)]
 #: Where a phrase may place an object: its (row, column) cells on a grid of three by three.
 PLACES: dict[str, frozenset[tuple[int, int]]] = {
     "on the left": frozenset((row, 0) for row in range(3)),
@@ -62,13 +63,7 @@ PLACES: dict[str, frozenset[tuple[int, int]]] = {
 }
 
 #: Other words for the same thing, each used for a fifth of the mentions.
-_SYNONYMS = {
-    "circle": "disc",
-    "diamond": "rhombus",
-    "purple": "violet",
-    "turquoise": "teal",
-    "outlined": "hollow",
-}
+_SYNONYMS = {"circle": "disc", "diamond": "rhombus", "purple": "violet", "turquoise": "teal", "outlined": "hollow"}
 _OPENINGS = ("", "", "", "a picture of ", "an image of ", "a drawing of ", "a view of ", "this shows ")
 _ENDINGS = ("on a {} background", "over a {} backdrop", "in front of a {} wall")
 
@@ -123,7 +118,9 @@ class Description:
 def scene(split: Split, seed: int, index: int) -> Scene:
     """The scene number ``index`` of a split."""
     rng = random.Random(f"{split}/{seed}/{index}")
-    return next(drawn for drawn in _draws(rng) if split_of(drawn) == split)
+    while split_of(drawn := _draw(rng)) != split:
+        pass
+    return drawn
 
 
 def split_of(shown: Scene) -> Split:
@@ -132,23 +129,15 @@ def split_of(shown: Scene) -> Split:
     return _SPLITS[zlib.crc32(repr(composition).encode()) % len(_SPLITS)]
 
 
-def _draws(rng: random.Random) -> Iterator[Scene]:
-    cells = [(row, column) for row in range(3) for column in range(3)]
-    while True:
-        background = rng.choice(BACKGROUNDS)
-        colours = [colour for colour in COLOURS if colour != background]
-        count = rng.choices((1, 2, 3), (45, 35, 20))[0]
-        items = (
-            Item(
-                _skewed(rng, KINDS),
-                _skewed(rng, colours),
-                _skewed(rng, TEXTURES),
-                _skewed(rng, tuple(SIZES)),
-                *cell,
-            )
-            for cell in rng.sample(cells, count)
-        )
-        yield Scene(background, tuple(items), rng.getrandbits(32))
+def _draw(rng: random.Random) -> Scene:
+    background = rng.choice(BACKGROUNDS)
+    colours = [colour for colour in COLOURS if colour != background]
+    count = rng.choices((1, 2, 3), (45, 35, 20))[0]
+    items = tuple(
+        Item(_skewed(rng, KINDS), _skewed(rng, colours), _skewed(rng, TEXTURES), _skewed(rng, tuple(SIZES)), *cell)
+        for cell in rng.sample(_CELLS, count)
+    )
+    return Scene(background, items, rng.getrandbits(32))
 
 
 def _skewed(rng: random.Random, values: Sequence[str]) -> str:
@@ -200,9 +189,7 @@ def _mention(item: Item, chance: float, rng: random.Random) -> Mention:
 
 def matches(description: Description, shown: Scene) -> bool:
     """Whether every word of a description is true of a scene; what it leaves out does not matter."""
-    if description.count not in (None, len(shown.items)):
-        return False
-    if description.background not in (None, shown.background):
+    if description.count not in (None, len(shown.items)) or description.background not in (None, shown.background):
         return False
     return any(
         all(_fits(mention, item) for mention, item in zip(description.mentions, items, strict=True))
@@ -211,32 +198,22 @@ def matches(description: Description, shown: Scene) -> bool:
 
 
 def _fits(mention: Mention, item: Item) -> bool:
-    return (
-        mention.kind in (None, item.kind)
-        and mention.colour in (None, item.colour)
-        and mention.texture in (None, item.texture)
-        and mention.size in (None, item.size)
-        and (mention.place is None or (item.row, item.column) in PLACES[mention.place])
-    )
+    alike = all(getattr(mention, name) in (None, getattr(item, name)) for name in ("kind", "colour", "texture", "size"))
+    return alike and (mention.place is None or (item.row, item.column) in PLACES[mention.place])
 
 
 def claims(description: Description) -> Iterator[tuple[str, object]]:
     """The (attribute, value) pairs that a description names; all are :func:`facts` of whatever it matches."""
-    yield from _named({"count": description.count, "background": description.background})
-    for mention in description.mentions:
-        yield from _named(vars(mention))
+    said = [{"count": description.count, "background": description.background}, *map(vars, description.mentions)]
+    yield from ((name, value) for each in said for name, value in each.items() if value is not None)
 
 
 def facts(shown: Scene) -> Iterator[tuple[str, object]]:
     """The (attribute, value) pairs that hold of a scene or of one of its objects."""
     yield from (("count", len(shown.items)), ("background", shown.background))
     for item in shown.items:
-        yield from _named(vars(item))
+        yield from vars(item).items()
         yield from (("place", phrase) for phrase, cells in PLACES.items() if (item.row, item.column) in cells)
-
-
-def _named(values: dict[str, object]) -> Iterable[tuple[str, object]]:
-    return ((name, value) for name, value in values.items() if value is not None)
 
 
 def caption(description: Description, rng: random.Random) -> str:
@@ -259,13 +236,9 @@ def _body(things: list[str], count: int | None) -> str:
 
 def _phrase(mention: Mention, rng: random.Random) -> str:
     words = [mention.size, mention.texture, mention.colour, mention.kind or "shape"]
-    spoken = [_synonym(word, rng) for word in words if word]
+    spoken = [_SYNONYMS[word] if word in _SYNONYMS and rng.random() < 0.2 else word for word in words if word]
     article = "an" if spoken[0][0] in "aeiou" else "a"
     return " ".join(filter(None, [article, *spoken, mention.place]))
-
-
-def _synonym(word: str, rng: random.Random) -> str:
-    return _SYNONYMS[word] if word in _SYNONYMS and rng.random() < 0.2 else word
 
 
 def captions(shown: Scene, details: Iterable[Detail], rng: random.Random) -> list[str]:

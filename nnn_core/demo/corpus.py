@@ -8,7 +8,7 @@ import json
 import random
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -73,8 +73,10 @@ def corpus_files(
     for number, rows in enumerate(_split(images, image_shards)):
         yield f"candidates/{number:05}.tar", _tar(pool, rows, seed)
     for number, rows in enumerate(_split(references, reference_shards)):
-        yield f"references/{number:05}.parquet", _bank_parquet(bank, rows)
-    yield "queries/00000.parquet", _query_parquet(tests)
+        columns = {"id": [f"ref-{row:06}" for row in rows], "caption": [bank[row] for row in rows]}
+        yield f"references/{number:05}.parquet", _parquet(columns)
+    queries_said = {name: [getattr(query, name) for query in tests] for name in ("id", "caption", "relevant")}
+    yield "queries/00000.parquet", _parquet(queries_said)
 
 
 def candidate_id(index: int) -> str:
@@ -84,13 +86,12 @@ def candidate_id(index: int) -> str:
 
 def reference_captions(count: int, seed: int) -> list[str]:
     """A caption each of ``count`` scenes that are never candidates; vague ones repeat, as in a query log."""
-    return [_reference_caption(seed, index) for index in range(count)]
-
-
-def _reference_caption(seed: int, index: int) -> str:
-    rng = random.Random(f"reference caption/{seed}/{index}")
-    shown = scenes.scene("references", seed, index)
-    return scenes.captions(shown, [rng.choice(_REFERENCE_DETAILS)], rng)[0]
+    said = []
+    for index in range(count):
+        rng = random.Random(f"reference caption/{seed}/{index}")
+        shown = scenes.scene("references", seed, index)
+        said += scenes.captions(shown, [rng.choice(_REFERENCE_DETAILS)], rng)
+    return said
 
 
 def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -> list[Query]:
@@ -159,16 +160,12 @@ def _tar(pool: Sequence[Scene], rows: range, seed: int) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for index in rows:
-            _add(archive, f"{candidate_id(index)}.jpg", jpeg(pool[index]))
-            _add(archive, f"{candidate_id(index)}.json", _sample_json(pool[index], seed, index))
+            for suffix, content in (("jpg", jpeg(pool[index])), ("json", _sample_json(pool[index], seed, index))):
+                # A fresh TarInfo has mtime, uid and gid 0, no user names and mode 0o644: nothing of this machine.
+                member = tarfile.TarInfo(f"{candidate_id(index)}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    # A fresh TarInfo has mtime, uid and gid 0, no user names and mode 0o644: nothing of this machine.
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
 
 
 def jpeg(shown: Scene) -> bytes:
@@ -188,20 +185,7 @@ def _sample_json(shown: Scene, seed: int, index: int) -> bytes:
     return json.dumps(record).encode()
 
 
-def _bank_parquet(bank: Sequence[str], rows: range) -> bytes:
-    return _parquet({"id": [f"ref-{row:06}" for row in rows], "caption": [bank[row] for row in rows]})
-
-
-def _query_parquet(tests: Sequence[Query]) -> bytes:
-    columns: dict[str, Sequence[object]] = {
-        "id": [query.id for query in tests],
-        "caption": [query.caption for query in tests],
-        "relevant": [query.relevant for query in tests],
-    }
-    return _parquet(columns)
-
-
-def _parquet(columns: dict[str, Sequence[object]]) -> bytes:
+def _parquet(columns: Mapping[str, Sequence[object]]) -> bytes:
     types = {"relevant": pa.list_(pa.string())}
     arrays = {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}
     sink = pa.BufferOutputStream()

@@ -57,6 +57,9 @@ _DETAILS: tuple[Detail, ...] = ("vague", "partial", "partial", "partial", "full"
 _MAX_LOGIT_SCALE = math.log(100)
 #: Weight of the loss of naming facts, which sums over some fifty facts and two towers.
 _NAMING_WEIGHT = 0.1
+#: Highest learning rate, reached after the steps of warm-up, from which it falls to 0 as a cosine; and the decay of
+#: weights, of matrices only.
+_LEARNING_RATE, _WARM_UP, _WEIGHT_DECAY = 1e-3, 200, 0.05
 
 
 Fact = tuple[str, object]
@@ -77,35 +80,6 @@ class Examples:
     tokens: torch.Tensor
     facts: torch.Tensor
     claims: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How to train.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: pairs a step.
-        learning_rate: highest rate, reached after ``warmup`` steps; falls to 0 as a cosine.
-        warmup: steps until then.
-        weight_decay: of matrices only.
-    """
-
-    steps: int
-    batch: int = 128
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.05
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        rising = (step + 1) / self.warmup
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-        return self.learning_rate * min(rising, falling)
-
-    def visible(self, step: int, scenes: int) -> int:
-        """How many scenes a step draws from: the easy ones at first, all after a third of the steps."""
-        return max(self.batch, round(scenes * min(1.0, 0.4 + 1.8 * step / self.steps)))
 
 
 def make_examples(count: int, seed: int) -> Examples:
@@ -141,8 +115,8 @@ def _indicators(rows: Iterable[Iterable[Fact]], known: Sequence[Fact]) -> torch.
     return torch.tensor([[fact in row for fact in known] for row in present])
 
 
-def train(examples: Examples, schedule: Schedule, seed: int) -> open_clip.CLIP:
-    """Train a model from random weights.
+def train(examples: Examples, steps: int, batch: int, seed: int) -> open_clip.CLIP:
+    """Train a model from random weights, with so many pairs a step.
 
     The contrastive loss alone stays for long on a plateau where only backgrounds are told apart, so
     a linear read-out that both towers share also has to name facts; it is thrown away afterwards.
@@ -150,13 +124,26 @@ def train(examples: Examples, schedule: Schedule, seed: int) -> open_clip.CLIP:
     torch.manual_seed(seed)
     model = open_clip.CLIP(**MODEL).train()
     read_out = torch.nn.Linear(MODEL["embed_dim"], examples.facts.shape[1])
-    optimizer = _optimizer([*model.parameters(), *read_out.parameters()], schedule)
+    parameters = [*model.parameters(), *read_out.parameters()]
+    decayed = {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": _WEIGHT_DECAY}
+    others = {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW([decayed, others], betas=(0.9, 0.98))
     started = time.monotonic()
-    for step in range(schedule.steps):
-        rows = torch.randint(schedule.visible(step, len(examples.images)), (schedule.batch,))
+    for step in range(steps):
+        # The easy scenes at first, all after a third of the steps.
+        visible = max(batch, round(len(examples.images) * min(1.0, 0.4 + 1.8 * step / steps)))
+        rows = torch.randint(visible, (batch,))
         contrastive, naming = _losses(model, read_out, examples, rows)
-        _update(model, optimizer, contrastive + _NAMING_WEIGHT * naming, schedule.rate(step))
-        if step % 50 == 0 or step + 1 == schedule.steps:
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = _LEARNING_RATE * min((step + 1) / _WARM_UP, falling)
+        optimizer.zero_grad()
+        torch.autograd.backward(contrastive + _NAMING_WEIGHT * naming)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+        if step % 50 == 0 or step + 1 == steps:
             seconds = time.monotonic() - started
             _LOG.info("step %d: loss %.3f + %.3f, %.0f s", step, contrastive.item(), naming.item(), seconds)
     return model.eval()
@@ -176,24 +163,6 @@ def _losses(
     true = [examples.facts[rows].float(), examples.claims[rows, choice].float()]
     naming = binary_cross_entropy_with_logits(torch.cat(named), torch.cat(true), reduction="sum")
     return contrastive, naming / len(rows)
-
-
-def _optimizer(parameters: Sequence[torch.nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    others = [parameter for parameter in parameters if parameter.ndim < 2]
-    decayed = {"params": matrices, "weight_decay": schedule.weight_decay}
-    return torch.optim.AdamW([decayed, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98))
-
-
-def _update(model: open_clip.CLIP, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
 
 
 def save(model: open_clip.CLIP, used_tokens: torch.Tensor, directory: Path) -> None:
@@ -231,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     examples = make_examples(options.scenes, options.seed)
     _LOG.info("rendered %d scenes", options.scenes)
-    model = train(examples, Schedule(options.steps, options.batch), options.seed)
+    model = train(examples, options.steps, options.batch, options.seed)
     save(model, torch.unique(examples.tokens), options.output)
 
 

@@ -70,14 +70,8 @@ class _Bars:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._progress = Progress(
-            TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[words]}"),
-            console=Console(stderr=True),
-            transient=True,
-            expand=True,
-        )
+        columns = TextColumn("{task.description:<18}"), BarColumn(bar_width=None), TextColumn("{task.fields[words]}")
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
         self._tasks: dict[str, Any] = {}
         self._progress.start()
 

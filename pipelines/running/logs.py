@@ -19,9 +19,8 @@ _TALKATIVE = ("apache_beam", "gcsfs")
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of all programs that run a pipeline."""
     parser.add_argument("--verbose", action="store_true", help="log every shard, and what Beam does")
-    parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="json: an object a line (default: text)"
-    )
+    formats = ("text", "json")
+    parser.add_argument("--log-format", choices=formats, default="text", help="json: an object a line (default: text)")
 
 
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:

@@ -24,9 +24,7 @@ _LOCAL_RUNNER = "FnApiRunner"
 #: download another runner's binary, and would silently use it where the network lets it.
 _LOCAL_NAMES = ("", "directrunner", "direct", _LOCAL_RUNNER.lower())
 
-_RAISED = re.compile(
-    r"^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)", re.M | re.S
-)
+_RAISED = re.compile(r"(?ms)^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)")
 #: Of a Ctrl-C that reaches a step, Beam makes an error like any other.
 _INTERRUPTED = re.compile(r"^(RuntimeError: )?KeyboardInterrupt( \[while running|$)", re.M)
 _WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
@@ -89,14 +87,14 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> 
     except Exception as error:
         if _INTERRUPTED.search(str(error)):
             raise KeyboardInterrupt from None
-        raised = find_error(str(error))
+        raised = _find_error(str(error))
         if raised is None:
             raise
         raise raised from None
-    return _to_result(result.metrics().query()["counters"], result.metrics().query()["distributions"], start)
+    return _to_result(result.metrics().query(), time.monotonic() - start)
 
 
-def find_error(text: str) -> NNNError | None:
+def _find_error(text: str) -> NNNError | None:
     """The error of ours in a worker's traceback, which is all that a runner hands back.
 
     A traceback names causes first; the last error is the one that was raised.
@@ -105,16 +103,15 @@ def find_error(text: str) -> NNNError | None:
     if not matches:
         return None
     name, message = matches[-1]
-    message = message.strip()
-    return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message))
+    return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message.strip()))
 
 
-def _to_result(counters: list[Any], distributions: list[Any], start: float) -> RunResult:
+def _to_result(metrics: dict[str, list[Any]], seconds: float) -> RunResult:
     by_stage: dict[str, dict[str, int]] = defaultdict(dict)
-    for metric in counters:
+    for metric in metrics["counters"]:
         if metric.key.metric.namespace == NAMESPACE:
             stage, _, name = metric.key.metric.name.partition("/")
             # On some runners Beam takes a committed 0 for none.
             by_stage[stage][name] = by_stage[stage].get(name, 0) + (metric.result or 0)
-    highest = {m.key.metric.name: m.result.max for m in distributions if m.key.metric.namespace == NAMESPACE}
-    return RunResult(dict(by_stage), highest, time.monotonic() - start)
+    highest = {m.key.metric.name: m.result.max for m in metrics["distributions"] if m.key.metric.namespace == NAMESPACE}
+    return RunResult(dict(by_stage), highest, seconds)

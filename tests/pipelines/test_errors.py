@@ -33,7 +33,7 @@ from nnn_core.errors import (
 from nnn_core.scoring.bank import check_same_dimension
 from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
-from pipelines.running.runner import find_error
+from pipelines.running.runner import _find_error
 
 DIM = 8
 COLOURS = ("red", "blue", "green", "yellow")
@@ -162,10 +162,10 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
         "Traceback (most recent call last):\n  File ...\n"
         "nnn_core.errors.CorruptArtifactError: cannot read 'x'. Delete it:\n  or not. [while running 'A/B']\n\n"
     )
-    found = find_error(text)
+    found = _find_error(text)
     assert type(found) is CorruptArtifactError
     assert str(found) == "cannot read 'x'. Delete it:\n  or not."
-    assert find_error("ValueError: x") is None
+    assert _find_error("ValueError: x") is None
 
 
 def test_a_folder_is_no_glob(candidates: str, work: str, tmp_path: Path) -> None:
