@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
 
-RESAMPLES = 2000
+_RESAMPLES = 2000
 _SEED = 20_241_031
 _RESAMPLES_AT_ONCE = 64
 
@@ -35,29 +34,24 @@ class Interval:
         return self.low > 0.0 or self.high < 0.0
 
 
-def bootstrap_means(values: npt.NDArray[np.floating], resamples: int = RESAMPLES) -> Doubles:
-    """Means over resampled queries: (resamples, series) from values (series, queries).
+def bootstrap_means(values: npt.NDArray[np.floating]) -> Doubles:
+    """Means over resampled queries: (``_RESAMPLES``, series) from values (series, queries).
 
     All series see the same resamples (paired), and every call the same seed: the same queries give
     the same intervals. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
     """
-    series, queries = values.shape
+    queries = values.shape[1]
     rng = np.random.default_rng(_SEED)
-    means = np.empty((resamples, series))
-    for rows in _slices(resamples):
-        picks = rng.integers(0, queries, (rows.stop - rows.start, queries))
+    means = []
+    for first in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE):
+        picks = rng.integers(0, queries, (min(_RESAMPLES_AT_ONCE, _RESAMPLES - first), queries))
         weights = np.stack([np.bincount(pick, minlength=queries) for pick in picks])
-        means[rows] = weights @ values.T / queries
-    return means
+        means.append(weights @ values.T / queries)
+    return np.concatenate(means)
 
 
-def _slices(count: int) -> Iterator[slice]:
-    for first in range(0, count, _RESAMPLES_AT_ONCE):
-        yield slice(first, min(count, first + _RESAMPLES_AT_ONCE))
-
-
-def intervals(values: npt.NDArray[np.floating], resamples: int = RESAMPLES) -> list[Interval]:
+def intervals(values: npt.NDArray[np.floating]) -> list[Interval]:
     """The interval of each series' mean, from values (series, queries)."""
-    low, high = np.quantile(bootstrap_means(values, resamples), (0.025, 0.975), axis=0)
+    low, high = np.quantile(bootstrap_means(values), (0.025, 0.975), axis=0)
     means = values.mean(axis=1)
     return [Interval(*map(float, each)) for each in zip(means, low, high, strict=True)]

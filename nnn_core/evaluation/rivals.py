@@ -33,9 +33,9 @@ import pyarrow as pa
 import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Quality, measure
-from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
+from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.intervals import intervals
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
@@ -72,6 +72,8 @@ _LEADER_CANDIDATES, _LEADER_QUERIES = 4096, 512
 class Trial:
     """What methods are compared on; all vectors are float32 on the grid, and answers are not graded.
 
+    Every query has a relevant candidate among those compared on.
+
     Attributes:
         queries: (queries, dim).
         query_ids: by which a query chooses or reports.
@@ -90,17 +92,6 @@ class Trial:
     ids: Sequence[str]
     bank: FloatMatrix
     gallery: FloatMatrix | None = None
-
-    def __post_init__(self) -> None:
-        known = set(self.ids)
-        if not len(self.queries) == len(self.query_ids) == len(self.relevant) or len(self.ids) != len(self.candidates):
-            raise InputError("vectors and ids of a comparison disagree in number, so nothing can be ranked; align them")
-        lost = [name for name, each in zip(self.query_ids, self.relevant, strict=True) if not set(each) & known]
-        if lost:
-            raise InputError(
-                f"{len(lost)} of {len(self.query_ids)} queries (first: {lost[0]!r}) have no relevant candidate among "
-                f"the {len(self.ids)} compared on, so they have no rank; leave them out"
-            )
 
     @property
     def second_bank(self) -> FloatMatrix:
@@ -176,10 +167,6 @@ class _Rival:
     settings: _Settings
     formula: Callable[[Trial, _Settings, int], tuple[Doubles, int]]
     gated: bool = False
-
-    def describe(self, setting: tuple[float, ...]) -> dict[str, float]:
-        """A setting by the names of its parameters."""
-        return dict(zip(self.parameters, setting, strict=True))
 
 
 def _all_rivals(
@@ -406,11 +393,8 @@ def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1)
         ``figures``, ``gains`` over no correction and ``leads`` over NNN.
 
     Raises:
-        ConfigError: an unknown objective.
         InputError: one of the halves has no query.
     """
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"objective {objective!r} is unknown, so nothing can be chosen; use one of {OBJECTIVES}")
     choosing = choosing_half(trial.query_ids)
     if choosing.all() or not choosing.any():
         raise InputError(f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some")
@@ -428,15 +412,10 @@ def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1)
 
 def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:
     """Compile and page in what is timed afterwards."""
-    few = replace(
-        trial,
-        queries=trial.queries[:1],
-        query_ids=trial.query_ids[:1],
-        relevant=[trial.ids[:1]],
-        candidates=trial.candidates[:_WARM_ROWS],
-        ids=trial.ids[:_WARM_ROWS],
-        bank=trial.bank[:_WARM_ROWS],
-        gallery=trial.second_bank[:_WARM_ROWS],
+    rows = slice(_WARM_ROWS)
+    banks = trial.bank[rows], trial.second_bank[rows]
+    few = Trial(
+        trial.queries[:1], trial.query_ids[:1], [trial.ids[:1]], trial.candidates[rows], trial.ids[rows], *banks
     )
     for rival in rivals:
         _rank_quality(few, _fit(few, rival))
@@ -461,7 +440,7 @@ def _compare(
         "method": rival.name,
         "title": rival.title,
         "additive": not rival.gated,  # one column, ready to be stored with the candidates, is all there is to it
-        "setting": rival.describe(rival.settings[best]),
+        "setting": dict(zip(rival.parameters, rival.settings[best], strict=True)),
         "settings": len(rival.settings),
         "seconds": {"fit": fitted - start, "search": found - fitted, "total": found - start},
         "pairs": pairs,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nnn_core.evaluation._quality import Quality, measure
+from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import Choice, choose_point, choosing_half
 from nnn_core.evaluation.intervals import Interval, intervals
 from nnn_core.evaluation.points import Point, points_of
@@ -90,7 +88,7 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
         point = choice.point
     else:
         choice, point = None, request.point
-    at = _index_of(point, points)
+    at = 0 if point.alpha == 0.0 else points.index(point)
     report = quality.of(~chooses)
     shown = quality.of(chooses) if choice else report
     return Evaluation(
@@ -100,9 +98,9 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
         queries=int((~chooses).sum()),
         choosing=int(chooses.sum()),
         missing=len(pairs_of(queries.relevant)[0]) - len(targets.pairs),
-        before=_figures(report, lambda values: values[0]),
-        after=_figures(report, lambda values: values[at]),
-        gain=_figures(report, lambda values: values[at] - values[0]),
+        before=_intervals({name: values[0] for name, values in report.figures.items()}),
+        after=_intervals({name: values[at] for name, values in report.figures.items()}),
+        gain=_intervals({name: values[at] - values[0] for name, values in report.figures.items()}),
         median_rank=(float(report.median_rank[0]), float(report.median_rank[at])),
         surface=tuple(
             (each.k, each.alpha, float(value))
@@ -119,10 +117,5 @@ def judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, 
     return quality, [queries.ids[row] for row in asked]
 
 
-def _index_of(point: Point, points: Sequence[Point]) -> int:
-    return 0 if point.alpha == 0.0 else list(points).index(point)
-
-
-def _figures(quality: Quality, select: object) -> dict[str, Interval]:
-    series: npt.NDArray[np.float64] = np.stack([select(values) for values in quality.figures.values()])  # type: ignore[operator]
-    return dict(zip(quality.figures, intervals(series), strict=True))
+def _intervals(figures: dict[str, Doubles]) -> dict[str, Interval]:
+    return dict(zip(figures, intervals(np.stack(list(figures.values()))), strict=True))

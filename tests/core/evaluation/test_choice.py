@@ -67,9 +67,9 @@ def test_intervals_are_those_of_the_normal_distribution() -> None:
 
 def test_intervals_are_paired_and_repeatable() -> None:
     values = np.random.default_rng(2).uniform(size=(1, 50))
-    means = bootstrap_means(np.concatenate([values, values + 1.0]), 200)
-    assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(200))
-    assert np.array_equal(means, bootstrap_means(np.concatenate([values, values + 1.0]), 200))
+    means = bootstrap_means(np.concatenate([values, values + 1.0]))
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(2000))
+    assert np.array_equal(means, bootstrap_means(np.concatenate([values, values + 1.0])))
 
 
 @pytest.mark.parametrize(("low", "high", "excludes"), [(0.1, 0.2, True), (-0.1, 0.1, False), (-0.2, -0.1, True)])

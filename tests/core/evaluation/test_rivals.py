@@ -12,7 +12,7 @@ from fakes import grid_vectors, make_block
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import biases_at
@@ -226,7 +226,7 @@ def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
     rival = _all_rivals(70)[1]
     quality = _rank_quality(case, _fit(case, rival))
     best = int(quality.figures["mrr"][:, half].mean(axis=1).argmax())
-    assert row["setting"] == rival.describe(rival.settings[best])
+    assert row["setting"] == dict(zip(rival.parameters, rival.settings[best], strict=True))
     assert row["figures"]["mrr"]["value"] == pytest.approx(quality.figures["mrr"][best, ~half].mean())
 
 
@@ -242,11 +242,5 @@ def test_a_sampled_second_bank_is_repeatable() -> None:
 
 def test_what_cannot_be_compared() -> None:
     case = trial()
-    with pytest.raises(InputError, match=r"q0.*no relevant candidate"):
-        Trial(case.queries, case.query_ids, [["nowhere"], *case.relevant[1:]], case.candidates, case.ids, case.bank)
-    with pytest.raises(InputError, match="disagree in number"):
-        Trial(case.queries, case.query_ids[1:], case.relevant, case.candidates, case.ids, case.bank)
-    with pytest.raises(ConfigError, match="objective 'recall'"):
-        compare_methods(case, objective="recall")
     with pytest.raises(InputError, match="one half empty"):
         compare_methods(case.asked_by(np.arange(30) == 0))
