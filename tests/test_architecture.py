@@ -23,6 +23,7 @@ CORE = [
     "events",
     "records",
     "storage",
+    "yaml_files",
     "artifacts",
     "inputs",
     "encoders",
@@ -55,7 +56,7 @@ HOMES = {
     "fsspec": ("storage",),
     "deltalake": ("table/lifecycle/registration",),
     "jinja2": ("report",),
-    "yaml": ("planning/costs", "gates/thresholds", "pipelines/commands/config_file"),
+    "yaml": ("yaml_files",),
 }
 
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 
-from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.gates.catalogue import RULES, Rule, gone_message
 from nnn_core.gates.facts import MeasureSettings
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3, without a point, for a text."""
-    with contextlib.suppress(ValueError):
-        return float(value) if isinstance(value, str) else value
-    return value
-
+from nnn_core.yaml_files import Number, read_mapping
 
 # YAML's texts and booleans are no numbers.
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
+_Number = Annotated[Number, Field(strict=True, allow_inf_nan=False)]
 
 
 def _field(rule: Rule) -> Any:
@@ -47,15 +37,7 @@ def read_thresholds(uri: str) -> Thresholds:
         InputError: the file cannot be read.
     """
     try:
-        record = yaml.safe_load(storage.read_bytes(uri))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--gates {uri}: not YAML: {error}") from error
-    if record is None:
-        return Thresholds()
-    if not isinstance(record, dict):
-        raise ConfigError(f"--gates {uri} must hold lines such as 'drift_psi: 0.25', not a {type(record).__name__}.")
-    try:
-        return Thresholds(**{str(name): bound for name, bound in record.items()})
+        return Thresholds(**read_mapping(uri, "--gates", "drift_psi: 0.25"))
     except ValidationError as error:
         lines = "".join(f"\n  {_explain(each)}" for each in error.errors())
         raise ConfigError(f"--gates {uri} cannot be used, so nothing was computed:{lines}") from None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from nnn_core import storage
+from nnn_core import yaml_files
 from nnn_core.embedded.shards import ROWS_PER_SHARD
 from nnn_core.errors import ConfigError, did_you_mean
 
@@ -95,9 +94,7 @@ def read_rates(uri: str | None) -> Rates:
     if not uri:
         return DEFAULT_RATES
     try:
-        return Rates.model_validate(yaml.safe_load(storage.read_bytes(uri)))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--rates {uri}: not YAML: {error}") from error
+        return Rates.model_validate(yaml_files.read_yaml(uri, "--rates"))
     except ValidationError as error:
         lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
         raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None

@@ -7,17 +7,15 @@ defaults that a file sets are all made from it, so they cannot drift apart.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nnn_core import storage
 from nnn_core.errors import ConfigError
+from nnn_core.yaml_files import Number, read_mapping
 from pipelines.commands.beam_options import beam_flags, beam_options, beam_problem, nearest, option_name, without_given
 
 #: Key of a file under which Beam's options stand.
@@ -118,17 +116,10 @@ def _type_of(action: argparse.Action) -> Any:
     if action.choices:
         return Literal[tuple(action.choices)]
     if action.type is float:
-        return Annotated[float, BeforeValidator(_number)]
+        return Number
     if action.type in (int, str, None):
         return action.type or str
     return Annotated[int | str, AfterValidator(_converted(action.type))]  # type: ignore[arg-type]
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3, without a point, for a text."""
-    with contextlib.suppress(ValueError):
-        return float(value) if isinstance(value, str) else value
-    return value
 
 
 def _converted(convert: Callable[[str], Any]) -> Callable[[Any], Any]:
@@ -150,7 +141,7 @@ def read_config(uri: str, parser: argparse.ArgumentParser) -> FileConfig:
         ConfigError: no YAML, not a mapping, an unknown key or a value that cannot be; all of them are named.
         InputError: the file does not exist.
     """
-    record = _read_mapping(uri)
+    record = read_mapping(uri, "--config", "k: 128")
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
     try:
@@ -166,30 +157,6 @@ def read_config(uri: str, parser: argparse.ArgumentParser) -> FileConfig:
         lines = "".join(f"\n  {problem}" for problem in problems.values())
         raise ConfigError(f"--config {uri} cannot be used, so nothing was computed:{lines}")
     return FileConfig(uri, values, values.pop(BEAM, {}))
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML in which a key stands once; of several PyYAML takes the last without a word."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return dict(super().construct_mapping(node, deep))
-
-
-def _read_mapping(uri: str) -> dict[str, Any]:
-    try:
-        record = yaml.load(storage.read_bytes(uri), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {uri}: not YAML: {error}") from error
-    if record is None:
-        return {}
-    if not isinstance(record, dict):
-        raise ConfigError(f"--config {uri} must hold lines such as 'k: 128', not a {type(record).__name__}.")
-    return {str(key): value for key, value in record.items()}
 
 
 def _explain(error: Any, parser: argparse.ArgumentParser) -> str:
