@@ -1,69 +1,136 @@
-"""What a refresh is asked to do: one frozen object, checked when it is built, and its flags."""
+"""What a refresh is asked to do: one frozen object, checked when it is built."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property, partial
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic.dataclasses import dataclass
 
 from nnn_core import storage
-from nnn_core.encoders.prompts import Prompts
+from nnn_core.encoders import FLOAT32, PRECISIONS, EncoderSource, parse_encoder
+from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError
+from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.gates.judge import check_accepted
-from nnn_core.gates.thresholds import Thresholds
-from nnn_core.inputs.readers import Columns
+from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.redaction import refuse_credentials
 from nnn_core.scoring.search import METHODS
 from nnn_core.scoring.topk import grid_of
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.table.parts import check_alpha
+from pipelines.options import CHECKED, COLUMNS, OUTPUT, Option, ValidationColumnOptions
 
 DEFAULT_K_MAX = 128
 
+#: Headings of --help, with a description.
+GROUPS = {
+    "what to compute": None,
+    COLUMNS: "Names of columns or JSON fields; --reference-... and --validation-... for these.",
+    "validation": "Held-out queries that judge the bias before it is published.",
+    OUTPUT: None,
+}
+_what, _validation, _scoring = (partial(Option, group=title) for title in GROUPS if title != COLUMNS)
 
-@dataclass(frozen=True)
-class RefreshConfig:
-    """Settings of a refresh. Attributes are those of the flags of the same name; ``thresholds`` come from --gates,
-    and ``run`` names this run.
+
+def _parse_k(value: Any) -> Any:
+    if not isinstance(value, str) or value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a whole number nor auto") from None
+
+
+@dataclass(frozen=True, config=CHECKED)
+class RefreshConfig(ValidationColumnOptions):
+    """Settings of a refresh, each declared here once: flags, files and templates are made from them.
+
+    Attributes:
+        candidates: shards of the items of the index; quote globs and ranges such as 's3://b/{00000..00012}.tar'.
+        references: shards of the bank of reference queries.
+        table: folder of the bias table; a new version is added.
+        work: folder of artefacts, which later runs reuse.
+        encoder: open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for vectors.
+        precision: arithmetic of the encoder; vectors are float32 in any case (default: %(default)s).
+        reference_prompt: words around the bank's texts, as live queries have it, such as 'a photo of {}' (default:
+            none).
+        candidate_prompt: words around candidate texts, such as 'a photo of {}' (default: none).
+        candidate_modality: what candidates are (default: %(default)s).
+        reference_modality: what references, and so queries, are (default: what candidates are not).
+        exclude_own_pairs: leave a candidate's own reference queries (same pair id) out of its mean.
+        max_reject_rate: unusable rows of a side, as a share (default: 0).
+        cache_bytes: bytes of the bank that each worker's machine keeps on its disk when --work is an object store;
+            0 for none (default: a tenth of what is free, at most 8 GiB).
+        cache_folder: cache directory (default: under $TMPDIR).
+        accelerator: GPUs of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver';
+            the other stages get none (Dataflow).
+        model_copies: copies of the encoder that a machine's worker processes share (default: one in each process).
+        validation: shards of held-out queries, none of them in the bank.
+        relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
+        allow_overlap: accept queries that are in the bank.
+        objective: what --tune maximises (default: %(default)s).
+        tune: choose k and alpha by one half of the queries.
+        k: neighbours in the mean, or auto for the largest of 1, 2, 4, ... the bank can give (default: %(default)s).
+        alpha: weight of the mean in the bias (default: %(default)s).
+        k_max: keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring (default: k).
+        reference_shard_rows: files of the bank are scored together in groups of up to so many reference queries; a
+            file of at least half of that stands alone (default: 65536, approximate 1048576).
+        search: exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at
+            a part of the bank, see --bias-tolerance; auto: the fastest exact one that a worker can run, on its GPU
+            if it has one (default: %(default)s).
+        bias_tolerance: mean absolute error of a candidate's mean that --search approximate may make, such as 1e-3.
+        threads: threads of one worker process, for scores, for files of vectors and for the encoder on the CPU
+            (default: all cores locally, 1 on a cluster).
+        gates: YAML file of thresholds that a version must meet to be published (deploy/gates.yaml has the
+            defaults).
+        accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
+        report: name of the HTML report (default: a new one below WORK/reports).
+        run: name of this run, which is no option.
 
     Raises:
         ConfigError: a value that cannot work.
+        InputError: the file of thresholds cannot be read.
     """
 
-    candidates: str
-    references: str
-    table: str
-    work: str
-    k: int | Literal["auto"]
-    alpha: float
-    k_max: int | None = None
-    candidate_modality: Modality = "image"
-    reference_modality: Modality | None = None
-    exclude_own_pairs: bool = False
-    max_reject_rate: float = 0.0
-    reference_shard_rows: int | None = None
-    search: str = "auto"
-    bias_tolerance: float | None = None
-    threads: int = 1
-    validation: str | None = None
-    relevance: str | None = None
-    tune: bool = False
-    objective: str = "recall@1"
-    allow_overlap: bool = False
-    cache_bytes: int | None = None
-    cache_folder: str | None = None
-    accelerator: str | None = None
-    model_copies: int | None = None
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    accept: tuple[str, ...] = ()
-    report: str | None = None
+    candidates: Annotated[str, _what("GLOB")]
+    references: Annotated[str, _what("GLOB")]
+    table: Annotated[str, _what("URI")]
+    work: Annotated[str, _what("URI")]
+    encoder: Annotated[str | None, _what("SPEC")] = None
+    precision: Annotated[str, _what(choices=PRECISIONS)] = FLOAT32
+    reference_prompt: Annotated[str, _what("TEMPLATE")] = AS_IS
+    candidate_prompt: Annotated[str, _what("TEMPLATE")] = AS_IS
+    candidate_modality: Annotated[Modality, _what()] = "image"
+    reference_modality: Annotated[Modality | None, _what()] = None
+    exclude_own_pairs: Annotated[bool, _what(switch=True)] = False
+    max_reject_rate: Annotated[float, _what("RATE")] = 0.0
+    cache_bytes: Annotated[int | None, _what("N")] = None
+    cache_folder: Annotated[str | None, _what("DIR")] = None
+    accelerator: Annotated[str | None, _what("TYPE")] = None
+    model_copies: Annotated[int | None, _what("N")] = None
+    validation: Annotated[str | None, _validation("GLOB")] = None
+    relevance: Annotated[str | None, _validation("GLOB")] = None
+    allow_overlap: Annotated[bool, _validation(switch=True)] = False
+    objective: Annotated[str, _validation(choices=OBJECTIVES)] = "recall@1"
+    tune: Annotated[bool, _validation(switch=True)] = False
+    k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = 128
+    alpha: Annotated[float, _scoring()] = 0.75
+    k_max: Annotated[int | None, _scoring("N")] = None
+    reference_shard_rows: Annotated[int | None, _scoring("N", alias="--reference-group-rows")] = None
+    search: Annotated[str, _scoring(choices=METHODS)] = "auto"
+    bias_tolerance: Annotated[float | None, _scoring("ERROR")] = None
+    threads: Annotated[int, _scoring("N", filled=True)] = 1
+    gates: Annotated[str | None, _scoring("FILE")] = None
+    accept: Annotated[tuple[str, ...], _scoring("GATE")] = ()
+    report: Annotated[str | None, _scoring("URI")] = None
     run: str = "run"
-    prompts: Prompts = field(default_factory=Prompts)
-    candidate_columns: Columns = field(default_factory=Columns)
-    reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
-    validation_columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
+        # What other files and names mean is found out now, and not by a worker.
+        _ = self.thresholds, self.prompts, self.validation_columns
         for flag in ("candidates", "references", "table", "work", "validation", "relevance", "report"):
             if (uri := getattr(self, flag)) is not None:
                 refuse_credentials(uri, f"--{flag}")
@@ -93,8 +160,22 @@ class RefreshConfig:
             )
         if self.bias_tolerance is not None and not 0.0 < self.bias_tolerance < 1.0:
             raise ConfigError(f"--bias-tolerance {self.bias_tolerance} must lie between 0 and 1.")
-
         check_accepted(self.accept)
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """What the gates hold a version to: those of the file ``gates``, by default the program's."""
+        return read_thresholds(self.gates) if self.gates else Thresholds()
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """The words around texts of both sides."""
+        return Prompts(self.reference_prompt, self.candidate_prompt)
+
+    @property
+    def encoder_source(self) -> EncoderSource | None:
+        """The model that ``encoder`` names, not loaded; None if it names none."""
+        return parse_encoder(self.encoder, self.precision) if self.encoder else None
 
     @property
     def wanted_k(self) -> int | None:

@@ -6,9 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import apache_beam as beam
+import pydantic.dataclasses
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
@@ -23,7 +24,6 @@ from nnn_core.evaluation.means import ShardMeans, store_means
 from nnn_core.evaluation.positives import check_bank_of, check_rest
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.summary import Evaluation, Request
-from nnn_core.inputs.readers import Columns
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report.evaluation import evaluation_report, rivals_section
 from nnn_core.report.review import Review, unit_of
@@ -31,6 +31,7 @@ from nnn_core.report.sections import Fairness, OwnPairs
 from nnn_core.scoring.bank import Bank
 from nnn_core.table.manifest import Manifest
 from nnn_core.table.reading import BiasTable, load_bias_table
+from pipelines.options import CHECKED, Option, QueryColumnOptions, ReferenceColumnOptions
 from pipelines.stages.compare_methods import CompareFairness, CompareMethods
 from pipelines.stages.embed_files import EmbeddedFiles, embed_files
 from pipelines.stages.embed_shards import ModelUse
@@ -42,34 +43,56 @@ from pipelines.stages.once import Once
 from pipelines.stages.review_bias import ReviewBias
 from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 
+#: Heading of --help.
+MEASURED = "more to measure"
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What to evaluate. Attributes are those of the flags of the same name; ``run`` names this run.
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKED)
+class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
+    """What to evaluate, each option declared here once.
+
+    Attributes:
+        table: folder of the bias table.
+        version: which version (default: the current one).
+        candidates: shards of the items of the index.
+        queries: shards of the held-out queries.
+        work: folder of artefacts, that of the refresh.
+        references: the bank: makes sure that no query is in it, and counts its rows that belong to candidates.
+        relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
+        allow_overlap: accept queries that are in the bank.
+        encoder: model, as for nnn refresh; not needed for vectors.
+        threads: threads of one worker process (default: all cores).
+        exclude_bank_positives: judge also what the bias would be without the bank's rows that belong to candidates:
+            the fair figure where the bank describes the index (scores anew).
+        compare: the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than
+            100,000 candidates a sample is compared on.
+        attributes: tables of id and attributes: how evenly their values are retrieved.
+        request: which point is judged, and by what, which the command works out from its own options.
+        run: name of this run, which is no option.
 
     Raises:
         ConfigError: a value that cannot work.
     """
 
-    table: str
-    version: int
-    candidates: str
-    queries: str
-    work: str
+    table: Annotated[str, Option("URI")]
+    version: Annotated[int, Option("N", filled=True)]
+    candidates: Annotated[str, Option("GLOB")]
+    queries: Annotated[str, Option("GLOB")]
+    work: Annotated[str, Option("URI")]
+    references: Annotated[str | None, Option("GLOB")] = None
+    relevance: Annotated[str | None, Option("GLOB")] = None
+    allow_overlap: Annotated[bool, Option(switch=True)] = False
+    encoder: Annotated[str | None, Option("SPEC")] = None
+    threads: Annotated[int, Option("N", filled=True)] = 1
+    exclude_bank_positives: Annotated[bool, Option(group=MEASURED)] = False
+    compare: Annotated[bool, Option(group=MEASURED)] = False
+    attributes: Annotated[str | None, Option("GLOB", MEASURED)] = None
     request: Request
-    relevance: str | None = None
-    references: str | None = None
-    allow_overlap: bool = False
-    exclude_bank_positives: bool = False
-    compare: bool = False
-    attributes: str | None = None
-    threads: int = 1
-    candidate_columns: Columns = field(default_factory=Columns)
-    query_columns: Columns = field(default_factory=Columns)
-    reference_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
     run: str = "run"
 
     def __post_init__(self) -> None:
+        # What a name means is found out now, and not by a worker.
+        _ = self.query_columns, self.reference_columns
         for flag in ("table", "candidates", "queries", "work", "relevance", "references", "attributes"):
             if (uri := getattr(self, flag)) is not None:
                 refuse_credentials(uri, f"--{flag}")

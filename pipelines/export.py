@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated, Any
 
 import apache_beam as beam
 import numpy as np
+import pydantic.dataclasses
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
@@ -22,8 +24,8 @@ from nnn_core.consumers.engines.overlap import (
     sample_shard,
     sampled_queries,
 )
-from nnn_core.consumers.engines.recipe import Recipe, make_recipe
-from nnn_core.consumers.engines.registry import RERANK, find_engine
+from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, Recipe, make_recipe
+from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
 from nnn_core.consumers.export import (
     Embeddings,
     Rankings,
@@ -42,6 +44,7 @@ from nnn_core.consumers.export import (
 from nnn_core.consumers.rerank import (
     ROWS_PER_FILE,
     biases_to_bytes,
+    check_target,
     count_at_least,
     hubs,
     needed_depth,
@@ -61,42 +64,74 @@ from nnn_core.evaluation.rankings import DEPTH, Ranking
 from nnn_core.inputs.readers import Columns
 from nnn_core.redaction import refuse_credentials
 from nnn_core.table.manifest import Manifest
+from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_shards import EmbedShards, ModelUse
 from pipelines.stages.list_shards import ListShards
 from pipelines.stages.once import Once
 
+#: Headings of --help.
+GROUPS = ("the exported form", "measured overlap")
+_form, _measured = (partial(Option, group=title) for title in GROUPS)
 
-@dataclass(frozen=True)
-class ExportConfig:
-    """What to export. Attributes are those of the flags of the same name.
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ExportConfig(QueryColumnOptions):
+    """What to export, each option declared here once.
+
+    Attributes:
+        table: folder of the bias table.
+        version: which version (default: the current one).
+        embeddings: shards of the candidates of the index.
+        engine: engine to write files for; rerank for none.
+        output: new folder of the files and of export.json.
+        work: folder of artefacts, that of the refresh.
+        encoder: model, as for nnn refresh; not needed for vectors.
+        max_reject_rate: share that may be unusable.
+        metric: distance of the index (default: %(default)s).
+        form: augmentation (default: that of the metric).
+        centre: what is taken off every bias, which changes no ranking; nonnegative makes every score at least 0
+            (default: %(default)s).
+        quantisation: what the engine will do (default: %(default)s).
+        index: FAISS's factory string (default: Flat; SQ8 for int8).
+        max_index_bytes: bytes of vectors that a FAISS index is built of in memory (default: %(default)s).
+        threads: threads that build a FAISS index; with more than one an HNSW graph differs from run to run
+            (default: %(default)s).
+        queries: shards of queries (default: some of the candidates).
+        sample: how many queries (default: %(default)s).
+        seed: seed of the sample (default: %(default)s).
+        target_overlap: with --engine rerank: how much of the exact top 10 is to be kept (default: %(default)s).
+        hub_deviations: with --engine rerank: a candidate is a hub when its bias lies more than X robust standard
+            deviations above the median (default: %(default)s).
 
     Raises:
         ConfigError: a value that cannot work.
+        InputError: a share that is none.
     """
 
-    table: str
-    version: int
-    embeddings: str
-    engine: str
-    output: str
-    work: str
-    metric: str = "ip"
-    form: str = "auto"
-    centre: str = "mean"
-    quantisation: str = "none"
-    index: str | None = None
-    max_index_bytes: int = MOST_INDEX_BYTES
-    threads: int = 1
-    queries: str | None = None
-    sample: int = SAMPLE_ROWS
-    seed: int = 0
-    target_overlap: float = 0.99
-    hub_deviations: float = Z_ALARM
-    max_reject_rate: float = 0.0
-    columns: Columns = field(default_factory=Columns)
-    query_columns: Columns = field(default_factory=lambda: Columns(require_id=False))
+    table: Annotated[str, Option("URI")]
+    version: Annotated[int, Option("N", filled=True)]
+    embeddings: Annotated[str, Option("GLOB")]
+    engine: Annotated[str, Option(choices=tuple(engine_names()))]
+    output: Annotated[str, Option("URI")]
+    work: Annotated[str, Option("URI")]
+    encoder: Annotated[str | None, Option("SPEC")] = None
+    max_reject_rate: Annotated[float, Option("RATE")] = 0.0
+    metric: Annotated[str, _form(choices=tuple(METRICS))] = "ip"
+    form: Annotated[str, _form(choices=FORMS)] = "auto"
+    centre: Annotated[str, _form(choices=CENTRES)] = "mean"
+    quantisation: Annotated[str, _form(choices=QUANTISATIONS)] = "none"
+    index: Annotated[str | None, _form("FACTORY")] = None
+    max_index_bytes: Annotated[int, _form("N")] = MOST_INDEX_BYTES
+    threads: Annotated[int, _form("N")] = 1
+    queries: Annotated[str | None, _measured("GLOB")] = None
+    sample: Annotated[int, _measured("N")] = SAMPLE_ROWS
+    seed: Annotated[int, _measured("N")] = 0
+    target_overlap: Annotated[float, _measured("SHARE")] = 0.99
+    hub_deviations: Annotated[float, _measured("X")] = Z_ALARM
 
     def __post_init__(self) -> None:
+        _ = self.query_columns
+        check_target(self.target_overlap)
         for flag in ("table", "embeddings", "output", "work", "queries"):
             if getattr(self, flag) is not None:
                 refuse_credentials(getattr(self, flag), f"--{flag}")
@@ -108,6 +143,11 @@ class ExportConfig:
             raise ConfigError("--sample, --threads and --max-index-bytes must be at least 1.")
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+
+    @cached_property
+    def query_columns(self) -> Columns:
+        """The candidates' names, except where others were given for the queries, which need no ids."""
+        return dataclasses.replace(super().query_columns, require_id=False)
 
     @property
     def factory(self) -> str:
@@ -142,7 +182,7 @@ def define_export(
     """Wire the export; the single element is the URI of its manifest."""
     digest, prompts = encoder.fingerprint.digest if encoder else None, recorded_prompts(manifest.settings.encoder)
     held = EmbeddingRequest(
-        manifest.settings.candidate_modality, config.columns, digest, config.work, prompts.candidate
+        manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )
     inputs = (
         root

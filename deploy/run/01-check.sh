@@ -8,7 +8,7 @@ done
 gcloud projects describe "$PROJECT" --format='value(projectId)'
 python - "$CONFIG" << 'EOF'
 import sys
-from pipelines.commands.config_file import read_config
+from pipelines.commands._config_file import read_config
 from pipelines.commands.refresh import build_parser
 print(read_config(sys.argv[1], build_parser()))
 EOF

@@ -43,17 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnn {__version__}")
         return 0
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print(_usage())
         return 0 if arguments else 2
     if arguments[0] not in _COMMANDS:
         hint = did_you_mean(arguments[0], _COMMANDS)
-        print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
+        print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{_usage()}", file=sys.stderr)
         return 2
     # Some modules take seconds to import, in which people press Ctrl-C too.
     return run_command(lambda argv: import_module(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
 
 
-def usage() -> str:
+def _usage() -> str:
     """The text of ``nnn --help``."""
     return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,49 +22,35 @@ from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
-from pipelines.commands.flags import add_scoring_arguments, default_threads, thresholds_from
-from pipelines.commands.parsing import parse_flags
+from pipelines.commands._options import (
+    Output,
+    add_options,
+    build,
+    declared,
+    make_parser,
+    print_json,
+    threads_of,
+)
+from pipelines.commands._parsing import parse_flags
 from pipelines.commands.refresh import print_summary, refresh, without_text
 from pipelines.config import RefreshConfig
+from pipelines.options import OUTPUT, Option
 from pipelines.running.runner import runs_locally
 
 _METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "skewness@10", "never_retrieved")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the demo keeps its files.
-
-    Attributes:
-        directory: everything lies below it.
-    """
-
-    directory: str
-
-    @property
-    def candidates(self) -> str:
-        """Glob of image shards."""
-        return storage.join(self.directory, "corpus", "candidates", "*.tar")
-
-    @property
-    def references(self) -> str:
-        """Glob of shards of reference captions."""
-        return storage.join(self.directory, "corpus", "references", "*.parquet")
-
-    @property
-    def queries(self) -> str:
-        """Glob of shards of test queries."""
-        return storage.join(self.directory, "corpus", "queries", "*.parquet")
-
-    @property
-    def table(self) -> str:
-        """The bias table."""
-        return storage.join(self.directory, "table")
-
-    @property
-    def work(self) -> str:
-        """Artefacts."""
-        return storage.join(self.directory, "work")
+def places(directory: str) -> dict[str, str]:
+    """Where the demo keeps its files below ``directory``, by field of ``RefreshConfig``."""
+    queries = storage.join(directory, "corpus", "queries", "*.parquet")
+    return {
+        "candidates": storage.join(directory, "corpus", "candidates", "*.tar"),
+        "references": storage.join(directory, "corpus", "references", "*.parquet"),
+        "validation": queries,
+        "relevance": queries,
+        "table": storage.join(directory, "table"),
+        "work": storage.join(directory, "work"),
+    }
 
 
 def write_corpus(directory: str) -> None:
@@ -84,17 +68,22 @@ def demo_encoder() -> EncoderSource:
     return parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}")
 
 
-def evaluate(layout: Layout, source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
+def _evaluate(where: Mapping[str, str], source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
     """Rank the candidates for every test query, with and without the bias, as a consumer would.
+
+    Args:
+        where: see ``places``.
+        source: the encoder, not loaded.
+        version: of the table.
 
     Returns:
         The figures of ``base`` and ``nnn`` (see ``metrics.summarise_ranking``), and the number of queries.
     """
-    table = load_bias_table(layout.table, version)
+    table = load_bias_table(where["table"], version)
     encoder = load_once(source)
-    ids, candidates = embedded_vectors(layout.candidates, "image", layout, source, encoder)
-    query_ids, queries = embedded_vectors(layout.queries, "text", layout, source, encoder)
-    relevant = relevant_positions(layout.queries, query_ids, ids)
+    ids, candidates = embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
+    query_ids, queries = embedded_vectors(where["validation"], "text", where["work"], source, encoder)
+    relevant = relevant_positions(where["validation"], query_ids, ids)
     _, base = plain_index(candidates).search(queries, len(ids))
     _, debiased = search_debiased(debiased_index(candidates, table.bias_of(ids)), queries, len(ids))
     rankings = {"base": base, "nnn": debiased}
@@ -102,10 +91,10 @@ def evaluate(layout: Layout, source: EncoderSource, version: int) -> tuple[dict[
 
 
 def embedded_vectors(
-    pattern: str, modality: Modality, layout: Layout, source: EncoderSource, encoder: Encoder
+    pattern: str, modality: Modality, work: str, source: EncoderSource, encoder: Encoder
 ) -> tuple[list[str], FloatMatrix]:
     """(ids, vectors) of all rows of some shards; those that the refresh embedded are read back."""
-    request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, layout.work)
+    request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, work)
     blocks = []
     for name in list_shards(pattern, "the demo's corpus"):
         planned = plan_input(describe_shard(name), request)
@@ -126,7 +115,7 @@ def relevant_positions(pattern: str, query_ids: list[str], candidate_ids: list[s
     return [answers[query_id] for query_id in query_ids]
 
 
-def print_metrics(metrics: dict[str, dict[str, float]], queries: int) -> None:
+def _print_metrics(metrics: dict[str, dict[str, float]], queries: int) -> None:
     """The figures before and after, side by side."""
     print(f"\n{queries:,} held-out queries, ranked by an exact FAISS index without and with the bias")
     print(f"{'':<18}{'before':>10}{'after':>10}{'change':>10}")
@@ -137,54 +126,39 @@ def print_metrics(metrics: dict[str, dict[str, float]], queries: int) -> None:
     print("never_retrieved: share of candidates that are in no query's top 10.")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn demo``."""
-    parser = argparse.ArgumentParser(
-        prog="nnn demo",
-        description="Render a small corpus of images and captions, compute its bias table with the encoder that "
-        "comes with the package, and show what the bias does to retrieval. Needs no network.",
-        epilog="Any Apache Beam option may follow.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--directory", default="nnn-demo", metavar="URI", help="where corpus, work and table go (default: ./nnn-demo)"
-    )
-    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the test queries")
-    add_scoring_arguments(parser)
-    # A small bank asks for a small k; the means of a larger one are kept to play with.
-    parser.set_defaults(k=16, k_max=128)
-    return parser
+@dataclass(frozen=True)
+class _Demo:
+    """Where the demo takes place.
+
+    Attributes:
+        directory: where corpus, work and table go (default: ./nnn-demo).
+    """
+
+    directory: Annotated[str, Option("URI")] = "nnn-demo"
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
-    args, options = parse_flags(build_parser(), argv)
-    layout = Layout(args.directory)
-    source = demo_encoder()
-    write_corpus(layout.directory)
-    config = RefreshConfig(
-        candidates=layout.candidates,
-        references=layout.references,
-        table=layout.table,
-        work=layout.work,
-        k=args.k,
-        alpha=args.alpha,
-        k_max=args.k_max,
-        reference_shard_rows=args.reference_shard_rows,
-        search=args.search,
-        bias_tolerance=args.bias_tolerance,
-        threads=args.threads or default_threads(runs_locally(options)),
-        thresholds=thresholds_from(args),
-        accept=tuple(args.accept),
-        report=args.report,
-        validation=layout.queries,
-        relevance=layout.queries,
-        tune=args.tune,
+    parser = make_parser(
+        "demo",
+        "Render a small corpus of images and captions, compute its bias table with the encoder that "
+        "comes with the package, and show what the bias does to retrieval. Needs no network.",
+        (_Demo,),
     )
+    shared = [each.name for each in declared(RefreshConfig) if each.option.group == OUTPUT]
+    add_options(parser, RefreshConfig, "tune", *shared)
+    add_options(parser, Output)
+    # A small bank asks for a small k; the means of a larger one are kept to play with.
+    parser.set_defaults(k=16, k_max=128)
+    args, options = parse_flags(parser, argv)
+    source = demo_encoder()
+    write_corpus(args.directory)
+    where = places(args.directory)
+    threads = threads_of(args, runs_locally(options))
+    config = build(RefreshConfig, args, **where, threads=threads)
     manifest, summary = refresh(config, source, options)
-    metrics, queries = evaluate(layout, source, manifest.version)
+    metrics, queries = _evaluate(where, source, manifest.version)
     print_summary(summary)
-    print_metrics(metrics, queries)
-    if args.json:
-        print(json.dumps({**without_text(summary), "metrics": metrics}))
+    _print_metrics(metrics, queries)
+    print_json(args, {**without_text(summary), "metrics": metrics})
     return summary

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from nnn_core import storage
 from nnn_core.encoders import PRECOMPUTED, parse_encoder
@@ -16,50 +15,54 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, holds_vectors, read_rows
+from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.table.manifest import read_manifest
 from nnn_core.vectors import FloatMatrix
-from pipelines.commands.encoder_flags import add_encoder_arguments, prompts_from
+from pipelines.commands._options import add_command, add_options, add_version, print_json
+from pipelines.config import RefreshConfig
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn encoder``."""
-    parser = argparse.ArgumentParser(
-        prog="nnn encoder", description="Fingerprint an encoder, and compare encoders and services with a table."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    show = _add(commands, "fingerprint", "what the vectors of an encoder depend on")
-    show.add_argument("spec", metavar="SPEC", help="as for --encoder of nnn refresh")
-    add_encoder_arguments(show)
-    check = _add(commands, "check", "compare an encoder, or a live service, with a table (exit code 3: they differ)")
-    check.add_argument("spec", metavar="SPEC", nargs="?", help="the encoder; not needed with --vectors")
-    check.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
-    check.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
-    check.add_argument("--vectors", metavar="FILE", help="a service's vectors of the probes: id and vector, any format")
-    check.add_argument("--tolerance", type=float, metavar="D", help="distance allowed between unit vectors of a probe")
-    add_encoder_arguments(check)
-    probes = _add(commands, "probes", "write the probes, for a service to encode")
-    probes.add_argument("--output", required=True, metavar="URI", help="folder for texts.jsonl and the pictures")
-    return parser
-
-
-def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    return parser
+def _add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    """How texts and images become vectors, as for ``nnn refresh``."""
+    add_options(parser, RefreshConfig, "precision", "reference_prompt", "candidate_prompt")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
-    args = build_parser().parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="nnn encoder", description="Fingerprint an encoder, and compare encoders and services with a table."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = add_command(commands, "fingerprint", "what the vectors of an encoder depend on", allow_abbrev=False)
+    show.add_argument("spec", metavar="SPEC", help="as for --encoder of nnn refresh")
+    _add_encoder_options(show)
+    check = add_command(
+        commands,
+        "check",
+        "compare an encoder, or a live service, with a table (exit code 3: they differ)",
+        allow_abbrev=False,
+    )
+    check.add_argument("spec", metavar="SPEC", nargs="?", help="the encoder; not needed with --vectors")
+    check.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
+    add_version(check)
+    check.add_argument("--vectors", metavar="FILE", help="a service's vectors of the probes: id and vector, any format")
+    check.add_argument("--tolerance", type=float, metavar="D", help="distance allowed between unit vectors of a probe")
+    _add_encoder_options(check)
+    probes = add_command(commands, "probes", "write the probes, for a service to encode", allow_abbrev=False)
+    probes.add_argument("--output", required=True, metavar="URI", help="folder for texts.jsonl and the pictures")
+    args = parser.parse_args(argv)
     result = {"fingerprint": _fingerprint, "check": _check, "probes": _write_probes}[args.command](args)
-    if args.json:
-        print(json.dumps(result))
+    print_json(args, result)
+
+
+def _parts(args: argparse.Namespace, modalities: Collection[Modality] = MODALITIES) -> dict[str, str]:
+    """What vectors of the encoder that SPEC names depend on."""
+    prompts = Prompts(args.reference_prompt, args.candidate_prompt)
+    return recorded(parse_encoder(args.spec, args.precision), prompts, None, modalities)
 
 
 def _fingerprint(args: argparse.Namespace) -> dict[str, str]:
-    parts = recorded(parse_encoder(args.spec, args.precision), prompts_from(args))
+    parts = _parts(args)
     for name, value in shown_parts(parts).items():
         print(f"{name:<14} {value}")
     return parts
@@ -77,7 +80,7 @@ def _check(args: argparse.Namespace) -> dict[str, object]:
     name, theirs = f"version {manifest.version} of {args.table}", manifest.settings.encoder
     if args.spec:
         modalities = {manifest.settings.candidate_modality, manifest.settings.reference_modality}
-        ours = recorded(parse_encoder(args.spec, args.precision), prompts_from(args), None, modalities)
+        ours = _parts(args, modalities)
         check_encoder(theirs, ours, name, "what SPEC names")
         # A table that records no probes was made with this very encoder, as all other parts are equal.
         theirs = {PROBES: ours[PROBES], **theirs}
@@ -90,7 +93,7 @@ def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namesp
     if PROBES not in theirs:
         known = "was made of vectors computed elsewhere" if theirs.get("kind") == PRECOMPUTED else "records no probes"
         raise InputError(f"{name} {known}, so there is nothing to compare {args.vectors!r} with; name its encoder too.")
-    expected, service = from_text(theirs[PROBES]), read_vectors(args.vectors)
+    expected, service = from_text(theirs[PROBES]), _read_vectors(args.vectors)
     if not expected.keys() & service.keys():
         raise InputError(
             f"{args.vectors!r} has no vector of any probe; its ids must be among {', '.join(sorted(expected))} "
@@ -118,7 +121,7 @@ def _where_to_look(bad: Mapping[str, float]) -> str:
     return "Look at the service's weights first."
 
 
-def read_vectors(uri: str) -> dict[str, FloatMatrix]:
+def _read_vectors(uri: str) -> dict[str, FloatMatrix]:
     """Vectors by id of a file in any format that a refresh reads.
 
     Raises:

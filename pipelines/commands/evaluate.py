@@ -7,18 +7,20 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, InputError
+from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import check_accepted, judge, refusal
 from nnn_core.gates.row_statistics import measure_version
-from nnn_core.gates.thresholds import Thresholds
+from nnn_core.gates.thresholds import Thresholds, read_thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
@@ -26,24 +28,14 @@ from nnn_core.report.evaluation import beside
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest, says_the_same
 from nnn_core.table.parts import check_alpha
 from nnn_core.table.reading import draft_reweighted
-from pipelines.commands.encoder_flags import encoder_of_table
-from pipelines.commands.flags import (
-    add_column_arguments,
-    add_override_arguments,
-    add_relevance_arguments,
-    columns_from,
-    default_threads,
-    override_columns,
-    reference_columns,
-    thresholds_from,
-)
-from pipelines.commands.parsing import parse_flags
-from pipelines.evaluation import EvaluationConfig, define_evaluation
-from pipelines.running.logs import add_log_arguments
+from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
+from pipelines.commands._parsing import parse_flags
+from pipelines.evaluation import MEASURED, EvaluationConfig, define_evaluation
+from pipelines.options import COLUMNS, Option
 from pipelines.running.runner import run, runs_locally
 
 
-def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> tuple[dict[str, Any], Report]:
+def _evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> tuple[dict[str, Any], Report]:
     """Run the job and read its result and report.
 
     Raises:
@@ -60,100 +52,43 @@ def evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: A
     return {"table": config.table, "version": config.version, **result, **shown}, report
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn evaluate``."""
-    parser = argparse.ArgumentParser(
-        prog="nnn evaluate",
-        description="Rank all candidates for held-out queries, exactly, with and without the biases of a published "
-        "table, and show recall and hubness with intervals.",
-        epilog="Any Apache Beam option may follow.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
-    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
-    parser.add_argument("--candidates", required=True, metavar="GLOB", help="shards of the items of the index")
-    parser.add_argument("--queries", required=True, metavar="GLOB", help="shards of the held-out queries")
-    parser.add_argument("--work", required=True, metavar="URI", help="folder of artefacts, that of the refresh")
-    parser.add_argument(
-        "--references",
-        metavar="GLOB",
-        help="the bank: makes sure that no query is in it, and counts its rows that belong to candidates",
-    )
-    add_relevance_arguments(parser)
-    parser.add_argument("--encoder", metavar="SPEC", help="as for nnn refresh; not needed for vectors")
-    parser.add_argument("--k", type=int, help="one of the table's grid (default: the table's)")
-    parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: the table's)")
-    parser.add_argument("--tune", action="store_true", help="choose k and alpha by one half of the queries")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help="publish a version with the k and alpha that were judged, and the evaluation in its manifest, if it "
-        "passes the gates",
-    )
-    parser.add_argument("--gates", metavar="FILE", help="thresholds of these gates, as for nnn refresh")
-    parser.add_argument(
-        "--accept",
-        action="append",
-        default=[],
-        metavar="GATE",
-        help="publish although this gate fails; may be repeated, and is recorded in the manifest",
-    )
-    more = parser.add_argument_group("more to measure")
-    more.add_argument(
-        "--exclude-bank-positives",
-        action="store_true",
-        help="judge also what the bias would be without the bank's rows that belong to candidates: the fair figure "
-        "where the bank describes the index (scores anew)",
-    )
-    more.add_argument(
-        "--compare",
-        action="store_true",
-        help="the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than "
-        "100,000 candidates a sample is compared on",
-    )
-    more.add_argument(
-        "--attributes", metavar="GLOB", help="tables of id and attributes: how evenly their values are retrieved"
-    )
-    parser.add_argument("--report", metavar="URI", help="name of the HTML page (default: a new one below WORK/reports)")
-    parser.add_argument(
-        "--beside",
-        action="append",
-        default=[],
-        metavar="REPORT",
-        help="show the quality of an earlier report (.html or .json) too: the other direction, or another bank; may be "
-        "repeated",
-    )
-    columns = parser.add_argument_group(
-        "columns", "Names of columns or JSON fields; --query-... and --reference-... for these."
-    )
-    add_column_arguments(columns)
-    add_override_arguments(columns, "query", "reference")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one worker process (default: all cores)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    add_log_arguments(parser)
-    return parser
+@dataclass(frozen=True)
+class _Judgement:
+    """Which point is judged, by what, and what becomes of the result.
+
+    Attributes:
+        objective: what --tune maximises (default: %(default)s).
+        k: one of the table's grid (default: the table's).
+        alpha: weight of the mean in the bias (default: the table's).
+        tune: choose k and alpha by one half of the queries.
+        publish: publish a version with the k and alpha that were judged, and the evaluation in its manifest, if it
+            passes the gates.
+        gates: thresholds of these gates, as for nnn refresh.
+        accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
+        report: name of the HTML page (default: a new one below WORK/reports).
+        beside: show the quality of an earlier report (.html or .json) too: the other direction, or another bank;
+            may be repeated.
+    """
+
+    objective: Annotated[str, Option(choices=OBJECTIVES)] = "recall@1"
+    k: Annotated[int | None, Option()] = None
+    alpha: Annotated[float | None, Option()] = None
+    tune: Annotated[bool, Option()] = False
+    publish: Annotated[bool, Option()] = False
+    gates: Annotated[str | None, Option("FILE")] = None
+    accept: Annotated[tuple[str, ...], Option("GATE")] = ()
+    report: Annotated[str | None, Option("URI")] = None
+    beside: Annotated[tuple[str, ...], Option("REPORT")] = ()
 
 
 def _config_from(args: argparse.Namespace, local: bool) -> EvaluationConfig:
     manifest = read_manifest(args.table, args.version)
-    columns = columns_from(args)
-    return EvaluationConfig(
-        table=args.table,
+    return build(
+        EvaluationConfig,
+        args,
         version=manifest.version,
-        candidates=args.candidates,
-        queries=args.queries,
-        work=args.work,
         request=_request_from(args, manifest),
-        relevance=args.relevance,
-        references=args.references,
-        allow_overlap=args.allow_overlap,
-        exclude_bank_positives=args.exclude_bank_positives,
-        compare=args.compare,
-        attributes=args.attributes,
-        threads=args.threads or default_threads(local),
-        candidate_columns=columns,
-        query_columns=override_columns(args, "query", columns),
-        reference_columns=reference_columns(args, columns),
+        threads=threads_of(args, local),
     )
 
 
@@ -176,15 +111,22 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
-    args, options = parse_flags(build_parser(), argv)
+    parser = make_parser(
+        "evaluate",
+        "Rank all candidates for held-out queries, exactly, with and without the biases of a published "
+        "table, and show recall and hubness with intervals.",
+        (EvaluationConfig, _Judgement, Output),
+        {MEASURED: None, COLUMNS: "Names of columns or JSON fields; --query-... and --reference-... for these."},
+    )
+    args, options = parse_flags(parser, argv)
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
-    thresholds = thresholds_from(args)
+    thresholds = read_thresholds(args.gates) if args.gates else Thresholds()
     config = _config_from(args, runs_locally(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
-    result, report = evaluate(config, encoder, options)
+    result, report = _evaluate(config, encoder, options)
     if others:
         report = dataclasses.replace(report, quality=beside(report, others))
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
@@ -193,8 +135,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if args.publish:
         result["published"] = _publish(config, result, thresholds, args.accept)
         print(f"published    version {result['published']}")
-    if args.json:
-        print(json.dumps(result))
+    print_json(args, result)
     return result
 
 

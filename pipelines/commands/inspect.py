@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from nnn_core.inputs.inspection import Inspection, ShardReport, inspect
 from nnn_core.report.numbers import size
-from pipelines.commands.flags import add_column_arguments, columns_from
+from pipelines.commands._options import add_options, build, print_json
+from pipelines.options import ColumnOptions
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn inspect``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, look, print."""
     parser = argparse.ArgumentParser(
         prog="nnn inspect",
         description="Show what a glob of input holds: formats, rows, columns, example ids, and what is missing. Only "
@@ -24,21 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--modality", choices=("image", "text"), help="which side of the samples to look at (default: what is there)"
     )
-    add_column_arguments(parser)
+    add_options(parser, ColumnOptions)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    return parser
+    args = parser.parse_args(argv)
+    inspection = inspect(args.glob, args.modality, build(ColumnOptions, args).candidate_columns)
+    print("\n".join(_describe(inspection)))
+    print_json(args, asdict(inspection))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse flags, look, print."""
-    args = build_parser().parse_args(argv)
-    inspection = inspect(args.glob, args.modality, columns_from(args))
-    print("\n".join(describe(inspection)))
-    if args.json:
-        print(json.dumps(asdict(inspection)))
-
-
-def describe(inspection: Inspection) -> Iterator[str]:
+def _describe(inspection: Inspection) -> Iterator[str]:
     """The lines that a person reads."""
     formats = ", ".join(f"{count:,} {name}" for name, count in inspection.formats.items())
     yield inspection.pattern

@@ -19,9 +19,8 @@ import apache_beam as beam
 from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
-from pipelines.commands.encoder_flags import encoder_from
-from pipelines.commands.flags import config_from
-from pipelines.commands.parsing import parse_flags
+from pipelines.commands._options import config_from
+from pipelines.commands._parsing import parse_flags
 from pipelines.commands.refresh import build_parser
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import runs_locally
@@ -40,12 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
             "a cluster's runner such as --runner=DataflowRunner."
         )
-    encoder = encoder_from(args)
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
     pipeline = beam.Pipeline(options=options)
-    define_refresh(pipeline, config, encoder)
+    define_refresh(pipeline, config, config.encoder_source)
     pipeline.run()
     print(json.dumps({"run": config.run, "table": config.table, "report": config.report_uri}))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
@@ -32,10 +30,11 @@ from nnn_core.planning.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan
 from nnn_core.planning.regrouping import Asked, Regrouping, propose
 from nnn_core.report.numbers import seconds, size
 from nnn_core.table.manifest import Manifest, current_manifest
-from pipelines.commands.encoder_flags import encoder_from
-from pipelines.commands.flags import add_refresh_arguments, config_from
-from pipelines.commands.parsing import parse_flags
-from pipelines.config import RefreshConfig
+from pipelines.commands._config_file import ConfigFile
+from pipelines.commands._options import Output, config_from, make_parser, print_json
+from pipelines.commands._parsing import parse_flags
+from pipelines.config import GROUPS, RefreshConfig
+from pipelines.options import Option
 from pipelines.running.runner import runs_locally
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
@@ -44,24 +43,19 @@ _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "est
 _ASSUMED_DIM = 512
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn plan``: that of ``nnn refresh``, and rates."""
-    parser = argparse.ArgumentParser(
-        prog="nnn plan",
-        description="Show what nnn refresh with the same flags would compute, why, and what it would cost. Reads "
-        "listings, footers and the marks of finished work (files on a local disk are read once, for their digest); "
-        "computes nothing.",
-        epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",
-        allow_abbrev=False,
-    )
-    add_refresh_arguments(parser)
-    parser.add_argument(
-        "--rates", metavar="FILE", help="YAML file of worker types and prices (deploy/rates.yaml is an example)"
-    )
-    parser.add_argument("--workers", type=int, default=10, metavar="N", help="machines (default: %(default)s)")
-    # A file of flags is the same for both commands.
-    parser.add_argument("--with-plan", action="store_true", help=argparse.SUPPRESS)
-    return parser
+@dataclasses.dataclass(frozen=True)
+class _Pricing:
+    """What a plan is priced by.
+
+    Attributes:
+        rates: YAML file of worker types and prices (deploy/rates.yaml is an example).
+        workers: machines (default: %(default)s).
+    """
+
+    rates: Annotated[str | None, Option("FILE")] = None
+    workers: Annotated[int, Option("N")] = 10
+    # Not described: it says nothing here, but a file of flags is the same for both commands.
+    with_plan: Annotated[bool, Option()] = False
 
 
 def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
@@ -72,7 +66,7 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
         CorruptArtifactError: the current version's manifest is damaged.
     """
     previous = current_manifest(config.table)
-    changed = changed_parts(previous, encoder, config.prompts)
+    changed = _changed_parts(previous, encoder, config.prompts)
     digest = encoder.fingerprint.digest if encoder else None
     holding = EmbeddingRequest(
         config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
@@ -95,7 +89,7 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     return dataclasses.replace(found, validation=plan_side("validation", config.validation, asked, unknown, changed))
 
 
-def changed_parts(
+def _changed_parts(
     previous: Manifest | None,
     encoder: EncoderSource | None,
     prompts: Prompts = Prompts(),  # noqa: B008
@@ -129,7 +123,7 @@ def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
     return (side.rows_todo for side in found.sides if side.model and side.modality == modality)
 
 
-def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:
+def _regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:
     """Another size of the reference shards, if it pays; of exact searches only, which do not depend on it."""
     if config.bias_tolerance is not None:
         return None
@@ -146,7 +140,7 @@ def regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regroupin
     return propose(references.shards, config.rows_per_reference_shard, asked, worker)
 
 
-def describe(
+def _describe(
     found: Plan, work: Work, rates: Rates, workers: int, regrouping: Regrouping | None = None
 ) -> Iterator[str]:
     """The plan for a person."""
@@ -230,7 +224,7 @@ def format_dollars(value: float) -> str:
     return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"
 
 
-def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrouping | None = None) -> dict[str, Any]:
+def _record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrouping | None = None) -> dict[str, Any]:
     """The plan for programs."""
     sides = {
         side.flag: {
@@ -240,19 +234,11 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrou
         for side in found.sides
     }
     numbers = ("dim", "groups", "partials", "partials_todo", "pairs", "pairs_todo", "reasons", "changed", "previous")
-    amounts = (
-        "flop",
-        "embedded_bytes",
-        "partial_bytes",
-        "table_bytes",
-        "written_bytes",
-        "shuffled_bytes",
-        "peak_bytes",
-    )
+    sizes = (f"{name}_bytes" for name in ("embedded", "partial", "table", "written", "shuffled", "peak"))
     return {
         **sides,
         **{name: getattr(found, name) for name in numbers},
-        **{name: getattr(work, name) for name in amounts},
+        **{name: getattr(work, name) for name in ("flop", *sizes)},
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
         "costs": [dataclasses.asdict(cost) for cost in costs],
     }
@@ -260,17 +246,24 @@ def record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrou
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look, print."""
-    args, options = parse_flags(build_parser(), argv)
+    parser = make_parser(
+        "plan",
+        "Show what nnn refresh with the same flags would compute, why, and what it would cost. Reads "
+        "listings, footers and the marks of finished work (files on a local disk are read once, for their digest); "
+        "computes nothing.",
+        (ConfigFile, RefreshConfig, Output, _Pricing),
+        GROUPS,
+        epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",
+    )
+    args, options = parse_flags(parser, argv)
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
     rates = read_rates(args.rates)
-    encoder = encoder_from(args)
     config = config_from(args, runs_locally(options))
-    found = plan(config, encoder)
+    found = plan(config, config.encoder_source)
     work = work_of(found, config)
-    regrouping = regrouping_of(found, config, rates)
-    print("\n".join(describe(found, work, rates, args.workers, regrouping)))
-    record = record_of(found, work, estimate(work, rates), regrouping)
-    if args.json:
-        print(json.dumps(record))
+    regrouping = _regrouping_of(found, config, rates)
+    print("\n".join(_describe(found, work, rates, args.workers, regrouping)))
+    record = _record_of(found, work, estimate(work, rates), regrouping)
+    print_json(args, record)
     return record

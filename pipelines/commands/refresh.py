@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -22,11 +22,13 @@ from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri, prepare_table, read_manifest
-from pipelines.commands.compare_plan import Foretold, compare, describe_comparison, foretell
-from pipelines.commands.encoder_flags import encoder_from
-from pipelines.commands.flags import add_refresh_arguments, config_from
-from pipelines.commands.parsing import parse_flags
-from pipelines.config import RefreshConfig
+from pipelines.commands._compare_plan import Foretold, compare, describe_comparison
+from pipelines.commands._config_file import ConfigFile
+from pipelines.commands._options import Output, Parser, config_from, make_parser, print_json
+from pipelines.commands._parsing import parse_flags
+from pipelines.commands.plan import plan, work_of
+from pipelines.config import GROUPS, RefreshConfig
+from pipelines.options import Option
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import RunResult, run, runs_locally
 from pipelines.stages.commit_bias_table import NEAR_COPIES, VERSION_METRIC
@@ -95,7 +97,7 @@ def refresh(
         raise GateError(f"{error}\nThe report is {page}") from None
     # Some runners lose metrics of the last steps; the version is then the current one.
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
-    summary = summarise(config, manifest, result)
+    summary = _summarise(config, manifest, result)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
     report = _complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
@@ -128,7 +130,7 @@ def _stage(name: str, figures: dict[str, Any]) -> Stage:
     )
 
 
-def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
+def _summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
     stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
     return {
@@ -151,7 +153,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
                 "seconds": counters.get(MSEC, 0) / 1000,
                 **{name: counters[name] for name in _HELD if name in counters},
                 **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
-                **speed_of(counters),
+                **_speed_of(counters),
             }
             for stage, counters in stages.items()
         },
@@ -176,7 +178,7 @@ def without_text(summary: dict[str, Any]) -> dict[str, Any]:
 def print_summary(summary: dict[str, Any]) -> None:
     """The summary for a person: the text of the report, and where the page and the table are."""
     print(summary["text"])
-    for line in describe_models(summary["stages"]):
+    for line in _describe_models(summary["stages"]):
         print(line)
     if summary["search"]["error"]:
         print(f"search       {_describe_error(summary['search']['error'])}")
@@ -192,41 +194,46 @@ def _describe_error(error: dict[str, float]) -> str:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
+@dataclass(frozen=True)
+class _Planning:
+    """A plan beside the run.
+
+    Attributes:
+        with_plan: plan first, and compare with what was done.
+        rates: for --with-plan: YAML of worker types and prices.
+    """
+
+    with_plan: Annotated[bool, Option()] = False
+    rates: Annotated[str | None, Option("FILE")] = None
+
+
+def build_parser() -> Parser:
     """The command line of ``nnn refresh``."""
-    parser = argparse.ArgumentParser(
-        prog="nnn refresh",
-        description="Compute the bias of every candidate against a bank of reference queries, and publish it as "
+    return make_parser(
+        "refresh",
+        "Compute the bias of every candidate against a bank of reference queries, and publish it as "
         "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
         "crash, and a later refresh computes only what changed.",
+        (ConfigFile, RefreshConfig, Output, _Planning),
+        GROUPS,
         epilog="Any Apache Beam option may follow, e.g. --runner=DataflowRunner --project=P --region=R "
         "--temp_location=gs://B/tmp. Without --runner, and with --runner=DirectRunner, the job runs in this process, "
         "with --threads.",
-        allow_abbrev=False,
     )
-    add_refresh_arguments(parser)
-    parser.add_argument("--with-plan", action="store_true", help="plan first, and compare with what was done")
-    parser.add_argument(
-        "--rates",
-        metavar="FILE",
-        help="for --with-plan: YAML of worker types and prices",
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     args, options = parse_flags(build_parser(), argv)
-    encoder = encoder_from(args)
     config = config_from(args, runs_locally(options))
+    encoder = config.encoder_source
     foretold = _foretell(args, config, encoder)
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
     if foretold is not None:
         summary["plan"] = compare(foretold, summary, 1 if runs_locally(options) else None)
         print("\n".join(describe_comparison(summary["plan"], foretold.rates)))
-    if args.json:
-        print(json.dumps(without_text(summary)))
+    print_json(args, without_text(summary))
     return summary
 
 
@@ -236,10 +243,11 @@ def _foretell(args: argparse.Namespace, config: RefreshConfig, encoder: EncoderS
         if args.rates:
             raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
         return None
-    return foretell(config, encoder, read_rates(args.rates))
+    found = plan(config, encoder)
+    return Foretold(found, work_of(found, config), read_rates(args.rates))
 
 
-def speed_of(counters: Mapping[str, int]) -> dict[str, float]:
+def _speed_of(counters: Mapping[str, int]) -> dict[str, float]:
     """Rows a second of work, and the share of its time that the model was not waiting.
 
     Args:
@@ -253,7 +261,7 @@ def speed_of(counters: Mapping[str, int]) -> dict[str, float]:
     return speed
 
 
-def describe_models(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _describe_models(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A line for each stage that ran a model.
 
     Args:

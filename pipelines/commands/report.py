@@ -11,8 +11,8 @@ from nnn_core.report import render, render_text
 from nnn_core.report.archive import read_report
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn report``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, read, write, print."""
     parser = argparse.ArgumentParser(
         prog="nnn report",
         description="Show a report that a run left as JSON below WORK/runs or WORK/reports, and write its page.",
@@ -20,12 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("report", metavar="REPORT", help="URI of the .json, or of the page next to it")
     parser.add_argument("--output", metavar="URI", help="write the HTML page under this new name")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse flags, read, write, print."""
-    args = build_parser().parse_args(argv)
+    args = parser.parse_args(argv)
     report = read_report(args.report)
     print(render_text(report), end="")
     if args.output:

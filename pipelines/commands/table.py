@@ -12,8 +12,14 @@ from nnn_core.encoders.fingerprints import shown_parts
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from nnn_core.table.reading import reweight
-from pipelines.commands.table_rows import add_diff_arguments, add_explain_arguments, compare_versions, explain_candidate
-from pipelines.commands.table_upkeep import add_expire_arguments, expire_versions, register_version, verify_version
+from pipelines.commands._options import add_command, add_version
+from pipelines.commands._table_rows import (
+    add_diff_arguments,
+    add_explain_arguments,
+    compare_versions,
+    explain_candidate,
+)
+from pipelines.commands._table_upkeep import add_expire_arguments, expire_versions, register_version, verify_version
 
 _ACTIONS = {
     "diff": compare_versions,
@@ -24,49 +30,43 @@ _ACTIONS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn table``."""
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser = add_command(commands, name, text)
+    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, act, print."""
     parser = argparse.ArgumentParser(
         prog="nnn table", description="Look at the versions of a bias table, check them, and manage them."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add(commands, "list", "the committed versions")
     show = _add(commands, "show", "what a version is")
-    show.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    add_version(show)
     verify = _add(commands, "verify", "compare every file of a version with what was published (exit code 9: damaged)")
-    verify.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    add_version(verify)
     change = _add(commands, "reweight", "publish a version with another k or alpha, without scoring again")
     change.add_argument("--k", type=int, help="one of the grid of the table (default: unchanged)")
     change.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: unchanged)")
-    change.add_argument("--version", type=int, metavar="N", help="version to start from (default: the current one)")
+    add_version(change, "version to start from (default: the current one)")
     back = _add(commands, "rollback", "make an old version the current one again, without copying its files")
     back.add_argument("version", type=int, metavar="N", help="the version to go back to")
     add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
     add_explain_arguments(_add(commands, "explain", "the bias of one candidate: its means, rank, history and queries"))
     add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
     register = _add(commands, "register", "make a version readable as a Delta table, without copying its files")
-    register.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
-    return parser
-
-
-def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse flags, act, print."""
-    args = build_parser().parse_args(argv)
+    add_version(register)
+    args = parser.parse_args(argv)
     if args.command in _ACTIONS:
         _ACTIONS[args.command](args)
         return
     manifests = _act(args)
     for manifest in manifests:
-        print(describe(manifest))
+        print(_describe(manifest))
     if args.json:
-        records = [record(args.table, manifest) for manifest in manifests]
+        records = [_record(args.table, manifest) for manifest in manifests]
         print(json.dumps({"versions": records} if args.command == "list" else records[0]))
 
 
@@ -81,14 +81,14 @@ def _act(args: argparse.Namespace) -> list[Manifest]:
     return [read_manifest(args.table, args.version)]
 
 
-def record(table: str, manifest: Manifest) -> dict[str, Any]:
+def _record(table: str, manifest: Manifest) -> dict[str, Any]:
     """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
     content = asdict(manifest)
     content["settings"]["encoder"] = shown_parts(manifest.settings.encoder)
     return {"manifest": manifest_uri(table, manifest.version), "rows": manifest.rows, **content}
 
 
-def describe(manifest: Manifest) -> str:
+def _describe(manifest: Manifest) -> str:
     """One line a version."""
     s = manifest.settings
     return (

@@ -1,15 +1,15 @@
-"""metadata.json of the Flex Template, made from the parser of ``nnn refresh``.
+"""metadata.json of the Flex Template, made from the options of ``nnn refresh``.
 
 python -m pipelines.commands.template_metadata > deploy/metadata.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
-from pipelines.commands.config_file import describe, file_options
+from pipelines.commands._config_file import file_options
+from pipelines.commands._options import Declared, Parser
 from pipelines.commands.refresh import build_parser
 
 #: What a text has to look like, by the type of the flag. The console fills in a default of its own for parameters that
@@ -20,7 +20,7 @@ _PATTERNS: dict[Any, str] = {int: "^-?[0-9]+$", float: "^[-+.0-9eE]+$", bool: "^
 _OF_A_TERMINAL = ("json", "verbose", "log_format", "with_plan", "rates")
 
 
-def template_metadata(parser: argparse.ArgumentParser) -> dict[str, Any]:
+def _metadata(parser: Parser) -> dict[str, Any]:
     """The record that ``gcloud dataflow flex-template build --metadata-file`` takes.
 
     Every parameter is optional, because the file of ``config`` may give it; what is still missing is named by the
@@ -34,8 +34,7 @@ def template_metadata(parser: argparse.ArgumentParser) -> dict[str, Any]:
         "isOptional": True,
         "paramType": "TEXT",
     }
-    options = file_options(parser)
-    own = [_parameter(name, action, parser) for name, action in options.items() if name not in _OF_A_TERMINAL]
+    own = [_parameter(parser.declared[name]) for name in file_options(parser) if name not in _OF_A_TERMINAL]
     return {
         "name": "nnn-refresh",
         "description": parser.description,
@@ -44,25 +43,25 @@ def template_metadata(parser: argparse.ArgumentParser) -> dict[str, Any]:
     }
 
 
-def _parameter(name: str, action: argparse.Action, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    words = name.replace("_", " ")
+def _parameter(option: Declared) -> dict[str, Any]:
+    words = option.name.replace("_", " ")
     record: dict[str, Any] = {
-        "name": name,
+        "name": option.name,
         "label": words[0].upper() + words[1:],
-        "helpText": describe(action, parser) or f"The {words}, where it differs from that of the candidates.",
+        "helpText": option.help or f"The {words}, where it differs from that of the candidates.",
         "isOptional": True,
-        "paramType": "ENUM" if action.choices else "TEXT",
+        "paramType": "ENUM" if option.choices else "TEXT",
     }
-    if action.choices:
-        record["enumOptions"] = [{"value": value, "label": value} for value in action.choices]
-    if pattern := _PATTERNS.get(bool if action.nargs == 0 else action.type):
+    if option.choices:
+        record["enumOptions"] = [{"value": value, "label": value} for value in option.choices]
+    if pattern := _PATTERNS.get(option.kind):
         record["regexes"] = [pattern]
     return record
 
 
-def render(parser: argparse.ArgumentParser) -> str:
+def render(parser: Parser) -> str:
     """The text of metadata.json."""
-    return json.dumps(template_metadata(parser), indent=2) + "\n"
+    return json.dumps(_metadata(parser), indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from nnn_core.table.lifecycle.cleaning import clean, plan_cleaning
-from pipelines.commands.table_upkeep import parse_age
+from pipelines.commands._options import add_command, print_json
+from pipelines.commands._table_upkeep import parse_age
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of ``nnn work``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse flags, act, print."""
     parser = argparse.ArgumentParser(prog="nnn work", description="Look after the folder of artefacts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     text = "remove artefacts that no version of its tables needs (nnn table expire says which versions there are)"
-    gc = commands.add_parser("gc", help=text, description=text.capitalize() + ".")
+    gc = add_command(commands, "gc", text)
     gc.add_argument("--work", required=True, metavar="URI", help="folder of artefacts")
     gc.add_argument(
         "--table",
@@ -33,13 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="what was written less than this ago stays: longer than the longest job (default: %(default)s)",
     )
     gc.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
-    gc.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse flags, act, print."""
-    args = build_parser().parse_args(argv)
+    args = parser.parse_args(argv)
     done = (clean if args.yes else plan_cleaning)(args.table, args.work, args.older_than)
     for path in done.files:
         print(path)
@@ -48,5 +42,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     if done.unknown:
         versions = ", ".join(f"{version} of {table}" for table, version in done.unknown)
         print(f"versions {versions} left no record here; what they alone need is not kept, and can be computed again")
-    if args.json:
-        print(json.dumps({"work": args.work, "removed": args.yes, **asdict(done)}))
+    print_json(args, {"work": args.work, "removed": args.yes, **asdict(done)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -11,16 +10,11 @@ from datetime import UTC, datetime
 from nnn_core.events import Event
 from nnn_core.redaction import redact
 
+FORMATS = ("text", "json")
+
 #: Beam reports a failed step with a page of traceback for each step above it, and gcsfs one for each request that
 #: is refused. A failure reaches the user as one message instead, see ``runner.run``.
 _TALKATIVE = ("apache_beam", "gcsfs")
-
-
-def add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of all programs that run a pipeline."""
-    parser.add_argument("--verbose", action="store_true", help="log every shard, and what Beam does")
-    formats = ("text", "json")
-    parser.add_argument("--log-format", choices=formats, default="text", help="json: an object a line (default: text)")
 
 
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:

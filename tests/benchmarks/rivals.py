@@ -37,12 +37,14 @@ def demo_trial() -> Trial:
     """The demo's images, its bank of captions and its test queries, by the encoder that comes with the package."""
     with tempfile.TemporaryDirectory() as folder:
         demo.write_corpus(folder)
-        layout, source = demo.Layout(folder), demo.demo_encoder()
+        where, source = demo.places(folder), demo.demo_encoder()
         encoder = source.load()
-        ids, images = demo.embedded_vectors(layout.candidates, "image", layout, source, encoder)
-        _, bank = demo.embedded_vectors(layout.references, "text", layout, source, encoder)
-        names, queries = demo.embedded_vectors(layout.queries, "text", layout, source, encoder)
-        relevant = [[ids[row] for row in sorted(rows)] for rows in demo.relevant_positions(layout.queries, names, ids)]
+        ids, images = demo.embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
+        _, bank = demo.embedded_vectors(where["references"], "text", where["work"], source, encoder)
+        names, queries = demo.embedded_vectors(where["validation"], "text", where["work"], source, encoder)
+        relevant = [
+            [ids[row] for row in sorted(rows)] for rows in demo.relevant_positions(where["validation"], names, ids)
+        ]
     return Trial(queries, names, relevant, images, ids, bank)
 
 

@@ -17,9 +17,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from nnn_core.encoders import parse_encoder
-from pipelines.commands.flags import config_from
-from pipelines.commands.parsing import parse_flags
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._parsing import parse_flags
+from pipelines.commands.refresh import build_parser, config_from
 from pipelines.refresh import define_refresh
 
 pytest.importorskip("google.cloud.dataflow")

@@ -15,7 +15,7 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from corpora import gaussian, write_vectors
 
 from nnn_core.table.manifest import prepare_table
-from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh

@@ -14,8 +14,8 @@ import yaml
 
 from nnn_core.errors import ConfigError, GateError
 from pipelines.commands import launch_refresh, template_metadata
-from pipelines.commands.config_file import file_options, read_config
-from pipelines.commands.parsing import parse_flags
+from pipelines.commands._config_file import file_options, read_config
+from pipelines.commands._parsing import parse_flags
 from pipelines.commands.refresh import build_parser
 
 dataflow = pytest.importorskip("google.cloud.dataflow")

@@ -15,7 +15,7 @@ from nnn_core import load_bias_table
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
-from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
 

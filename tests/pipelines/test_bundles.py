@@ -17,8 +17,7 @@ from failpoints import several_parts
 from fakes import FormulaEncoder
 
 from nnn_core.encoders import Encoder, Fingerprint
-from nnn_core.inputs.readers import Columns
-from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
@@ -97,7 +96,7 @@ def config(folder: Path) -> RefreshConfig:
         search="approximate",
         bias_tolerance=1e-3,
         validation=str(folder / "validation" / "*"),
-        validation_columns=Columns(pair_id="pair_id"),
+        validation_pair_id_column="pair_id",
     )
 
 

@@ -34,18 +34,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def vectors(folder: Path, which: str) -> tuple[list[str], np.ndarray]:
-    layout, source = demo.Layout(str(folder / "nnn-demo")), demo.demo_encoder()
+    where, source = demo.places(str(folder / "nnn-demo")), demo.demo_encoder()
     modality = "image" if which == "candidates" else "text"
-    return demo.embedded_vectors(getattr(layout, which), modality, layout, source, load_once(source))
+    return demo.embedded_vectors(where[which], modality, where["work"], source, load_once(source))
 
 
 def test_metrics_are_those_of_a_brute_force(finished: tuple[Path, dict[str, Any], str]) -> None:
     folder, summary, _ = finished
     ids, candidates = vectors(folder, "candidates")
-    query_ids, queries = vectors(folder, "queries")
+    query_ids, queries = vectors(folder, "validation")
     _, references = vectors(folder, "references")
-    layout = demo.Layout(str(folder / "nnn-demo"))
-    relevant = demo.relevant_positions(layout.queries, query_ids, ids)
+    where = demo.places(str(folder / "nnn-demo"))
+    relevant = demo.relevant_positions(where["validation"], query_ids, ids)
     c, q, r = (v.astype(np.float64) for v in (candidates, queries, references))
     means = -np.sort(-(c @ r.T), axis=1)[:, : summary["k"]].mean(axis=1)
     for name, bias in (("base", 0.0 * means), ("nnn", summary["alpha"] * means)):
@@ -109,7 +109,7 @@ def test_example_of_the_readme(finished: tuple[Path, dict[str, Any], str], monke
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     assert len(example.strip().splitlines()) <= 10
     ids, candidates = vectors(folder, "candidates")
-    _, queries = vectors(folder, "queries")
+    _, queries = vectors(folder, "validation")
     names: dict[str, Any] = {"ids": ids, "vectors": candidates, "queries": queries}
     exec(example, names)
     bias = load_bias_table("nnn-demo/table").bias_of(ids)

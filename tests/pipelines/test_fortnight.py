@@ -17,8 +17,8 @@ import pytest
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core.gates.catalogue import RULES
-from nnn_core.gates.thresholds import Thresholds
-from pipelines.commands.parsing import parse_beam_options
+from nnn_core.yaml_files import to_yaml
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.plan import plan
 from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
@@ -76,6 +76,8 @@ def _write(folder: Path, name: str, prefix: str, rows: int, seed: int) -> None:
 
 
 def config_of(folder: Path, where: str) -> RefreshConfig:
+    gates = folder / "gates.yaml"
+    gates.write_text(to_yaml(dict.fromkeys(rule.name for rule in RULES)))
     return RefreshConfig(
         str(folder / "candidates" / "f*.parquet"),
         str(folder / "references" / "day-*.parquet"),
@@ -84,7 +86,7 @@ def config_of(folder: Path, where: str) -> RefreshConfig:
         k=K,
         alpha=0.75,
         reference_shard_rows=ROWS_PER_DAY,
-        thresholds=Thresholds.model_validate(dict.fromkeys(rule.name for rule in RULES)),
+        gates=str(gates),
     )
 
 

@@ -24,10 +24,9 @@ from corpora import brute_force_means, tree, write_vectors
 from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.errors import DuplicateIdError, GateError, InputError
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.inputs.readers import Columns
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import list_versions, read_manifest
-from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser, print_summary, refresh
 from pipelines.config import RefreshConfig
 
@@ -77,7 +76,7 @@ class World:
             alpha=inputs.alpha,
             max_reject_rate=inputs.max_reject_rate,
             validation=str(self.folder / "queries" / "part-*.parquet"),
-            validation_columns=Columns(pair_id="pair_id"),
+            validation_pair_id_column="pair_id",
         )
 
 

@@ -86,12 +86,12 @@ def test_real_embeddings(tmp_path: Path, images: str, texts: str, direction: str
 
 def test_demo_embeddings(tmp_path: Path) -> None:
     assert cli.main(["demo", "--directory", str(tmp_path)]) == 0
-    layout = demo.Layout(str(tmp_path))
+    where = demo.places(str(tmp_path))
     source = demo.demo_encoder()
     encoder = source.load()
-    table = load_bias_table(layout.table)
+    table = load_bias_table(where["table"])
     settings = table.manifest.settings
-    ids, candidates = demo.embedded_vectors(layout.candidates, "image", layout, source, encoder)
-    _, references = demo.embedded_vectors(layout.references, "text", layout, source, encoder)
-    _, queries = demo.embedded_vectors(layout.queries, "text", layout, source, encoder)
+    ids, candidates = demo.embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
+    _, references = demo.embedded_vectors(where["references"], "text", where["work"], source, encoder)
+    _, queries = demo.embedded_vectors(where["validation"], "text", where["work"], source, encoder)
     assert_same(candidates, references, queries, table.bias_of(ids), settings.k, settings.alpha)

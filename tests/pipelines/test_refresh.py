@@ -21,7 +21,7 @@ from nnn_core.errors import BankTooSmallError, CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
 from nnn_core.table.manifest import read_manifest
 from nnn_core.table.parts import resolve_k
-from pipelines.commands.parsing import parse_beam_options
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
 
@@ -216,8 +216,7 @@ def test_own_pairs_are_left_out(tmp_path: Path) -> None:
     pair_ids = [CANDIDATE_IDS[row] for row in rng.integers(0, 40, REFERENCES)]
     settings = config(tmp_path, exclude_own_pairs=True)
     write_vectors(tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, pair_ids)
-    columns = dataclasses.replace(settings.reference_columns, pair_id="pair_id")
-    refresh(dataclasses.replace(settings, reference_columns=columns), None, options())
+    refresh(dataclasses.replace(settings, reference_pair_id_column="pair_id"), None, options())
     own = np.array([[candidate == pair for pair in pair_ids] for candidate in CANDIDATE_IDS])
     assert 0 < own.sum(axis=1).max() > 8
     table = load_bias_table(settings.table)
@@ -230,9 +229,8 @@ def test_own_pairs_can_leave_too_few(tmp_path: Path) -> None:
     write_vectors(
         tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, [CANDIDATE_IDS[0]] * REFERENCES
     )
-    columns = dataclasses.replace(settings.reference_columns, pair_id="pair_id")
     with pytest.raises(BankTooSmallError, match="some candidate has only 0 left"):
-        refresh(dataclasses.replace(settings, reference_columns=columns), None, options())
+        refresh(dataclasses.replace(settings, reference_pair_id_column="pair_id"), None, options())
     assert not list((tmp_path / "table" / "versions").glob("*.json"))
 
 

@@ -23,8 +23,8 @@ from stores import Fault, Proxy, use_s3
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
+from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.cli import main
-from pipelines.commands.parsing import parse_beam_options
 from pipelines.commands.refresh import build_parser, refresh
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh

@@ -13,15 +13,19 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, SetupOptions
 from corpora import gaussian, write_vectors
+from pydantic import ValidationError
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError
 from pipelines.commands import cli
-from pipelines.commands.beam_options import beam_options
-from pipelines.commands.config_file import file_model, file_options, file_schema, read_config
-from pipelines.commands.flags import config_from
-from pipelines.commands.parsing import parse_flags
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._beam_options import beam_options
+from pipelines.commands._config_file import file_model, file_options, file_schema, read_config
+from pipelines.commands._options import declared
+from pipelines.commands._parsing import parse_flags
+from pipelines.commands.refresh import build_parser, config_from
+from pipelines.config import RefreshConfig
+from pipelines.evaluation import EvaluationConfig
+from pipelines.export import ExportConfig
 
 PLACES = {"candidates": "c", "references": "r", "table": "t", "work": "w"}
 
@@ -224,3 +228,16 @@ def test_a_refresh_from_a_file_in_a_store(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["refresh", "--config", storage.join(place, "refresh.yaml"), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert (summary["k"], summary["rows"], summary["version"]) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("model", [RefreshConfig, EvaluationConfig, ExportConfig])
+def test_every_option_is_described(model: type) -> None:
+    """Only the columns of a side, which are those of the candidates with a prefix, need no words of their own."""
+    hidden = [each.name for each in declared(model) if each.help is None]
+    assert all(name.startswith(("reference_", "validation_", "query_")) for name in hidden)
+    assert all(name.endswith("_column") for name in hidden)
+
+
+def test_a_configuration_takes_no_unknown_field() -> None:
+    with pytest.raises(ValidationError, match="kmax"):
+        RefreshConfig("c", "r", "t", "w", kmax=3)  # type: ignore[call-arg]

@@ -23,8 +23,8 @@ from nnn_core.planning import costs, scaling
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
 from nnn_core.planning.plan import GONE, plan_side
 from pipelines.commands import cli, demo
-from pipelines.commands.compare_plan import Foretold, compare, describe_comparison
-from pipelines.commands.plan import _rows_to_encode, changed_parts
+from pipelines.commands._compare_plan import Foretold, compare, describe_comparison
+from pipelines.commands.plan import _changed_parts, _rows_to_encode
 
 ROOT = Path(__file__).parents[3]
 
@@ -136,7 +136,7 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     assert found.rows_todo == round(shard.bytes / 50_000)
     fingerprint = demo.demo_encoder().fingerprint
     old = SimpleNamespace(settings=SimpleNamespace(encoder={**dataclasses.asdict(fingerprint), "weights": "old"}))
-    assert changed_parts(old, demo.demo_encoder()) == ("weights",)  # type: ignore[arg-type]
+    assert _changed_parts(old, demo.demo_encoder()) == ("weights",)  # type: ignore[arg-type]
 
 
 def test_both_sides_of_one_modality_are_embedded() -> None:

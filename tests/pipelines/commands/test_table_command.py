@@ -18,7 +18,7 @@ from corpora import gaussian, write_vectors
 from nnn_core import load_bias_table
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 from pipelines.commands import cli
-from pipelines.commands.table_upkeep import parse_age
+from pipelines.commands._table_upkeep import parse_age
 
 IDS = [f"item-{number:02d}" for number in range(12)]
 

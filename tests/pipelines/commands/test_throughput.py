@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pipelines.commands.refresh import describe_models, speed_of
+from pipelines.commands.refresh import _describe_models, _speed_of
 from pipelines.stages.metrics import MODEL_HAD_MSEC, MODEL_MSEC, MSEC, ROWS
 
 
 def test_speed_by_hand() -> None:
-    assert speed_of({MSEC: 0}) == {}
-    assert speed_of({ROWS: 300, MSEC: 2000}) == {"rows_per_second": 150.0}
+    assert _speed_of({MSEC: 0}) == {}
+    assert _speed_of({ROWS: 300, MSEC: 2000}) == {"rows_per_second": 150.0}
     counters = {ROWS: 300, MSEC: 2000, MODEL_MSEC: 3600, MODEL_HAD_MSEC: 4000}
-    assert speed_of(counters) == {"rows_per_second": 150.0, "model_utilisation": 0.9}
+    assert _speed_of(counters) == {"rows_per_second": 150.0, "model_utilisation": 0.9}
 
 
 def test_only_stages_with_a_model_are_told_of() -> None:
@@ -19,7 +19,7 @@ def test_only_stages_with_a_model_are_told_of() -> None:
         "embed_references": {"rows": 12, "rows_per_second": 3.0, "model_utilisation": 1.0, "truncated": 1200},
         "score_candidates": {"rows": 5, "rows_per_second": 7.0},
     }
-    assert list(describe_models(stages)) == [
+    assert list(_describe_models(stages)) == [
         "embed_candidates: 3,000 rows at 1,212.5 a second, the model at work 97 % of its time",
         "embed_references: 12 rows at 3.0 a second, the model at work 100 % of its time; 1,200 captions are longer "
         "than the model takes, and were cut",

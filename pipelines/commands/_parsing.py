@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 from nnn_core.errors import ConfigError, did_you_mean
-from pipelines.commands.beam_options import beam_parser
-from pipelines.commands.config_file import apply_config, read_config, spell
+from pipelines.commands._beam_options import beam_parser
+from pipelines.commands._config_file import apply_config, file_schema, read_config
+from pipelines.commands._options import Parser, Switch
 from pipelines.running.logs import configure_logging
 from pipelines.running.runner import settle_runner
 
@@ -23,17 +25,18 @@ _SECRET_FLAGS = (
 )
 
 
-def parse_flags(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> tuple[argparse.Namespace, PipelineOptions]:
+def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, PipelineOptions]:
     """Our flags by ``parser``, the rest as Beam's, both on top of the file of --config; logging is set up on the way.
 
     Raises:
         ConfigError: see ``read_config`` and ``parse_beam_options``.
     """
-    given = spell(sys.argv[1:] if argv is None else argv, parser)
-    uri = _config_uri(given)
-    config = read_config(uri, parser) if uri else None
+    given = [_spell(flag, parser._option_string_actions) for flag in (sys.argv[1:] if argv is None else argv)]
+    ahead = _look_ahead(given) if "config" in parser.declared else argparse.Namespace(config=None, config_schema=False)
+    if ahead.config_schema:
+        print(json.dumps(file_schema(parser), indent=2))
+        parser.exit()
+    config = read_config(ahead.config, parser) if ahead.config else None
     if config:
         apply_config(config, parser, given)
     args, beam_flags = parser.parse_known_args(given)
@@ -42,12 +45,25 @@ def parse_flags(
     return args, parse_beam_options([*from_file, *beam_flags], parser)
 
 
-def _config_uri(flags: Sequence[str]) -> str | None:
-    """What --config names; what else there is cannot be parsed before that file was read."""
+def _look_ahead(flags: Sequence[str]) -> argparse.Namespace:
+    """What is about the file of --config: what else there is cannot be parsed before that file was read."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--config")
-    uri: str | None = parser.parse_known_args(list(flags))[0].config
-    return uri
+    parser.add_argument("--config-schema", action="store_true")
+    return parser.parse_known_args(list(flags))[0]
+
+
+def _spell(flag: str, known: Mapping[str, argparse.Action]) -> str:
+    """A flag of ours as argparse knows it: a launcher of templates writes ``--k_max=512`` and ``--tune=true``."""
+    name, equals, value = flag.partition("=")
+    dashed = name.replace("_", "-")
+    if not name.startswith("--") or dashed not in known:
+        return flag
+    if known[dashed].nargs == 0 and value == "true":
+        return dashed
+    if isinstance(known[dashed], Switch) and value == "false":
+        return dashed.replace("--", "--no-", 1)
+    return dashed + equals + value
 
 
 def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.encoders import EncoderSource
 from nnn_core.planning.costs import Hours, Rates, Work, estimate, price
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
-from pipelines.commands.plan import format_dollars, format_hours, plan, work_of
-from pipelines.config import RefreshConfig
+from pipelines.commands.plan import format_dollars, format_hours
 from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
@@ -33,12 +31,6 @@ class Foretold:
     plan: Plan
     work: Work
     rates: Rates
-
-
-def foretell(config: RefreshConfig, encoder: EncoderSource | None, rates: Rates) -> Foretold:
-    """The plan of a refresh that is about to run; see ``plan`` for what it raises."""
-    found = plan(config, encoder)
-    return Foretold(found, work_of(found, config), rates)
 
 
 def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.table.lifecycle.check import DAMAGED, WHOLE, TableCheck, check_table
 from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
 from nnn_core.table.lifecycle.registration import register
+from pipelines.commands._options import print_json
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])\Z")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -27,8 +27,7 @@ def verify_version(args: argparse.Namespace) -> None:
         print(f"{file.state:<8} {file.path}")
     whole = len(check.files) - len(check.bad)
     print(f"version {check.version} is {_verdict(check)}: {whole} of {len(check.files)} files are whole")
-    if args.json:
-        print(json.dumps({"table": args.table, "verdict": _verdict(check), **asdict(check)}))
+    print_json(args, {"table": args.table, "verdict": _verdict(check), **asdict(check)})
     if check.bad:
         problems = "".join(f"\n  {file.problem}" for file in check.bad)
         raise CorruptArtifactError(
@@ -78,8 +77,7 @@ def expire_versions(args: argparse.Namespace) -> None:
     for path in (*done.files, *done.pins):
         print(path)
     print(_sum_up(done, args.yes))
-    if args.json:
-        print(json.dumps({"table": args.table, "removed": args.yes, **asdict(done)}))
+    print_json(args, {"table": args.table, "removed": args.yes, **asdict(done)})
 
 
 def _sum_up(done: Expiry, removed: bool) -> str:
@@ -97,5 +95,4 @@ def register_version(args: argparse.Namespace) -> None:
         f"version {done.version} is version {done.delta_version} of the Delta table {args.table}: {done.files} files, "
         f"{done.added} of them new to it"
     )
-    if args.json:
-        print(json.dumps({"table": args.table, **asdict(done)}))
+    print_json(args, {"table": args.table, **asdict(done)})

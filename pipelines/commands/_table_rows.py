@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from nnn_core.errors import ConfigError
@@ -11,7 +10,8 @@ from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import Difference
 from nnn_core.table.lifecycle.explanation import Explanation, Standing, explain
 from nnn_core.table.lifecycle.neighbours import Sources
-from pipelines.commands.flags import add_column_arguments, add_override_arguments, columns_from, reference_columns
+from pipelines.commands._options import add_options, add_version, build, print_json
+from pipelines.options import ReferenceColumnOptions
 
 
 def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +31,7 @@ def compare_versions(args: argparse.Namespace) -> None:
     print("\n".join(_describe(found)))
     if args.output:
         print(f"written to {args.output}")
-    if args.json:
-        print(json.dumps({"table": args.table, "output": args.output, **asdict(found)}))
+    print_json(args, {"table": args.table, "output": args.output, **asdict(found)})
 
 
 def _describe(found: Difference) -> list[str]:
@@ -51,7 +50,7 @@ def _describe(found: Difference) -> list[str]:
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``nnn table explain``."""
     parser.add_argument("id", metavar="ID", help="of the candidate")
-    parser.add_argument("--version", type=int, metavar="N", help="which version (default: the current one)")
+    add_version(parser)
     sources = parser.add_argument_group(
         "its top queries",
         "Looked up among the vectors of the refresh, with the flags that it was given; no model runs.",
@@ -60,8 +59,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     sources.add_argument("--candidates", metavar="GLOB", help="shards that the candidate is in")
     sources.add_argument("--references", metavar="GLOB", help="shards of the bank")
     sources.add_argument("--top", type=int, default=10, metavar="N", help="how many to show (default: %(default)s)")
-    add_column_arguments(sources)
-    add_override_arguments(sources, "reference")
+    add_options(sources, ReferenceColumnOptions)
 
 
 def explain_candidate(args: argparse.Namespace) -> None:
@@ -72,8 +70,7 @@ def explain_candidate(args: argparse.Namespace) -> None:
     """
     found = explain(args.table, args.id, args.version, _sources_from(args))
     print("\n".join(_describe_candidate(found)))
-    if args.json:
-        print(json.dumps({"table": args.table, **asdict(found)}))
+    print_json(args, {"table": args.table, **asdict(found)})
 
 
 def _sources_from(args: argparse.Namespace) -> Sources | None:
@@ -85,8 +82,9 @@ def _sources_from(args: argparse.Namespace) -> Sources | None:
             "to find a candidate's top queries again, --work, --candidates and --references are needed together, and "
             "--top of at least 1; leave all of them out for what the table alone knows."
         )
-    columns = columns_from(args)
-    return Sources(args.work, args.candidates, args.references, columns, reference_columns(args, columns), args.top)
+    sides = build(ReferenceColumnOptions, args)
+    columns = (sides.candidate_columns, sides.reference_columns)
+    return Sources(args.work, args.candidates, args.references, *columns, args.top)
 
 
 def _describe_candidate(found: Explanation) -> list[str]:

@@ -1,0 +1,264 @@
+"""The command line, made from the fields of configurations: see ``pipelines.options``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from nnn_core.encoders import FLOAT32, PRECOMPUTED, EncoderSource, parse_encoder
+from nnn_core.encoders.contract import static_parts
+from nnn_core.encoders.fingerprints import check_encoder
+from nnn_core.encoders.prompts import recorded_prompts
+from nnn_core.table.manifest import read_manifest
+from pipelines.config import RefreshConfig
+from pipelines.options import OUTPUT, Option
+from pipelines.running.logs import FORMATS
+
+_Model = TypeVar("_Model")
+
+#: An attribute in the docstring of a class.
+_DESCRIBED = re.compile(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", re.M)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An option as its field declares it.
+
+    Attributes:
+        name: of the field; also the key in a file, and the flag with dashes.
+        kind: type of a value that is given, so without None.
+        default: what holds where none is given.
+        required: whether one must be given.
+        option: what the field says of it.
+        description: what the docstring of its class says of it, None if nothing.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    required: bool
+    option: Option
+    description: str | None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All values that there are; none where there is a rule instead."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else self.option.choices
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the value is a list, to which each flag adds one."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def help(self) -> str | None:
+        """What it is, for a person; None if it is not shown."""
+        return self.description and self.description % {"default": self.default}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a program that runs a pipeline prints.
+
+    Attributes:
+        json: print one JSON object on the last line.
+        verbose: log every shard, and what Beam does.
+        log_format: json: an object a line (default: text).
+    """
+
+    json: Annotated[bool, Option(group=OUTPUT)] = False
+    verbose: Annotated[bool, Option(group=OUTPUT)] = False
+    log_format: Annotated[str, Option(group=OUTPUT, choices=FORMATS)] = "text"
+
+
+class Switch(argparse.BooleanOptionalAction):
+    """``--tune`` and ``--no-tune``: what a file switches on, a flag can switch off."""
+
+    def format_usage(self) -> str:
+        return self.option_strings[0].replace("--", "--[no-]", 1)
+
+
+class Parser(argparse.ArgumentParser):
+    """The command line of a program that runs a pipeline.
+
+    Attributes:
+        declared: its options by name.
+    """
+
+    declared: dict[str, Declared]
+
+
+def make_parser(
+    command: str,
+    description: str,
+    models: Sequence[type],
+    groups: Mapping[str, str | None] = types.MappingProxyType({}),
+    epilog: str = "Any Apache Beam option may follow.",
+) -> Parser:
+    """A command line.
+
+    Args:
+        command: such as ``refresh``.
+        description: for --help.
+        models: classes whose fields are options.
+        groups: headings of --help in their order, with descriptions. Options of other groups stand before them.
+        epilog: for --help.
+    """
+    parser = Parser(prog=f"nnn {command}", description=description, epilog=epilog, allow_abbrev=False)
+    options = [each for model in models for each in declared(model)]
+    places = {None: parser} | {title: parser.add_argument_group(title, text) for title, text in groups.items()}
+    parser.declared = {}
+    for title, place in places.items():
+        for each in options:
+            if title == (each.option.group if each.option.group in groups else None):
+                _add(place, each)
+                parser.declared[each.name] = each
+    return parser
+
+
+def add_options(place: argparse._ActionsContainer, model: type, *names: str) -> None:
+    """Add the options of ``model`` to a parser or a group of it; with ``names`` only these."""
+    for each in declared(model):
+        if not names or each.name in names:
+            _add(place, each)
+
+
+def add_command(commands: Any, name: str, text: str, **settings: Any) -> argparse.ArgumentParser:
+    """A command of a command, with --json.
+
+    Args:
+        commands: what ``add_subparsers`` made.
+        name: of the command.
+        text: what it does, without capital letter and full stop.
+        **settings: of its parser.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", **settings
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    return parser
+
+
+def add_version(parser: argparse._ActionsContainer, text: str = "which version (default: the current one)") -> None:
+    """Add ``--version``, a version of a table."""
+    parser.add_argument("--version", type=int, metavar="N", help=text)
+
+
+def print_json(args: argparse.Namespace, record: Any) -> None:
+    """Print the result for programs, if that was asked for."""
+    if args.json:
+        print(json.dumps(record))
+
+
+def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:
+    """A configuration of what was given, and of ``more``, which counts before it.
+
+    Args:
+        model: its class.
+        args: what a parser found that has options of ``model``; what is left out, or None, has its default.
+        **more: by field.
+    """
+    given = {each.name: getattr(args, each.name, None) for each in declared(model)}
+    return model(**{**{name: value for name, value in given.items() if value is not None}, **more})
+
+
+def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:
+    """The refresh that parsed flags describe.
+
+    Args:
+        args: of a parser with the options of ``RefreshConfig``.
+        local: whether the job runs in this process, not on a cluster.
+    """
+    return build(RefreshConfig, args, threads=threads_of(args, local))
+
+
+def threads_of(args: argparse.Namespace, local: bool) -> int:
+    """Threads of one worker process: all cores of the machine locally; a cluster has a process a core.
+
+    Args:
+        args: with ``threads``, which counts where it was given.
+        local: whether the job runs in this process.
+    """
+    return args.threads or (len(os.sched_getaffinity(0)) if local else 1)
+
+
+def encoder_of_table(spec: str | None, table: str, version: int) -> EncoderSource | None:
+    """The encoder that ``--encoder`` names for a published table, in the precision of its manifest.
+
+    Raises:
+        InputError: it is not the encoder that the table is valid for; names the parts that differ.
+    """
+    if spec is None:
+        return None
+    recorded = read_manifest(table, version).settings.encoder
+    encoder = parse_encoder(spec, recorded.get("precision", FLOAT32))
+    if recorded.get("kind") != PRECOMPUTED:
+        check_encoder(recorded, static_parts(encoder, recorded_prompts(recorded)), table, f"--encoder {spec}")
+    return encoder
+
+
+def declared(model: type) -> Iterator[Declared]:
+    """The options of a dataclass: those of its fields that hold an ``Option``."""
+    hints, found = get_type_hints(model, include_extras=True), _descriptions(model)
+    for field in dataclasses.fields(model):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        for option in (mark for mark in marks if isinstance(mark, Option)):
+            required = field.default is dataclasses.MISSING
+            default = None if required or option.filled else field.default
+            checks = tuple(mark for mark in marks if mark is not option)
+            kind = _without_none(get_args(hints[field.name])[0])
+            kind = Annotated[kind, *checks] if checks else kind
+            yield Declared(field.name, kind, default, required and not option.filled, option, found.get(field.name))
+
+
+def _descriptions(model: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of attributes, without the full stop."""
+    texts: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        texts.update(_DESCRIBED.findall(each.__doc__ or ""))
+    return {name: " ".join(text.split()).removesuffix(".") for name, text in texts.items()}
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    return Union[tuple(each for each in get_args(kind) if each is not types.NoneType)]  # noqa: UP007
+
+
+def _add(place: argparse._ActionsContainer, each: Declared) -> None:
+    """One option as a flag."""
+    flags = [f"--{each.name.replace('_', '-')}", *filter(None, [each.option.alias])]
+    common: dict[str, Any] = {"default": each.default, "help": each.description or argparse.SUPPRESS}
+    if each.kind is bool:
+        place.add_argument(*flags, action=Switch if each.option.switch else "store_true", **common)
+        return
+    common |= {"metavar": each.option.metavar, "required": each.required}
+    if each.repeats:
+        place.add_argument(*flags, action="append", **common | {"default": list(each.default)})
+    elif each.choices:
+        place.add_argument(*flags, choices=each.choices, **common)
+    else:
+        place.add_argument(*flags, **common | {"type": _converter(each.kind)})
+
+
+def _converter(kind: Any) -> Callable[[str], Any] | None:
+    """The function from the text of a flag to its value."""
+    if kind in (str, int, float):
+        return None if kind is str else kind
+
+    def convert(text: str) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    return convert

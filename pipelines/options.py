@@ -1,0 +1,143 @@
+"""How an option is declared: once, as plain data beside the field of a configuration that holds its value.
+
+Flags, the files of ``--config``, their JSON Schema and the parameters of a template are all made from these fields and
+from the docstrings of their classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from nnn_core.inputs.readers import Columns
+
+#: How a configuration is checked when it is built.
+CHECKED = ConfigDict(extra="forbid")
+
+#: Groups of flags that several commands have.
+COLUMNS, OUTPUT = "columns", "scoring and output"
+
+_NAMES = ("id", "pair_id", "caption", "vector", "image")
+_PAYLOADS = frozenset({"caption", "vector", "image"})
+
+
+@plain_dataclass(frozen=True)
+class Option:
+    """How the value of a field is given. What the value is says the docstring of its class, under ``Attributes``, where
+    ``%(default)s`` stands for the default; --help leaves out what is not described there.
+
+    Attributes:
+        metavar: what --help calls the value.
+        group: heading under which --help shows the flag, if the command has such a heading.
+        choices: all values that there are; none where there is a rule instead.
+        alias: another flag for the same.
+        switch: whether ``--no-...`` switches off what a file switches on.
+        filled: whether the command finds a value where none is given, so that the flag itself has no default.
+    """
+
+    metavar: str | None = None
+    group: str | None = None
+    choices: tuple[str, ...] = ()
+    alias: str | None = None
+    switch: bool = False
+    filled: bool = False
+
+
+_ColumnName = Annotated[str | None, Option("NAME", COLUMNS)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ColumnOptions:
+    """Names of columns or JSON fields of the candidates, and of all other rows as far as these have no own names.
+
+    Attributes:
+        id_column: identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256
+            for the digest of its content, @row for file name and position.
+        pair_id_column: id of the row's own counterpart, none where empty (default: the row's id; in a tar the key).
+        caption_column: the caption (default: caption); in a TSV or CSV without a header #1 is the first column.
+        vector_column: the embedding (default: the first present of vector, embedding).
+        image_column: the image's bytes in a Parquet file (default: the first present of image, jpg, jpeg, png,
+            webp).
+
+    Raises:
+        ConfigError: a name with a meaning of its own that there is not.
+    """
+
+    id_column: _ColumnName = None
+    pair_id_column: _ColumnName = None
+    caption_column: _ColumnName = None
+    vector_column: _ColumnName = None
+    image_column: _ColumnName = None
+
+    def named(self, side: str = "") -> dict[str, Any]:
+        """The names that were given, by attribute of ``Columns``.
+
+        Args:
+            side: empty for the candidates, or a prefix such as ``query_``.
+        """
+        names = {name: getattr(self, f"{side}{name}_column") for name in _NAMES}
+        return {name: value for name, value in names.items() if value is not None}
+
+    @cached_property
+    def candidate_columns(self) -> Columns:
+        """The columns of the candidates."""
+        return Columns(**self.named())
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ReferenceColumnOptions(ColumnOptions):
+    """Columns with other names in the bank of reference queries."""
+
+    reference_id_column: _ColumnName = None
+    reference_pair_id_column: _ColumnName = None
+    reference_caption_column: _ColumnName = None
+    reference_vector_column: _ColumnName = None
+    reference_image_column: _ColumnName = None
+
+    @cached_property
+    def reference_columns(self) -> Columns:
+        """The candidates' names, except where others were given for the bank.
+
+        To say where the bank's captions are is to say that they, not vectors, are to be read, and the reverse.
+        """
+        own = self.named("reference_")
+        replaced = own.keys() | (_PAYLOADS if own.keys() & _PAYLOADS else set())
+        shared = {name: value for name, value in self.named().items() if name not in replaced}
+        return Columns(**shared, **own, require_id=False, inherited=tuple(shared))
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ValidationColumnOptions(ReferenceColumnOptions):
+    """Columns with other names in the validation queries."""
+
+    validation_id_column: _ColumnName = None
+    validation_pair_id_column: _ColumnName = None
+    validation_caption_column: _ColumnName = None
+    validation_vector_column: _ColumnName = None
+    validation_image_column: _ColumnName = None
+
+    @cached_property
+    def validation_columns(self) -> Columns:
+        """The names of the bank, except where others were given for the queries; every query needs an id."""
+        return replace(self.reference_columns, require_id=True, **self.named("validation_"))
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class QueryColumnOptions(ColumnOptions):
+    """Columns with other names in the queries of an evaluation or of an export."""
+
+    query_id_column: _ColumnName = None
+    query_pair_id_column: _ColumnName = None
+    query_caption_column: _ColumnName = None
+    query_vector_column: _ColumnName = None
+    query_image_column: _ColumnName = None
+
+    @cached_property
+    def query_columns(self) -> Columns:
+        """The candidates' names, except where others were given for the queries."""
+        return replace(self.candidate_columns, **self.named("query_"))
