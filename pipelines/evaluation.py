@@ -16,7 +16,6 @@ from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus, embedded_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
-from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.errors import ConfigError
@@ -146,7 +145,7 @@ class _Wiring:
     manifest: Manifest
     candidates: EmbeddedFiles
     references: EmbeddedFiles | None
-    bank: beam.PCollection[tuple[Bank, Side]] | None
+    bank: beam.PCollection[Bank] | None
     shards: beam.PCollection[EmbeddedShard]
     queries: beam.PCollection[StoredQueries]
     request: beam.PCollection[Request]
@@ -196,9 +195,9 @@ def _shard_references(config: EvaluationConfig) -> ShardReferences:
     return ShardReferences(1 << 16, None, 1.0, storage.join(config.work, "rejects"), False)
 
 
-def _check_bank(bank: tuple[Bank, Side], manifest: Manifest, config: EvaluationConfig) -> tuple[Bank, Side]:
+def _check_bank(bank: Bank, manifest: Manifest, config: EvaluationConfig) -> Bank:
     if config.exclude_bank_positives:
-        check_bank_of(bank[0], manifest.settings.bank_digest, config.table)
+        check_bank_of(bank, manifest.settings.bank_digest, config.table)
     return bank
 
 
@@ -238,8 +237,8 @@ def _judge_without(positives: Any, number: beam.PCollection[int], wiring: _Wirin
     return merged[MEANS] | "JudgeWithout" >> JudgeBias(wiring.queries, wiring.request, config.threads)
 
 
-def _check_rest(bank: tuple[Bank, Side], positives: int, k: int) -> tuple[Bank, Side]:
-    check_rest(bank[0], k, positives)
+def _check_rest(bank: Bank, positives: int, k: int) -> Bank:
+    check_rest(bank, k, positives)
     return bank
 
 
@@ -247,8 +246,8 @@ def _add(findings: Findings, name: str, value: Any) -> Findings:
     return dataclasses.replace(findings, **{name: value})
 
 
-def _add_positives(findings: Findings, number: int, bank: tuple[Bank, Side]) -> Findings:
-    return dataclasses.replace(findings, positives=number, bank_rows=bank[0].rows)
+def _add_positives(findings: Findings, number: int, bank: Bank) -> Findings:
+    return dataclasses.replace(findings, positives=number, bank_rows=bank.rows)
 
 
 def look_up_means(shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:

@@ -14,10 +14,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import Corpus, Outcome, located_shards
+from nnn_core.embedded.corpus import Corpus, located_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums
-from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
@@ -34,7 +33,7 @@ from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable, Lineage, Standard
 from pipelines.stages.embed_files import EmbeddedFiles, embed_files
 from pipelines.stages.embed_shards import ModelUse
-from pipelines.stages.gather import GatherCandidates, GatherOutcomes, ShardReferences
+from pipelines.stages.gather import GatherCandidates, ShardReferences
 from pipelines.stages.judge_bias import GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
@@ -73,10 +72,6 @@ def define_refresh(
         config.max_reject_rate, config.rejects_folder
     )
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
-    outcomes = (
-        candidates.embedded | "CandidateOutcomes" >> GatherOutcomes(),
-        references.embedded | "ReferenceOutcomes" >> GatherOutcomes(),
-    )
     calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
         config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
@@ -87,7 +82,7 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    recorded = outcomes | "RecordEncoder" >> RecordEncoder(
+    recorded = (corpus, bank) | "RecordEncoder" >> RecordEncoder(
         encoder, config.prompts, config.modalities, config.work, config.hints
     )
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
@@ -109,14 +104,13 @@ def define_refresh(
         AsSingleton(scored),
         AsSingleton(calibrated),
         config,
-        *map(AsSingleton, outcomes),
     )
     standard = Standard(config.thresholds, config.accept, config.work, config.report_uri)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
 
 
 def _calibrate(
-    config: RefreshConfig, bank: beam.PCollection[tuple[Bank, Side]], candidates: EmbeddedFiles
+    config: RefreshConfig, bank: beam.PCollection[Bank], candidates: EmbeddedFiles
 ) -> beam.PCollection[list[CalibratedShard]]:
     """How each reference shard is searched, a single element; an empty list for exact searches."""
     if config.bias_tolerance is None:
@@ -134,27 +128,25 @@ def _calibrate(
 
 def describe_lineage(
     corpus: Corpus,
-    bank: tuple[Bank, Side],
+    bank: Bank,
     sums: SideSums,
     scored: Scored,
     calibrated: list[CalibratedShard],
     config: RefreshConfig,
-    candidates: Outcome,
-    references: Outcome,
 ) -> Lineage:
     """What the table was computed from, and how."""
     search = report_search(scored, calibrated, config)
-    parts = [storage.basename(part.uri) for shard in bank[0].shards for part in shard.parts]
+    parts = [storage.basename(part.uri) for part in bank.parts]
     needs = Needs(
         embedded=tuple(sorted({*parts, *(name for name, _ in corpus.shards)})),
         candidates=tuple(digest for _, digest in corpus.shards),
-        references=tuple(shard.digest for shard in bank[0].shards),
-        searches={bank[0].shards[each.number].digest: each.digest for each in calibrated},
+        references=tuple(shard.digest for shard in bank.shards),
+        searches={bank.shards[each.number].digest: each.digest for each in calibrated},
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
     )
-    rejected = (("candidates", candidates.rejects), ("references", references.rejects))
-    return Lineage(corpus, bank[1], sums, search, needs, rejected)
+    rejected = (("candidates", corpus.outcome.rejects), ("references", bank.outcome.rejects))
+    return Lineage(corpus, bank.side, sums, search, needs, rejected)
 
 
 @dataclasses.dataclass
@@ -171,7 +163,7 @@ class ReviewValidation(beam.PTransform):  # type: ignore[misc]
 
     config: RefreshConfig
     settings: beam.PCollection[BiasSettings]
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     validation: EmbeddedFiles
     candidates: EmbeddedFiles
 

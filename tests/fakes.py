@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nnn_core.embedded.shards import EmbeddedShard, VectorBlock
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, Rows, read_rows
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.rejects import Reject, RejectSummary
 from nnn_core.inputs.shards import Modality
+from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.vectors import unit_vectors
 
 UNDECODABLE = b"not an image"
@@ -90,6 +91,12 @@ def make_shard(name: str, rows: int = 1, dim: int = 4, source: str | None = None
     return EmbeddedShard(
         f"work/{name}.parquet", digests[0], rows, dim, digests[1], digests[2], (), paired, source or name
     )
+
+
+def make_bank(shards: Sequence[EmbeddedShard], rows_per_shard: int = 100, k: int | None = None) -> Bank:
+    """The bank of one file that became these embedded shards; nothing of it was rejected."""
+    file = EmbeddedInput("bank", "0" * 64, tuple(shards), RejectSummary(sum(shard.rows for shard in shards)), True)
+    return gather_references([file], rows_per_shard, k, 0.0, "rejects", False)
 
 
 def make_tar(members: Iterable[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT) -> bytes:

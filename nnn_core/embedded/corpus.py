@@ -25,25 +25,27 @@ class Corpus:
     """All candidates: metadata only.
 
     Attributes:
-        lineage: rows, rejects and digests.
+        side: rows, rejects and digests, as a manifest records them.
+        outcome: what became of the input files.
         dim: dimension of the vectors.
         boundaries: ids at which the table is cut into parts.
         shards: (name of the file, digest) of all embedded shards, ascending.
     """
 
-    lineage: Side
+    side: Side
+    outcome: Outcome
     dim: int
     boundaries: tuple[str, ...]
     shards: tuple[tuple[str, str], ...] = ()
 
     def outline(self) -> Corpus:
         """The same without all that grows with the number of files: what every worker is told."""
-        return replace(self, lineage=replace(self.lineage, inputs=()), shards=())
+        return replace(self, side=replace(self.side, inputs=()), shards=())
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of input files, one or more, in few words.
+    """What became of the input files of a side, in few words.
 
     Attributes:
         precomputed: whether they held vectors; both values where some did.
@@ -53,17 +55,11 @@ class Outcome:
     precomputed: frozenset[bool]
     rejects: RejectSummary
 
-
-def outcome_of(embedded: EmbeddedInput) -> Outcome:
-    """What became of one file."""
-    return Outcome(frozenset({embedded.precomputed}), embedded.rejects)
-
-
-def merge_outcomes(outcomes: Iterable[Outcome]) -> Outcome:
-    """What became of several files together, whatever their order."""
-    every = list(outcomes)
-    precomputed = frozenset[bool]().union(*(each.precomputed for each in every))
-    return Outcome(precomputed, rejects.merge(each.rejects for each in every))
+    @classmethod
+    def of(cls, inputs: Sequence[EmbeddedInput]) -> Outcome:
+        """What became of some files together, whatever their order."""
+        precomputed = frozenset(embedded.precomputed for embedded in inputs)
+        return cls(precomputed, rejects.merge(embedded.rejects for embedded in inputs))
 
 
 def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
@@ -73,25 +69,34 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
         RejectedRowsError: too many rows could not be used.
         InputError: no row is left, or the vectors differ in dimension.
     """
-    side = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
+    side, outcome = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
     shards = list(embedded_shards(inputs))
     if not shards:
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
     samples = (shard.id_sample for shard in shards)
     files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    return Corpus(side, shards[0].dim, part_boundaries(samples, side.rows), files)
+    return Corpus(side, outcome, shards[0].dim, part_boundaries(samples, side.rows), files)
 
 
-def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str) -> Side:
-    """Lineage of the candidates or of the bank, after the check of its rejects.
+def summarise_side(
+    inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str
+) -> tuple[Side, Outcome]:
+    """What the candidates or the bank were made from, and what became of their files, after the check of the rejects.
+
+    Args:
+        inputs: all embedded files of the side.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        flag: ``--candidates`` or ``--references``, for messages.
+        rejects_folder: where rejects are listed, for messages.
 
     Raises:
         RejectedRowsError: more than ``max_reject_rate`` of the rows could not be used.
         InputError: not one candidate could be used, though that was allowed.
         BankTooSmallError: not one reference could be used, though that was allowed.
     """
-    summary = rejects.merge(embedded.rejects for embedded in inputs)
+    outcome = Outcome.of(inputs)
+    summary = outcome.rejects
     rejects.check_reject_rate(summary, max_reject_rate, flag, rejects_folder)
     if summary.rows == summary.rejected > 0:
         error, fact = _NOTHING_LEFT[flag]
@@ -99,13 +104,14 @@ def summarise_side(inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag
             f"{fact}: all {summary.rejected} rows of {flag} were rejected, so nothing was published:"
             f"{rejects.frequent_reasons(summary)}\nEvery reject is listed under {rejects_folder}. Repair the input."
         )
-    return Side(
+    side = Side(
         rows=summary.rows - summary.rejected,
         rejected=summary.rejected,
         digest=add_set_digests(shard.vector_digest for shard in embedded_shards(inputs)),
         inputs=tuple(sorted(embedded.digest for embedded in inputs)),
         off_length=_off_length(inputs),
     )
+    return side, outcome
 
 
 def _off_length(inputs: Sequence[EmbeddedInput]) -> int | None:
@@ -113,20 +119,6 @@ def _off_length(inputs: Sequence[EmbeddedInput]) -> int | None:
     counts = [embedded.off_length for embedded in inputs if embedded.precomputed]
     known = [count for count in counts if count is not None]
     return sum(known) if known and len(known) == len(counts) else None
-
-
-def check_pairs(shards: Iterable[EmbeddedShard]) -> None:
-    """Refuse to exclude own pairs where no reference query has one.
-
-    Raises:
-        InputError: no row of the bank has a pair id.
-    """
-    if not any(shard.paired for shard in shards):
-        raise InputError(
-            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
-            "would be compared with its own reference queries as well. Name the column or field that says which "
-            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
-        )
 
 
 def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:

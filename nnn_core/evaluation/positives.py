@@ -40,7 +40,7 @@ class Positives:
 @lru_cache(maxsize=1)
 def bank_pairs(bank: Bank) -> pa.StringArray:
     """The distinct pair ids of the bank, ascending; the empty one, which is nobody's, is left out."""
-    columns = [read_ids(part, "pair_id") for shard in bank.shards for part in shard.parts]
+    columns = [read_ids(part, "pair_id") for part in bank.parts]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
     return names.filter(pc.not_equal(names, "")).sort()
 

@@ -220,7 +220,7 @@ def make_plan(
     shards = [shard for shard in candidates.shards if shard.rows]
     groups: tuple[ReferenceShard, ...] = ()
     with contextlib.suppress(BankTooSmallError):
-        groups = shard_references(references.shards, scoring.rows_per_shard).shards
+        groups = shard_references(references.shards, scoring.rows_per_shard)
     missing = list(_missing(shards, groups, scoring, work))
     reasons = _explain(missing, len(shards), len(groups))
     if candidates.rows_todo:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.digests import add_set_digests, name_of
-from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.shards import EmbeddedShard, check_alike, read_shard
+from nnn_core.embedded.corpus import Corpus, Outcome, embedded_shards, summarise_side
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, read_shard
+from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError, InputError
 from nnn_core.inputs.shards import cut_groups, natural_key
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
@@ -21,7 +22,7 @@ from nnn_core.vectors import FloatMatrix
 
 @dataclass(frozen=True)
 class ReferenceShard:
-    """A group of embedded shards of the bank that is indexed and scored as one.
+    """Embedded shards of the bank that are indexed and scored as one.
 
     Attributes:
         number: position in the bank.
@@ -43,14 +44,29 @@ class Bank:
     """All reference shards: metadata only, small enough for every worker.
 
     Attributes:
-        shards: in order.
-        rows: reference queries in total.
-        digest: identifies the multiset of (vector, pair id), whatever its order and cuts.
+        shards: all of them, in order of their numbers.
+        side: rows, rejects and digests, as a manifest records them.
+        outcome: what became of the input files.
     """
 
     shards: tuple[ReferenceShard, ...]
-    rows: int
-    digest: str
+    side: Side
+    outcome: Outcome
+
+    @property
+    def parts(self) -> list[EmbeddedShard]:
+        """The embedded shards of all reference shards, in order."""
+        return [part for shard in self.shards for part in shard.parts]
+
+    @property
+    def rows(self) -> int:
+        """Reference queries in total."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def digest(self) -> str:
+        """Identifies the multiset of (vector, pair id), whatever its order and cuts."""
+        return add_set_digests(part.vector_digest for part in self.parts)
 
     @property
     def dim(self) -> int:
@@ -58,7 +74,46 @@ class Bank:
         return self.shards[0].dim
 
 
-def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> Bank:
+def gather_references(
+    inputs: Sequence[EmbeddedInput],
+    rows_per_shard: int,
+    k: int | None,
+    max_reject_rate: float,
+    rejects_folder: str,
+    exclude_own_pairs: bool,
+) -> Bank:
+    """Check the bank as a whole, as far as that needs no scoring, and cut it into reference shards.
+
+    Args:
+        inputs: all embedded files of the bank.
+        rows_per_shard: reference queries that are indexed and scored together.
+        k: neighbours that the bank must suffice for; None for whatever fits.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        rejects_folder: where rejects are listed, for messages.
+        exclude_own_pairs: whether the bank needs pair ids.
+
+    Raises:
+        RejectedRowsError: too many rows could not be used.
+        BankTooSmallError: no row is left, or fewer than k.
+        InputError: the vectors differ in dimension, or no row has the pair id that is needed.
+    """
+    side, outcome = summarise_side(inputs, max_reject_rate, "--references", rejects_folder)
+    bank = Bank(shard_references(embedded_shards(inputs), rows_per_shard), side, outcome)
+    if k is not None and bank.rows < k:
+        raise BankTooSmallError(
+            f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
+            "scored. Give more --references, a smaller --k, or --k auto for the largest that fits."
+        )
+    if exclude_own_pairs and not any(part.paired for part in bank.parts):
+        raise InputError(
+            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
+            "would be compared with its own reference queries as well. Name the column or field that says which "
+            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+        )
+    return bank
+
+
+def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> tuple[ReferenceShard, ...]:
     """Group whole embedded shards, in natural order of their sources, up to ``rows_per_shard`` rows each.
 
     A reference shard is its list of files; nothing is copied. Where a group ends is said by the digest of its last
@@ -76,8 +131,7 @@ def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> 
             "candidates with. Check the files and the list of rejects."
         )
     check_alike(ordered)
-    shards = tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, rows_per_shard)))
-    return Bank(shards, sum(shard.rows for shard in shards), add_set_digests(part.vector_digest for part in ordered))
+    return tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, rows_per_shard)))
 
 
 def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
@@ -233,19 +287,6 @@ def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     scattered: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
     return scattered
-
-
-def check_bank(bank: Bank, k: int | None) -> None:
-    """Refuse a bank that cannot give k neighbours.
-
-    Raises:
-        BankTooSmallError: fewer references than k.
-    """
-    if k is not None and bank.rows < k:
-        raise BankTooSmallError(
-            f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
-            "scored. Give more --references, a smaller --k, or --k auto for the largest that fits."
-        )
 
 
 def check_same_dimension(corpus: Corpus, bank: Bank) -> None:

@@ -233,8 +233,8 @@ def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
     Raises:
         CorruptArtifactError: rows were lost or made up.
     """
-    if manifest.rows != corpus.lineage.rows:
+    if manifest.rows != corpus.side.rows:
         raise CorruptArtifactError(
-            f"the table has {manifest.rows} rows for {corpus.lineage.rows} candidates, so it was not published; "
+            f"the table has {manifest.rows} rows for {corpus.side.rows} candidates, so it was not published; "
             "this is a defect of the pipeline."
         )

@@ -9,7 +9,6 @@ from apache_beam.pvalue import AsList
 
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput
-from nnn_core.embedded.side import Side
 from nnn_core.scoring.bank import Bank, ReferenceShard
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
@@ -40,7 +39,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
     threads: int
     cache: DiskCache = NO_CACHE
 
-    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[list[CalibratedShard]]:
+    def expand(self, bank: beam.PCollection[Bank]) -> beam.PCollection[list[CalibratedShard]]:
         inputs = AsList(self.candidates)
         return (
             bank
@@ -67,6 +66,6 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         return calibrated
 
 
-def _each(bank: tuple[Bank, Side]) -> tuple[ReferenceShard, ...]:
-    expect(STAGE, len(bank[0].shards))
-    return bank[0].shards
+def _each(bank: Bank) -> tuple[ReferenceShard, ...]:
+    expect(STAGE, len(bank.shards))
+    return bank.shards

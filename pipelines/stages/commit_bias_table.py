@@ -220,7 +220,7 @@ def _describe(
         version,
         settings,
         lineage.corpus.dim,
-        replace(lineage.corpus.lineage, centroid=lineage.sums.candidates.centroid),
+        replace(lineage.corpus.side, centroid=lineage.sums.candidates.centroid),
         replace(lineage.references, centroid=lineage.sums.references.centroid),
         lineage.search,
         tuple(sorted(parts, key=lambda part: part.min_id)),

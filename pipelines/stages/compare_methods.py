@@ -9,7 +9,6 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
-from nnn_core.embedded.side import Side
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
 from nnn_core.evaluation.queries import StoredQueries, load_queries
 from nnn_core.evaluation.rivals import compare_methods, gather_trial
@@ -31,7 +30,7 @@ class CompareMethods(beam.PTransform):  # type: ignore[misc]
     """
 
     shards: beam.PCollection[EmbeddedShard]
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     objective: str
     threads: int
 
@@ -43,12 +42,10 @@ class CompareMethods(beam.PTransform):  # type: ignore[misc]
             | "CompareAll" >> beam.Map(self.compare, AsList(self.shards), AsSingleton(self.bank))
         )
 
-    def compare(
-        self, stored: StoredQueries, shards: list[EmbeddedShard], bank: tuple[Bank, Side]
-    ) -> list[dict[str, Any]]:
+    def compare(self, stored: StoredQueries, shards: list[EmbeddedShard], bank: Bank) -> list[dict[str, Any]]:
         """All methods on the same footing."""
         ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
-        trial = gather_trial(load_queries(stored), ordered, bank[0])
+        trial = gather_trial(load_queries(stored), ordered, bank)
         return compare_methods(trial, objective=self.objective, threads=self.threads)
 
 

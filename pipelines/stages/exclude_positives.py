@@ -9,7 +9,6 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.embedded.side import Side
 from nnn_core.evaluation.positives import (
     Positives,
     bank_pairs,
@@ -30,13 +29,13 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
         work: folder of artefacts.
     """
 
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     work: str
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[Positives]:
         return (
             shards
-            | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank[0])), AsSingleton(self.bank))
+            | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank)), AsSingleton(self.bank))
             | "AllPairs" >> beam.CombineGlobally(_unite).without_defaults()
             | "StorePositives" >> beam.Map(store_positives, self.work)
         )
@@ -56,10 +55,10 @@ class CountPositives(beam.PTransform):  # type: ignore[misc]
 
     positives: beam.PCollection[Positives]
 
-    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[int]:
+    def expand(self, bank: beam.PCollection[Bank]) -> beam.PCollection[int]:
         return (
             bank
-            | "BankParts" >> beam.FlatMap(lambda found: [part for shard in found[0].shards for part in shard.parts])
+            | "BankParts" >> beam.FlatMap(lambda found: found.parts)
             # A step of its own: what it waits for is made from the bank itself.
             | "SpreadParts" >> beam.Reshuffle()
             | "CountPart" >> beam.Map(count_positives, AsSingleton(self.positives))

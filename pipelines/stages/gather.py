@@ -11,19 +11,9 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList
 
-from nnn_core.embedded.corpus import (
-    Corpus,
-    Outcome,
-    check_pairs,
-    embedded_shards,
-    gather_candidates,
-    merge_outcomes,
-    outcome_of,
-    summarise_side,
-)
+from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.shards import EmbeddedInput
-from nnn_core.embedded.side import Side
-from nnn_core.scoring.bank import Bank, check_bank, shard_references
+from nnn_core.scoring.bank import Bank, gather_references
 from pipelines.stages.metrics import NAMESPACE
 from pipelines.stages.once import Once
 
@@ -33,7 +23,12 @@ POSITIONAL_KEYS = "positional_keys"
 
 @dataclass
 class GatherCandidates(beam.PTransform):  # type: ignore[misc]
-    """All candidates to one ``Corpus``; fails when too many rows were rejected or none is left."""
+    """All candidates to one ``Corpus``; fails when too many rows were rejected or none is left.
+
+    Attributes:
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        rejects_folder: where rejects are listed, for messages.
+    """
 
     max_reject_rate: float
     rejects_folder: str
@@ -49,23 +44,14 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclass
-class GatherOutcomes(beam.PTransform):  # type: ignore[misc]
-    """All files of a side to one ``Outcome``."""
-
-    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Outcome]:
-        outcomes = inputs | "OutcomeOfFile" >> beam.Map(outcome_of)
-        return outcomes | "AllOutcomes" >> beam.CombineGlobally(merge_outcomes).without_defaults()
-
-
-@dataclass
 class ShardReferences(beam.PTransform):  # type: ignore[misc]
-    """The bank's embedded shards to one ``Bank`` of numbered reference shards; with its lineage.
+    """The bank's files, embedded, to one ``Bank`` of numbered reference shards.
 
     Attributes:
         rows_per_shard: reference queries that are indexed and scored together.
-        k: what the bank must suffice for; None for whatever fits.
-        max_reject_rate: allowed share of rejected rows.
-        rejects_folder: where rejects are listed.
+        k: neighbours that the bank must suffice for; None for whatever fits.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        rejects_folder: where rejects are listed, for messages.
         exclude_own_pairs: whether the bank needs pair ids.
     """
 
@@ -75,14 +61,13 @@ class ShardReferences(beam.PTransform):  # type: ignore[misc]
     rejects_folder: str
     exclude_own_pairs: bool
 
-    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[tuple[Bank, Side]]:
-        return inputs.pipeline | Once(self.shard_references, AsList(inputs))
-
-    def shard_references(self, inputs: list[EmbeddedInput]) -> tuple[Bank, Side]:
-        """The bank and its lineage, after all checks that need no scoring."""
-        side = summarise_side(inputs, self.max_reject_rate, "--references", self.rejects_folder)
-        bank = shard_references(embedded_shards(inputs), self.rows_per_shard)
-        check_bank(bank, self.k)
-        if self.exclude_own_pairs:
-            check_pairs(embedded_shards(inputs))
-        return bank, side
+    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Bank]:
+        return inputs.pipeline | Once(
+            gather_references,
+            AsList(inputs),
+            self.rows_per_shard,
+            self.k,
+            self.max_reject_rate,
+            self.rejects_folder,
+            self.exclude_own_pairs,
+        )

@@ -13,7 +13,6 @@ from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_ids, read_shard
-from nnn_core.embedded.side import Side
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans, load_means
@@ -48,7 +47,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         work: folder of artefacts.
     """
 
-    bank: beam.PCollection[tuple[Bank, Side]] | None
+    bank: beam.PCollection[Bank] | None
     relevance: str | None
     allow_overlap: bool
     work: str
@@ -59,7 +58,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
             return gathered
         overlap = (
             self.bank
-            | "BankShards" >> beam.FlatMap(lambda bank: [part for shard in bank[0].shards for part in shard.parts])
+            | "BankShards" >> beam.FlatMap(lambda bank: bank.parts)
             | "SpreadBank" >> beam.Reshuffle()
             | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(gathered))
         )

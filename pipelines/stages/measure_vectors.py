@@ -11,7 +11,6 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core.embedded.corpus import Corpus, located_shards
 from nnn_core.embedded.profile import SideSums, merge_sums, sum_of_shard
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.embedded.side import Side
 from nnn_core.scoring.bank import Bank
 from pipelines.stages.metrics import COMPUTED, REUSED, count, timed
 
@@ -27,11 +26,11 @@ class MeasureVectors(beam.PTransform):  # type: ignore[misc]
     Attributes:
         work: folder of artefacts.
         bank: a single element; nothing is summed before its checks.
-        corpus: likewise.
+        corpus: a single element; nothing is summed before its checks.
     """
 
     work: str
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
 
     def expand(

@@ -11,7 +11,6 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import read_ids
-from nnn_core.embedded.side import Side
 from nnn_core.evaluation.means import store_means
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank
@@ -41,7 +40,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
         keep_means: folder of artefacts; None where nobody evaluates.
     """
 
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
     grid: tuple[int, ...]
     keep_means: str | None = None
@@ -60,7 +59,7 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
 def merge_shard(
     keyed: tuple[str, Iterable[ScoredRange]],
     grid: tuple[int, ...],
-    bank: tuple[Bank, Side],
+    bank: Bank,
     corpus: Corpus,
     keep_means: str | None = None,
 ) -> Iterator[TaggedOutput]:
@@ -69,8 +68,8 @@ def merge_shard(
         ranges = list(keyed[1])
         candidates = ranges[0].candidates
         partials = [partial for each in ranges for partial in each.partials]
-        top, methods = merge_partials(partials, len(bank[0].shards))
-        fitting = tuple(k for k in grid if k <= bank[0].rows)
+        top, methods = merge_partials(partials, len(bank.shards))
+        fitting = tuple(k for k in grid if k <= bank.rows)
         means = grid_means(top, fitting)
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries

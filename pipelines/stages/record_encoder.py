@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from nnn_core.embedded.corpus import Outcome
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.shards import Modality
+from nnn_core.scoring.bank import Bank
 from pipelines.stages.once import Once
 
 
 @dataclass
 class RecordEncoder(beam.PTransform):  # type: ignore[misc]
-    """What became of the files of both sides to the encoder's recorded parts, a single element.
+    """The candidates and the bank, as wholes, to the encoder's recorded parts, a single element.
 
     The probes are measured once for a work folder, by the one worker that comes first; it is a step of its own
     so that the process that launches the job loads no model, and that the worker has an accelerator.
@@ -38,12 +39,10 @@ class RecordEncoder(beam.PTransform):  # type: ignore[misc]
     hints: Mapping[str, str] = field(default_factory=dict)
 
     def expand(
-        self, outcomes: tuple[beam.PCollection[Outcome], beam.PCollection[Outcome]]
+        self, sides: tuple[beam.PCollection[Corpus], beam.PCollection[Bank]]
     ) -> beam.PCollection[dict[str, str]]:
-        measure = Once(
-            record_encoder, self.source, self.prompts, self.work, self.modalities, *map(AsSingleton, outcomes)
-        )
-        return outcomes[0].pipeline | "MeasureProbes" >> measure.with_resource_hints(**self.hints)
+        measure = Once(record_encoder, self.source, self.prompts, self.work, self.modalities, *map(AsSingleton, sides))
+        return sides[0].pipeline | "MeasureProbes" >> measure.with_resource_hints(**self.hints)
 
 
 def record_encoder(
@@ -51,7 +50,7 @@ def record_encoder(
     prompts: Prompts,
     work: str,
     modalities: Collection[Modality],
-    *outcomes: Outcome,
+    *sides: Corpus | Bank,
 ) -> dict[str, str]:
     """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
 
@@ -60,12 +59,12 @@ def record_encoder(
         prompts: of both sides.
         work: folder of artefacts.
         modalities: of both sides.
-        outcomes: of each side.
+        sides: the candidates and the bank.
 
     Raises:
         InputError: the encoder cannot be loaded.
         CorruptArtifactError: what was measured before is damaged.
     """
-    if source is None or all(each.precomputed == {True} for each in outcomes):
+    if source is None or all(side.outcome.precomputed == {True} for side in sides):
         return {"kind": PRECOMPUTED}
     return recorded(source, prompts, work, modalities)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
-from nnn_core.embedded.side import Side
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.parts import BiasSettings, resolve_k
@@ -33,13 +32,13 @@ class ResolveSettings(beam.PTransform):  # type: ignore[misc]
     scored: beam.PCollection[Scored]
     encoder: beam.PCollection[dict[str, str]]
 
-    def expand(self, bank: beam.PCollection[tuple[Bank, Side]]) -> beam.PCollection[BiasSettings]:
+    def expand(self, bank: beam.PCollection[Bank]) -> beam.PCollection[BiasSettings]:
         return bank.pipeline | Once(
             self.resolve, AsSingleton(bank), AsSingleton(self.scored), AsSingleton(self.encoder)
         )
 
-    def resolve(self, bank: tuple[Bank, Side], scored: Scored, encoder: dict[str, str]) -> BiasSettings:
+    def resolve(self, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
         """See ``parts.resolve_k``."""
-        fitting = tuple(value for value in self.grid if value <= bank[0].rows)
+        fitting = tuple(value for value in self.grid if value <= bank.rows)
         resolved, kept = resolve_k(self.k, fitting, scored.fewest_seen)
-        return self.settings(k=resolved, grid=kept, bank_digest=bank[0].digest, encoder=encoder)
+        return self.settings(k=resolved, grid=kept, bank_digest=bank.digest, encoder=encoder)

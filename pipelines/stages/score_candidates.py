@@ -14,7 +14,6 @@ from apache_beam.utils.shared import Shared
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
-from nnn_core.embedded.side import Side
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard, check_same_dimension
 from nnn_core.scoring.cache import BoundedCache
@@ -45,10 +44,10 @@ class ScoreTask:
     last: int
 
 
-def plan_tasks(candidates: EmbeddedShard, bank: tuple[Bank, Side], corpus: Corpus) -> Iterator[ScoreTask]:
+def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
-    shards = bank[0].shards
-    check_same_dimension(corpus, bank[0])
+    shards = bank.shards
+    check_same_dimension(corpus, bank)
     expect(STAGE, len(shards))
     first, pairs = 0, 0
     for shard in shards:
@@ -90,7 +89,7 @@ class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
         scorer: what to keep and how to find it.
     """
 
-    bank: beam.PCollection[tuple[Bank, Side]]
+    bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
     calibrated: beam.PCollection[list[CalibratedShard]]
     scorer: Scorer
@@ -114,7 +113,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def process(
-        self, task: ScoreTask, bank: tuple[Bank, Side], calibrated: list[CalibratedShard]
+        self, task: ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
     ) -> Iterator[tuple[str, ScoredRange]]:
         candidates = task.candidates
         settings = {shard.number: shard for shard in calibrated}
@@ -122,7 +121,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         start = time.perf_counter()
         partials = [
             self._score(candidates, read, reference, settings.get(reference.number))
-            for reference in bank[0].shards[task.first : task.last]
+            for reference in bank.shards[task.first : task.last]
         ]
         _LOG.info(
             Event(

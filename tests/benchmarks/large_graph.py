@@ -36,7 +36,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_inpu
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
-from nnn_core.scoring.bank import ReferenceIndex, shard_references
+from nnn_core.scoring.bank import ReferenceIndex, gather_references
 from nnn_core.scoring.partials import merge_partials, plan_partial, write_partial
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.methods import exact_search, resolve_method
@@ -120,7 +120,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
     work = str(folder / "bare")
     requests = [EmbeddingRequest(side, Columns(), None, work) for side in ("image", "text")]
     references = [embed(name, requests[1]) for name in list_shards(globs[1], "--references")]
-    bank = shard_references(embedded_shards(references), BANK_ROWS)
+    bank = gather_references(references, BANK_ROWS, None, 0, work, False)
     searches = [exact_search(resolve_method("auto"), ReferenceIndex.load(shard, False)) for shard in bank.shards]
     warm = read_shard(bank.shards[0].parts[0])
     score_block(warm, searches[0], K, 1)  # loads compiled code

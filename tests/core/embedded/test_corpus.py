@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fakes import make_shard
 
-from nnn_core.embedded.corpus import Outcome, gather_candidates, located_shards, merge_outcomes, outcome_of
+from nnn_core.embedded.corpus import Outcome, gather_candidates, located_shards
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs.rejects import RejectSummary
 
@@ -24,7 +24,7 @@ def test_an_outline_is_of_one_size_however_many_files_there_are() -> None:
     few, many = (gather_candidates([make_input(number) for number in range(files)], 1.0, "") for files in (2, 40))
     assert len(pickle.dumps(many.outline())) < len(pickle.dumps(few.outline())) + 20
     assert (many.outline().dim, many.outline().boundaries) == (many.dim, many.boundaries)
-    assert many.outline().lineage.rows == many.lineage.rows == 40
+    assert many.outline().side.rows == many.side.rows == 40
 
 
 def test_a_shard_that_is_scored_takes_no_sample_of_its_ids_along() -> None:
@@ -37,12 +37,12 @@ def test_a_shard_that_is_scored_takes_no_sample_of_its_ids_along() -> None:
 
 
 def test_outcomes_add_up_whatever_the_order() -> None:
-    every = [outcome_of(make_input(number, number != 1)) for number in range(3)]
-    whole = merge_outcomes(every)
-    assert whole == merge_outcomes([every[2], merge_outcomes([every[1], every[0]])])
+    every = [make_input(number, number != 1) for number in range(3)]
+    whole = Outcome.of(every)
+    assert whole == Outcome.of(every[::-1]) == gather_candidates(every, 1.0, "").outcome
     assert whole == Outcome(frozenset({True, False}), RejectSummary(6, 3, (("zero norm", 3, "row 1"),)))
 
 
 @pytest.mark.parametrize("precomputed", [True, False])
 def test_an_outcome_tells_a_side_of_vectors_from_one_that_was_encoded(precomputed: bool) -> None:
-    assert merge_outcomes([outcome_of(make_input(0, precomputed))] * 2).precomputed == {precomputed}
+    assert Outcome.of([make_input(0, precomputed)] * 2).precomputed == {precomputed}

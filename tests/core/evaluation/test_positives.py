@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import grid_vectors
+from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
@@ -20,7 +20,7 @@ from nnn_core.evaluation.positives import (
     without_positives,
 )
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.bank import Bank, shard_references
+from nnn_core.scoring.bank import Bank
 
 
 def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> EmbeddedShard:
@@ -28,7 +28,7 @@ def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> Embedd
 
 
 def bank_of(*shards: EmbeddedShard) -> Bank:
-    return shard_references(shards, 100)
+    return make_bank(shards)
 
 
 def test_a_reference_belongs_by_id_or_by_pair_id(tmp_path: Path) -> None:

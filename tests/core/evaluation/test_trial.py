@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from fakes import grid_vectors
+from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.shards import EmbeddedShard, write_shard
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rivals import gather_trial
-from nnn_core.scoring.bank import shard_references
 
 ROWS = 400
 
@@ -36,7 +35,7 @@ QUERIES = QuerySet(
 
 
 def test_a_sample_keeps_the_answers_and_does_not_depend_on_shards(tmp_path: Path) -> None:
-    bank = shard_references([write_shard(str(tmp_path / "r"), ["r0", "r1"], ["", ""], grid_vectors(2, 4, 3), "r")], 10)
+    bank = make_bank([write_shard(str(tmp_path / "r"), ["r0", "r1"], ["", ""], grid_vectors(2, 4, 3), "r")], 10)
     whole = gather_trial(QUERIES, shards(tmp_path, 150), bank)
     assert (list(whole.query_ids), len(whole.ids), len(whole.bank)) == (["q0", "q2"], ROWS, 2)
     assert np.array_equal(whole.candidates, grid_vectors(ROWS, 4, 1))

@@ -23,7 +23,7 @@ def ask(added: int = 1, dropped: int = 0) -> Asked:
 
 
 def groups(shards: list[EmbeddedShard], rows: int) -> dict[str, int]:
-    return {group.digest: group.rows for group in shard_references(shards, rows).shards}
+    return {group.digest: group.rows for group in shard_references(shards, rows)}
 
 
 def new_rows(before: dict[str, int], after: dict[str, int]) -> int:

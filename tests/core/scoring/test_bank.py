@@ -12,7 +12,7 @@ import numpy as np
 import oracles
 import pyarrow as pa
 import pytest
-from fakes import grid_vectors, make_shard
+from fakes import grid_vectors, make_bank, make_shard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError
 from nnn_core.scoring import bank as references
-from nnn_core.scoring.bank import Bank, ReferenceIndex, check_bank, shard_references
+from nnn_core.scoring.bank import Bank, ReferenceIndex, shard_references
 
 ROWS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
@@ -31,7 +31,7 @@ def make_shards(rows: list[int]) -> list[EmbeddedShard]:
 
 @given(ROWS, st.integers(1, 60))
 def test_groups_are_whole_shards_in_order(rows: list[int], size: int) -> None:
-    bank = shard_references(make_shards(rows), size)
+    bank = make_bank(make_shards(rows), size)
     assert [shard.number for shard in bank.shards] == list(range(len(bank.shards)))
     flat = [part.source for shard in bank.shards for part in shard.parts]
     assert flat == [f"query-{number}" for number, count in enumerate(rows) if count]
@@ -46,14 +46,14 @@ def test_groups_are_whole_shards_in_order(rows: list[int], size: int) -> None:
 @given(ROWS, st.integers(1, 60), st.randoms(use_true_random=False))
 def test_the_bank_does_not_depend_on_the_order_of_arrival(rows: list[int], size: int, order: random.Random) -> None:
     shards = make_shards(rows)
-    bank = shard_references(shards, size)
+    bank = make_bank(shards, size)
     order.shuffle(shards)
-    assert shard_references(shards, size) == bank
+    assert make_bank(shards, size) == bank
 
 
 @given(ROWS, st.integers(1, 40), st.integers(1, 60))
 def test_a_new_file_changes_at_most_the_last_group(rows: list[int], new: int, size: int) -> None:
-    before, after = (shard_references(make_shards(counts), size) for counts in (rows, [*rows, new]))
+    before, after = (make_bank(make_shards(counts), size) for counts in (rows, [*rows, new]))
     assert after.shards[: len(before.shards) - 1] == before.shards[:-1]
     assert len(after.shards) - len(before.shards) in (0, 1)
 
@@ -61,7 +61,7 @@ def test_a_new_file_changes_at_most_the_last_group(rows: list[int], new: int, si
 def test_a_window_slides_without_regrouping() -> None:
     """Days of 10 rows, up to 60 a group: a day more at the end and one less at the front change a group each."""
     days = make_shards([10] * 400)
-    groups = [{shard.digest for shard in shard_references(days[day : day + 100], 60).shards} for day in range(300)]
+    groups = [{shard.digest for shard in shard_references(days[day : day + 100], 60)} for day in range(300)]
     new = [len(after - before) for before, after in itertools.pairwise(groups)]
     assert max(new) <= 8  # where no day of a stretch ends a group, those that were cut for being full move
     assert np.mean(new) < 2.5
@@ -70,33 +70,33 @@ def test_a_window_slides_without_regrouping() -> None:
 
 def test_groups_follow_the_natural_order_of_sources() -> None:
     shards = [make_shard("x", source=f"q-{number}.npy") for number in (10, 9, 1)]
-    parts = shard_references(shards, 100).shards[0].parts
+    parts = shard_references(shards, 100)[0].parts
     assert [part.source for part in parts] == ["q-1.npy", "q-9.npy", "q-10.npy"]
 
 
 def test_stretches_of_one_source_stay_in_order() -> None:
     shards = [make_shard(f"x-{number:05d}", source="q.npy") for number in (2, 0, 1)]
-    parts = shard_references(shards, 100).shards[0].parts
+    parts = shard_references(shards, 100)[0].parts
     assert [part.uri for part in parts] == [f"work/x-{number:05d}.parquet" for number in range(3)]
 
 
 def test_the_digest_of_a_bank_is_that_of_its_vectors() -> None:
     shards = make_shards([3, 4, 5])
-    bank = shard_references(shards, 4)
-    assert shard_references(shards, 1000).digest == bank.digest
+    bank = make_bank(shards, 4)
+    assert make_bank(shards, 1000).digest == bank.digest
     other = dataclasses.replace(shards[1], vector_digest="1" * 64)
-    assert shard_references([shards[0], other, shards[2]], 4).digest != bank.digest
-    assert shard_references(shards[:2], 4).digest != bank.digest
+    assert make_bank([shards[0], other, shards[2]], 4).digest != bank.digest
+    assert make_bank(shards[:2], 4).digest != bank.digest
 
 
 def test_the_digest_of_a_group_is_that_of_its_files() -> None:
     shards = make_shards([3, 4])
-    before = shard_references(shards, 100).shards[0].digest
+    before = shard_references(shards, 100)[0].digest
     moved = [dataclasses.replace(shard, uri=f"elsewhere/{shard.uri}") for shard in shards]
-    assert shard_references(moved, 100).shards[0].digest == before
+    assert shard_references(moved, 100)[0].digest == before
     changed = [dataclasses.replace(shards[0], digest="f" * 64), shards[1]]
-    assert shard_references(changed, 100).shards[0].digest != before
-    assert shard_references(shards[:1], 100).shards[0].digest != before
+    assert shard_references(changed, 100)[0].digest != before
+    assert shard_references(shards[:1], 100)[0].digest != before
 
 
 @pytest.mark.parametrize("rows", [[], [0, 0]])
@@ -110,15 +110,14 @@ def test_vectors_of_two_dimensions_are_refused() -> None:
         shard_references([make_shard("x", 1, 5, "b.npy"), make_shard("y", 1, 4, "a.npy")], 10)
 
 
-def test_check_bank() -> None:
-    bank = shard_references(make_shards([3, 4]), 10)
-    assert bank.dim == 4
-    check_bank(bank, 7)
-    check_bank(bank, None)
+def test_a_bank_must_suffice_for_k() -> None:
+    shards = make_shards([3, 4])
+    assert make_bank(shards, k=7).dim == 4
+    assert make_bank(shards, k=7) == make_bank(shards, k=None)
     with pytest.raises(
         BankTooSmallError, match="--k 8 needs at least 8 reference queries, but the bank has 7"
     ) as caught:
-        check_bank(bank, 8)
+        make_bank(shards, k=8)
     assert "--k auto" in str(caught.value)
 
 
@@ -134,7 +133,7 @@ def stored(tmp_path: Path) -> tuple[Bank, np.ndarray, list[str]]:
         )
         for number, rows in enumerate((range(0, 3), range(3, 4), range(4, 10)))
     ]  # fmt: skip
-    return shard_references(shards, 100), vectors, pairs
+    return make_bank(shards), vectors, pairs
 
 
 def test_the_index_holds_the_rows_in_order(stored: tuple[Bank, np.ndarray, list[str]]) -> None:

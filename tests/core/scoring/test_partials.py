@@ -81,7 +81,7 @@ def test_missing_or_doubled_partials_are_refused(tmp_path: Path, numbers: list[i
 
 def test_names_follow_every_input() -> None:
     candidates = make_shard("c", 3)
-    reference = shard_references([make_shard("r", 5)], 10).shards[0]
+    reference = shard_references([make_shard("r", 5)], 10)[0]
     base = plan_partial(candidates, reference, 8, False, "work")
     assert base.uri.startswith("work/partials/")
     assert (base.candidates, base.reference, base.rows, base.k_max) == (candidates.digest, 0, 3, 8)
@@ -98,8 +98,8 @@ def test_names_follow_every_input() -> None:
 def test_names_ignore_places_and_numbers() -> None:
     """A bank that loses its first shard keeps the partials of the others."""
     candidates, parts = make_shard("c", 3), [make_shard(f"r{number}", 5) for number in range(2)]
-    second = shard_references(parts, 5).shards[1]
-    alone = shard_references(parts[1:], 5).shards[0]
+    second = shard_references(parts, 5)[1]
+    alone = shard_references(parts[1:], 5)[0]
     assert (second.number, alone.number) == (1, 0)
     moved = dataclasses.replace(candidates, uri="elsewhere", source="elsewhere")
     first, again = (plan_partial(c, r, 8, False, "w") for c, r in ((candidates, second), (moved, alone)))

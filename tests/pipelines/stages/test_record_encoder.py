@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fakes import FormulaEncoder
 
-from nnn_core.embedded.corpus import outcome_of
-from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.embedded.corpus import Corpus, Outcome
+from nnn_core.embedded.side import Side
 from nnn_core.encoders import Encoder, Fingerprint
 from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import PROBES
@@ -17,7 +17,8 @@ from nnn_core.inputs.rejects import RejectSummary
 from pipelines.stages.record_encoder import record_encoder
 
 READY_MADE, ENCODED = (
-    EmbeddedInput("file", "0" * 64, (), RejectSummary(0), precomputed) for precomputed in (True, False)
+    Corpus(Side(1, 0, "", ()), Outcome(frozenset({precomputed}), RejectSummary(1)), 4, ())
+    for precomputed in (True, False)
 )
 
 
@@ -35,8 +36,8 @@ class _Source:
         return FormulaEncoder()  # type: ignore[return-value]
 
 
-def record(source: _Source | None, work: Path, *sides: EmbeddedInput) -> dict[str, str]:
-    return record_encoder(source, Prompts("a {}"), str(work), ("image", "text"), *map(outcome_of, sides))
+def record(source: _Source | None, work: Path, *sides: Corpus) -> dict[str, str]:
+    return record_encoder(source, Prompts("a {}"), str(work), ("image", "text"), *sides)
 
 
 def test_probes_are_measured_once_for_a_work_folder(tmp_path: Path) -> None:

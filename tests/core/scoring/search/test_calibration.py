@@ -14,7 +14,7 @@ import oracles
 import pyarrow as pa
 import pytest
 from corpora import tree
-from fakes import clustered_vectors, grid_vectors, make_block, make_shard
+from fakes import clustered_vectors, grid_vectors, make_bank, make_block, make_shard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from nnn_core import storage
 from nnn_core.artifacts import to_tensors
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.scoring.bank import Bank, ReferenceIndex, shard_references
+from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import calibration
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
@@ -176,7 +176,7 @@ class Corpus:
         self.references = references
         self.pairs = [f"c{number % 450}" for number in range(len(references))]
         self.shards = self._write("candidate", clustered_vectors(candidates, DIM, 1), None)
-        self.bank: Bank = shard_references(self._write("reference", references, self.pairs), 1)
+        self.bank: Bank = make_bank(self._write("reference", references, self.pairs), 1)
 
     def _write(self, name: str, vectors: Vectors, pairs: list[str] | None) -> list[EmbeddedShard]:
         ids = [f"{name[0]}{row}" for row in range(len(vectors))]
