@@ -67,6 +67,7 @@ from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_shards import EmbedShards, ModelUse
 from pipelines.stages.list_shards import ListShards
+from pipelines.stages.metrics import StageName
 from pipelines.stages.once import Once
 
 #: Headings of --help.
@@ -187,7 +188,7 @@ def define_export(
     inputs = (
         root
         | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, "embed_candidates", ModelUse(config.threads))
+        | "EmbedCandidates" >> EmbedShards(held, encoder, StageName.EMBED_CANDIDATES, ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
     embeddings = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
@@ -199,7 +200,7 @@ def define_export(
         asked = (
             root
             | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, "embed_queries", ModelUse(config.threads))
+            | "EmbedQueries" >> EmbedShards(request, encoder, StageName.EMBED_QUERIES, ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
     queries = AsSingleton(asked | "SampleQueries" >> _SampleQueries(config, manifest))

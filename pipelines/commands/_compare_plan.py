@@ -12,7 +12,7 @@ from nnn_core.planning.costs import Hours, Rates, Work, estimate, price
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
 from pipelines.commands.plan import format_dollars, format_hours
-from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN
+from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
 _ENOUGH = 10.0
@@ -46,7 +46,7 @@ def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | Non
     done, workers = _Done(summary), foretold.rates.workers
     only = next(iter(workers.values())) if len(workers) == 1 else None
     hours = done.hours(processes or (only.processes if only else 1))
-    shuffled = done.total(SHUFFLED, "merge_partials")
+    shuffled = done.total(SHUFFLED, StageName.MERGE_PARTIALS)
     return {
         "amounts": _amounts(foretold, done),
         "planned": {cost.worker: _spent(cost.hours, cost.dollars) for cost in estimate(foretold.work, foretold.rates)},
@@ -64,9 +64,9 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
     found, work = foretold.plan, foretold.work
     pairs = {
         **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
-        "score_candidates": (found.pairs_todo, done.total(PAIRS, "score_candidates")),
+        StageName.SCORE_CANDIDATES.value: (found.pairs_todo, done.total(PAIRS, StageName.SCORE_CANDIDATES)),
         "written_bytes": (round(work.written_bytes), done.total(WRITTEN, *done.stages)),
-        "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, "merge_partials")),
+        "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, StageName.MERGE_PARTIALS)),
         "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
     }
     return {name: {"planned": planned, "done": each} for name, (planned, each) in pairs.items()}
@@ -74,7 +74,7 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
 
 def _embedding(found: Plan) -> Iterator[tuple[str, SidePlan]]:
     """Stages that embed, with what they embed."""
-    return ((f"embed_{side.flag}", side) for side in found.sides)
+    return ((StageName(f"embed_{side.flag}").value, side) for side in found.sides)
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,19 @@ class _Done:
 
     def hours(self, processes: int) -> Hours:
         """Of machines with so many processes, all at work."""
-        embed = self.total("seconds", "embed_candidates", "embed_references", "embed_validation")
-        score, merge = self.total("seconds", "score_candidates"), self.total("seconds", "merge_partials")
+        embed = self.total(
+            "seconds", StageName.EMBED_CANDIDATES, StageName.EMBED_REFERENCES, StageName.EMBED_VALIDATION
+        )
+        score, merge = (
+            self.total("seconds", StageName.SCORE_CANDIDATES),
+            self.total("seconds", StageName.MERGE_PARTIALS),
+        )
         return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
 
     def rates(self, found: Plan, processes: int) -> dict[str, float]:
         """Of this machine, as a ``Worker`` has them; of work that took long enough."""
-        spent = self.total("search_seconds", "score_candidates")
-        flop = 2.0 * self.summary["dim"] * self.total(PAIRS, "score_candidates")
+        spent = self.total("search_seconds", StageName.SCORE_CANDIDATES)
+        flop = 2.0 * self.summary["dim"] * self.total(PAIRS, StageName.SCORE_CANDIDATES)
         rates = {"gflops": flop / spent / 1e9 * processes} if spent >= _ENOUGH else {}
         for modality in ("image", "text"):
             stages = [stage for stage, side in _embedding(found) if side.model and side.modality == modality]
@@ -120,7 +125,7 @@ class _Done:
 
 
 #: What is counted in a stage, and what bytes are called.
-_COUNTED = {"score_candidates": "pairs"}
+_COUNTED = {StageName.SCORE_CANDIDATES.value: "pairs"}
 _BYTES = {
     "written_bytes": "written",
     "shuffled_bytes": "shuffled",

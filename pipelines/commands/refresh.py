@@ -48,23 +48,11 @@ from pipelines.stages.metrics import (
     SHUFFLED,
     TRUNCATED,
     WRITTEN,
+    StageName,
 )
 
 #: What is said of a stage's artefacts, where it was counted.
 _HELD = (ROWS, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
-
-
-STAGES = (
-    "embed_candidates",
-    "embed_references",
-    "calibrate_search",
-    "measure_vectors",
-    "score_candidates",
-    "merge_partials",
-    "embed_validation",
-    "judge_bias",
-    "write_table",
-)
 
 
 def refresh(
@@ -132,7 +120,7 @@ def _stage(name: str, figures: dict[str, Any]) -> Stage:
 
 def _summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
-    stages = {stage: result.counters[stage] for stage in STAGES if stage in result.counters}
+    stages = {stage.value: result.counters[stage] for stage in StageName if stage in result.counters}
     return {
         "version": manifest.version,
         "manifest": manifest_uri(config.table, manifest.version),

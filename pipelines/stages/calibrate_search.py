@@ -12,9 +12,9 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.scoring.bank import Bank, ReferenceShard
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import COMPUTED, count, expect, timed
+from pipelines.stages.metrics import COMPUTED, StageName, count, expect, timed
 
-STAGE = "calibrate_search"
+_STAGE = StageName.CALIBRATE_SEARCH
 
 
 @dataclass
@@ -51,7 +51,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
 
     def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:
         """Cluster, choose and measure."""
-        with timed(STAGE):
+        with timed(_STAGE):
             calibrated = calibrate_shard(
                 reference,
                 list(embedded_shards(inputs)),
@@ -62,10 +62,10 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
                 self.threads,
                 self.cache,
             )
-        count(STAGE, COMPUTED)
+        count(_STAGE, COMPUTED)
         return calibrated
 
 
 def _each(bank: Bank) -> tuple[ReferenceShard, ...]:
-    expect(STAGE, len(bank.shards))
+    expect(_STAGE, len(bank.shards))
     return bank.shards

@@ -34,10 +34,11 @@ from nnn_core.table.manifest import (
     says_the_same,
 )
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
-from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, count, timed
+from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName, count, timed
 from pipelines.stages.once import Once
 
-STAGE = "write_table"
+_STAGE = StageName.WRITE_TABLE
+
 VERSION_METRIC = "table_version"
 
 #: Name of the metric that is the number of candidates which the bank holds a copy of.
@@ -161,12 +162,12 @@ def _write(
     keyed: tuple[int, Iterable[RowSlice]], uri: str, target: Target, settings: BiasSettings
 ) -> tuple[TablePart, RowStatistics]:
     number, slices = keyed
-    with timed(STAGE):
+    with timed(_STAGE):
         rows = collect_rows(slices)
         part = write_part(uri, target.version, number, rows, settings, target.existing)
         statistics = measure_part(uri, part, rows, settings, target.previous)
-    count(STAGE, REUSED if part.path in target.existing.values() else COMPUTED)
-    count(STAGE, ROWS, part.rows)
+    count(_STAGE, REUSED if part.path in target.existing.values() else COMPUTED)
+    count(_STAGE, ROWS, part.rows)
     return part, statistics
 
 

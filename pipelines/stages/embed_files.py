@@ -13,6 +13,7 @@ from nnn_core.encoders import EncoderSource
 from nnn_core.inputs.shards import InputShard
 from pipelines.stages.embed_shards import EmbedShards, ModelUse
 from pipelines.stages.list_shards import ListShards
+from pipelines.stages.metrics import StageName
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,6 @@ def embed_files(
         use: how worker machines run the model.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embed = EmbedShards(request, encoder, f"embed_{side}", use).with_resource_hints(**(hints or {}))
+    embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), use).with_resource_hints(**(hints or {}))
     embedded = shards | f"Embed{side.capitalize()}" >> embed
     return EmbeddedFiles(shards, embedded, request)

@@ -30,10 +30,10 @@ from nnn_core.evaluation.rankings import Ranking, rank_shard
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
-from pipelines.stages.metrics import COMPUTED, count, timed
+from pipelines.stages.metrics import COMPUTED, StageName, count, timed
 from pipelines.stages.once import Once
 
-STAGE = "judge_bias"
+_STAGE = StageName.JUDGE_BIAS
 
 
 @dataclass
@@ -113,7 +113,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
     queries, block = load_queries(stored), read_shard(means.shard)
-    with timed(STAGE):
+    with timed(_STAGE):
         return find_targets(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), load_means(means))
 
 
@@ -129,11 +129,11 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
     queries, block = load_queries(stored), read_shard(means.shard)
-    with timed(STAGE):
+    with timed(_STAGE):
         goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
         biases = biases_at(load_means(means), means.grid, request.points)
         ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
-    count(STAGE, COMPUTED)
+    count(_STAGE, COMPUTED)
     return ahead
 
 
@@ -168,7 +168,7 @@ class RankCandidates(beam.PTransform):  # type: ignore[misc]
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> tuple[Ranking, Ranking]:
     queries, block = load_queries(stored), read_shard(means.shard)
-    with timed(STAGE):
+    with timed(_STAGE):
         biases = biases_at(load_means(means), means.grid, [Point(means.grid[0], 0.0), point])
         ids = block.ids.to_pylist()
         before, after = (rank_shard(queries.vectors, block.vectors, ids, bias) for bias in biases)

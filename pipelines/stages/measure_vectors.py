@@ -12,9 +12,9 @@ from nnn_core.embedded.corpus import Corpus, located_shards
 from nnn_core.embedded.profile import SideSums, merge_sums, sum_of_shard
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.scoring.bank import Bank
-from pipelines.stages.metrics import COMPUTED, REUSED, count, timed
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName, count, timed
 
-STAGE = "measure_vectors"
+_STAGE = StageName.MEASURE_VECTORS
 
 SideName = Literal["candidates", "references"]
 
@@ -56,7 +56,7 @@ def _named(result: EmbeddedInput, side: SideName) -> list[tuple[SideName, Embedd
 def _sum(keyed: tuple[SideName, EmbeddedShard], work: str, bank: object, corpus: object) -> SideSums:
     del bank, corpus  # that they exist is what matters: vectors of one dimension, and some of them
     side, shard = keyed
-    with timed(STAGE):
+    with timed(_STAGE):
         total, computed = sum_of_shard(shard, work)
-    count(STAGE, COMPUTED if computed else REUSED)
+    count(_STAGE, COMPUTED if computed else REUSED)
     return SideSums(candidates=total) if side == "candidates" else SideSums(references=total)

@@ -17,9 +17,10 @@ from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
 from nnn_core.scoring.topk import grid_means
 from nnn_core.table.parts import RowSlice, slice_rows
-from pipelines.stages.metrics import COMPUTED, SHUFFLED, count, timed
+from pipelines.stages.metrics import COMPUTED, SHUFFLED, StageName, count, timed
 
-STAGE = "merge_partials"
+_STAGE = StageName.MERGE_PARTIALS
+
 _LOG = logging.getLogger("nnn")
 
 TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
@@ -64,7 +65,7 @@ def merge_shard(
     keep_means: str | None = None,
 ) -> Iterator[TaggedOutput]:
     """Merge, average and cut the rows of one candidate shard."""
-    with timed(STAGE):
+    with timed(_STAGE):
         ranges = list(keyed[1])
         candidates = ranges[0].candidates
         partials = [partial for each in ranges for partial in each.partials]
@@ -74,10 +75,10 @@ def merge_shard(
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
-    count(STAGE, COMPUTED)
-    count(STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
+    count(_STAGE, COMPUTED)
+    count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
     where = {"uri": candidates.source, "shard": candidates.uri}
-    _LOG.info(Event("merged", stage=STAGE, **where, rows=candidates.rows, partials=len(partials)))
+    _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
     if keep_means is not None:
         yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))

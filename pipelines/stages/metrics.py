@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
 from apache_beam.metrics import Metrics
@@ -12,6 +13,25 @@ from apache_beam.metrics import Metrics
 from nnn_core.storage.written import tally
 
 NAMESPACE = "nnn"
+
+
+class StageName(StrEnum):
+    """The stages that count their work, by the names that metrics, summaries and progress show, in order of a refresh.
+
+    The evaluation and the export embed queries; a refresh embeds validation queries.
+    """
+
+    EMBED_CANDIDATES = "embed_candidates"
+    EMBED_REFERENCES = "embed_references"
+    EMBED_QUERIES = "embed_queries"
+    CALIBRATE_SEARCH = "calibrate_search"
+    MEASURE_VECTORS = "measure_vectors"
+    SCORE_CANDIDATES = "score_candidates"
+    MERGE_PARTIALS = "merge_partials"
+    EMBED_VALIDATION = "embed_validation"
+    JUDGE_BIAS = "judge_bias"
+    WRITE_TABLE = "write_table"
+
 
 #: Artefacts, and milliseconds of work on them.
 COMPUTED, REUSED, MSEC = "computed", "reused", "msec"

@@ -22,9 +22,20 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.calibration import CalibratedShard, load_approximate
 from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, count, expect, timed, timed_part
+from pipelines.stages.metrics import (
+    COMPUTED,
+    LOAD_MSEC,
+    PAIRS,
+    REUSED,
+    SEARCH_MSEC,
+    StageName,
+    count,
+    expect,
+    timed,
+    timed_part,
+)
 
-STAGE = "score_candidates"
+_STAGE = StageName.SCORE_CANDIDATES
 
 _LOG = logging.getLogger("nnn")
 
@@ -48,7 +59,7 @@ def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterato
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank.shards
     check_same_dimension(corpus, bank)
-    expect(STAGE, len(shards))
+    expect(_STAGE, len(shards))
     first, pairs = 0, 0
     for shard in shards:
         pairs += candidates.rows * shard.rows
@@ -126,7 +137,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         _LOG.info(
             Event(
                 "scored",
-                stage=STAGE,
+                stage=_STAGE,
                 uri=candidates.source,
                 shard=candidates.uri,
                 rows=candidates.rows,
@@ -153,21 +164,21 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             how.digest if how else "exact",
         )
         if storage.exists(partial.uri):
-            count(STAGE, REUSED)
+            count(_STAGE, REUSED)
             return partial
-        with timed(STAGE):
+        with timed(_STAGE):
             search, block = self._search(reference, how), read()
-            with timed_part(STAGE, SEARCH_MSEC):
+            with timed_part(_STAGE, SEARCH_MSEC):
                 top = score_block(block, search, scorer.k_max, scorer.threads)
             write_partial(partial, top, search.name)
-        count(STAGE, COMPUTED)
-        count(STAGE, PAIRS, candidates.rows * reference.rows)
+        count(_STAGE, COMPUTED)
+        count(_STAGE, PAIRS, candidates.rows * reference.rows)
         return partial
 
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
             scorer = self._scorer
-            with timed_part(STAGE, LOAD_MSEC):
+            with timed_part(_STAGE, LOAD_MSEC):
                 index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return load_approximate(how, index, scorer.cache)
