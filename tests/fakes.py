@@ -36,6 +36,9 @@ class FormulaEncoder:
     batch_size: int = 3
     batches: list[int] = field(default_factory=list)
 
+    concurrent = False
+    truncated = 0
+
     def preprocess_image(self, data: bytes) -> bytes:
         if data.startswith(UNDECODABLE):
             raise ValueError(f"cannot decode {len(data)} bytes")

@@ -23,6 +23,14 @@ class Encoder(Protocol):
 
     batch_size: int
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may encode at the same time, each on a processor core of its own."""
+
+    @property
+    def truncated(self) -> int:
+        """Captions of which the calling thread has encoded a part only, because the model takes no more."""
+
     def preprocess_image(self, data: bytes) -> Any:
         """One encoded image to what ``encode_images`` takes; called from several threads.
 

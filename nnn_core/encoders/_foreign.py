@@ -25,8 +25,9 @@
         return MyEncoder(folder)
 
 ``version`` stands for everything that the vectors depend on, as nobody else can tell: change it with the weights,
-the preprocessing or the tokenizer, or old vectors will be taken for new ones. An encoder that also counts captions
-that it cuts, in ``truncated``, has them reported.
+the preprocessing or the tokenizer, or old vectors will be taken for new ones. Two attributes may be left out: an
+encoder that counts the captions that it cuts, in ``truncated``, has them reported, and one whose ``concurrent`` is
+true is called by several threads at the same time.
 
 A package may give its encoder a scheme of its own, so that ``--encoder mine:/models/v3`` calls ``load``:
 
@@ -36,7 +37,7 @@ A package may give its encoder a scheme of its own, so that ``--encoder mine:/mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -45,6 +46,7 @@ from typing import Any
 from nnn_core.encoders import FLOAT32, Encoder, Fingerprint, check_same
 from nnn_core.encoders._files import digest
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.vectors import FloatMatrix
 
 ENTRY_POINTS = "nnn_core.encoders"
 
@@ -89,8 +91,32 @@ class ForeignSource:
         encoder = _call(self.scheme, self.rest)
         spec = f"{self.scheme}:{self.rest}"
         check_same(spec, _fingerprint(self.scheme, self.rest, encoder), self.fingerprint)
-        loaded: Encoder = encoder
-        return loaded
+        return _Complete(encoder)
+
+
+class _Complete:
+    """Somebody's encoder with what it may leave out: it is called by one thread, and has cut no captions.
+
+    Args:
+        encoder: with the attributes of an ``Encoder``, but for ``concurrent`` and ``truncated``.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+        self.batch_size: int = encoder.batch_size
+        self.preprocess_image: Callable[[bytes], Any] = encoder.preprocess_image
+        self.encode_images: Callable[[Sequence[Any]], FloatMatrix] = encoder.encode_images
+        self.encode_texts: Callable[[Sequence[str]], FloatMatrix] = encoder.encode_texts
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it says that several threads may call it at the same time."""
+        return bool(getattr(self._encoder, "concurrent", False))
+
+    @property
+    def truncated(self) -> int:
+        """Captions that it says it has cut; each thread may have a number of its own."""
+        return int(getattr(self._encoder, "truncated", 0))
 
 
 def known_schemes() -> list[str]:

@@ -60,7 +60,7 @@ class Usage:
 
     def threads_of(self, encoder: Encoder) -> int:
         """How many threads may call ``encoder`` at the same time: one, unless it says that it does not mind."""
-        return self.threads if getattr(encoder, "concurrent", False) else 1
+        return self.threads if encoder.concurrent else 1
 
 
 def encode_rows(
@@ -91,8 +91,7 @@ def encode_rows(
 
 def _decoders(encoder: Encoder, usage: Usage) -> int:
     """A model that has other hardware than the processor leaves all cores to decoding."""
-    on_cpu = getattr(encoder, "concurrent", False)
-    return max(_DECODE_THREADS, usage.threads if on_cpu else len(os.sched_getaffinity(0)))
+    return max(_DECODE_THREADS, usage.threads if encoder.concurrent else len(os.sched_getaffinity(0)))
 
 
 @contextlib.contextmanager
@@ -125,13 +124,9 @@ def _measured(
     call: Callable[[Sequence[Any]], FloatMatrix], items: list[Any], encoder: Encoder
 ) -> tuple[FloatMatrix, float, int]:
     """The vectors, the seconds that they took, and how many captions were cut, which the encoder counts by thread."""
-    start, before = time.perf_counter(), _truncated(encoder)
+    start, before = time.perf_counter(), encoder.truncated
     vectors = call(items)
-    return vectors, time.perf_counter() - start, _truncated(encoder) - before
-
-
-def _truncated(encoder: Encoder) -> int:
-    return int(getattr(encoder, "truncated", 0))
+    return vectors, time.perf_counter() - start, encoder.truncated - before
 
 
 def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:

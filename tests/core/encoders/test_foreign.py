@@ -85,6 +85,14 @@ def test_a_function_by_its_name(module: str) -> None:
     assert len(from_text(recorded(source)[PROBES])) == 4
 
 
+def test_what_an_encoder_leaves_out_is_said_for_it(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = parse_encoder(f"python:{module}:load").load()
+    assert (loaded.concurrent, loaded.truncated) == (False, 0)
+    monkeypatch.setattr(sys.modules[module].Hashes, "concurrent", True, raising=False)
+    monkeypatch.setattr(sys.modules[module].Hashes, "truncated", property(lambda self: 3), raising=False)
+    assert (loaded.concurrent, loaded.truncated) == (True, 3)
+
+
 def test_an_argument_may_hold_colons_and_is_no_part_of_the_fingerprint(module: str) -> None:
     one, other = (recorded(parse_encoder(f"python:{module}:load:{salt}")) for salt in ("", "s3://b/x"))
     assert differing(one, other) == (PROBES,)

@@ -40,8 +40,6 @@ FILES, ROWS_EACH = 5, 4
 
 
 class Counting(FormulaEncoder):
-    truncated = 0
-
     def encode_texts(self, texts: list[str]) -> object:  # type: ignore[override]
         self.truncated += len(texts)
         return super().encode_texts(texts)
