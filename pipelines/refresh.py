@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from functools import partial
 from importlib import import_module
 
 import apache_beam as beam
@@ -18,19 +17,19 @@ from nnn_core.embedded.corpus import Corpus, located_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums
 from nnn_core.encoders import EncoderSource
-from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
+from nnn_core.report.refresh import Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, merge_scored
 from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport
-from nnn_core.table.parts import BiasSettings
+from nnn_core.table.parts import BiasSettings, resolve_k
 from pipelines.config import RefreshConfig
 from pipelines.stages.calibrate_search import CalibrateSearch
-from pipelines.stages.commit_bias_table import CommitBiasTable, Lineage, Standard
+from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.embed_files import EmbeddedFiles, embed_files
 from pipelines.stages.embed_shards import ModelUse
 from pipelines.stages.gather import GatherCandidates, ShardReferences
@@ -39,7 +38,6 @@ from pipelines.stages.measure_vectors import MeasureVectors
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.stages.once import Once
 from pipelines.stages.record_encoder import RecordEncoder
-from pipelines.stages.resolve_settings import ResolveSettings
 from pipelines.stages.review_bias import ReviewBias
 from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 
@@ -47,30 +45,22 @@ from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 def define_refresh(
     root: beam.Pipeline, config: RefreshConfig, encoder: EncoderSource | None
 ) -> beam.PCollection[Manifest]:
-    """Wire the whole job.
+    """Wire the whole job; its single element is the manifest of the committed version.
 
     Args:
         root: the pipeline to build on.
         config: what to compute.
         encoder: the model, not loaded; None when all input holds vectors.
-
-    Returns:
-        A single element, the manifest of the committed version.
     """
-    asking, holding = _requests(config, encoder)
+    asking, holding, judging = _requests(config, encoder)
     use = ModelUse(config.threads, config.model_copies)
     references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
+    rejects = (config.max_reject_rate, config.rejects_folder)
     bank = references.embedded | "ShardReferences" >> ShardReferences(
-        config.rows_per_reference_shard,
-        config.wanted_k,
-        config.max_reject_rate,
-        config.rejects_folder,
-        config.exclude_own_pairs,
+        config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs
     )
-    gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(
-        config.max_reject_rate, config.rejects_folder
-    )
+    gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     calibrated = _calibrate(config, bank, candidates)
     scorer = Scorer(
@@ -86,27 +76,37 @@ def define_refresh(
         encoder, config.prompts, config.modalities, config.work, config.hints
     )
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
-    settings = bank | "ResolveSettings" >> ResolveSettings(
-        config.wanted_k, config.grid, partial(_settings, config), scored, recorded
-    )
+    settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
-        asked = dataclasses.replace(asking, columns=config.validation_columns)
-        validation = embed_files(root, "validation", config.validation, asked, encoder, config.hints, use)
-        review = merged[MEANS] | "ReviewValidation" >> ReviewValidation(config, settings, bank, validation, candidates)
-        settings = settings | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
+        validation = embed_files(root, "validation", config.validation, judging, encoder, config.hints, use)
+        queries = validation.embedded | "GatherQueries" >> GatherQueries(
+            bank, config.relevance, config.allow_overlap, config.work
+        )
+        request = settings | "Request" >> beam.Map(_request_of, config)
+        review = merged[MEANS] | "ReviewBias" >> ReviewBias(queries, validation, candidates, request, config.threads)
+        settings = settings | "TakeChoice" >> beam.Map(_take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    lineage = root | "DescribeLineage" >> Once(
-        describe_lineage,
-        AsSingleton(gathered),
-        AsSingleton(bank),
-        AsSingleton(sums),
-        AsSingleton(scored),
-        AsSingleton(calibrated),
-        config,
+    sources = map(AsSingleton, (gathered, bank, sums, scored, calibrated))
+    lineage = root | "DescribeLineage" >> Once(describe_lineage, config, *sources)
+    return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(
+        table=config.table,
+        work=config.work,
+        report=config.report_uri,
+        thresholds=config.thresholds,
+        accepted=config.accept,
+        settings=settings,
+        lineage=lineage,
+        review=review,
     )
-    standard = Standard(config.thresholds, config.accept, config.work, config.report_uri)
-    return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(config.table, settings, standard, lineage, review)
+
+
+def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, ...]:
+    """How rows are read and encoded: of the bank, of the candidates, and of the validation queries."""
+    digest, columns, prompts = encoder.fingerprint.digest if encoder else None, config.candidate_columns, config.prompts
+    asking = EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, prompts.reference)
+    holding = EmbeddingRequest(config.candidate_modality, columns, digest, config.work, prompts.candidate)
+    return asking, holding, dataclasses.replace(asking, columns=config.validation_columns)
 
 
 def _calibrate(
@@ -126,88 +126,20 @@ def _calibrate(
     )
 
 
-def describe_lineage(
-    corpus: Corpus,
-    bank: Bank,
-    sums: SideSums,
-    scored: Scored,
-    calibrated: list[CalibratedShard],
-    config: RefreshConfig,
-) -> Lineage:
-    """What the table was computed from, and how."""
-    search = report_search(scored, calibrated, config)
-    parts = [storage.basename(part.uri) for part in bank.parts]
-    needs = Needs(
-        embedded=tuple(sorted({*parts, *(name for name, _ in corpus.shards)})),
-        candidates=tuple(digest for _, digest in corpus.shards),
-        references=tuple(shard.digest for shard in bank.shards),
-        searches={bank.shards[each.number].digest: each.digest for each in calibrated},
-        k_max=config.kept_scores,
-        exclude_own_pairs=config.exclude_own_pairs,
-    )
-    rejected = (("candidates", corpus.outcome.rejects), ("references", bank.outcome.rejects))
-    return Lineage(corpus, bank.side, sums, search, needs, rejected)
+def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
+    """The settings of the biases, once the bank is known and scored.
 
+    Args:
+        config: of the refresh.
+        bank: whose number of references limits the grid.
+        scored: what scoring was like for all candidate shards.
+        encoder: what a manifest says of it.
 
-@dataclasses.dataclass
-class ReviewValidation(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to what the biases do to the validation queries, a single ``Review``.
-
-    Attributes:
-        config: what to judge by.
-        settings: the table's, as far as they are known before a choice; a single element.
-        bank: a single element.
-        validation: the files of the queries.
-        candidates: the files of the candidates.
+    Raises:
+        BankTooSmallError: some candidate has fewer than k references.
     """
-
-    config: RefreshConfig
-    settings: beam.PCollection[BiasSettings]
-    bank: beam.PCollection[Bank]
-    validation: EmbeddedFiles
-    candidates: EmbeddedFiles
-
-    def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
-        config = self.config
-        queries = self.validation.embedded | "GatherQueries" >> GatherQueries(
-            self.bank, config.relevance, config.allow_overlap, config.work
-        )
-        request = self.settings | "Request" >> beam.Map(self.request)
-        return means | "ReviewBias" >> ReviewBias(queries, self.validation, self.candidates, request, config.threads)
-
-    def request(self, settings: BiasSettings) -> Request:
-        """To choose, or to judge what was asked for."""
-        point = None if self.config.tune else Point(settings.k, settings.alpha)
-        return Request(point, settings.grid, objective=self.config.objective)
-
-
-def take_choice(settings: BiasSettings, review: Review) -> BiasSettings:
-    """The settings with the k and alpha that were chosen, if they were; without a gain k stays and alpha is 0."""
-    if review.evaluation.choice is None:
-        return settings
-    point = review.evaluation.point
-    return dataclasses.replace(settings, k=point.k if point.alpha else settings.k, alpha=point.alpha)
-
-
-def report_search(scored: Scored, calibrated: list[CalibratedShard], config: RefreshConfig) -> SearchReport:
-    """How the scores of all candidate shards were found, and how wrong they may be."""
-    error = measure_all(calibrated, config.grid) if calibrated else None
-    return SearchReport(tuple(sorted(scored.methods)), config.bias_tolerance, error)
-
-
-def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest]:
-    digest = encoder.fingerprint.digest if encoder else None
-    return (
-        EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, config.prompts.reference),
-        EmbeddingRequest(
-            config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
-        ),
-    )
-
-
-def _settings(
-    config: RefreshConfig, k: int, grid: tuple[int, ...], bank_digest: str, encoder: dict[str, str]
-) -> BiasSettings:
+    fitting = tuple(k for k in config.grid if k <= bank.rows)
+    k, grid = resolve_k(config.wanted_k, fitting, scored.fewest_seen)
     return BiasSettings(
         k=k,
         alpha=config.alpha,
@@ -216,8 +148,49 @@ def _settings(
         reference_modality=config.bank_modality,
         exclude_own_pairs=config.exclude_own_pairs,
         encoder=encoder,
-        bank_digest=bank_digest,
+        bank_digest=bank.digest,
     )
+
+
+def describe_lineage(
+    config: RefreshConfig, corpus: Corpus, bank: Bank, sums: SideSums, scored: Scored, calibrated: list[CalibratedShard]
+) -> Lineage:
+    """What the table was computed from, and how.
+
+    Args:
+        config: of the refresh.
+        corpus: the candidates.
+        bank: the reference queries.
+        sums: of the vectors of both sides.
+        scored: what scoring was like for all candidate shards.
+        calibrated: how each reference shard was searched; empty for exact searches.
+    """
+    error = measure_all(calibrated, config.grid) if calibrated else None
+    search = SearchReport(tuple(sorted(scored.methods)), config.bias_tolerance, error)
+    names = {*(storage.basename(part.uri) for part in bank.parts), *(name for name, _ in corpus.shards)}
+    needs = Needs(
+        embedded=tuple(sorted(names)),
+        candidates=tuple(digest for _, digest in corpus.shards),
+        references=tuple(shard.digest for shard in bank.shards),
+        searches={bank.shards[each.number].digest: each.digest for each in calibrated},
+        k_max=config.kept_scores,
+        exclude_own_pairs=config.exclude_own_pairs,
+    )
+    return Lineage(corpus, bank, sums, search, needs)
+
+
+def _request_of(settings: BiasSettings, config: RefreshConfig) -> Request:
+    """What validation queries are asked: to choose k and alpha, or to judge the ones of the settings."""
+    point = None if config.tune else Point(settings.k, settings.alpha)
+    return Request(point, settings.grid, objective=config.objective)
+
+
+def _take_choice(settings: BiasSettings, review: Review) -> BiasSettings:
+    """The settings with the k and alpha that were chosen, if they were; without a gain k stays and alpha is 0."""
+    if review.evaluation.choice is None:
+        return settings
+    point = review.evaluation.point
+    return dataclasses.replace(settings, k=point.k if point.alpha else settings.k, alpha=point.alpha)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ CORE = [
     "planning",
     "consumers",
     "report",
+    "publishing",
     "demo",
 ]
 PIPELINES = ["stages", "running", "", "commands"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from nnn_core import storage
 from nnn_core.artifacts import from_tensors, keep_exactly, to_tensors
 from nnn_core.digests import sha256
-from nnn_core.embedded.shards import EmbeddedShard
+from nnn_core.embedded.shards import EmbeddedShard, read_ids
+from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix
 
 
@@ -48,3 +50,19 @@ def load_means(stored: ShardMeans) -> FloatMatrix:
     """
     means: FloatMatrix = from_tensors(storage.read_bytes(stored.uri), stored.uri)["means"]
     return means
+
+
+def look_up_means(shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:
+    """The means of a shard's candidates, from a published table; stored below ``work``.
+
+    Raises:
+        InputError: a candidate is not in the table.
+    """
+    loaded = _table(table, version)
+    means = loaded.means_for(read_ids(shard).to_pylist())
+    return store_means(shard, means, loaded.manifest.settings.grid, work)
+
+
+@lru_cache(maxsize=1)
+def _table(uri: str, version: int) -> BiasTable:
+    return load_bias_table(uri, version)

@@ -2,73 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.histogram import BINS, WIDTH, Counts
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
-from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._content import Report
 from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import BiasShift, Gate, Verdict
+from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
-from nnn_core.table.manifest import Manifest
+from nnn_core.table.lifecycle.cleaning import Needs
+from nnn_core.table.manifest import Manifest, SearchReport
 
 #: Bars of the distribution of biases.
 _BARS = 48
 
 
 @dataclass(frozen=True)
-class Refreshed:
-    """What a refresh came to.
+class Lineage:
+    """What a version was computed from, and how.
+
+    Attributes:
+        corpus: the candidates.
+        references: the bank.
+        sums: of the vectors of both sides.
+        search: how the scores were found.
+        needs: the artefacts that it was made of.
+    """
+
+    corpus: Corpus
+    references: Bank
+    sums: SideSums
+    search: SearchReport
+    needs: Needs
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version in the making, and all that its gates and its report need to know.
 
     Attributes:
         table: URI of the table.
-        manifest: manifest of the version that was made, with all gates.
-        published: whether the version's number was committed by this run.
-        previous: manifest of the version before; None for a first one.
-        statistics: what was counted over the rows of both versions.
-        rejects: (side, summary of the rows that were rejected).
-        review: what held-out queries tell, if there were any.
+        manifest: of the version, with the verdicts of all gates once it was judged; the current one if nothing changed.
+        previous: the current version's manifest; None for a first version.
+        statistics: of the rows of both versions.
+        lineage: what it was computed from.
+        review: what held-out queries tell; None without queries.
     """
 
     table: str
     manifest: Manifest
-    published: bool
     previous: Manifest | None
     statistics: RowStatistics
-    rejects: tuple[tuple[str, RejectSummary], ...]
-    review: Review | None = None
+    lineage: Lineage
+    review: Review | None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this is the current version itself, so that nothing is to be published."""
+        return self.manifest == self.previous
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it must not be published."""
+        return not self.unchanged and any(gate.blocks for gate in self.manifest.gates)
 
 
-def refresh_report(made: Refreshed) -> Report:
+def refresh_report(draft: Draft) -> Report:
     """Everything but what the stages cost."""
-    manifest, previous = made.manifest, made.previous
-    blocked = any(gate.blocks for gate in manifest.gates)
-    version = manifest.version if made.published or not blocked else None
-    review = made.review
+    manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
+    lineage = draft.lineage
+    version = None if draft.blocked else manifest.version
+    sides = (("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects))
+    notes = []
+    if draft.unchanged:
+        notes.append(f"Nothing changed since version {manifest.version}, so no version was published.")
+    if copies := statistics.near_copies:
+        notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
+    if review:
+        notes += overlap_notes(review)
     return Report(
-        title="A refresh that was not published" if blocked else f"Version {manifest.version} of the bias table",
-        run=run_section("nnn refresh", made.table, manifest, version, previous.version if previous else None, review),
-        biases=_bias_shift(made.statistics, manifest, previous),
-        rejects=tuple(each for each in made.rejects if each[1].rejected),
+        title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
+        run=run_section("nnn refresh", draft.table, manifest, version, previous.version if previous else None, review),
+        biases=_bias_shift(statistics, manifest, previous),
+        rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=tuple(_notes(made, blocked)),
+        notes=tuple(notes),
         **review_sections(review, manifest),
     )
-
-
-def _notes(made: Refreshed, blocked: bool) -> Iterator[str]:
-    if not (made.published or blocked):
-        yield f"Nothing changed since version {made.manifest.version}, so no version was published."
-    if copies := made.statistics.near_copies:
-        yield near_copies_message(copies, made.statistics.means.rows, made.manifest.settings.exclude_own_pairs)
-    if made.review:
-        yield from overlap_notes(made.review)
 
 
 def _gate(found: gates.Gate) -> Gate:

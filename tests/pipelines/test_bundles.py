@@ -54,7 +54,7 @@ STEPS = {
     "Summarise",
     "TakeChoice",
     "CountPrevious",
-    "ReadTarget",
+    "ReadPrevious",
     "ResolveSettings",
     "MeasureProbes",
     "CheckDisjoint",

@@ -1,0 +1,122 @@
+"""The last step of a refresh: a version of the table is described, judged, reported and committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from nnn_core import storage
+from nnn_core.evaluation.canaries import find_canaries, store_canaries
+from nnn_core.evaluation.metrics import top_overlap
+from nnn_core.gates.facts import Facts
+from nnn_core.gates.judge import judge, refusal
+from nnn_core.gates.thresholds import Thresholds
+from nnn_core.report.refresh import Draft, Lineage, refresh_report
+from nnn_core.report.review import Review
+from nnn_core.table.lifecycle.cleaning import store_needs
+from nnn_core.table.manifest import Manifest, check_coverage, commit_version, says_the_same
+from nnn_core.table.parts import BiasSettings, TablePart
+
+
+def next_version(previous: Manifest | None) -> int:
+    """The number of the version that follows ``previous``; 1 where there is none."""
+    return 1 if previous is None else previous.version + 1
+
+
+def describe_version(
+    parts: Sequence[TablePart],
+    settings: BiasSettings,
+    lineage: Lineage,
+    previous: Manifest | None,
+    review: Review | None,
+) -> Manifest:
+    """The manifest of a version, before any gate.
+
+    Args:
+        parts: files of the table, in any order.
+        settings: of the biases.
+        lineage: what they were computed from.
+        previous: the current version's manifest; None for a first version.
+        review: what held-out queries tell; None without queries.
+
+    Raises:
+        CorruptArtifactError: the parts do not have one row for each candidate.
+    """
+    manifest = Manifest(
+        next_version(previous),
+        settings,
+        lineage.corpus.dim,
+        replace(lineage.corpus.side, centroid=lineage.sums.candidates.centroid),
+        replace(lineage.references.side, centroid=lineage.sums.references.centroid),
+        lineage.search,
+        tuple(sorted(parts, key=lambda part: part.min_id)),
+        evaluation=json.loads(json.dumps(asdict(review.evaluation))) if review else None,
+    )
+    check_coverage(manifest, lineage.corpus)
+    return manifest
+
+
+def judge_draft(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:
+    """The draft with the gates' verdicts in its manifest, or with the current manifest if the table says the same.
+
+    What is published already was judged when it was new.
+
+    Args:
+        draft: the version, described.
+        thresholds: of the gates.
+        accepted: names of gates whose failure is overridden.
+        work: folder of artefacts, where rankings by the previous version are kept.
+
+    Raises:
+        CorruptArtifactError: what was kept of the previous version is damaged.
+    """
+    manifest, previous = draft.manifest, draft.previous
+    if previous is not None and says_the_same(previous, manifest):
+        return replace(draft, manifest=previous)
+    gates = judge(_facts(draft, work), thresholds, accepted)
+    return replace(draft, manifest=replace(manifest, gates=gates))
+
+
+def _facts(draft: Draft, work: str) -> Facts:
+    """What the gates judge by; as canaries, held-out queries are held against the previous version's ranking."""
+    review, previous = draft.review, draft.previous
+    if review is None:
+        return Facts(draft.manifest, previous, draft.statistics)
+    evaluation = review.evaluation
+    before = find_canaries(previous, review.queries, work) if previous else None
+    return Facts(
+        draft.manifest,
+        previous,
+        draft.statistics,
+        gain_interval=evaluation.gain[evaluation.objective],
+        shared_queries=review.overlap or 0,
+        alpha_chosen=evaluation.choice is not None,
+        top_overlap=None if before is None else top_overlap(before, review.first[1]),
+    )
+
+
+def publish(draft: Draft, work: str, report: str) -> Manifest:
+    """Report on a judged draft and commit it, unless it is blocked or the table says the same already.
+
+    Args:
+        draft: from ``judge_draft``.
+        work: folder of artefacts, which keeps what the next refresh compares with.
+        report: where the content of the report goes, whatever comes of the draft.
+
+    Returns:
+        The manifest that stands.
+
+    Raises:
+        GateError: a gate failed that nobody overrode.
+        ConflictError: another job published meanwhile.
+    """
+    manifest = draft.manifest
+    if draft.review is not None:
+        store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
+    store_needs(manifest, draft.lineage.needs, work, draft.table)
+    # Before the commit: after it nothing may fail any more.
+    storage.create(report, refresh_report(draft).to_json())
+    if draft.blocked:
+        raise refusal(manifest.gates, work)
+    return manifest if draft.unchanged else commit_version(draft.table, manifest)

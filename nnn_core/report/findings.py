@@ -1,0 +1,58 @@
+"""The result of an evaluation: its figures for programs, and the report for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nnn_core.evaluation.summary import Evaluation
+from nnn_core.report.evaluation import evaluation_report, rivals_section
+from nnn_core.report.review import Review, unit_of
+from nnn_core.report.sections import Fairness, OwnPairs
+from nnn_core.table.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is found beside the review, as far as it was asked for.
+
+    Attributes:
+        bank_rows: rows of the bank; None if it is not known.
+        positives: how many of these rows belong to candidates; None if the bank is not known.
+        fair: the evaluation of means that were taken without the bank's positives.
+        rivals: see ``evaluation.comparison.compare_methods``.
+        fairness: how evenly the values of each attribute are retrieved.
+    """
+
+    bank_rows: int | None = None
+    positives: int | None = None
+    fair: Evaluation | None = None
+    rivals: list[dict[str, Any]] = field(default_factory=list)
+    fairness: tuple[Fairness, ...] = ()
+
+
+def evaluation_record(table: str, manifest: Manifest, review: Review, findings: Findings) -> dict[str, Any]:
+    """The figures, and the report under ``report``; ready for JSON.
+
+    Args:
+        table: URI of the table.
+        manifest: of the version that was evaluated.
+        review: what held-out queries tell.
+        findings: what was found beside it.
+    """
+    objective = review.evaluation.objective
+    own = None
+    if findings.bank_rows is not None and findings.positives is not None:
+        gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
+        own = OwnPairs(findings.positives, findings.bank_rows, objective, gain, fair, unit_of(objective))
+    rivals = rivals_section(findings.rivals, objective) if findings.rivals else None
+    report = evaluation_report(table, manifest, review, rivals, findings.fairness, own)
+    return {
+        **asdict(review.evaluation),
+        "candidates": review.candidates,
+        "bank_positives": findings.positives,
+        "fair": asdict(findings.fair) if findings.fair else None,
+        "rivals": findings.rivals,
+        "report": json.loads(report.to_json()),
+    }
