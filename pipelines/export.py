@@ -3,69 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import apache_beam as beam
-import numpy as np
 import pydantic.dataclasses
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsList
 
 from nnn_core import storage
-from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES, build_index, check_size, search_ids, to_bytes
+from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES
 from nnn_core.consumers.engines.layouts import check_files
 from nnn_core.consumers.engines.overlap import (
     SAMPLE_ROWS,
-    Sample,
-    merge_samples,
-    overlap_of,
-    sample_shard,
-    sampled_queries,
 )
 from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
 from nnn_core.consumers.export import (
     Embeddings,
-    Rankings,
-    WrittenFile,
     bias_range,
-    commit_export,
-    export_record,
-    export_shard,
     gather_embeddings,
-    ids_to_bytes,
-    keep_file,
     load_biases,
-    rank_block,
-    read_block,
 )
 from nnn_core.consumers.rerank import (
-    ROWS_PER_FILE,
-    biases_to_bytes,
     check_target,
-    count_at_least,
-    hubs,
-    needed_depth,
-    plain_scores,
 )
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
+from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.contract import static_parts
-from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.encoders.prompts import recorded_prompts
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
-from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
-from nnn_core.evaluation.rankings import DEPTH, Ranking
 from nnn_core.inputs.readers import Columns
 from nnn_core.redaction import refuse_credentials
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_shards import EmbedShards, ModelUse
+from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, ExportIndex, ExportTask, SampleQueries
 from pipelines.stages.list_shards import ListShards
 from pipelines.stages.metrics import StageName
 from pipelines.stages.once import Once
@@ -168,11 +143,6 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     return make_recipe(config.engine, config.metric, manifest.dim, bias_range(manifest), *options)
 
 
-def recorded(recipe: Recipe | None) -> dict[str, Any] | None:
-    """The recipe as the manifest has it."""
-    return None if recipe is None else {**recipe.to_record(), "folder": find_engine(recipe.engine).folder}
-
-
 def define_export(
     root: beam.Pipeline,
     config: ExportConfig,
@@ -191,7 +161,7 @@ def define_export(
         | "EmbedCandidates" >> EmbedShards(held, encoder, StageName.EMBED_CANDIDATES, ModelUse(config.threads))
     )
     parts = static_parts(encoder, prompts) if encoder else None
-    embeddings = AsSingleton(root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts))
+    embeddings = root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts)
     shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:
@@ -203,12 +173,17 @@ def define_export(
             | "EmbedQueries" >> EmbedShards(request, encoder, StageName.EMBED_QUERIES, ModelUse(config.threads))
             | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
         )
-    queries = AsSingleton(asked | "SampleQueries" >> _SampleQueries(config, manifest))
+    task = ExportTask(config.table, config.version, config.output, config.seed, bool(config.queries))
+    queries = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)
     if recipe is None:
-        return shards | "ExportBiases" >> _ExportBiases(config, queries, embeddings)
+        return shards | "ExportBiases" >> ExportBiases(
+            task, config.hub_deviations, config.target_overlap, queries, embeddings
+        )
     if find_engine(recipe.engine).layout == "index":
-        return shards | "ExportIndex" >> _ExportIndex(config, recipe, queries, embeddings)
-    return shards | "ExportFiles" >> _ExportFiles(config, recipe, queries, embeddings)
+        return shards | "ExportIndex" >> ExportIndex(
+            task, recipe, config.factory, config.max_index_bytes, config.threads, queries, embeddings
+        )
+    return shards | "ExportFiles" >> ExportFiles(task, recipe, queries, embeddings)
 
 
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:
@@ -218,225 +193,3 @@ def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str
     if config.engine != RERANK:
         check_files(find_engine(config.engine), len(embeddings.shards))
     return embeddings
-
-
-@dataclass
-class _SampleQueries(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to a sample of their rows, stored as queries.
-
-    Attributes:
-        config: how many, and the seed.
-        manifest: of the table, whose dimension they must have.
-    """
-
-    config: ExportConfig
-    manifest: Manifest
-
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[StoredQueries]:
-        return (
-            shards
-            | "SampleShard" >> beam.Map(self.sample_shard)
-            | "MergeSamples" >> beam.CombineGlobally(merge_samples)
-            | "StoreQueries" >> beam.Map(self.store)
-        )
-
-    def sample_shard(self, shard: EmbeddedShard) -> Sample:
-        """The sample of one shard."""
-        check_dimension(self.manifest.dim, shard.dim, self.config.table, repr(shard.source))
-        return sample_shard(shard, self.config.sample, self.config.seed)
-
-    def store(self, sample: Sample) -> StoredQueries:
-        """Store the sample."""
-        if not sample.rows:
-            raise InputError(
-                f"no row of {'--queries' if self.config.queries else '--embeddings'} can be used, so no overlap can be "
-                "measured; look at the input."
-            )
-        return store_queries(sampled_queries(sample), 0, self.config.work)
-
-
-@dataclass
-class _ExportFiles(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to one file each, and then the manifest.
-
-    Attributes:
-        config: what to export.
-        recipe: how.
-        queries: a singleton side input of ``StoredQueries``.
-        embeddings: a singleton side input of ``Embeddings``.
-    """
-
-    config: ExportConfig
-    recipe: Recipe
-    queries: AsSingleton
-    embeddings: AsSingleton
-
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        return (
-            shards
-            | "ExportShard" >> beam.Map(_export_shard, self.config, self.recipe, self.queries, self.embeddings)
-            | "AllFiles" >> beam.CombineGlobally(_merge_written).without_defaults()
-            | "CommitExport" >> beam.Map(_commit_files, self.config, self.recipe, self.queries, self.embeddings)
-        )
-
-
-_Written = tuple[tuple[WrittenFile, ...], Rankings | None]
-
-
-def _export_shard(
-    shard: EmbeddedShard, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
-) -> _Written:
-    # The embeddings are asked for so that nothing is written before they were checked as a whole.
-    table = load_biases(config.table, config.version)
-    written, rankings = export_shard(shard, recipe, table, load_queries(stored), config.output)
-    return (written,), rankings
-
-
-def _merge_written(parts: Iterable[_Written]) -> _Written:
-    files: tuple[WrittenFile, ...] = ()
-    merged: Rankings | None = None
-    for some, rankings in parts:
-        files += some
-        if rankings is not None:
-            merged = rankings if merged is None else merged | rankings
-    return files, merged
-
-
-def _commit_files(
-    written: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
-) -> str:
-    files, rankings = written
-    assert rankings is not None
-    assert rankings.exported is not None
-    return _commit(config, recipe, stored, embeddings, files, rankings, {"index": None})
-
-
-def _commit(
-    config: ExportConfig,
-    recipe: Recipe,
-    stored: StoredQueries,
-    embeddings: Embeddings,
-    files: tuple[WrittenFile, ...],
-    rankings: Rankings,
-    details: dict[str, Any],
-) -> str:
-    assert rankings.exported is not None
-    overlap = overlap_of(rankings.exact, rankings.exported, rankings.plain)
-    details = {"recipe": recorded(recipe), **details}
-    table = load_biases(config.table, config.version)
-    record = export_record(table, config.table, embeddings, files, overlap, _asked(config, stored), details)
-    return commit_export(config.output, [find_engine(recipe.engine).folder], record)
-
-
-def _asked(config: ExportConfig, stored: StoredQueries) -> dict[str, Any]:
-    source = "queries" if config.queries else "candidates in place of queries"
-    return {"rows": stored.rows, "seed": config.seed, "source": source, "digest": stored.digest}
-
-
-@dataclass
-class _ExportIndex(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the manifest.
-
-    Attributes:
-        config: what to export.
-        recipe: how.
-        queries: a singleton side input of ``StoredQueries``.
-        embeddings: a singleton side input of ``Embeddings``.
-    """
-
-    config: ExportConfig
-    recipe: Recipe
-    queries: AsSingleton
-    embeddings: AsSingleton
-
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        ranked = _rank_shards(shards, self.config, self.queries, self.embeddings)
-        return ranked | "BuildIndex" >> beam.Map(_build_index, self.config, self.recipe, self.queries, self.embeddings)
-
-
-def _rank_shards(
-    shards: beam.PCollection[EmbeddedShard], config: ExportConfig, queries: AsSingleton, embeddings: AsSingleton
-) -> beam.PCollection[_Written]:
-    """The exact rankings of all candidates, a single element; no file is written."""
-    return (
-        shards
-        | "RankShards" >> beam.Map(_rank_shard, config, queries, embeddings)
-        | "MergeRankings" >> beam.CombineGlobally(_merge_written).without_defaults()
-    )
-
-
-def _rank_shard(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, embeddings: Embeddings) -> _Written:
-    block, table = read_shard(shard), load_biases(config.table, config.version)
-    ids = block.ids.to_pylist()
-    return (), rank_block(load_queries(stored).vectors, block.vectors, ids, table.bias_of(ids))
-
-
-def _build_index(
-    ranked: _Written, config: ExportConfig, recipe: Recipe, stored: StoredQueries, embeddings: Embeddings
-) -> str:
-    assert ranked[1] is not None
-    check_size(embeddings.rows, recipe, config.max_index_bytes)
-    ids, bias, vectors = read_block(embeddings.shards, recipe, load_biases(config.table, config.version))
-    index = build_index(config.factory, recipe, vectors, config.threads)
-    found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
-    exported = Ranking(tuple(tuple(row) for row in found))
-    folder = find_engine(recipe.engine).folder
-    files = (
-        keep_file(config.output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
-        keep_file(config.output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
-    )
-    rankings = Rankings(ranked[1].exact, exported, ranked[1].plain)
-    return _commit(config, recipe, stored, embeddings, files, rankings, {"index": config.factory})
-
-
-@dataclass
-class _ExportBiases(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest.
-
-    Attributes:
-        config: what to export.
-        queries: a singleton side input of ``StoredQueries``.
-        embeddings: a singleton side input of ``Embeddings``.
-    """
-
-    config: ExportConfig
-    queries: AsSingleton
-    embeddings: AsSingleton
-
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        ranked = AsSingleton(_rank_shards(shards, self.config, self.queries, self.embeddings))
-        return (
-            shards
-            | "CountPlain" >> beam.Map(_count_plain, self.config, self.queries, ranked)
-            | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
-            | "CommitBiases" >> beam.Map(_commit_biases, self.config, self.queries, self.embeddings)
-        )
-
-
-def _count_plain(shard: EmbeddedShard, config: ExportConfig, stored: StoredQueries, ranked: _Written) -> list[Any]:
-    assert ranked[1] is not None
-    exact, table = ranked[1].exact, load_biases(config.table, config.version)
-    scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
-    return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
-
-
-def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:
-    total: list[Any] = []
-    for part in parts:
-        total = [one + other for one, other in zip(total, part, strict=True)] if total else part
-    return total
-
-
-def _commit_biases(ranks: list[Any], config: ExportConfig, stored: StoredQueries, embeddings: Embeddings) -> str:
-    table = load_biases(config.table, config.version)
-    hub = hubs(table.bias, config.hub_deviations)
-    files = []
-    for first in range(0, len(table.bias), ROWS_PER_FILE):
-        rows = slice(first, first + ROWS_PER_FILE)
-        ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
-        data = biases_to_bytes(ids, table.bias[rows], hub[rows])
-        files.append(keep_file(config.output, "biases/part", ".parquet", data, len(ids)))
-    depths = needed_depth(ranks, config.target_overlap, embeddings.rows)
-    details = {"recipe": None, "depths": dataclasses.asdict(depths), "hubs": int(np.count_nonzero(hub))}
-    record = export_record(table, config.table, embeddings, files, None, _asked(config, stored), details)
-    return commit_export(config.output, ["biases"], record)

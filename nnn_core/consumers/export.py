@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly, to_parquet
 from nnn_core.consumers.engines.layouts import LAYOUTS, Rows, read_rows, write_rows
-from nnn_core.consumers.engines.overlap import TopOverlap, rank_exported
+from nnn_core.consumers.engines.overlap import TopOverlap, overlap_of, rank_exported
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.digests import add_set_digests, sha256
@@ -56,22 +56,41 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Rankings:
-    """The first candidates of the sampled queries, three times.
+    """The first candidates of the sampled queries, as the embeddings and the table rank them.
 
     Attributes:
-        exact: by the debiased score, computed from the embeddings and the table.
-        exported: by the engine's metric, of the vectors in the files; None where nobody ranked them.
+        exact: by the debiased score.
         plain: without the bias.
     """
 
     exact: Ranking
-    exported: Ranking | None
     plain: Ranking
 
     def __or__(self, other: Rankings) -> Rankings:
-        both = self.exported is not None and other.exported is not None
-        exported = self.exported | other.exported if both else None  # type: ignore[operator]
-        return Rankings(self.exact | other.exact, exported, self.plain | other.plain)
+        return Rankings(self.exact | other.exact, self.plain | other.plain)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files of an export, and how their candidates are ranked.
+
+    Attributes:
+        files: what was written.
+        rankings: of the candidates in these files, as they should be.
+        found: the first candidates by the engine's metric, of the vectors in the files.
+    """
+
+    files: tuple[WrittenFile, ...]
+    rankings: Rankings
+    found: Ranking
+
+    def __or__(self, other: Exported) -> Exported:
+        return Exported(self.files + other.files, self.rankings | other.rankings, self.found | other.found)
+
+    @property
+    def overlap(self) -> TopOverlap:
+        """How much of the exact ranking the engine keeps."""
+        return overlap_of(self.rankings.exact, self.found, self.rankings.plain)
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,11 @@ class Embeddings:
     rejected: int
     id_digest: str
     vectors: str
+
+
+def recorded(recipe: Recipe | None) -> dict[str, Any] | None:
+    """The recipe as the manifest of an export has it; None where the order is corrected afterwards."""
+    return None if recipe is None else {**recipe.to_record(), "folder": find_engine(recipe.engine).folder}
 
 
 @lru_cache(maxsize=1)
@@ -186,12 +210,10 @@ def rank_block(
 ) -> Rankings:
     """Exact and plain rankings of one shard."""
     plain = rank_shard(queries, vectors, ids, np.zeros_like(bias))
-    return Rankings(rank_shard(queries, vectors, ids, bias), None, plain)
+    return Rankings(rank_shard(queries, vectors, ids, bias), plain)
 
 
-def export_shard(
-    shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str
-) -> tuple[WrittenFile, Rankings]:
+def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str) -> Exported:
     """Write one shard as the engine's file, read it back, and rank what it holds.
 
     Raises:
@@ -206,7 +228,7 @@ def export_shard(
     written = keep_file(output, f"{engine.folder}/part", LAYOUTS[engine.layout].suffix, data, len(ids))
     ranked = rank_block(queries.vectors, block.vectors, ids, bias)
     names, stored = read_rows(engine, data, written.path)
-    return written, Rankings(ranked.exact, rank_exported(recipe, queries.vectors, stored, names), ranked.plain)
+    return Exported((written,), ranked, rank_exported(recipe, queries.vectors, stored, names))
 
 
 def keep_file(output: str, stem: str, suffix: str, data: bytes, rows: int) -> WrittenFile:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.consumers.export import check_output, manifest_uri
+from nnn_core.consumers.export import check_output, manifest_uri, recorded
 from nnn_core.encoders import EncoderSource
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json
 from pipelines.commands._parsing import parse_flags
-from pipelines.export import GROUPS, ExportConfig, define_export, recipe_of, recorded
+from pipelines.export import GROUPS, ExportConfig, define_export, recipe_of
 from pipelines.options import COLUMNS
 from pipelines.running.runner import run
 

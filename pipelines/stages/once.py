@@ -1,8 +1,10 @@
-"""Once: where branches of a pipeline meet."""
+"""Once and unite: where branches of a pipeline meet, and where the parts of a whole do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import apache_beam as beam
@@ -26,3 +28,12 @@ class Once(beam.PTransform):  # type: ignore[misc]
     def expand(self, root: beam.Pipeline) -> beam.PCollection[Any]:
         function = self.function
         return root | "Start" >> beam.Impulse() | "Call" >> beam.Map(lambda _, *inputs: function(*inputs), *self.inputs)
+
+
+def unite(parts: Iterable[Any]) -> Any:
+    """Several of something, one or more, as one of it, whatever their order; for ``CombineGlobally``.
+
+    Args:
+        parts: objects that merge with ``|``.
+    """
+    return reduce(operator.or_, parts)

@@ -1,0 +1,295 @@
+"""ExportFiles, ExportIndex and ExportBiases: embedded shards to what a vector engine takes, and to one manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsSingleton
+
+from nnn_core.consumers.engines.faiss_file import build_index, check_size, search_ids, to_bytes
+from nnn_core.consumers.engines.overlap import Sample, TopOverlap, merge_samples, sample_shard, sampled_queries
+from nnn_core.consumers.engines.recipe import Recipe
+from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.consumers.export import (
+    Embeddings,
+    Exported,
+    Rankings,
+    WrittenFile,
+    commit_export,
+    export_record,
+    export_shard,
+    ids_to_bytes,
+    keep_file,
+    load_biases,
+    rank_block,
+    read_block,
+    recorded,
+)
+from nnn_core.consumers.rerank import (
+    ROWS_PER_FILE,
+    biases_to_bytes,
+    count_at_least,
+    hubs,
+    needed_depth,
+    plain_scores,
+)
+from nnn_core.embedded.shards import EmbeddedShard, read_shard
+from nnn_core.encoders.fingerprints import check_dimension
+from nnn_core.errors import InputError
+from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
+from nnn_core.evaluation.rankings import DEPTH, Ranking
+from nnn_core.table.reading import BiasTable
+from pipelines.stages.once import unite
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """What every step of an export needs to know.
+
+    Attributes:
+        table: URI of the table.
+        version: of the table.
+        output: folder of the export.
+        seed: of the sample of queries.
+        queries_given: whether queries are sampled; else candidates are, in their place.
+    """
+
+    table: str
+    version: int
+    output: str
+    seed: int
+    queries_given: bool
+
+    @property
+    def biases(self) -> BiasTable:
+        """The version, loaded once in each process."""
+        return load_biases(self.table, self.version)
+
+    def commit(
+        self,
+        folder: str,
+        embeddings: Embeddings,
+        stored: StoredQueries,
+        files: Sequence[WrittenFile],
+        overlap: TopOverlap | None,
+        details: dict[str, Any],
+    ) -> str:
+        """Write the manifest of the export; returns its URI.
+
+        Args:
+            folder: of the files, below the output.
+            embeddings: the embeddings as a whole.
+            stored: the sampled queries.
+            files: what was written.
+            overlap: with the exact ranking; None where no engine ranks.
+            details: of this kind of export.
+        """
+        source = "queries" if self.queries_given else "candidates in place of queries"
+        asked = {"rows": stored.rows, "seed": self.seed, "source": source, "digest": stored.digest}
+        record = export_record(self.biases, self.table, embeddings, files, overlap, asked, details)
+        return commit_export(self.output, [folder], record)
+
+
+@dataclass
+class SampleQueries(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to a sample of their rows, stored as queries, a single element.
+
+    Attributes:
+        task: of the export.
+        size: rows to sample.
+        work: folder of artefacts.
+    """
+
+    task: ExportTask
+    size: int
+    work: str
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[StoredQueries]:
+        return (
+            shards
+            | "SampleShard" >> beam.Map(self.sample_shard)
+            | "MergeSamples" >> beam.CombineGlobally(merge_samples)
+            | "StoreQueries" >> beam.Map(self.store)
+        )
+
+    def sample_shard(self, shard: EmbeddedShard) -> Sample:
+        """The sample of one shard."""
+        check_dimension(self.task.biases.manifest.dim, shard.dim, self.task.table, repr(shard.source))
+        return sample_shard(shard, self.size, self.task.seed)
+
+    def store(self, sample: Sample) -> StoredQueries:
+        """Store the sample.
+
+        Raises:
+            InputError: it is empty.
+        """
+        if not sample.rows:
+            raise InputError(
+                f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no overlap "
+                "can be measured; look at the input."
+            )
+        return store_queries(sampled_queries(sample), 0, self.work)
+
+
+@dataclass
+class ExportFiles(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one file each, and then the URI of the manifest, a single element.
+
+    Attributes:
+        task: of the export.
+        recipe: how vectors and queries are augmented.
+        queries: the sample, a single element.
+        embeddings: the embeddings as a whole, a single element; nothing is written before they were checked as a whole.
+    """
+
+    task: ExportTask
+    recipe: Recipe
+    queries: beam.PCollection[StoredQueries]
+    embeddings: beam.PCollection[Embeddings]
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
+        return (
+            shards
+            | "ExportShard" >> beam.Map(self.export_shard, *sides)
+            | "AllFiles" >> beam.CombineGlobally(unite).without_defaults()
+            | "CommitExport" >> beam.Map(_commit_exported, *sides, self.task, self.recipe, None)
+        )
+
+    def export_shard(self, shard: EmbeddedShard, stored: StoredQueries, embeddings: Embeddings) -> Exported:
+        """The file of one shard."""
+        del embeddings  # that it exists is what matters
+        return export_shard(shard, self.recipe, self.task.biases, load_queries(stored), self.task.output)
+
+
+def _commit_exported(
+    exported: Exported,
+    stored: StoredQueries,
+    embeddings: Embeddings,
+    task: ExportTask,
+    recipe: Recipe,
+    index: str | None,
+) -> str:
+    details = {"recipe": recorded(recipe), "index": index}
+    folder = find_engine(recipe.engine).folder
+    return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
+
+
+def _rank_all(
+    shards: beam.PCollection[EmbeddedShard], task: ExportTask, *sides: AsSingleton
+) -> beam.PCollection[Rankings]:
+    """The exact and plain rankings of all candidates, a single element; no file is written."""
+    return (
+        shards
+        | "RankShards" >> beam.Map(_rank_shard, task, *sides)
+        | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
+    )
+
+
+def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, embeddings: Embeddings) -> Rankings:
+    del embeddings  # that it exists is what matters
+    block = read_shard(shard)
+    ids = block.ids.to_pylist()
+    return rank_block(load_queries(stored).vectors, block.vectors, ids, task.biases.bias_of(ids))
+
+
+@dataclass
+class ExportIndex(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the URI of the manifest.
+
+    Attributes:
+        task: of the export.
+        recipe: how vectors and queries are augmented.
+        factory: FAISS's factory string.
+        most_bytes: bytes of vectors that an index may be built of in memory.
+        threads: that build it.
+        queries: the sample, a single element.
+        embeddings: the embeddings as a whole, a single element.
+    """
+
+    task: ExportTask
+    recipe: Recipe
+    factory: str
+    most_bytes: int
+    threads: int
+    queries: beam.PCollection[StoredQueries]
+    embeddings: beam.PCollection[Embeddings]
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
+        return (
+            _rank_all(shards, self.task, *sides)
+            | "BuildIndex" >> beam.Map(self.build_index, *sides)
+            | "CommitExport" >> beam.Map(_commit_exported, *sides, self.task, self.recipe, self.factory)
+        )
+
+    def build_index(self, rankings: Rankings, stored: StoredQueries, embeddings: Embeddings) -> Exported:
+        """The index and the ids of its rows, both in memory as a whole."""
+        recipe, output, folder = self.recipe, self.task.output, find_engine(self.recipe.engine).folder
+        check_size(embeddings.rows, recipe, self.most_bytes)
+        ids, bias, vectors = read_block(embeddings.shards, recipe, self.task.biases)
+        index = build_index(self.factory, recipe, vectors, self.threads)
+        found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
+        files = (
+            keep_file(output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
+            keep_file(output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
+        )
+        return Exported(files, rankings, Ranking(tuple(tuple(row) for row in found)))
+
+
+@dataclass
+class ExportBiases(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest's URI.
+
+    Attributes:
+        task: of the export.
+        hub_deviations: robust standard deviations above the median from which a bias makes a hub.
+        target_overlap: share of the exact top 10 that is to be kept, 0 to 1.
+        queries: the sample, a single element.
+        embeddings: the embeddings as a whole, a single element.
+    """
+
+    task: ExportTask
+    hub_deviations: float
+    target_overlap: float
+    queries: beam.PCollection[StoredQueries]
+    embeddings: beam.PCollection[Embeddings]
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
+        rankings = AsSingleton(_rank_all(shards, self.task, *sides))
+        return (
+            shards
+            | "CountPlain" >> beam.Map(self.count_plain, sides[0], rankings)
+            | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
+            | "CommitBiases" >> beam.Map(self.commit_biases, *sides)
+        )
+
+    def count_plain(self, shard: EmbeddedShard, stored: StoredQueries, rankings: Rankings) -> list[Any]:
+        """For each query, how many candidates of a shard a plain search finds before each of the exact top 10."""
+        exact, table = rankings.exact, self.task.biases
+        scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
+        return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
+
+    def commit_biases(self, ranks: list[Any], stored: StoredQueries, embeddings: Embeddings) -> str:
+        """Write the biases and the manifest."""
+        table = self.task.biases
+        hub = hubs(table.bias, self.hub_deviations)
+        files = []
+        for first in range(0, len(table.bias), ROWS_PER_FILE):
+            rows = slice(first, first + ROWS_PER_FILE)
+            ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
+            data = biases_to_bytes(ids, table.bias[rows], hub[rows])
+            files.append(keep_file(self.task.output, "biases/part", ".parquet", data, len(ids)))
+        depths = dataclasses.asdict(needed_depth(ranks, self.target_overlap, embeddings.rows))
+        details = {"recipe": None, "depths": depths, "hubs": int(np.count_nonzero(hub))}
+        return self.task.commit("biases", embeddings, stored, files, None, details)
+
+
+def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:
+    return [sum(counts) for counts in zip(*parts, strict=True)]
