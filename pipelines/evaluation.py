@@ -148,8 +148,8 @@ def define_evaluation(
         found["rivals"] = queries | "CompareRivals" >> compare
     if config.attributes:
         found["fairness"] = review | "CompareValues" >> CompareFairness(shards, queries, config.attributes)
-    sides = {name: AsSingleton(each) for name, each in found.items()}
-    return review | "StoreResult" >> beam.Map(_store_result, config, manifest, **sides)
+    findings = root | "Findings" >> Once(_findings, tuple(found), *map(AsSingleton, found.values()))
+    return review | "StoreResult" >> beam.Map(_store_result, AsSingleton(findings), config, manifest)
 
 
 def _requests(
@@ -212,15 +212,12 @@ class _ScoreRest(beam.PTransform):  # type: ignore[misc]
         return merged[MEANS]
 
 
-def _store_result(review: Review, config: EvaluationConfig, manifest: Manifest, **found: Any) -> str:
-    """Leave the result where the program looks for it.
+def _findings(names: tuple[str, ...], *values: Any) -> Findings:
+    return Findings(**dict(zip(names, values, strict=True)))
 
-    Args:
-        review: what held-out queries tell.
-        config: what to evaluate.
-        manifest: of the version.
-        found: the attributes of ``Findings`` that were asked for.
-    """
-    record = evaluation_record(config.table, manifest, review, Findings(**found))
+
+def _store_result(review: Review, findings: Findings, config: EvaluationConfig, manifest: Manifest) -> str:
+    """Leave the result where the program looks for it."""
+    record = evaluation_record(config.table, manifest, review, findings)
     storage.create(config.result_uri, json.dumps(record).encode())
     return config.result_uri
