@@ -1,0 +1,163 @@
+"""The end of a refresh: what is published, what is refused, and what is said in each case."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fakes import make_bank, make_shard
+
+from nnn_core.embedded.corpus import Corpus, gather_candidates
+from nnn_core.embedded.profile import SideSums
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
+from nnn_core.gates.thresholds import Thresholds
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.report import Report
+from nnn_core.report.refresh import Lineage
+from nnn_core.table.lifecycle.cleaning import Needs
+from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
+from nnn_core.table.parts import BiasSettings, slice_rows
+from nnn_core.table.reading import load_bias_table
+from pipelines.stages.commit_bias_table import CommitBiasTable, write
+
+IDS = [f"c{number}" for number in range(8)]
+MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
+SETTINGS = BiasSettings(2, 0.5, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
+BANK = make_bank([make_shard("r", 9)])
+
+
+def corpus_of(rows: int) -> Corpus:
+    shard = make_shard("c", rows)
+    return gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(rows), True)], 0.0, "rejects")
+
+
+@dataclasses.dataclass
+class Table:
+    """A table and a work folder, and refreshes of them that come in with rows that were scored."""
+
+    folder: Path
+    runs: int = 0
+
+    @property
+    def uri(self) -> str:
+        return str(self.folder / "table")
+
+    def report(self) -> Report:
+        """That of the last refresh."""
+        uri = str(self.folder / f"run-{self.runs}.json")
+        return Report.from_json(Path(uri).read_bytes(), uri)
+
+    def refresh(
+        self,
+        previous: Manifest | None,
+        means: np.ndarray = MEANS,
+        settings: BiasSettings = SETTINGS,
+        candidates: int = len(IDS),
+        accepted: Sequence[str] = (),
+    ) -> Manifest:
+        """From rows to a version, as the steps of the stage do it one after the other."""
+        self.runs += 1
+        pieces = slice_rows(pa.array(IDS), means, "c.parquet", ("c5",))
+        written = [write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
+        statistics = written[0][1] | written[1][1]
+        stage = CommitBiasTable(
+            table=self.uri,
+            work=str(self.folder / "work"),
+            report=str(self.folder / f"run-{self.runs}.json"),
+            thresholds=Thresholds(),
+            accepted=tuple(accepted),
+            settings=None,
+            lineage=None,
+            review=None,
+        )
+        needs = Needs((), ("c",), ("r",), {}, 2, False)
+        lineage = Lineage(corpus_of(candidates), BANK, SideSums(), SearchReport(("exact",)), needs)
+        return stage.commit([part for part, _ in written[::-1]], settings, previous, statistics, lineage, None)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Table(tmp_path)
+
+
+def test_a_first_version_holds_a_row_for_each_candidate(table: Table, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "nnn"):
+        manifest = table.refresh(None)
+    assert manifest == read_manifest(table.uri, 1)
+    assert [part.min_id for part in manifest.files] == ["c0", "c5"]
+    loaded = load_bias_table(table.uri)
+    assert loaded.ids.to_pylist() == IDS
+    np.testing.assert_allclose(loaded.bias, 0.5 * MEANS[:, 1], rtol=1e-6)
+    assert table.report().title == "Version 1 of the bias table"
+    assert f"nnn refresh done: version 1 of {table.uri} published" in caplog.text
+
+
+def test_rows_that_were_lost_are_not_published(table: Table) -> None:
+    with pytest.raises(CorruptArtifactError, match="the table has 8 rows for 9 candidates"):
+        table.refresh(None, candidates=9)
+    assert list_versions(table.uri) == []
+
+
+def test_an_id_that_stands_for_two_rows_is_refused(table: Table) -> None:
+    slices = [piece for source in "ab" for _, piece in slice_rows(pa.array(IDS[:3]), MEANS[:3], source, ())]
+    with pytest.raises(DuplicateIdError, match="'c0' occurs more than once"):
+        write((0, slices), table.uri, SETTINGS, None)
+
+
+LOUD = dataclasses.replace(SETTINGS, alpha=5.0)
+
+
+def test_a_gate_that_fails_publishes_nothing_and_leaves_its_report(table: Table) -> None:
+    first = table.refresh(None)
+    with pytest.raises(GateError) as caught:
+        table.refresh(first, settings=LOUD)
+    assert caught.value.exit_code == 10
+    failed = [gate.name for gate in table.report().gates if gate.verdict == "fail"]
+    assert "alpha" in failed
+    assert all(f"--accept {name}" in str(caught.value) for name in failed)
+    assert current_manifest(table.uri) == first
+    assert table.report().title == "A refresh that was not published"
+    (listed,) = (table.folder / "work" / "gates").iterdir()
+    assert str(listed) in str(caught.value)
+    assert [gate["name"] for gate in json.loads(listed.read_text())["gates"] if gate["verdict"] == "fail"] == failed
+
+
+def test_a_failure_that_is_accepted_is_published_with_its_name(table: Table) -> None:
+    first = table.refresh(None)
+    with pytest.raises(GateError):
+        table.refresh(first, settings=LOUD)
+    failed = [gate.name for gate in table.report().gates if gate.verdict == "fail"]
+    second = table.refresh(first, settings=LOUD, accepted=failed)
+    assert second == read_manifest(table.uri, 2)
+    assert [gate.name for gate in second.gates if gate.accepted] == failed
+
+
+def test_a_table_that_says_the_same_gets_no_version(table: Table, caplog: pytest.LogCaptureFixture) -> None:
+    first = table.refresh(None)
+    with caplog.at_level(logging.INFO, "nnn"):
+        assert table.refresh(first) == first
+    assert list_versions(table.uri) == [1]
+    assert table.report().notes[0] == "Nothing changed since version 1, so no version was published."
+    assert f"nnn refresh done: version 1 of {table.uri} unchanged" in caplog.text
+
+
+def test_a_part_that_did_not_change_is_not_copied(table: Table) -> None:
+    first = table.refresh(None)
+    second = table.refresh(first, np.concatenate([MEANS[:5], MEANS[5:] + np.float32(0.01)]))
+    assert second.version == 2
+    assert second.files[0] == first.files[0]
+    assert second.files[1].path.startswith("versions/000002/")
+
+
+def test_who_comes_second_publishes_nothing(table: Table) -> None:
+    first = table.refresh(None)
+    with pytest.raises(ConflictError, match=r"version 1 .* was published by another job"):
+        table.refresh(None, MEANS + np.float32(0.01))
+    assert current_manifest(table.uri) == first

@@ -1,0 +1,51 @@
+"""What a refresh decides once its bank is known and scored: k, the grid, and what its version was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from fakes import make_bank, make_shard
+
+from nnn_core.embedded.corpus import gather_candidates
+from nnn_core.embedded.profile import SideSums
+from nnn_core.embedded.shards import EmbeddedInput
+from nnn_core.errors import BankTooSmallError
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.scoring.partials import Scored
+from pipelines.config import RefreshConfig
+from pipelines.refresh import describe_lineage, resolve_settings
+
+BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)
+
+
+def config_of(k: int | str, k_max: int | None = None) -> RefreshConfig:
+    return RefreshConfig("c/*", "r/*", "table", "work", k=k, alpha=0.5, k_max=k_max)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fewest", [1, 3, 7, 16, 32, 33])
+@pytest.mark.parametrize("k", ["auto", 1, 3])
+def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str, fewest: int) -> None:
+    config = config_of(k, 64)
+    fitting = [value for value in config.grid if value <= min(33, fewest)]
+    if k != "auto" and int(k) > fewest:
+        with pytest.raises(BankTooSmallError, match=f"some candidate has only {fewest} left"):
+            resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
+        return
+    found = resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
+    assert found.grid == tuple(fitting)
+    assert found.k == (max(fitting) if k == "auto" else k)
+    assert (found.alpha, found.bank_digest, found.encoder) == (0.5, BANK.digest, {"weights": "w"})
+    assert (found.candidate_modality, found.reference_modality) == ("image", "text")
+
+
+@pytest.mark.parametrize("methods", [["exact"], ["prefilter", "exact"]])
+def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
+    shard = make_shard("c", 4)
+    corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
+    lineage = describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [])
+    assert lineage.needs.embedded == ("c.parquet", "r0.parquet", "r1.parquet")
+    assert lineage.needs.candidates == (shard.digest,)
+    assert lineage.needs.references == tuple(each.digest for each in BANK.shards)
+    assert (lineage.needs.searches, lineage.needs.k_max) == ({}, 8)
+    assert (lineage.search.methods, lineage.search.error) == (tuple(sorted(methods)), None)

@@ -1,0 +1,132 @@
+"""Tasks cover every pair once, and what they find merges to the means that a plain sort finds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import oracles
+import pytest
+from fakes import grid_vectors, make_bank, make_shard
+
+from nnn_core.embedded.corpus import Corpus, gather_candidates
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, write_shard
+from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.evaluation.means import load_means
+from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.partials import Scored, ScoredRange
+from nnn_core.table.parts import collect_rows, means_of
+from pipelines.stages import score_candidates
+from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, merge_shard
+from pipelines.stages.score_candidates import Scorer, ScoreTask, plan_tasks
+
+DIM, GRID = 6, (1, 2, 4)
+
+
+def corpus_of(*shards: EmbeddedShard) -> Corpus:
+    rows = sum(shard.rows for shard in shards)
+    return gather_candidates([EmbeddedInput("c", "0" * 64, shards, RejectSummary(rows), True)], 0.0, "rejects")
+
+
+@pytest.mark.parametrize("most", [1, 60, 130, 10**9])
+@pytest.mark.parametrize("rows", [[5], [3, 40, 1, 25, 9], [30, 30, 30, 30]])
+def test_tasks_cut_the_bank_at_the_first_shard_that_fills_them(
+    most: int, rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_candidates, "_PAIRS_PER_TASK", most)
+    bank = make_bank([make_shard(f"r{number}", count) for number, count in enumerate(rows)], 1)
+    candidates = make_shard("c", 2)
+    tasks = list(plan_tasks(candidates, bank, corpus_of(candidates)))
+    assert [number for task in tasks for number in range(task.first, task.last)] == list(range(len(bank.shards)))
+    for task in tasks:
+        pairs = [2 * shard.rows for shard in bank.shards[task.first : task.last]]
+        assert sum(pairs[:-1]) < most, "it was full before its last shard"
+        assert sum(pairs) >= most or task is tasks[-1], "it could have held more"
+
+
+def test_sides_of_two_dimensions_are_not_planned() -> None:
+    candidates = make_shard("c", 2, dim=5)
+    with pytest.raises(InputError, match="dimension 5, references of 4"):
+        list(plan_tasks(candidates, make_bank([make_shard("r")]), corpus_of(candidates)))
+
+
+@dataclasses.dataclass
+class World:
+    """Eleven candidates in one shard, and 23 references in three reference shards, on disk."""
+
+    folder: Path
+    vectors: np.ndarray = dataclasses.field(default_factory=lambda: grid_vectors(11, DIM, 1))
+    references: np.ndarray = dataclasses.field(default_factory=lambda: grid_vectors(23, DIM, 2))
+
+    def __post_init__(self) -> None:
+        self.ids = [f"c{row:02d}" for row in np.random.default_rng(3).permutation(11)]
+        self.candidates = write_shard(str(self.folder / "c"), self.ids, [""] * 11, self.vectors, "c.parquet")
+        cuts = ((0, 9), (9, 10), (10, 23))
+        self.bank: Bank = make_bank(
+            [
+                write_shard(str(self.folder / f"r{at}"), [f"r{n}" for n in range(*cut)], [""] * (cut[1] - cut[0]),
+                            self.references[slice(*cut)], f"r{at}.parquet")
+                for at, cut in enumerate(cuts)
+            ],
+            1,
+        )  # fmt: skip
+
+    def score(self, ranges: Sequence[tuple[int, int]], k_max: int = 4) -> list[ScoredRange]:
+        scorer = Scorer(k_max, False, str(self.folder / "work"), 1, "exact")
+        step = score_candidates._ScoreShards(scorer)
+        step.setup()
+        tasks = [ScoreTask(self.candidates, *each) for each in ranges]
+        return [found for task in tasks for _, found in step.process(task, self.bank, [])]
+
+    def expected(self, grid: tuple[int, ...]) -> dict[str, list[float]]:
+        """By id, the means of the k highest inner products: sorted, and averaged in float64."""
+        rows = oracles.highest(oracles.exact_scores(self.vectors, self.references), len(self.references))
+        return {name: [float(np.mean(row[:k])) for k in grid] for name, row in zip(self.ids, rows, strict=True)}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("ranges", [[(0, 3)], [(2, 3), (0, 2)], [(1, 2), (2, 3), (0, 1)]])
+@pytest.mark.parametrize("boundaries", [(), ("c04", "c09")])
+def test_rows_of_a_shard_are_the_means_of_all_its_scores(
+    world: World, ranges: list[tuple[int, int]], boundaries: tuple[str, ...]
+) -> None:
+    corpus = dataclasses.replace(corpus_of(world.candidates), boundaries=boundaries)
+    work = str(world.folder / "work")
+    outputs = list(merge_shard(("key", world.score(ranges)), (*GRID, 64), world.bank, corpus, work))
+    parts = [each.value for each in outputs if each.tag == TABLE_ROWS]
+    assert [number for number, _ in parts] == list(range(len(boundaries) + 1))
+    expected, seen = world.expected(GRID), []
+    for number, piece in parts:
+        rows = collect_rows([piece])
+        ids = rows.column("id").to_pylist()
+        seen += ids
+        assert {sum(name >= cut for cut in boundaries) for name in ids} == {number}
+        np.testing.assert_allclose(means_of(rows), [expected[name] for name in ids], rtol=0, atol=1e-7)
+    assert seen == sorted(world.ids)
+    assert [each.value for each in outputs if each.tag == SCORED] == [Scored(23, frozenset({"exact"}))]
+    (kept,) = (each.value for each in outputs if each.tag == MEANS)
+    assert kept.grid == GRID, "no mean of 64 is taken over 23 references"
+    np.testing.assert_allclose(load_means(kept), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
+
+
+def test_means_are_kept_only_for_who_evaluates(world: World) -> None:
+    outputs = merge_shard(("key", world.score([(0, 3)])), GRID, world.bank, corpus_of(world.candidates))
+    assert MEANS not in {each.tag for each in outputs}
+
+
+def test_a_shard_without_all_its_partials_is_not_merged(world: World) -> None:
+    with pytest.raises(CorruptArtifactError, match="expected each of 0 to 2 once"):
+        list(merge_shard(("key", world.score([(0, 2)])), GRID, world.bank, corpus_of(world.candidates)))
+
+
+def test_a_partial_that_is_there_is_not_computed_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.score([(0, 3)])
+    monkeypatch.setattr(score_candidates, "score_block", None)
+    assert world.score([(0, 3)]) == first
