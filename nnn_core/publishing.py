@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 
 from nnn_core import storage
+from nnn_core.embedded.corpus import Corpus
+from nnn_core.encoders import PRECOMPUTED, EncoderSource
+from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import judge, refusal
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.inputs.shards import Modality
 from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
+from nnn_core.scoring.bank import Bank
 from nnn_core.table.lifecycle.cleaning import store_needs
 from nnn_core.table.manifest import Manifest, check_coverage, commit_version, says_the_same
 from nnn_core.table.parts import BiasSettings, TablePart
+
+
+def record_encoder(
+    source: EncoderSource | None,
+    prompts: Prompts,
+    work: str,
+    modalities: Collection[Modality],
+    *sides: Corpus | Bank,
+) -> dict[str, str]:
+    """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
+
+    Args:
+        source: the encoder.
+        prompts: of both sides.
+        work: folder of artefacts.
+        modalities: of both sides.
+        sides: the candidates and the bank.
+
+    Raises:
+        InputError: the encoder cannot be loaded.
+        CorruptArtifactError: what was measured before is damaged.
+    """
+    if source is None or all(side.outcome.precomputed == {True} for side in sides):
+        return {"kind": PRECOMPUTED}
+    return recorded(source, prompts, work, modalities)
 
 
 def next_version(previous: Manifest | None) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import apache_beam as beam
 import pydantic.dataclasses
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
@@ -24,14 +24,14 @@ from nnn_core.evaluation.summary import Request
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions, ReferenceColumnOptions
 from pipelines.stages.compare_methods import CompareFairness, CompareMethods
 from pipelines.stages.embed_files import embed_files
 from pipelines.stages.embed_shards import ModelUse
 from pipelines.stages.exclude_positives import CountPositives, ExcludePositives, FindPositives
-from pipelines.stages.gather import GatherCandidates, ShardReferences
+from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
 from pipelines.stages.once import Once
@@ -123,7 +123,7 @@ def define_evaluation(
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
         references = embed_files(root, "references", config.references, loose, encoder, use=use)
-        bank = references.embedded | "ShardReferences" >> _shard_references(config)
+        bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config)
         bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
         positives = shards | "FindPositives" >> FindPositives(bank, config.work)
         found["positives"] = bank | "CountPositives" >> CountPositives(positives)
@@ -135,12 +135,9 @@ def define_evaluation(
     request = root | "Request" >> Once(lambda: config.request)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
     if config.exclude_bank_positives:  # which the configuration refuses where there are no references
-        rest = (
-            references.embedded
-            | "ExcludePositives" >> ExcludePositives(positives, config.work)
-            | "ShardRest" >> _shard_references(config)
-            | "CheckRest" >> beam.Map(_check_rest, AsSingleton(found["positives"]), max(manifest.settings.grid))
-        )
+        left = references.embedded | "ExcludePositives" >> ExcludePositives(positives, config.work)
+        rest = root | "ShardRest" >> Once(_gather_bank, AsList(left), config)
+        rest = rest | "CheckRest" >> beam.Map(_check_rest, AsSingleton(found["positives"]), max(manifest.settings.grid))
         fair = rest | "ScoreRest" >> _ScoreRest(config, manifest, candidates.embedded, shards)
         found["fair"] = fair | "JudgeRest" >> JudgeBias(queries, request, config.threads)
     if config.compare:
@@ -164,8 +161,8 @@ def _requests(
     )
 
 
-def _shard_references(config: EvaluationConfig) -> ShardReferences:
-    return ShardReferences(1 << 16, None, 1.0, storage.join(config.work, "rejects"), False)
+def _gather_bank(inputs: list[EmbeddedInput], config: EvaluationConfig) -> Bank:
+    return gather_references(inputs, 1 << 16, None, 1.0, storage.join(config.work, "rejects"), False)
 
 
 def _check_bank(bank: Bank, manifest: Manifest, config: EvaluationConfig) -> Bank:

@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus, located_shards
@@ -19,9 +19,10 @@ from nnn_core.embedded.profile import SideSums
 from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
+from nnn_core.publishing import record_encoder
 from nnn_core.report.refresh import Lineage
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.scoring.partials import Scored, merge_scored
 from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -32,12 +33,11 @@ from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.embed_files import EmbeddedFiles, embed_files
 from pipelines.stages.embed_shards import ModelUse
-from pipelines.stages.gather import GatherCandidates, ShardReferences
+from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.stages.once import Once
-from pipelines.stages.record_encoder import RecordEncoder
 from pipelines.stages.review_bias import ReviewBias
 from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 
@@ -57,9 +57,8 @@ def define_refresh(
     references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
     rejects = (config.max_reject_rate, config.rejects_folder)
-    bank = references.embedded | "ShardReferences" >> ShardReferences(
-        config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs
-    )
+    cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
+    bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     calibrated = _calibrate(config, bank, candidates)
@@ -72,9 +71,9 @@ def define_refresh(
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )
-    recorded = (corpus, bank) | "RecordEncoder" >> RecordEncoder(
-        encoder, config.prompts, config.modalities, config.work, config.hints
-    )
+    sides = map(AsSingleton, (corpus, bank))
+    recording = Once(record_encoder, encoder, config.prompts, config.work, config.modalities, *sides)
+    recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
     settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None

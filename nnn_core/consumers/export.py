@@ -24,7 +24,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, 
 from nnn_core.encoders.fingerprints import check_dimension, check_encoder
 from nnn_core.errors import DuplicateIdError, InputError, StorageError
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.rankings import Ranking, Rankings, rank_twice
 from nnn_core.inputs import rejects
 from nnn_core.inputs.shards import natural_key
 from nnn_core.table.manifest import Manifest, read_manifest
@@ -55,22 +55,6 @@ class WrittenFile:
 
 
 @dataclass(frozen=True)
-class Rankings:
-    """The first candidates of the sampled queries, as the embeddings and the table rank them.
-
-    Attributes:
-        exact: by the debiased score.
-        plain: without the bias.
-    """
-
-    exact: Ranking
-    plain: Ranking
-
-    def __or__(self, other: Rankings) -> Rankings:
-        return Rankings(self.exact | other.exact, self.plain | other.plain)
-
-
-@dataclass(frozen=True)
 class Exported:
     """Files of an export, and how their candidates are ranked.
 
@@ -90,7 +74,7 @@ class Exported:
     @property
     def overlap(self) -> TopOverlap:
         """How much of the exact ranking the engine keeps."""
-        return overlap_of(self.rankings.exact, self.found, self.rankings.plain)
+        return overlap_of(self.rankings.debiased, self.found, self.rankings.plain)
 
 
 @dataclass(frozen=True)
@@ -205,14 +189,6 @@ def _origin(shards: Sequence[EmbeddedShard], ids: str, manifest: Manifest) -> st
     return SAME if add_set_digests(s.vector_digest for s in shards) == manifest.candidates.digest else OTHER
 
 
-def rank_block(
-    queries: FloatMatrix, vectors: FloatMatrix, ids: Sequence[str], bias: npt.NDArray[np.float32]
-) -> Rankings:
-    """Exact and plain rankings of one shard."""
-    plain = rank_shard(queries, vectors, ids, np.zeros_like(bias))
-    return Rankings(rank_shard(queries, vectors, ids, bias), plain)
-
-
 def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str) -> Exported:
     """Write one shard as the engine's file, read it back, and rank what it holds.
 
@@ -226,7 +202,7 @@ def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries
     bias = table.bias_of(ids)
     data = write_rows(engine, Rows(ids, recipe.stored(block.vectors, bias), bias), _footer(table.manifest, recipe))
     written = keep_file(output, f"{engine.folder}/part", LAYOUTS[engine.layout].suffix, data, len(ids))
-    ranked = rank_block(queries.vectors, block.vectors, ids, bias)
+    ranked = rank_twice(queries.vectors, block.vectors, ids, bias)
     names, stored = read_rows(engine, data, written.path)
     return Exported((written,), ranked, rank_exported(recipe, queries.vectors, stored, names))
 

@@ -63,6 +63,31 @@ def rank_shard(
     )
 
 
+@dataclass(frozen=True)
+class Rankings:
+    """The first candidates of each query, twice.
+
+    Attributes:
+        plain: without the bias.
+        debiased: with it.
+    """
+
+    plain: Ranking
+    debiased: Ranking
+
+    def __or__(self, other: Rankings) -> Rankings:
+        """Of two disjoint sets of candidates."""
+        return Rankings(self.plain | other.plain, self.debiased | other.debiased)
+
+
+def rank_twice(
+    queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str], bias: npt.NDArray[np.float32]
+) -> Rankings:
+    """The first candidates of one shard without the bias and with it; arguments as those of ``rank_shard``."""
+    plain = rank_shard(queries, candidates, ids, np.zeros_like(bias))
+    return Rankings(plain, rank_shard(queries, candidates, ids, bias))
+
+
 def _rank_tile(
     queries: npt.NDArray[np.float64], candidates: FloatMatrix, ids: Sequence[str], bias: npt.NDArray[np.float32]
 ) -> Iterator[tuple[Entry, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries, load_queries
-from nnn_core.evaluation.rankings import DEPTH, Ranking, hubness, most_changed, occurrence_counts, worst_hubs
+from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, hubness, most_changed, occurrence_counts, worst_hubs
 from nnn_core.evaluation.summary import Evaluation
 from nnn_core.report.sections import Change, Figure, Hub, Hubness, Occurrence, Quality, Shown, Tuning, Unit
 
@@ -75,7 +75,7 @@ class Review:
 
 def draft_review(
     evaluation: Evaluation,
-    rankings: tuple[Ranking, Ranking],
+    rankings: Rankings,
     stored: StoredQueries,
     rows: int,
 ) -> Review:
@@ -87,8 +87,8 @@ def draft_review(
         stored: all queries that were asked.
         rows: candidates of the index.
     """
-    queries, (before, after) = load_queries(stored), rankings
-    sides = (_occurrence(ranking, rows) for ranking in rankings)
+    queries, before, after = load_queries(stored), rankings.plain, rankings.debiased
+    sides = (_occurrence(ranking, rows) for ranking in (before, after))
     hubs = (
         Hub(hub.id, hub.before, hub.after, 0.0, hub.wrong, tuple(map(Shown, hub.examples)))
         for hub in worst_hubs(before, after, queries)

@@ -32,7 +32,7 @@ from pipelines.options import Option
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import RunResult, run, runs_locally
 from pipelines.stages.commit_bias_table import NEAR_COPIES, VERSION_METRIC
-from pipelines.stages.gather import POSITIONAL_KEYS
+from pipelines.stages.gather_candidates import POSITIONAL_KEYS
 from pipelines.stages.metrics import (
     COMPUTED,
     MODEL_HAD_MSEC,

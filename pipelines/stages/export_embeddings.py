@@ -18,7 +18,6 @@ from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.consumers.export import (
     Embeddings,
     Exported,
-    Rankings,
     WrittenFile,
     commit_export,
     export_record,
@@ -26,7 +25,6 @@ from nnn_core.consumers.export import (
     ids_to_bytes,
     keep_file,
     load_biases,
-    rank_block,
     read_block,
     recorded,
 )
@@ -42,7 +40,7 @@ from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import InputError
 from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
-from nnn_core.evaluation.rankings import DEPTH, Ranking
+from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, rank_twice
 from nnn_core.table.reading import BiasTable
 from pipelines.stages.once import unite
 
@@ -183,7 +181,7 @@ def _commit_exported(
 def _rank_all(
     shards: beam.PCollection[EmbeddedShard], task: ExportTask, *sides: AsSingleton
 ) -> beam.PCollection[Rankings]:
-    """The exact and plain rankings of all candidates, a single element; no file is written."""
+    """The plain and the debiased rankings of all candidates, a single element; no file is written."""
     return (
         shards
         | "RankShards" >> beam.Map(_rank_shard, task, *sides)
@@ -195,7 +193,7 @@ def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, e
     del embeddings  # that it exists is what matters
     block = read_shard(shard)
     ids = block.ids.to_pylist()
-    return rank_block(load_queries(stored).vectors, block.vectors, ids, task.biases.bias_of(ids))
+    return rank_twice(load_queries(stored).vectors, block.vectors, ids, task.biases.bias_of(ids))
 
 
 @dataclass
@@ -272,7 +270,7 @@ class ExportBiases(beam.PTransform):  # type: ignore[misc]
 
     def count_plain(self, shard: EmbeddedShard, stored: StoredQueries, rankings: Rankings) -> list[Any]:
         """For each query, how many candidates of a shard a plain search finds before each of the exact top 10."""
-        exact, table = rankings.exact, self.task.biases
+        exact, table = rankings.debiased, self.task.biases
         scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
         return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
 

@@ -26,12 +26,12 @@ from nnn_core.evaluation.queries import (
     load_queries,
     store_queries,
 )
-from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.rankings import Rankings, rank_twice
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
 from pipelines.stages.metrics import COMPUTED, StageName, count, timed
-from pipelines.stages.once import Once
+from pipelines.stages.once import Once, unite
 
 _STAGE = StageName.JUDGE_BIAS
 
@@ -148,7 +148,7 @@ def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: 
 
 @dataclass
 class RankCandidates(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to two rankings of every query: without the bias, and with it.
+    """The means of all candidate shards to two rankings of every query, without the bias and with it.
 
     Attributes:
         queries: a single element.
@@ -158,28 +158,19 @@ class RankCandidates(beam.PTransform):  # type: ignore[misc]
     queries: beam.PCollection[StoredQueries]
     point: beam.PCollection[Point]
 
-    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[Ranking, Ranking]]:
+    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Rankings]:
         return (
             shards
             | "RankShards" >> beam.Map(_rank_shard, AsSingleton(self.queries), AsSingleton(self.point))
-            | "MergeRankings" >> beam.CombineGlobally(_merge).without_defaults()
+            | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
         )
 
 
-def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> tuple[Ranking, Ranking]:
+def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> Rankings:
     queries, block = load_queries(stored), read_shard(means.shard)
     with timed(_STAGE):
-        biases = biases_at(load_means(means), means.grid, [Point(means.grid[0], 0.0), point])
-        ids = block.ids.to_pylist()
-        before, after = (rank_shard(queries.vectors, block.vectors, ids, bias) for bias in biases)
-    return before, after
-
-
-def _merge(rankings: Iterable[tuple[Ranking, Ranking]]) -> tuple[Ranking, Ranking] | None:
-    merged: tuple[Ranking, Ranking] | None = None
-    for before, after in (each for each in rankings if each is not None):
-        merged = (before, after) if merged is None else (merged[0] | before, merged[1] | after)
-    return merged
+        (bias,) = biases_at(load_means(means), means.grid, [point])
+        return rank_twice(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
@@ -15,8 +14,6 @@ from nnn_core.scoring.bank import Bank
 from pipelines.stages.metrics import COMPUTED, REUSED, StageName, count, timed
 
 _STAGE = StageName.MEASURE_VECTORS
-
-SideName = Literal["candidates", "references"]
 
 
 @dataclass
@@ -36,27 +33,20 @@ class MeasureVectors(beam.PTransform):  # type: ignore[misc]
     def expand(
         self, sides: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
     ) -> beam.PCollection[SideSums]:
-        candidates, references = sides
-        return (
-            (
-                candidates | "Candidates" >> beam.FlatMap(_named, "candidates"),
-                references | "References" >> beam.FlatMap(_named, "references"),
-            )
-            | "BothSides" >> beam.Flatten()
-            | "SpreadShards" >> beam.Reshuffle()
-            | "SumShard" >> beam.Map(_sum, self.work, AsSingleton(self.bank), AsSingleton(self.corpus))
-            | "SumAll" >> beam.CombineGlobally(merge_sums).without_defaults()
-        )
+        checked = AsSingleton(self.bank), AsSingleton(self.corpus)
+        sums = [
+            side
+            | f"{name.capitalize()}Shards" >> beam.FlatMap(located_shards)
+            | f"Spread{name.capitalize()}" >> beam.Reshuffle()
+            | f"Sum{name.capitalize()}" >> beam.Map(_sum, name, self.work, *checked)
+            for name, side in zip(("candidates", "references"), sides, strict=True)
+        ]
+        return sums | "BothSides" >> beam.Flatten() | "SumAll" >> beam.CombineGlobally(merge_sums).without_defaults()
 
 
-def _named(result: EmbeddedInput, side: SideName) -> list[tuple[SideName, EmbeddedShard]]:
-    return [(side, shard) for shard in located_shards(result)]
-
-
-def _sum(keyed: tuple[SideName, EmbeddedShard], work: str, bank: object, corpus: object) -> SideSums:
+def _sum(shard: EmbeddedShard, side: str, work: str, bank: Bank, corpus: Corpus) -> SideSums:
     del bank, corpus  # that they exist is what matters: vectors of one dimension, and some of them
-    side, shard = keyed
     with timed(_STAGE):
         total, computed = sum_of_shard(shard, work)
     count(_STAGE, COMPUTED if computed else REUSED)
-    return SideSums(candidates=total) if side == "candidates" else SideSums(references=total)
+    return SideSums(**{side: total})

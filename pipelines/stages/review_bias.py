@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries
-from nnn_core.evaluation.rankings import Ranking
+from nnn_core.evaluation.rankings import Rankings
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review, draft_review
 from nnn_core.report.sections import Shown
@@ -66,7 +66,5 @@ def _point(evaluation: Evaluation) -> Point:
     return evaluation.point
 
 
-def _draft(
-    evaluation: Evaluation, rankings: tuple[Ranking, Ranking], stored: StoredQueries, rows: Iterable[int]
-) -> Review:
+def _draft(evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: Iterable[int]) -> Review:
     return draft_review(evaluation, rankings, stored, sum(rows))

@@ -56,7 +56,7 @@ STEPS = {
     "CountPrevious",
     "ReadPrevious",
     "ResolveSettings",
-    "MeasureProbes",
+    "RecordEncoder",
     "CheckDisjoint",
     "GatherTargets",
     "WriteParts",

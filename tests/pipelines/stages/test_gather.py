@@ -14,8 +14,8 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import BankTooSmallError, InputError, NNNError, RejectedRowsError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, gather_references
-from pipelines.stages import gather
-from pipelines.stages.gather import GatherCandidates
+from pipelines.stages import gather_candidates as stage
+from pipelines.stages.gather_candidates import GatherCandidates
 
 
 def file(number: int, rows: int, rejected: int = 0, **shard: Any) -> EmbeddedInput:
@@ -101,7 +101,7 @@ def test_files_with_positional_keys_are_counted(monkeypatch: pytest.MonkeyPatch)
         def update(self, value: int) -> None:
             told.append((self.name, value))
 
-    monkeypatch.setattr(gather.Metrics, "distribution", Distribution)
+    monkeypatch.setattr(stage.Metrics, "distribution", Distribution)
     files = [dataclasses.replace(each, positional_keys=at < 2) for at, each in enumerate(FILES)]
     assert GatherCandidates(1.0, "rejects").gather_candidates(files) == candidates(files)
-    assert told == [(gather.POSITIONAL_KEYS, 2)]
+    assert told == [(stage.POSITIONAL_KEYS, 2)]

@@ -14,7 +14,7 @@ from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.rejects import RejectSummary
-from pipelines.stages.record_encoder import record_encoder
+from nnn_core.publishing import record_encoder
 
 READY_MADE, ENCODED = (
     Corpus(Side(1, 0, "", ()), Outcome(frozenset({precomputed}), RejectSummary(1)), 4, ())

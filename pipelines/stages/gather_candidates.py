@@ -1,7 +1,4 @@
-"""GatherCandidates and ShardReferences: each side as one small descriptor, checked as a whole.
-
-Both are barriers: what follows takes their single element as a side input.
-"""
+"""GatherCandidates: all candidates as one small descriptor, checked as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from apache_beam.pvalue import AsList
 
 from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.shards import EmbeddedInput
-from nnn_core.scoring.bank import Bank, gather_references
 from pipelines.stages.metrics import NAMESPACE
 from pipelines.stages.once import Once
 
@@ -41,33 +37,3 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
         files = sum(embedded.positional_keys for embedded in inputs)
         Metrics.distribution(NAMESPACE, POSITIONAL_KEYS).update(files)
         return gather_candidates(inputs, self.max_reject_rate, self.rejects_folder)
-
-
-@dataclass
-class ShardReferences(beam.PTransform):  # type: ignore[misc]
-    """The bank's files, embedded, to one ``Bank`` of numbered reference shards.
-
-    Attributes:
-        rows_per_shard: reference queries that are indexed and scored together.
-        k: neighbours that the bank must suffice for; None for whatever fits.
-        max_reject_rate: allowed share of rejected rows, 0 to 1.
-        rejects_folder: where rejects are listed, for messages.
-        exclude_own_pairs: whether the bank needs pair ids.
-    """
-
-    rows_per_shard: int
-    k: int | None
-    max_reject_rate: float
-    rejects_folder: str
-    exclude_own_pairs: bool
-
-    def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[Bank]:
-        return inputs.pipeline | Once(
-            gather_references,
-            AsList(inputs),
-            self.rows_per_shard,
-            self.k,
-            self.max_reject_rate,
-            self.rejects_folder,
-            self.exclude_own_pairs,
-        )
