@@ -134,17 +134,9 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             self._score(candidates, read, reference, settings.get(reference.number))
             for reference in bank.shards[task.first : task.last]
         ]
-        _LOG.info(
-            Event(
-                "scored",
-                stage=_STAGE,
-                uri=candidates.source,
-                shard=candidates.uri,
-                rows=candidates.rows,
-                references=f"{task.first}..{task.last - 1}",
-                seconds=round(time.perf_counter() - start, 3),
-            )
-        )
+        where = {"uri": candidates.source, "shard": candidates.uri}
+        span, seconds = f"{task.first}..{task.last - 1}", round(time.perf_counter() - start, 3)
+        _LOG.info(Event("scored", stage=_STAGE, **where, rows=candidates.rows, references=span, seconds=seconds))
         yield f"{candidates.source}\n{storage.basename(candidates.uri)}", ScoredRange.of(candidates, partials)
 
     def _score(
@@ -154,15 +146,8 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         reference: ReferenceShard,
         how: CalibratedShard | None,
     ) -> Partial:
-        scorer = self._scorer
-        partial = plan_partial(
-            candidates,
-            reference,
-            scorer.k_max,
-            scorer.exclude_own_pairs,
-            scorer.work,
-            how.digest if how else "exact",
-        )
+        scorer, found_by = self._scorer, how.digest if how else "exact"
+        partial = plan_partial(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
         if storage.exists(partial.uri):
             count(_STAGE, REUSED)
             return partial
