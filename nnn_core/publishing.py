@@ -35,10 +35,10 @@ def record_encoder(
     """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
 
     Args:
-        source: the encoder.
-        prompts: of both sides.
-        work: folder of artefacts.
-        modalities: of both sides.
+        source: the encoder, not loaded; None when all input holds vectors.
+        prompts: what is written around the captions of both sides.
+        work: URI of the folder of artefacts.
+        modalities: modalities that the two sides have.
         sides: the candidates and the bank.
 
     Raises:
@@ -66,7 +66,7 @@ def describe_version(
 
     Args:
         parts: files of the table, in any order.
-        settings: of the biases.
+        settings: how biases follow from means.
         lineage: what they were computed from.
         previous: the current version's manifest; None for a first version.
         review: what held-out queries tell; None without queries.
@@ -94,8 +94,8 @@ def judge_draft(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], w
     What is published already was judged when it was new.
 
     Args:
-        draft: the version, described.
-        thresholds: of the gates.
+        draft: the version, described but not judged.
+        thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
         work: folder of artefacts, where rankings by the previous version are kept.
 
@@ -131,7 +131,7 @@ def publish(draft: Draft, work: str, report: str) -> Manifest:
     """Report on a judged draft and commit it, unless it is blocked or the table says the same already.
 
     Args:
-        draft: from ``judge_draft``.
+        draft: the version, judged by ``judge_draft``.
         work: folder of artefacts, which keeps what the next refresh compares with.
         report: where the content of the report goes, whatever comes of the draft.
 

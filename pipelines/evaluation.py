@@ -110,8 +110,8 @@ def define_evaluation(
 
     Args:
         root: the pipeline to build on.
-        config: what to evaluate.
-        manifest: of the version.
+        config: what the evaluation was asked for.
+        manifest: manifest of the version that is evaluated.
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding = _requests(config, manifest, encoder)
@@ -181,8 +181,8 @@ class _ScoreRest(beam.PTransform):  # type: ignore[misc]
     """The bank without its positives to the means of all candidate shards, computed anew.
 
     Attributes:
-        config: what to evaluate.
-        manifest: of the version.
+        config: what the evaluation was asked for.
+        manifest: manifest of the version that is evaluated.
         candidates: the files of the candidates, embedded.
         shards: the embedded shards in these files.
     """

@@ -49,7 +49,7 @@ def define_refresh(
 
     Args:
         root: the pipeline to build on.
-        config: what to compute.
+        config: what the refresh is to compute.
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding, judging = _requests(config, encoder)
@@ -129,7 +129,7 @@ def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder:
     """The settings of the biases, once the bank is known and scored.
 
     Args:
-        config: of the refresh.
+        config: what the refresh was asked for.
         bank: whose number of references limits the grid.
         scored: what scoring was like for all candidate shards.
         encoder: what a manifest says of it.
@@ -157,9 +157,9 @@ def describe_lineage(
     """What the table was computed from, and how.
 
     Args:
-        config: of the refresh.
-        corpus: the candidates.
-        bank: the reference queries.
+        config: what the refresh was asked for.
+        corpus: all candidates, as a whole.
+        bank: all reference queries, as a whole.
         sums: of the vectors of both sides.
         scored: what scoring was like for all candidate shards.
         calibrated: how each reference shard was searched; empty for exact searches.

@@ -140,7 +140,7 @@ def part_boundaries(samples: Iterable[Sequence[str]], rows: int, rows_per_part: 
 
     Args:
         samples: the id samples of all embedded candidate shards.
-        rows: candidates in total.
+        rows: number of candidates in total.
         rows_per_part: size to aim for.
     """
     parts = -(-rows // rows_per_part)

@@ -121,7 +121,7 @@ def load_once(source: EncoderSource, copy: int = 0) -> Encoder:
     """The loaded model of ``source``, one for this process, whoever asks; models of other sources are let go.
 
     Args:
-        source: the model.
+        source: the model, not loaded.
         copy: number of the copy, where a process is to have several.
 
     Raises:
@@ -163,7 +163,7 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
     Args:
         spec: ``SCHEME:REST``; the schemes are those of ``_SCHEMES``, ``python``, and those of installed packages
             (see ``nnn_core.encoders._foreign``).
-        precision: one of ``PRECISIONS``.
+        precision: what the model computes in, one of ``PRECISIONS``.
 
     Raises:
         ConfigError: an unknown scheme or an incomplete spec.

@@ -27,7 +27,7 @@ from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
 
-NOT_AN_IMAGE = "image cannot be decoded"
+_NOT_AN_IMAGE = "image cannot be decoded"
 
 #: Threads that decode images, at least.
 _DECODE_THREADS = 4
@@ -72,8 +72,8 @@ def encode_rows(
 
     Args:
         batches: what the reader gives.
-        modality: of the items.
-        encoder: the loaded model.
+        modality: whether items are images or captions.
+        encoder: the model, loaded in this process.
         prompt: what is written around captions.
         usage: is added to; tells how many threads there are for the model.
     """
@@ -133,8 +133,8 @@ def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None)
     """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
 
     Args:
-        batches: any batches.
-        size: rows a batch.
+        batches: rows in batches of any size.
+        size: how many rows a batch is to have.
         most_bytes: a batch of items with this many bytes is handed on before it is full.
     """
     ids: list[str] = []
@@ -167,7 +167,7 @@ def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[
                 images.append(future.result())
                 kept.append(row)
             except ValueError as error:
-                rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
+                rejects.append(Reject(rows.ids[row], _NOT_AN_IMAGE, str(error)))
         return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
 
     return finish

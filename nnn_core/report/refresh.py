@@ -29,8 +29,8 @@ class Lineage:
     """What a version was computed from, and how.
 
     Attributes:
-        corpus: the candidates.
-        references: the bank.
+        corpus: all candidates, as a whole.
+        references: the bank, as a whole.
         sums: of the vectors of both sides.
         search: how the scores were found.
         needs: the artefacts that it was made of.

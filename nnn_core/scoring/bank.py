@@ -27,7 +27,7 @@ class ReferenceShard:
     Attributes:
         number: position in the bank.
         parts: the embedded shards, whose files are read where they lie.
-        digest: names the content.
+        digest: names the content of the shard.
         rows: reference queries in it.
         dim: dimension of their vectors.
     """

@@ -26,7 +26,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         grid: the values of k whose means must keep to the tolerance.
         tolerance: mean absolute error of a mean that is allowed.
         exclude_own_pairs: whether a candidate's own reference queries are left out.
-        work: folder of artefacts.
+        work: URI of the folder of artefacts.
         threads: threads of one worker process.
         cache: where each worker's machine keeps copies of the bank.
     """

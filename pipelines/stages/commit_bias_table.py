@@ -38,9 +38,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         table: URI of the table.
-        work: folder of artefacts.
+        work: URI of the folder of artefacts.
         report: where the content of the report goes, whatever comes of the version.
-        thresholds: of the gates.
+        thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
         settings: of the biases, a single element.
         lineage: what the rows were computed from, a single element.

@@ -21,9 +21,9 @@ class EmbeddedFiles:
     """One side of the input, before and after embedding.
 
     Attributes:
-        shards: the files.
-        embedded: what they became.
-        request: how they are read.
+        shards: descriptors of the input files.
+        embedded: what the files became, one element each.
+        request: how rows are read and encoded.
     """
 
     shards: beam.PCollection[InputShard]
@@ -43,10 +43,10 @@ def embed_files(
     """Wire the listing and embedding of one side.
 
     Args:
-        root: the pipeline.
+        root: the pipeline to build on.
         side: ``candidates``, ``references``, ``validation`` or ``queries``: the flag that names the files.
-        pattern: see ``ListShards``.
-        request: how they are read.
+        pattern: names the files, see ``ListShards``.
+        request: how rows are read and encoded.
         encoder: None when all hold vectors.
         hints: Beam's resource hints for the stage that runs the model.
         use: how worker machines run the model.

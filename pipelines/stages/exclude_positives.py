@@ -25,8 +25,8 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
     """The candidates' embedded shards to the pair ids that the bank has too, a single ``Positives``.
 
     Attributes:
-        bank: a single element.
-        work: folder of artefacts.
+        bank: the reference queries, a single element.
+        work: URI of the folder of artefacts.
     """
 
     bank: beam.PCollection[Bank]
@@ -50,7 +50,7 @@ class CountPositives(beam.PTransform):  # type: ignore[misc]
     """The bank to the number of its rows that belong to candidates, a single element.
 
     Attributes:
-        positives: a single element.
+        positives: pair ids that bank and candidates share, a single element.
     """
 
     positives: beam.PCollection[Positives]
@@ -71,8 +71,8 @@ class ExcludePositives(beam.PTransform):  # type: ignore[misc]
     """The bank's files to the same without the rows that belong to candidates.
 
     Attributes:
-        positives: a single element.
-        work: folder of artefacts.
+        positives: pair ids that bank and candidates share, a single element.
+        work: URI of the folder of artefacts.
     """
 
     positives: beam.PCollection[Positives]

@@ -51,7 +51,7 @@ class ExportTask:
 
     Attributes:
         table: URI of the table.
-        version: of the table.
+        version: number of the table's version.
         output: folder of the export.
         seed: of the sample of queries.
         queries_given: whether queries are sampled; else candidates are, in their place.
@@ -98,9 +98,9 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to a sample of their rows, stored as queries, a single element.
 
     Attributes:
-        task: of the export.
-        size: rows to sample.
-        work: folder of artefacts.
+        task: what every step of the export needs to know.
+        size: how many rows to sample.
+        work: URI of the folder of artefacts.
     """
 
     task: ExportTask
@@ -139,7 +139,7 @@ class ExportFiles(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to one file each, and then the URI of the manifest, a single element.
 
     Attributes:
-        task: of the export.
+        task: what every step of the export needs to know.
         recipe: how vectors and queries are augmented.
         queries: the sample, a single element.
         embeddings: the embeddings as a whole, a single element; nothing is written before they were checked as a whole.
@@ -201,11 +201,11 @@ class ExportIndex(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the URI of the manifest.
 
     Attributes:
-        task: of the export.
+        task: what every step of the export needs to know.
         recipe: how vectors and queries are augmented.
-        factory: FAISS's factory string.
+        factory: FAISS's factory string of the index.
         most_bytes: bytes of vectors that an index may be built of in memory.
-        threads: that build it.
+        threads: how many threads build the index.
         queries: the sample, a single element.
         embeddings: the embeddings as a whole, a single element.
     """
@@ -245,7 +245,7 @@ class ExportBiases(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest's URI.
 
     Attributes:
-        task: of the export.
+        task: what every step of the export needs to know.
         hub_deviations: robust standard deviations above the median from which a bias makes a hub.
         target_overlap: share of the exact top 10 that is to be kept, 0 to 1.
         queries: the sample, a single element.

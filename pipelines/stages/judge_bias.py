@@ -44,7 +44,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         bank: a single element; None if nobody knows the bank any more.
         relevance: pattern of the judgements; None if pair ids say what answers a query.
         allow_overlap: whether queries may be in the bank.
-        work: folder of artefacts.
+        work: URI of the folder of artefacts.
     """
 
     bank: beam.PCollection[Bank] | None
@@ -89,7 +89,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
     candidates are ahead of each; Summarise takes figures from the counts, and chooses.
 
     Attributes:
-        queries: a single element.
+        queries: the stored queries, a single element.
         request: what to judge, a single element.
         threads: threads of one worker process.
     """
@@ -151,7 +151,7 @@ class RankCandidates(beam.PTransform):  # type: ignore[misc]
     """The means of all candidate shards to two rankings of every query, without the bias and with it.
 
     Attributes:
-        queries: a single element.
+        queries: the stored queries, a single element.
         point: the bias, a single element.
     """
 

@@ -21,7 +21,7 @@ class MeasureVectors(beam.PTransform):  # type: ignore[misc]
     """(candidates, references), both embedded, to one ``SideSums``; the sum of each shard is kept.
 
     Attributes:
-        work: folder of artefacts.
+        work: URI of the folder of artefacts.
         bank: a single element; nothing is summed before its checks.
         corpus: a single element; nothing is summed before its checks.
     """

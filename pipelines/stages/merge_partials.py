@@ -35,8 +35,8 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
     for each, if a folder for them is given.
 
     Attributes:
-        bank: a single element.
-        corpus: a single element.
+        bank: the reference queries, a single element.
+        corpus: the candidates as a whole, a single element.
         grid: the values of k to take means for; those beyond the bank's size are left out.
         keep_means: folder of artefacts; None where nobody evaluates.
     """

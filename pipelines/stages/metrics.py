@@ -76,11 +76,11 @@ def count_work(stage: str, written: int) -> None:
     """Count the bytes that a piece of work stored, and look at the memory of the process that did it."""
     if written:
         count(stage, WRITTEN, written)
-    if peak := peak_memory():
+    if peak := _peak_memory():
         Metrics.distribution(NAMESPACE, PEAK_BYTES).update(peak)
 
 
-def peak_memory() -> int:
+def _peak_memory() -> int:
     """The most memory that this process has held, in bytes; 0 where the system does not tell."""
     # What getrusage says includes the process that this one was forked from.
     with contextlib.suppress(OSError):

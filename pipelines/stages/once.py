@@ -17,7 +17,7 @@ class Once(beam.PTransform):  # type: ignore[misc]
     itself where another of them comes from that step as well.
 
     Attributes:
-        function: what is called.
+        function: what is called, once.
         inputs: its arguments; those made by ``AsSingleton``, ``AsList`` or ``AsIter`` are taken from the pipeline.
     """
 

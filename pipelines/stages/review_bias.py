@@ -26,7 +26,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
     """The means of all candidate shards to one ``Review``.
 
     Attributes:
-        queries: a single element.
+        queries: the stored queries, a single element.
         asked: the files of the queries.
         candidates: the files of the candidates.
         request: what to judge, a single element.

@@ -75,9 +75,9 @@ class Scorer:
     Attributes:
         k_max: scores kept for each candidate.
         exclude_own_pairs: whether a candidate's own reference queries are left out.
-        work: folder of artefacts.
+        work: URI of the folder of artefacts.
         threads: threads of one worker process.
-        method: one of ``search.METHODS``.
+        method: how scores are found, one of ``search.METHODS``.
         cache: where each worker's machine keeps copies of the bank.
     """
 
