@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nnn_core.embedded.corpus import Corpus, embedded_shards, gather_candidates, summarise_side
+from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import Encoder
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
-from nnn_core.scoring.bank import Bank, shard_references
+from nnn_core.scoring.bank import Bank, gather_references
 
 
 def embed_side(
@@ -34,5 +34,4 @@ def candidates_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: 
 def bank_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Bank:
     """The bank as a whole, whose rows need no id; ``how`` goes to ``embed_side``."""
     inputs = embed_side(pattern, work, "--references", require_id=False, **how)  # type: ignore[arg-type]
-    summarise_side(inputs, max_reject_rate, "--references", f"{work}/rejects")
-    return shard_references(embedded_shards(inputs), 1 << 16)
+    return gather_references(inputs, 1 << 16, None, max_reject_rate, f"{work}/rejects", False)

@@ -204,7 +204,7 @@ def test_bad_vectors_are_counted_rejects(work: str, tmp_path: Path) -> None:
     (listed,) = (tmp_path / "work" / "rejects").glob("*.jsonl")
     found = [json.loads(line) for line in listed.read_text().splitlines()]
     assert {each["id"]: each["reason"] for each in found} == {name: reason for name, (_, reason) in bad.items()}
-    assert candidates_of(candidates, work, 0.25).lineage.rows == 15
+    assert candidates_of(candidates, work, 0.25).side.rows == 15
 
 
 def test_every_row_rejected(work: str, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_a_text_dressed_as_jpg(run: Callable[..., tuple[int, str]], tmp_path: Pa
     assert "2 of 3 rows of --candidates were rejected" in error
     assert "1 x image cannot be decoded (e.g. 'bad' in 00000.tar" in error
     assert "1 x no image (e.g. 'none' in 00000.tar" in error
-    assert candidates_of(str(path), str(tmp_path / "other"), 0.7, encoder=demo_encoder).lineage.rows == 1
+    assert candidates_of(str(path), str(tmp_path / "other"), 0.7, encoder=demo_encoder).side.rows == 1
 
 
 def test_images_without_an_encoder(work: str, tmp_path: Path) -> None:
