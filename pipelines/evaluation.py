@@ -42,7 +42,7 @@ from pipelines.stages.score_candidates import ScoreCandidates, Scorer
 MEASURED = "more to measure"
 
 
-@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKED)
+@pydantic.dataclasses.dataclass(frozen=True, config=CHECKED)
 class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     """What to evaluate, each option declared here once.
 
@@ -74,6 +74,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     candidates: Annotated[str, Option("GLOB")]
     queries: Annotated[str, Option("GLOB")]
     work: Annotated[str, Option("URI")]
+    request: Request
     references: Annotated[str | None, Option("GLOB")] = None
     relevance: Annotated[str | None, Option("GLOB")] = None
     allow_overlap: Annotated[bool, Option(switch=True)] = False
@@ -82,7 +83,6 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     exclude_bank_positives: Annotated[bool, Option(group=MEASURED)] = False
     compare: Annotated[bool, Option(group=MEASURED)] = False
     attributes: Annotated[str | None, Option("GLOB", MEASURED)] = None
-    request: Request
     run: str = "run"
 
     def __post_init__(self) -> None:
