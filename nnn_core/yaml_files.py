@@ -70,8 +70,3 @@ def read_mapping(uri: str, flag: str, example: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ConfigError(f"{flag} {uri} must hold lines such as {example!r}, not a {type(record).__name__}.")
     return {str(key): value for key, value in record.items()}
-
-
-def to_yaml(record: dict[str, Any]) -> str:
-    """A mapping as the text of a file, in its own order."""
-    return str(yaml.safe_dump(record, sort_keys=False))

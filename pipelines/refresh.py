@@ -52,7 +52,7 @@ def define_refresh(
         config: what the refresh is to compute.
         encoder: the model, not loaded; None when all input holds vectors.
     """
-    asking, holding, judging = _requests(config, encoder)
+    asking, holding, judging = embedding_requests(config, encoder)
     use = ModelUse(config.threads, config.model_copies)
     references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
@@ -100,7 +100,7 @@ def define_refresh(
     )
 
 
-def _requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, ...]:
+def embedding_requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, ...]:
     """How rows are read and encoded: of the bank, of the candidates, and of the validation queries."""
     digest, columns, prompts = encoder.fingerprint.digest if encoder else None, config.candidate_columns, config.prompts
     asking = EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, prompts.reference)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.contract import static_parts
@@ -35,6 +34,7 @@ from pipelines.commands._options import Output, config_from, make_parser, print_
 from pipelines.commands._parsing import parse_flags
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
+from pipelines.refresh import embedding_requests
 from pipelines.running.runner import runs_locally
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
@@ -67,13 +67,7 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     """
     previous = current_manifest(config.table)
     changed = _changed_parts(previous, encoder, config.prompts)
-    digest = encoder.fingerprint.digest if encoder else None
-    holding = EmbeddingRequest(
-        config.candidate_modality, config.candidate_columns, digest, config.work, config.prompts.candidate
-    )
-    asking = EmbeddingRequest(
-        config.bank_modality, config.reference_columns, digest, config.work, config.prompts.reference
-    )
+    asking, holding, judging = embedding_requests(config, encoder)
     before = (previous.candidates, previous.references) if previous else (None, None)
     candidates = plan_side("candidates", config.candidates, holding, before[0], changed)
     references = plan_side("references", config.references, asking, before[1], changed)
@@ -83,10 +77,9 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     found = make_plan(candidates, references, scoring, config.work, previous, changed)
     if config.validation is None:
         return found
-    asked = dataclasses.replace(asking, columns=config.validation_columns)
     # Versions do not say which queries judged them.
     unknown = Side(0, 0, "0", ()) if previous else None
-    return dataclasses.replace(found, validation=plan_side("validation", config.validation, asked, unknown, changed))
+    return dataclasses.replace(found, validation=plan_side("validation", config.validation, judging, unknown, changed))
 
 
 def _changed_parts(

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core.gates.catalogue import RULES
-from nnn_core.yaml_files import to_yaml
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands.plan import plan
 from pipelines.commands.refresh import build_parser, refresh
@@ -77,7 +77,7 @@ def _write(folder: Path, name: str, prefix: str, rows: int, seed: int) -> None:
 
 def config_of(folder: Path, where: str) -> RefreshConfig:
     gates = folder / "gates.yaml"
-    gates.write_text(to_yaml(dict.fromkeys(rule.name for rule in RULES)))
+    gates.write_text(yaml.safe_dump(dict.fromkeys(rule.name for rule in RULES)))
     return RefreshConfig(
         str(folder / "candidates" / "f*.parquet"),
         str(folder / "references" / "day-*.parquet"),
