@@ -21,7 +21,7 @@ class Findings:
         bank_rows: rows of the bank; None if it is not known.
         positives: how many of these rows belong to candidates; None if the bank is not known.
         fair: the evaluation of means that were taken without the bank's positives.
-        rivals: rows of ``evaluation.comparison.compare_methods``.
+        rivals: rows of ``evaluation.rivals.compare_methods``.
         fairness: how evenly the values of each attribute are retrieved.
     """
 
