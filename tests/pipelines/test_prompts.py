@@ -64,7 +64,7 @@ def test_a_prompt_is_part_of_the_bank(
     assert call("plan", {**flags, **bank, **prompt}, capsys)[1]["pairs_todo"] == 0
     assert call("plan", {**flags, **bank}, capsys)[1]["changed"] == ["prompts"]
     code, _, error = call("refresh", {**flags, **bank}, capsys)
-    assert (code, "encoder: " in error) == (10, True)
+    assert (code, "settings: " in error, "prompts" in error) == (10, True, True)
 
 
 @pytest.mark.slow
