@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,9 @@ def test_refresh_prints_one_object_on_the_last_line(tmp_path: Path, table: str) 
     assert isinstance(stages, dict)
     assert stages["embed_candidates"]["reused"] == 1
     assert all({"computed", "reused", "seconds"} <= set(figures) for figures in stages.values())
-    assert done.stderr == ""
+    # A stage of more than 15 seconds on a busy machine says how far it is; nothing else is said.
+    said = [line for line in done.stderr.splitlines() if not re.fullmatch(r"\w+ +[\d,]+ of [\d,]+, \S+/s.*", line)]
+    assert said == []
 
 
 def test_reweight_publishes_what_a_refresh_would(
