@@ -18,10 +18,12 @@ import tarfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -85,7 +87,8 @@ def with_orientation(orientation: int) -> bytes:
     return exif.tobytes()
 
 
-def good_images() -> dict[str, bytes]:
+@cache
+def good_images() -> Mapping[str, bytes]:
     """Images of every kind that people have, all of which can be decoded."""
     images = {
         "rgb.jpg": encoded(rgb(), "JPEG"),
@@ -116,7 +119,7 @@ def good_images() -> dict[str, bytes]:
     }
     for orientation in (*range(10), 255):
         images[f"turned-{orientation}.jpg"] = encoded(rgb(), "JPEG", exif=with_orientation(orientation))
-    return images
+    return MappingProxyType(images)
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes], depth: int = 8, colour: int = 2) -> bytes:
@@ -133,7 +136,8 @@ def flat(width: int, height: int, kind: str = "PNG", **options: Any) -> bytes:
     return encoded(Image.new("L", (width, height)), kind, **options)
 
 
-def bad_images() -> dict[str, bytes]:
+@cache
+def bad_images() -> Mapping[str, bytes]:
     """What is called an image and is none, or none that is taken."""
     jpg, webp = encoded(rgb(), "JPEG"), encoded(rgb(), "WEBP")
     wide = encoded(Image.fromarray(pixels(200, 100)), "PNG")
@@ -170,7 +174,7 @@ def bad_images() -> dict[str, bytes]:
     for name, data in (("jpg", jpg), ("png", wide), ("webp", webp)):
         for part in range(1, 10):
             images[f"cut-at-{part}-tenths.{name}"] = data[: len(data) * part // 10]
-    return images
+    return MappingProxyType(images)
 
 
 def large_images() -> dict[str, Callable[[], bytes]]:
