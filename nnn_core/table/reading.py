@@ -43,7 +43,7 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table.
         """
-        found: npt.NDArray[np.float32] = self.bias[self._positions(ids)]
+        found: npt.NDArray[np.float32] = self.bias[self.rows_of(ids)]
         return found
 
     def means_for(self, ids: Sequence[str]) -> FloatMatrix:
@@ -52,10 +52,15 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table.
         """
-        found: FloatMatrix = self.mean_k[self._positions(ids)]
+        found: FloatMatrix = self.mean_k[self.rows_of(ids)]
         return found
 
-    def _positions(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def rows_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Where the candidates stand (len(ids),), in the order of ``ids``.
+
+        Raises:
+            InputError: some id is not in the table.
+        """
         positions = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
         if positions.null_count:
             missing = [row_id for row_id, position in zip(ids, positions, strict=True) if not position.is_valid]
