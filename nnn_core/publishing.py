@@ -11,6 +11,7 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
@@ -20,8 +21,7 @@ from nnn_core.inputs.shards import Modality
 from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
-from nnn_core.table.lifecycle.cleaning import store_needs
-from nnn_core.table.manifest import Manifest, check_coverage, commit_version, says_the_same
+from nnn_core.table.manifest import Manifest, commit_version
 from nnn_core.table.parts import BiasSettings, TablePart
 
 
@@ -84,7 +84,11 @@ def describe_version(
         tuple(sorted(parts, key=lambda part: part.min_id)),
         evaluation=json.loads(json.dumps(asdict(review.evaluation))) if review else None,
     )
-    check_coverage(manifest, lineage.corpus)
+    if manifest.rows != lineage.corpus.side.rows:
+        raise CorruptArtifactError(
+            f"the table has {manifest.rows} rows for {lineage.corpus.side.rows} candidates, so it was not published; "
+            "this is a defect of the pipeline."
+        )
     return manifest
 
 
@@ -103,7 +107,7 @@ def judge_draft(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], w
         CorruptArtifactError: what was kept of the previous version is damaged.
     """
     manifest, previous = draft.manifest, draft.previous
-    if previous is not None and says_the_same(previous, manifest):
+    if previous is not None and previous.says_the_same(manifest):
         return replace(draft, manifest=previous)
     gates = judge(_facts(draft, work), thresholds, accepted)
     return replace(draft, manifest=replace(manifest, gates=gates))
@@ -145,7 +149,7 @@ def publish(draft: Draft, work: str, report: str) -> Manifest:
     manifest = draft.manifest
     if draft.review is not None:
         store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
-    store_needs(manifest, draft.lineage.needs, work, draft.table)
+    draft.lineage.needs.store(manifest, work, draft.table)
     # Before the commit: after it nothing may fail any more.
     storage.create(report, refresh_report(draft).to_json())
     if draft.blocked:

@@ -29,7 +29,6 @@ from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, rank_twice
 from nnn_core.inputs import rejects
 from nnn_core.scoring.bank import in_order
 from nnn_core.table.manifest import Manifest, read_manifest
-from nnn_core.table.parts import read_part
 from nnn_core.table.reading import BiasTable
 
 _FORMAT = "nnn-export/1"
@@ -110,7 +109,7 @@ def load_biases(uri: str, version: int) -> BiasTable:
         CorruptArtifactError: a file or the manifest is damaged.
     """
     manifest = read_manifest(uri, version)
-    table = pa.concat_tables([read_part(uri, part, ["id", "bias"]) for part in manifest.files])
+    table = pa.concat_tables([part.read(uri, ["id", "bias"]) for part in manifest.files])
     means = np.zeros((table.num_rows, 0), np.float32)
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means)
 

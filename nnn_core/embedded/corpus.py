@@ -126,11 +126,6 @@ def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
     return (shard for embedded in inputs for shard in embedded.shards)
 
 
-def located_shards(embedded: EmbeddedInput) -> Iterable[EmbeddedShard]:
-    """The embedded shards of one file as they travel once the whole side was described."""
-    return (shard.located() for shard in embedded.shards)
-
-
 #: Rows of a table part, about: eight row groups of 128k rows.
 ROWS_PER_PART = 1 << 20
 

@@ -15,7 +15,7 @@ from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embed
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.table._lookup import find
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
-from nnn_core.table.parts import means_of, read_part, write_part
+from nnn_core.table.parts import means_of, write_part
 from nnn_core.vectors import FloatMatrix
 
 __all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
@@ -99,7 +99,7 @@ def load_bias_table(
     if embeddings is not None:
         check_encoder(manifest.settings.encoder, embeddings_encoder(embeddings), uri, repr(embeddings))
     check_dimension(manifest.dim, dim, uri, "what dim= describes")
-    table = pa.concat_tables([read_part(uri, part) for part in manifest.files])
+    table = pa.concat_tables([part.read(uri) for part in manifest.files])
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 
 
@@ -153,7 +153,7 @@ def draft_reweighted(
     # put older rows on top of it.
     number = current.version + 1
     files = tuple(
-        write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
+        write_part(uri, number, index, part.read(uri, ["id", "mean_k"]), settings, existing)
         for index, part in enumerate(base.files)
     )
     # Gates and queries judged other biases than these.

@@ -15,7 +15,7 @@ from nnn_core import storage
 from nnn_core.digests import set_digest
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table.manifest import Manifest, choose_version, manifest_uri, read_manifest, table_mark
-from nnn_core.table.parts import BiasSettings, TablePart, biases, essentials_of, means_of, read_part, schema_of
+from nnn_core.table.parts import BiasSettings, TablePart, means_of
 
 WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
 
@@ -90,7 +90,7 @@ def _check_order(uri: str, path: str, manifest: Manifest) -> FileCheck:
 def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
     where = storage.join(uri, part.path)
     try:
-        problem = next(_problems_of(read_part(uri, part), part, settings), None)
+        problem = next(_problems_of(part.read(uri), part, settings), None)
     except CorruptArtifactError as error:
         return FileCheck(part.path, DAMAGED, str(error))
     except InputError as error:
@@ -113,11 +113,11 @@ def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> It
         part: what the manifest says of it.
         settings: of the version.
     """
-    expected = schema_of(settings)
+    expected = settings.schema
     if not table.schema.equals(expected):
         yield f"has the columns {_describe(table.schema)}, not {_describe(expected)}"
         return
-    if essentials_of(table.schema) != essentials_of(expected):
+    if not settings.are_those_of(table.schema):
         yield "says in its footer that it belongs to other settings than those of its manifest"
     if table.num_rows != part.rows or not part.rows:
         yield f"has {table.num_rows} rows, the manifest says {part.rows}"
@@ -143,7 +143,7 @@ def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSetting
     if not (np.isfinite(bias).all() and np.isfinite(means).all()):
         yield "has biases or means that are no finite numbers"
         return
-    if not np.array_equal(bias, biases(means, settings)):
+    if not np.array_equal(bias, settings.biases(means)):
         yield "has biases that are not alpha times the mean of the k nearest"
     found = (float(bias.min()), float(bias.max()), math.fsum(bias.tolist()))
     if found != (part.bias_min, part.bias_max, part.bias_sum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.digests import add_set_digests
-from nnn_core.embedded.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_ids, read_shard
 from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
@@ -133,7 +134,7 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
     request = EmbeddingRequest(getattr(manifest.settings, f"{side}_modality"), columns, digest, sources.work, prompt)
     for name in list_shards(getattr(sources, f"{side}s"), f"--{side}s"):
         shard = describe_shard(name)
-        found = find_embedded(plan_input(shard, request), request)
+        found = request.find(request.plan(shard))
         if found is None:
             raise InputError(
                 f"{shard.uri!r} has not been embedded under --work {sources.work!r} as version {manifest.version} was: "
@@ -162,13 +163,11 @@ def _read_texts(shard: InputShard, columns: Columns, ids: set[str]) -> dict[str,
     as_text = replace(columns, vector=None, caption=columns.caption or CAPTION_DEFAULT)
     texts: dict[str, list[str]] = {}
     for tried in dict.fromkeys((columns, as_text)):
-        try:
+        with contextlib.suppress(InputError):  # no captions in it
             for rows in read_rows(shard, "text", tried):
                 for row_id, item in zip(rows.ids, rows.items, strict=True):
                     if row_id in ids and isinstance(item, str):
                         texts.setdefault(row_id, []).append(item)
-        except InputError:  # no captions in it
-            continue
         if texts:
             break
     return {row_id: _one_of(found) for row_id, found in texts.items()}
