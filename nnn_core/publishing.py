@@ -50,11 +50,6 @@ def record_encoder(
     return recorded(source, prompts, work, modalities)
 
 
-def next_version(previous: Manifest | None) -> int:
-    """The number of the version that follows ``previous``; 1 where there is none."""
-    return 1 if previous is None else previous.version + 1
-
-
 def describe_version(
     parts: Sequence[TablePart],
     settings: BiasSettings,
@@ -75,7 +70,7 @@ def describe_version(
         CorruptArtifactError: the parts do not have one row for each candidate.
     """
     manifest = Manifest(
-        next_version(previous),
+        previous.version + 1 if previous else 1,
         settings,
         lineage.corpus.dim,
         replace(lineage.corpus.side, centroid=lineage.sums.candidates.centroid),
@@ -92,19 +87,40 @@ def describe_version(
     return manifest
 
 
-def judge_draft(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:
-    """The draft with the gates' verdicts in its manifest, or with the current manifest if the table says the same.
-
-    What is published already was judged when it was new.
+def publish(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str, report: str) -> Manifest:
+    """Judge a draft, report on it, and commit it unless it is blocked or the table says the same already.
 
     Args:
         draft: the version, described but not judged.
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
-        work: folder of artefacts, where rankings by the previous version are kept.
+        work: folder of artefacts, which keeps what the next refresh compares with.
+        report: where the content of the report goes, whatever comes of the draft.
+
+    Returns:
+        The manifest that stands; that of the version before if nothing changed.
 
     Raises:
         CorruptArtifactError: what was kept of the previous version is damaged.
+        GateError: a gate failed that nobody overrode.
+        ConflictError: another job published meanwhile.
+    """
+    draft = _judged(draft, thresholds, accepted, work)
+    manifest = draft.manifest
+    if draft.review is not None:
+        store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
+    draft.lineage.needs.store(manifest, work, draft.table)
+    # Before the commit: after it nothing may fail any more.
+    storage.create(report, refresh_report(draft).to_json())
+    if draft.blocked:
+        raise refusal(manifest.gates, work)
+    return manifest if draft.unchanged else commit_version(draft.table, manifest)
+
+
+def _judged(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:
+    """The draft with the gates' verdicts in its manifest, or with the current manifest if the table says the same.
+
+    What is published already was judged when it was new.
     """
     manifest, previous = draft.manifest, draft.previous
     if previous is not None and previous.says_the_same(manifest):
@@ -129,29 +145,3 @@ def _facts(draft: Draft, work: str) -> Facts:
         alpha_chosen=evaluation.choice is not None,
         top_overlap=None if before is None else top_overlap(before, review.first[1]),
     )
-
-
-def publish(draft: Draft, work: str, report: str) -> Manifest:
-    """Report on a judged draft and commit it, unless it is blocked or the table says the same already.
-
-    Args:
-        draft: the version, judged by ``judge_draft``.
-        work: folder of artefacts, which keeps what the next refresh compares with.
-        report: where the content of the report goes, whatever comes of the draft.
-
-    Returns:
-        The manifest that stands.
-
-    Raises:
-        GateError: a gate failed that nobody overrode.
-        ConflictError: another job published meanwhile.
-    """
-    manifest = draft.manifest
-    if draft.review is not None:
-        store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
-    draft.lineage.needs.store(manifest, work, draft.table)
-    # Before the commit: after it nothing may fail any more.
-    storage.create(report, refresh_report(draft).to_json())
-    if draft.blocked:
-        raise refusal(manifest.gates, work)
-    return manifest if draft.unchanged else commit_version(draft.table, manifest)

@@ -138,9 +138,9 @@ def embed_shard(
     collector = _Collector(planned, request)
     for batch in batches:
         collector.add(batch)
-    shards = collector.finish()
+    collector.cut(1)
     check_unchanged(planned.shard)
-    rejects = collector.rejects
+    rejects, shards = collector.rejects, tuple(collector.shards)
     listed = None
     if rejects:
         data = to_jsonl(rejects)
@@ -150,7 +150,7 @@ def embed_shard(
     summary = summarise(rejects, rows, storage.basename(source), listed)
     digest, precomputed, truncated = planned.shard.digest, planned.precomputed, usage.truncated - before
     by_position, off_length = collector.positional_keys, collector.off_length if precomputed else None
-    result = EmbeddedInput(source, digest, tuple(shards), summary, precomputed, by_position, off_length, truncated)
+    result = EmbeddedInput(source, digest, shards, summary, precomputed, by_position, off_length, truncated)
     return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
 
 
@@ -181,13 +181,12 @@ class _Collector:
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])
-        while len(self._ids) >= ROWS_PER_SHARD:
-            self._write(ROWS_PER_SHARD)
+        self.cut(ROWS_PER_SHARD)
 
-    def finish(self) -> list[EmbeddedShard]:
-        if self._ids:
-            self._write(len(self._ids))
-        return self.shards
+    def cut(self, least: int) -> None:
+        """Write embedded shards while there are at least so many rows."""
+        while len(self._ids) >= least:
+            self._write(min(len(self._ids), ROWS_PER_SHARD))
 
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors)

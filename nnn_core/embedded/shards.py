@@ -230,9 +230,7 @@ def check_alike(shards: Sequence[EmbeddedShard]) -> None:
     Raises:
         InputError: naming one shard of each of two dimensions.
     """
-    first: dict[int, EmbeddedShard] = {}
-    for shard in shards:
-        first.setdefault(shard.dim, shard)
+    first = {shard.dim: shard for shard in reversed(shards)}
     if len(first) > 1:
         (dim_a, a), (dim_b, b) = sorted(first.items())[:2]
         raise InputError(

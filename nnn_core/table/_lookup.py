@@ -75,12 +75,10 @@ def _find_in_part(uri: str, manifest: Manifest, part: TablePart, ids: list[str])
             if not names:
                 continue
             stored = file.read_row_group(group, ["id"]).column("id")
-            places = pc.index_in(pa.array(names, pa.string()), value_set=stored).to_pylist()
-            held = {name: place for name, place in zip(names, places, strict=True) if place is not None}
-            if held:
-                rows = file.read_row_group(group, ["bias", "mean_k"]).take(pa.array(list(held.values())))
-                numbers = zip(held, rows.column("bias").to_pylist(), rows.column("mean_k").to_pylist(), strict=True)
-                yield from (FoundRow(row_id, bias, tuple(means)) for row_id, bias, means in numbers)
+            held = pc.is_in(stored, value_set=pa.array(names, pa.string()))
+            if pc.any(held).as_py():
+                rows = file.read_row_group(group, ["bias", "mean_k"]).append_column("id", stored).filter(held)
+                yield from (FoundRow(row["id"], row["bias"], tuple(row["mean_k"])) for row in rows.to_pylist())
 
 
 def count_above(uri: str, manifest: Manifest, bias: float) -> int:
@@ -120,7 +118,11 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
     try:
         with storage.open_input(where, sparse=True) as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
-            _check_footer(file, where, manifest, part)
+            if file.metadata.num_rows != part.rows or not manifest.settings.are_those_of(file.schema_arrow):
+                raise CorruptArtifactError(
+                    f"{where!r} is another file than the manifest of version {manifest.version} names: its footer "
+                    "says other rows or settings. Do not use this version; read an older one, or run a refresh."
+                )
             yield file
     except InputError as error:
         raise InputError(
@@ -130,11 +132,3 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
         raise CorruptArtifactError(
             f"{where!r} is damaged: {error}. Do not use this version; read an older one, or run a refresh."
         ) from error
-
-
-def _check_footer(file: pq.ParquetFile, where: str, manifest: Manifest, part: TablePart) -> None:
-    if file.metadata.num_rows != part.rows or not manifest.settings.are_those_of(file.schema_arrow):
-        raise CorruptArtifactError(
-            f"{where!r} is another file than the manifest of version {manifest.version} names: its footer says other "
-            "rows or settings. Do not use this version; read an older one, or run a refresh."
-        )

@@ -135,8 +135,10 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
     gone = [
         path
         for folder in (*_BY_RECORD, *_SCRATCH)
-        for path in _old_files(work, folder, cutoff)
-        if path not in needed and not storage.basename(path).startswith(_KEPT)
+        for name in storage.list_names(storage.join(work, folder))
+        if (path := f"{folder}/{name}") not in needed
+        and not name.startswith(_KEPT)
+        and written_before(storage.join(work, path), cutoff)
     ]
     done = _Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
     if remove:
@@ -167,9 +169,3 @@ def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed
     for mark in marks:
         needed.update(records.from_json(Needs, storage.read_bytes(mark), mark).files())
     return bool(marks)
-
-
-def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
-    for name in storage.list_names(storage.join(work, folder)):
-        if written_before(storage.join(work, folder, name), cutoff):
-            yield f"{folder}/{name}"

@@ -21,7 +21,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
@@ -119,7 +119,7 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
     sizes = {path: size_of(storage.join(uri, path)) for path in plan.files if path not in named}
     for path in sizes:
         storage.remove(storage.join(uri, path))
-    return Expiry(plan.kept, plan.versions, tuple(sizes), sum(sizes.values()), plan.pins)
+    return replace(plan, files=tuple(sizes), bytes=sum(sizes.values()))
 
 
 def _named(uri: str, versions: Iterable[int]) -> set[str]:

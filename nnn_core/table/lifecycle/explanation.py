@@ -86,9 +86,8 @@ def explain(uri: str, row_id: str, version: int | None = None, sources: Sources 
 
 def _standing(uri: str, manifest: Manifest, row_id: str) -> Standing:
     (row,) = find_in(uri, manifest, [row_id])
-    settings = manifest.settings
-    bias, means = (row.bias, row.means) if row else (None, ())
-    return Standing(manifest.version, settings.k, settings.alpha, bias, means)
+    found = (row.bias, row.means) if row else ()
+    return Standing(manifest.version, manifest.settings.k, manifest.settings.alpha, *found)
 
 
 def _try_standing(uri: str, version: int, row_id: str) -> Standing:
