@@ -74,9 +74,10 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
     if not shards:
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
-    samples = (shard.id_sample for shard in shards)
     files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    return Corpus(side, outcome, shards[0].dim, part_boundaries(samples, side.rows), files)
+    return Corpus(
+        side, outcome, shards[0].dim, part_boundaries((shard.id_sample for shard in shards), side.rows), files
+    )
 
 
 def summarise_side(

@@ -20,8 +20,7 @@ from nnn_core.inputs.readers import Columns, Rows, format_of_shard, holds_vector
 from nnn_core.inputs.readers.rows import POSITION_ID
 from nnn_core.inputs.rejects import Reject, summarise, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality
-from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
-from nnn_core.vectors import off_length as count_off_length
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
 
 @dataclass(frozen=True)
@@ -147,10 +146,16 @@ def embed_shard(
         listed = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
         storage.create(listed, data)
     rows = len(rejects) + sum(shard.rows for shard in shards)
-    summary = summarise(rejects, rows, storage.basename(source), listed)
-    digest, precomputed, truncated = planned.shard.digest, planned.precomputed, usage.truncated - before
-    by_position, off_length = collector.positional_keys, collector.off_length if precomputed else None
-    result = EmbeddedInput(source, digest, shards, summary, precomputed, by_position, off_length, truncated)
+    result = EmbeddedInput(
+        source=source,
+        digest=planned.shard.digest,
+        shards=shards,
+        rejects=summarise(rejects, rows, storage.basename(source), listed),
+        precomputed=planned.precomputed,
+        positional_keys=collector.positional_keys,
+        off_length=collector.off_length if planned.precomputed else None,
+        truncated=usage.truncated - before,
+    )
     return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
 
 
@@ -177,7 +182,7 @@ class _Collector:
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
         kept = np.flatnonzero(~(not_finite | zero))
-        self.off_length += count_off_length(vectors[kept])
+        self.off_length += off_length(vectors[kept])
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])

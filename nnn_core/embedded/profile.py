@@ -7,7 +7,7 @@ NeurIPS 2022), and the inner product of two centroids is the mean similarity of 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +32,6 @@ class VectorSum:
 
     rows: int
     total: npt.NDArray[np.int64]
-
-    @classmethod
-    def empty(cls) -> VectorSum:
-        """No vectors: the identity of the merge."""
-        return cls(0, np.zeros(0, np.int64))
 
     @classmethod
     def of(cls, vectors: FloatMatrix) -> VectorSum:
@@ -76,6 +71,9 @@ class VectorSum:
         return base64.b64encode(mean.astype("<f4").tobytes()).decode()
 
 
+_NOTHING = VectorSum(0, np.zeros(0, np.int64))
+
+
 @dataclass(frozen=True)
 class SideSums:
     """The sums of both sides; ``a | b`` adds up each.
@@ -85,8 +83,8 @@ class SideSums:
         references: of the bank's.
     """
 
-    candidates: VectorSum = field(default_factory=VectorSum.empty)
-    references: VectorSum = field(default_factory=VectorSum.empty)
+    candidates: VectorSum = _NOTHING
+    references: VectorSum = _NOTHING
 
     def __or__(self, other: SideSums) -> SideSums:
         return SideSums(self.candidates | other.candidates, self.references | other.references)

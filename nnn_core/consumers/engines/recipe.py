@@ -197,8 +197,8 @@ def make_recipe(
         raise ConfigError(
             f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
         )
-    right: Form = "inner_product" if chosen == "ip" else "norm_completed"
-    taken = right if form == "auto" else cast(Form, form)
+    right = "inner_product" if chosen == "ip" else "norm_completed"
+    taken = cast(Form, right if form == "auto" else form)
     if chosen != "ip" and taken == "inner_product":
         raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[chosen]}; leave --form out.")
     dimensions = dim + (1 if taken == "inner_product" else 2)
