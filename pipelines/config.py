@@ -14,7 +14,7 @@ from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.gates.judge import check_accepted
-from nnn_core.gates.thresholds import Thresholds, read_thresholds
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.redaction import refuse_credentials
 from nnn_core.scoring.search import METHODS
@@ -165,7 +165,7 @@ class RefreshConfig(ValidationColumnOptions):
     @cached_property
     def thresholds(self) -> Thresholds:
         """What the gates hold a version to: those of the file ``gates``, by default the program's."""
-        return read_thresholds(self.gates) if self.gates else Thresholds()
+        return Thresholds.read(self.gates)
 
     @cached_property
     def prompts(self) -> Prompts:

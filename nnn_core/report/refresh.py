@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
-from nnn_core.gates.histogram import BINS, WIDTH, Counts
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
 from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
@@ -108,22 +105,12 @@ def _gate(found: gates.Gate) -> Gate:
 def _bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifest | None) -> BiasShift | None:
     """The biases of both versions, at a k that both have and the new alpha; None where all biases are 0."""
     settings = manifest.settings
-    counts, before = statistics.means.counts, statistics.before.counts
-    used = np.flatnonzero(counts + before)
-    if not len(used) or settings.alpha == 0.0:
+    if settings.alpha == 0.0 or not statistics.means.rows + statistics.before.rows:
         return None
-    k = compared_k(settings.k, settings.grid, previous.settings.grid if previous else None)
-    step = max(1, -(-(int(used[-1]) - int(used[0]) + 1) // _BARS))
-    first, bars = int(used[0]), -(-(int(used[-1]) - int(used[0]) + 1) // step)
-    edges = settings.alpha * (-1.0 + WIDTH * (first + step * np.arange(bars + 1)))
+    edges, counts, before = statistics.bars(_BARS)
+    k = compared_k(settings, previous)
     figures = [(f"k of the comparison (this version: {settings.k})", float(k))] if k != settings.k else []
     known = {gate.name: gate.value for gate in manifest.gates if gate.value is not None}
     figures += [(rule.figure, known[rule.name]) for rule in RULES if rule.figure and rule.name in known]
-    old = _bars(before, first, step, bars) if before.any() else ()
-    return BiasShift(tuple(edges.tolist()), _bars(counts, first, step, bars), old, tuple(figures))
-
-
-def _bars(counts: Counts, first: int, step: int, bars: int) -> tuple[int, ...]:
-    padded = np.zeros(max(BINS, first + step * bars), np.int64)
-    padded[:BINS] = counts
-    return tuple(padded[first : first + step * bars].reshape(bars, step).sum(axis=1).tolist())
+    old = tuple(before) if any(before) else ()
+    return BiasShift(tuple((settings.alpha * edges).tolist()), tuple(counts), old, tuple(figures))

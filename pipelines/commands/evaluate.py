@@ -19,8 +19,8 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import check_accepted, judge, refusal
-from nnn_core.gates.row_statistics import measure_version
-from nnn_core.gates.thresholds import Thresholds, read_thresholds
+from nnn_core.gates.row_statistics import RowStatistics
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
-    thresholds = read_thresholds(args.gates) if args.gates else Thresholds()
+    thresholds = Thresholds.read(args.gates)
     config = _config_from(args, runs_locally(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
@@ -154,7 +154,7 @@ def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thres
     if current.says_the_same(draft):
         # What is published already was accepted when it was new.
         accepted = (*accepted, *(gate.name for gate in current.gates if gate.accepted))
-    rows = measure_version(config.table, draft, current)
+    rows = RowStatistics.of_version(config.table, draft, current)
     chosen = result["choice"] is not None
     facts = Facts(draft, current, rows, base=config.version, gain_interval=gain, alpha_chosen=chosen)
     draft = dataclasses.replace(draft, evaluation=evaluation, gates=judge(facts, thresholds, accepted))
