@@ -22,11 +22,9 @@ from nnn_core.planning.costs import (
     Hours,
     Rates,
     Work,
-    estimate,
-    read_rates,
 )
-from nnn_core.planning.plan import NEW, Plan, Scoring, SidePlan, make_plan, plan_side
-from nnn_core.planning.regrouping import Asked, Regrouping, propose
+from nnn_core.planning.plan import NEW, Plan, Scoring, SidePlan
+from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.commands._config_file import ConfigFile
@@ -69,17 +67,19 @@ def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     changed = _changed_parts(previous, encoder, config.prompts)
     asking, holding, judging = embedding_requests(config, encoder)
     before = (previous.candidates, previous.references) if previous else (None, None)
-    candidates = plan_side("candidates", config.candidates, holding, before[0], changed)
-    references = plan_side("references", config.references, asking, before[1], changed)
+    candidates = SidePlan.of("candidates", config.candidates, holding, before[0], changed)
+    references = SidePlan.of("references", config.references, asking, before[1], changed)
     scoring = Scoring(
         config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
     )
-    found = make_plan(candidates, references, scoring, config.work, previous, changed)
+    found = Plan.of(candidates, references, scoring, config.work, previous, changed)
     if config.validation is None:
         return found
     # Versions do not say which queries judged them.
     unknown = Side(0, 0, "0", ()) if previous else None
-    return dataclasses.replace(found, validation=plan_side("validation", config.validation, judging, unknown, changed))
+    return dataclasses.replace(
+        found, validation=SidePlan.of("validation", config.validation, judging, unknown, changed)
+    )
 
 
 def _changed_parts(
@@ -130,7 +130,7 @@ def _regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regroupi
         references.removed,
     )
     worker = next(iter(rates.workers.values()))
-    return propose(references.shards, config.rows_per_reference_shard, asked, worker)
+    return Regrouping.propose(references.shards, config.rows_per_reference_shard, asked, worker)
 
 
 def _describe(
@@ -158,7 +158,7 @@ def _describe(
         yield from _describe_regrouping(regrouping)
     yield ""
     yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{'merging':>12}{f'on {workers}':>12}{'cost':>12}"
-    for cost in estimate(work, rates):
+    for cost in rates.estimate(work):
         note = "" if cost.fits else "   does not fit its memory"
         yield (
             f"{cost.worker:<42}{format_hours(cost.hours)}{seconds(3600 * cost.hours.total / workers):>12}"
@@ -251,12 +251,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(parser, argv)
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
-    rates = read_rates(args.rates)
+    rates = Rates.read(args.rates)
     config = config_from(args, runs_locally(options))
     found = plan(config, config.encoder_source)
     work = work_of(found, config)
     regrouping = _regrouping_of(found, config, rates)
     print("\n".join(_describe(found, work, rates, args.workers, regrouping)))
-    record = _record_of(found, work, estimate(work, rates), regrouping)
+    record = _record_of(found, work, rates.estimate(work), regrouping)
     print_json(args, record)
     return record

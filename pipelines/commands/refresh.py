@@ -17,7 +17,7 @@ from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.inputs.keys import positional_keys_message
-from nnn_core.planning.costs import read_rates
+from nnn_core.planning.costs import Rates
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.report.sections import Stage
@@ -232,7 +232,7 @@ def _foretell(args: argparse.Namespace, config: RefreshConfig, encoder: EncoderS
             raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
         return None
     found = plan(config, encoder)
-    return Foretold(found, work_of(found, config), read_rates(args.rates))
+    return Foretold(found, work_of(found, config), Rates.read(args.rates))
 
 
 def _speed_of(counters: Mapping[str, int]) -> dict[str, float]:
