@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
+from nnn_core.evaluation._shares import Attribute, Positions
+from nnn_core.evaluation.fairness import CUTS, Figure, compare_fairness
 from nnn_core.inputs.listing import list_uris
 from nnn_core.inputs.readers.tables import column_of, read_table
 

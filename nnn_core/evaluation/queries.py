@@ -37,6 +37,22 @@ class QuerySet:
     relevant: tuple[tuple[str, ...], ...]
     grades: npt.NDArray[np.float64]
 
+    def store(self, unanswerable: int, work: str) -> StoredQueries:
+        """Store the queries below ``work``, under a name that follows from the content."""
+        edges = np.cumsum([0, *map(len, self.relevant)])
+        table = pa.table(
+            {
+                "id": pa.array(self.ids, pa.string()),
+                "relevant": pa.array([list(names) for names in self.relevant], pa.list_(pa.string())),
+                "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(self.grades)),
+                "vector": pack_vectors(self.vectors),
+            }
+        )
+        data = to_parquet(table, plain=["vector"])
+        uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
+        keep_exactly(uri, data)
+        return StoredQueries(uri, sha256(data), len(self.ids), unanswerable)
+
 
 @dataclass(frozen=True)
 class StoredQueries:
@@ -55,6 +71,29 @@ class StoredQueries:
     rows: int
     unanswerable: int
     overlap: int | None = None
+
+    def load(self) -> QuerySet:
+        """The stored queries; what is asked for again, shard after shard, is read once.
+
+        Raises:
+            CorruptArtifactError: the file's bytes are not those that were stored.
+        """
+        return _load(self.uri, self.digest)
+
+
+@lru_cache(maxsize=1)
+def _load(uri: str, digest: str) -> QuerySet:
+    data = storage.read_bytes(uri)
+    if sha256(data) != digest:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    table = pq.read_table(pa.BufferReader(data))
+    vectors = unpack_vectors(table["vector"].combine_chunks())
+    return QuerySet(
+        tuple(table["id"].to_pylist()),
+        vectors,
+        tuple(tuple(names) for names in table["relevant"].to_pylist()),
+        np.array([grade for grades in table["grade"].to_pylist() for grade in grades]),
+    )
 
 
 def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> tuple[QuerySet, int]:
@@ -100,43 +139,6 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
     ), total - len(ids)
 
 
-def store_queries(queries: QuerySet, unanswerable: int, work: str) -> StoredQueries:
-    """Store them below ``work``, under a name that follows from the content."""
-    edges = np.cumsum([0, *map(len, queries.relevant)])
-    table = pa.table(
-        {
-            "id": pa.array(queries.ids, pa.string()),
-            "relevant": pa.array([list(names) for names in queries.relevant], pa.list_(pa.string())),
-            "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(queries.grades)),
-            "vector": pack_vectors(queries.vectors),
-        }
-    )
-    data = to_parquet(table, plain=["vector"])
-    uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
-    keep_exactly(uri, data)
-    return StoredQueries(uri, sha256(data), len(queries.ids), unanswerable)
-
-
-@lru_cache(maxsize=1)
-def load_queries(stored: StoredQueries) -> QuerySet:
-    """Read them back; what is asked for again, shard after shard, is read once.
-
-    Raises:
-        CorruptArtifactError: the file's bytes are not those that were stored.
-    """
-    data = storage.read_bytes(stored.uri)
-    if sha256(data) != stored.digest:
-        raise CorruptArtifactError(f"{stored.uri!r} is damaged. Delete it and run the same command again.")
-    table = pq.read_table(pa.BufferReader(data))
-    vectors = unpack_vectors(table["vector"].combine_chunks())
-    return QuerySet(
-        tuple(table["id"].to_pylist()),
-        vectors,
-        tuple(tuple(names) for names in table["relevant"].to_pylist()),
-        np.array([grade for grades in table["grade"].to_pylist() for grade in grades]),
-    )
-
-
 @dataclass(frozen=True)
 class Overlap:
     """What queries and bank have in common; ``a | b`` is that of two parts of the bank.
@@ -157,32 +159,31 @@ class Overlap:
         """Ids of the queries that are in the bank in either way."""
         return self.ids | self.vectors
 
+    @classmethod
+    def find(cls, queries: QuerySet, shard: EmbeddedShard) -> Overlap:
+        """Queries that are in an embedded shard of the bank.
 
-def find_overlap(queries: QuerySet, shard: EmbeddedShard) -> Overlap:
-    """Queries that are in an embedded shard of the bank.
+        Rows without an id of their own are named by their position (``row 7``), which says nothing about another
+        file's rows, so such ids are not compared.
+        """
+        by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
+        named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
+        block = read_shard(shard)
+        same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
+        return cls(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
 
-    Rows without an id of their own are named by their position (``row 7``), which says nothing about another
-    file's rows, so such ids are not compared.
-    """
-    by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
-    named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
-    block = read_shard(shard)
-    same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
-    return Overlap(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
+    def refuse(self) -> None:
+        """Refuse to judge a bias by queries that it was made of.
 
-
-def check_disjoint(overlap: Overlap) -> None:
-    """Refuse to judge a bias by queries that it was made of.
-
-    Raises:
-        InputError: some query is in the bank.
-    """
-    if overlap.queries:
-        raise InputError(
-            f"{len(overlap.vectors)} validation queries have the content, and {len(overlap.ids)} the id, of a "
-            f"reference query (such as {min(overlap.queries)!r}), so the figures would flatter the bias. Hold them out "
-            "of the bank, or say --allow-overlap if that is meant."
-        )
+        Raises:
+            InputError: some query is in the bank.
+        """
+        if self.queries:
+            raise InputError(
+                f"{len(self.vectors)} validation queries have the content, and {len(self.ids)} the id, of a reference "
+                f"query (such as {min(self.queries)!r}), so the figures would flatter the bias. Hold them out of the "
+                "bank, or say --allow-overlap if that is meant."
+            )
 
 
 def _digest(vector: npt.NDArray[np.float32]) -> bytes:

@@ -35,7 +35,7 @@ def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) 
     Args:
         means: (rows, len(grid)) float32.
         grid: the k of each column.
-        points: see ``points_of``.
+        points: see ``Point.of_grid``.
 
     Returns:
         (points, rows) float32, rounded as the table rounds them.
@@ -58,35 +58,36 @@ class Targets:
     scores: Doubles
     means: FloatMatrix
 
+    @classmethod
+    def find(
+        cls,
+        queries: FloatMatrix,
+        relevant: Sequence[Sequence[str]],
+        candidates: FloatMatrix,
+        ids: Sequence[str],
+        means: FloatMatrix,
+    ) -> Targets:
+        """The relevant candidates that one shard holds.
 
-def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
+        Args:
+            queries: (queries, dim) float32 on the grid.
+            relevant: for each query the ids of its relevant candidates, each once, ascending.
+            candidates: (rows, dim) float32 on the grid.
+            ids: of the candidates.
+            means: (rows, grid) float32.
+        """
+        query, names = _pairs_of(relevant)
+        position = {row_id: row for row, row_id in enumerate(ids)}
+        rows = np.array([position.get(name, -1) for name in names], np.int64)
+        pairs = np.flatnonzero(rows >= 0)
+        left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
+        return cls(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
+
+
+def _pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
     """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
     query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
     return query, tuple(name for names in relevant for name in names)
-
-
-def find_targets(
-    queries: FloatMatrix,
-    relevant: Sequence[Sequence[str]],
-    candidates: FloatMatrix,
-    ids: Sequence[str],
-    means: FloatMatrix,
-) -> Targets:
-    """The relevant candidates that one shard holds.
-
-    Args:
-        queries: (queries, dim) float32 on the grid.
-        relevant: for each query the ids of its relevant candidates, each once, ascending.
-        candidates: (rows, dim) float32 on the grid.
-        ids: of the candidates.
-        means: (rows, grid) float32.
-    """
-    query, names = pairs_of(relevant)
-    position = {row_id: row for row, row_id in enumerate(ids)}
-    rows = np.array([position.get(name, -1) for name in names], np.int64)
-    pairs = np.flatnonzero(rows >= 0)
-    left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
-    return Targets(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
 
 
 def gather_targets(parts: Iterable[Targets]) -> Targets:
@@ -117,7 +118,7 @@ class Goals:
     @classmethod
     def of(cls, targets: Targets, relevant: Sequence[Sequence[str]], biases: FloatMatrix) -> Goals:
         """The debiased scores of targets that were found in all shards, with their biases (points, found)."""
-        query, names = pairs_of(relevant)
+        query, names = _pairs_of(relevant)
         found = tuple(names[pair] for pair in targets.pairs)
         return cls(query[targets.pairs], found, targets.scores - biases.astype(np.float64))
 

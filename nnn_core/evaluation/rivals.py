@@ -36,9 +36,9 @@ from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Quality, measure
 from nnn_core.evaluation.choice import choosing_half
-from nnn_core.evaluation.intervals import intervals
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
+from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -366,7 +366,7 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
         biases = np.concatenate([np.zeros((1, len(trial.ids)), np.float32), biases])
     known = set(trial.ids)
     relevant = [sorted(known.intersection(each)) for each in trial.relevant]
-    targets = find_targets(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
+    targets = Targets.find(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
     goals = Goals.of(targets, relevant, targets.means.T)
     ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, threads)
     if fit.activated is not None:
@@ -406,7 +406,7 @@ def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1)
     for row, found in runs:
         row["queries"] = int((~choosing).sum())
         for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
-            row[name] = {shown: asdict(each) for shown, each in zip(_SHOWN, intervals(values), strict=True)}
+            row[name] = {shown: asdict(each) for shown, each in zip(_SHOWN, Interval.of_means(values), strict=True)}
     return [row for row, _ in runs]
 
 

@@ -10,6 +10,7 @@ from pydantic import Base64Bytes
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
 
 Unit = Literal["percent", "number", "rank"]
 Better = Literal["higher", "lower", "zero"]
@@ -125,25 +126,6 @@ class Tuning:
     gains: tuple[tuple[Point, float], ...]
     unit: Unit = "percent"
     given: bool = False
-
-
-@dataclass(frozen=True)
-class Occurrence:
-    """How often candidates are among the first n of a query.
-
-    Attributes:
-        counts: (times, candidates): so many candidates were retrieved so often; ascending, 0 included.
-        skewness: third standardised moment of how often candidates are retrieved.
-        gini: Gini coefficient of how often candidates are retrieved, 0 to 1.
-        robin_hood: share of places that would have to change hands for equality.
-        never: share of candidates that no query retrieved.
-    """
-
-    counts: tuple[tuple[int, int], ...]
-    skewness: float
-    gini: float
-    robin_hood: float
-    never: float
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.evaluation.positives import (
-    Positives,
-    bank_pairs,
-    count_positives,
-    own_pairs,
-    store_positives,
-    without_positives,
-)
+from nnn_core.evaluation.positives import Positives, own_pairs
 from nnn_core.scoring.bank import Bank
 
 
@@ -35,9 +28,9 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[Positives]:
         return (
             shards
-            | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank)), AsSingleton(self.bank))
+            | "OwnPairs" >> beam.Map(own_pairs, AsSingleton(self.bank))
             | "AllPairs" >> beam.CombineGlobally(_unite).without_defaults()
-            | "StorePositives" >> beam.Map(store_positives, self.work)
+            | "StorePositives" >> beam.Map(Positives.store, self.work)
         )
 
 
@@ -61,7 +54,7 @@ class CountPositives(beam.PTransform):  # type: ignore[misc]
             | "BankParts" >> beam.FlatMap(lambda found: found.parts)
             # A step of its own: what it waits for is made from the bank itself.
             | "SpreadParts" >> beam.Reshuffle()
-            | "CountPart" >> beam.Map(count_positives, AsSingleton(self.positives))
+            | "CountPart" >> beam.Map(lambda part, positives: positives.count(part), AsSingleton(self.positives))
             | "AllParts" >> beam.CombineGlobally(sum).without_defaults()
         )
 
@@ -82,5 +75,9 @@ class ExcludePositives(beam.PTransform):  # type: ignore[misc]
         return (
             embedded
             | "SpreadFiles" >> beam.Reshuffle()
-            | "WithoutPositives" >> beam.Map(without_positives, AsSingleton(self.positives), self.work)
+            | "WithoutPositives" >> beam.Map(_leave_out, AsSingleton(self.positives), self.work)
         )
+
+
+def _leave_out(embedded: EmbeddedInput, positives: Positives, work: str) -> EmbeddedInput:
+    return positives.leave_out(embedded, work)

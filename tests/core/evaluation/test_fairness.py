@@ -12,12 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
+from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
 from nnn_core.evaluation.fairness import (
-    Attribute,
-    Shares,
     _figures,
     compare_fairness,
-    precision_and_recall,
 )
 
 Positions = npt.NDArray[np.int64]

@@ -22,6 +22,7 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, numbers, render, render_text
 from nnn_core.report import _charts as charts
@@ -30,7 +31,7 @@ from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
 from nnn_core.report._page import sort_gates
 from nnn_core.report._svg import ticks
 from nnn_core.report._thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
-from nnn_core.report.sections import BiasShift, Figure, Gate, Occurrence, OwnPairs, Quality, Shown, Stage, Tuning
+from nnn_core.report.sections import BiasShift, Figure, Gate, OwnPairs, Quality, Shown, Stage, Tuning
 
 HOSTILE = (
     "</style></title></script><script>alert(1)</script><img src=x onerror=alert(1)>\"' autofocus onfocus=alert(1) x='"
