@@ -16,10 +16,11 @@ from markupsafe import Markup
 
 from nnn_core.evaluation.points import Point
 from nnn_core.report import _charts as charts
+from nnn_core.report import _numbers as numbers
 from nnn_core.report import _summary as summary
-from nnn_core.report import numbers
 from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS, Report
 from nnn_core.report._thumbnails import data_uri
+from nnn_core.report.numbers import seconds
 from nnn_core.report.sections import Gate, Run, Shown, Source, Stage
 
 MAX_EXAMPLES = 6
@@ -82,7 +83,9 @@ def _template() -> Template:
     folder = files("nnn_core.report")
     style = Markup((folder / "style.css").read_text(encoding="utf-8"))
     limits = {name: value for name, value in globals().items() if name.startswith("MAX_")}
-    environment.globals.update(vars(numbers), **limits, style=style, charts=charts, summary=summary, PILLS=_PILLS)
+    environment.globals.update(
+        vars(numbers), **limits, seconds=seconds, style=style, charts=charts, summary=summary, PILLS=_PILLS
+    )
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
 
 
@@ -170,7 +173,7 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     if run.searches:
         yield "Search", ", ".join(run.searches)
     if run.seconds is not None:
-        yield "Finished in", numbers.seconds(run.seconds)
+        yield "Finished in", seconds(run.seconds)
     if run.when:
         yield "When", run.when
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.report._content import Report
-from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, size, verdict
+from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, points, verdict
+from nnn_core.report.numbers import seconds, size
 from nnn_core.report.sections import Figure, Quality, Stage, Tuning, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from nnn_core.report.numbers import MINUS, clean
+from nnn_core.report._numbers import MINUS, clean
 
 WIDTH = 360.0
 

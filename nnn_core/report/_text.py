@@ -9,8 +9,9 @@ from nnn_core.evaluation.intervals import Interval
 from nnn_core.report import _summary as summary
 from nnn_core.report._charts import point_words
 from nnn_core.report._content import Report
+from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, rank, verdict, visible
 from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
-from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, rank, seconds, verdict, visible
+from nnn_core.report.numbers import seconds
 from nnn_core.report.sections import Figure, Gate, Unit
 
 _HUBS = 5

@@ -9,9 +9,8 @@ from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
-from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
 from nnn_core.report.review import Review
-from nnn_core.report.sections import BiasShift, Gate, Verdict
+from nnn_core.report.sections import BiasShift, Gate, Run, Verdict
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -75,23 +74,27 @@ def refresh_report(draft: Draft) -> Report:
     """Everything but what the stages cost."""
     manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
     lineage = draft.lineage
-    version = None if draft.blocked else manifest.version
     sides = (("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects))
     notes = []
     if draft.unchanged:
         notes.append(f"Nothing changed since version {manifest.version}, so no version was published.")
     if copies := statistics.near_copies:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
-    if review:
-        notes += overlap_notes(review)
     return Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
-        run=run_section("nnn refresh", draft.table, manifest, version, previous.version if previous else None, review),
+        run=Run.of(
+            "nnn refresh",
+            draft.table,
+            manifest,
+            None if draft.blocked else manifest.version,
+            previous.version if previous else None,
+            review.asked if review else None,
+        ),
         biases=_bias_shift(statistics, manifest, previous),
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=tuple(notes),
-        **review_sections(review, manifest),
+        notes=(*notes, *(review.notes if review else ())),
+        **(review.sections(manifest.settings) if review else {}),
     )
 
 

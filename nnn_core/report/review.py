@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet, StoredQueries
 from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.evaluation.summary import Evaluation
-from nnn_core.report.sections import Change, Figure, Hub, Hubness, Quality, Shown, Tuning, Unit
+from nnn_core.report._numbers import unit_of
+from nnn_core.report.sections import Change, Figure, Hub, Hubness, Quality, Shown, Tuning
+from nnn_core.table.parts import BiasSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,45 @@ class Review:
     hubs: tuple[Hub, ...]
     changes: tuple[Change, ...]
     shown: dict[str, Shown] = field(default_factory=dict)
+
+    @classmethod
+    def draft(cls, evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: int) -> Review:
+        """Everything but what rows look like.
+
+        Args:
+            evaluation: figures of the queries.
+            rankings: first candidates of the queries, without the bias and with it.
+            stored: all queries that were asked.
+            rows: candidates of the index.
+        """
+        queries, before, after = stored.load(), rankings.plain, rankings.debiased
+        return cls(
+            evaluation,
+            rows,
+            len(queries.ids),
+            stored.overlap,
+            (before.ids, after.ids),
+            stored.digest,
+            Hubness(len(queries.ids), DEPTH, *(Occurrence.of(ranking, rows) for ranking in (before, after))),
+            tuple(_worst_hubs(before, after, queries)),
+            tuple(_most_changed(before, after, queries)),
+        )
+
+    def sections(self, settings: BiasSettings) -> dict[str, Any]:
+        """The sections that held-out queries give the report of a version with these settings."""
+        title = f"{settings.reference_modality} to {settings.candidate_modality}"
+        return {
+            "quality": (_quality_of(self.evaluation, title),),
+            "tuning": _tuning_of(self.evaluation),
+            **{name: getattr(self, name) for name in ("hubness", "hubs", "changes", "shown")},
+        }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A warning where queries are in the bank."""
+        if not self.overlap:
+            return ()
+        return (f"{self.overlap:,} of {self.asked:,} queries are in the bank, so the figures flatter the bias.",)
 
     @property
     def wanted_candidates(self) -> frozenset[str]:
@@ -73,34 +115,6 @@ class Review:
         )
 
 
-def draft_review(
-    evaluation: Evaluation,
-    rankings: Rankings,
-    stored: StoredQueries,
-    rows: int,
-) -> Review:
-    """Everything but what rows look like.
-
-    Args:
-        evaluation: figures of the queries.
-        rankings: first candidates of the queries, without the bias and with it.
-        stored: all queries that were asked.
-        rows: candidates of the index.
-    """
-    queries, before, after = stored.load(), rankings.plain, rankings.debiased
-    return Review(
-        evaluation,
-        rows,
-        len(queries.ids),
-        stored.overlap,
-        (before.ids, after.ids),
-        stored.digest,
-        Hubness(len(queries.ids), DEPTH, *(Occurrence.of(ranking, rows) for ranking in (before, after))),
-        tuple(_worst_hubs(before, after, queries)),
-        tuple(_most_changed(before, after, queries)),
-    )
-
-
 def _worst_hubs(before: Ranking, after: Ranking, queries: QuerySet, number: int = 20) -> list[Hub]:
     """The candidates that most queries had among the first without the bias, worst first; their biases are unknown."""
     counts, later = before.occurrences, after.occurrences
@@ -131,7 +145,7 @@ def _first_of(relevant: Sequence[str], row: Sequence[str]) -> int:
     return next((rank for rank, name in enumerate(row, start=1) if name in relevant), DEPTH + 1)
 
 
-def quality_of(evaluation: Evaluation, title: str) -> Quality:
+def _quality_of(evaluation: Evaluation, title: str) -> Quality:
     """The table of figures."""
     figures = (
         Figure(name, evaluation.before[name], evaluation.after[name], gain, unit_of(name))
@@ -140,7 +154,7 @@ def quality_of(evaluation: Evaluation, title: str) -> Quality:
     return Quality(title, evaluation.queries, tuple(figures))
 
 
-def tuning_of(evaluation: Evaluation) -> Tuning:
+def _tuning_of(evaluation: Evaluation) -> Tuning:
     """The gain over k and alpha; of a given point too, though it was not chosen by it."""
     plain = evaluation.surface[0][2]
     gains = tuple((Point(k, alpha), value - plain) for k, alpha, value in evaluation.surface[1:])
@@ -150,8 +164,3 @@ def tuning_of(evaluation: Evaluation) -> Tuning:
     best = max(gains, key=lambda each: (each[1], -each[0].alpha, -each[0].k), default=(evaluation.point, 0.0))[0]
     given = Choice(evaluation.point, best, objective, evaluation.gain[objective], evaluation.point)
     return Tuning(given, evaluation.queries, gains, unit, given=True)
-
-
-def unit_of(figure: str) -> Unit:
-    """Recall is a share; other figures are plain numbers."""
-    return "percent" if figure.startswith("recall") else "number"

@@ -24,7 +24,6 @@ from nnn_core.gates.thresholds import Thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
-from nnn_core.report.evaluation import beside
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
@@ -128,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     others = [read_report(uri) for uri in args.beside]
     result, report = _evaluate(config, encoder, options)
     if others:
-        report = dataclasses.replace(report, quality=beside(report, others))
+        report = report.beside(others)
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
     print(render_text(report))
     print(f"report       {result['report']}")

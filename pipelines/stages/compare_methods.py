@@ -12,7 +12,6 @@ from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rivals import compare_methods, gather_trial
-from nnn_core.report.evaluation import fairness_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Fairness
 from nnn_core.scoring.bank import Bank
@@ -81,6 +80,6 @@ def _count(shard: EmbeddedShard, pattern: str) -> Counts:
 def _compare(review: Review, stored: StoredQueries, counts: Counts, pattern: str) -> tuple[Fairness, ...]:
     queries = stored.load()
     return tuple(
-        fairness_section(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
+        Fairness.of(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
         for name, values in sorted(read_attributes(pattern).items())
     )

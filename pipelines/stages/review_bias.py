@@ -13,7 +13,7 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rankings import Rankings
 from nnn_core.evaluation.summary import Evaluation, Request
-from nnn_core.report.review import Review, draft_review
+from nnn_core.report.review import Review
 from nnn_core.report.sections import Shown
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedFiles
@@ -67,4 +67,4 @@ def _point(evaluation: Evaluation) -> Point:
 
 
 def _draft(evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: Iterable[int]) -> Review:
-    return draft_review(evaluation, rankings, stored, sum(rows))
+    return Review.draft(evaluation, rankings, stored, sum(rows))

@@ -27,7 +27,7 @@ def test_figures_by_hand() -> None:
     assert quality.figures["mrr"].tolist() == [[1, 1 / 2, 1 / 11]]
     ideal = 1 + 1 / math.log2(3)
     assert quality.figures["ndcg@10"][0] == pytest.approx([(1 + 1 / math.log2(7)) / ideal, 1 / math.log2(3), 0.0])
-    assert quality.median_rank.tolist() == [2]
+    assert np.median(quality.first, axis=1).tolist() == [2]
 
 
 def naive_ndcg(ranks: list[int], grades: list[float]) -> float:

@@ -39,7 +39,7 @@ from nnn_core.gates.row_statistics import (
     near_copies_message,
 )
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.report.numbers import MAX_TEXT
+from nnn_core.report._numbers import MAX_TEXT
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import Manifest
 

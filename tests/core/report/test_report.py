@@ -24,7 +24,7 @@ from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report import Report, numbers, render, render_text
+from nnn_core.report import Report, _numbers, numbers, render, render_text
 from nnn_core.report import _charts as charts
 from nnn_core.report import _summary as summary
 from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
@@ -369,8 +369,8 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     ],
 )
 def test_numbers(value: float, unit: Any, shown: str, changed: str) -> None:
-    assert numbers.amount(value, unit) == shown
-    assert numbers.change(value, unit) == changed
+    assert _numbers.amount(value, unit) == shown
+    assert _numbers.change(value, unit) == changed
 
 
 @pytest.mark.parametrize(
