@@ -10,7 +10,7 @@ from nnn_core.report import _summary as summary
 from nnn_core.report._charts import point_words
 from nnn_core.report._content import Report
 from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, rank, verdict, visible
-from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
+from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES
 from nnn_core.report.numbers import seconds
 from nnn_core.report.sections import Figure, Gate, Unit
 
@@ -55,7 +55,7 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def _run(report: Report) -> list[str]:
-    named = [*facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
+    named = [*summary.facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
     width = max(len(clean(name, 24)) for name, _ in named)
     return [f"{clean(name, 24):<{width}}  {clean(value)}" for name, value in named]
 
@@ -64,7 +64,7 @@ def _gates(report: Report) -> list[str]:
     def row(gate: Gate) -> tuple[str, ...]:
         return gate.verdict.upper(), gate.name, gate.value, gate.threshold
 
-    held = [gate for gate in sort_gates(report.gates) if gate.verdict != "skipped"]
+    held = [gate for gate in summary.sort_gates(report.gates) if gate.verdict != "skipped"]
     reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
     lines = _table([("gate", "", "seen", "asked for"), *map(row, held[:MAX_ROWS])], left=4) if held else []
     return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
@@ -105,7 +105,7 @@ def _hubness(report: Report) -> list[str]:
         return []
     rows = [
         (name.lower(), amount(before, unit), amount(after, unit), change(after - before, unit))
-        for name, _, before, after, unit in summary.hub_figures(report)
+        for name, _, before, after, unit in summary.hub_figures(report.hubness)
     ]
     return [f"hubness of the top {report.hubness.depth}", *_table([("", "before", "after", "change"), *rows])]
 

@@ -28,7 +28,6 @@ from nnn_core.report import Report, _numbers, numbers, render, render_text
 from nnn_core.report import _charts as charts
 from nnn_core.report import _summary as summary
 from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
-from nnn_core.report._page import sort_gates
 from nnn_core.report._svg import ticks
 from nnn_core.report._thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
 from nnn_core.report.sections import BiasShift, Figure, Gate, OwnPairs, Quality, Shown, Stage, Tuning
@@ -261,7 +260,7 @@ def test_a_failed_gate_comes_before_any_gain() -> None:
     report = dataclasses.replace(gain(0.02, 0.01, 0.03), gates=gates)
     assert summary.headline(report).heading == "Not published: 1 gate failed (drift)."
     assert summary.headline(report).text == "Version 41 stays current."
-    assert [gate.name for gate in sort_gates(gates)] == ["drift", "coverage"]
+    assert [gate.name for gate in summary.sort_gates(gates)] == ["drift", "coverage"]
 
 
 def test_alpha_zero_is_said() -> None:
