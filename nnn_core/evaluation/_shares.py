@@ -16,7 +16,7 @@ even share is a fact about rankings, not a proof of fairness. Per query and cut 
   number; and ``recall@n``: the share of a query's relevant candidates that is found.
 
 A candidate without a value takes its place in the first n, but shares are among those with one; where there is
-none, bias and skew and the prefix's KL are 0, and ``Shares.without`` counts such queries. Ties do not arise:
+none, bias and skew and the prefix's KL are 0. Ties do not arise:
 rankings are ordered, equal scores by id. Whether a query ranks all candidates or those of its group only is up to
 whoever makes the ranking.
 """
@@ -28,8 +28,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from nnn_core.errors import InputError
 
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -91,19 +89,10 @@ class Shares:
         weights = 1.0 / np.log2(np.arange(cut) + 2.0)
         return np.asarray(terms.sum(axis=2) @ weights / weights.sum(), np.float64)
 
-    def without(self, cut: int) -> int:
-        """Queries of which no candidate in the first ``cut`` has a value."""
-        return int((self.counts[:, cut - 1].sum(axis=1) == 0).sum())
-
 
 def precision_and_recall(ranking: Positions, relevant: Sequence[set[int]], cut: int) -> tuple[Doubles, Doubles]:
-    """(queries,) average precision and recall of each query in the first ``cut``.
-
-    Raises InputError for a query without relevant candidates, which has neither.
-    """
+    """(queries,) average precision and recall of each query, which has a relevant candidate, in the first ``cut``."""
     sizes = np.array([len(each) for each in relevant])
-    if not sizes.all():
-        raise InputError(f"{(sizes == 0).sum()} queries have no relevant candidate, so they have no recall; leave them")
     hits = np.stack([np.isin(row, list(each)) for row, each in zip(ranking[:, :cut], relevant, strict=True)])
     precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     return (hits * precisions).sum(axis=1) / np.minimum(sizes, cut), hits.sum(axis=1) / sizes

@@ -24,7 +24,6 @@ class Figure:
         before: the mean without correction.
         after: the mean by corrected scores.
         change: after less before.
-        without: queries without any value in the first n, before and after.
     """
 
     name: str
@@ -32,7 +31,6 @@ class Figure:
     before: Interval
     after: Interval
     change: Interval
-    without: tuple[int, int]
 
 
 def _figures(
@@ -64,20 +62,9 @@ def compare_fairness(
     Args:
         before: (queries, depth) candidate positions, best first, -1 where there are no more.
         after: of the same queries, by corrected scores.
-        relevant: for each query the positions that answer it.
+        relevant: for each query the positions that answer it, at least one.
         attribute: of the candidates.
         cuts: each n, at most depth.
-
-    Raises:
-        InputError: a query without relevant candidates.
     """
-    sides = [_figures(ranking, relevant, attribute, cuts) for ranking in (before, after)]
-    shares = [Shares.of(ranking, attribute) for ranking in (before, after)]
-    figures = []
-    for name, values in sides[0]:
-        old, new = (side[name, values] for side in sides)
-        first, second, change = Interval.of_means(np.stack([old, new, new - old]))
-        cut = int(name.partition("@")[2])
-        without = (shares[0].without(cut), shares[1].without(cut))
-        figures.append(Figure(name, values, first, second, change, without))
-    return figures
+    old, new = (_figures(ranking, relevant, attribute, cuts) for ranking in (before, after))
+    return [Figure(*key, *Interval.of_means(np.stack([old[key], new[key], new[key] - old[key]]))) for key in old]

@@ -110,17 +110,14 @@ def heat_map(tuning: Tuning, name: str) -> Markup:
     for (row, k), (column, alpha) in itertools.product(enumerate(ks), enumerate(alphas)):
         gain = 0.0 if alpha == 0 else gains.get(Point(k, alpha), math.nan)
         tip = f"k = {k}, alpha = {alpha:g}: {change(gain, tuning.unit)} {points(tuning.unit)}".rstrip()
-        _cell(plot, column, row, "cell " + shade(gain, limit), tip)
+        x, y = plot.x(column), plot.y(row + 1)
+        size = plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5
+        drawing.box(x + 0.75, y + 0.75, *size, "cell " + shade(gain, limit), tip, 2)
     _mark_points(plot, tuning, ks, alphas)
     drawing.text((plot.x.start + plot.x.stop) / 2, bottom + 36, "alpha (no unit)", kind="axis")
     drawing.upright(11, (plot.y.start + plot.y.stop) / 2, "k (reference queries)")
     _heat_labels(plot, ks, alphas)
     return drawing.render()
-
-
-def _cell(plot: Plot, column: float, row: float, kind: str, tip: str = "") -> None:
-    x, y = plot.x(column), plot.y(row + 1)
-    plot.drawing.box(x + 0.75, y + 0.75, plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5, kind, tip, 2)
 
 
 def _mark_points(plot: Plot, tuning: Tuning, ks: Sequence[int], alphas: Sequence[float]) -> None:
@@ -174,7 +171,7 @@ def occurrence_bins(occurrence: Occurrence) -> dict[int, int]:
 def histogram(hubness: Hubness, name: str) -> Markup:
     """How many candidates are in a top n how often; both axes are logarithmic but for the bin of zero."""
     before, after = occurrence_bins(hubness.before), occurrence_bins(hubness.after)
-    lowers = list(_lower_ends(max([1, *before, *after])))
+    lowers = [0, *(1 << power for power in range(max([1, *before, *after]).bit_length()))]
     decades = math.ceil(math.log10(max([10, *before.values(), *after.values()])))
     words = f"Candidates by the number of queries whose top {hubness.depth} they are in, before and after."
     drawing = Drawing(name, f"How often candidates are in a top {hubness.depth}", words, 232)
@@ -187,11 +184,6 @@ def histogram(hubness: Hubness, name: str) -> Markup:
     for kind, bins in (("before", before), ("after", after)):
         _bin_line(plot, lowers, bins, kind)
     return drawing.render()
-
-
-def _lower_ends(largest: int) -> Iterator[int]:
-    yield 0
-    yield from (1 << power for power in range(largest.bit_length()))
 
 
 def _bin_line(plot: Plot, lowers: Sequence[int], bins: dict[int, int], kind: str) -> None:
