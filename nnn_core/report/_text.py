@@ -45,13 +45,8 @@ def render_text(report: Report) -> str:
 def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Columns lined up; the first ``left`` of them to the left, figures to the right."""
     cells = [[clean(cell, _WIDTH) for cell in row] for row in rows]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
-        ).rstrip()
-        for pairs in (list(zip(row, widths, strict=True)) for row in cells)
-    ]
+    forms = [f"{'<' if at < left else '>'}{max(map(len, each))}" for at, each in enumerate(zip(*cells, strict=True))]
+    return ["  ".join(map(format, row, forms)).rstrip() for row in cells]
 
 
 def _run(report: Report) -> list[str]:
