@@ -63,8 +63,8 @@ def _gain_words(figure: Figure) -> str:
     return f"{change(figure.gain.value, 'percent')} ({change_span(figure.gain, 'percent')})"
 
 
-def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[Point, float]]:
-    """(k ascending, alpha ascending, gain of each point) of a heat map.
+def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[tuple[int, float], float]]:
+    """(k ascending, alpha ascending, gain of each (k, alpha), NaN if unknown) of a heat map.
 
     Where there are more than fit, the rows and columns of the points that were chosen stay.
     """
@@ -72,7 +72,8 @@ def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[Point, float
     kept = [point for point in (tuning.choice.point, tuning.choice.candidate, tuning.choice.best) if point.alpha > 0]
     ks = _thin(sorted({point.k for point in gains}), [point.k for point in kept], MAX_ROWS)
     alphas = _thin(sorted({point.alpha for point in gains}), [point.alpha for point in kept], MAX_COLUMNS - 1)
-    return ks, [0.0, *alphas], gains
+    cells = {(k, alpha): gains.get(Point(k, alpha), math.nan) for k in ks for alpha in alphas}
+    return ks, [0.0, *alphas], {(k, 0.0): 0.0 for k in ks} | cells
 
 
 def _thin(values: list[Number], kept: Sequence[Number], most: int) -> list[Number]:
@@ -108,7 +109,7 @@ def heat_map(tuning: Tuning, name: str) -> Markup:
     plot = Plot(drawing, Scale(0, len(alphas), 44, WIDTH - 6), Scale(0, len(ks), bottom, 8))
     limit = heat_limit(tuning)
     for (row, k), (column, alpha) in itertools.product(enumerate(ks), enumerate(alphas)):
-        gain = 0.0 if alpha == 0 else gains.get(Point(k, alpha), math.nan)
+        gain = gains[k, alpha]
         tip = f"k = {k}, alpha = {alpha:g}: {change(gain, tuning.unit)} {points(tuning.unit)}".rstrip()
         x, y = plot.x(column), plot.y(row + 1)
         size = plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5

@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from nnn_core.evaluation.points import Point
 from nnn_core.report import _charts as charts
 from nnn_core.report import _content as content
 from nnn_core.report import _numbers as numbers
@@ -71,7 +70,7 @@ class Album:
 
 def render(report: Report) -> str:
     """The report as a page that opens from disk, in a light or dark scheme, on a phone or a desk."""
-    return _template().render(_tuning(report), report=report, album=Album(report.shown)).strip() + "\n"
+    return _template().render(report=report, album=Album(report.shown)).strip() + "\n"
 
 
 @cache
@@ -91,17 +90,3 @@ def _template() -> Template:
 def _finalize(value: Any) -> Any:
     """All foreign text passes here on its way into the page; jinja escapes it next."""
     return numbers.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _tuning(report: Report) -> dict[str, Any]:
-    """What the heat map's legend and table need."""
-    if report.tuning is None:
-        return {}
-    ks, alphas, gains = charts.heat_grid(report.tuning)
-    steps = range(charts.SHADES, -charts.SHADES - 1, -1)
-    return {
-        "limit": charts.heat_limit(report.tuning),
-        "grid": (ks, alphas),
-        "gain_at": lambda k, alpha: 0.0 if alpha == 0 else gains.get(Point(k, alpha), float("nan")),
-        "ramp": [charts.shade(-step, charts.SHADES) for step in steps],
-    }
