@@ -55,13 +55,9 @@ def _read(files: tuple[tuple[str, str], ...]) -> Attributes:
     return found
 
 
-def count_values(ids: Iterable[str], attributes: Attributes) -> dict[str, Counter[str]]:
+def count_values(ids: Sequence[str], attributes: Attributes) -> dict[str, Counter[str]]:
     """How many of some candidates have each value."""
-    ids = list(ids)
-    return {
-        name: Counter(value for value in map(values.get, ids) if value is not None)
-        for name, values in attributes.items()
-    }
+    return {name: Counter(values[row] for row in ids if row in values) for name, values in attributes.items()}
 
 
 def add_counts(counts: Iterable[Counts]) -> dict[str, Counter[str]]:

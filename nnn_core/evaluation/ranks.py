@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -156,17 +157,16 @@ def count_ahead(
         _count_tile(scores, wide[:, rows], wanted[:, pairs], at, order[rows], before[pairs], counts)
         return pairs, counts
 
+    tiles = product(_slices(len(queries), _TILE_QUERIES), _slices(len(candidates), _TILE_CANDIDATES))
     ahead = np.zeros(wanted.shape, np.int64)
     with ThreadPoolExecutor(threads) as pool:
-        for pairs, counts in pool.map(count, _tiles(len(queries), len(candidates))):
+        for pairs, counts in pool.map(count, tiles):
             ahead[:, pairs] += counts
     return ahead
 
 
-def _tiles(queries: int, candidates: int) -> Iterator[tuple[slice, slice]]:
-    for first in range(0, queries, _TILE_QUERIES):
-        for row in range(0, candidates, _TILE_CANDIDATES):
-            yield slice(first, min(queries, first + _TILE_QUERIES)), slice(row, min(candidates, row + _TILE_CANDIDATES))
+def _slices(rows: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(rows, first + size)) for first in range(0, rows, size))
 
 
 def _places(ids: Sequence[str], targets: Sequence[str]) -> tuple[Counts, Counts]:

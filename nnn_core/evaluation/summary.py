@@ -83,11 +83,10 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
     """
     points, (quality, names) = request.points, _judge(queries, targets, ahead)
     chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)
-    if request.point is None:
+    choice, point = None, request.point
+    if point is None:
         choice = Choice.make(points, quality, chooses, request.objective)
         point = choice.point
-    else:
-        choice, point = None, request.point
     at = 0 if point.alpha == 0.0 else points.index(point)
     report = quality.of(~chooses)
     shown = quality.of(chooses) if choice else report

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnn_core import storage
@@ -222,7 +222,14 @@ class Plan:
         groups: tuple[ReferenceShard, ...] = ()
         with contextlib.suppress(BankTooSmallError):
             groups = shard_references(references.shards, scoring.rows_per_shard)
-        missing = list(_missing(shards, groups, scoring, work))
+        # Of an approximate search all are missing, since its settings are the run's affair.
+        known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
+        missing = [
+            (shard, group)
+            for shard, group in itertools.product(shards, groups)
+            if storage.basename(plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri)
+            not in known
+        ]
         reasons = _explain(missing, len(shards), len(groups))
         if candidates.rows_todo:
             reasons["candidates to embed"] = candidates.rows_todo * references.rows
@@ -243,27 +250,13 @@ class Plan:
             partials - len(shards) * len(groups) + len(missing),
             candidates.rows * references.rows,
             sum(reasons.values()),
-            dict(reasons),
+            reasons,
             tuple(changed),
             previous.version if previous else None,
         )
 
 
-Pair = tuple[EmbeddedShard, ReferenceShard]
-
-
-def _missing(
-    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], scoring: Scoring, work: str
-) -> Iterator[Pair]:
-    """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
-    known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
-    for shard, group in itertools.product(shards, groups):
-        partial = plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work)
-        if storage.basename(partial.uri) not in known:
-            yield shard, group
-
-
-def _explain(missing: Sequence[Pair], shards: int, groups: int) -> dict[str, int]:
+def _explain(missing: Sequence[tuple[EmbeddedShard, ReferenceShard]], shards: int, groups: int) -> dict[str, int]:
     """(candidate, reference) pairs to score, by reason."""
     of_shard = Counter(shard.uri for shard, _ in missing)
     of_group = Counter(group.digest for _, group in missing)
@@ -276,4 +269,4 @@ def _explain(missing: Sequence[Pair], shards: int, groups: int) -> dict[str, int
         else:
             reason = "scores not under --work"
         reasons[reason] += shard.rows * group.rows
-    return dict(reasons)
+    return reasons

@@ -73,7 +73,8 @@ class Draft:
 def refresh_report(draft: Draft) -> Report:
     """Everything but what the stages cost."""
     manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
-    lineage = draft.lineage
+    lineage, asked = draft.lineage, review.asked if review else None
+    published, before = None if draft.blocked else manifest.version, previous.version if previous else None
     sides = (("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects))
     notes = []
     if draft.unchanged:
@@ -82,14 +83,7 @@ def refresh_report(draft: Draft) -> Report:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
     return Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
-        run=Run.of(
-            "nnn refresh",
-            draft.table,
-            manifest,
-            None if draft.blocked else manifest.version,
-            previous.version if previous else None,
-            review.asked if review else None,
-        ),
+        run=Run.of("nnn refresh", draft.table, manifest, published, before, asked),
         biases=_bias_shift(statistics, manifest, previous),
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
