@@ -27,10 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
+from nnn_core.evaluation._quality import Counts, Doubles
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Attribute:
     """
 
     values: tuple[str, ...]
-    codes: Positions
+    codes: Counts
     shares: Doubles
 
 
@@ -58,10 +56,10 @@ class Shares:
     """
 
     values: tuple[str, ...]
-    counts: Positions
+    counts: Counts
 
     @classmethod
-    def of(cls, ranking: Positions, attribute: Attribute) -> Shares:
+    def of(cls, ranking: Counts, attribute: Attribute) -> Shares:
         """Of ``ranking`` (queries, depth): candidate positions, best first, -1 where there are no more."""
         codes = np.where(ranking >= 0, attribute.codes[ranking], -1)
         met = codes[:, :, None] == np.arange(len(attribute.values))
@@ -90,7 +88,7 @@ class Shares:
         return np.asarray(terms.sum(axis=2) @ weights / weights.sum(), np.float64)
 
 
-def precision_and_recall(ranking: Positions, relevant: Sequence[set[int]], cut: int) -> tuple[Doubles, Doubles]:
+def precision_and_recall(ranking: Counts, relevant: Sequence[set[int]], cut: int) -> tuple[Doubles, Doubles]:
     """(queries,) average precision and recall of each query, which has a relevant candidate, in the first ``cut``."""
     sizes = np.array([len(each) for each in relevant])
     hits = np.stack([np.isin(row, list(each)) for row, each in zip(ranking[:, :cut], relevant, strict=True)])

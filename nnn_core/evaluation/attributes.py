@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.evaluation._shares import Attribute, Positions
+from nnn_core.evaluation import _quality
+from nnn_core.evaluation._shares import Attribute
 from nnn_core.evaluation.fairness import CUTS, Figure, compare_fairness
 from nnn_core.inputs.listing import list_uris
 from nnn_core.inputs.readers.tables import column_of, read_table
@@ -108,7 +109,7 @@ def compare_values(
     return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()), cuts)
 
 
-def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> Positions:
+def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> _quality.Counts:
     ranking = np.full((len(rows), depth), -1, np.int64)
     for query, row in enumerate(rows):
         ranking[query, : len(row[:depth])] = [at[name] for name in row[:depth]]

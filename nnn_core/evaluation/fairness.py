@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.evaluation._shares import Attribute, Doubles, Positions, Shares, precision_and_recall
+from nnn_core.evaluation._quality import Counts, Doubles
+from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
 from nnn_core.evaluation.intervals import Interval
 
 CUTS = (5, 6, 10)
@@ -34,7 +35,7 @@ class Figure:
 
 
 def _figures(
-    ranking: Positions, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int]
+    ranking: Counts, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int]
 ) -> dict[tuple[str, tuple[str, ...]], Doubles]:
     """Every measure of every query: (name, values compared) to (queries,) float64."""
     shares = Shares.of(ranking, attribute)
@@ -51,8 +52,8 @@ def _figures(
 
 
 def compare_fairness(
-    before: Positions,
-    after: Positions,
+    before: Counts,
+    after: Counts,
     relevant: Sequence[set[int]],
     attribute: Attribute,
     cuts: Sequence[int] = CUTS,

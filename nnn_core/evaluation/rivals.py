@@ -34,7 +34,7 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
-from nnn_core.evaluation._quality import Quality, measure
+from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.queries import QuerySet
@@ -45,7 +45,6 @@ from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import grid_means, grid_of
 from nnn_core.vectors import FloatMatrix
 
-Doubles = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
 _Settings = tuple[tuple[float, ...], ...]
