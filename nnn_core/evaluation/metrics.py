@@ -20,11 +20,8 @@ def _first_relevant_ranks(ranking: Positions, relevant: Sequence[set[int]]) -> P
         ranking: (queries, depth) candidate positions, best first.
         relevant: for each query the positions that answer it.
     """
-    ranks = np.zeros(len(ranking), np.int64)
-    for query, (row, answers) in enumerate(zip(ranking, relevant, strict=True)):
-        hits = np.flatnonzero(np.isin(row, list(answers)))
-        ranks[query] = hits[0] + 1 if len(hits) else 0
-    return ranks
+    hits = np.stack([np.isin(row, list(answers)) for row, answers in zip(ranking, relevant, strict=True)])
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
 
 
 def top_overlap(before: Iterable[Iterable[object]], after: Iterable[Iterable[object]], n: int = 10) -> float:
