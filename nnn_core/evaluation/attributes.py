@@ -76,7 +76,6 @@ def compare_values(
     relevant: Sequence[Sequence[str]],
     values: Mapping[str, str],
     counts: Counter[str],
-    cuts: Sequence[int] = CUTS,
 ) -> tuple[tuple[str, ...], list[Figure]]:
     """The measures of ``fairness`` for one attribute, against the shares of its values in the index.
 
@@ -86,7 +85,6 @@ def compare_values(
         relevant: ids of the candidates that answer each query.
         values: value by candidate id.
         counts: how many candidates of the index have each value.
-        cuts: each n.
 
     Returns:
         The values, and the figures.
@@ -104,9 +102,9 @@ def compare_values(
         )
     codes = np.array([kinds.index(values[name]) if name in values else -1 for name in names], np.int64)
     share = np.array([counts[kind] for kind in kinds], np.float64)
-    old, new = (_positions(rows, at, max(cuts)) for rows in (before, after))
+    old, new = (_positions(rows, at, max(CUTS)) for rows in (before, after))
     answers = [{at[name] for name in row} for row in relevant]
-    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()), cuts)
+    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()))
 
 
 def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> _quality.Counts:

@@ -12,6 +12,7 @@ from nnn_core.evaluation._quality import Counts, Doubles
 from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
 from nnn_core.evaluation.intervals import Interval
 
+#: Each n of the measures.
 CUTS = (5, 6, 10)
 
 

@@ -37,7 +37,7 @@ class QuerySet:
     relevant: tuple[tuple[str, ...], ...]
     grades: npt.NDArray[np.float64]
 
-    def store(self, unanswerable: int, work: str) -> StoredQueries:
+    def store(self, work: str) -> StoredQueries:
         """Store the queries below ``work``, under a name that follows from the content."""
         edges = np.cumsum([0, *map(len, self.relevant)])
         table = pa.table(
@@ -51,7 +51,7 @@ class QuerySet:
         data = to_parquet(table, plain=["vector"])
         uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
         keep_exactly(uri, data)
-        return StoredQueries(uri, sha256(data), len(self.ids), unanswerable)
+        return StoredQueries(uri, sha256(data), len(self.ids))
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,12 @@ class StoredQueries:
         uri: Parquet file.
         digest: SHA-256 of it.
         rows: queries in it.
-        unanswerable: queries that were left out because nobody says what answers them.
         overlap: how many of them are in the bank; None where nobody knows the bank.
     """
 
     uri: str
     digest: str
     rows: int
-    unanswerable: int
     overlap: int | None = None
 
     def load(self) -> QuerySet:
@@ -96,8 +94,8 @@ def _load(uri: str, digest: str) -> QuerySet:
     )
 
 
-def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> tuple[QuerySet, int]:
-    """All queries that have an answer, and how many have none.
+def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> QuerySet:
+    """All queries that have an answer.
 
     Args:
         shards: the embedded queries.
@@ -108,10 +106,8 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
     """
     check_alike(shards)
     rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
-    total = 0
     for shard in shards:
         block = read_shard(shard)
-        total += shard.rows
         for row_id, pair_id, vector in zip(
             block.ids.to_pylist(), block.pair_ids.to_pylist(), block.vectors, strict=True
         ):
@@ -125,9 +121,9 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
                 rows[row_id] = vector, dict(answers)
     if not rows:
         raise InputError(
-            f"none of the {total} validation queries says which candidate answers it: name the column with "
-            "--validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a table of judgements with "
-            "--relevance."
+            f"none of the {sum(shard.rows for shard in shards)} validation queries says which candidate answers it: "
+            "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
+            "table of judgements with --relevance."
         )
     ids = tuple(sorted(rows))
     answers_of = [sorted(rows[name][1].items()) for name in ids]
@@ -136,7 +132,7 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
         np.stack([rows[name][0] for name in ids]),
         tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
         np.array([grade for answers in answers_of for _, grade in answers]),
-    ), total - len(ids)
+    )
 
 
 @dataclass(frozen=True)

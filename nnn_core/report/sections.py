@@ -211,7 +211,7 @@ class Shown:
     Attributes:
         id: id of the candidate or query.
         text: a caption or query, or what an image shows; empty where unknown.
-        image: the bytes of a thumbnail (see ``thumbnails.thumbnail``), None for a text.
+        image: the bytes of a thumbnail (see ``_thumbnails.thumbnail``), None for a text.
     """
 
     id: str

@@ -120,7 +120,7 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
                 f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no overlap "
                 "can be measured; look at the input."
             )
-        return sample.to_queries().store(0, self.work)
+        return sample.to_queries().store(self.work)
 
 
 @dataclass

@@ -63,8 +63,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
-        queries, unanswerable = gather_queries(list(embedded_shards(inputs)), judgements)
-        return queries.store(unanswerable, self.work)
+        return gather_queries(list(embedded_shards(inputs)), judgements).store(self.work)
 
     def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
         """Count the queries that are in the bank, and refuse them unless they are allowed."""
