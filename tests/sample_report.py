@@ -75,7 +75,7 @@ def sample_report(*, images: bool = True) -> Report:
 def _candidate(number: int, image: bool) -> Shown:
     picture = scenes.scene("candidates", 0, number)
     words = scenes.captions(picture, ["full"], random.Random(number))[0]
-    return Shown(corpus.candidate_id(number), words, thumbnail(corpus.jpeg(picture)) if image else None)
+    return Shown(corpus.candidate_id(number), words, thumbnail(scenes.jpeg(picture)) if image else None)
 
 
 def _query(number: int, rng: random.Random) -> Shown:

@@ -47,8 +47,8 @@ SHARED = {"embed_files", "metrics", "once", "_embedder", "_shard_encoder"}
 
 #: Where each library with weight may be imported: a room, or a module of it.
 HOMES = {
-    "torch": ("encoders", "scoring/search", "demo/train"),
-    "open_clip": ("encoders/_open_clip", "demo/train"),
+    "torch": ("encoders", "scoring/search"),
+    "open_clip": ("encoders/_open_clip",),
     "transformers": ("encoders/_transformers", "encoders/_albef"),
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),

@@ -6,6 +6,7 @@ checksum of what it shows, so that no two splits ever show the same composition,
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import random
@@ -255,6 +256,7 @@ _CANVAS = _SCALE * IMAGE_SIZE
 _PITCH = 19
 #: Period of stripes, dots and squares on the canvas.
 _PERIOD = 10
+_JPEG_QUALITY = 85
 
 
 def render(shown: Scene) -> Image.Image:
@@ -265,6 +267,13 @@ def render(shown: Scene) -> Image.Image:
     for item in shown.items:
         canvas.paste(_shade(item.colour, rng), (0, 0), _mask(item, rng))
     return canvas.reduce(_SCALE)
+
+
+def jpeg(shown: Scene) -> bytes:
+    """The image file of a scene."""
+    stream = io.BytesIO()
+    render(shown).save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return stream.getvalue()
 
 
 def _shade(colour: str, rng: random.Random) -> Rgb:

@@ -25,8 +25,6 @@ _QUERY_DETAILS: tuple[Detail, ...] = ("partial", "full", "full", "full")
 #: Captions tried for each image, all told, before there are too few queries.
 _QUERY_ROUNDS = 50
 
-_JPEG_QUALITY = 85
-
 
 @dataclass(frozen=True)
 class Query:
@@ -160,18 +158,14 @@ def _tar(pool: Sequence[Scene], rows: range, seed: int) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for index in rows:
-            for suffix, content in (("jpg", jpeg(pool[index])), ("json", _sample_json(pool[index], seed, index))):
+            for suffix, content in (
+                ("jpg", scenes.jpeg(pool[index])),
+                ("json", _sample_json(pool[index], seed, index)),
+            ):
                 # A fresh TarInfo has mtime, uid and gid 0, no user names and mode 0o644: nothing of this machine.
                 member = tarfile.TarInfo(f"{candidate_id(index)}.{suffix}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def jpeg(shown: Scene) -> bytes:
-    """The image file of a scene."""
-    stream = io.BytesIO()
-    scenes.render(shown).save(stream, "JPEG", quality=_JPEG_QUALITY)
     return stream.getvalue()
 
 

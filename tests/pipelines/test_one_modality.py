@@ -15,7 +15,6 @@ from test_real_images import vectors
 
 from nnn_core import load_bias_table
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo import corpus
 from nnn_core.report.archive import read_report
 from pipelines.commands import cli
 
@@ -25,7 +24,7 @@ SIZE, GRID = 8, (1, 2, 3)
 def sample(row: int) -> dict[str, bytes]:
     scene = scenes.scene("candidates", 7, row)
     caption = scenes.captions(scene, ["full"], random.Random(row))[0]
-    return {"jpg": corpus.jpeg(scene), "txt": f"{caption}, number {row}".encode()}
+    return {"jpg": scenes.jpeg(scene), "txt": f"{caption}, number {row}".encode()}
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from corpora import tree, write_jsonl, write_tar
 
 from nnn_core import load_bias_table
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo import corpus
 from nnn_core.encoders import load_once
 from nnn_core.vectors import unit_vectors
 from pipelines.commands import cli, demo
@@ -24,7 +23,7 @@ CAPTIONS = [f"a {colour} {shape}" for colour in ("red", "blue", "green") for sha
 @pytest.fixture
 def flags(tmp_path: Path) -> dict[str, str]:
     """A few rendered images and captions, and the demo's encoder."""
-    images = {f"{row}": {"jpg": corpus.jpeg(scenes.scene("candidates", 0, row))} for row in range(5)}
+    images = {f"{row}": {"jpg": scenes.jpeg(scenes.scene("candidates", 0, row))} for row in range(5)}
     write_tar(tmp_path / "images.tar", images)
     write_jsonl(tmp_path / "bank.jsonl", [{"id": f"b{row}", "caption": text} for row, text in enumerate(CAPTIONS)])
     return {
@@ -50,7 +49,7 @@ def test_a_prompt_is_part_of_the_bank(
     table = load_bias_table(flags["table"])
     assert json.loads(table.manifest.settings.encoder["prompts"])["reference"] == "a drawing of {}"
     encoder = load_once(demo.demo_encoder())
-    images = [encoder.preprocess_image(corpus.jpeg(scenes.scene("candidates", 0, row))) for row in range(5)]
+    images = [encoder.preprocess_image(scenes.jpeg(scenes.scene("candidates", 0, row))) for row in range(5)]
     held = unit_vectors(np.asarray(encoder.encode_images(images)))[0].astype(np.float64)
     for template, same in (("a drawing of {}", True), ("{}", False)):
         asked = unit_vectors(np.asarray(encoder.encode_texts([template.format(text) for text in CAPTIONS])))[0]

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import nnn_core
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo import corpus
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.encoding import Usage, encode_rows, rebatched
 from nnn_core.inputs.readers import Rows
@@ -167,7 +166,7 @@ def test_broken_input_is_told_although_the_model_is_at_work() -> None:
 
 def test_threads_do_not_change_a_bit() -> None:
     encoder = load_once(parse_encoder(DEMO))
-    items = [corpus.jpeg(scenes.scene("candidates", 0, row)) for row in range(7)]
+    items = [scenes.jpeg(scenes.scene("candidates", 0, row)) for row in range(7)]
     ids = [str(row) for row in range(7)]
 
     def vectors(modality: Modality, items: list[object], threads: int) -> np.ndarray:

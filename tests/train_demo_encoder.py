@@ -1,6 +1,6 @@
 """Train the demo encoder: a very small open_clip model of the rendered scenes.
 
-    python -m nnn_core.demo.train --output nnn_core/demo/encoder
+    python tests/train_demo_encoder.py --output nnn_core/demo/encoder
 
 The scenes are those of the ``training`` split, which share no composition with the demo corpus.
 The result is a directory that ``open_clip.create_model_and_transforms("local-dir:DIR")`` loads.
@@ -29,7 +29,6 @@ from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo import corpus
 from nnn_core.demo._scenes import IMAGE_SIZE, Detail, Scene
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ def _pixels(chosen: Sequence[Scene]) -> torch.Tensor:
     images = torch.empty((len(chosen), 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
     for index, shown in enumerate(chosen):
         # Through JPEG, because the encoder will only ever see decoded JPEGs.
-        with Image.open(io.BytesIO(corpus.jpeg(shown))) as image:
+        with Image.open(io.BytesIO(scenes.jpeg(shown))) as image:
             images[index] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return images
 
