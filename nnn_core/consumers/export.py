@@ -26,7 +26,7 @@ from nnn_core.encoders.fingerprints import check_dimension, check_encoder
 from nnn_core.errors import DuplicateIdError, InputError, StorageError
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings
-from nnn_core.inputs import rejects
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import in_order
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.reading import BiasTable
@@ -137,8 +137,8 @@ def gather_embeddings(
         InputError: no row is left, or the vectors are not of the table's encoder or dimension.
         DuplicateIdError: an id stands for two rows.
     """
-    summary = rejects.merge(embedded.rejects for embedded in inputs)
-    rejects.check_reject_rate(summary, max_reject_rate, "--embeddings", rejects_folder)
+    summary = RejectSummary.merged(embedded.rejects for embedded in inputs)
+    summary.check_rate(max_reject_rate, "--embeddings", rejects_folder)
     shards = in_order(embedded_shards(inputs))
     if not shards:
         raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")

@@ -10,7 +10,6 @@ from nnn_core.digests import add_set_digests
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError, InputError, NNNError
-from nnn_core.inputs import rejects
 from nnn_core.inputs.rejects import RejectSummary
 
 #: What it means for a side when every row of it was rejected.
@@ -59,7 +58,7 @@ class Outcome:
     def of(cls, inputs: Sequence[EmbeddedInput]) -> Outcome:
         """What became of some files together, whatever their order."""
         precomputed = frozenset(embedded.precomputed for embedded in inputs)
-        return cls(precomputed, rejects.merge(embedded.rejects for embedded in inputs))
+        return cls(precomputed, RejectSummary.merged(embedded.rejects for embedded in inputs))
 
 
 def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
@@ -98,12 +97,12 @@ def summarise_side(
     """
     outcome = Outcome.of(inputs)
     summary = outcome.rejects
-    rejects.check_reject_rate(summary, max_reject_rate, flag, rejects_folder)
+    summary.check_rate(max_reject_rate, flag, rejects_folder)
     if summary.rows == summary.rejected > 0:
         error, fact = _NOTHING_LEFT[flag]
         raise error(
             f"{fact}: all {summary.rejected} rows of {flag} were rejected, so nothing was published:"
-            f"{rejects.frequent_reasons(summary)}\nEvery reject is listed under {rejects_folder}. Repair the input."
+            f"{summary.frequent_reasons}\nEvery reject is listed under {rejects_folder}. Repair the input."
         )
     side = Side(
         rows=summary.rows - summary.rejected,

@@ -16,9 +16,9 @@ from nnn_core.encoders.prompts import AS_IS
 from nnn_core.errors import InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import check_unchanged
-from nnn_core.inputs.readers import Columns, Rows, format_of_shard, holds_vectors, read_rows
+from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.rows import POSITION_ID
-from nnn_core.inputs.rejects import Reject, summarise, to_jsonl
+from nnn_core.inputs.rejects import Reject, RejectSummary, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
@@ -71,7 +71,7 @@ class EmbeddingRequest:
             "embedded",
             **named,
             input=shard.digest,
-            format=format_of_shard(shard).name,
+            format=format_of(shard).name,
             modality=PRECOMPUTED if precomputed else self.modality,
             columns=asdict(self.columns),
             encoder=PRECOMPUTED if precomputed else self.encoder,
@@ -150,7 +150,7 @@ def embed_shard(
         source=source,
         digest=planned.shard.digest,
         shards=shards,
-        rejects=summarise(rejects, rows, storage.basename(source), listed),
+        rejects=RejectSummary.of(rejects, rows, storage.basename(source), listed),
         precomputed=planned.precomputed,
         positional_keys=collector.positional_keys,
         off_length=collector.off_length if planned.precomputed else None,

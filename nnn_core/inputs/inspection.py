@@ -19,7 +19,7 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import list_shards
-from nnn_core.inputs.readers import Columns, Outline, Rows, format_of_shard, holds_vectors, read_rows
+from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
     CONTENT_ID,
@@ -140,14 +140,14 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
     names = list_shards(pattern, "GLOB")
     reports, readable = [], []
     for name in _spread(names):
-        outline = Outline() if name.members else format_of_shard(name).outline(name.uri)
+        outline = Outline() if name.members else format_of(name).outline(name.uri)
         look, missing = _look_into(name, outline, modality, columns)
         reports.append(_report(name, outline, look, missing))
         readable += [look] if look and look.rows.ids else []
     return Inspection(
         pattern=pattern,
         files=len(names),
-        formats=dict(Counter(format_of_shard(name).name for name in names)),
+        formats=dict(Counter(format_of(name).name for name in names)),
         bytes=_total_bytes(names),
         rows=_total_rows(names),
         shards=tuple(reports),
@@ -171,7 +171,7 @@ def _total_bytes(names: Sequence[ShardName]) -> int:
 
 def _total_rows(names: Sequence[ShardName]) -> int | None:
     """Rows of all files; the first of each format says whether the others' footers are worth reading."""
-    firsts = {format_of_shard(name).name: name for name in reversed(names)}
+    firsts = {format_of(name).name: name for name in reversed(names)}
     if any(_rows_of(name) is None for name in firsts.values()):
         return None
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -181,7 +181,7 @@ def _total_rows(names: Sequence[ShardName]) -> int | None:
 
 
 def _rows_of(name: ShardName) -> int | None:
-    return len(name.members) or format_of_shard(name).outline(name.uri).rows
+    return len(name.members) or format_of(name).outline(name.uri).rows
 
 
 def _look_into(
@@ -234,7 +234,7 @@ def _attempts(columns: Columns, outline: Outline) -> Iterator[Columns]:
 
 
 def _read_head(name: ShardName, modality: Modality, columns: Columns) -> _Look:
-    companion = None if name.members else format_of_shard(name).companion(name.uri)
+    companion = None if name.members else format_of(name).companion(name.uri)
     shard = InputShard(name.uri, "", 0, companion, name.members[:HEAD_ROWS], HEAD_ROWS)
     rows = next(iter(read_rows(shard, modality, columns)), Rows([], [], []))
     kind = "vectors" if holds_vectors(shard, modality, columns) else _KINDS[modality]
@@ -246,7 +246,7 @@ def _report(name: ShardName, outline: Outline, look: _Look | None, missing: tupl
     vectors = np.asarray(rows.items) if look and look.holds == "vectors" and rows.ids else None
     return ShardReport(
         uri=name.uri,
-        format=format_of_shard(name).name,
+        format=format_of(name).name,
         bytes=_total_bytes([name]),
         companion=look.companion if look else None,
         rows=len(name.members) or outline.rows,

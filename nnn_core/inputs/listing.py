@@ -9,15 +9,19 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from nnn_core import storage
-from nnn_core.errors import InputError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import format_of, suffix_of
-from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, expand_braces, natural_key
+from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 _IMAGES_PER_SHARD = 1024
 
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
 _TARS = (".tar", ".tar.gz", ".tgz")
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
+_MAX_EXPANSION = 1_000_000
 
 
 def list_shards(pattern: str, flag: str) -> list[ShardName]:
@@ -52,17 +56,43 @@ def list_uris(pattern: str, flag: str) -> list[str]:
     Raises:
         InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
     """
-    found: set[str] = set()
-    missing: list[str] = []
-    expanded = expand_braces(pattern)
-    for name in expanded:
-        matches = storage.find(name)
-        found.update(matches)
-        if not matches:
-            missing.append(name)
-    if missing:
-        raise InputError(_missing_message(pattern, flag, missing, len(expanded)))
-    return sorted(found, key=natural_key)
+    matches = [(name, storage.find(name)) for name in _expand_braces(pattern)]
+    if missing := [name for name, found in matches if not found]:
+        raise InputError(_missing_message(pattern, flag, missing, len(matches)))
+    return sorted({uri for _, found in matches for uri in found}, key=natural_key)
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    """``a{1..3}.tar`` and ``{a,b}.tar`` as a shell would expand them; ranges keep their zeros.
+
+    Raises:
+        ConfigError: an unbalanced brace, or an expansion beyond a million names.
+    """
+    match = _BRACES.search(pattern)
+    if match is None:
+        if "{" in pattern or "}" in pattern:
+            raise ConfigError(f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}.")
+        return [pattern]
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    names: list[str] = []
+    for choice in _choices(match.group(1), pattern):
+        names.extend(_expand_braces(head + choice + tail))
+        if len(names) > _MAX_EXPANSION:
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+    return names
+
+
+def _choices(body: str, pattern: str) -> list[str]:
+    if match := _RANGE.match(body):
+        first, last = match.groups()
+        low, high = int(first), int(last)
+        if abs(high - low) >= _MAX_EXPANSION:
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+        padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
+        width = max(len(first), len(last)) if padded else 0
+        step = 1 if high >= low else -1
+        return [str(number).zfill(width) for number in range(low, high + step, step)]
+    return body.split(",")
 
 
 def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:

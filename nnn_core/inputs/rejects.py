@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from nnn_core.errors import RejectedRowsError
+
+#: Reasons for rejects of rows in more than one format.
+NO_ID = "no id"
+NO_CAPTION = "no caption"
+NOT_UTF8 = "not UTF-8"
+MALFORMED = "malformed row"
+MALFORMED_JSON = "malformed JSON"
+TOO_LONG = "row too long"
+WRONG_DIMENSION = "vector has the wrong dimension"
+NULL_VECTOR = "vector is null"
 
 #: Reasons that a message names.
 _REASONS_SHOWN = 5
@@ -47,15 +58,66 @@ class RejectSummary:
     reasons: tuple[tuple[str, int, str], ...] = ()
     uri: str | None = None
 
+    @classmethod
+    def of(cls, rejects: Sequence[Reject], rows: int, source: str, uri: str | None) -> RejectSummary:
+        """Count ``rejects`` by reason, with the first of each as the example.
 
-def summarise(rejects: Sequence[Reject], rows: int, source: str, uri: str | None) -> RejectSummary:
-    """Count ``rejects`` by reason, with the first of each as the example."""
-    counts = Counter(reject.reason for reject in rejects)
-    examples: dict[str, str] = {}
-    for reject in rejects:
-        examples.setdefault(reject.reason, _example(reject, source))
-    reasons = tuple((reason, counts[reason], examples[reason]) for reason in sorted(counts))
-    return RejectSummary(rows, len(rejects), reasons, uri)
+        Args:
+            rejects: the rows of one shard that were not used.
+            rows: how many rows were read, accepted and rejected together.
+            source: what examples call the shard.
+            uri: the file that lists every reject; None when there is none.
+        """
+        counts = Counter(reject.reason for reject in rejects)
+        firsts = {reject.reason: reject for reject in reversed(rejects)}
+        reasons = tuple((reason, counts[reason], _example(firsts[reason], source)) for reason in sorted(counts))
+        return cls(rows, len(rejects), reasons, uri)
+
+    @classmethod
+    def merged(cls, summaries: Iterable[RejectSummary]) -> RejectSummary:
+        """The summary of several shards as one, whatever their order."""
+        every = list(summaries)
+        counts: Counter[str] = Counter()
+        examples: dict[str, str] = {}
+        for reason, count, example in itertools.chain.from_iterable(summary.reasons for summary in every):
+            counts[reason] += count
+            examples[reason] = min(example, examples.get(reason, example))
+        reasons = tuple((reason, counts[reason], examples[reason]) for reason in sorted(counts))
+        return cls(sum(summary.rows for summary in every), sum(summary.rejected for summary in every), reasons)
+
+    def check_rate(self, most: float, flag: str, where: str) -> None:
+        """Refuse to go on when too much of one side's input was unusable.
+
+        Args:
+            most: allowed share of rejected rows, 0 to 1.
+            flag: the flag that named the input, for the message.
+            where: folder that lists the rejects.
+
+        Raises:
+            RejectedRowsError: naming the five most frequent reasons with an example of each, see ``frequent_reasons``.
+        """
+        rate = self.rejected / max(1, self.rows)
+        if rate <= most:
+            return
+        raise RejectedRowsError(
+            f"{self.rejected} of {self.rows} rows of {flag} were rejected ({rate:.3%}), more than "
+            f"--max-reject-rate {most:g} allows, so nothing was published:{self.frequent_reasons}\n"
+            f"Every reject is listed under {where}. Repair the input, or allow them with "
+            f"--max-reject-rate {min(1.0, (int(rate * 1000) + 1) / 1000):g}."
+        )
+
+    @property
+    def frequent_reasons(self) -> str:
+        """The five most frequent reasons, each on a line of its own with its count and an example.
+
+        Reasons of the same count come in alphabetical order.
+        """
+        ordered = sorted(self.reasons, key=lambda reason: (-reason[1], reason[0]))
+        shown = (f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in ordered[:_REASONS_SHOWN])
+        lines = "".join(shown)
+        if others := ordered[_REASONS_SHOWN:]:
+            lines += f"\n  {sum(count for _, count, _ in others)} more, for {len(others)} other reasons"
+        return lines
 
 
 def _example(reject: Reject, source: str) -> str:
@@ -69,57 +131,3 @@ def to_jsonl(rejects: Iterable[Reject]) -> bytes:
     """One JSON object a line: id, reason, detail."""
     lines = (json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects)
     return "".join(lines).encode("utf-8", "backslashreplace")
-
-
-def merge(summaries: Iterable[RejectSummary]) -> RejectSummary:
-    """The summary of several shards as one, whatever their order."""
-    rows = rejected = 0
-    counts: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for summary in summaries:
-        rows += summary.rows
-        rejected += summary.rejected
-        for reason, count, example in summary.reasons:
-            counts[reason] += count
-            examples[reason] = min(example, examples.get(reason, example))
-    reasons = tuple((reason, counts[reason], examples[reason]) for reason in sorted(counts))
-    return RejectSummary(rows, rejected, reasons)
-
-
-def check_reject_rate(summary: RejectSummary, max_rate: float, flag: str, where: str) -> None:
-    """Refuse to go on when too much of one side's input was unusable.
-
-    Args:
-        summary: all shards of one side.
-        max_rate: allowed share of rejected rows, 0 to 1.
-        flag: the flag that named the input, for the message.
-        where: folder that lists the rejects.
-
-    Raises:
-        RejectedRowsError: naming the five most frequent reasons with an example of each, see ``frequent_reasons``.
-    """
-    rate = summary.rejected / max(1, summary.rows)
-    if rate <= max_rate:
-        return
-    raise RejectedRowsError(
-        f"{summary.rejected} of {summary.rows} rows of {flag} were rejected ({rate:.3%}), more than "
-        f"--max-reject-rate {max_rate:g} allows, so nothing was published:{frequent_reasons(summary)}\n"
-        f"Every reject is listed under {where}. Repair the input, or allow them with "
-        f"--max-reject-rate {_round_up(rate):g}."
-    )
-
-
-def frequent_reasons(summary: RejectSummary) -> str:
-    """The five most frequent reasons, each on a line of its own with its count and an example.
-
-    Reasons of the same count come in alphabetical order.
-    """
-    ordered = sorted(summary.reasons, key=lambda reason: (-reason[1], reason[0]))
-    lines = "".join(f"\n  {count} x {reason} (e.g. {example})" for reason, count, example in ordered[:_REASONS_SHOWN])
-    if others := ordered[_REASONS_SHOWN:]:
-        lines += f"\n  {sum(count for _, count, _ in others)} more, for {len(others)} other reasons"
-    return lines
-
-
-def _round_up(rate: float) -> float:
-    return min(1.0, (int(rate * 1000) + 1) / 1000)

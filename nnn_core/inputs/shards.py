@@ -7,18 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from nnn_core.errors import ConfigError
-
 Modality = Literal["image", "text"]
 
 Item = TypeVar("Item")
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
 _DIGITS = re.compile(r"(\d+)")
-_MAX_EXPANSION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +79,3 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which ``shard-2`` comes before ``shard-10``."""
     parts = _DIGITS.split(name)  # text and digits in turn
     return tuple((1, int(part), part) if place % 2 else (0, 0, part) for place, part in enumerate(parts))
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """``a{1..3}.tar`` and ``{a,b}.tar`` as a shell would expand them; ranges keep their zeros.
-
-    Raises:
-        ConfigError: an unbalanced brace, or an expansion beyond a million names.
-    """
-    match = _BRACES.search(pattern)
-    if match is None:
-        if "{" in pattern or "}" in pattern:
-            raise ConfigError(f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}.")
-        return [pattern]
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    names: list[str] = []
-    for choice in _choices(match.group(1), pattern):
-        names.extend(expand_braces(head + choice + tail))
-        if len(names) > _MAX_EXPANSION:
-            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
-    return names
-
-
-def _choices(body: str, pattern: str) -> list[str]:
-    if match := _RANGE.match(body):
-        first, last = match.groups()
-        low, high = int(first), int(last)
-        if abs(high - low) >= _MAX_EXPANSION:
-            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
-        padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
-        width = max(len(first), len(last)) if padded else 0
-        step = 1 if high >= low else -1
-        return [str(number).zfill(width) for number in range(low, high + step, step)]
-    return body.split(",")

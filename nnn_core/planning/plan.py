@@ -18,7 +18,7 @@ from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShar
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import format_of_shard
+from nnn_core.inputs.readers import format_of
 from nnn_core.scoring.bank import ReferenceShard, shard_references
 from nnn_core.scoring.partials import plan_partial
 from nnn_core.table.manifest import Manifest
@@ -137,7 +137,7 @@ def _count_rows(
     a_row = size / read if read else _BYTES_A_ROW[modality]
     total, estimated = 0, False
     for each in todo:
-        rows = len(each.shard.members) or format_of_shard(each.shard).outline(each.shard.uri).rows
+        rows = len(each.shard.members) or format_of(each.shard).outline(each.shard.uri).rows
         estimated = estimated or rows is None
         total += max(1, round(each.shard.bytes / a_row)) if rows is None else rows
     return total, estimated

@@ -1,9 +1,8 @@
 """Readers: one input file in, batches of rows and rejects out. One format a module.
 
 ``read_rows`` reads a shard in whatever format it has, as ``Columns`` say, into ``Rows``; ``holds_vectors`` says
-whether these are ready-made vectors. ``format_of``, ``format_of_shard`` and ``suffix_of`` find the ``Format`` of a
-file by its name among all ``formats``, to which a package can add its own. An ``Outline`` is what a file's footer
-tells.
+whether these are ready-made vectors. ``format_of`` and ``suffix_of`` find the ``Format`` of a file by its name among
+all ``formats``, to which a package can add its own. An ``Outline`` is what a file's footer tells.
 """
 
 from __future__ import annotations
@@ -19,41 +18,23 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.readers import _delimited as delimited
-from nnn_core.inputs.readers import _images as images
-from nnn_core.inputs.readers import _json_captions as json_captions
-from nnn_core.inputs.readers import _jsonl as jsonl
-from nnn_core.inputs.readers import _npy as npy
-from nnn_core.inputs.readers import _parquet as parquet
-from nnn_core.inputs.readers import _plain as plain
-from nnn_core.inputs.readers import _webdataset as webdataset
+from nnn_core.inputs.readers import _delimited, _images, _json_captions, _jsonl, _npy, _parquet, _plain, _webdataset
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 
-__all__ = [
-    "Columns",
-    "Format",
-    "Outline",
-    "Rows",
-    "format_of",
-    "format_of_shard",
-    "formats",
-    "holds_vectors",
-    "read_rows",
-    "suffix_of",
-]
+__all__ = ["Columns", "Format", "Outline", "Rows", "format_of", "formats", "holds_vectors", "read_rows", "suffix_of"]
 
 _BUILT_IN = (
-    webdataset.FORMAT,
-    npy.FORMAT,
-    parquet.FORMAT,
-    delimited.TSV,
-    delimited.CSV,
-    jsonl.FORMAT,
-    plain.FORMAT,
-    json_captions.FORMAT,
-    images.FORMAT,
+    _webdataset.FORMAT,
+    _npy.FORMAT,
+    _parquet.FORMAT,
+    _delimited.TSV,
+    _delimited.CSV,
+    _jsonl.FORMAT,
+    _plain.FORMAT,
+    _json_captions.FORMAT,
+    _images.FORMAT,
 )
 _ENTRY_POINTS = "nnn_core.formats"
 _SUFFIX = re.compile(r"\.[^/A-Z]+")
@@ -104,25 +85,20 @@ def suffix_of(uri: str) -> str | None:
     return max((suffix for suffix in formats() if uri.lower().endswith(suffix)), key=len, default=None)
 
 
-def format_of(uri: str) -> Format:
-    """The format of a file by the end of its name.
+def format_of(shard: InputShard | ShardName | str) -> Format:
+    """The format of a shard by the end of its name, or of that of any file of a group of single files.
+
+    Args:
+        shard: the shard, or the URI of a file.
 
     Raises:
         InputError: no reader for this suffix.
     """
+    uri = shard if isinstance(shard, str) else shard.members[0] if shard.members else shard.uri
     suffix = suffix_of(uri)
     if suffix is None:
         raise InputError(f"{uri!r} has no known format; the suffix must be one of {', '.join(sorted(formats()))}.")
     return formats()[suffix]
-
-
-def format_of_shard(shard: InputShard | ShardName) -> Format:
-    """The format of a shard, which for a group of single files is that of any of them.
-
-    Raises:
-        InputError: no reader for the suffix.
-    """
-    return format_of(shard.members[0] if shard.members else shard.uri)
 
 
 def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bool:
@@ -131,7 +107,7 @@ def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bo
     Raises:
         InputError: an unknown format, or a file from which both could be read.
     """
-    return format_of_shard(shard).holds_vectors(shard.uri, modality, columns)
+    return format_of(shard).holds_vectors(shard.uri, modality, columns)
 
 
 def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
@@ -145,7 +121,7 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     Raises:
         InputError: an unknown format, a broken file, a missing column.
     """
-    read = format_of_shard(shard).read
+    read = format_of(shard).read
     if columns.id not in (CONTENT_ID, POSITION_ID):
         return read(shard, modality, columns)
     if "id" in columns.inherited:  # how candidates are to be told apart says nothing of the bank

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._columns import choose_id_columns, require_column
+from nnn_core.inputs.readers._formats import Format
 from nnn_core.inputs.readers._records import (
     LINE_BYTES,
     Record,
@@ -17,8 +18,8 @@ from nnn_core.inputs.readers._records import (
     texts_of_lines,
     too_long,
 )
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, MALFORMED, Columns, Row, choose_id_columns, require_column
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
+from nnn_core.inputs.rejects import MALFORMED, Reject
 
 _POSITION = re.compile(r"#\d+\Z")
 
@@ -135,11 +136,7 @@ def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> For
     def rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         yield from rows_of_records(_records(read(uri), columns, uri), columns, uri)
 
-    def outline(uri: str) -> Outline:
-        first = next(read(uri), None)
-        return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
-
-    return captions_format(name, (f".{name}", f".{name}.gz"), rows, outline)
+    return captions_format(name, (f".{name}", f".{name}.gz"), rows, read)
 
 
 TSV = _format("tsv", tab_separated)

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers._columns import choose_column
 from nnn_core.inputs.readers._images import IMAGE_BYTES, too_large
-from nnn_core.inputs.readers._records import check_text
-from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row, choose_column
+from nnn_core.inputs.readers._records import no_images
+from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row
 from nnn_core.inputs.rejects import Reject
 
 _REMARKS = ("status", "error_message")
@@ -49,8 +50,7 @@ def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
     named = columns.named("image", schema.names)
     image = choose_column("image", schema.names, named, uri, (default,) if default else ())
     if image is None:
-        check_text("image", uri)
-    assert image is not None
+        raise no_images(uri)
     if not _holds_images(schema, image):
         raise InputError(
             f"{uri!r}: column {image!r} is of type {schema.field(image).type}; images must be bytes, or structs with a "

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._formats import Format
-from nnn_core.inputs.readers.rows import Columns, Row, Rows, UnusableRowError, batched
+from nnn_core.inputs.readers._records import UnusableRowError
+from nnn_core.inputs.readers.rows import Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

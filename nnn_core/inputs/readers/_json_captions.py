@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._formats import Outline
 from nnn_core.inputs.readers._json_stream import elements_of
-from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, MALFORMED, NO_CAPTION, Columns, Row, text_of
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, text_of
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
+from nnn_core.inputs.rejects import MALFORMED, NO_CAPTION, Reject
 
 _SENTENCES = "sentences"
 _ID, _FILE_NAME = "id", "file_name"
@@ -26,7 +25,8 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     Raises:
         InputError: the file is of neither layout, broken, or no row has the field that was named.
     """
-    if _is_karpathy(_first(uri), uri):
+    name, element = _first(uri)
+    if name == "images" and _SENTENCES in element:  # Karpathy's
         columns = replace(columns, caption=columns.caption or "raw", pair_id=columns.pair_id or "filename")
         numbered = enumerate(_sentences(uri))
         records = (each if isinstance(each, Reject) else (f"row {number}", each) for number, each in numbered)
@@ -35,24 +35,20 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     return rows_of_records(_annotations(uri, columns), columns, uri, (_ID,))
 
 
-def _first(uri: str) -> tuple[str, object] | None:
-    return next(elements_of(uri, "images", "annotations"), None)
-
-
-def _is_karpathy(first: tuple[str, object] | None, uri: str) -> bool:
-    """Whether ``first``, the file's first element, is an image that carries its sentences.
+def _first(uri: str) -> tuple[str, dict[str, object]]:
+    """The file's first element, and the name of the list that it is in.
 
     Raises:
         InputError: the file is of neither layout.
     """
-    name, element = first or ("", None)
+    name, element = next(elements_of(uri, "images", "annotations"), ("", None))
     if not isinstance(element, dict):
         raise InputError(
             f"{uri!r} is JSON, but neither COCO captions (an object with the lists 'images' and 'annotations') nor "
             "one of Karpathy's splits (a list 'images' whose elements have 'sentences'), so it cannot be read. Give "
             "other captions as JSON lines (.jsonl): one object a line, with an id and a caption."
         )
-    return name == "images" and _SENTENCES in element
+    return name, element
 
 
 def _sentences(uri: str) -> Iterator[dict[str, object] | Reject]:
@@ -98,10 +94,4 @@ def _images(uri: str, names: set[str]) -> dict[str, dict[str, object]]:
     return images
 
 
-def _outline(uri: str) -> Outline:
-    first = _first(uri)
-    _is_karpathy(first, uri)
-    return Outline(columns=tuple(first[1]) if first and isinstance(first[1], dict) else ())
-
-
-FORMAT = captions_format("json", (".json", ".json.gz"), _rows, _outline)
+FORMAT = captions_format("json", (".json", ".json.gz"), _rows, lambda uri: iter([_first(uri)]))

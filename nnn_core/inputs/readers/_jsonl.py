@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from nnn_core.inputs.readers._formats import Outline
 from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, texts_of_lines
-from nnn_core.inputs.readers.rows import MALFORMED, MALFORMED_JSON, Columns, Row
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers.rows import Columns, Row
+from nnn_core.inputs.rejects import MALFORMED, MALFORMED_JSON, Reject
 
 
 def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
@@ -30,9 +29,4 @@ def _record(position: str, text: str) -> Record | Reject:
     )
 
 
-def _outline(uri: str) -> Outline:
-    first = next(records_of(uri), None)
-    return Outline(columns=tuple(first[1]) if isinstance(first, tuple) else ())
-
-
-FORMAT = captions_format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), _rows, _outline)
+FORMAT = captions_format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), _rows, records_of)

@@ -16,10 +16,11 @@ from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers._columns import no_ids_message
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._parquet import identified_batches, open_table
-from nnn_core.inputs.readers.rows import BATCH_BYTES, BATCH_ROWS, NO_ID, NO_PAIR, Columns, Rows, no_ids_message
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers.rows import BATCH_BYTES, BATCH_ROWS, NO_PAIR, Columns, Rows
+from nnn_core.inputs.rejects import NO_ID, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 
@@ -45,8 +46,7 @@ def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
 
 def _check_needless(uri: str, columns: Columns) -> None:
     """Refuse to do without metadata where a column of it was asked for, or ids are needed."""
-    places = " and ".join(repr(place) for place in _places(uri))
-    fact = f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
+    fact = _without_metadata(uri)
     if columns.named("id", ()) or columns.named("pair_id", ()):
         raise InputError(f"{fact}. Restore it, or leave --id-column and --pair-id-column out.")
     if columns.require_id:
@@ -130,11 +130,15 @@ def find_companion(uri: str) -> str | None:
     others = next(filter(None, map(_any_metadata, (storage.parent(uri), _sibling(uri)))), None)
     if others:
         raise InputError(
-            f"{uri!r} has no metadata file, so its vectors have no ids: looked for "
-            f"{' and '.join(repr(place) for place in _places(uri))}, but other shards have theirs ({others!r}). "
-            "Restore the file, or take the vectors out."
+            f"{_without_metadata(uri)}, but other shards have theirs ({others!r}). Restore the file, or take the "
+            "vectors out."
         )
     return None
+
+
+def _without_metadata(uri: str) -> str:
+    places = " and ".join(repr(place) for place in _places(uri))
+    return f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
 
 
 @lru_cache(maxsize=16)

@@ -15,35 +15,23 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers import _image_columns as image_columns
+from nnn_core.inputs.readers._columns import choose_id_columns, require_column
 from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._image_columns import (
-    choose_image_column,
-    default_image_column,
-    image_row,
-    images_at_once,
-    remark_columns,
-    rows_within,
-)
+from nnn_core.inputs.readers._records import caption_rows
 from nnn_core.inputs.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
     CAPTION_DEFAULT,
-    NO_CAPTION,
-    NO_ID,
     NO_PAIR,
-    NULL_VECTOR,
     VECTOR_DEFAULTS,
-    WRONG_DIMENSION,
     Columns,
     Row,
     Rows,
     batched,
-    caption_rows,
-    choose_id_columns,
-    require_column,
 )
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: What ids may be stored as. A column without any value has no type of its own.
@@ -107,7 +95,7 @@ def _present(schema: pa.Schema, path: str | None) -> list[str]:
 
 def _has(schema: pa.Schema, what: str, named: str | None) -> bool:
     if what == "image":
-        return named in schema.names if named else default_image_column(schema) is not None
+        return named in schema.names if named else image_columns.default_image_column(schema) is not None
     return split_path(schema.names, named or CAPTION_DEFAULT)[0] is not None
 
 
@@ -133,7 +121,9 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
         column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
         named = columns.caption and (column or columns.caption)
         caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,))
-        size = min(shard.head or BATCH_ROWS, _TEXT_ROWS, rows_within(BATCH_BYTES, table.metadata, caption))
+        size = min(
+            shard.head or BATCH_ROWS, _TEXT_ROWS, image_columns.rows_within(BATCH_BYTES, table.metadata, caption)
+        )
         for first, ids, pair_ids, batch in identified_batches(table, [caption], columns, uri, size):
             values = batch.column(caption).to_pylist()
             for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
@@ -149,15 +139,15 @@ def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
     uri = shard.uri
     with open_table(uri) as table:
         schema = table.schema_arrow
-        image = choose_image_column(schema, columns, uri)
-        remarks = remark_columns(schema, image)
-        size = min(shard.head or BATCH_ROWS, images_at_once(table.metadata, image))
+        image = image_columns.choose_image_column(schema, columns, uri)
+        remarks = image_columns.remark_columns(schema, image)
+        size = min(shard.head or BATCH_ROWS, image_columns.images_at_once(table.metadata, image))
         for first, ids, pair_ids, batch in identified_batches(table, [image, *remarks], columns, uri, size):
             for place, (row_id, pair_id) in enumerate(zip(ids, pair_ids, strict=True)):
                 if row_id is None:
                     yield Reject(f"row {first + place}", NO_ID)
                 else:
-                    yield image_row(row_id, pair_id, batch, place, image, remarks)
+                    yield image_columns.image_row(row_id, pair_id, batch, place, image, remarks)
 
 
 def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:

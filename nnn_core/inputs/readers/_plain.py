@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._records import captions_format, texts_of_lines
-from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row, caption_rows, choose_id_columns
+from nnn_core.inputs.readers._columns import choose_id_columns
+from nnn_core.inputs.readers._records import caption_rows, captions_format, texts_of_lines
+from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row
 from nnn_core.inputs.rejects import Reject
 
 

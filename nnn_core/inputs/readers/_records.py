@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers.rows import (
-    CAPTION_DEFAULT,
-    ID_DEFAULTS,
-    NO_CAPTION,
-    NO_ID,
-    NO_PAIR,
-    NOT_UTF8,
-    TOO_LONG,
-    Columns,
-    PairField,
-    Row,
-    Rows,
-    UnusableRowError,
-    batched,
-    caption_rows,
-    text_of,
-)
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, ID_DEFAULTS, NO_PAIR, Columns, Row, Rows, batched
+from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NOT_UTF8, TOO_LONG, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: (what a record is called while it has no id, such as ``line 7``; its fields by name)
 Record = tuple[str, dict[str, object]]
 
+#: (what a row is called, its fields or the names of them)
+Head = tuple[object, Iterable[str]]
 
 #: No caption is this long; what is, is a file of another kind, or made to fill memory.
 LINE_BYTES = 16 << 20
@@ -37,18 +24,33 @@ LINE_BYTES = 16 << 20
 _CHUNK_BYTES = 1 << 18
 _MARK = b"\xef\xbb\xbf"
 
+_BAD_PAIR_ID = "pair id is no text"
+_EMPTY_CAPTION = "empty caption"
 
-def check_text(modality: Modality, uri: str) -> None:
-    """Refuse to read images from a file of captions.
 
-    Raises:
-        InputError: ``modality`` is image.
+class UnusableRowError(Exception):
+    """What makes one row unusable, while it is not known yet which id its reject will have.
+
+    Attributes:
+        reason: a short class of failure, as in ``Reject``.
+        detail: what exactly was seen, as in ``Reject``.
     """
-    if modality != "text":
-        raise InputError(
-            f"{uri!r} holds captions, but images are expected there; check --candidate-modality, "
-            "--reference-modality and which glob was given to --candidates and --references."
-        )
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def reject(self, row_id: str) -> Reject:
+        """The reject of the row ``row_id``."""
+        return Reject(row_id, self.reason, self.detail)
+
+
+def no_images(uri: str) -> InputError:
+    """The error that says that images cannot be read from a file of captions."""
+    return InputError(
+        f"{uri!r} holds captions, but images are expected there; check --candidate-modality, "
+        "--reference-modality and which glob was given to --candidates and --references."
+    )
 
 
 def lines_of(uri: str) -> Iterator[tuple[int, bytes | None]]:
@@ -83,6 +85,86 @@ def texts_of_lines(uri: str) -> Iterator[tuple[int, str] | Reject]:
 def too_long(number: int) -> Reject:
     """The reject that stands for a line or record that was skipped."""
     return Reject(f"line {number}", TOO_LONG, f"more than {LINE_BYTES:,} bytes; it was skipped")
+
+
+def caption_rows(row_id: str, pair_id: str | None, value: object) -> Iterator[Row | Reject]:
+    """One caption, or each of a list of captions, as rows.
+
+    A single caption keeps ``row_id``; several become ``row_id#0``, ``row_id#1`` and so on, all
+    paired with ``pair_id`` (by default ``row_id``, the item that they describe).
+    """
+    pair = row_id if pair_id is None else pair_id
+    if isinstance(value, list):
+        if not value:
+            yield Reject(row_id, NO_CAPTION, "the list of captions is empty")
+        for number, caption in enumerate(value):
+            yield _caption_row(f"{row_id}#{number}", pair, caption)
+    else:
+        yield _caption_row(row_id, pair, value)
+
+
+def _caption_row(row_id: str, pair_id: str, value: object) -> Row | Reject:
+    if value is None:
+        return Reject(row_id, NO_CAPTION)
+    if not isinstance(value, str):
+        return Reject(row_id, NO_CAPTION, f"the caption is of type {type(value).__name__}")
+    if not value.strip():
+        return Reject(row_id, _EMPTY_CAPTION)
+    return Row(row_id, pair_id, value)
+
+
+def text_of(value: object) -> str | None:
+    """An id as text: strings and whole numbers; anything else is no id."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+@dataclass
+class PairField:
+    """The pair ids of records, each of which may have other fields than the last.
+
+    Attributes:
+        name: the field that holds the pair id; None for the record's own id.
+        records: how many records were looked at.
+        found: whether any of the records had the field.
+    """
+
+    name: str | None
+    records: int = 0
+    found: bool = False
+
+    def of(self, record: Mapping[str, object], own: str) -> str:
+        """The record's pair id: ``own`` by default, ``NO_PAIR`` where the field is absent, null or empty.
+
+        Raises:
+            UnusableRowError: the field holds what is no id.
+        """
+        if self.name is None:
+            return own
+        self.records += 1
+        self.found = self.found or self.name in record
+        value = record.get(self.name)
+        if value is None or value == "":
+            return NO_PAIR
+        if (pair_id := text_of(value)) is None:
+            raise UnusableRowError(_BAD_PAIR_ID, f"field {self.name!r} is of type {type(value).__name__}")
+        return pair_id
+
+    def check(self, uri: str) -> None:
+        """Refuse a name that no record knows: a misspelt field would silently pair nothing.
+
+        Raises:
+            InputError: records were read, and none had the field.
+        """
+        if self.records and not self.found:
+            raise InputError(
+                f"{uri!r}: none of its {self.records} records has a field {self.name!r} (--pair-id-column), so its "
+                "pair ids cannot be read. Correct the name, or give it with --reference-pair-id-column if only the "
+                "bank has the field."
+            )
 
 
 def rows_of_records(
@@ -126,7 +208,7 @@ def captions_format(
     name: str,
     suffixes: tuple[str, ...],
     rows: Callable[[str, Columns], Iterator[Row | Reject]],
-    outline: Callable[[str], Outline] = Format.outline,
+    heads: Callable[[str], Iterator[Head | Reject]] = lambda uri: iter(()),
 ) -> Format:
     """A format of files that hold captions alone.
 
@@ -134,11 +216,16 @@ def captions_format(
         name: name of the format, as in ``Format``.
         suffixes: how names of such files end, as in ``Format``.
         rows: the rows of a file, by its URI.
-        outline: what a file's head tells, as in ``Format``.
+        heads: what a file begins with; if that is no reject, its second value names the file's fields.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-        check_text(modality, shard.uri)
+        if modality != "text":
+            raise no_images(shard.uri)
         return batched(rows(shard.uri, columns))
+
+    def outline(uri: str) -> Outline:
+        first = next(heads(uri), None)
+        return Outline() if first is None or isinstance(first, Reject) else Outline(columns=tuple(first[1]))
 
     return Format(name, suffixes, read, outline=outline)

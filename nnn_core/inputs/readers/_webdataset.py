@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import IO
 
 from nnn_core import storage
 from nnn_core.errors import InputError
@@ -17,23 +17,9 @@ from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
 from nnn_core.inputs.readers._metadata import read_metadata
-from nnn_core.inputs.readers._records import LINE_BYTES
-from nnn_core.inputs.readers.rows import (
-    CAPTION_DEFAULT,
-    MALFORMED_JSON,
-    NO_CAPTION,
-    NO_ID,
-    NOT_UTF8,
-    Columns,
-    PairField,
-    Row,
-    Rows,
-    UnusableRowError,
-    batched,
-    caption_rows,
-    text_of,
-)
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers._records import LINE_BYTES, PairField, UnusableRowError, caption_rows, text_of
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row, Rows, batched
+from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NOT_UTF8, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 _LINK = "a link in the tar"
@@ -107,7 +93,8 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
             yield current, members
             members, held = {}, 0
         most = min(needs.get(suffix.rpartition(".")[2], -1), IMAGE_BYTES - held)
-        content: _Content = _read(uri, member) if member.size <= most else member.size
+        with _unbroken(uri):
+            content: _Content = member.read() if member.size <= most else member.size
         held += member.size if isinstance(content, bytes) else 0
         current, members[suffix] = key, content
     if members:
@@ -116,9 +103,8 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
 
 def _members(uri: str) -> Iterator[tar.Member | Reject]:
     """Every file in the archive, in order; what is neither file nor folder has no content to give."""
-    with open_decompressed(uri) as stream:
-        archive = _unbroken(uri, stream)
-        for member in archive:
+    with open_decompressed(uri) as stream, _unbroken(uri):
+        for member in tar.members(stream):
             if len(member.name) > _NAME_BYTES:
                 length = f"{len(member.name):,} characters, and no file system has more than {_NAME_BYTES:,}"
                 yield Reject(f"{member.name[:100]}...", _NAME_TOO_LONG, length)
@@ -131,24 +117,14 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
                 yield Reject(member.name, _NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
 
 
-def _unbroken(uri: str, stream: IO[bytes]) -> Iterator[tar.Member]:
+@contextlib.contextmanager
+def _unbroken(uri: str) -> Iterator[None]:
     try:
-        yield from tar.members(stream)
+        yield
     except tarfile.TarError as error:
-        raise _broken(uri, error) from error
-
-
-def _read(uri: str, member: tar.Member) -> bytes:
-    try:
-        return member.read()
-    except tarfile.TarError as error:
-        raise _broken(uri, error) from error
-
-
-def _broken(uri: str, error: tarfile.TarError) -> InputError:
-    return InputError(
-        f"{uri!r} is broken: {error}. Its remaining samples cannot be read; restore the file or take it out."
-    )
+        raise InputError(
+            f"{uri!r} is broken: {error}. Its remaining samples cannot be read; restore the file or take it out."
+        ) from error
 
 
 def split_name(name: str) -> tuple[str, str]:

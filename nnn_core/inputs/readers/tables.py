@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import _delimited as delimited
-from nnn_core.inputs.readers import _jsonl as jsonl
-from nnn_core.inputs.readers import _parquet as parquet
+from nnn_core.inputs.readers import formats, suffix_of
+from nnn_core.inputs.readers._delimited import comma_separated, tab_separated
+from nnn_core.inputs.readers._jsonl import records_of
 from nnn_core.inputs.rejects import Reject
 
 Line = TypeVar("Line")
@@ -34,11 +34,13 @@ def read_table(uri: str, flag: str) -> pa.Table:
     Raises:
         InputError: an unknown format, or a file that cannot be read.
     """
-    suffix = max((suffix for suffix in _READERS if uri.lower().endswith(suffix)), key=len, default=None)
-    if suffix is None:
-        raise InputError(f"{flag} {uri!r} has no known format; the suffix must be one of {', '.join(_READERS)}.")
+    suffix = suffix_of(uri)
+    read = _READERS.get(formats()[suffix].name) if suffix else None
+    if read is None:
+        known = ", ".join(suffix for suffix, each in formats().items() if each.name in _READERS)
+        raise InputError(f"{flag} {uri!r} has no known format; the suffix must be one of {known}.")
     try:
-        return _READERS[suffix](uri)
+        return read(uri)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"{flag} {uri!r} is not a readable table: {error}. Restore or correct it.") from error
 
@@ -63,22 +65,14 @@ def _parquet(uri: str) -> pa.Table:
         return pq.read_table(stream)
 
 
-def _tsv(uri: str) -> pa.Table:
-    return _from_fields([fields for _, fields in _good(delimited.tab_separated(uri))])
-
-
-def _csv(uri: str) -> pa.Table:
-    return _from_fields([fields for _, fields in _good(delimited.comma_separated(uri))])
-
-
 def _json_lines(uri: str) -> pa.Table:
-    rows = [record for _, record in _good(jsonl.records_of(uri))]
+    rows = [record for _, record in _good(records_of(uri))]
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
 
 
-def _from_fields(lines: list[list[str]]) -> pa.Table:
-    header, *rows = lines or [[]]
+def _delimited(lines: Iterable[tuple[int, list[str]] | Reject]) -> pa.Table:
+    header, *rows = [fields for _, fields in _good(lines)] or [[]]
     if odd := next((row for row in rows if len(row) != len(header)), None):
         raise ValueError(f"a line has {len(odd)} fields, the first has {len(header)}: {odd}")
     columns = [pa.array([row[place] or None for row in rows], pa.string()) for place in range(len(header))]
@@ -99,13 +93,10 @@ def _good(lines: Iterable[Line | Reject]) -> list[Line]:
     return good
 
 
-_READERS: dict[str, Any] = {
-    suffix: read
-    for known, read in (
-        (parquet.FORMAT, _parquet),
-        (delimited.TSV, _tsv),
-        (delimited.CSV, _csv),
-        (jsonl.FORMAT, _json_lines),
-    )
-    for suffix in known.suffixes
+#: How a small table is read, by the name of its format.
+_READERS: dict[str, Callable[[str], pa.Table]] = {
+    "parquet": _parquet,
+    "tsv": lambda uri: _delimited(tab_separated(uri)),
+    "csv": lambda uri: _delimited(comma_separated(uri)),
+    "jsonl": _json_lines,
 }

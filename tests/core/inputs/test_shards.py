@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.listing import describe_shard, list_uris
+from nnn_core.inputs.listing import _expand_braces, describe_shard, list_uris
 from nnn_core.inputs.readers._npy import find_companion
-from nnn_core.inputs.shards import expand_braces, natural_key
+from nnn_core.inputs.shards import natural_key
 
 PLAIN = st.text(st.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=12)
 
 
 @given(PLAIN)
 def test_a_pattern_without_braces_is_itself(pattern: str) -> None:
-    assert expand_braces(pattern) == [pattern]
+    assert _expand_braces(pattern) == [pattern]
 
 
 @given(PLAIN, st.integers(0, 500), st.integers(0, 300), st.integers(1, 6), PLAIN)
@@ -28,15 +28,15 @@ def test_padded_ranges_round_trip(head: str, first: int, count: int, width: int,
     numbers = range(first, last + 1)
     width = max(width, len(str(last)))
     padded = [f"{number:0{width}d}" for number in numbers]
-    assert expand_braces(f"{head}{{{padded[0]}..{padded[-1]}}}{tail}") == [f"{head}{text}{tail}" for text in padded]
-    assert expand_braces(f"{{{padded[-1]}..{padded[0]}}}") == padded[::-1]
+    assert _expand_braces(f"{head}{{{padded[0]}..{padded[-1]}}}{tail}") == [f"{head}{text}{tail}" for text in padded]
+    assert _expand_braces(f"{{{padded[-1]}..{padded[0]}}}") == padded[::-1]
 
 
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_plain_ranges_are_not_padded(first: int, last: int) -> None:
     """As in a shell, where {0..10} is 0, 1, ... 10: a lone zero asks for no padding."""
     step = 1 if last >= first else -1
-    assert expand_braces(f"x{{{first}..{last}}}") == [f"x{number}" for number in range(first, last + step, step)]
+    assert _expand_braces(f"x{{{first}..{last}}}") == [f"x{number}" for number in range(first, last + step, step)]
 
 
 @pytest.mark.parametrize(
@@ -52,23 +52,23 @@ def test_plain_ranges_are_not_padded(first: int, last: int) -> None:
     ],
 )
 def test_braces(pattern: str, names: list[str]) -> None:
-    assert expand_braces(pattern) == names
+    assert _expand_braces(pattern) == names
 
 
 def test_nested_braces_name_the_same_set() -> None:
-    assert set(expand_braces("x{a,{1..3}}")) == {"xa", "x1", "x2", "x3"}
+    assert set(_expand_braces("x{a,{1..3}}")) == {"xa", "x1", "x2", "x3"}
 
 
 @pytest.mark.parametrize("pattern", ["a{1..3", "a}b", "}{", "{a,b}}", "{a,b}{"])
 def test_unbalanced_braces_are_refused(pattern: str) -> None:
     with pytest.raises(ConfigError, match=r"unbalanced brace in '.*[{}].*'; write a range as \{00000\.\.00012\}"):
-        expand_braces(pattern)
+        _expand_braces(pattern)
 
 
 @pytest.mark.parametrize("pattern", ["{1..1000000000}", "{1..2000}{1..2000}"])
 def test_endless_ranges_are_refused(pattern: str) -> None:
     with pytest.raises(ConfigError, match="expands to more than 1,000,000 names; use a glob"):
-        expand_braces(pattern)
+        _expand_braces(pattern)
 
 
 def test_natural_order() -> None:

@@ -476,7 +476,7 @@ def test_images_are_read_few_at_a_time_where_they_are_large(path: Path, monkeypa
     pq.write_table(pa.table(table), path, row_group_size=20, use_dictionary=False, compression="none")
     sizes: list[int] = []
     read = image_columns.image_row
-    monkeypatch.setattr(reader, "image_row", lambda *args: sizes.append(args[2].num_rows) or read(*args))
+    monkeypatch.setattr(image_columns, "image_row", lambda *args: sizes.append(args[2].num_rows) or read(*args))
     monkeypatch.setattr(image_columns, "BATCH_BYTES", 50_000)
     found = read_all(path, "image")
     assert found.items == table["jpg"]

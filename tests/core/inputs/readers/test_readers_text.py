@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, holds_vectors
-from nnn_core.inputs.readers.rows import caption_rows, text_of
+from nnn_core.inputs.readers._records import caption_rows, text_of
 from nnn_core.inputs.rejects import Reject
 
 

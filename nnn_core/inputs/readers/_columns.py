@@ -1,0 +1,76 @@
+"""Which of the columns that a file has are read."""
+
+from __future__ import annotations
+
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers.rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+
+
+def choose_column(
+    what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...] = ()
+) -> str | None:
+    """The column to read: the one asked for, else the first default that is there, else None.
+
+    Args:
+        what: the kind of column, such as ``pair id``; its flag is ``--pair-id-column``.
+        present: names of the columns of the file.
+        wanted: the name that was asked for, if any.
+        uri: the file, for messages.
+        defaults: names that are looked for if none was asked for.
+
+    Raises:
+        InputError: the column asked for is not there, or the one to read is there twice.
+    """
+    flag = f"--{what.replace(' ', '-')}-column"
+    if wanted is not None and wanted not in present:
+        raise InputError(
+            f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
+        )
+    column = wanted or next((name for name in defaults if name in present), None)
+    if column is not None and present.count(column) > 1:
+        raise InputError(f"{uri!r} has {present.count(column)} columns named {column!r}; choose another with {flag}.")
+    return column
+
+
+def require_column(what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...]) -> str:
+    """The column to read, as ``choose_column`` finds it.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    column = choose_column(what, present, wanted, uri, defaults)
+    if column is None:
+        raise InputError(
+            f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with --{what}-column."
+        )
+    return column
+
+
+def _listed(present: list[str]) -> str:
+    """The columns that are there, and what is wrong where they are one."""
+    if len(present) == 1 and any(separator in present[0] for separator in ";|\t"):
+        return f"{present[0]}, one column (fields of a .csv are separated by commas, those of a .tsv by tabs)"
+    return ", ".join(present)
+
+
+def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[str | None, str | None]:
+    """The columns of the id and of the pair id, None where there is none and none is needed.
+
+    Raises:
+        InputError: a column asked for is not there, or rows need an id and there is no column for it.
+    """
+    id_column = None
+    if not columns.numbered:
+        id_column = choose_column("id", present, columns.named("id", present), uri, ID_DEFAULTS)
+    if columns.require_id and id_column is None:
+        raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
+    return id_column, choose_column("pair id", present, columns.pair_id, uri)
+
+
+def no_ids_message(fact: str) -> str:
+    """``fact`` (that there are no ids) with what can be done about it."""
+    return (
+        f"{fact}. Candidates need ids: name their column with --id-column, or make them with --id-column {CONTENT_ID} "
+        f"(the digest of a row's content) or --id-column {POSITION_ID} (file name and position, which change when the "
+        "files are written anew)."
+    )
