@@ -116,13 +116,23 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Look:
-    """The first rows of a shard, and how they were read."""
+    """The first rows of a shard, and how they were read.
+
+    Attributes:
+        modality: the side of a sample that they were read as.
+        columns: the names of the columns that were read.
+        rows: the first rows; none where nothing is readable.
+        holds: what they are, as in ``ShardReport``.
+        companion: the file with the ids, where that is another one.
+        problem: why nothing is readable.
+    """
 
     modality: Modality
     columns: Columns
     rows: Rows
     holds: str
     companion: str | None
+    problem: str = ""
 
 
 def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspection:
@@ -141,9 +151,9 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
     reports, readable = [], []
     for name in _spread(names):
         outline = Outline() if name.members else format_of(name).outline(name.uri)
-        look, missing = _look_into(name, outline, modality, columns)
-        reports.append(_report(name, outline, look, missing))
-        readable += [look] if look and look.rows.ids else []
+        look = _look_into(name, outline, modality, columns)
+        reports.append(_report(name, outline, look))
+        readable += [look] if look.rows.ids else []
     return Inspection(
         pattern=pattern,
         files=len(names),
@@ -184,9 +194,7 @@ def _rows_of(name: ShardName) -> int | None:
     return len(name.members) or format_of(name).outline(name.uri).rows
 
 
-def _look_into(
-    name: ShardName, outline: Outline, modality: Modality | None, columns: Columns
-) -> tuple[_Look | None, tuple[str, ...]]:
+def _look_into(name: ShardName, outline: Outline, modality: Modality | None, columns: Columns) -> _Look:
     """The first rows, read in the first way in which there are any, and else the reason why not.
 
     Raises:
@@ -202,12 +210,12 @@ def _look_into(
                 problem = error
             else:
                 if all(_worth(looks[-1])):
-                    return looks[-1], ()
+                    return looks[-1]
     found = max(looks, key=_worth, default=None)
     named = any(getattr(columns, what) for what in _NAMES)
     if problem and (named or not outline.columns) and not (found and found.rows.ids):
         raise problem
-    return found, (str(problem),) if problem and found is None else ()
+    return found or _Look(MODALITIES[0], columns, Rows([], [], []), "nothing readable", None, str(problem))
 
 
 def _worth(look: _Look) -> tuple[bool, bool]:
@@ -241,17 +249,17 @@ def _read_head(name: ShardName, modality: Modality, columns: Columns) -> _Look:
     return _Look(modality, columns, rows, kind, companion)
 
 
-def _report(name: ShardName, outline: Outline, look: _Look | None, missing: tuple[str, ...]) -> ShardReport:
-    rows = look.rows if look else Rows([], [], [])
-    vectors = np.asarray(rows.items) if look and look.holds == "vectors" and rows.ids else None
+def _report(name: ShardName, outline: Outline, look: _Look) -> ShardReport:
+    rows = look.rows
+    vectors = np.asarray(rows.items) if look.holds == "vectors" and rows.ids else None
     return ShardReport(
         uri=name.uri,
         format=format_of(name).name,
         bytes=_total_bytes([name]),
-        companion=look.companion if look else None,
+        companion=look.companion,
         rows=len(name.members) or outline.rows,
         columns=outline.columns,
-        holds=look.holds if look else "nothing readable",
+        holds=look.holds,
         looked_at=len(rows.ids) + len(rows.rejects),
         ids=tuple(rows.ids[:_EXAMPLES]),
         pair_ids=tuple(rows.pair_ids[:_EXAMPLES]),
@@ -259,12 +267,15 @@ def _report(name: ShardName, outline: Outline, look: _Look | None, missing: tupl
         dimension=None if vectors is None else int(vectors.shape[1]),
         norms=None if vectors is None else _norms(vectors),
         rejects=dict(Counter(reject.reason for reject in rows.rejects)),
-        missing=missing + (tuple(_missing(look)) if look else ()),
+        missing=tuple(_missing(look)),
     )
 
 
 def _missing(look: _Look) -> Iterator[str]:
     rows = look.rows
+    if look.problem:
+        yield look.problem
+        return
     if not rows.ids:
         yield "no row could be used" if rows.rejects else "no rows"
         return

@@ -19,18 +19,3 @@ def positional_keys(ids: Iterable[str]) -> bool:
         if len(shards) > 1 or key is None:
             return False
     return bool(shards)
-
-
-def positional_keys_message(files: int, pattern: str) -> str:
-    """The warning that such ids deserve.
-
-    Args:
-        files: how many input files have such ids.
-        pattern: what the user named them by.
-    """
-    return (
-        f"the ids of {files} input file{'s' if files > 1 else ''} of {pattern!r} look like the keys by which "
-        "img2dataset numbers its rows: the digits of the shard and of the row. They change when the corpus is "
-        "downloaded again, and every bias would then belong to another item. Use --id-column url or --id-column "
-        "@sha256, unless the index is built from these very files."
-    )

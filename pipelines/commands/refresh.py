@@ -16,7 +16,6 @@ from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.gates.row_statistics import near_copies_message
-from nnn_core.inputs.keys import positional_keys_message
 from nnn_core.planning.costs import Rates
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
@@ -153,7 +152,12 @@ def _summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
     if positional := result.distributions.get(POSITIONAL_KEYS, 0):
-        yield positional_keys_message(positional, config.candidates)
+        yield (
+            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look like the "
+            "keys by which img2dataset numbers its rows: the digits of the shard and of the row. They change when the "
+            "corpus is downloaded again, and every bias would then belong to another item. Use --id-column url or "
+            "--id-column @sha256, unless the index is built from these very files."
+        )
     if copies := result.distributions.get(NEAR_COPIES, 0):
         yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)
 

@@ -93,8 +93,7 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
             yield current, members
             members, held = {}, 0
         most = min(needs.get(suffix.rpartition(".")[2], -1), IMAGE_BYTES - held)
-        with _unbroken(uri):
-            content: _Content = member.read() if member.size <= most else member.size
+        content: _Content = _read(uri, member) if member.size <= most else member.size
         held += member.size if isinstance(content, bytes) else 0
         current, members[suffix] = key, content
     if members:
@@ -115,6 +114,11 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
                 yield Reject(member.name, _LINK, f"it leads to {member.target[:_NAME_BYTES]!r}; {remedy}")
             elif member.kind == "other":
                 yield Reject(member.name, _NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
+
+
+def _read(uri: str, member: tar.Member) -> bytes:
+    with _unbroken(uri):
+        return member.read()
 
 
 @contextlib.contextmanager
