@@ -17,7 +17,7 @@ from nnn_core.gates.judge import check_accepted
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.redaction import refuse_credentials
-from nnn_core.scoring.search import METHODS
+from nnn_core.scoring.search import SEARCHES
 from nnn_core.scoring.topk import grid_of
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.table.parts import BiasSettings
@@ -120,7 +120,7 @@ class RefreshConfig(ValidationColumnOptions):
     alpha: Annotated[float, _scoring()] = 0.75
     k_max: Annotated[int | None, _scoring("N")] = None
     reference_shard_rows: Annotated[int | None, _scoring("N", alias="--reference-group-rows")] = None
-    search: Annotated[str, _scoring(choices=METHODS)] = "auto"
+    search: Annotated[str, _scoring(choices=SEARCHES)] = "auto"
     bias_tolerance: Annotated[float | None, _scoring("ERROR")] = None
     threads: Annotated[int, _scoring("N", filled=True)] = 1
     gates: Annotated[str | None, _scoring("FILE")] = None
@@ -151,8 +151,8 @@ class RefreshConfig(ValidationColumnOptions):
             raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
         if self.cache_bytes is not None and self.cache_bytes < 0:
             raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
-        if self.search not in METHODS:
-            raise ConfigError(f"--search {self.search} is none of {', '.join(METHODS)}.")
+        if self.search not in SEARCHES:
+            raise ConfigError(f"--search {self.search} is none of {', '.join(SEARCHES)}.")
         if (self.search == "approximate") != (self.bias_tolerance is not None):
             raise ConfigError(
                 f"--search {self.search} with --bias-tolerance {self.bias_tolerance}: an approximate search needs a "

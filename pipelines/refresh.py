@@ -24,7 +24,7 @@ from nnn_core.publishing import record_encoder
 from nnn_core.report.refresh import Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank, gather_references
-from nnn_core.scoring.partials import Scored, merge_scored
+from nnn_core.scoring.partials import Scored
 from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport
@@ -75,7 +75,7 @@ def define_refresh(
     sides = map(AsSingleton, (corpus, bank))
     recording = Once(record_encoder, encoder, config.prompts, config.work, config.modalities, *sides)
     recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
-    scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
+    scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(Scored.merged).without_defaults()
     settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
@@ -166,7 +166,7 @@ def describe_lineage(
         calibrated: how each reference shard was searched; empty for exact searches.
     """
     error = measure_all(calibrated, config.grid) if calibrated else None
-    search = SearchReport(tuple(sorted(scored.methods)), config.bias_tolerance, error)
+    search = SearchReport(tuple(sorted(scored.searches)), config.bias_tolerance, error)
     names = {*(storage.basename(part.uri) for part in bank.parts), *(name for name, _ in corpus.shards)}
     needs = Needs(
         embedded=tuple(sorted(names)),

@@ -42,7 +42,7 @@ from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.topk import grid_means, grid_of
+from nnn_core.scoring.topk import grid_of
 from nnn_core.vectors import FloatMatrix
 
 _Rows = npt.NDArray[np.int64]
@@ -212,7 +212,7 @@ def _nnn(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]
     names = pa.array(trial.ids, pa.string())
     search = ExactSearch(ReferenceIndex.of(trial.bank))
     top = score_block(VectorBlock(names, names, trial.candidates), search, max(ks), threads)
-    means = dict(zip(ks, grid_means(top, ks).astype(np.float64).T, strict=True))
+    means = dict(zip(ks, top.means(ks).astype(np.float64).T, strict=True))
     return np.stack([alpha * means[int(k)] for alpha, k in settings]), len(trial.ids) * len(trial.bank)
 
 

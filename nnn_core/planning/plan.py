@@ -20,7 +20,7 @@ from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import format_of
 from nnn_core.scoring.bank import ReferenceShard, shard_references
-from nnn_core.scoring.partials import plan_partial
+from nnn_core.scoring.partials import Partial
 from nnn_core.table.manifest import Manifest
 
 #: Bytes a row where nothing tells: a small photograph, a caption.
@@ -227,7 +227,7 @@ class Plan:
         missing = [
             (shard, group)
             for shard, group in itertools.product(shards, groups)
-            if storage.basename(plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri)
+            if storage.basename(Partial.of(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri)
             not in known
         ]
         reasons = _explain(missing, len(shards), len(groups))

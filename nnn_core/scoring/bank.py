@@ -73,6 +73,18 @@ class Bank:
         """Dimension of the vectors."""
         return self.shards[0].dim
 
+    def check_dimension(self, corpus: Corpus) -> None:
+        """Refuse candidates that cannot be compared with the references.
+
+        Raises:
+            InputError: their vectors differ in dimension.
+        """
+        if corpus.dim != self.dim:
+            raise InputError(
+                f"candidates have vectors of dimension {corpus.dim}, references of {self.dim}; both must come from "
+                "one encoder, so nothing was scored."
+            )
+
 
 def gather_references(
     inputs: Sequence[EmbeddedInput],
@@ -287,16 +299,3 @@ def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     scattered: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
     return scattered
-
-
-def check_same_dimension(corpus: Corpus, bank: Bank) -> None:
-    """Candidates and references must be comparable.
-
-    Raises:
-        InputError: their vectors differ in dimension.
-    """
-    if corpus.dim != bank.dim:
-        raise InputError(
-            f"candidates have vectors of dimension {corpus.dim}, references of {bank.dim}; both must come from "
-            "one encoder, so nothing was scored."
-        )

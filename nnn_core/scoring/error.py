@@ -26,18 +26,18 @@ class BiasError:
     max: float
     rank_correlation: float
 
-
-def bias_error(exact: npt.NDArray[np.float32], approximate: npt.NDArray[np.float32]) -> BiasError:
-    """Compare means (candidates, grid)."""
-    truth, means = exact.astype(np.float64), approximate.astype(np.float64)
-    errors = np.abs(truth - means)
-    return BiasError(
-        candidates=len(errors),
-        mean=float(errors.mean(axis=0).max()),
-        p99=float(np.quantile(errors, 0.99, axis=0).max()),
-        max=float(errors.max()),
-        rank_correlation=min(_rank_correlation(truth[:, at], means[:, at]) for at in range(truth.shape[1])),
-    )
+    @classmethod
+    def between(cls, exact: npt.NDArray[np.float32], approximate: npt.NDArray[np.float32]) -> BiasError:
+        """The error of means (candidates, grid) that are approximate."""
+        truth, means = exact.astype(np.float64), approximate.astype(np.float64)
+        errors = np.abs(truth - means)
+        return cls(
+            candidates=len(errors),
+            mean=float(errors.mean(axis=0).max()),
+            p99=float(np.quantile(errors, 0.99, axis=0).max()),
+            max=float(errors.max()),
+            rank_correlation=min(_rank_correlation(truth[:, at], means[:, at]) for at in range(truth.shape[1])),
+        )
 
 
 def _rank_correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceShard
 from nnn_core.scoring.topk import TopK
 
-_METHOD_KEY = b"nnn_search"
+_SEARCH_KEY = b"nnn_search"
 
 _SUFFIX = ".parquet"
 
@@ -24,7 +24,7 @@ _SUFFIX = ".parquet"
 _NAME_BYTES = 20
 
 #: Names of the searches that partials come from.
-SEARCHES = ("exact", "prefilter", "device", "approximate")
+_SEARCHES = ("exact", "prefilter", "device", "approximate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,67 @@ class Partial:
     uri: str
     rows: int
     k_max: int
+
+    @classmethod
+    def of(
+        cls,
+        candidates: EmbeddedShard,
+        reference: ReferenceShard,
+        k_max: int,
+        exclude_own_pairs: bool,
+        work: str,
+        search: str = "exact",
+    ) -> Partial:
+        """The partial of this pair of shards.
+
+        Args:
+            candidates: one side.
+            reference: the other.
+            k_max: scores kept.
+            exclude_own_pairs: whether a candidate's own references are left out.
+            work: folder of artefacts.
+            search: ``exact`` for all searches that give the exact scores, else what names the settings.
+        """
+        name = partial_name(candidates.digest, reference.digest, k_max, exclude_own_pairs, search)
+        uri = storage.join(work, "partials", name)
+        return cls(candidates.digest, reference.number, uri, candidates.rows, k_max)
+
+    def write(self, top: TopK, search: str = "exact") -> None:
+        """Store ``top`` under the partial's name, unless it is there already.
+
+        Args:
+            top: the scores.
+            search: name of the search that found them, kept beside them for the manifest.
+        """
+        scores = top.scores
+        if not scores.shape[1]:  # Arrow has no lists of size 0
+            scores = np.full((len(scores), 1), -np.inf, np.float32)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
+        table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_SEARCH_KEY: search})
+        storage.create(self.uri, to_parquet(table, floats=["scores.list.element"]))
+
+    def read(self) -> tuple[TopK, str]:
+        """The scores, and the name of the search that found them.
+
+        Raises:
+            CorruptArtifactError: the file is not the partial that its name promises.
+        """
+        try:
+            table = from_parquet(storage.read_bytes(self.uri))
+            scores = table.column("scores").combine_chunks()
+            flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
+            if table.num_rows != self.rows:
+                raise ValueError(f"{table.num_rows} rows, expected {self.rows}")
+            seen = table.column("seen").to_numpy().astype(np.int64)
+            top = TopK(self.k_max, seen, flat[:, : min(self.k_max, int(seen.max(initial=0)))])
+            search = table.schema.metadata[_SEARCH_KEY].decode()
+            if search not in _SEARCHES:
+                raise ValueError(f"found by an unknown search {search!r}")
+            return top, search
+        except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+            raise CorruptArtifactError(
+                f"{self.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +130,17 @@ class ScoredRange:
     def of(cls, candidates: EmbeddedShard, partials: Sequence[Partial]) -> ScoredRange:
         """The range of ``partials``, one or more, in consecutive reference shards."""
         head = partials[0]
-        names = b"".join(_packed(storage.basename(partial.uri)) for partial in partials)
-        return cls(candidates, head.reference, storage.parent(head.uri), names, head.k_max)
+        names = (storage.basename(partial.uri).removesuffix(_SUFFIX) for partial in partials)
+        return cls(candidates, head.reference, storage.parent(head.uri), bytes.fromhex("".join(names)), head.k_max)
 
     @property
     def partials(self) -> list[Partial]:
         """One for each reference shard of the range."""
-        shard = self.candidates
+        shard, size = self.candidates, _NAME_BYTES
+        names = [self.names[at : at + size].hex() + _SUFFIX for at in range(0, len(self.names), size)]
         return [
             Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, self.k_max)
-            for number, name in enumerate(_unpacked(self.names), self.first)
+            for number, name in enumerate(names, self.first)
         ]
 
 
@@ -88,40 +150,17 @@ class Scored:
 
     Attributes:
         fewest_seen: fewest references that a candidate was scored against.
-        methods: the searches that ran.
+        searches: names of the searches that ran.
     """
 
     fewest_seen: int
-    methods: frozenset[str]
+    searches: frozenset[str]
 
-
-def merge_scored(scored: Iterable[Scored]) -> Scored:
-    """What scoring was like for several candidate shards together, one or more."""
-    every = list(scored)
-    return Scored(min(each.fewest_seen for each in every), frozenset().union(*(each.methods for each in every)))
-
-
-def plan_partial(
-    candidates: EmbeddedShard,
-    reference: ReferenceShard,
-    k_max: int,
-    exclude_own_pairs: bool,
-    work: str,
-    search: str = "exact",
-) -> Partial:
-    """Name the partial of this pair of shards.
-
-    Args:
-        candidates: one side.
-        reference: the other.
-        k_max: scores kept.
-        exclude_own_pairs: whether a candidate's own references are left out.
-        work: folder of artefacts.
-        search: ``exact`` for all searches that give the exact scores, else what names the settings.
-    """
-    name = partial_name(candidates.digest, reference.digest, k_max, exclude_own_pairs, search)
-    uri = storage.join(work, "partials", name)
-    return Partial(candidates.digest, reference.number, uri, candidates.rows, k_max)
+    @classmethod
+    def merged(cls, scored: Iterable[Scored]) -> Scored:
+        """What scoring was like for several candidate shards together, one or more."""
+        every = list(scored)
+        return cls(min(each.fewest_seen for each in every), frozenset().union(*(each.searches for each in every)))
 
 
 def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs: bool, search: str) -> str:
@@ -135,55 +174,6 @@ def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs:
         search=search,
     )
     return f"{name}{_SUFFIX}"
-
-
-def _packed(name: str) -> bytes:
-    return bytes.fromhex(name.removesuffix(_SUFFIX))
-
-
-def _unpacked(names: bytes) -> Iterator[str]:
-    for start in range(0, len(names), _NAME_BYTES):
-        yield f"{names[start : start + _NAME_BYTES].hex()}{_SUFFIX}"
-
-
-def write_partial(partial: Partial, top: TopK, method: str = "exact") -> None:
-    """Store ``top`` under the partial's name, unless it is there already.
-
-    Args:
-        partial: where.
-        top: the scores.
-        method: the search that found them, kept beside them for the manifest.
-    """
-    scores = top.scores
-    if not scores.shape[1]:  # Arrow has no lists of size 0
-        scores = np.full((len(scores), 1), -np.inf, np.float32)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
-    table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_METHOD_KEY: method})
-    storage.create(partial.uri, to_parquet(table, floats=["scores.list.element"]))
-
-
-def _read_partial(partial: Partial) -> tuple[TopK, str]:
-    """The scores behind a descriptor, and the search that found them.
-
-    Raises:
-        CorruptArtifactError: the file is not the partial that its name promises.
-    """
-    try:
-        table = from_parquet(storage.read_bytes(partial.uri))
-        scores = table.column("scores").combine_chunks()
-        flat = scores.flatten().to_numpy().reshape(table.num_rows, scores.type.list_size)
-        if table.num_rows != partial.rows:
-            raise ValueError(f"{table.num_rows} rows, expected {partial.rows}")
-        seen = table.column("seen").to_numpy().astype(np.int64)
-        top = TopK(partial.k_max, seen, flat[:, : min(partial.k_max, int(seen.max(initial=0)))])
-        method = table.schema.metadata[_METHOD_KEY].decode()
-        if method not in SEARCHES:
-            raise ValueError(f"found by an unknown search {method!r}")
-        return top, method
-    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-        raise CorruptArtifactError(
-            f"{partial.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
-        ) from error
 
 
 def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, frozenset[str]]:
@@ -203,10 +193,9 @@ def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, froz
             f"candidate shard {ordered[0].candidates[:16]} has partials of reference shards {numbers}, "
             f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
         )
-    top = TopK.empty(ordered[0].k_max, ordered[0].rows)
-    methods = set()
+    top, searches = TopK.empty(ordered[0].k_max, ordered[0].rows), set()
     for partial in ordered:
-        scores, method = _read_partial(partial)
+        scores, search = partial.read()
         top = top | scores
-        methods.add(method)
-    return top, frozenset(methods)
+        searches.add(search)
+    return top, frozenset(searches)

@@ -10,7 +10,7 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import VectorBlock
 from nnn_core.scoring.search._selection import Tile
-from nnn_core.scoring.search.methods import Search
+from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import FloatMatrix
 

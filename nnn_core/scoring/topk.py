@@ -64,6 +64,19 @@ class TopK:
         both = np.concatenate([self.scores, other.scores], axis=1)
         return TopK.of(both, self.k, self.seen + other.seen)
 
+    def means(self, grid: tuple[int, ...]) -> FloatMatrix:
+        """Mean of the k highest scores for every k of the grid: (rows, len(grid)) float32.
+
+        A candidate that has seen fewer than k references gets the mean of those it has seen, and 0
+        where it has seen none; ``parts.resolve_k`` keeps such columns out of tables.
+        Sums run in float64 from the highest score down, so the bits depend on the scores alone.
+        """
+        rows, width = self.scores.shape
+        sums = np.zeros((rows, width + 1))
+        np.cumsum(np.where(self.valid, self.scores, 0.0), axis=1, dtype=np.float64, out=sums[:, 1:])
+        columns = [sums[:, min(k, width)] / np.maximum(np.minimum(k, self.seen), 1) for k in grid]
+        return np.stack(columns, axis=1).astype(np.float32)
+
 
 def descending(scores: FloatMatrix, width: int) -> FloatMatrix:
     """The ``width`` highest entries of each row, highest first: (rows, width) float32."""
@@ -79,17 +92,3 @@ def grid_of(k_max: int, k: int | None = None) -> tuple[int, ...]:
     """The values of k whose means are kept: 1, 2, 4, ... up to and including k_max, and k."""
     powers = {1 << power for power in range(k_max.bit_length()) if 1 << power <= k_max}
     return tuple(sorted(powers | {k_max} | ({k} if k is not None else set())))
-
-
-def grid_means(top: TopK, grid: tuple[int, ...]) -> FloatMatrix:
-    """Mean of the k highest scores for every k of the grid: (rows, len(grid)) float32.
-
-    A candidate that has seen fewer than k references gets the mean of those it has seen, and 0
-    where it has seen none; ``parts.resolve_k`` keeps such columns out of tables.
-    Sums run in float64 from the highest score down, so the bits depend on the scores alone.
-    """
-    rows, width = top.scores.shape
-    sums = np.zeros((rows, width + 1))
-    np.cumsum(np.where(top.valid, top.scores, 0.0), axis=1, dtype=np.float64, out=sums[:, 1:])
-    columns = [sums[:, min(k, width)] / np.maximum(np.minimum(k, top.seen), 1) for k in grid]
-    return np.stack(columns, axis=1).astype(np.float32)

@@ -15,7 +15,6 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
-from nnn_core.scoring.topk import grid_means
 from nnn_core.table.parts import RowSlice, slice_rows
 from pipelines.stages.metrics import COMPUTED, SHUFFLED, StageName, count, timed
 
@@ -69,9 +68,9 @@ def merge_shard(
         ranges = list(keyed[1])
         candidates = ranges[0].candidates
         partials = [partial for each in ranges for partial in each.partials]
-        top, methods = merge_partials(partials, len(bank.shards))
+        top, searches = merge_partials(partials, len(bank.shards))
         fitting = tuple(k for k in grid if k <= bank.rows)
-        means = grid_means(top, fitting)
+        means = top.means(fitting)
         slices: list[tuple[int, RowSlice]] = slice_rows(
             read_ids(candidates), means, candidates.source, corpus.boundaries
         )
@@ -79,7 +78,7 @@ def merge_shard(
     count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
     where = {"uri": candidates.source, "shard": candidates.uri}
     _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
-    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
+    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), searches))
     if keep_means is not None:
         yield TaggedOutput(MEANS, ShardMeans.store(candidates, means, fitting, keep_means))
     for piece in slices:

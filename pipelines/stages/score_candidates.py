@@ -15,12 +15,12 @@ from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.events import Event
-from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard, check_same_dimension
+from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring.cache import BoundedCache
-from nnn_core.scoring.partials import Partial, ScoredRange, plan_partial, write_partial
+from nnn_core.scoring.partials import Partial, ScoredRange
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.calibration import CalibratedShard, load_approximate
-from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
+from nnn_core.scoring.search.calibration import CalibratedShard
+from nnn_core.scoring.search.searches import Search, exact_search, resolve_search
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.stages.metrics import (
     COMPUTED,
@@ -58,7 +58,7 @@ class ScoreTask:
 def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank.shards
-    check_same_dimension(corpus, bank)
+    bank.check_dimension(corpus)
     expect(_STAGE, len(shards))
     first, pairs = 0, 0
     for shard in shards:
@@ -77,7 +77,7 @@ class Scorer:
         exclude_own_pairs: whether a candidate's own reference queries are left out.
         work: URI of the folder of artefacts.
         threads: threads of one worker process.
-        method: how scores are found, one of ``search.METHODS``.
+        search: how scores are found, one of ``search.SEARCHES``.
         cache: where each worker's machine keeps copies of the bank.
     """
 
@@ -85,7 +85,7 @@ class Scorer:
     exclude_own_pairs: bool
     work: str
     threads: int
-    method: str
+    search: str
     cache: DiskCache = NO_CACHE
 
 
@@ -147,7 +147,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         how: CalibratedShard | None,
     ) -> Partial:
         scorer, found_by = self._scorer, how.digest if how else "exact"
-        partial = plan_partial(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
+        partial = Partial.of(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
         if storage.exists(partial.uri):
             count(_STAGE, REUSED)
             return partial
@@ -155,7 +155,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             search, block = self._search(reference, how), read()
             with timed_part(_STAGE, SEARCH_MSEC):
                 top = score_block(block, search, scorer.k_max, scorer.threads)
-            write_partial(partial, top, search.name)
+            partial.write(top, search.name)
         count(_STAGE, COMPUTED)
         count(_STAGE, PAIRS, candidates.rows * reference.rows)
         return partial
@@ -166,8 +166,8 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             with timed_part(_STAGE, LOAD_MSEC):
                 index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
-                return load_approximate(how, index, scorer.cache)
-            return exact_search(resolve_method(scorer.method), index)
+                return how.search(index, scorer.cache)
+            return exact_search(resolve_search(scorer.search), index)
 
         search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
         return search

@@ -40,7 +40,7 @@ from nnn_core.evaluation.summary import Request, _judge, summarise
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.topk import grid_means, grid_of
+from nnn_core.scoring.topk import grid_of
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
 K_MAX, THREADS = 64, 2
@@ -158,7 +158,7 @@ def try_split(trial: Trial, seed: int, request: Request) -> tuple[Outcome, tuple
     names = pa.array(trial.ids, pa.string())
     search = ExactSearch(ReferenceIndex.of(trial.bank))
     top = score_block(VectorBlock(names, names, trial.candidates), search, max(request.grid), THREADS)
-    means = grid_means(top, request.grid)
+    means = top.means(request.grid)
     order = np.random.default_rng([7, seed]).permutation(len(trial.queries))
     validation, test = (query_set(trial, np.sort(part)) for part in np.split(order, [2 * len(order) // 3]))
     evaluation = summarise(validation, *count(validation, trial, means, request), request)

@@ -37,10 +37,10 @@ from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.scoring.bank import ReferenceIndex, gather_references
-from nnn_core.scoring.partials import merge_partials, plan_partial, write_partial
+from nnn_core.scoring.partials import Partial, merge_partials
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.methods import exact_search, resolve_method
-from nnn_core.scoring.topk import grid_means, grid_of
+from nnn_core.scoring.search.searches import exact_search, resolve_search
+from nnn_core.scoring.topk import grid_of
 from nnn_core.table.parts import slice_rows
 
 #: Vectors of each file of the bank. A group may hold no more, so that each file is a shard of the bank.
@@ -121,7 +121,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
     requests = [EmbeddingRequest(side, Columns(), None, work) for side in ("image", "text")]
     references = [embed(name, requests[1]) for name in list_shards(globs[1], "--references")]
     bank = gather_references(references, BANK_ROWS, None, 0, work, False)
-    searches = [exact_search(resolve_method("auto"), ReferenceIndex.load(shard, False)) for shard in bank.shards]
+    searches = [exact_search(resolve_search("auto"), ReferenceIndex.load(shard, False)) for shard in bank.shards]
     warm = read_shard(bank.shards[0].parts[0])
     score_block(warm, searches[0], K, 1)  # loads compiled code
     names = list_shards(globs[0], "--candidates")[:files]
@@ -131,11 +131,11 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
     for shard in embedded_shards(candidates):
         block, partials = read_shard(shard), []
         for reference, search in zip(bank.shards, searches, strict=True):
-            partial = plan_partial(shard, reference, K, False, work)
-            write_partial(partial, score_block(block, search, K, 1), search.name)
+            partial = Partial.of(shard, reference, K, False, work)
+            partial.write(score_block(block, search, K, 1), search.name)
             partials.append(partial)
         top, _ = merge_partials(partials, len(bank.shards))
-        slice_rows(read_ids(shard), grid_means(top, grid_of(K, K)), shard.source, corpus.boundaries)
+        slice_rows(read_ids(shard), top.means(grid_of(K, K)), shard.source, corpus.boundaries)
     return Spent.now(resource.RUSAGE_SELF).since(start, len(names) * len(bank.shards))
 
 

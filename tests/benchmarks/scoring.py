@@ -31,7 +31,7 @@ from clouds import make_cloud
 
 from nnn_core.embedded.shards import VectorBlock
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.error import bias_error
+from nnn_core.scoring.error import BiasError
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import exact as exact_module
 from nnn_core.scoring.search._approximate import ApproximateSearch
@@ -39,8 +39,8 @@ from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.methods import Search, resolve_method
-from nnn_core.scoring.topk import TopK, grid_means, grid_of
+from nnn_core.scoring.search.searches import Search, resolve_search
+from nnn_core.scoring.topk import TopK, grid_of
 from nnn_core.vectors import FloatMatrix
 
 DIM = 512
@@ -165,7 +165,7 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
     searches: dict[str, Search] = {"exact": ExactSearch(index)}
     if has_fast_int8():
         searches["prefilter"] = PrefilterSearch.of(index)
-    if resolve_method("auto") == "device":
+    if resolve_search("auto") == "device":
         from nnn_core.scoring.search._device import DeviceSearch
 
         searches["device"] = DeviceSearch.of(index)
@@ -190,7 +190,7 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
         for row in rows:
             if row.name in searches:
                 top = score_block(as_block(candidates[:256]), searches[row.name], k, threads)
-                error = bias_error(brute_force(candidates[:256], references, grid_of(k)), grid_means(top, grid_of(k)))
+                error = BiasError.between(brute_force(candidates[:256], references, grid_of(k)), top.means(grid_of(k)))
                 against = next((other.microseconds for other in rows if other.path == "peer"), None)
                 note = f"{row.microseconds / against:.2f} of nnn-retrieval; " if against else ""
                 if row.name == "exact":
@@ -254,8 +254,8 @@ def bench_approximate(bank: int, references: FloatMatrix, rounds: int, k: int) -
     paths = {"sgemm": "gemm", "exact": "exact", "approximate": "approximate"}
     seconds = take_turns(programs, rounds)
     rows = rows_of(seconds, sizes, bank, k, 1, paths)
-    truth, means = (grid_means(score_block(check, each, k), (k,)) for each in (exact, search))
-    error = bias_error(truth, means)
+    truth, means = (score_block(check, each, k).means((k,)) for each in (exact, search))
+    error = BiasError.between(truth, means)
     faster = statistics.median(
         (a / 1024) / (b / len(candidates)) for a, b in zip(seconds["exact"], seconds["approximate"], strict=True)
     )

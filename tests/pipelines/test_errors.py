@@ -30,7 +30,6 @@ from nnn_core.errors import (
     RejectedRowsError,
     StorageError,
 )
-from nnn_core.scoring.bank import check_same_dimension
 from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
 from pipelines.running.runner import _find_error
@@ -283,7 +282,7 @@ def test_empty_bank(work: str, tmp_path: Path) -> None:
 def test_dimensions_of_the_two_sides_differ(candidates: str, work: str, tmp_path: Path) -> None:
     wide = write_vectors(tmp_path / "wide", ["a", "b", "c", "d"], gaussian(4, DIM + 1, 2), 1)
     corpus, bank = candidates_of(candidates, work), bank_of(wide, work)
-    error = refusal(InputError, lambda: check_same_dimension(corpus, bank))
+    error = refusal(InputError, lambda: bank.check_dimension(corpus))
     assert f"candidates have vectors of dimension {DIM}, references of {DIM + 1}" in error
 
 

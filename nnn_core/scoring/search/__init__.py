@@ -6,4 +6,4 @@ part of the references only.
 """
 
 #: What ``--search`` may be.
-METHODS = ("auto", "exact", "prefilter", "approximate")
+SEARCHES = ("auto", "exact", "prefilter", "approximate")

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Tile, highest, leave_out_own
-from nnn_core.scoring.search.exact import ExactSearch, error_bound
+from nnn_core.scoring.search._selection import Tile, error_bound, highest, leave_out_own
+from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix, Mask
 
 #: Scores in memory at a time.

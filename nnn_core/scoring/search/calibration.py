@@ -13,7 +13,7 @@ import functools
 import itertools
 import json
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -26,12 +26,12 @@ from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard
-from nnn_core.scoring.error import BiasError, bias_error
+from nnn_core.scoring.error import BiasError
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
-from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
-from nnn_core.scoring.topk import TopK, grid_means
+from nnn_core.scoring.search.searches import Search, exact_search, resolve_search
+from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 
 #: Candidates that settings are tried on, and as many others that the error is measured on.
@@ -70,6 +70,20 @@ class CalibratedShard:
     clusters_digest: str
     digest: str
     check: str
+
+    def search(self, index: ReferenceIndex, cache: DiskCache = NO_CACHE) -> Search:
+        """The search over the reference shard's ``index``; clusters may be copied to ``cache``.
+
+        Raises:
+            CorruptArtifactError: the clusters are damaged.
+        """
+        if self.settings is None:
+            return exact_search(resolve_search("auto"), index)
+        try:
+            data = cache.read(self.clusters, self.clusters_digest)
+        except CorruptArtifactError as error:
+            raise CorruptArtifactError(f"{error} Delete it and run the same command again.") from error
+        return ApproximateSearch.of(index, Clusters.from_bytes(data, self.clusters), self.settings)
 
 
 def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, VectorBlock]:
@@ -124,21 +138,17 @@ def calibrate_shard(
     index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
     clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
     clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
-    if storage.exists(clusters_uri):
-        trained = storage.read_bytes(clusters_uri)
-    else:
-        trained = keep_bytes(clusters_uri, Clusters.train(index.vectors).to_bytes())
+    trained = _kept(clusters_uri, lambda: Clusters.train(index.vectors).to_bytes())
     clusters = Clusters.from_bytes(trained, clusters_uri)
     # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
     choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance)
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
-    exact = exact_search(resolve_method("auto"), index)
-    if storage.exists(settings_uri):
-        data = storage.read_bytes(settings_uri)
-    else:
-        chosen = _choose_settings(chooser, exact, clusters, grid, tolerance, threads)
-        data = keep_bytes(settings_uri, _settings_to_bytes(chosen))
-    settings = _parse_settings(data, settings_uri)
+    exact = exact_search(resolve_search("auto"), index)
+    chosen = _kept(
+        settings_uri,
+        lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads)),
+    )
+    settings = _parse_settings(chosen, settings_uri)
     digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
     check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
     check_uri = storage.join(work, "clusters", f"{check}.safetensors")
@@ -148,6 +158,11 @@ def calibrate_shard(
         arrays = {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
         storage.create(check_uri, to_tensors(arrays))
     return CalibratedShard(reference.number, settings, clusters_uri, sha256(trained), digest, check_uri)
+
+
+def _kept(uri: str, make: Callable[[], bytes]) -> bytes:
+    """The bytes of an artefact, which is made if it is not there."""
+    return storage.read_bytes(uri) if storage.exists(uri) else keep_bytes(uri, make())
 
 
 def _choose_settings(
@@ -203,7 +218,7 @@ def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:
 
 def _measure_error(exact: TopK, approximate: TopK, grid: tuple[int, ...]) -> BiasError:
     """How far the means of ``approximate`` are from those of ``exact``."""
-    return bias_error(grid_means(exact, grid), grid_means(approximate, grid))
+    return BiasError.between(exact.means(grid), approximate.means(grid))
 
 
 def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) -> BiasError:
@@ -215,21 +230,6 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     pairs = [_read_check(shard.check, grid[-1]) for shard in sorted(calibrated, key=lambda shard: shard.number)]
     exact, approximate = (functools.reduce(operator.or_, tops) for tops in zip(*pairs, strict=True))
     return _measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
-
-
-def load_approximate(shard: CalibratedShard, index: ReferenceIndex, cache: DiskCache = NO_CACHE) -> Search:
-    """The search over a calibrated reference shard, whose clusters may be copied to ``cache``.
-
-    Raises:
-        CorruptArtifactError: the clusters are damaged.
-    """
-    if shard.settings is None:
-        return exact_search(resolve_method("auto"), index)
-    try:
-        data = cache.read(shard.clusters, shard.clusters_digest)
-    except CorruptArtifactError as error:
-        raise CorruptArtifactError(f"{error} Delete it and run the same command again.") from error
-    return ApproximateSearch.of(index, Clusters.from_bytes(data, shard.clusters), shard.settings)
 
 
 def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:

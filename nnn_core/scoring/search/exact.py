@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, leave_out_own, score_selected
+from nnn_core.scoring.search._selection import Reservoirs, Tile, error_bound, highest, leave_out_own, score_selected
 from nnn_core.scoring.topk import descending
 from nnn_core.vectors import FloatMatrix
 
@@ -26,17 +26,6 @@ _MAX_OWN = 64
 #: Room for references within the margin.
 _SPARE = 128
 _EXHAUSTIVE_SLAB = 4096
-
-
-def error_bound(dim: int) -> float:
-    """Largest difference between a float32 and the exact inner product of two unit vectors.
-
-    n u / (1 - n u) for n additions in any order with unit roundoff u = 2**-24 (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2nd ed., section 3.1), times a norm that may exceed 1
-    by the rounding to the grid, doubled for libraries that split the product.
-    """
-    nu = dim * 2.0**-24
-    return 2.0 * nu / (1.0 - nu) * (1.0 + 1e-5)
 
 
 @dataclass(frozen=True)

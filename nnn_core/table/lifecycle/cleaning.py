@@ -40,7 +40,7 @@ class Needs:
         embedded: names of the files of both sides' embedded shards.
         candidates: digests of the candidates' embedded shards.
         references: digests of the reference shards.
-        searches: how each reference shard was searched, see ``partials.plan_partial``; exact where it is not named.
+        searches: how each reference shard was searched, see ``partials.Partial.of``; exact where it is not named.
         k_max: scores kept.
         exclude_own_pairs: whether a candidate's own references were left out.
     """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation._hubness import gini, robin_hood, skewness
 from nnn_core.evaluation.metrics import Z_ALARM, _first_relevant_ranks, robust_z, summarise_ranking
-from nnn_core.scoring.error import BiasError, _rank_correlation, bias_error
+from nnn_core.scoring.error import BiasError, _rank_correlation
 
 
 @st.composite
@@ -116,7 +116,7 @@ def test_bias_error_from_the_definition(rows: int, width: int, seed: int, scale:
     rng = np.random.default_rng(seed)
     exact = rng.uniform(0.1, 0.9, (rows, width)).astype(np.float32)
     found = (exact - scale * rng.uniform(0, 1, (rows, width))).astype(np.float32)
-    error = bias_error(exact, found)
+    error = BiasError.between(exact, found)
     columns = [np.abs(exact[:, at].astype(np.float64) - found[:, at].astype(np.float64)) for at in range(width)]
     assert error.candidates == rows
     assert error.mean == pytest.approx(max(float(column.mean()) for column in columns), abs=1e-15)
@@ -124,16 +124,16 @@ def test_bias_error_from_the_definition(rows: int, width: int, seed: int, scale:
     assert error.p99 == pytest.approx(max(float(np.percentile(column, 99)) for column in columns), abs=1e-15)
     expected = [_rank_correlation(exact[:, at], found[:, at]) for at in range(width)]
     assert error.rank_correlation == min(expected)
-    assert bias_error(found, exact) == error  # an error has no sign
+    assert BiasError.between(found, exact) == error  # an error has no sign
 
 
 def test_bias_error_takes_the_worst_column() -> None:
     exact = np.array([[0.5, 0.5], [0.25, 0.25]], np.float32)
     found = np.array([[0.25, 0.5], [0.25, 0.0]], np.float32)
-    assert bias_error(exact, found) == BiasError(2, 0.125, pytest.approx(0.2475), 0.25, 1.0)
-    assert bias_error(exact, exact) == BiasError(2, 0.0, 0.0, 0.0, 1.0)
-    assert bias_error(exact[:1], found[:1]) == BiasError(1, 0.25, 0.25, 0.25, 1.0)
-    swapped = bias_error(exact, np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
+    assert BiasError.between(exact, found) == BiasError(2, 0.125, pytest.approx(0.2475), 0.25, 1.0)
+    assert BiasError.between(exact, exact) == BiasError(2, 0.0, 0.0, 0.0, 1.0)
+    assert BiasError.between(exact[:1], found[:1]) == BiasError(1, 0.25, 0.25, 0.25, 1.0)
+    swapped = BiasError.between(exact, np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
     assert swapped.rank_correlation == pytest.approx(-1.0)
 
 

@@ -20,7 +20,6 @@ from nnn_core.evaluation.rivals import Trial, _all_rivals, _fit, _leaders, _rank
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.topk import grid_means
 
 Vectors = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -165,7 +164,7 @@ def test_nnn_has_the_biases_of_the_table() -> None:
     top = score_block(make_block(case.candidates), ExactSearch(ReferenceIndex.of(case.bank)), 64)
     points = [Point(int(k), alpha) for alpha, k in rival.settings]
     grid = tuple(sorted({point.k for point in points}))
-    expected = biases_at(grid_means(top, grid), grid, points)
+    expected = biases_at(top.means(grid), grid, points)
     assert np.array_equal(_fit(case, rival).biases, expected)
 
 

@@ -16,16 +16,7 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.scoring.bank import shard_references
-from nnn_core.scoring.partials import (
-    Partial,
-    Scored,
-    ScoredRange,
-    _read_partial,
-    merge_partials,
-    merge_scored,
-    plan_partial,
-    write_partial,
-)
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange, merge_partials
 from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
@@ -38,7 +29,7 @@ def top_of(scores: Ragged, k: int) -> TopK:
 def store(folder: Path, top: TopK, reference: int = 0) -> Partial:
     partial = Partial("c" * 64, reference, str(folder / f"partial-{reference}.parquet"), len(top.seen), top.k)
     Path(partial.uri).unlink(missing_ok=True)
-    write_partial(partial, top)
+    partial.write(top)
     return partial
 
 
@@ -48,7 +39,7 @@ SCORES = st.lists(st.lists(st.floats(-1, 1, width=32), max_size=6), min_size=1, 
 @given(SCORES, st.integers(1, 8))
 def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> None:
     top = top_of(scores, k)
-    read, method = _read_partial(store(tmp_path, top))
+    read, method = store(tmp_path, top).read()
     assert method == "exact"
     assert read.k == k
     oracles.assert_same_bits(read.seen, top.seen)
@@ -82,15 +73,15 @@ def test_missing_or_doubled_partials_are_refused(tmp_path: Path, numbers: list[i
 def test_names_follow_every_input() -> None:
     candidates = make_shard("c", 3)
     reference = shard_references([make_shard("r", 5)], 10)[0]
-    base = plan_partial(candidates, reference, 8, False, "work")
+    base = Partial.of(candidates, reference, 8, False, "work")
     assert base.uri.startswith("work/partials/")
     assert (base.candidates, base.reference, base.rows, base.k_max) == (candidates.digest, 0, 3, 8)
     others = [
-        plan_partial(dataclasses.replace(candidates, digest="0" * 64), reference, 8, False, "work"),
-        plan_partial(candidates, dataclasses.replace(reference, digest="0" * 40), 8, False, "work"),
-        plan_partial(candidates, reference, 9, False, "work"),
-        plan_partial(candidates, reference, 8, True, "work"),
-        plan_partial(candidates, reference, 8, False, "work", "settings of an approximate search"),
+        Partial.of(dataclasses.replace(candidates, digest="0" * 64), reference, 8, False, "work"),
+        Partial.of(candidates, dataclasses.replace(reference, digest="0" * 40), 8, False, "work"),
+        Partial.of(candidates, reference, 9, False, "work"),
+        Partial.of(candidates, reference, 8, True, "work"),
+        Partial.of(candidates, reference, 8, False, "work", "settings of an approximate search"),
     ]
     assert len({base.uri, *(other.uri for other in others)}) == 6
 
@@ -102,14 +93,14 @@ def test_names_ignore_places_and_numbers() -> None:
     alone = shard_references(parts[1:], 5)[0]
     assert (second.number, alone.number) == (1, 0)
     moved = dataclasses.replace(candidates, uri="elsewhere", source="elsewhere")
-    first, again = (plan_partial(c, r, 8, False, "w") for c, r in ((candidates, second), (moved, alone)))
+    first, again = (Partial.of(c, r, 8, False, "w") for c, r in ((candidates, second), (moved, alone)))
     assert first.uri == again.uri
 
 
 def test_the_first_partial_under_a_name_stays(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
-    write_partial(partial, top_of([[0.25]], 2))
-    assert _read_partial(partial)[0].scores.tolist() == [[0.5]]
+    partial.write(top_of([[0.25]], 2))
+    assert partial.read()[0].scores.tolist() == [[0.5]]
 
 
 def test_bytes_depend_on_the_scores_only(tmp_path: Path) -> None:
@@ -122,7 +113,7 @@ def test_a_partial_that_is_another_is_refused(tmp_path: Path, change: dict[str, 
     """Rows must be the shard's; with another k the width would not fit."""
     partial = store(tmp_path, top_of([[0.5, 0.25, 0.1], [1.0]], 2))
     with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial"):
-        _read_partial(dataclasses.replace(partial, **change))
+        dataclasses.replace(partial, **change).read()
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"nonsense" * 40])
@@ -130,14 +121,14 @@ def test_what_is_no_partial_is_refused(tmp_path: Path, data: bytes) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).write_bytes(data)
     with pytest.raises(CorruptArtifactError, match=r"partial-0\.parquet' is not a readable partial.*Delete it"):
-        _read_partial(partial)
+        partial.read()
 
 
 def test_a_missing_partial_names_itself(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).unlink()
     with pytest.raises(InputError, match=r"partial-0\.parquet"):
-        _read_partial(partial)
+        partial.read()
 
 
 def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -151,7 +142,7 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
         data[position] ^= 1 << position % 8
         Path(partial.uri).write_bytes(bytes(data))
         try:
-            read, method = _read_partial(partial)
+            read, method = partial.read()
         except CorruptArtifactError:
             refused += 1
         else:
@@ -164,7 +155,7 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
 def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
     partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in range(3)]
     Path(partials[1].uri).unlink()
-    write_partial(partials[1], top_of([[0.25]], 2), "approximate")
+    partials[1].write(top_of([[0.25]], 2), "approximate")
     top, methods = merge_partials(partials, 3)
     assert methods == {"exact", "approximate"}
     assert top.scores.tolist() == [[0.5, 0.5]]
@@ -173,9 +164,9 @@ def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
 def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).unlink()
-    write_partial(partial, top_of([[0.5]], 2), "guess")
+    partial.write(top_of([[0.5]], 2), "guess")
     with pytest.raises(CorruptArtifactError, match="found by an unknown search 'guess'"):
-        _read_partial(partial)
+        partial.read()
 
 
 def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
@@ -189,5 +180,5 @@ def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
 
 def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
     each = [Scored(3, frozenset({"exact"})), Scored(2, frozenset({"approximate"})), Scored(5, frozenset({"exact"}))]
-    assert merge_scored(each) == merge_scored([merge_scored(each[::-1][:2]), each[0]])
-    assert merge_scored(each) == Scored(2, frozenset({"exact", "approximate"}))
+    assert Scored.merged(each) == Scored.merged([Scored.merged(each[::-1][:2]), each[0]])
+    assert Scored.merged(each) == Scored(2, frozenset({"exact", "approximate"}))

@@ -23,9 +23,9 @@ from nnn_core.scoring.search import _selection as selection
 from nnn_core.scoring.search import exact
 from nnn_core.scoring.search._device import DeviceSearch
 from nnn_core.scoring.search._prefilter import PrefilterSearch
-from nnn_core.scoring.search._selection import Tile
-from nnn_core.scoring.search.exact import ExactSearch, error_bound
-from nnn_core.scoring.search.methods import Search
+from nnn_core.scoring.search._selection import Tile, error_bound
+from nnn_core.scoring.search.exact import ExactSearch
+from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import to_grid, unit_vectors
 

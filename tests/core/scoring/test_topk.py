@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.scoring.topk import TopK, descending, grid_means, grid_of
+from nnn_core.scoring.topk import TopK, descending, grid_of
 
 #: Few distinct scores, so that ties are the rule.
 SCORES = st.sampled_from([-1.0, -0.25, 0.0, 0.1, 0.1 + 2**-26, 0.5, 0.5 + 2**-24, 1.0])
@@ -170,7 +170,7 @@ def test_grid_ends_at_k_max(k_max: int) -> None:
 def test_means_equal_the_definition(case: tuple[int, list[Ragged]]) -> None:
     k_max, (scores,) = case
     grid = grid_of(k_max)
-    means = grid_means(top_of(scores, k_max), grid)
+    means = top_of(scores, k_max).means(grid)
     assert means.shape == (len(scores), len(grid))
     assert means.dtype == np.float32
     for row, seen in enumerate(scores):
@@ -185,13 +185,11 @@ def test_means_do_not_depend_on_the_cuts(case: tuple[int, list[Ragged]]) -> None
     k, (left, right) = case
     together = [a + b for a, b in zip(left, right, strict=True)]
     grid = grid_of(k)
-    oracles.assert_same_bits(
-        grid_means(top_of(left, k) | top_of(right, k), grid), grid_means(top_of(together, k), grid)
-    )
+    oracles.assert_same_bits((top_of(left, k) | top_of(right, k)).means(grid), top_of(together, k).means(grid))
 
 
 def test_means_never_touch_padding() -> None:
-    means = grid_means(top_of([[0.5, 1.0, 0.0, 0.5], [1.0], []], 4), (1, 2, 4))
+    means = top_of([[0.5, 1.0, 0.0, 0.5], [1.0], []], 4).means((1, 2, 4))
     assert means.tolist() == [[1.0, 0.75, 0.5], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
 
 
@@ -200,4 +198,4 @@ def test_means_are_summed_in_float64() -> None:
     scores[0, 0] = 1.0
     top: TopK = TopK.of(scores, 4096, np.array([4096]))
     exact: npt.NDArray[np.float64] = np.array((1.0 + 4095 * float(np.float32(1 / 3))) / 4096)
-    assert grid_means(top, (4096,))[0, 0] == np.float32(exact)
+    assert top.means((4096,))[0, 0] == np.float32(exact)

@@ -32,7 +32,6 @@ from nnn_core.scoring.search.calibration import (
     _choose_settings,
     _sample_candidates,
     calibrate_shard,
-    load_approximate,
     measure_all,
 )
 from nnn_core.scoring.search.exact import ExactSearch
@@ -221,7 +220,7 @@ def test_the_error_is_that_of_the_merged_scores(shared: Corpus, own: bool) -> No
     found = TopK.empty(2, len(checker.vectors))
     for shard, how in zip(shared.bank.shards, calibrated, strict=True):
         assert how.settings is not None
-        search = load_approximate(how, ReferenceIndex.load(shard, own))
+        search = how.search(ReferenceIndex.load(shard, own))
         assert (search.name, search.settings) == ("approximate", how.settings)
         found = found | score_block(checker, search, 2)
     mine = np.array([[own and pair == name for pair in shared.pairs] for name in checker.ids.to_pylist()])
@@ -275,7 +274,7 @@ def test_an_impossible_tolerance_is_met_by_exact_searches(tmp_path: Path, own: b
     assert corpus.calibrate(1e-12, own) == calibrated
     error = measure_all(calibrated, GRID)
     assert (error.mean, error.max, error.rank_correlation) == (0.0, 0.0, 1.0)
-    search = load_approximate(calibrated[0], ReferenceIndex.load(corpus.bank.shards[0], own))
+    search = calibrated[0].search(ReferenceIndex.load(corpus.bank.shards[0], own))
     assert search.name != "approximate"
 
 
@@ -298,10 +297,10 @@ def test_what_a_search_reads_from_a_store_is_kept(
     calibrated, shard = shared.calibrate()[1], shared.bank.shards[1]
     monkeypatch.setattr(storage, "is_local", lambda uri: False)
     cache = DiskCache(1 << 30, str(tmp_path / "cache"))
-    first = load_approximate(calibrated, ReferenceIndex.load(shard, True, cache), cache)
+    first = calibrated.search(ReferenceIndex.load(shard, True, cache), cache)
     assert len(list((tmp_path / "cache").iterdir())) == 1 + len(shard.parts)
     monkeypatch.setattr(storage, "read_bytes", None)
-    again = load_approximate(calibrated, ReferenceIndex.load(shard, True, cache), cache)
+    again = calibrated.search(ReferenceIndex.load(shard, True, cache), cache)
     np.testing.assert_array_equal(again.index.vectors, first.index.vectors)
 
 
@@ -330,7 +329,7 @@ def test_damaged_files_are_named(shared: Corpus, victim: str, damage: str) -> No
         read()
     if victim == "clusters":
         with pytest.raises(CorruptArtifactError, match=path.name):
-            load_approximate(calibrated[1], ReferenceIndex.load(shared.bank.shards[1], True))
+            calibrated[1].search(ReferenceIndex.load(shared.bank.shards[1], True))
     path.unlink()
     assert shared.calibrate() == calibrated
     assert path.read_bytes() == data

@@ -19,7 +19,7 @@ class Search(Protocol):
     """A way to find the nearest references.
 
     Attributes:
-        name: name of the search method.
+        name: one of the names of searches, such as ``exact``.
         index: the references that are searched.
         tile_rows: candidates that it takes at a time.
         nbytes: how many bytes of memory the search takes.
@@ -38,25 +38,25 @@ class Search(Protocol):
         """Scores of each candidate's k nearest references: (rows, min(k, references)) float32, descending."""
 
 
-def resolve_method(method: str) -> str:
-    """Which of the exact searches this machine runs for ``--search method``.
+def resolve_search(search: str) -> str:
+    """Which of the exact searches this machine runs for ``--search``.
 
     ``auto`` is the device where there is one, then the prefilter where the processor has int8
     instructions, then exact. ``prefilter`` without such instructions is exact too, which is faster there.
     """
-    if method == "auto" and _has_device():
+    if search == "auto" and _has_device():
         return "device"
-    return "prefilter" if method in ("auto", "prefilter") and has_fast_int8() else "exact"
+    return "prefilter" if search in ("auto", "prefilter") and has_fast_int8() else "exact"
 
 
-def exact_search(method: str, index: ReferenceIndex) -> Search:
-    """The search over ``index`` for a method that ``resolve_method`` returned."""
-    _log.info("scoring %d references by the %s search", index.rows, method)
-    if method == "device":
+def exact_search(search: str, index: ReferenceIndex) -> Search:
+    """The search over ``index`` by a name that ``resolve_search`` returned."""
+    _log.info("scoring %d references by the %s search", index.rows, search)
+    if search == "device":
         from nnn_core.scoring.search._device import DeviceSearch
 
         return DeviceSearch.of(index)
-    return PrefilterSearch.of(index) if method == "prefilter" else ExactSearch(index)
+    return PrefilterSearch.of(index) if search == "prefilter" else ExactSearch(index)
 
 
 def _has_device() -> bool:
