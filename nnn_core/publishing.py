@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
-from nnn_core.encoders.contract import recorded
+from nnn_core.encoders.probes import recorded
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries

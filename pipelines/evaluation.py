@@ -16,7 +16,7 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
-from nnn_core.encoders.prompts import recorded_prompts
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.positives import check_bank_of, check_rest
@@ -154,7 +154,7 @@ def _requests(
 ) -> tuple[EmbeddingRequest, EmbeddingRequest]:
     """How the files of queries are read and encoded, and those of candidates."""
     digest, settings = encoder.fingerprint.digest if encoder else None, manifest.settings
-    prompts, work = recorded_prompts(settings.encoder), config.work
+    prompts, work = Prompts.recorded(settings.encoder), config.work
     return (
         EmbeddingRequest(settings.reference_modality, config.query_columns, digest, work, prompts.reference),
         EmbeddingRequest(settings.candidate_modality, config.candidate_columns, digest, work, prompts.candidate),

@@ -20,8 +20,8 @@ from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
-from nnn_core.encoders.contract import static_parts
-from nnn_core.encoders.prompts import recorded_prompts
+from nnn_core.encoders.probes import static_parts
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
@@ -140,7 +140,7 @@ def define_export(
     encoder: EncoderSource | None,
 ) -> beam.PCollection[str]:
     """Wire the export; the single element is the URI of its manifest."""
-    digest, prompts = encoder.fingerprint.digest if encoder else None, recorded_prompts(manifest.settings.encoder)
+    digest, prompts = encoder.fingerprint.digest if encoder else None, Prompts.recorded(manifest.settings.encoder)
     held = EmbeddingRequest(
         manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )

@@ -55,7 +55,7 @@ PRECISIONS = (FLOAT32, "bfloat16", "float16")
 class Fingerprint:
     """What a vector depends on besides its input. Two equal fingerprints give comparable vectors.
 
-    A manifest records it by part, together with the vectors of the probes (see ``encoders.contract``).
+    A manifest records it by part, together with the vectors of the probes (see ``encoders.probes``).
 
     Attributes:
         weights: SHA-256 of the checkpoint.
@@ -97,6 +97,18 @@ class Fingerprint:
         except TypeError as error:
             raise InputError(f"the recorded fingerprint of the encoder is incomplete: {error}.") from error
 
+    def check_same(self, spec: str, planned: Fingerprint) -> None:
+        """Compare an encoder's files on this machine with those that the job was planned with.
+
+        Raises:
+            InputError: they differ.
+        """
+        if self != planned:
+            raise InputError(
+                f"encoder {spec!r} on this worker is not the one that the job was started with "
+                f"({self} here, {planned} there); give every worker the same files."
+            )
+
 
 class EncoderSource(Protocol):
     """A model that is named but not loaded: small, hashable, picklable, built on the driver."""
@@ -133,19 +145,6 @@ def load_once(source: EncoderSource, copy: int = 0) -> Encoder:
         if (source, copy) not in _LOADED:
             _LOADED[source, copy] = source.load()
         return _LOADED[source, copy]
-
-
-def check_same(spec: str, here: Fingerprint, there: Fingerprint) -> None:
-    """Compare an encoder's files on this machine with those that the job was planned with.
-
-    Raises:
-        InputError: they differ.
-    """
-    if here != there:
-        raise InputError(
-            f"encoder {spec!r} on this worker is not the one that the job was started with "
-            f"({here} here, {there} there); give every worker the same files."
-        )
 
 
 #: Scheme of a spec: module and class of its source, and how the rest of the spec is written.

@@ -43,7 +43,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from nnn_core.encoders import FLOAT32, Encoder, Fingerprint, check_same
+from nnn_core.encoders import FLOAT32, Encoder, Fingerprint
 from nnn_core.encoders._files import digest
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.vectors import FloatMatrix
@@ -90,7 +90,7 @@ class ForeignSource:
         """
         encoder = _call(self.scheme, self.rest)
         spec = f"{self.scheme}:{self.rest}"
-        check_same(spec, _fingerprint(self.scheme, self.rest, encoder), self.fingerprint)
+        _fingerprint(self.scheme, self.rest, encoder).check_same(spec, self.fingerprint)
         return _Complete(encoder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from nnn_core.encoders import FLOAT32, Fingerprint, check_same
+from nnn_core.encoders import FLOAT32, Fingerprint
 from nnn_core.encoders._towers import Towers, TowersEncoder, device
 from nnn_core.errors import ConfigError, InputError
 
@@ -48,7 +48,7 @@ class ModelSource:
             ConfigError: a package that is needed is not installed.
         """
         here = replace(self.describe(self.spec), precision=self.precision)
-        check_same(f"{self.scheme}:{self.spec}", here, self.fingerprint)
+        here.check_same(f"{self.scheme}:{self.spec}", self.fingerprint)
         device()
         try:
             return TowersEncoder(self.towers(self.spec), self.precision)

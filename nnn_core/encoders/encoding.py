@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nnn_core.encoders import Encoder
-from nnn_core.encoders.prompts import AS_IS, fill
+from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.inputs.readers import Rows
 from nnn_core.inputs.readers.rows import BATCH_BYTES
 from nnn_core.inputs.rejects import Reject
@@ -78,14 +78,14 @@ def encode_rows(
         usage: is added to; tells how many threads there are for the model.
     """
     usage = usage or Usage()
-    full = rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
+    full = _rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
     if modality == "text":
-        asked = (replace(rows, items=[fill(prompt, text) for text in rows.items]) for rows in full)
+        asked = (replace(rows, items=[Prompts.fill(prompt, text) for text in rows.items]) for rows in full)
         yield from _encode(asked, encoder.encode_texts, encoder, usage)
         return
     with _pool(_decoders(encoder, usage)) as pool:
         pending = _ahead((_submit(rows, encoder, pool) for rows in full), _DECODED_AHEAD)
-        decoded = rebatched((finish() for finish in pending), encoder.batch_size)
+        decoded = _rebatched((finish() for finish in pending), encoder.batch_size)
         yield from _encode(decoded, encoder.encode_images, encoder, usage)
 
 
@@ -129,7 +129,7 @@ def _measured(
     return vectors, time.perf_counter() - start, encoder.truncated - before
 
 
-def rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
+def _rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None) -> Iterator[Rows]:
     """The same rows in batches of ``size`` (the last may be smaller); rejects travel along.
 
     Args:

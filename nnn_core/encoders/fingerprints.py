@@ -60,14 +60,14 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ..
     Probes are compared within a tolerance, as their last digits depend on hardware. What one of the two does not
     record, because it is older, is not held against it.
     """
-    from nnn_core.encoders.probes import from_text, tolerance_of, too_far
+    from nnn_core.encoders.probes import distances, from_text, tolerance_of
 
     one, other = {**_DEFAULTS, **one}, {**_DEFAULTS, **other}
     names = (one.keys() | other.keys()) - {PROBES}
     changed = {name for name in names if one.get(name) != other.get(name)}
     if PROBES in one and PROBES in other:
         most = tolerance_of([one["precision"], other["precision"]])
-        if too_far(from_text(one[PROBES]), from_text(other[PROBES]), most):
+        if not all(each <= most for each in distances(from_text(one[PROBES]), from_text(other[PROBES])).values()):
             changed.add(PROBES)
     return tuple(sorted(changed))
 

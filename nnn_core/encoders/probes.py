@@ -1,7 +1,8 @@
 """Probes: a few fixed inputs whose vectors tell whether two services run the same model in the same way.
 
 Digests of files say that two encoders were loaded from the same bytes. Only vectors say that a service
-written in another language, or converted to another format, treats pixels and words in the same way.
+written in another language, or converted to another format, treats pixels and words in the same way. A table records
+both of its encoder (``recorded``), for ``fingerprints`` to compare.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import base64
 import io
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from nnn_core.encoders import FLOAT32, Encoder
-from nnn_core.encoders.prompts import Prompts, fill
+from nnn_core import storage
+from nnn_core.artifacts import keep_bytes
+from nnn_core.digests import name_of
+from nnn_core.encoders import FLOAT32, Encoder, EncoderSource, load_once
+from nnn_core.encoders.fingerprints import PROBES
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.vectors import FloatMatrix, unit_vectors
@@ -46,9 +52,9 @@ def probe_texts(prompts: Prompts = Prompts()) -> dict[str, str]:  # noqa: B008
     ``text-1`` and ``text-2`` carry the prompt of the references, which is that of live queries;
     ``candidate-text-1`` and so on are there only if candidates have another.
     """
-    texts = {f"text-{n}": fill(prompts.reference, text) for n, text in enumerate(_TEXTS, 1)}
+    texts = {f"text-{n}": Prompts.fill(prompts.reference, text) for n, text in enumerate(_TEXTS, 1)}
     if prompts.candidate != prompts.reference:
-        texts |= {f"candidate-text-{n}": fill(prompts.candidate, text) for n, text in enumerate(_TEXTS, 1)}
+        texts |= {f"candidate-text-{n}": Prompts.fill(prompts.candidate, text) for n, text in enumerate(_TEXTS, 1)}
     return texts
 
 
@@ -144,6 +150,39 @@ def tolerance_of(precisions: Sequence[str]) -> float:
     return max(TOLERANCES.get(precision, TOLERANCES[FLOAT32]) for precision in precisions)
 
 
-def too_far(one: Vectors, other: Vectors, most: float) -> dict[str, float]:
-    """The probes whose vectors lie further apart than ``most``, and how far."""
-    return {name: distance for name, distance in distances(one, other).items() if not distance <= most}
+def static_parts(source: EncoderSource, prompts: Prompts = Prompts()) -> dict[str, str]:  # noqa: B008
+    """The fingerprint by part, without the probes; loads no model."""
+    return {**asdict(source.fingerprint), "prompts": prompts.to_json()}
+
+
+def recorded(
+    source: EncoderSource,
+    prompts: Prompts = Prompts(),  # noqa: B008
+    work: str | None = None,
+    modalities: Collection[Modality] = MODALITIES,
+) -> dict[str, str]:
+    """What a manifest says of an encoder: its fingerprint by part, and the vectors of the probes.
+
+    Args:
+        source: the encoder; loaded unless the vectors lie in the work folder already.
+        prompts: the prompts of both sides.
+        work: folder of artefacts, where the vectors are kept: two runs record the same ones, whatever machine
+            each ran on.
+        modalities: those of the table's sides, of which probes are encoded.
+
+    Raises:
+        InputError: the encoder cannot be loaded.
+    """
+    parts = static_parts(source, prompts)
+    if work is None:
+        return {**parts, PROBES: _measured(source, prompts, modalities)}
+    uri = storage.join(work, "probes", f"{name_of(PROBES, **parts, modalities=sorted(modalities))}.json")
+    if not storage.exists(uri):
+        keep_bytes(uri, _measured(source, prompts, modalities).encode())
+    text = storage.read_bytes(uri).decode()
+    from_text(text, uri)  # raises where it is damaged
+    return {**parts, PROBES: text}
+
+
+def _measured(source: EncoderSource, prompts: Prompts, modalities: Collection[Modality]) -> str:
+    return to_text(measure(load_once(source), prompts, modalities))

@@ -51,16 +51,16 @@ class Prompts:
         except (ValueError, TypeError) as error:
             raise CorruptArtifactError(f"recorded prompts are damaged: {text!r}.") from error
 
+    @classmethod
+    def recorded(cls, encoder: Mapping[str, str]) -> Prompts:
+        """The prompts that a manifest records; none where it records no encoder, or is older than prompts."""
+        return cls.from_json(encoder.get("prompts", NO_PROMPTS))
+
+    @staticmethod
+    def fill(template: str, text: str) -> str:
+        """The caption in its prompt. Other braces of either mean nothing."""
+        return text if template == AS_IS else template.replace(AS_IS, text)
+
 
 #: What a fingerprint says where there are no prompts.
 NO_PROMPTS = Prompts().to_json()
-
-
-def recorded_prompts(encoder: Mapping[str, str]) -> Prompts:
-    """The prompts that a manifest records; none where it records no encoder, or is older than prompts."""
-    return Prompts.from_json(encoder.get("prompts", NO_PROMPTS))
-
-
-def fill(template: str, text: str) -> str:
-    """The caption in its prompt. Other braces of either mean nothing."""
-    return text if template == AS_IS else template.replace(AS_IS, text)

@@ -26,7 +26,11 @@ from nnn_core.redaction import refuse_credentials
 from nnn_core.storage._local_disk import LinkedFileSystem, create_local
 from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
-from nnn_core.storage.written import add_written
+from nnn_core.storage._uris import basename as basename
+from nnn_core.storage._uris import join as join
+from nnn_core.storage._uris import parent as parent
+from nnn_core.storage._written import add_written
+from nnn_core.storage._written import tally as tally
 
 #: Protocols on which an object can be created exclusively. Elsewhere fsspec looks whether the name is
 #: taken and then writes, so two writers may both succeed.
@@ -39,24 +43,9 @@ _NOTE = "nnn-write"
 Result = TypeVar("Result")
 
 
-def join(uri: str, *names: str) -> str:
-    """``uri`` with path segments appended, whatever the protocol."""
-    return "/".join([uri.rstrip("/"), *names])
-
-
 def normal(uri: str) -> str:
     """``uri`` as ``find`` would spell it: local paths absolute and bare, others with their protocol."""
     return _user_uri(*_resolve(uri))
-
-
-def parent(uri: str) -> str:
-    """The folder that holds ``uri``."""
-    return uri.rstrip("/").rpartition("/")[0]
-
-
-def basename(uri: str) -> str:
-    """The last path segment of ``uri``."""
-    return uri.rstrip("/").rpartition("/")[2]
 
 
 def is_local(uri: str) -> bool:

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.encoders import FLOAT32, PRECOMPUTED, EncoderSource, parse_encoder
-from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import check_encoder
-from nnn_core.encoders.prompts import recorded_prompts
+from nnn_core.encoders.probes import static_parts
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.table.manifest import read_manifest
 from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
@@ -202,7 +202,7 @@ def encoder_of_table(spec: str | None, table: str, version: int) -> EncoderSourc
     recorded = read_manifest(table, version).settings.encoder
     encoder = parse_encoder(spec, recorded.get("precision", FLOAT32))
     if recorded.get("kind") != PRECOMPUTED:
-        check_encoder(recorded, static_parts(encoder, recorded_prompts(recorded)), table, f"--encoder {spec}")
+        check_encoder(recorded, static_parts(encoder, Prompts.recorded(recorded)), table, f"--encoder {spec}")
     return encoder
 
 

@@ -8,9 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from nnn_core import storage
 from nnn_core.encoders import PRECOMPUTED, parse_encoder
-from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.fingerprints import PROBES, check_encoder, shown_parts
-from nnn_core.encoders.probes import distances, from_text, probe_images, probe_texts, tolerance_of, too_far
+from nnn_core.encoders.probes import distances, from_text, probe_images, probe_texts, recorded, tolerance_of
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import describe_shard
@@ -103,7 +102,7 @@ def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namesp
     found = distances(expected, service)
     for probe in sorted(expected):
         print(f"{probe:<18} {f'distance {found[probe]:.2e}' if probe in found else 'not in the file'}")
-    if bad := too_far(expected, service, most):
+    if bad := {probe: distance for probe, distance in found.items() if not distance <= most}:
         raise InputError(
             f"the vectors in {args.vectors!r} are not those of {name}: {', '.join(sorted(bad))} lie up to "
             f"{max(bad.values()):.2e} away, and {most:g} is allowed. {_where_to_look(bad)}"

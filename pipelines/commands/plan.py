@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
-from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import differing
+from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.inputs.shards import MODALITIES, Modality

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from nnn_core import storage
 from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoders.encoding import Usage
-from nnn_core.storage.written import tally
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ class Embedder:
         encoder = load_once(self.source, self.copy) if self.source else None
         usage = Usage(self.threads) if self.source else None
         start = time.perf_counter()
-        with tally() as written:
+        with storage.tally() as written:
             result = embed_shard(planned, self.request, encoder, usage)
         return Embedding(planned, result, usage, time.perf_counter() - start, written.bytes)

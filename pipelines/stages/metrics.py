@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apache_beam.metrics import Metrics
 
-from nnn_core.storage.written import tally
+from nnn_core import storage
 
 NAMESPACE = "nnn"
 
@@ -59,7 +59,7 @@ MODEL_HAD_MSEC = "model_had_msec"
 @contextlib.contextmanager
 def timed(stage: str) -> Iterator[None]:
     """Count what happens inside as the stage's work: its milliseconds, and the bytes that it stores."""
-    with tally() as written, timed_part(stage, MSEC):
+    with storage.tally() as written, timed_part(stage, MSEC):
         yield
     count_work(stage, written.bytes)
 

@@ -10,8 +10,8 @@ from fakes import FormulaEncoder
 from nnn_core.embedded.corpus import Corpus, Outcome
 from nnn_core.embedded.side import Side
 from nnn_core.encoders import Encoder, Fingerprint
-from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import PROBES
+from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.publishing import record_encoder

@@ -10,6 +10,7 @@ themselves are trained once, by FAISS, and kept as a file.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,19 +71,10 @@ class Clusters:
         _, directions = np.linalg.eigh((sample - mean).T @ (sample - mean))
         basis = to_grid(directions.T[::-1].copy())
         centre = basis.astype(np.float64) @ mean
-        longest = max(
-            float(np.linalg.norm(vectors[first : first + _SLAB_ROWS] - mean, axis=1).max())
-            for first in range(0, len(vectors), _SLAB_ROWS)
-        )
-        longest = longest or 1.0
+        longest = max(float(np.linalg.norm(slab - mean, axis=1).max()) for slab in _slabs(vectors)) or 1.0
         empty = np.zeros((0, 0), np.float32)
         bare = cls(basis, centre, empty, empty, np.zeros(0, np.int32), np.zeros(1, np.int64), longest)
-        reduced = np.concatenate(
-            [
-                bare.reduce_references(vectors[first : first + _SLAB_ROWS], CLUSTER_DIMS)
-                for first in range(0, len(vectors), _SLAB_ROWS)
-            ]
-        )
+        reduced = np.concatenate([bare.reduce_references(slab, CLUSTER_DIMS) for slab in _slabs(vectors)])
         centroids, members = _train_lists(reduced, lists)
         order = np.argsort(members, kind="stable").astype(np.int32)
         counts = np.bincount(members, minlength=len(centroids))
@@ -162,9 +154,8 @@ def _train_lists(reduced: FloatMatrix, lists: int) -> tuple[FloatMatrix, npt.NDA
         best, lowest = np.zeros(len(reduced), np.int64), np.full(len(reduced), -np.inf)
         for number, part in enumerate(inner):
             rows = np.flatnonzero((near == number).any(axis=1))
-            for first in range(0, len(rows) if len(part) else 0, _SLAB_ROWS):
-                some = rows[first : first + _SLAB_ROWS]
-                own = centroids[ends[number] - len(part) : ends[number]]
+            own = centroids[ends[number] - len(part) : ends[number]]
+            for some in _slabs(rows if len(part) else rows[:0]):
                 similarity = _similarity(reduced[some], own)
                 at = similarity.argmax(axis=1)
                 score = np.take_along_axis(similarity, at[:, None], axis=1)[:, 0]
@@ -221,8 +212,10 @@ def _round(centroids: npt.NDArray[np.float64]) -> FloatMatrix:
 
 def _nearest(vectors: FloatMatrix, centroids: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
     """(rows, count) the nearest centroids of each vector, the nearest first."""
-    nearest = np.empty((len(vectors), count), np.int64)
-    for first in range(0, len(vectors), _SLAB_ROWS):
-        similarity = _similarity(vectors[first : first + _SLAB_ROWS], centroids)
-        nearest[first : first + len(similarity)] = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return nearest
+    similarities = (_similarity(slab, centroids) for slab in _slabs(vectors))
+    return np.concatenate([np.argsort(-each, axis=1, kind="stable")[:, :count] for each in similarities])
+
+
+def _slabs(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """``rows`` in stretches, so that what is computed of all of them never lies in memory at once."""
+    return (rows[first : first + _SLAB_ROWS] for first in range(0, len(rows), _SLAB_ROWS))

@@ -16,7 +16,6 @@ from PIL import Image
 import nnn_core
 from nnn_core.digests import sha256
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, load_once, parse_encoder
-from nnn_core.encoders.contract import recorded, static_parts
 from nnn_core.encoders.fingerprints import PROBES, check_encoder, differing
 from nnn_core.encoders.probes import (
     STEPS,
@@ -26,9 +25,11 @@ from nnn_core.encoders.probes import (
     measure,
     probe_images,
     probe_texts,
+    recorded,
+    static_parts,
     to_text,
 )
-from nnn_core.encoders.prompts import Prompts, fill
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
@@ -216,5 +217,5 @@ def test_a_template_has_one_place(template: str) -> None:
 
 
 def test_braces_of_captions_are_left_alone() -> None:
-    assert fill("a photo of {}", "a {} {0} sign") == "a photo of a {} {0} sign"
-    assert fill("{}", "x") == "x"
+    assert Prompts.fill("a photo of {}", "a {} {0} sign") == "a photo of a {} {0} sign"
+    assert Prompts.fill("{}", "x") == "x"

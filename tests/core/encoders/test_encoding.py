@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import nnn_core
 from nnn_core.demo import _scenes as scenes
 from nnn_core.encoders import load_once, parse_encoder
-from nnn_core.encoders.encoding import Usage, encode_rows, rebatched
+from nnn_core.encoders.encoding import Usage, _rebatched, encode_rows
 from nnn_core.inputs.readers import Rows
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import Modality
@@ -39,7 +39,7 @@ def make_batches(sizes: list[tuple[int, int]]) -> list[Rows]:
 @given(BATCHES, st.integers(1, 6))
 def test_rebatched_keeps_rows_and_rejects(sizes: list[tuple[int, int]], size: int) -> None:
     batches = make_batches(sizes)
-    result = list(rebatched(batches, size))
+    result = list(_rebatched(batches, size))
     for name in ("ids", "pair_ids", "items", "rejects"):
         assert [x for rows in result for x in getattr(rows, name)] == [
             x for rows in batches for x in getattr(rows, name)

@@ -10,9 +10,8 @@ import pytest
 
 from nnn_core.encoders import _foreign as foreign
 from nnn_core.encoders import load_once, parse_encoder
-from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.fingerprints import PROBES, differing
-from nnn_core.encoders.probes import from_text
+from nnn_core.encoders.probes import from_text, recorded
 from nnn_core.errors import ConfigError, InputError
 
 MODULE = """

@@ -17,7 +17,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from nnn_core import storage
 from nnn_core.errors import InputError, StorageError
-from nnn_core.storage.written import tally
 
 
 @pytest.fixture(params=["local", "named", "memory"])
@@ -533,10 +532,10 @@ def test_an_answer_that_was_lost_is_recognised_without_a_note(
 
 def test_what_is_created_is_tallied(place: str) -> None:
     storage.create(f"{place}/before", b"1234")
-    with tally() as outer:
+    with storage.tally() as outer:
         storage.create(f"{place}/a", b"123")
         storage.create(f"{place}/a", b"12345")  # the name is taken
-        with tally() as inner:
+        with storage.tally() as inner:
             storage.create(f"{place}/b", b"1")
         storage.create(f"{place}/c", b"12")
     assert (outer.bytes, inner.bytes) == (5, 1)
