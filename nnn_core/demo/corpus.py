@@ -33,13 +33,11 @@ class Query:
     Attributes:
         id: ``query-000000`` and so on.
         caption: its words; they do not occur in the bank, nor in another query.
-        description: their meaning.
         relevant: ids of every candidate of which the caption is true, ascending; at least one.
     """
 
     id: str
     caption: str
-    description: Description
     relevant: tuple[str, ...]
 
 
@@ -108,7 +106,7 @@ def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -
     tests: list[Query] = []
     for words, description in _new_captions(pool, bank, seed):
         relevant = tuple(candidate_id(index) for index in search.matching(description))
-        tests.append(Query(f"query-{len(tests):06}", words, description, relevant))
+        tests.append(Query(f"query-{len(tests):06}", words, relevant))
         if len(tests) == count:
             return tests
     raise ValueError(

@@ -20,7 +20,7 @@ from nnn_core.scoring.cache import BoundedCache
 from nnn_core.scoring.partials import Partial, ScoredRange
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.calibration import CalibratedShard
-from nnn_core.scoring.search.searches import Search, exact_search, resolve_search
+from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.stages.metrics import (
     COMPUTED,
@@ -167,7 +167,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
                 index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return how.search(index, scorer.cache)
-            return exact_search(resolve_search(scorer.search), index)
+            return exact_search(index, scorer.search)
 
         search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
         return search

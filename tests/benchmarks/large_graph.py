@@ -39,7 +39,7 @@ from nnn_core.inputs.readers import Columns
 from nnn_core.scoring.bank import ReferenceIndex, gather_references
 from nnn_core.scoring.partials import Partial, merge_partials
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.searches import exact_search, resolve_search
+from nnn_core.scoring.search.searches import exact_search
 from nnn_core.scoring.topk import grid_of
 from nnn_core.table.parts import slice_rows
 
@@ -121,7 +121,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
     requests = [EmbeddingRequest(side, Columns(), None, work) for side in ("image", "text")]
     references = [embed(name, requests[1]) for name in list_shards(globs[1], "--references")]
     bank = gather_references(references, BANK_ROWS, None, 0, work, False)
-    searches = [exact_search(resolve_search("auto"), ReferenceIndex.load(shard, False)) for shard in bank.shards]
+    searches = [exact_search(ReferenceIndex.load(shard, False)) for shard in bank.shards]
     warm = read_shard(bank.shards[0].parts[0])
     score_block(warm, searches[0], K, 1)  # loads compiled code
     names = list_shards(globs[0], "--candidates")[:files]

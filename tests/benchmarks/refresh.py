@@ -29,7 +29,7 @@ from clouds import make_cloud
 from nnn_core.embedded.shards import ROWS_PER_SHARD, VectorBlock
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.searches import exact_search, resolve_search
+from nnn_core.scoring.search.searches import exact_search
 
 ROWS_PER_FILE = 50_000
 
@@ -54,9 +54,8 @@ def time_kernel(candidates: int, references: int, dim: int, k: int, threads: int
     ids = pa.array([str(row) for row in range(rows)])
     block = VectorBlock(ids, ids, make_cloud(rows, dim, 1, "candidates"))
     bank = make_cloud(references, dim, 10_000, "references")
-    method = resolve_search("auto")
     parts = [ReferenceIndex.of(bank[at : at + ROWS_PER_SHARD]) for at in range(0, references, ROWS_PER_SHARD)]
-    searches = [exact_search(method, part) for part in parts]
+    searches = [exact_search(part) for part in parts]
     score_block(VectorBlock(ids[:64], ids[:64], block.vectors[:64]), searches[0], k, threads)
     start = time.perf_counter()
     for search in searches:

@@ -39,7 +39,7 @@ from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.searches import Search, resolve_search
+from nnn_core.scoring.search.searches import Search, _has_device
 from nnn_core.scoring.topk import TopK, grid_of
 from nnn_core.vectors import FloatMatrix
 
@@ -165,7 +165,7 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
     searches: dict[str, Search] = {"exact": ExactSearch(index)}
     if has_fast_int8():
         searches["prefilter"] = PrefilterSearch.of(index)
-    if resolve_search("auto") == "device":
+    if _has_device():
         from nnn_core.scoring.search._device import DeviceSearch
 
         searches["device"] = DeviceSearch.of(index)

@@ -30,7 +30,7 @@ from nnn_core.scoring.error import BiasError
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
-from nnn_core.scoring.search.searches import Search, exact_search, resolve_search
+from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 
@@ -78,7 +78,7 @@ class CalibratedShard:
             CorruptArtifactError: the clusters are damaged.
         """
         if self.settings is None:
-            return exact_search(resolve_search("auto"), index)
+            return exact_search(index)
         try:
             data = cache.read(self.clusters, self.clusters_digest)
         except CorruptArtifactError as error:
@@ -143,7 +143,7 @@ def calibrate_shard(
     # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
     choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance)
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
-    exact = exact_search(resolve_search("auto"), index)
+    exact = exact_search(index)
     chosen = _kept(
         settings_uri,
         lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads)),

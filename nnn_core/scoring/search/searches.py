@@ -38,25 +38,20 @@ class Search(Protocol):
         """Scores of each candidate's k nearest references: (rows, min(k, references)) float32, descending."""
 
 
-def resolve_search(search: str) -> str:
-    """Which of the exact searches this machine runs for ``--search``.
+def exact_search(index: ReferenceIndex, search: str = "auto") -> Search:
+    """Whichever of the exact searches this machine runs over ``index`` for ``--search``.
 
     ``auto`` is the device where there is one, then the prefilter where the processor has int8
     instructions, then exact. ``prefilter`` without such instructions is exact too, which is faster there.
     """
-    if search == "auto" and _has_device():
-        return "device"
-    return "prefilter" if search in ("auto", "prefilter") and has_fast_int8() else "exact"
-
-
-def exact_search(search: str, index: ReferenceIndex) -> Search:
-    """The search over ``index`` by a name that ``resolve_search`` returned."""
-    _log.info("scoring %d references by the %s search", index.rows, search)
-    if search == "device":
+    name = "prefilter" if search in ("auto", "prefilter") and has_fast_int8() else "exact"
+    name = "device" if search == "auto" and _has_device() else name
+    _log.info("scoring %d references by the %s search", index.rows, name)
+    if name == "device":
         from nnn_core.scoring.search._device import DeviceSearch
 
         return DeviceSearch.of(index)
-    return PrefilterSearch.of(index) if search == "prefilter" else ExactSearch(index)
+    return PrefilterSearch.of(index) if name == "prefilter" else ExactSearch(index)
 
 
 def _has_device() -> bool:
