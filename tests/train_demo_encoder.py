@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo._scenes import IMAGE_SIZE, Detail, Scene
+from nnn_core.demo._scenes import IMAGE_SIZE, Detail, Fact, Scene
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,9 +59,6 @@ _NAMING_WEIGHT = 0.1
 #: Highest learning rate, reached after the steps of warm-up, from which it falls to 0 as a cosine; and the decay of
 #: weights, of matrices only.
 _LEARNING_RATE, _WARM_UP, _WEIGHT_DECAY = 1e-3, 200, 0.05
-
-
-Fact = tuple[str, object]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from PIL import Image, ImageChops, ImageDraw
 Split = Literal["candidates", "references", "training"]
 Detail = Literal["vague", "partial", "full"]
 Rgb = tuple[int, int, int]
+#: An attribute and its value.
+Fact = tuple[str, object]
 
 #: Width and height of a rendered scene, in pixels.
 IMAGE_SIZE = 64
@@ -203,13 +205,13 @@ def _fits(mention: Mention, item: Item) -> bool:
     return alike and (mention.place is None or (item.row, item.column) in PLACES[mention.place])
 
 
-def claims(description: Description) -> Iterator[tuple[str, object]]:
+def claims(description: Description) -> Iterator[Fact]:
     """The (attribute, value) pairs that a description names; all are :func:`facts` of whatever it matches."""
     said = [{"count": description.count, "background": description.background}, *map(vars, description.mentions)]
     yield from ((name, value) for each in said for name, value in each.items() if value is not None)
 
 
-def facts(shown: Scene) -> Iterator[tuple[str, object]]:
+def facts(shown: Scene) -> Iterator[Fact]:
     """The (attribute, value) pairs that hold of a scene or of one of its objects."""
     yield from (("count", len(shown.items)), ("background", shown.background))
     for item in shown.items:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo._scenes import Description, Detail, Scene
+from nnn_core.demo._scenes import Description, Detail, Fact, Scene
 
 #: How detailed the captions of one candidate image are.
 _CANDIDATE_DETAILS: tuple[Detail, ...] = ("vague", "partial", "partial", "full", "full")
@@ -102,10 +102,13 @@ def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -
     Raises:
         ValueError: the pool is too small for so many different captions.
     """
-    search = _Search(pool)
+    holding: defaultdict[Fact, set[int]] = defaultdict(set)
+    for index, shown in enumerate(pool):
+        for fact in scenes.facts(shown):
+            holding[fact].add(index)
     tests: list[Query] = []
     for words, description in _new_captions(pool, bank, seed):
-        relevant = tuple(candidate_id(index) for index in search.matching(description))
+        relevant = tuple(candidate_id(index) for index in _matching(description, pool, holding))
         tests.append(Query(f"query-{len(tests):06}", words, relevant))
         if len(tests) == count:
             return tests
@@ -128,22 +131,12 @@ def _new_captions(pool: Sequence[Scene], bank: Set[str], seed: int) -> Iterator[
                 yield words, description
 
 
-class _Search:
-    """Finds the scenes that a description is true of, without asking every scene."""
-
-    def __init__(self, pool: Sequence[Scene]) -> None:
-        self._pool = pool
-        self._with_fact: defaultdict[tuple[str, object], set[int]] = defaultdict(set)
-        for index, shown in enumerate(pool):
-            for fact in scenes.facts(shown):
-                self._with_fact[fact].add(index)
-
-    def matching(self, description: Description) -> list[int]:
-        """Indices of the scenes, ascending."""
-        sets = sorted((self._with_fact[claim] for claim in scenes.claims(description)), key=len)
-        # The facts may belong to different objects, so they only narrow the choice.
-        possible = sets[0].intersection(*sets[1:]) if sets else range(len(self._pool))
-        return sorted(index for index in possible if scenes.matches(description, self._pool[index]))
+def _matching(description: Description, pool: Sequence[Scene], holding: Mapping[Fact, set[int]]) -> list[int]:
+    """Indices, ascending, of the scenes that a description is true of; ``holding`` has those of each fact."""
+    sets = sorted((holding.get(claim, set()) for claim in scenes.claims(description)), key=len)
+    # The facts may belong to different objects, so they only narrow the choice.
+    possible = sets[0].intersection(*sets[1:]) if sets else range(len(pool))
+    return sorted(index for index in possible if scenes.matches(description, pool[index]))
 
 
 def _split(rows: int, shards: int) -> Iterator[range]:

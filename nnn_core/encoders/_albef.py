@@ -13,15 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnn_core.encoders._checkpoint import (
-    CheckpointSource,
-    Preprocessing,
-    fitted,
-    layers_in,
-    read_state,
-    weights_of,
-    within,
-)
+from nnn_core.encoders._checkpoint import CheckpointSource, Preprocessing, fitted, layers_in, read_state, weights_of
 from nnn_core.encoders._files import read_json
 from nnn_core.encoders._towers import Tokens, Towers
 
@@ -62,7 +54,7 @@ class AlbefSource(CheckpointSource):
         state = read_state(path)
         vision, size = _vision(state, path)
         text = _text(state, path, read_json(directory / _CONFIG) if (directory / _CONFIG).is_file() else {})
-        heads = {name: _projection(within(state, f"{name}."), path) for name in ("vision_proj", "text_proj")}
+        heads = {name: _projection(_within(state, f"{name}."), path) for name in ("vision_proj", "text_proj")}
         model = torch.nn.ModuleDict({"vision": vision, "text": text, **heads})
         tokenizer = BertTokenizer.from_pretrained(directory, do_lower_case=True, local_files_only=True)
         return Towers(
@@ -80,7 +72,7 @@ class AlbefSource(CheckpointSource):
 def _vision(state: Mapping[str, torch.Tensor], path: Path) -> tuple[Any, int]:
     from timm.models.vision_transformer import VisionTransformer
 
-    own = within(state, "visual_encoder.")
+    own = _within(state, "visual_encoder.")
     patches, patch = own["patch_embed.proj.weight"], own["patch_embed.proj.weight"].shape[-1]
     size = patch * round((own["pos_embed"].shape[1] - 1) ** 0.5)
     vision = VisionTransformer(
@@ -99,7 +91,7 @@ def _text(state: Mapping[str, torch.Tensor], path: Path, config: Mapping[str, An
     from transformers import BertConfig, BertModel
 
     # Pretrained checkpoints hold BERT within a model of masked words, those for retrieval BERT alone.
-    own = within(state, "text_encoder.bert.") or within(state, "text_encoder.")
+    own = _within(state, "text_encoder.bert.") or _within(state, "text_encoder.")
     words = own["embeddings.word_embeddings.weight"]
     layers = int(config.get("fusion_layer", _FUSION_LAYER))
     unused = re.compile(r"encoder\.layer\.(\d+)\.|pooler\.|cls\.|embeddings\.position_ids")
@@ -117,6 +109,11 @@ def _text(state: Mapping[str, torch.Tensor], path: Path, config: Mapping[str, An
         add_pooling_layer=False,
     )
     return fitted(text, found, path)
+
+
+def _within(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The weights whose name begins with ``prefix``, by the rest of their name."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _belongs(match: re.Match[str] | None, layers: int) -> bool:

@@ -39,14 +39,8 @@ class Preprocessing:
         """To ``size`` pixels square."""
         from torchvision import transforms
 
-        steps = transforms.Compose(
-            [
-                transforms.Resize((size, size), interpolation=transforms.InterpolationMode.BICUBIC),
-                transforms.ToTensor(),
-                transforms.Normalize(self.mean, self.std),
-            ]
-        )
-
+        resize = transforms.Resize((size, size), interpolation=transforms.InterpolationMode.BICUBIC)
+        steps = transforms.Compose([resize, transforms.ToTensor(), transforms.Normalize(self.mean, self.std)])
         return lambda image: steps(image.convert("RGB"))
 
 
@@ -176,11 +170,6 @@ def fitted(module: _Module, state: Mapping[str, torch.Tensor], path: Path) -> _M
         )
     module.load_state_dict({name: value.float() for name, value in state.items()})
     return module
-
-
-def within(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The weights whose name begins with ``prefix``, by the rest of their name."""
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def layers_in(state: Mapping[str, torch.Tensor], prefix: str) -> int:
