@@ -11,7 +11,7 @@ import pyarrow as pa
 from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.embedded.side import Side
-from nnn_core.scoring.error import BiasError
+from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest
 from nnn_core.table.parts import BiasSettings, TablePart, collect_rows, slice_rows, write_part

@@ -245,17 +245,16 @@ class ReferenceIndex:
         codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return codes
 
-    def own_rows(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(rows,) how many distinct references are each candidate's own, ``own`` as from ``own_codes``."""
-        return self._count_own(own, None)
+    def own_references(self, own: npt.NDArray[np.int64], distinct: bool = False) -> npt.NDArray[np.int64]:
+        """(rows,) how many references are each candidate's own.
 
-    def own_references(self, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(rows,) how many references, repeats included, are each candidate's own."""
-        return self._count_own(own, self.repeats)
-
-    def _count_own(self, own: npt.NDArray[np.int64], weights: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+        Args:
+            own: as from ``own_codes``.
+            distinct: count equal references once rather than each of them.
+        """
         if self.pair_ids is None or self.pair_codes is None:
             return np.zeros(len(own), np.int64)
+        weights = None if distinct else self.repeats
         # One more bin at the end, which code -1 ("none of them") reads as zero.
         counts = np.append(np.bincount(self.pair_codes, weights, minlength=len(self.pair_ids)), 0).astype(np.int64)
         total: npt.NDArray[np.int64] = counts[own].sum(axis=1)

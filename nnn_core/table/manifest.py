@@ -20,7 +20,7 @@ from nnn_core import records, storage
 from nnn_core.digests import add_set_digests, sha256
 from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
-from nnn_core.scoring.error import BiasError
+from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
 from nnn_core.table.parts import BiasSettings, TablePart
 

@@ -31,7 +31,6 @@ from clouds import make_cloud
 
 from nnn_core.embedded.shards import VectorBlock
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.error import BiasError
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import exact as exact_module
 from nnn_core.scoring.search._approximate import ApproximateSearch
@@ -40,7 +39,7 @@ from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.searches import Search, _has_device
-from nnn_core.scoring.topk import TopK, grid_of
+from nnn_core.scoring.topk import BiasError, TopK, grid_of
 from nnn_core.vectors import FloatMatrix
 
 DIM = 512

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from io import SEEK_END
-from itertools import islice
+from itertools import compress, islice
 from tokenize import TokenError
 from typing import IO
 
@@ -93,10 +93,9 @@ def _blocks(
 
 def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
     rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
-    if rejects:
-        vectors = vectors[[row_id is not None for row_id in ids]]
-    kept = [(row_id, pair_id) for row_id, pair_id in zip(ids, pair_ids, strict=True) if row_id is not None]
-    return Rows([row_id for row_id, _ in kept], [pair_id for _, pair_id in kept], vectors, rejects)
+    kept = [row_id is not None for row_id in ids]
+    some = vectors[kept] if rejects else vectors
+    return Rows([row_id for row_id in ids if row_id is not None], list(compress(pair_ids, kept)), some, rejects)
 
 
 def _metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> tuple[list[str | None], list[str]]:

@@ -9,14 +9,17 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
+import pyarrow.parquet as pq
+
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _tar as tar
 from nnn_core.inputs.readers._compressed import open_decompressed
-from nnn_core.inputs.readers._fields import MISSING, value_at
+from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
 from nnn_core.inputs.readers._formats import Format
+from nnn_core.inputs.readers._image_columns import column_bytes
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
-from nnn_core.inputs.readers._metadata import read_metadata
+from nnn_core.inputs.readers._parquet import open_table, texts_of
 from nnn_core.inputs.readers._records import LINE_BYTES, PairField, UnusableRowError, caption_rows, text_of
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NOT_UTF8, Reject
@@ -35,6 +38,12 @@ _NAME_BYTES = 4096
 _SAMPLE_MEMBERS = 10_000
 
 _SHOWN = 8
+
+#: Bounds of what is held in memory of the table beside a tar; img2dataset puts ten thousand rows in a file.
+METADATA_ROWS = 1_000_000
+METADATA_BYTES = 256 << 20
+
+_METADATA_BATCH_ROWS = 1024
 
 #: What a member holds, or its size where that was not read: it is not needed, or too large.
 _Content = bytes | int
@@ -159,7 +168,7 @@ class _Reader:
     @cached_property
     def _metadata(self) -> dict[str, dict[str, object]]:
         """Fields by key of what img2dataset wrote beside the tar, read when a sample lacks one that was asked for."""
-        return read_metadata(self._companion, self._asked) if self._companion else {}
+        return _read_metadata(self._companion, self._asked) if self._companion else {}
 
     def images(self, key: str, members: _Members) -> Iterator[Row | Reject]:
         """The sample's images: ``key.jpg`` and the numbered ones, else the first of any name."""
@@ -286,6 +295,37 @@ def _find_metadata(uri: str) -> str | None:
     """The table that img2dataset wrote beside the tar, if there is one."""
     place = re.sub(r"\.(tar|tar\.gz|tgz)\Z", "", uri, flags=re.IGNORECASE) + ".parquet"
     return place if storage.exists(place) else None
+
+
+def _read_metadata(uri: str, paths: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Those columns of the table beside a tar to which ``paths`` lead, by the sample's key.
+
+    Raises:
+        InputError: the table is broken, or too large to be one of img2dataset's.
+    """
+    with open_table(uri) as table:
+        names = table.schema_arrow.names
+        wanted = sorted({head for path in paths if (head := split_path(names, path)[0])})
+        if names.count("key") != 1 or not wanted:
+            return {}
+        _check_metadata(table, wanted, uri)
+        records: dict[str, dict[str, object]] = {}
+        for batch in table.iter_batches(_METADATA_BATCH_ROWS, columns=sorted({"key", *wanted})):
+            keys = texts_of(batch, "key", uri)
+            rows = batch.select(wanted).to_pylist()
+            records |= {key: row for key, row in zip(keys, rows, strict=True) if key is not None}
+    return records
+
+
+def _check_metadata(table: pq.ParquetFile, wanted: list[str], uri: str) -> None:
+    metadata = table.metadata
+    size = sum(sum(column_bytes(metadata, column)) for column in wanted)
+    if metadata.num_rows > METADATA_ROWS or size > METADATA_BYTES:
+        raise InputError(
+            f"{uri!r} has {metadata.num_rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
+            f"metadata of one tar (at most {METADATA_ROWS:,} and {METADATA_BYTES:,}); move it elsewhere if it is "
+            "something else, or cut tar and table into smaller ones."
+        )
 
 
 FORMAT = Format("tar", (".tar", ".tar.gz", ".tgz"), _read_tar, companion=_find_metadata)

@@ -79,7 +79,7 @@ class ApproximateSearch:
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of k references near each candidate, (rows, min(k, references)) float32, descending."""
         candidates = self.clusters.reduce_candidates(tile.vectors, self.reduced.shape[1])
-        room = np.minimum(self.index.own_rows(tile.own), _MAX_OWN)
+        room = np.minimum(self.index.own_references(tile.own, distinct=True), _MAX_OWN)
         need = (np.ceil(self.settings.spare * k) + room).astype(np.int64)
         reservoirs = Reservoirs(need, np.zeros(len(need), np.float32), 2 * int(need.max(initial=0)) + 64)
         gathered = np.empty_like(candidates)

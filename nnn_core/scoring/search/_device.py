@@ -69,7 +69,7 @@ class DeviceSearch:
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
-        own = self.index.own_rows(tile.own)
+        own = self.index.own_references(tile.own, distinct=True)
         # Twice as many as needed: the error of bfloat16 reaches beyond the k-th.
         width = 2 * (k + int(own.max(initial=0))) + _SPARE
         if width * 2 > len(self.index.vectors):

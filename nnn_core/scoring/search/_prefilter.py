@@ -89,7 +89,7 @@ class PrefilterSearch:
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
-        own = self.index.own_rows(tile.own)
+        own = self.index.own_references(tile.own, distinct=True)
         capacity = max(_MIN_CAPACITY, 8 * k)
         candidates, margin = self._quantise_candidates(tile.vectors)
         reservoirs = Reservoirs(k + np.minimum(own, capacity // 4), margin, capacity)

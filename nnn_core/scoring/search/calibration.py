@@ -26,12 +26,11 @@ from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard
-from nnn_core.scoring.error import BiasError
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search.searches import Search, exact_search
-from nnn_core.scoring.topk import TopK
+from nnn_core.scoring.topk import BiasError, TopK
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 
 #: Candidates that settings are tried on, and as many others that the error is measured on.
@@ -175,12 +174,13 @@ def _choose_settings(
     Returns:
         None if no setting that is cheaper than the exact search keeps to the tolerance.
     """
-    truth = score_block(sample, exact, grid[-1], threads)
+    truth = score_block(sample, exact, grid[-1], threads).means(grid)
     widest = ApproximateSearch.of(exact.index, clusters, ApproximateSettings(1.0, max(_DIMS), max(_SPARES)))
 
     def keeps_to_tolerance(settings: ApproximateSettings) -> bool:
         search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
-        return _measure_error(truth, score_block(sample, search, grid[-1], threads), grid).mean <= tolerance
+        means = score_block(sample, search, grid[-1], threads).means(grid)
+        return BiasError.between(truth, means).mean <= tolerance
 
     # Fewer lists than the most careful settings need are too few for all others.
     best = [replace(widest.settings, share=share, dims=widest.reduced.shape[1]) for share in _SHARES]
@@ -216,11 +216,6 @@ def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:
     return one.share <= other.share and one.dims <= other.dims and one.spare <= other.spare
 
 
-def _measure_error(exact: TopK, approximate: TopK, grid: tuple[int, ...]) -> BiasError:
-    """How far the means of ``approximate`` are from those of ``exact``."""
-    return BiasError.between(exact.means(grid), approximate.means(grid))
-
-
 def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) -> BiasError:
     """The error over the whole bank, from the shards' checks.
 
@@ -229,7 +224,8 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     """
     pairs = [_read_check(shard.check, grid[-1]) for shard in sorted(calibrated, key=lambda shard: shard.number)]
     exact, approximate = (functools.reduce(operator.or_, tops) for tops in zip(*pairs, strict=True))
-    return _measure_error(exact, approximate, tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1])
+    fitting = tuple(k for k in grid if k <= int(exact.seen.min())) or grid[:1]
+    return BiasError.between(exact.means(fitting), approximate.means(fitting))
 
 
 def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:

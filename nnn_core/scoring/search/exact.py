@@ -47,7 +47,7 @@ class ExactSearch:
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
-        own = self.index.own_rows(tile.own)
+        own = self.index.own_references(tile.own, distinct=True)
         # The float32 margin is itself rounded when it is applied; a thousandth more covers that.
         margin = np.full(len(own), 2.002 * error_bound(self.index.dim), np.float32)
         need = k + np.minimum(own, _MAX_OWN)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation._hubness import gini, robin_hood, skewness
 from nnn_core.evaluation.metrics import Z_ALARM, _first_relevant_ranks, robust_z, summarise_ranking
-from nnn_core.scoring.error import BiasError, _rank_correlation
+from nnn_core.scoring.topk import BiasError, _rank_correlation
 
 
 @st.composite

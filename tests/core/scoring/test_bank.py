@@ -153,7 +153,7 @@ def test_without_pairs_none_are_kept(stored: tuple[Bank, np.ndarray, list[str]])
     index = ReferenceIndex.load(bank.shards[0], with_pairs=False)
     assert (index.pair_ids, index.pair_codes, index.nbytes) == (None, None, vectors.nbytes)
     assert index.own_codes(pa.array(["p0", "q"]), pa.array(["p0", "q"])).shape == (2, 0)
-    assert index.own_rows(np.zeros((2, 0), np.int64)).tolist() == [0, 0]
+    assert index.own_references(np.zeros((2, 0), np.int64), distinct=True).tolist() == [0, 0]
 
 
 def test_own_codes(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
@@ -167,7 +167,7 @@ def test_own_codes(stored: tuple[Bank, np.ndarray, list[str]]) -> None:
         [known.index("p2"), -1], [-1, known.index("p1")], [known.index("p0"), known.index("p3")], [-1, -1]
     ]  # fmt: skip
     counts = [pairs.count("p2"), pairs.count("p1"), pairs.count("p0") + pairs.count("p3"), 0]
-    assert index.own_rows(codes).tolist() == index.own_references(codes).tolist() == counts
+    assert index.own_references(codes, distinct=True).tolist() == index.own_references(codes).tolist() == counts
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=30), st.booleans())
@@ -191,7 +191,11 @@ def test_equal_references_are_held_once(rows: list[tuple[int, str]], with_pairs:
     if with_pairs:
         names = [pair for _, pair in rows]
         assert index.own_references(own).tolist() == [len(names), names.count("b"), 0]
-        assert index.own_rows(own).tolist() == [len(set(full)), len({row for row in full if row[1] == "b"}), 0]
+        assert index.own_references(own, distinct=True).tolist() == [
+            len(set(full)),
+            len({row for row in full if row[1] == "b"}),
+            0,
+        ]
 
 
 def test_zeros_of_either_sign_are_equal() -> None:

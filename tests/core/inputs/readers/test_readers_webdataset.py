@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns, read_rows
-from nnn_core.inputs.readers import _metadata as metadata
 from nnn_core.inputs.readers import _webdataset as webdataset
 from nnn_core.inputs.readers import rows as reader_rows
 from nnn_core.inputs.readers._webdataset import split_name
@@ -337,7 +336,7 @@ def test_a_table_that_is_no_metadata_is_left_alone(path: Path, monkeypatch: pyte
     path.with_suffix(".parquet").write_bytes(b"broken")
     assert read_tar(path, [("a.json", b"{}"), ("b.txt", b"x")]).items == ["x"]
     write_metadata(path, {"key": ["a", "b"], "url": ["u", "v"]})
-    monkeypatch.setattr(metadata, "MOST_ROWS", 1)
+    monkeypatch.setattr(webdataset, "METADATA_ROWS", 1)
     assert read_tar(path, [("a.jpg", b"1")], "image").ids == ["a"]
     assert read_tar(path, [("a.json", b"{}")]).reasons == [("a", "no caption")]
     with pytest.raises(InputError, match=r"shard\.parquet' has 2 rows .*too many for the metadata of one tar"):
