@@ -14,8 +14,6 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-import numpy as np
-
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import _delimited, _images, _json_captions, _jsonl, _npy, _parquet, _plain, _webdataset
@@ -133,13 +131,8 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
 
 def _by_content(rows: Rows, shard: InputShard) -> Rows:
     """Ids that are the SHA-256 of the image's bytes, of the caption in UTF-8, or of the vector as it is stored."""
-    return replace(rows, ids=[hashlib.sha256(_bytes_of(item)).hexdigest() for item in rows.items])
-
-
-def _bytes_of(item: object) -> bytes:
-    if isinstance(item, str):
-        return item.encode()
-    return item.tobytes() if isinstance(item, np.ndarray) else bytes(item)  # type: ignore[call-overload]
+    contents = (item.encode() if isinstance(item, str) else item for item in rows.items)
+    return replace(rows, ids=[hashlib.sha256(content).hexdigest() for content in contents])
 
 
 def _by_position(rows: Rows, shard: InputShard) -> Rows:
