@@ -12,7 +12,8 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.scoring.bank import Bank, ReferenceShard
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import COMPUTED, StageName, count, expect, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, StageName, tell
 
 _STAGE = StageName.CALIBRATE_SEARCH
 
@@ -67,5 +68,5 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
 
 
 def _each(bank: Bank) -> tuple[ReferenceShard, ...]:
-    expect(_STAGE, len(bank.shards))
+    tell(_STAGE, expected=len(bank.shards))
     return bank.shards

@@ -17,7 +17,8 @@ from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.table.manifest import Manifest, current_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
-from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName, count, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
 from pipelines.stages.once import Once
 
 _STAGE = StageName.WRITE_TABLE

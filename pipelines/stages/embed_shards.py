@@ -19,6 +19,7 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages._counting import count, count_seconds, count_work
 from pipelines.stages._embedder import Embedder, Embedding
 from pipelines.stages.metrics import (
     COMPUTED,
@@ -30,10 +31,7 @@ from pipelines.stages.metrics import (
     REUSED,
     ROWS,
     TRUNCATED,
-    count,
-    count_seconds,
-    count_work,
-    expect,
+    tell,
 )
 
 _LOG = logging.getLogger("nnn")
@@ -110,7 +108,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     stage: str
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
-        expect(self.stage)
+        tell(self.stage, expected=1)
         planned = plan_input(shard, self.request)
         found = find_embedded(planned, self.request)
         if found is not None:

@@ -30,7 +30,8 @@ from nnn_core.evaluation.rankings import Rankings, rank_twice
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
-from pipelines.stages.metrics import COMPUTED, StageName, count, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, StageName
 from pipelines.stages.once import Once, unite
 
 _STAGE = StageName.JUDGE_BIAS

@@ -22,18 +22,8 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.calibration import CalibratedShard, load_approximate
 from nnn_core.scoring.search.methods import Search, exact_search, resolve_method
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import (
-    COMPUTED,
-    LOAD_MSEC,
-    PAIRS,
-    REUSED,
-    SEARCH_MSEC,
-    StageName,
-    count,
-    expect,
-    timed,
-    timed_part,
-)
+from pipelines.stages._counting import count, timed, timed_part
+from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
 _STAGE = StageName.SCORE_CANDIDATES
 
@@ -59,7 +49,7 @@ def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterato
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank.shards
     check_same_dimension(corpus, bank)
-    expect(_STAGE, len(shards))
+    tell(_STAGE, expected=len(shards))
     first, pairs = 0, 0
     for shard in shards:
         pairs += candidates.rows * shard.rows
