@@ -29,8 +29,7 @@ from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions, ReferenceColumnOptions
 from pipelines.stages.compare_methods import CompareFairness, CompareMethods
 from pipelines.stages.embed_files import embed_files
-from pipelines.stages.embed_shards import ModelUse
-from pipelines.stages.exclude_positives import CountPositives, ExcludePositives, FindPositives
+from pipelines.stages.exclude_positives import ExcludePositives, FindPositives
 from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
@@ -115,18 +114,16 @@ def define_evaluation(
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding = _requests(config, manifest, encoder)
-    use = ModelUse(config.threads)
-    asked = embed_files(root, "queries", config.queries, asking, encoder, use=use)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, use=use)
+    asked = embed_files(root, "queries", config.queries, asking, encoder, config.threads)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.threads)
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda embedded: embedded.shards)
     bank, found = None, {}
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder, use=use)
+        references = embed_files(root, "references", config.references, loose, encoder, config.threads)
         bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config)
         bank = bank | "CheckBank" >> beam.Map(_check_bank, manifest, config)
-        positives = shards | "FindPositives" >> FindPositives(bank, config.work)
-        found["positives"] = bank | "CountPositives" >> CountPositives(positives)
+        positives, found["positives"] = shards | "FindPositives" >> FindPositives(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work

@@ -32,7 +32,6 @@ from pipelines.config import RefreshConfig
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.embed_files import EmbeddedFiles, embed_files
-from pipelines.stages.embed_shards import ModelUse
 from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
@@ -53,9 +52,9 @@ def define_refresh(
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding, judging = embedding_requests(config, encoder)
-    use = ModelUse(config.threads, config.model_copies)
-    references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
+    use = (encoder, config.threads, config.model_copies, config.hints)
+    references = embed_files(root, "references", config.references, asking, *use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, *use)
     rejects = (config.max_reject_rate, config.rejects_folder)
     cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
     bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
@@ -78,7 +77,7 @@ def define_refresh(
     settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
-        validation = embed_files(root, "validation", config.validation, judging, encoder, config.hints, use)
+        validation = embed_files(root, "validation", config.validation, judging, *use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
             bank, config.relevance, config.allow_overlap, config.work
         )

@@ -126,11 +126,7 @@ class _Done:
 
 #: What is counted in a stage, and what bytes are called.
 _COUNTED = {StageName.SCORE_CANDIDATES.value: "pairs"}
-_BYTES = {
-    "written_bytes": "written",
-    "shuffled_bytes": "shuffled",
-    "peak_bytes": "memory of a process, at most",
-}
+_BYTES = {"written_bytes": "written", "shuffled_bytes": "shuffled", "peak_bytes": "memory of a process, at most"}
 
 
 def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[str]:

@@ -22,15 +22,7 @@ from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
-from pipelines.commands._options import (
-    Output,
-    add_options,
-    build,
-    declared,
-    make_parser,
-    print_json,
-    threads_of,
-)
+from pipelines.commands._options import Output, add_options, build, declared, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands.refresh import print_summary, refresh, without_text
 from pipelines.config import RefreshConfig

@@ -35,12 +35,7 @@ def _metadata(parser: Parser) -> dict[str, Any]:
         "paramType": "TEXT",
     }
     own = [_parameter(parser.declared[name]) for name in file_options(parser) if name not in _OF_A_TERMINAL]
-    return {
-        "name": "nnn-refresh",
-        "description": parser.description,
-        "streaming": False,
-        "parameters": [file, *own],
-    }
+    return {"name": "nnn-refresh", "description": parser.description, "streaming": False, "parameters": [file, *own]}
 
 
 def _parameter(option: Declared) -> dict[str, Any]:

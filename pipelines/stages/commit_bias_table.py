@@ -60,7 +60,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         current = rows.pipeline | "ReadPrevious" >> Once(current_manifest, self.table)
         settings, previous = AsSingleton(self.settings), AsSingleton(current)
-        written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(write, self.table, settings, previous)
+        written = (
+            rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, settings, previous)
+        )
         before = (
             current
             | "PreviousParts" >> beam.FlatMap(lambda found: found.files if found else ())
@@ -104,7 +106,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         return committed
 
 
-def write(
+def _write(
     keyed: tuple[int, Iterable[RowSlice]], table: str, settings: BiasSettings, previous: Manifest | None
 ) -> tuple[TablePart, RowStatistics]:
     """Store one part of the table, unless the current version has it, and measure it."""

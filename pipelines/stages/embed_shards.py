@@ -39,20 +39,6 @@ _LOG = logging.getLogger("nnn")
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
 
 
-@dataclass(frozen=True)
-class ModelUse:
-    """How worker machines embed.
-
-    Attributes:
-        threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
-            vectors that it may convert.
-        copies: of the model on a machine, which its worker processes share; None for one in each process.
-    """
-
-    threads: int = 1
-    copies: int | None = None
-
-
 @dataclass
 class EmbedShards(beam.PTransform):  # type: ignore[misc]
     """Embed what no earlier run has embedded.
@@ -64,13 +50,16 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
-        use: how worker machines embed.
+        threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
+            vectors that it may convert.
+        copies: how many copies of the model the worker processes of a machine share; None for one in each process.
     """
 
     request: EmbeddingRequest
     source: EncoderSource | None
     stage: str
-    use: ModelUse = ModelUse()
+    threads: int = 1
+    copies: int | None = None
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
         routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
@@ -80,14 +69,14 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.use.threads)),
+            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.threads)),
         ]
         if self.source is not None:
             results.append(
                 routes[_ENCODE]
                 | "SpreadEncoding" >> beam.Reshuffle()
                 | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResult" >> beam.Map(take_result, self.stage)
+                | "TakeResult" >> beam.Map(_take_result, self.stage)
             )
         return results | "Together" >> beam.Flatten()
 
@@ -98,8 +87,8 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
 
         from pipelines.stages._shard_encoder import ShardEncoder
 
-        embedder = Embedder(source, self.request, self.use.threads)
-        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))
+        embedder = Embedder(source, self.request, self.threads)
+        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.copies))
 
 
 @dataclass
@@ -154,10 +143,10 @@ class _ConvertShards(beam.DoFn):  # type: ignore[misc]
             raise
         # The stage's time is that of the process; shards that are converted side by side share it.
         since, self._since = self._since, time.perf_counter()
-        return take_result(embedding, self._stage, self._since - since)
+        return _take_result(embedding, self._stage, self._since - since)
 
 
-def take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
+def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
     """What became of a shard, counted here: metrics do not leave the thread or process that embedded it.
 
     Args:

@@ -28,14 +28,7 @@ from nnn_core.consumers.export import (
     read_block,
     recorded,
 )
-from nnn_core.consumers.rerank import (
-    ROWS_PER_FILE,
-    biases_to_bytes,
-    count_at_least,
-    hubs,
-    needed_depth,
-    plain_scores,
-)
+from nnn_core.consumers.rerank import ROWS_PER_FILE, biases_to_bytes, count_at_least, hubs, needed_depth, plain_scores
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import InputError

@@ -37,7 +37,7 @@ _CACHE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreTask:
+class _ScoreTask:
     """One shard of candidates and a range of reference shards."""
 
     candidates: EmbeddedShard
@@ -45,7 +45,7 @@ class ScoreTask:
     last: int
 
 
-def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[ScoreTask]:
+def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[_ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank.shards
     check_same_dimension(corpus, bank)
@@ -54,7 +54,7 @@ def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterato
     for shard in shards:
         pairs += candidates.rows * shard.rows
         if pairs >= _PAIRS_PER_TASK or shard.number == len(shards) - 1:
-            yield ScoreTask(candidates, first, shard.number + 1)
+            yield _ScoreTask(candidates, first, shard.number + 1)
             first, pairs = shard.number + 1, 0
 
 
@@ -114,7 +114,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def process(
-        self, task: ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
+        self, task: _ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
     ) -> Iterator[tuple[str, ScoredRange]]:
         candidates = task.candidates
         settings = {shard.number: shard for shard in calibrated}
