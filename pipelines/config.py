@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
 from nnn_core import storage
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.encoders import FLOAT32, PRECISIONS, EncoderSource, parse_encoder
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError
@@ -176,6 +178,17 @@ class RefreshConfig(ValidationColumnOptions):
     def encoder_source(self) -> EncoderSource | None:
         """The model that ``encoder`` names, not loaded; None if it names none."""
         return parse_encoder(self.encoder, self.precision) if self.encoder else None
+
+    def requests(self, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest, EmbeddingRequest]:
+        """How rows of the bank, of the candidates and of the validation queries are read and encoded.
+
+        Args:
+            encoder: the model, not loaded; None when all input holds vectors.
+        """
+        digest, prompts, columns = encoder and encoder.fingerprint.digest, self.prompts, self.candidate_columns
+        asking = EmbeddingRequest(self.bank_modality, self.reference_columns, digest, self.work, prompts.reference)
+        holding = EmbeddingRequest(self.candidate_modality, columns, digest, self.work, prompts.candidate)
+        return asking, holding, replace(asking, columns=self.validation_columns)
 
     @property
     def wanted_k(self) -> int | None:

@@ -14,7 +14,6 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus, located_shards
-from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums
 from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.points import Point
@@ -51,7 +50,7 @@ def define_refresh(
         config: what the refresh is to compute.
         encoder: the model, not loaded; None when all input holds vectors.
     """
-    asking, holding, judging = embedding_requests(config, encoder)
+    asking, holding, judging = config.requests(encoder)
     use = (encoder, config.threads, config.model_copies, config.hints)
     references = embed_files(root, "references", config.references, asking, *use)
     candidates = embed_files(root, "candidates", config.candidates, holding, *use)
@@ -97,14 +96,6 @@ def define_refresh(
         lineage=lineage,
         review=review,
     )
-
-
-def embedding_requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, ...]:
-    """How rows are read and encoded: of the bank, of the candidates, and of the validation queries."""
-    digest, columns, prompts = encoder.fingerprint.digest if encoder else None, config.candidate_columns, config.prompts
-    asking = EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, prompts.reference)
-    holding = EmbeddingRequest(config.candidate_modality, columns, digest, config.work, prompts.candidate)
-    return asking, holding, dataclasses.replace(asking, columns=config.validation_columns)
 
 
 def _calibrate(

@@ -8,29 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.planning.costs import Hours, Rates, Work, estimate, price
+from nnn_core.planning.costs import Hours, Rates, estimate, price
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
-from pipelines.commands.plan import format_dollars, format_hours
+from pipelines.commands._foretold import Foretold, format_dollars, format_hours
 from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
 _ENOUGH = 10.0
-
-
-@dataclass(frozen=True)
-class Foretold:
-    """A plan made before a run.
-
-    Attributes:
-        plan: what would be computed.
-        work: the same in numbers.
-        rates: of the types of worker that it is priced by.
-    """
-
-    plan: Plan
-    work: Work
-    rates: Rates
 
 
 def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:

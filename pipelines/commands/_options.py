@@ -19,7 +19,6 @@ from nnn_core.encoders.contract import static_parts
 from nnn_core.encoders.fingerprints import check_encoder
 from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.table.manifest import read_manifest
-from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
 from pipelines.running.logs import FORMATS
 
@@ -169,16 +168,6 @@ def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:
     """
     given = {each.name: getattr(args, each.name, None) for each in declared(model)}
     return model(**{**{name: value for name, value in given.items() if value is not None}, **more})
-
-
-def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:
-    """The refresh that parsed flags describe.
-
-    Args:
-        args: of a parser with the options of ``RefreshConfig``.
-        local: whether the job runs in this process, not on a cluster.
-    """
-    return build(RefreshConfig, args, threads=threads_of(args, local))
 
 
 def threads_of(args: argparse.Namespace, local: bool) -> int:

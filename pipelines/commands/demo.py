@@ -24,7 +24,8 @@ from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
 from pipelines.commands._options import Output, add_options, build, declared, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import print_summary, refresh, without_text
+from pipelines.commands._summary import print_summary, without_text
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
 from pipelines.running.runner import runs_locally

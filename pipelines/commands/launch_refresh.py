@@ -19,9 +19,8 @@ import apache_beam as beam
 from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
-from pipelines.commands._options import config_from
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import runs_locally
 

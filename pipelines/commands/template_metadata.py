@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.commands._config_file import file_options
 from pipelines.commands._options import Declared, Parser
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 
 #: What a text has to look like, by the type of the flag. The console fills in a default of its own for parameters that
 #: are declared as numbers or booleans, which would override the file of ``config``; so they are texts with a pattern.
@@ -54,10 +54,10 @@ def _parameter(option: Declared) -> dict[str, Any]:
     return record
 
 
-def render(parser: Parser) -> str:
+def _render(parser: Parser) -> str:
     """The text of metadata.json."""
     return json.dumps(_metadata(parser), indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    print(render(build_parser()), end="")
+    print(_render(build_parser()), end="")

@@ -14,7 +14,7 @@ from corpora import gaussian, write_vectors
 
 from nnn_core import __version__, load_bias_table
 from pipelines.commands import cli, refresh
-from pipelines.commands._options import config_from
+from pipelines.commands._refresh_flags import config_from
 
 
 @pytest.fixture(scope="module")

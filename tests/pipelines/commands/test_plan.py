@@ -23,8 +23,8 @@ from nnn_core.planning import costs, scaling
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
 from nnn_core.planning.plan import GONE, plan_side
 from pipelines.commands import cli, demo
-from pipelines.commands._compare_plan import Foretold, compare, describe_comparison
-from pipelines.commands.plan import _changed_parts, _rows_to_encode
+from pipelines.commands._compare_plan import compare, describe_comparison
+from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode
 
 ROOT = Path(__file__).parents[3]
 
