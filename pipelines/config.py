@@ -121,7 +121,7 @@ class RefreshConfig(ValidationColumnOptions):
     k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = 128
     alpha: Annotated[float, _scoring()] = 0.75
     k_max: Annotated[int | None, _scoring("N")] = None
-    reference_shard_rows: Annotated[int | None, _scoring("N", alias="--reference-group-rows")] = None
+    reference_shard_rows: Annotated[int | None, _scoring("N")] = None
     search: Annotated[str, _scoring(choices=METHODS)] = "auto"
     bias_tolerance: Annotated[float | None, _scoring("ERROR")] = None
     threads: Annotated[int, _scoring("N", filled=True)] = 1

@@ -35,7 +35,6 @@ class Option:
         metavar: what --help calls the value.
         group: heading under which --help shows the flag, if the command has such a heading.
         choices: all values that there are; none where there is a rule instead.
-        alias: another flag for the same.
         switch: whether ``--no-...`` switches off what a file switches on.
         filled: whether the command finds a value where none is given, so that the flag itself has no default.
     """
@@ -43,7 +42,6 @@ class Option:
     metavar: str | None = None
     group: str | None = None
     choices: tuple[str, ...] = ()
-    alias: str | None = None
     switch: bool = False
     filled: bool = False
 

@@ -225,18 +225,18 @@ def _without_none(kind: Any) -> Any:
 
 def _add(place: argparse._ActionsContainer, each: Declared) -> None:
     """One option as a flag."""
-    flags = [f"--{each.name.replace('_', '-')}", *filter(None, [each.option.alias])]
+    flag = f"--{each.name.replace('_', '-')}"
     common: dict[str, Any] = {"default": each.default, "help": each.description or argparse.SUPPRESS}
     if each.kind is bool:
-        place.add_argument(*flags, action=Switch if each.option.switch else "store_true", **common)
+        place.add_argument(flag, action=Switch if each.option.switch else "store_true", **common)
         return
     common |= {"metavar": each.option.metavar, "required": each.required}
     if each.repeats:
-        place.add_argument(*flags, action="append", **common | {"default": list(each.default)})
+        place.add_argument(flag, action="append", **common | {"default": list(each.default)})
     elif each.choices:
-        place.add_argument(*flags, choices=each.choices, **common)
+        place.add_argument(flag, choices=each.choices, **common)
     else:
-        place.add_argument(*flags, **common | {"type": _converter(each.kind)})
+        place.add_argument(flag, **common | {"type": _converter(each.kind)})
 
 
 def _converter(kind: Any) -> Callable[[str], Any] | None:

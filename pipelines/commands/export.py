@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,9 +74,3 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     _print_export(result)
     print_json(args, result)
     return result
-
-
-if __name__ == "__main__":
-    from pipelines.commands.cli import run_command
-
-    sys.exit(run_command(main, sys.argv[1:]))

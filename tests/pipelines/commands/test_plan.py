@@ -22,7 +22,8 @@ from nnn_core.inputs.shards import MODALITIES
 from nnn_core.planning import costs, scaling
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
 from nnn_core.planning.plan import GONE, plan_side
-from pipelines.commands import cli, demo
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode
 
