@@ -26,7 +26,6 @@ from nnn_core.encoders.prompts import recorded_prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
-from nnn_core.redaction import refuse_credentials
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_files import embed_files
@@ -96,9 +95,7 @@ class ExportConfig(QueryColumnOptions):
     def __post_init__(self) -> None:
         _ = self.query_columns
         check_target(self.target_overlap)
-        for flag in ("table", "embeddings", "output", "work", "queries"):
-            if getattr(self, flag) is not None:
-                refuse_credentials(getattr(self, flag), f"--{flag}")
+        self.refuse_credentials("table", "embeddings", "output", "work", "queries")
         if self.engine != RERANK:
             find_engine(self.engine)
         if self.index is not None and self.engine != "faiss":

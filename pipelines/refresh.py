@@ -30,7 +30,7 @@ from nnn_core.table.parts import BiasSettings, resolve_k
 from pipelines.config import RefreshConfig
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
-from pipelines.stages.embed_files import EmbeddedFiles, embed_files
+from pipelines.stages.embed_files import embed_files
 from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
@@ -59,10 +59,13 @@ def define_refresh(
     bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
-    calibrated = _calibrate(config, bank, candidates)
-    scorer = Scorer(
-        config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
-    )
+    how = (config.exclude_own_pairs, config.work, config.threads)
+    calibrated = None
+    if config.bias_tolerance is not None:
+        calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
+            candidates.embedded, config.grid, config.bias_tolerance, *how, config.cache
+        )
+    scorer = Scorer(config.kept_scores, *how, config.search, config.cache)
     merged = (
         candidates.embedded
         | "CandidateShards" >> beam.FlatMap(located_shards)
@@ -73,7 +76,7 @@ def define_refresh(
     recording = Once(record_encoder, encoder, config.prompts, config.work, config.modalities, *sides)
     recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(merge_scored).without_defaults()
-    settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
+    settings = root | "ResolveSettings" >> Once(_resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
         validation = embed_files(root, "validation", config.validation, judging, *use)
@@ -84,8 +87,8 @@ def define_refresh(
         review = merged[MEANS] | "ReviewBias" >> ReviewBias(queries, validation, candidates, request, config.threads)
         settings = settings | "TakeChoice" >> beam.Map(_take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    sources = map(AsSingleton, (gathered, bank, sums, scored, calibrated))
-    lineage = root | "DescribeLineage" >> Once(describe_lineage, config, *sources)
+    sources = (*map(AsSingleton, (gathered, bank, sums, scored)), AsSingleton(calibrated) if calibrated else [])
+    lineage = root | "DescribeLineage" >> Once(_describe_lineage, config, *sources)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(
         table=config.table,
         work=config.work,
@@ -98,24 +101,7 @@ def define_refresh(
     )
 
 
-def _calibrate(
-    config: RefreshConfig, bank: beam.PCollection[Bank], candidates: EmbeddedFiles
-) -> beam.PCollection[list[CalibratedShard]]:
-    """How each reference shard is searched, a single element; an empty list for exact searches."""
-    if config.bias_tolerance is None:
-        return bank.pipeline | "NothingToCalibrate" >> Once(list)
-    return bank | "CalibrateSearch" >> CalibrateSearch(
-        candidates.embedded,
-        config.grid,
-        config.bias_tolerance,
-        config.exclude_own_pairs,
-        config.work,
-        config.threads,
-        config.cache,
-    )
-
-
-def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
+def _resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
     """The settings of the biases, once the bank is known and scored.
 
     Args:
@@ -141,7 +127,7 @@ def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder:
     )
 
 
-def describe_lineage(
+def _describe_lineage(
     config: RefreshConfig, corpus: Corpus, bank: Bank, sums: SideSums, scored: Scored, calibrated: list[CalibratedShard]
 ) -> Lineage:
     """What the table was computed from, and how.

@@ -30,7 +30,8 @@ from nnn_core.table.parts import check_alpha
 from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
-from pipelines.evaluation import MEASURED, EvaluationConfig, define_evaluation
+from pipelines.config import MEASURED, EvaluationConfig
+from pipelines.evaluation import define_evaluation
 from pipelines.options import COLUMNS, Option
 from pipelines.running.runner import run, runs_locally
 

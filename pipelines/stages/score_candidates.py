@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
 from apache_beam.utils.shared import Shared
 
 from nnn_core import storage
@@ -86,22 +87,22 @@ class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
     Attributes:
         bank: the reference shards, a single element.
         corpus: the candidates as a whole, a single element; nothing is scored before its checks.
-        calibrated: how each reference shard is searched, a single element; empty for exact searches.
+        calibrated: how each reference shard is searched, a single element; None for exact searches.
         scorer: what to keep and how to find it.
     """
 
     bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
-    calibrated: beam.PCollection[list[CalibratedShard]]
+    calibrated: beam.PCollection[list[CalibratedShard]] | None
     scorer: Scorer
 
     def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredRange]]:
-        bank = beam.pvalue.AsSingleton(self.bank)
+        bank, calibrated = AsSingleton(self.bank), AsSingleton(self.calibrated) if self.calibrated else []
         return (
             candidates
-            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, beam.pvalue.AsSingleton(self.corpus))
+            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, AsSingleton(self.corpus))
             | "SpreadTasks" >> beam.Reshuffle()
-            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, beam.pvalue.AsSingleton(self.calibrated))
+            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, calibrated)
         )
 
 
