@@ -150,15 +150,13 @@ def define_export(
         asked = queries | "QueryShards" >> beam.FlatMap(lambda each: each.shards)
     task = ExportTask(config.table, config.version, config.output, config.seed, bool(config.queries))
     sample = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)
+    shared = (task, sample, embeddings)
     if recipe is None:
-        return shards | "ExportBiases" >> ExportBiases(
-            task, config.hub_deviations, config.target_overlap, sample, embeddings
-        )
+        return shards | "ExportBiases" >> ExportBiases(*shared, config.hub_deviations, config.target_overlap)
     if find_engine(recipe.engine).layout == "index":
-        return shards | "ExportIndex" >> ExportIndex(
-            task, recipe, config.factory, config.max_index_bytes, config.threads, sample, embeddings
-        )
-    return shards | "ExportFiles" >> ExportFiles(task, recipe, sample, embeddings)
+        index = ExportIndex(*shared, recipe, config.factory, config.max_index_bytes, config.threads)
+        return shards | "ExportIndex" >> index
+    return shards | "ExportFiles" >> ExportFiles(*shared, recipe)
 
 
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:

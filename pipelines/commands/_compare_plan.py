@@ -50,7 +50,7 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
     pairs = {
         **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
         StageName.SCORE_CANDIDATES.value: (found.pairs_todo, done.total(PAIRS, StageName.SCORE_CANDIDATES)),
-        "written_bytes": (round(work.written_bytes), done.total(WRITTEN, *done.stages)),
+        "written_bytes": (round(work.written_bytes), done.total(WRITTEN)),
         "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, StageName.MERGE_PARTIALS)),
         "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
     }
@@ -72,25 +72,16 @@ class _Done:
 
     summary: Mapping[str, Any]
 
-    @property
-    def stages(self) -> Mapping[str, Mapping[str, float]]:
-        stages: Mapping[str, Mapping[str, float]] = self.summary["stages"]
-        return stages
-
     def total(self, what: str, *stages: str) -> float:
-        """Added up over stages."""
-        return sum(self.stages.get(stage, {}).get(what, 0) for stage in stages)
+        """A figure added up over stages, by default over all of them."""
+        figures: Mapping[str, Mapping[str, float]] = self.summary["stages"]
+        return sum(figures.get(stage, {}).get(what, 0) for stage in stages or figures)
 
     def hours(self, processes: int) -> Hours:
         """Of machines with so many processes, all at work."""
-        embed = self.total(
-            "seconds", StageName.EMBED_CANDIDATES, StageName.EMBED_REFERENCES, StageName.EMBED_VALIDATION
-        )
-        score, merge = (
-            self.total("seconds", StageName.SCORE_CANDIDATES),
-            self.total("seconds", StageName.MERGE_PARTIALS),
-        )
-        return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
+        embed = (StageName.EMBED_CANDIDATES, StageName.EMBED_REFERENCES, StageName.EMBED_VALIDATION)
+        kinds = (embed, (StageName.SCORE_CANDIDATES,), (StageName.MERGE_PARTIALS,))
+        return Hours(*(self.total("seconds", *stages) / processes / 3600 for stages in kinds))
 
     def rates(self, found: Plan, processes: int) -> dict[str, float]:
         """Of this machine, as a ``Worker`` has them; of work that took long enough."""
@@ -103,10 +94,8 @@ class _Done:
             if spent >= _ENOUGH:
                 rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        return {name: float(f"{rate:.3g}") for name, rate in rates.items()} | {
-            "memory_gib": round(memory, 1),
-            "processes": processes,
-        }
+        measured = {name: float(f"{rate:.3g}") for name, rate in rates.items()}
+        return measured | {"memory_gib": round(memory, 1), "processes": processes}
 
 
 #: What is counted in a stage, and what bytes are called.

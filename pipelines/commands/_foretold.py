@@ -66,11 +66,7 @@ def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     return dataclasses.replace(found, validation=plan_side("validation", config.validation, judging, unknown, changed))
 
 
-def _changed_parts(
-    previous: Manifest | None,
-    encoder: EncoderSource | None,
-    prompts: Prompts = Prompts(),  # noqa: B008
-) -> tuple[str, ...]:
+def _changed_parts(previous: Manifest | None, encoder: EncoderSource | None, prompts: Prompts) -> tuple[str, ...]:
     """Parts of the encoder's fingerprint that are not those of the current version."""
     if previous is None or encoder is None:
         return ()

@@ -13,28 +13,9 @@ from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
 from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult
+from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
 from pipelines.stages.gather_candidates import POSITIONAL_KEYS
-from pipelines.stages.metrics import (
-    COMPUTED,
-    MODEL_HAD_MSEC,
-    MODEL_MSEC,
-    MSEC,
-    PAIRS,
-    PARTS,
-    PEAK_BYTES,
-    READ,
-    REJECTED,
-    REUSED,
-    ROWS,
-    SHUFFLED,
-    TRUNCATED,
-    WRITTEN,
-    StageName,
-)
-
-#: What is said of a stage's artefacts, where it was counted.
-_HELD = (ROWS, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
 
 
 def complete(report: Report, summary: dict[str, Any]) -> Report:
@@ -49,17 +30,17 @@ def _stage(name: str, figures: dict[str, Any]) -> Stage:
         figures["seconds"],
         figures["computed"],
         figures["reused"],
-        rows=figures.get(ROWS, 0),
-        pairs=figures.get(PAIRS, 0),
-        read=figures.get(READ, 0),
-        written=figures.get(WRITTEN, 0),
-        parts=tuple((part, figures[f"{part}_seconds"]) for part in PARTS if f"{part}_seconds" in figures),
+        rows=figures.get(metrics.ROWS, 0),
+        pairs=figures.get(metrics.PAIRS, 0),
+        read=figures.get(metrics.READ, 0),
+        written=figures.get(metrics.WRITTEN, 0),
+        parts=tuple((part, figures[f"{part}_seconds"]) for part in metrics.PARTS if f"{part}_seconds" in figures),
     )
 
 
 def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
     """The run's summary, ready for JSON."""
-    stages = {stage.value: result.counters[stage] for stage in StageName if stage in result.counters}
+    stages = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
     return {
         "version": manifest.version,
         "manifest": manifest_uri(config.table, manifest.version),
@@ -75,18 +56,20 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
         "stages": {
             stage: {
-                "computed": counters.get(COMPUTED, 0),
-                "reused": counters.get(REUSED, 0),
-                "seconds": counters.get(MSEC, 0) / 1000,
-                **{name: counters[name] for name in _HELD if name in counters},
-                **{f"{part}_seconds": counters[name] / 1000 for part, name in PARTS.items() if name in counters},
+                "computed": counters.get(metrics.COMPUTED, 0),
+                "reused": counters.get(metrics.REUSED, 0),
+                "seconds": counters.get(metrics.MSEC, 0) / 1000,
+                **{name: counters[name] for name in metrics.HELD if name in counters},
+                **{
+                    f"{part}_seconds": counters[name] / 1000 for part, name in metrics.PARTS.items() if name in counters
+                },
                 **_speed_of(counters),
             }
             for stage, counters in stages.items()
         },
         "warnings": list(_warnings(config, manifest, result)),
         "seconds": round(result.seconds, 3),
-        PEAK_BYTES: result.distributions.get(PEAK_BYTES, 0),
+        metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
     }
 
 
@@ -128,10 +111,10 @@ def _speed_of(counters: Mapping[str, int]) -> dict[str, float]:
         counters: of a stage.
     """
     speed = {}
-    if counters.get(ROWS) and counters.get(MSEC):
-        speed["rows_per_second"] = round(1000 * counters[ROWS] / counters[MSEC], 1)
-    if counters.get(MODEL_HAD_MSEC):
-        speed["model_utilisation"] = round(counters.get(MODEL_MSEC, 0) / counters[MODEL_HAD_MSEC], 3)
+    if counters.get(metrics.ROWS) and counters.get(metrics.MSEC):
+        speed["rows_per_second"] = round(1000 * counters[metrics.ROWS] / counters[metrics.MSEC], 1)
+    if counters.get(metrics.MODEL_HAD_MSEC):
+        speed["model_utilisation"] = round(counters.get(metrics.MODEL_MSEC, 0) / counters[metrics.MODEL_HAD_MSEC], 3)
     return speed
 
 

@@ -52,17 +52,9 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
 
     def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:
         """Cluster, choose and measure."""
+        how = (self.grid, self.tolerance, self.exclude_own_pairs, self.work, self.threads, self.cache)
         with timed(_STAGE):
-            calibrated = calibrate_shard(
-                reference,
-                list(embedded_shards(inputs)),
-                self.grid,
-                self.tolerance,
-                self.exclude_own_pairs,
-                self.work,
-                self.threads,
-                self.cache,
-            )
+            calibrated = calibrate_shard(reference, list(embedded_shards(inputs)), *how)
         count(_STAGE, COMPUTED)
         return calibrated
 

@@ -19,20 +19,9 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
 from pipelines.stages._embedder import Embedder, Embedding
-from pipelines.stages.metrics import (
-    COMPUTED,
-    MODEL_HAD_MSEC,
-    MODEL_MSEC,
-    MSEC,
-    READ,
-    REJECTED,
-    REUSED,
-    ROWS,
-    TRUNCATED,
-    tell,
-)
 
 _LOG = logging.getLogger("nnn")
 
@@ -97,11 +86,11 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     stage: str
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
-        tell(self.stage, expected=1)
+        metrics.tell(self.stage, expected=1)
         planned = plan_input(shard, self.request)
         found = find_embedded(planned, self.request)
         if found is not None:
-            count(self.stage, REUSED)
+            count(self.stage, metrics.REUSED)
             yield TaggedOutput(_FOUND, found)
         else:
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
@@ -156,28 +145,20 @@ def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -
     """
     usage = embedding.usage
     if usage is not None:
-        count_seconds(stage, MODEL_MSEC, usage.seconds)
-        count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * usage.used)
-    count_seconds(stage, MSEC, embedding.seconds if spent is None else spent)
+        count_seconds(stage, metrics.MODEL_MSEC, usage.seconds)
+        count_seconds(stage, metrics.MODEL_HAD_MSEC, embedding.seconds * usage.used)
+    count_seconds(stage, metrics.MSEC, embedding.seconds if spent is None else spent)
     count_work(stage, embedding.written)
-    _count_result(stage, embedding.planned, embedding.result, embedding.seconds)
-    return embedding.result
-
-
-def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
-    count(stage, COMPUTED)
-    count(stage, READ, planned.shard.bytes)
-    count(stage, ROWS, result.rejects.rows)
-    count(stage, REJECTED, result.rejects.rejected)
-    count(stage, TRUNCATED, result.truncated)
-    _LOG.info(
-        Event(
-            "embedded",
-            stage=stage,
-            uri=planned.shard.uri,
-            rows=result.rejects.rows,
-            rejected=result.rejects.rejected,
-            rejects=result.rejects.uri,
-            seconds=round(seconds, 3),
-        )
-    )
+    planned, result = embedding.planned, embedding.result
+    rejects = result.rejects
+    held = {
+        metrics.READ: planned.shard.bytes,
+        metrics.ROWS: rejects.rows,
+        metrics.REJECTED: rejects.rejected,
+        metrics.TRUNCATED: result.truncated,
+    }
+    for what, number in {metrics.COMPUTED: 1, **held}.items():
+        count(stage, what, number)
+    figures = {"rows": rejects.rows, "rejected": rejects.rejected, "rejects": rejects.uri}
+    _LOG.info(Event("embedded", stage=stage, uri=planned.shard.uri, **figures, seconds=round(embedding.seconds, 3)))
+    return result

@@ -38,6 +38,9 @@ TRUNCATED = "truncated"
 #: Bytes of input, bytes that were stored, and bytes of rows on their way to their part of the table.
 READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
 
+#: What is said of a stage's artefacts, where it was counted.
+HELD = (ROWS, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
+
 #: Parts of the work: in the model, summed over its threads; reading the bank; and finding the highest scores.
 MODEL_MSEC, LOAD_MSEC, SEARCH_MSEC = "model_msec", "load_msec", "search_msec"
 PARTS = {"model": MODEL_MSEC, "load": LOAD_MSEC, "search": SEARCH_MSEC}

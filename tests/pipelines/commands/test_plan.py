@@ -16,6 +16,7 @@ from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import MODALITIES
@@ -137,7 +138,7 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     assert found.rows_todo == round(shard.bytes / 50_000)
     fingerprint = demo.demo_encoder().fingerprint
     old = SimpleNamespace(settings=SimpleNamespace(encoder={**dataclasses.asdict(fingerprint), "weights": "old"}))
-    assert _changed_parts(old, demo.demo_encoder()) == ("weights",)  # type: ignore[arg-type]
+    assert _changed_parts(old, demo.demo_encoder(), Prompts()) == ("weights",)  # type: ignore[arg-type]
 
 
 def test_both_sides_of_one_modality_are_embedded() -> None:
