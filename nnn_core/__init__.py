@@ -1,6 +1,10 @@
 """Nearest Neighbor Normalization as a bias table: the part that knows nothing of Beam.
 
 What other programs may rely on is what ``__all__`` names, imported from here; every other name may move.
+
+Beside the rooms stand small modules that every room may use (``errors``, ``vectors``, ``digests``, ``redaction``,
+``events``, ``records``), two that also use ``storage/`` (``yaml_files``, ``artifacts``), and above them ``publishing``:
+the last step of a refresh, which joins ``gates/``, ``report/`` and ``table/`` and so belongs to none of them.
 """
 
 from importlib import import_module

@@ -11,6 +11,7 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
@@ -20,8 +21,7 @@ from nnn_core.inputs.shards import Modality
 from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
-from nnn_core.table.lifecycle.cleaning import store_needs
-from nnn_core.table.manifest import Manifest, check_coverage, commit_version, says_the_same
+from nnn_core.table.manifest import Manifest, commit_version
 from nnn_core.table.parts import BiasSettings, TablePart
 
 
@@ -50,11 +50,6 @@ def record_encoder(
     return recorded(source, prompts, work, modalities)
 
 
-def next_version(previous: Manifest | None) -> int:
-    """The number of the version that follows ``previous``; 1 where there is none."""
-    return 1 if previous is None else previous.version + 1
-
-
 def describe_version(
     parts: Sequence[TablePart],
     settings: BiasSettings,
@@ -75,7 +70,7 @@ def describe_version(
         CorruptArtifactError: the parts do not have one row for each candidate.
     """
     manifest = Manifest(
-        next_version(previous),
+        previous.version + 1 if previous else 1,
         settings,
         lineage.corpus.dim,
         replace(lineage.corpus.side, centroid=lineage.sums.candidates.centroid),
@@ -84,26 +79,51 @@ def describe_version(
         tuple(sorted(parts, key=lambda part: part.min_id)),
         evaluation=json.loads(json.dumps(asdict(review.evaluation))) if review else None,
     )
-    check_coverage(manifest, lineage.corpus)
+    if manifest.rows != lineage.corpus.side.rows:
+        raise CorruptArtifactError(
+            f"the table has {manifest.rows} rows for {lineage.corpus.side.rows} candidates, so it was not published; "
+            "this is a defect of the pipeline."
+        )
     return manifest
 
 
-def judge_draft(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:
-    """The draft with the gates' verdicts in its manifest, or with the current manifest if the table says the same.
-
-    What is published already was judged when it was new.
+def publish(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str, report: str) -> Manifest:
+    """Judge a draft, report on it, and commit it unless it is blocked or the table says the same already.
 
     Args:
         draft: the version, described but not judged.
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
-        work: folder of artefacts, where rankings by the previous version are kept.
+        work: folder of artefacts, which keeps what the next refresh compares with.
+        report: where the content of the report goes, whatever comes of the draft.
+
+    Returns:
+        The manifest that stands; that of the version before if nothing changed.
 
     Raises:
         CorruptArtifactError: what was kept of the previous version is damaged.
+        GateError: a gate failed that nobody overrode.
+        ConflictError: another job published meanwhile.
+    """
+    draft = _judged(draft, thresholds, accepted, work)
+    manifest = draft.manifest
+    if draft.review is not None:
+        store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
+    draft.lineage.needs.store(manifest, work, draft.table)
+    # Before the commit: after it nothing may fail any more.
+    storage.create(report, refresh_report(draft).to_json())
+    if draft.blocked:
+        raise refusal(manifest.gates, work)
+    return manifest if draft.unchanged else commit_version(draft.table, manifest)
+
+
+def _judged(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:
+    """The draft with the gates' verdicts in its manifest, or with the current manifest if the table says the same.
+
+    What is published already was judged when it was new.
     """
     manifest, previous = draft.manifest, draft.previous
-    if previous is not None and says_the_same(previous, manifest):
+    if previous is not None and previous.says_the_same(manifest):
         return replace(draft, manifest=previous)
     gates = judge(_facts(draft, work), thresholds, accepted)
     return replace(draft, manifest=replace(manifest, gates=gates))
@@ -125,29 +145,3 @@ def _facts(draft: Draft, work: str) -> Facts:
         alpha_chosen=evaluation.choice is not None,
         top_overlap=None if before is None else top_overlap(before, review.first[1]),
     )
-
-
-def publish(draft: Draft, work: str, report: str) -> Manifest:
-    """Report on a judged draft and commit it, unless it is blocked or the table says the same already.
-
-    Args:
-        draft: the version, judged by ``judge_draft``.
-        work: folder of artefacts, which keeps what the next refresh compares with.
-        report: where the content of the report goes, whatever comes of the draft.
-
-    Returns:
-        The manifest that stands.
-
-    Raises:
-        GateError: a gate failed that nobody overrode.
-        ConflictError: another job published meanwhile.
-    """
-    manifest = draft.manifest
-    if draft.review is not None:
-        store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
-    store_needs(manifest, draft.lineage.needs, work, draft.table)
-    # Before the commit: after it nothing may fail any more.
-    storage.create(report, refresh_report(draft).to_json())
-    if draft.blocked:
-        raise refusal(manifest.gates, work)
-    return manifest if draft.unchanged else commit_version(draft.table, manifest)

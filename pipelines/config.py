@@ -22,7 +22,7 @@ from nnn_core.inputs.shards import Modality
 from nnn_core.scoring.search import METHODS
 from nnn_core.scoring.topk import grid_of
 from nnn_core.storage.disk_cache import DiskCache
-from nnn_core.table.parts import check_alpha
+from nnn_core.table.parts import BiasSettings
 from pipelines.options import (
     CHECKED,
     COLUMNS,
@@ -149,7 +149,7 @@ class RefreshConfig(ValidationColumnOptions):
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
             raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
-        check_alpha(self.alpha)
+        BiasSettings.check_alpha(self.alpha)
         if self.validation is None and (self.tune or self.relevance):
             raise ConfigError(
                 "--tune and --relevance say nothing without queries to judge by; name them with --validation."

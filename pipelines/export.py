@@ -11,12 +11,10 @@ import pydantic.dataclasses
 from apache_beam.pvalue import AsList
 
 from nnn_core import storage
-from nnn_core.consumers.engines.faiss_file import MOST_INDEX_BYTES
-from nnn_core.consumers.engines.layouts import check_files
 from nnn_core.consumers.engines.overlap import SAMPLE_ROWS
-from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, BiasRange, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
-from nnn_core.consumers.export import Embeddings, bias_range, gather_embeddings, load_biases
+from nnn_core.consumers.export import MOST_INDEX_BYTES, Embeddings, IndexFile, gather_embeddings, load_biases
 from nnn_core.consumers.rerank import check_target
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
@@ -125,7 +123,7 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     if config.engine == RERANK:
         return None
     options = (config.form, config.centre, config.quantisation)
-    return make_recipe(config.engine, config.metric, manifest.dim, bias_range(manifest), *options)
+    return make_recipe(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options)
 
 
 def define_export(
@@ -154,8 +152,8 @@ def define_export(
     if recipe is None:
         return shards | "ExportBiases" >> ExportBiases(*shared, config.hub_deviations, config.target_overlap)
     if find_engine(recipe.engine).layout == "index":
-        index = ExportIndex(*shared, recipe, config.factory, config.max_index_bytes, config.threads)
-        return shards | "ExportIndex" >> index
+        index = IndexFile(config.factory, config.max_index_bytes, config.threads)
+        return shards | "ExportIndex" >> ExportIndex(*shared, recipe, index)
     return shards | "ExportFiles" >> ExportFiles(*shared, recipe)
 
 
@@ -164,5 +162,5 @@ def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str
     folder = storage.join(config.work, "rejects")
     embeddings = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
     if config.engine != RERANK:
-        check_files(find_engine(config.engine), len(embeddings.shards))
+        find_engine(config.engine).check_files(len(embeddings.shards))
     return embeddings

@@ -13,8 +13,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import Corpus, located_shards
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
+from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Request
@@ -68,7 +69,7 @@ def define_refresh(
     scorer = Scorer(config.kept_scores, *how, config.search, config.cache)
     merged = (
         candidates.embedded
-        | "CandidateShards" >> beam.FlatMap(located_shards)
+        | "CandidateShards" >> beam.FlatMap(EmbeddedInput.located)
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
         | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
     )

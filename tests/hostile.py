@@ -582,7 +582,7 @@ class _HangError(Exception):
 
 def embed(case: Case, folder: Path, encoder: Any) -> dict[str, Any]:
     """What becomes of one shard: rows accepted and rejected, or the error's class."""
-    from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+    from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
     from nnn_core.errors import InputError
     from nnn_core.inputs.listing import describe_shard, list_shards
     from nnn_core.inputs.readers import Columns
@@ -593,7 +593,7 @@ def embed(case: Case, folder: Path, encoder: Any) -> dict[str, Any]:
     request = EmbeddingRequest(case.modality, Columns(**case.columns), "demo", str(folder / "work"))  # type: ignore[arg-type]
     try:
         (shard,) = list_shards(str(folder / case.file), "--candidates")
-        planned = plan_input(describe_shard(shard), request)
+        planned = request.plan(describe_shard(shard))
         result = embed_shard(planned, request, None if planned.precomputed else encoder)
     except InputError as error:
         return {"outcome": "refused", "message": str(error)}

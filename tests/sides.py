@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnn_core.embedded.corpus import Corpus, gather_candidates
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import Encoder
 from nnn_core.inputs.listing import describe_shard, list_shards
@@ -22,8 +22,8 @@ def embed_side(
 ) -> list[EmbeddedInput]:
     """Every file of a side, embedded or found."""
     request = EmbeddingRequest(modality, Columns(**columns), "e" if encoder else None, work)  # type: ignore[arg-type]
-    planned = [plan_input(describe_shard(uri), request) for uri in list_shards(pattern, flag)]
-    return [find_embedded(each, request) or embed_shard(each, request, encoder) for each in planned]
+    planned = [request.plan(describe_shard(uri)) for uri in list_shards(pattern, flag)]
+    return [request.find(each) or embed_shard(each, request, encoder) for each in planned]
 
 
 def candidates_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Corpus:

@@ -52,7 +52,7 @@ HOMES = {
     "transformers": ("encoders/_transformers", "encoders/_albef"),
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
-    "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/faiss_file"),
+    "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file"),
     "numba": ("scoring/search/_kernels", "evaluation/ranks"),
     "fsspec": ("storage",),
     "deltalake": ("table/lifecycle/registration",),

@@ -9,30 +9,34 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly, to_parquet
-from nnn_core.consumers.engines.layouts import LAYOUTS, Rows, read_rows, write_rows
-from nnn_core.consumers.engines.overlap import TopOverlap, overlap_of, rank_exported
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe
+from nnn_core.consumers.engines._faiss_file import build_index, check_size, search_ids, to_bytes
+from nnn_core.consumers.engines._layouts import LAYOUTS, Rows, read_rows, write_rows
+from nnn_core.consumers.engines.overlap import TopOverlap
+from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import find_engine
+from nnn_core.consumers.rerank import Reranker
 from nnn_core.digests import add_set_digests, sha256
+from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, read_ids, read_shard
 from nnn_core.encoders.fingerprints import check_dimension, check_encoder
 from nnn_core.errors import DuplicateIdError, InputError, StorageError
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import Ranking, Rankings, rank_twice
+from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, rank_twice
 from nnn_core.inputs import rejects
-from nnn_core.inputs.shards import natural_key
+from nnn_core.scoring.bank import in_order
 from nnn_core.table.manifest import Manifest, read_manifest
-from nnn_core.table.parts import read_part
 from nnn_core.table.reading import BiasTable
-from nnn_core.vectors import FloatMatrix
 
 _FORMAT = "nnn-export/1"
+
+#: Bytes of vectors that an index is built of, unless told otherwise; building and writing hold about twice as much.
+MOST_INDEX_BYTES = 8 << 30
+
+_ROWS_PER_BIAS_FILE = 1 << 20
 
 SAME, OTHER, PART = "those of the table", "others than those of the table", "some of the table"
 
@@ -74,7 +78,7 @@ class Exported:
     @property
     def overlap(self) -> TopOverlap:
         """How much of the exact ranking the engine keeps."""
-        return overlap_of(self.rankings.debiased, self.found, self.rankings.plain)
+        return TopOverlap.of(self.rankings.debiased, self.found, self.rankings.plain)
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,6 @@ class Embeddings:
     vectors: str
 
 
-def recorded(recipe: Recipe | None) -> dict[str, Any] | None:
-    """The recipe as the manifest of an export has it; None where the order is corrected afterwards."""
-    return None if recipe is None else {**recipe.to_record(), "folder": find_engine(recipe.engine).folder}
-
-
 @lru_cache(maxsize=1)
 def load_biases(uri: str, version: int) -> BiasTable:
     """A version of the table without its means, which no export needs.
@@ -110,15 +109,9 @@ def load_biases(uri: str, version: int) -> BiasTable:
         CorruptArtifactError: a file or the manifest is damaged.
     """
     manifest = read_manifest(uri, version)
-    table = pa.concat_tables([read_part(uri, part, ["id", "bias"]) for part in manifest.files])
+    table = pa.concat_tables([part.read(uri, ["id", "bias"]) for part in manifest.files])
     means = np.zeros((table.num_rows, 0), np.float32)
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means)
-
-
-def bias_range(manifest: Manifest) -> BiasRange:
-    """Lowest, mean and highest bias, from the manifest."""
-    lowest, highest = (part for part in ([p.bias_min for p in manifest.files], [p.bias_max for p in manifest.files]))
-    return BiasRange(min(lowest), manifest.bias_mean, max(highest))
 
 
 def gather_embeddings(
@@ -146,7 +139,7 @@ def gather_embeddings(
     """
     summary = rejects.merge(embedded.rejects for embedded in inputs)
     rejects.check_reject_rate(summary, max_reject_rate, "--embeddings", rejects_folder)
-    shards = sorted((s for each in inputs for s in each.shards), key=lambda s: (natural_key(s.source), s.uri))
+    shards = in_order(embedded_shards(inputs))
     if not shards:
         raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")
     check_alike(shards)
@@ -156,7 +149,11 @@ def gather_embeddings(
     rows, ids = sum(s.rows for s in shards), add_set_digests(s.id_digest for s in shards)
     if (rows, ids) != (table.manifest.rows, table.manifest.id_digest):
         _check_unique(shards, table)
-    return Embeddings(tuple(shards), rows, summary.rejected, ids, _origin(shards, ids, table.manifest))
+    origin = PART
+    if ids == table.manifest.id_digest:
+        same = add_set_digests(s.vector_digest for s in shards) == table.manifest.candidates.digest
+        origin = SAME if same else OTHER
+    return Embeddings(tuple(shards), rows, summary.rejected, ids, origin)
 
 
 def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
@@ -166,27 +163,17 @@ def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
         DuplicateIdError: naming one.
         InputError: a candidate is not in the table.
     """
-    seen = np.zeros(len(table.ids), np.bool_)
+    seen = np.zeros(len(table.ids), np.int32)
     for shard in shards:
-        ids = read_ids(shard).to_pylist()
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=table.ids)
-        if found.null_count:
-            table.bias_of(ids)
-        rows = found.to_numpy()
-        values, counts = np.unique(rows, return_counts=True)
-        double = values[(counts > 1) | seen[values]]
+        rows = table.rows_of(read_ids(shard).to_pylist())
+        np.add.at(seen, rows, 1)
+        double = rows[seen[rows] > 1]
         if len(double):
+            row_id = table.ids[int(double.min())].as_py()
             raise DuplicateIdError(
-                f"candidate id {table.ids[int(double[0])].as_py()!r} of {shard.source!r} occurs more than once among "
+                f"candidate id {row_id!r} of {shard.source!r} occurs more than once among "
                 "--embeddings, so an engine would keep one of them by chance; make ids unique."
             )
-        seen[values] = True
-
-
-def _origin(shards: Sequence[EmbeddedShard], ids: str, manifest: Manifest) -> str:
-    if ids != manifest.id_digest:
-        return PART
-    return SAME if add_set_digests(s.vector_digest for s in shards) == manifest.candidates.digest else OTHER
 
 
 def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str) -> Exported:
@@ -204,38 +191,83 @@ def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries
     written = keep_file(output, f"{engine.folder}/part", LAYOUTS[engine.layout].suffix, data, len(ids))
     ranked = rank_twice(queries.vectors, block.vectors, ids, bias)
     names, stored = read_rows(engine, data, written.path)
-    return Exported((written,), ranked, rank_exported(recipe, queries.vectors, stored, names))
+    return Exported((written,), ranked, recipe.rank(queries.vectors, stored, names))
 
 
 def keep_file(output: str, stem: str, suffix: str, data: bytes, rows: int) -> WrittenFile:
-    """Store a file under a name that follows from its content."""
+    """Store a file under a name that follows from its content.
+
+    Raises:
+        CorruptArtifactError: another file lies under the name.
+    """
     digest = sha256(data)
     path = f"{stem}-{digest[:16]}{suffix}"
     keep_exactly(storage.join(output, path), data)
     return WrittenFile(path, digest, rows, len(data))
 
 
-def ids_to_bytes(ids: Sequence[str], bias: npt.NDArray[np.float32]) -> bytes:
-    """Which id is at which position of an index file."""
-    return to_parquet(pa.table({"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}), floats=["bias"])
+@dataclass(frozen=True)
+class IndexFile:
+    """How a FAISS index is built of all candidates, whose vectors must fit into memory.
 
-
-def read_block(shards: Sequence[EmbeddedShard], recipe: Recipe, table: BiasTable) -> tuple[list[str], Any, FloatMatrix]:
-    """Ids, biases and stored vectors of all shards: they must fit into memory.
-
-    Raises:
-        InputError: a candidate is not in the table.
+    Attributes:
+        factory: FAISS's factory string.
+        most_bytes: bytes of vectors that it may be built of.
+        threads: how many threads build it.
     """
-    rows = sum(shard.rows for shard in shards)
-    stored, bias = np.empty((rows, recipe.dimensions), np.float32), np.empty(rows, np.float32)
-    ids: list[str] = []
-    for shard in shards:
-        block = read_shard(shard)
-        names, first = block.ids.to_pylist(), len(ids)
-        bias[first : first + shard.rows] = table.bias_of(names)
-        stored[first : first + shard.rows] = recipe.stored(block.vectors, bias[first : first + shard.rows])
-        ids += names
-    return ids, bias, stored
+
+    factory: str
+    most_bytes: int
+    threads: int
+
+    def export(
+        self, embeddings: Embeddings, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str
+    ) -> tuple[tuple[WrittenFile, ...], Ranking]:
+        """Write the index and the ids of its positions; also what it finds for the queries.
+
+        Raises:
+            ConfigError: the vectors take more than ``most_bytes``, or FAISS cannot build such an index.
+            InputError: a candidate is not in the table.
+            CorruptArtifactError: another file lies under the name of one of these.
+        """
+        check_size(embeddings.rows, recipe, self.most_bytes)
+        stored, bias = np.empty((embeddings.rows, recipe.dimensions), np.float32), np.empty(embeddings.rows, np.float32)
+        ids: list[str] = []
+        for shard in embeddings.shards:
+            block, rows = read_shard(shard), slice(len(ids), len(ids) + shard.rows)
+            names = block.ids.to_pylist()
+            bias[rows] = table.bias_of(names)
+            stored[rows] = recipe.stored(block.vectors, bias[rows])
+            ids += names
+        index = build_index(self.factory, recipe, stored, self.threads)
+        found = search_ids(index, recipe, queries.vectors, ids, DEPTH)
+        folder = find_engine(recipe.engine).folder
+        positions = to_parquet(pa.table({"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}), floats=["bias"])
+        files = (
+            keep_file(output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
+            keep_file(output, f"{folder}/ids", ".parquet", positions, len(ids)),
+        )
+        return files, Ranking(tuple(tuple(row) for row in found))
+
+
+def export_biases(table: BiasTable, deviations: float, output: str) -> tuple[list[WrittenFile], int]:
+    """Write the biases to look up, for ``Reranker.load``.
+
+    Args:
+        table: the biases.
+        deviations: robust standard deviations above the median from which a bias makes a hub.
+        output: URI of the folder of the export.
+
+    Returns:
+        The files, and how many candidates are hubs.
+    """
+    biases = Reranker.of(table.ids, table.bias, deviations=deviations)
+    files = []
+    for first in range(0, len(table.bias), _ROWS_PER_BIAS_FILE):
+        last = min(first + _ROWS_PER_BIAS_FILE, len(table.bias))
+        data = biases.to_bytes(slice(first, last))
+        files.append(keep_file(output, "biases/part", ".parquet", data, last - first))
+    return files, int(np.count_nonzero(biases.hub))
 
 
 def _footer(manifest: Manifest, recipe: Recipe) -> dict[str, Any]:

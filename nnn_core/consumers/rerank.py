@@ -19,16 +19,7 @@ from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.evaluation.rankings import Ranking
 from nnn_core.vectors import GRID, FloatMatrix
 
-#: Rows of a file of biases.
-ROWS_PER_FILE = 1 << 20
-
 _TILE_ROWS = 8_192
-
-
-def hubs(bias: npt.NDArray[np.float32], deviations: float = Z_ALARM) -> npt.NDArray[np.bool_]:
-    """Which candidates (rows,) are hubs: their bias lies more than ``deviations`` robust ones above the median."""
-    found: npt.NDArray[np.bool_] = robust_z(bias) > deviations
-    return found
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,39 @@ class Reranker:
     def of(
         cls, ids: pa.ChunkedArray, bias: npt.NDArray[np.float32], gated: bool = False, deviations: float = Z_ALARM
     ) -> Reranker:
-        """From the columns of a table, such as ``BiasTable.ids`` and ``BiasTable.bias``."""
-        return cls(ids, bias, hubs(bias, deviations), gated)
+        """From the columns of a table.
+
+        Args:
+            ids: (rows,) such as ``BiasTable.ids``.
+            bias: (rows,) such as ``BiasTable.bias``.
+            gated: whether only queries whose plain top 1 is a hub are corrected.
+            deviations: a hub's bias lies more than so many robust standard deviations above the median.
+        """
+        return cls(ids, bias, robust_z(bias) > deviations, gated)
+
+    @classmethod
+    def load(cls, uris: Iterable[str], gated: bool = False) -> Reranker:
+        """The re-ranker of the files that ``nnn export --engine rerank`` wrote.
+
+        Raises:
+            InputError: a file cannot be read, or none was named.
+            CorruptArtifactError: a file is not one of them.
+        """
+        tables = []
+        for uri in uris:
+            try:
+                tables.append(pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "bias", "hub"]))
+            except (pa.ArrowException, OSError) as error:
+                raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
+        if not tables:
+            raise InputError("Reranker.load: no file was named; take those of export.json.")
+        table = pa.concat_tables(tables)
+        return cls(table.column("id"), table.column("bias").to_numpy(), table.column("hub").to_numpy(), gated)
+
+    def to_bytes(self, rows: slice) -> bytes:
+        """A file of some rows, with the columns ``id``, ``bias`` and ``hub``, for ``load``."""
+        ids, bias, hub = self.ids[rows].combine_chunks(), pa.array(self.bias[rows], pa.float32()), self.hub[rows]
+        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": pa.array(hub)}), floats=["bias"])
 
     def rerank(self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None) -> list[tuple[str, float]]:
         """The corrected order of one query's hits.
@@ -91,31 +113,6 @@ class Reranker:
             )
         rows: npt.NDArray[np.int64] = found.to_numpy().astype(np.int64)
         return rows
-
-
-def biases_to_bytes(ids: pa.Array, bias: npt.NDArray[np.float32], hub: npt.NDArray[np.bool_]) -> bytes:
-    """A file of biases: ``id``, ``bias``, ``hub``."""
-    table = pa.table({"id": ids, "bias": pa.array(bias, pa.float32()), "hub": pa.array(hub)})
-    return to_parquet(table, floats=["bias"])
-
-
-def load_reranker(uris: Iterable[str], gated: bool = False) -> Reranker:
-    """The re-ranker of the files that ``nnn export --engine rerank`` wrote.
-
-    Raises:
-        InputError: a file cannot be read.
-        CorruptArtifactError: a file is not one of them.
-    """
-    tables = []
-    for uri in uris:
-        try:
-            tables.append(pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "bias", "hub"]))
-        except (pa.ArrowException, OSError) as error:
-            raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
-    if not tables:
-        raise InputError("load_reranker: no file was named; take those of export.json.")
-    table = pa.concat_tables(tables)
-    return Reranker(table.column("id"), table.column("bias").to_numpy(), table.column("hub").to_numpy(), gated)
 
 
 def plain_scores(exact: Ranking, bias: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float64]]:

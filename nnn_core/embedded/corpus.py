@@ -74,9 +74,10 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
     if not shards:
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
-    samples = (shard.id_sample for shard in shards)
     files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    return Corpus(side, outcome, shards[0].dim, part_boundaries(samples, side.rows), files)
+    return Corpus(
+        side, outcome, shards[0].dim, part_boundaries((shard.id_sample for shard in shards), side.rows), files
+    )
 
 
 def summarise_side(
@@ -124,11 +125,6 @@ def _off_length(inputs: Sequence[EmbeddedInput]) -> int | None:
 def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
     """All embedded shards of some inputs."""
     return (shard for embedded in inputs for shard in embedded.shards)
-
-
-def located_shards(embedded: EmbeddedInput) -> Iterable[EmbeddedShard]:
-    """The embedded shards of one file as they travel once the whole side was described."""
-    return (shard.located() for shard in embedded.shards)
 
 
 #: Rows of a table part, about: eight row groups of 128k rows.

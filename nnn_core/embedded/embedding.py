@@ -9,8 +9,7 @@ import numpy as np
 from nnn_core import storage
 from nnn_core.artifacts import keep_bytes
 from nnn_core.digests import name_of, sha256
-from nnn_core.embedded import shards as embedded
-from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
+from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard, write_shard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.encoders.encoding import Usage, encode_rows
 from nnn_core.encoders.prompts import AS_IS
@@ -21,8 +20,7 @@ from nnn_core.inputs.readers import Columns, Rows, format_of_shard, holds_vector
 from nnn_core.inputs.readers.rows import POSITION_ID
 from nnn_core.inputs.rejects import Reject, summarise, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality
-from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, unit_vectors
-from nnn_core.vectors import off_length as count_off_length
+from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
 
 @dataclass(frozen=True)
@@ -53,51 +51,66 @@ class EmbeddingRequest:
         """Where rejects are listed."""
         return storage.join(self.work, "rejects")
 
+    def plan(self, shard: InputShard) -> PlannedInput:
+        """Name the result of embedding ``shard``.
+
+        Raises:
+            InputError: the shard needs an encoder and none was given, or it cannot be read.
+        """
+        precomputed = holds_vectors(shard, self.modality, self.columns)
+        if not precomputed and self.encoder is None:
+            raise InputError(
+                f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {self.modality}s; "
+                "name one with --encoder."
+            )
+        # Ids made of the file's name are not those of the same bytes under another name.
+        named = {"source": storage.basename(shard.uri)} if self.columns.id == POSITION_ID else {}
+        if self.prompt != AS_IS and self.modality == "text" and not precomputed:
+            named["prompt"] = self.prompt
+        name = name_of(
+            "embedded",
+            **named,
+            input=shard.digest,
+            format=format_of_shard(shard).name,
+            modality=PRECOMPUTED if precomputed else self.modality,
+            columns=asdict(self.columns),
+            encoder=PRECOMPUTED if precomputed else self.encoder,
+            rows=ROWS_PER_SHARD,
+        )
+        return PlannedInput(shard, name, precomputed)
+
+    def mark_of(self, planned: PlannedInput) -> str:
+        """URI of the completion mark of an input shard."""
+        return storage.join(self.folder, f"{planned.name}.json")
+
+    def find(self, planned: PlannedInput) -> EmbeddedInput | None:
+        """The result of an earlier run; None unless it is complete."""
+        mark = self.mark_of(planned)
+        return self.read(planned, storage.read_bytes(mark)) if storage.exists(mark) else None
+
+    def read(self, planned: PlannedInput, data: bytes) -> EmbeddedInput:
+        """The result that a completion mark describes, whose bytes are ``data``.
+
+        Raises:
+            CorruptArtifactError: not a completion mark.
+        """
+        mark = self.mark_of(planned)
+        return EmbeddedInput.from_json(data, self.folder, self.rejects_folder, planned.shard.uri, mark)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedInput:
-    """An input shard, what its result is called, and whether a model is needed for it."""
+    """An input shard that is to be embedded.
+
+    Attributes:
+        shard: the input shard.
+        name: what its result is called.
+        precomputed: whether it holds vectors, so that no model is needed for it.
+    """
 
     shard: InputShard
     name: str
     precomputed: bool
-
-
-def plan_input(shard: InputShard, request: EmbeddingRequest) -> PlannedInput:
-    """Name the result of embedding ``shard``.
-
-    Raises:
-        InputError: the shard needs an encoder and none was given, or it cannot be read.
-    """
-    precomputed = holds_vectors(shard, request.modality, request.columns)
-    if not precomputed and request.encoder is None:
-        raise InputError(
-            f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {request.modality}s; "
-            "name one with --encoder."
-        )
-    # Ids made of the file's name are not those of the same bytes under another name.
-    named = {"source": storage.basename(shard.uri)} if request.columns.id == POSITION_ID else {}
-    if request.prompt != AS_IS and request.modality == "text" and not precomputed:
-        named["prompt"] = request.prompt
-    name = name_of(
-        "embedded",
-        **named,
-        input=shard.digest,
-        format=format_of_shard(shard).name,
-        modality=PRECOMPUTED if precomputed else request.modality,
-        columns=asdict(request.columns),
-        encoder=PRECOMPUTED if precomputed else request.encoder,
-        rows=ROWS_PER_SHARD,
-    )
-    return PlannedInput(shard, name, precomputed)
-
-
-def find_embedded(planned: PlannedInput, request: EmbeddingRequest) -> EmbeddedInput | None:
-    """The result of an earlier run, if it is complete."""
-    mark = _mark(planned, request)
-    if not storage.exists(mark):
-        return None
-    return embedded.from_json(storage.read_bytes(mark), request.folder, request.rejects_folder, planned.shard.uri, mark)
 
 
 def embed_shard(
@@ -106,7 +119,7 @@ def embed_shard(
     """Read, embed, check and store one input shard; its completion mark is written last.
 
     Args:
-        planned: from ``plan_input``.
+        planned: from ``EmbeddingRequest.plan``.
         request: what to read and where to write.
         encoder: the loaded model; None when the shard holds vectors.
         usage: how many threads the model may have; what it did is added.
@@ -124,30 +137,26 @@ def embed_shard(
     collector = _Collector(planned, request)
     for batch in batches:
         collector.add(batch)
-    shards = collector.finish()
+    collector.cut(1)
     check_unchanged(planned.shard)
-    rejects = collector.rejects
-    listed = _list_rejects(rejects, planned, request) if rejects else None
+    rejects, shards = collector.rejects, tuple(collector.shards)
+    listed = None
+    if rejects:
+        data = to_jsonl(rejects)
+        listed = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
+        storage.create(listed, data)
     rows = len(rejects) + sum(shard.rows for shard in shards)
-    summary = summarise(rejects, rows, storage.basename(source), listed)
-    digest, precomputed, truncated = planned.shard.digest, planned.precomputed, usage.truncated - before
-    by_position, off_length = collector.positional_keys, collector.off_length if precomputed else None
-    result = EmbeddedInput(source, digest, tuple(shards), summary, precomputed, by_position, off_length, truncated)
-    mark = _mark(planned, request)
-    stored = keep_bytes(mark, embedded.to_json(result))
-    return embedded.from_json(stored, request.folder, request.rejects_folder, source, mark)
-
-
-def _mark(planned: PlannedInput, request: EmbeddingRequest) -> str:
-    """Where the completion mark of an input shard lies."""
-    return storage.join(request.folder, f"{planned.name}.json")
-
-
-def _list_rejects(rejects: list[Reject], planned: PlannedInput, request: EmbeddingRequest) -> str:
-    data = to_jsonl(rejects)
-    uri = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
-    storage.create(uri, data)
-    return uri
+    result = EmbeddedInput(
+        source=source,
+        digest=planned.shard.digest,
+        shards=shards,
+        rejects=summarise(rejects, rows, storage.basename(source), listed),
+        precomputed=planned.precomputed,
+        positional_keys=collector.positional_keys,
+        off_length=collector.off_length if planned.precomputed else None,
+        truncated=usage.truncated - before,
+    )
+    return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
 
 
 @dataclass
@@ -173,23 +182,22 @@ class _Collector:
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
         kept = np.flatnonzero(~(not_finite | zero))
-        self.off_length += count_off_length(vectors[kept])
+        self.off_length += off_length(vectors[kept])
         self._ids += [rows.ids[row] for row in kept]
         self._pair_ids += [rows.pair_ids[row] for row in kept]
         self._vectors.append(unit[kept])
-        while len(self._ids) >= ROWS_PER_SHARD:
-            self._write(ROWS_PER_SHARD)
+        self.cut(ROWS_PER_SHARD)
 
-    def finish(self) -> list[EmbeddedShard]:
-        if self._ids:
-            self._write(len(self._ids))
-        return self.shards
+    def cut(self, least: int) -> None:
+        """Write embedded shards while there are at least so many rows."""
+        while len(self._ids) >= least:
+            self._write(min(len(self._ids), ROWS_PER_SHARD))
 
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors)
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
         self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
-        self.shards.append(embedded.write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
+        self.shards.append(write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]

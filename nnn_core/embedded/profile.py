@@ -7,10 +7,7 @@ NeurIPS 2022), and the inner product of two centroids is the mean similarity of 
 from __future__ import annotations
 
 import base64
-import functools
-import operator
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +34,6 @@ class VectorSum:
     total: npt.NDArray[np.int64]
 
     @classmethod
-    def empty(cls) -> VectorSum:
-        """No vectors: the identity of the merge."""
-        return cls(0, np.zeros(0, np.int64))
-
-    @classmethod
     def of(cls, vectors: FloatMatrix) -> VectorSum:
         """The sum of (rows, dim) float32 on the grid of ``vectors``."""
         total = np.zeros(vectors.shape[1], np.int64)
@@ -55,10 +47,31 @@ class VectorSum:
             return self if self.rows else other
         return VectorSum(self.rows + other.rows, self.total + other.total)
 
+    @classmethod
+    def of_shard(cls, shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
+        """The sum of an embedded shard's vectors, and whether it had to be computed.
+
+        Args:
+            shard: the embedded shard.
+            work: URI of the folder of artefacts, where sums are kept.
+
+        Raises:
+            CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
+        """
+        uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
+        known = storage.exists(uri)
+        data = storage.read_bytes(uri) if known else to_tensors({"total": cls.of(read_shard(shard).vectors).total})
+        kept = data if known else keep_bytes(uri, data)
+        return cls(shard.rows, from_tensors(kept, uri)["total"]), not known
+
     @property
     def centroid(self) -> str:
-        """The mean vector, see ``to_centroid``."""
-        return to_text((self.total / (max(1, self.rows) * GRID)).astype(np.float32))
+        """The mean vector as base64 of little-endian float32, short enough for a manifest; see ``to_centroid``."""
+        mean = self.total / (max(1, self.rows) * GRID)
+        return base64.b64encode(mean.astype("<f4").tobytes()).decode()
+
+
+_NOTHING = VectorSum(0, np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -70,36 +83,13 @@ class SideSums:
         references: of the bank's.
     """
 
-    candidates: VectorSum = field(default_factory=VectorSum.empty)
-    references: VectorSum = field(default_factory=VectorSum.empty)
+    candidates: VectorSum = _NOTHING
+    references: VectorSum = _NOTHING
 
     def __or__(self, other: SideSums) -> SideSums:
         return SideSums(self.candidates | other.candidates, self.references | other.references)
 
 
-def merge_sums(sums: Iterable[SideSums]) -> SideSums:
-    """The sums of several parts of both sides together."""
-    return functools.reduce(operator.or_, sums, SideSums())
-
-
-def sum_of_shard(shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
-    """The sum of an embedded shard's vectors, and whether it had to be computed.
-
-    Raises:
-        CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
-    """
-    uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
-    known = storage.exists(uri)
-    data = storage.read_bytes(uri) if known else to_tensors({"total": VectorSum.of(read_shard(shard).vectors).total})
-    kept = data if known else keep_bytes(uri, data)
-    return VectorSum(shard.rows, from_tensors(kept, uri)["total"]), not known
-
-
-def to_text(centroid: npt.NDArray[np.float32]) -> str:
-    """A vector as base64 of little-endian float32, which is short enough for a manifest."""
-    return base64.b64encode(centroid.astype("<f4").tobytes()).decode()
-
-
 def to_centroid(text: str) -> npt.NDArray[np.float64] | None:
-    """The vector of ``to_text``; None of an empty text, where an earlier release kept none."""
+    """The vector of ``VectorSum.centroid``; None of an empty text, where an earlier release kept none."""
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64) if text else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
 
@@ -86,6 +86,43 @@ class EmbeddedInput:
     positional_keys: bool = False
     off_length: int | None = None
     truncated: int = 0
+
+    def located(self) -> Iterable[EmbeddedShard]:
+        """The embedded shards as they travel once the whole side was described."""
+        return (shard.located() for shard in self.shards)
+
+    def to_json(self) -> bytes:
+        """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
+        record = asdict(self)
+        for each in (record, *record["shards"]):
+            each.pop("source")
+        for each in (record["rejects"], *record["shards"]):
+            each["uri"] = each["uri"] and storage.basename(each["uri"])
+        return records.to_json(record) + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
+        """Read a completion mark back, for an input shard that may since have another name.
+
+        Args:
+            data: the bytes of the mark.
+            folder: where the embedded shards lie now.
+            rejects_folder: where rejects are listed now.
+            source: URI of the input shard now.
+            mark: URI of the mark, for messages.
+
+        Raises:
+            CorruptArtifactError: not a completion mark.
+        """
+        try:
+            record = json.loads(data)
+            for each in record["shards"]:
+                each.update(uri=storage.join(folder, each["uri"]), source=source)
+            listed = record["rejects"]["uri"]
+            record["rejects"]["uri"] = listed and storage.join(rejects_folder, listed)
+            return records.build(cls, {**record, "source": source})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
 
 
 @dataclass(frozen=True)
@@ -187,41 +224,13 @@ def _sampled(row_id: str) -> bool:
     return int.from_bytes(digest, "big") < (1 << 64) // ID_SAMPLE_RATE
 
 
-def to_json(embedded: EmbeddedInput) -> bytes:
-    """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
-    record = asdict(embedded)
-    for each in (record, *record["shards"]):
-        each.pop("source")
-    for each in (record["rejects"], *record["shards"]):
-        each["uri"] = each["uri"] and storage.basename(each["uri"])
-    return records.to_json(record) + b"\n"
-
-
-def from_json(data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
-    """Read a completion mark back, for an input shard that may since have another name.
-
-    Raises:
-        CorruptArtifactError: not a completion mark.
-    """
-    try:
-        record = json.loads(data)
-        shards = [{**shard, "uri": storage.join(folder, shard["uri"]), "source": source} for shard in record["shards"]]
-        listed = record["rejects"]["uri"]
-        record["rejects"]["uri"] = listed and storage.join(rejects_folder, listed)
-        return records.build(EmbeddedInput, {**record, "source": source, "shards": shards})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptArtifactError(f"{mark!r} is not readable ({error!r}). Delete it and run again.") from error
-
-
 def check_alike(shards: Sequence[EmbeddedShard]) -> None:
     """All shards of a job must have one dimension.
 
     Raises:
         InputError: naming one shard of each of two dimensions.
     """
-    first: dict[int, EmbeddedShard] = {}
-    for shard in shards:
-        first.setdefault(shard.dim, shard)
+    first = {shard.dim: shard for shard in reversed(shards)}
     if len(first) > 1:
         (dim_a, a), (dim_b, b) = sorted(first.items())[:2]
         raise InputError(

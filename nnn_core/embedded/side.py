@@ -14,7 +14,7 @@ class Side:
         rejected: rows rejected.
         digest: order-free digest of (vector, pair id) of all rows.
         inputs: digests of the input shards, sorted.
-        centroid: mean of the vectors, see ``profile.to_text``; empty if an earlier release published.
+        centroid: mean of the vectors, see ``VectorSum.centroid``; empty if an earlier release published.
         off_length: ready-made vectors whose length was not 1 as read; None where unknown or computed here.
     """
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.gates.histogram import Histogram
 from nnn_core.table.manifest import Manifest
-from nnn_core.table.parts import BiasSettings, TablePart, means_of, read_part
+from nnn_core.table.parts import BiasSettings, TablePart, means_of
 from nnn_core.vectors import FloatMatrix
 
 #: Similarity from which two vectors count as copies of each other.
@@ -160,7 +160,7 @@ def measure_version(table_uri: str, manifest: Manifest, previous: Manifest) -> R
         previous: manifest of the current version.
     """
     settings = manifest.settings
-    parts = ((part, read_part(table_uri, part, ["id", "mean_k"])) for part in manifest.files)
+    parts = ((part, part.read(table_uri, ["id", "mean_k"])) for part in manifest.files)
     new = (measure_part(table_uri, part, rows, settings, previous) for part, rows in parts)
     old = (count_previous(table_uri, part, settings, previous) for part in previous.files)
     return merge_statistics((*new, *old))
@@ -184,7 +184,7 @@ def _read_means(table_uri: str, part: TablePart, column: int) -> tuple[pa.String
     A refresh puts such a file right, so it must not fail because of it.
     """
     try:
-        rows = read_part(table_uri, part, ["id", "mean_k"])
+        rows = part.read(table_uri, ["id", "mean_k"])
     except (CorruptArtifactError, InputError):
         return None
     return rows.column("id").combine_chunks(), means_of(rows)[:, column]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnn_core import storage
-from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput
 from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
@@ -99,8 +99,8 @@ def plan_side(
     Raises:
         InputError: no such file, or one that needs an encoder where none was named.
     """
-    planned = [plan_input(describe_shard(name), request) for name in list_shards(pattern, f"--{flag}")]
-    found = [(each, find_embedded(each, request)) for each in planned]
+    planned = [request.plan(describe_shard(name)) for name in list_shards(pattern, f"--{flag}")]
+    found = [(each, request.find(each)) for each in planned]
     done = {each: result for each, result in found if result is not None}
     todo = tuple(each for each in planned if each not in done)
     rows, estimated = _count_rows(todo, done, request.modality)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table.manifest import Manifest, read_manifest
-from nnn_core.table.parts import TablePart, essentials_of, schema_of
+from nnn_core.table.parts import TablePart
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,15 @@ def find_in(uri: str, manifest: Manifest, ids: Sequence[str]) -> list[FoundRow |
 def _find_in_part(uri: str, manifest: Manifest, part: TablePart, ids: list[str]) -> Iterator[FoundRow]:
     with _opened(uri, manifest, part) as file:
         for group in range(file.num_row_groups):
-            names = [row_id for row_id in ids if _may_hold(file, group, "id", row_id)]
+            span = _statistics_of(file, group, "id")
+            names = [row_id for row_id in ids if span is None or span.min <= row_id <= span.max]
             if not names:
                 continue
             stored = file.read_row_group(group, ["id"]).column("id")
-            places = pc.index_in(pa.array(names, pa.string()), value_set=stored).to_pylist()
-            held = {name: place for name, place in zip(names, places, strict=True) if place is not None}
-            if held:
-                rows = file.read_row_group(group, ["bias", "mean_k"]).take(pa.array(list(held.values())))
-                numbers = zip(held, rows.column("bias").to_pylist(), rows.column("mean_k").to_pylist(), strict=True)
-                yield from (FoundRow(row_id, bias, tuple(means)) for row_id, bias, means in numbers)
+            held = pc.is_in(stored, value_set=pa.array(names, pa.string()))
+            if pc.any(held).as_py():
+                rows = file.read_row_group(group, ["bias", "mean_k"]).append_column("id", stored).filter(held)
+                yield from (FoundRow(row["id"], row["bias"], tuple(row["mean_k"])) for row in rows.to_pylist())
 
 
 def count_above(uri: str, manifest: Manifest, bias: float) -> int:
@@ -106,11 +105,6 @@ def _count_above(file: pq.ParquetFile, group: int, bias: float) -> int:
     return int((file.read_row_group(group, ["bias"]).column("bias").to_numpy() > bias).sum())
 
 
-def _may_hold(file: pq.ParquetFile, group: int, column: str, value: str) -> bool:
-    statistics = _statistics_of(file, group, column)
-    return statistics is None or statistics.min <= value <= statistics.max
-
-
 def _statistics_of(file: pq.ParquetFile, group: int, column: str) -> pq.Statistics | None:
     """Lowest and highest value of a column of a row group; None where a file does not say."""
     statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(column)).statistics
@@ -124,7 +118,11 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
     try:
         with storage.open_input(where, sparse=True) as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
-            _check_footer(file, where, manifest, part)
+            if file.metadata.num_rows != part.rows or not manifest.settings.are_those_of(file.schema_arrow):
+                raise CorruptArtifactError(
+                    f"{where!r} is another file than the manifest of version {manifest.version} names: its footer "
+                    "says other rows or settings. Do not use this version; read an older one, or run a refresh."
+                )
             yield file
     except InputError as error:
         raise InputError(
@@ -134,13 +132,3 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
         raise CorruptArtifactError(
             f"{where!r} is damaged: {error}. Do not use this version; read an older one, or run a refresh."
         ) from error
-
-
-def _check_footer(file: pq.ParquetFile, where: str, manifest: Manifest, part: TablePart) -> None:
-    if file.metadata.num_rows != part.rows or essentials_of(file.schema_arrow) != essentials_of(
-        schema_of(manifest.settings)
-    ):
-        raise CorruptArtifactError(
-            f"{where!r} is another file than the manifest of version {manifest.version} names: its footer says other "
-            "rows or settings. Do not use this version; read an older one, or run a refresh."
-        )

@@ -18,7 +18,6 @@ from typing import Any
 
 from nnn_core import records, storage
 from nnn_core.digests import add_set_digests, sha256
-from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
 from nnn_core.scoring.error import BiasError
@@ -85,6 +84,10 @@ class Manifest:
     def bias_mean(self) -> float:
         """Mean bias."""
         return math.fsum(part.bias_sum for part in self.files) / self.rows
+
+    def says_the_same(self, other: Manifest) -> bool:
+        """Whether another version differs at most in its number, and in what was checked before it."""
+        return replace(self, version=other.version, gates=other.gates, evaluation=other.evaluation) == other
 
     def to_json(self) -> bytes:
         """The manifest's bytes: the same for the same content."""
@@ -180,11 +183,6 @@ def current_manifest(table_uri: str) -> Manifest | None:
     return read_manifest(table_uri) if list_versions(table_uri) else None
 
 
-def says_the_same(one: Manifest, other: Manifest) -> bool:
-    """Whether two versions differ at most in their number, and in what was checked before each."""
-    return replace(one, version=other.version, gates=other.gates, evaluation=other.evaluation) == other
-
-
 def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     """Publish ``manifest`` under its number, or find that the current version already says the same.
 
@@ -192,14 +190,14 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     where one of the current version is damaged or gone, the manifests differ and a new version repairs it.
 
     Returns:
-        The manifest that stands: ``manifest``, or the current one if it says the same (``says_the_same``).
+        The manifest that stands: ``manifest``, or the current one if it says the same (``Manifest.says_the_same``).
 
     Raises:
         ConflictError: another publisher took the number.
         StorageError: the table cannot be written.
     """
     current = current_manifest(table_uri)
-    if current is not None and says_the_same(current, manifest):
+    if current is not None and current.says_the_same(manifest):
         return current
     data = manifest.to_json()
     uri = manifest_uri(table_uri, manifest.version)
@@ -225,16 +223,3 @@ def prepare_table(table_uri: str) -> None:
         StorageError: the folder cannot be written.
     """
     storage.create(*table_mark(table_uri))
-
-
-def check_coverage(manifest: Manifest, corpus: Corpus) -> None:
-    """Every candidate must have exactly one row.
-
-    Raises:
-        CorruptArtifactError: rows were lost or made up.
-    """
-    if manifest.rows != corpus.side.rows:
-        raise CorruptArtifactError(
-            f"the table has {manifest.rows} rows for {corpus.side.rows} candidates, so it was not published; "
-            "this is a defect of the pipeline."
-        )

@@ -61,17 +61,52 @@ class BiasSettings:
     bank_digest: str
 
     def __post_init__(self) -> None:
-        check_alpha(self.alpha)
+        self.check_alpha(self.alpha)
 
+    @staticmethod
+    def check_alpha(alpha: float) -> None:
+        """Refuse a weight that would not give a table of numbers.
 
-def check_alpha(alpha: float) -> None:
-    """Refuse a weight that would not give a table of numbers.
+        Raises:
+            ConfigError: negative or not finite.
+        """
+        if not math.isfinite(alpha) or alpha < 0:
+            raise ConfigError(f"--alpha {alpha} must be a finite number of at least 0.")
 
-    Raises:
-        ConfigError: negative or not finite.
-    """
-    if not math.isfinite(alpha) or alpha < 0:
-        raise ConfigError(f"--alpha {alpha} must be a finite number of at least 0.")
+    def biases(self, means: FloatMatrix) -> npt.NDArray[np.float32]:
+        """``alpha * mean_k`` (arXiv 2410.24114, equation 3): (rows,) float32.
+
+        Args:
+            means: (rows, len(grid)) float32.
+        """
+        column = means[:, self.grid.index(self.k)].astype(np.float64)
+        with np.errstate(over="ignore"):
+            scaled: npt.NDArray[np.float32] = (self.alpha * column).astype(np.float32)
+        return scaled
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every file of a table, whose metadata say what its rows are even where the manifest is lost.
+
+        It holds nothing that changes from version to version, so equal rows are equal files.
+        """
+        essentials = to_json({"format": "nnn-bias-table/1", **asdict(self)})
+        fields = {"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32(), len(self.grid))}
+        return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials})
+
+    def are_those_of(self, schema: pa.Schema) -> bool:
+        """Whether a file says in its footer that its rows follow from these settings."""
+        return self.essentials_of(schema) == self.essentials_of(self.schema)
+
+    @staticmethod
+    def essentials_of(schema: pa.Schema) -> dict[str, Any] | None:
+        """What the footer of a file says of it: format, k, alpha, grid, modalities, encoder, bank; None if nothing."""
+        text = (schema.metadata or {}).get(_METADATA_KEY)
+        try:
+            found = json.loads(text) if text else None
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -102,6 +137,31 @@ class TablePart:
     bias_max: float
     bias_sum: float
 
+    def read(self, table_uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows, after a check of the file's bytes.
+
+        Args:
+            table_uri: the table.
+            columns: those that are wanted; by default all.
+
+        Raises:
+            CorruptArtifactError: the file is not what the manifest says.
+            InputError: it is gone.
+        """
+        uri = storage.join(table_uri, self.path)
+        try:
+            data = storage.read_bytes(uri)
+        except InputError as error:
+            raise InputError(
+                f"{error} Without it the version is not whole; read an older one, or run a refresh."
+            ) from error
+        if len(data) != self.bytes or sha256(data) != self.sha256:
+            raise CorruptArtifactError(
+                f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
+                f"{self.bytes} and {self.sha256[:16]}.... Do not use this version; read an older one, or run a refresh."
+            )
+        return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
+
 
 @dataclass(frozen=True, slots=True)
 class RowSlice:
@@ -127,14 +187,12 @@ def slice_rows(
         source: input shard, for messages about duplicates.
         boundaries: from ``part_boundaries``.
     """
-    table = pa.table({"id": ids, "mean_k": _list_column(means)})
-    if not boundaries:
-        return [(0, RowSlice(source, _to_ipc(table)))]
-    numbers = np.searchsorted(np.array(boundaries, dtype=object), np.array(ids.to_pylist(), dtype=object), side="right")
-    return [
-        (int(number), RowSlice(source, _to_ipc(table.filter(pa.array(numbers == number)))))
-        for number in np.unique(numbers)
-    ]
+    pieces = {0: pa.table({"id": ids, "mean_k": _list_column(means)})}
+    if boundaries:
+        cuts, names = (np.array(each, dtype=object) for each in (boundaries, ids.to_pylist()))
+        numbers = np.searchsorted(cuts, names, side="right")
+        pieces = {int(number): pieces[0].filter(pa.array(numbers == number)) for number in np.unique(numbers)}
+    return [(number, RowSlice(source, _to_ipc(piece))) for number, piece in pieces.items()]
 
 
 def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
@@ -165,7 +223,7 @@ def _concatenate(slices: Sequence[RowSlice]) -> tuple[pa.Table, list[int]]:
     """The rows of all slices in their order, and how many each of them holds."""
     together, rows = [], []
     for start in range(0, len(slices), _SLICES_AT_ONCE):
-        tables = [_from_ipc(piece.data) for piece in slices[start : start + _SLICES_AT_ONCE]]
+        tables = [pa.ipc.open_stream(piece.data).read_all() for piece in slices[start : start + _SLICES_AT_ONCE]]
         rows += [table.num_rows for table in tables]
         together.append(pa.concat_tables(tables).combine_chunks())
     return pa.concat_tables(together).combine_chunks(), rows
@@ -193,30 +251,6 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
     return k, kept
 
 
-def biases(means: FloatMatrix, settings: BiasSettings) -> npt.NDArray[np.float32]:
-    """``alpha * mean_k`` (arXiv 2410.24114, equation 3): (rows,) float32.
-
-    Args:
-        means: (rows, len(grid)) float32.
-        settings: which column, and alpha.
-    """
-    column = means[:, settings.grid.index(settings.k)].astype(np.float64)
-    with np.errstate(over="ignore"):
-        scaled: npt.NDArray[np.float32] = (settings.alpha * column).astype(np.float32)
-    return scaled
-
-
-def _check_finite(means: FloatMatrix, bias: npt.NDArray[np.float32], settings: BiasSettings) -> None:
-    """A bias that is no number would empty or fill every search result."""
-    if not np.isfinite(means).all():
-        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
-    if not np.isfinite(bias).all():
-        raise ConfigError(
-            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
-            "choose a smaller one."
-        )
-
-
 def write_part(
     table_uri: str,
     version: int,
@@ -242,15 +276,27 @@ def write_part(
     """
     ids = rows.column("id").combine_chunks()
     means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
-    bias = biases(means, settings)
-    _check_finite(means, bias, settings)
-    table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=schema_of(settings))
+    bias = settings.biases(means)
+    # A bias that is no number would empty or fill every search result.
+    if not np.isfinite(means).all():
+        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+    if not np.isfinite(bias).all():
+        raise ConfigError(
+            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
+            "choose a smaller one."
+        )
+    table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
     data = to_parquet(table, floats=["bias", "mean_k.list.element"], row_group_rows=ROWS_PER_GROUP)
     digest = sha256(data)
     path = existing.get(digest)
     if path is None or not _holds(storage.join(table_uri, path), digest):
         path = f"versions/{version:06d}/part-{number:05d}-{digest[:16]}.parquet"
-        _create(storage.join(table_uri, path), data)
+        uri = storage.join(table_uri, path)
+        if not storage.create(uri, data) and not _holds(uri, digest):
+            raise CorruptArtifactError(
+                f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
+                "names it; delete it and run the same command again."
+            )
     return TablePart(
         path=path,
         rows=len(ids),
@@ -273,65 +319,11 @@ def _holds(uri: str, digest: str) -> bool:
         return False
 
 
-def _create(uri: str, data: bytes) -> None:
-    if not storage.create(uri, data) and not _holds(uri, sha256(data)):
-        raise CorruptArtifactError(
-            f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
-            "names it; delete it and run the same command again."
-        )
-
-
-def read_part(table_uri: str, part: TablePart, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of one part after checking its bytes.
-
-    Raises:
-        CorruptArtifactError: the file is not what the manifest says.
-        InputError: it is gone.
-    """
-    uri = storage.join(table_uri, part.path)
-    try:
-        data = storage.read_bytes(uri)
-    except InputError as error:
-        raise InputError(
-            f"{error} Without it the version is not whole; read an older one, or run a refresh."
-        ) from error
-    if len(data) != part.bytes or sha256(data) != part.sha256:
-        raise CorruptArtifactError(
-            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
-            f"{part.bytes} and {part.sha256[:16]}.... Do not use this version; read an older one, or run a refresh."
-        )
-    return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
-
-
 def means_of(table: pa.Table) -> FloatMatrix:
     """The ``mean_k`` column as (rows, len(grid)) float32."""
     column = table.column("mean_k").combine_chunks()
     means: FloatMatrix = column.flatten().to_numpy().reshape(table.num_rows, -1)
     return means
-
-
-def schema_of(settings: BiasSettings) -> pa.Schema:
-    """The schema of every file of a table, whose metadata say what its rows are even where the manifest is lost.
-
-    It holds nothing that changes from version to version, so equal rows are equal files.
-    """
-    essentials = to_json({"format": "nnn-bias-table/1", **asdict(settings)})
-    fields = {"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32(), len(settings.grid))}
-    return pa.schema(list(fields.items()), metadata={_METADATA_KEY: essentials})
-
-
-def essentials_of(schema: pa.Schema) -> dict[str, Any] | None:
-    """What a file says of itself in its footer: format, k, alpha, grid, modalities, encoder and bank; None if nothing.
-
-    Args:
-        schema: of the file.
-    """
-    text = (schema.metadata or {}).get(_METADATA_KEY)
-    try:
-        found = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _list_column(means: FloatMatrix) -> pa.FixedSizeListArray:
@@ -343,8 +335,3 @@ def _to_ipc(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
-
-
-def _from_ipc(data: bytes) -> pa.Table:
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()

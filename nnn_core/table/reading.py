@@ -15,7 +15,7 @@ from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embed
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.table._lookup import find
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
-from nnn_core.table.parts import means_of, read_part, write_part
+from nnn_core.table.parts import means_of, write_part
 from nnn_core.vectors import FloatMatrix
 
 __all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
@@ -43,7 +43,7 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table.
         """
-        found: npt.NDArray[np.float32] = self.bias[self._positions(ids)]
+        found: npt.NDArray[np.float32] = self.bias[self.rows_of(ids)]
         return found
 
     def means_for(self, ids: Sequence[str]) -> FloatMatrix:
@@ -52,10 +52,15 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table.
         """
-        found: FloatMatrix = self.mean_k[self._positions(ids)]
+        found: FloatMatrix = self.mean_k[self.rows_of(ids)]
         return found
 
-    def _positions(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def rows_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Where the candidates stand (len(ids),), in the order of ``ids``.
+
+        Raises:
+            InputError: some id is not in the table.
+        """
         positions = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
         if positions.null_count:
             missing = [row_id for row_id, position in zip(ids, positions, strict=True) if not position.is_valid]
@@ -94,7 +99,7 @@ def load_bias_table(
     if embeddings is not None:
         check_encoder(manifest.settings.encoder, embeddings_encoder(embeddings), uri, repr(embeddings))
     check_dimension(manifest.dim, dim, uri, "what dim= describes")
-    table = pa.concat_tables([read_part(uri, part) for part in manifest.files])
+    table = pa.concat_tables([part.read(uri) for part in manifest.files])
     return BiasTable(manifest, table.column("id"), table.column("bias").to_numpy(), means_of(table))
 
 
@@ -148,7 +153,7 @@ def draft_reweighted(
     # put older rows on top of it.
     number = current.version + 1
     files = tuple(
-        write_part(uri, number, index, read_part(uri, part, ["id", "mean_k"]), settings, existing)
+        write_part(uri, number, index, part.read(uri, ["id", "mean_k"]), settings, existing)
         for index, part in enumerate(base.files)
     )
     # Gates and queries judged other biases than these.

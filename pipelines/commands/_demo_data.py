@@ -8,7 +8,7 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.demo.corpus import corpus_files
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import read_shard
 from nnn_core.encoders import Encoder, EncoderSource, parse_encoder
 from nnn_core.evaluation.judgements import read_judgements
@@ -53,8 +53,8 @@ def embedded_vectors(
     request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, work)
     blocks = []
     for name in list_shards(pattern, "the demo's corpus"):
-        planned = plan_input(describe_shard(name), request)
-        result = find_embedded(planned, request) or embed_shard(planned, request, encoder)
+        planned = request.plan(describe_shard(name))
+        result = request.find(planned) or embed_shard(planned, request, encoder)
         blocks += [read_shard(shard) for shard in result.shards]
     ids = [row_id for block in blocks for row_id in block.ids.to_pylist()]
     return ids, np.concatenate([block.vectors for block in blocks])

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from nnn_core.errors import ConfigError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import Difference
-from nnn_core.table.lifecycle.explanation import Explanation, Standing, explain
-from nnn_core.table.lifecycle.neighbours import Sources
+from nnn_core.table.lifecycle.explanation import Explanation, Sources, Standing, explain
 from pipelines.commands._options import add_options, add_version, build, print_json
 from pipelines.options import ReferenceColumnOptions
 

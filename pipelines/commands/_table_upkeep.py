@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict
 
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.table.lifecycle.check import DAMAGED, WHOLE, check_table
+from nnn_core.table.lifecycle.check import check_table
 from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
 from nnn_core.table.lifecycle.registration import register
 from pipelines.commands._options import print_json
@@ -25,9 +25,9 @@ def verify_version(args: argparse.Namespace) -> None:
     check = check_table(args.table, args.version)
     for file in check.files:
         print(f"{file.state:<8} {file.path}")
-    whole, verdict = len(check.files) - len(check.bad), DAMAGED if check.bad else WHOLE
-    print(f"version {check.version} is {verdict}: {whole} of {len(check.files)} files are whole")
-    print_json(args, {"table": args.table, "verdict": verdict, **asdict(check)})
+    whole = len(check.files) - len(check.bad)
+    print(f"version {check.version} is {check.verdict}: {whole} of {len(check.files)} files are whole")
+    print_json(args, {"table": args.table, "verdict": check.verdict, **asdict(check)})
     if check.bad:
         problems = "".join(f"\n  {file.problem}" for file in check.bad)
         raise CorruptArtifactError(

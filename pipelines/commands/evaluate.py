@@ -25,8 +25,8 @@ from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
 from nnn_core.report.evaluation import beside
-from nnn_core.table.manifest import Manifest, commit_version, read_manifest, says_the_same
-from nnn_core.table.parts import check_alpha
+from nnn_core.table.manifest import Manifest, commit_version, read_manifest
+from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
@@ -91,7 +91,7 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
         return Request(None, settings.grid, objective=args.objective)
     k = settings.k if args.k is None else args.k
     alpha = settings.alpha if args.alpha is None else args.alpha
-    check_alpha(alpha)
+    BiasSettings.check_alpha(alpha)
     if k not in settings.grid:
         raise InputError(
             f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}, which keeps the means for "
@@ -144,7 +144,7 @@ def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thres
     # Without a gain k stays: it says nothing beside alpha 0.
     k = point.k if point.alpha else None
     draft, current = draft_reweighted(config.table, k, point.alpha, config.version)
-    if says_the_same(current, draft):
+    if current.says_the_same(draft):
         # What is published already was accepted when it was new.
         accepted = (*accepted, *(gate.name for gate in current.gates if gate.accepted))
     rows = measure_version(config.table, draft, current)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.consumers.export import check_output, manifest_uri, recorded
+from nnn_core.consumers.export import check_output, manifest_uri
 from nnn_core.encoders import EncoderSource
 from nnn_core.table.manifest import Manifest, read_manifest
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json
@@ -25,7 +25,7 @@ def _export(config: ExportConfig, manifest: Manifest, encoder: EncoderSource | N
     """
     storage.check_exclusive(config.work)
     recipe = recipe_of(config, manifest)
-    expected = {"recipe": recorded(recipe), "encoder": manifest.settings.encoder}
+    expected = {"recipe": recipe and recipe.to_record(), "encoder": manifest.settings.encoder}
     check_output(config.output, expected)
     run(options, lambda root: define_export(root, config, manifest, recipe, encoder))
     record: dict[str, Any] = json.loads(storage.read_bytes(manifest_uri(config.output)))

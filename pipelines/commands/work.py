@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from nnn_core.table.lifecycle.cleaning import clean, plan_cleaning
+from nnn_core.table.lifecycle.cleaning import clean
 from pipelines.commands._options import add_command, print_json
 from pipelines.commands._table_upkeep import parse_age
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     gc.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
     args = parser.parse_args(argv)
-    done = (clean if args.yes else plan_cleaning)(args.table, args.work, args.older_than)
+    done = clean(args.table, args.work, args.older_than, args.yes)
     for path in done.files:
         print(path)
     what = f"{len(done.files):,} files, {done.bytes / 2**20:,.1f} MiB; {done.kept:,} files are needed"

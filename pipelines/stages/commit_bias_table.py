@@ -12,7 +12,7 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core.gates.row_statistics import RowStatistics, count_previous, measure_part, merge_statistics
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.publishing import describe_version, judge_draft, next_version, publish
+from nnn_core.publishing import describe_version, publish
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.table.manifest import Manifest, current_manifest
@@ -96,12 +96,11 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
         manifest = describe_version(parts, settings, lineage, previous, review)
         draft = Draft(self.table, manifest, previous, statistics, lineage, review)
-        judged = judge_draft(draft, self.thresholds, self.accepted, self.work)
-        committed = publish(judged, self.work, self.report)
+        committed = publish(draft, self.thresholds, self.accepted, self.work, self.report)
         Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
         Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
         # The alert on missed refreshes waits for this line.
-        what = "unchanged" if judged.unchanged else "published"
+        what = "unchanged" if committed == previous else "published"
         logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, self.table, what)
         return committed
 
@@ -111,10 +110,11 @@ def _write(
 ) -> tuple[TablePart, RowStatistics]:
     """Store one part of the table, unless the current version has it, and measure it."""
     number, slices = keyed
+    version = previous.version + 1 if previous else 1
     existing = {part.sha256: part.path for part in previous.files} if previous else {}
     with timed(_STAGE):
         rows = collect_rows(slices)
-        part = write_part(table, next_version(previous), number, rows, settings, existing)
+        part = write_part(table, version, number, rows, settings, existing)
         statistics = measure_part(table, part, rows, settings, previous)
     count(_STAGE, REUSED if part.path in existing.values() else COMPUTED)
     count(_STAGE, ROWS, part.rows)

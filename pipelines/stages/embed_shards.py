@@ -14,7 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
@@ -87,8 +87,8 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
         metrics.tell(self.stage, expected=1)
-        planned = plan_input(shard, self.request)
-        found = find_embedded(planned, self.request)
+        planned = self.request.plan(shard)
+        found = self.request.find(planned)
         if found is not None:
             count(self.stage, metrics.REUSED)
             yield TaggedOutput(_FOUND, found)

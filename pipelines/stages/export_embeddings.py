@@ -8,32 +8,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.pvalue import AsSingleton
 
-from nnn_core.consumers.engines.faiss_file import build_index, check_size, search_ids, to_bytes
-from nnn_core.consumers.engines.overlap import Sample, TopOverlap, merge_samples, sample_shard, sampled_queries
+from nnn_core.consumers.engines.overlap import Sample, TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.consumers.export import (
     Embeddings,
     Exported,
+    IndexFile,
     WrittenFile,
     commit_export,
+    export_biases,
     export_record,
     export_shard,
-    ids_to_bytes,
-    keep_file,
     load_biases,
-    read_block,
-    recorded,
 )
-from nnn_core.consumers.rerank import ROWS_PER_FILE, biases_to_bytes, count_at_least, hubs, needed_depth, plain_scores
+from nnn_core.consumers.rerank import count_at_least, needed_depth, plain_scores
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import InputError
 from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
-from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, rank_twice
+from nnn_core.evaluation.rankings import Rankings, rank_twice
 from nnn_core.table.reading import BiasTable
 from pipelines.stages.once import unite
 
@@ -104,14 +100,14 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
         return (
             shards
             | "SampleShard" >> beam.Map(self.sample_shard)
-            | "MergeSamples" >> beam.CombineGlobally(merge_samples)
+            | "MergeSamples" >> beam.CombineGlobally(Sample.merge)
             | "StoreQueries" >> beam.Map(self.store)
         )
 
     def sample_shard(self, shard: EmbeddedShard) -> Sample:
         """The sample of one shard."""
         check_dimension(self.task.biases.manifest.dim, shard.dim, self.task.table, repr(shard.source))
-        return sample_shard(shard, self.size, self.task.seed)
+        return Sample.of_shard(shard, self.size, self.task.seed)
 
     def store(self, sample: Sample) -> StoredQueries:
         """Store the sample.
@@ -124,7 +120,7 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
                 f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no overlap "
                 "can be measured; look at the input."
             )
-        return store_queries(sampled_queries(sample), 0, self.work)
+        return store_queries(sample.to_queries(), 0, self.work)
 
 
 @dataclass
@@ -194,7 +190,7 @@ def _commit_exported(
     recipe: Recipe,
     index: str | None,
 ) -> str:
-    details = {"recipe": recorded(recipe), "index": index}
+    details = {"recipe": recipe.to_record(), "index": index}
     folder = find_engine(recipe.engine).folder
     return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
 
@@ -205,35 +201,24 @@ class ExportIndex(_Export):
 
     Attributes:
         recipe: how vectors and queries are augmented.
-        factory: FAISS's factory string of the index.
-        most_bytes: bytes of vectors that an index may be built of in memory.
-        threads: how many threads build the index.
+        index: how the index is built.
     """
 
     recipe: Recipe
-    factory: str
-    most_bytes: int
-    threads: int
+    index: IndexFile
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
         return (
             self.rank_all(shards)
             | "BuildIndex" >> beam.Map(self.build_index, *self.sides)
-            | "CommitExport" >> beam.Map(_commit_exported, *self.sides, self.task, self.recipe, self.factory)
+            | "CommitExport" >> beam.Map(_commit_exported, *self.sides, self.task, self.recipe, self.index.factory)
         )
 
     def build_index(self, rankings: Rankings, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The index and the ids of its rows, both in memory as a whole."""
-        recipe, output, folder = self.recipe, self.task.output, find_engine(self.recipe.engine).folder
-        check_size(embeddings.rows, recipe, self.most_bytes)
-        ids, bias, vectors = read_block(embeddings.shards, recipe, self.task.biases)
-        index = build_index(self.factory, recipe, vectors, self.threads)
-        found = search_ids(index, recipe, load_queries(stored).vectors, ids, DEPTH)
-        files = (
-            keep_file(output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
-            keep_file(output, f"{folder}/ids", ".parquet", ids_to_bytes(ids, bias), len(ids)),
-        )
-        return Exported(files, rankings, Ranking(tuple(tuple(row) for row in found)))
+        queries = load_queries(stored)
+        files, found = self.index.export(embeddings, self.recipe, self.task.biases, queries, self.task.output)
+        return Exported(files, rankings, found)
 
 
 @dataclass
@@ -265,16 +250,9 @@ class ExportBiases(_Export):
 
     def commit_biases(self, ranks: list[Any], stored: StoredQueries, embeddings: Embeddings) -> str:
         """Write the biases and the manifest."""
-        table = self.task.biases
-        hub = hubs(table.bias, self.hub_deviations)
-        files = []
-        for first in range(0, len(table.bias), ROWS_PER_FILE):
-            rows = slice(first, first + ROWS_PER_FILE)
-            ids = table.ids.slice(first, ROWS_PER_FILE).combine_chunks()
-            data = biases_to_bytes(ids, table.bias[rows], hub[rows])
-            files.append(keep_file(self.task.output, "biases/part", ".parquet", data, len(ids)))
+        files, hubs = export_biases(self.task.biases, self.hub_deviations, self.task.output)
         depths = dataclasses.asdict(needed_depth(ranks, self.target_overlap, embeddings.rows))
-        details = {"recipe": None, "depths": depths, "hubs": int(np.count_nonzero(hub))}
+        details = {"recipe": None, "depths": depths, "hubs": hubs}
         return self.task.commit("biases", embeddings, stored, files, None, details)
 
 

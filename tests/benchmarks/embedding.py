@@ -26,7 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from corpora import write_tar
 
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.encoders._open_clip import _towers
 from nnn_core.encoders._towers import TowersEncoder
 from nnn_core.encoders.encoding import Usage
@@ -90,7 +90,7 @@ def measure(encoder: TowersEncoder, images: Sequence[bytes], threads: int, round
         usage = Usage(threads)
         work = tempfile.mkdtemp(dir=folder)
         request = EmbeddingRequest("image", Columns(), "benchmark", work)
-        planned = plan_input(describe_shard(str(shard)), request)
+        planned = request.plan(describe_shard(str(shard)))
         start = time.perf_counter()
         result = embed_shard(planned, request, encoder, usage)
         assert sum(each.rows for each in result.shards) == len(images)

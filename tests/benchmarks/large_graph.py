@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnn_core.embedded.corpus import embedded_shards, gather_candidates
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
@@ -141,7 +141,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
 
 def embed(name: Any, request: EmbeddingRequest) -> EmbeddedInput:
     """One file of vectors."""
-    return embed_shard(plan_input(describe_shard(name), request), request, None)
+    return embed_shard(request.plan(describe_shard(name)), request, None)
 
 
 def measure(sizes: Sizes, files: int, flags: Sequence[str]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from corpora import gaussian, tree, write_vectors
 from sides import embed_side
 
 from nnn_core import load_bias_table
-from nnn_core.consumers.engines.layouts import read_rows
+from nnn_core.consumers.engines._layouts import read_rows
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import engines, find_engine
 from nnn_core.consumers.export import Embeddings, gather_embeddings, load_biases
-from nnn_core.consumers.rerank import load_reranker
+from nnn_core.consumers.rerank import Reranker
 from nnn_core.errors import DuplicateIdError, InputError, NNNError
 from pipelines.commands import cli
 
@@ -197,7 +197,7 @@ def test_an_index_that_would_not_fit(export: Run, tmp_path: Path) -> None:
 def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
     code, result, said = export("--target-overlap", "0.95", "--hub-deviations", "2", engine="rerank")
     assert code == 0
-    loaded = load_reranker([str(tmp_path / "out" / file["path"]) for file in result["files"]])
+    loaded = Reranker.load([str(tmp_path / "out" / file["path"]) for file in result["files"]])
     table = load_bias_table(str(published / "table"))
     np.testing.assert_array_equal(loaded.bias, table.bias)
     assert int(loaded.hub.sum()) == result["hubs"]

@@ -15,7 +15,7 @@ import pytest
 from corpora import brute_force_means, write_tar
 
 from nnn_core import load_bias_table
-from nnn_core.embedded.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import read_shard
 from nnn_core.inputs.listing import describe_shard, list_uris
 from nnn_core.inputs.readers import Columns
@@ -71,7 +71,7 @@ def vectors(pattern: str, modality: Modality, require_id: bool, work: str) -> tu
     request = EmbeddingRequest(modality, Columns(require_id=require_id), demo.demo_encoder().fingerprint.digest, work)
     blocks = []
     for uri in list_uris(pattern, "--candidates"):
-        found = find_embedded(plan_input(describe_shard(uri), request), request)
+        found = request.find(request.plan(describe_shard(uri)))
         assert found is not None
         blocks += [read_shard(shard) for shard in found.shards]
     return [i for block in blocks for i in block.ids.to_pylist()], np.concatenate([b.vectors for b in blocks])

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.embedded.shards import EmbeddedShard, read_ids, read_shard
 from nnn_core.evaluation.metrics import top_overlap, top_shares
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import DEPTH, Ranking, rank_shard
-from nnn_core.vectors import FloatMatrix
+from nnn_core.evaluation.rankings import DEPTH, Ranking
 
 #: Queries that an overlap is measured on, unless told otherwise.
 SAMPLE_ROWS = 256
@@ -31,52 +29,32 @@ class Sample:
     size: int
     rows: tuple[tuple[bytes, str, bytes], ...] = ()
 
+    @classmethod
+    def of_shard(cls, shard: EmbeddedShard, size: int, seed: int) -> Sample:
+        """The sample of one shard.
 
-def sample_shard(shard: EmbeddedShard, size: int, seed: int) -> Sample:
-    """The sample of one shard.
+        Raises:
+            CorruptArtifactError: its file is damaged.
+        """
+        ids = read_ids(shard).to_pylist()
+        hashes = [hashlib.blake2b(f"{seed} {row_id}".encode(), digest_size=12).digest() for row_id in ids]
+        chosen = sorted(range(len(ids)), key=lambda row: (hashes[row], ids[row]))[:size]
+        vectors = read_shard(shard).vectors
+        rows = ((hashes[row], ids[row], vectors[row].astype("<f4").tobytes()) for row in chosen)
+        return cls(size, tuple(sorted(rows)))
 
-    Raises:
-        CorruptArtifactError: its file is damaged.
-    """
-    ids = read_ids(shard).to_pylist()
-    hashes = [hashlib.blake2b(f"{seed} {row_id}".encode(), digest_size=12).digest() for row_id in ids]
-    chosen = sorted(range(len(ids)), key=lambda row: (hashes[row], ids[row]))[:size]
-    vectors = read_shard(shard).vectors
-    rows = ((hashes[row], ids[row], vectors[row].astype("<f4").tobytes()) for row in chosen)
-    return Sample(size, tuple(sorted(rows)))
+    @classmethod
+    def merge(cls, samples: Iterable[Sample]) -> Sample:
+        """The sample of all shards, from those of each."""
+        every = list(samples)
+        size = max((sample.size for sample in every), default=0)
+        return cls(size, tuple(sorted({row for sample in every for row in sample.rows})[:size]))
 
-
-def merge_samples(samples: Iterable[Sample]) -> Sample:
-    """The sample of all."""
-    every = list(samples)
-    size = max((sample.size for sample in every), default=0)
-    return Sample(size, tuple(sorted({row for sample in every for row in sample.rows})[:size]))
-
-
-def sampled_queries(sample: Sample) -> QuerySet:
-    """The sampled rows as queries that nobody judges."""
-    vectors = np.stack([np.frombuffer(data, "<f4") for _, _, data in sample.rows])
-    ids = tuple(row_id for _, row_id, _ in sample.rows)
-    return QuerySet(ids, vectors, ((),) * len(ids), np.zeros(0))
-
-
-def rank_exported(recipe: Recipe, queries: FloatMatrix, stored: FloatMatrix, ids: list[str]) -> Ranking:
-    """The first candidates by the engine's metric, of stored vectors as they were written.
-
-    Args:
-        recipe: what the engine is asked with, and its metric.
-        queries: (queries, dim) float32 unit vectors.
-        stored: (rows, dimensions) float32.
-        ids: of the rows.
-    """
-    asked, wide = recipe.asked(queries), stored.astype(np.float64)
-    squares = (wide**2).sum(axis=1)
-    if recipe.metric == "l2":
-        # |q - r|^2 = |q|^2 - (<2 q, r> - |r|^2): least where the difference is highest.
-        return rank_shard(2.0 * asked, stored, ids, squares)  # type: ignore[arg-type]
-    if recipe.metric == "cosine":
-        stored = (wide / np.sqrt(squares)[:, None]).astype(np.float32)
-    return rank_shard(asked, stored, ids, np.zeros(len(ids), np.float32))
+    def to_queries(self) -> QuerySet:
+        """The sampled rows as queries that nobody judges."""
+        vectors = np.stack([np.frombuffer(data, "<f4") for _, _, data in self.rows])
+        ids = tuple(row_id for _, row_id, _ in self.rows)
+        return QuerySet(ids, vectors, ((),) * len(ids), np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -97,10 +75,10 @@ class TopOverlap:
     lowest: float
     changed: float | None = None
 
-
-def overlap_of(exact: Ranking, exported: Ranking, plain: Ranking | None = None) -> TopOverlap:
-    """Compare rankings of the same queries."""
-    shares = top_shares(exact.ids, exported.ids, DEPTH)
-    changed = None if plain is None else 1.0 - top_overlap(exact.ids, plain.ids, DEPTH)
-    depth = min(DEPTH, max(map(len, exact.rows), default=0))
-    return TopOverlap(len(shares), depth, float(np.mean(shares)), min(shares), changed)
+    @classmethod
+    def of(cls, exact: Ranking, exported: Ranking, plain: Ranking | None = None) -> TopOverlap:
+        """Compare rankings of the same queries."""
+        shares = top_shares(exact.ids, exported.ids, DEPTH)
+        changed = None if plain is None else 1.0 - top_overlap(exact.ids, plain.ids, DEPTH)
+        depth = min(DEPTH, max(map(len, exact.rows), default=0))
+        return cls(len(shares), depth, float(np.mean(shares)), min(shares), changed)

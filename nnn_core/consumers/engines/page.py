@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nnn_core.consumers.augment import Form
-from nnn_core.consumers.engines._readings import READINGS
-from nnn_core.consumers.engines.recipe import asked_text, stored_text
+from nnn_core.consumers.engines._readings import READINGS, asked_text, stored_text
 from nnn_core.consumers.engines.registry import Engine, Metric, engines
 
 _COLUMNS = """\

@@ -11,14 +11,24 @@ import numpy.typing as npt
 
 from nnn_core import records
 from nnn_core.consumers.augment import Form, augment, augment_queries
-from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading
+from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading, asked_text, stored_text
 from nnn_core.consumers.engines.registry import METRICS, Engine, Metric, find_engine
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.table.manifest import Manifest
 from nnn_core.vectors import FloatMatrix
 
 FORMS = ("auto", "inner_product", "norm_completed")
 CENTRES = ("mean", "none", "nonnegative")
 QUANTISATIONS = ("none", "int8")
+
+#: Why vectors of any length must not be stored under a metric.
+_UNSAFE = {
+    "cosine": "cosine divides every stored vector by its length, and [r, -b] is the longer the larger its bias, so the "
+    "score would not be <q, r> - b",
+    "l2": "a distance depends on the length of the stored vector, and [r, -b] is the longer the larger its bias, so "
+    "the order would not be that of <q, r> - b",
+}
 
 #: Length of an asked vector ``[q, 1]``.
 _ASKED_LENGTH = math.sqrt(2.0)
@@ -31,6 +41,12 @@ class BiasRange:
     lowest: float
     mean: float
     highest: float
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> BiasRange:
+        """Lowest, mean and highest bias of a version of the table."""
+        parts = manifest.files
+        return cls(min(part.bias_min for part in parts), manifest.bias_mean, max(part.bias_max for part in parts))
 
 
 @dataclass(frozen=True)
@@ -84,10 +100,22 @@ class Recipe:
         numbers = np.asarray(scores, np.float64)
         return self._reading.inner_product(numbers, self.stored_length, _ASKED_LENGTH) - self.bias_shift
 
-    def engine_scores(self, debiased: npt.ArrayLike) -> Numbers:
-        """The inverse of ``debiased``."""
-        numbers = np.asarray(debiased, np.float64) + self.bias_shift
-        return self._reading.score(numbers, self.stored_length, _ASKED_LENGTH)
+    def rank(self, queries: FloatMatrix, stored: FloatMatrix, ids: list[str]) -> Ranking:
+        """The first candidates by the engine's metric, of stored vectors as they were written.
+
+        Args:
+            queries: (queries, dim) float32 unit vectors.
+            stored: (rows, dimensions) float32.
+            ids: (rows,) of the candidates.
+        """
+        asked, wide = self.asked(queries), stored.astype(np.float64)
+        squares = (wide**2).sum(axis=1)
+        if self.metric == "l2":
+            # |q - r|^2 = |q|^2 - (<2 q, r> - |r|^2): least where the difference is highest.
+            return rank_shard(2.0 * asked, stored, ids, squares)  # type: ignore[arg-type]
+        if self.metric == "cosine":
+            stored = (wide / np.sqrt(squares)[:, None]).astype(np.float32)
+        return rank_shard(asked, stored, ids, np.zeros(len(ids), np.float32))
 
     @property
     def _reading(self) -> Reading:
@@ -98,6 +126,7 @@ class Recipe:
         engine = find_engine(self.engine)
         return {
             **asdict(self),
+            "folder": engine.folder,
             "setting": engine.metrics[self.metric].setting,
             "stored_vector": stored_text(self.form, self.unit),
             "query_vector": asked_text(self.form, self.unit),
@@ -120,18 +149,6 @@ class Recipe:
             return records.build(cls, record)
         except ValueError as error:
             raise InputError(f"this is not the recipe of an export: {error}; take that of export.json.") from error
-
-
-def stored_text(form: Form, unit: bool = False) -> str:
-    """The stored vector for people; b is the shifted bias."""
-    text = "[r, -b]" if form == "inner_product" else "[r, -b, sqrt(M^2 - 1 - b^2)]"
-    return f"{text} / M" if unit else text
-
-
-def asked_text(form: Form, unit: bool = False) -> str:
-    """The asked vector for people."""
-    text = "[q, 1]" if form == "inner_product" else "[q, 1, 0]"
-    return f"{text} / sqrt(2)" if unit else text
 
 
 def _shifted(bias: npt.NDArray[np.float32], shift: float) -> npt.NDArray[np.float32]:
@@ -165,15 +182,25 @@ def make_recipe(
         ConfigError: a combination that is not safe, or that the engine has not.
     """
     engine = find_engine(name)
-    chosen = _check_metric(engine, metric)
-    _check_quantisation(engine, quantisation)
+    for flag, value, known in (("metric", metric, METRICS), ("quantisation", quantisation, QUANTISATIONS)):
+        if value not in known:
+            raise ConfigError(f"--{flag} {value} is none of {', '.join(known)}.")
+    chosen = cast(Metric, metric)
+    if chosen not in engine.metrics:
+        raise ConfigError(
+            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
+            "debiased score."
+        )
+    if quantisation != "none":
+        _check_eight_bits(engine)
     if form not in FORMS or centre not in CENTRES:
         raise ConfigError(
             f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
         )
-    right: Form = "inner_product" if chosen == "ip" else "norm_completed"
-    taken = right if form == "auto" else cast(Form, form)
-    _check_form(chosen, taken)
+    right = "inner_product" if chosen == "ip" else "norm_completed"
+    taken = cast(Form, right if form == "auto" else form)
+    if chosen != "ip" and taken == "inner_product":
+        raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[chosen]}; leave --form out.")
     dimensions = dim + (1 if taken == "inner_product" else 2)
     if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
         raise ConfigError(
@@ -186,33 +213,13 @@ def make_recipe(
     return Recipe(name, chosen, taken, shift, limit, dimensions, engine.layout == "index" and chosen == "cosine")
 
 
-def _check_metric(engine: Engine, metric: str) -> Metric:
-    if metric not in METRICS:
-        raise ConfigError(f"--metric {metric} is none of {', '.join(METRICS)}.")
-    chosen = cast(Metric, metric)
-    if chosen not in engine.metrics:
-        raise ConfigError(
-            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
-            "debiased score."
-        )
-    return chosen
+def _check_eight_bits(engine: Engine) -> None:
+    """Refuse a quantisation that would reorder candidates.
 
-
-def _check_form(metric: Metric, form: Form) -> None:
-    if form == "norm_completed" or metric == "ip":
-        return
-    cause, effect = {
-        "cosine": ("cosine divides every stored vector by its length", "the score would not be <q, r> - b"),
-        "l2": ("a distance depends on the length of the stored vector", "the order would not be that of <q, r> - b"),
-    }[metric]
-    reason = f"{cause}, and [r, -b] is the longer the larger its bias, so {effect}"
-    raise ConfigError(f"--metric {metric} with --form inner_product: {reason}; leave --form out.")
-
-
-def _check_quantisation(engine: Engine, quantisation: str) -> None:
-    if quantisation not in QUANTISATIONS:
-        raise ConfigError(f"--quantisation {quantisation} is none of {', '.join(QUANTISATIONS)}.")
-    if quantisation == "none" or engine.per_dimension:
+    Raises:
+        ConfigError: the engine has none with a range for each dimension.
+    """
+    if engine.per_dimension:
         return
     if engine.shared_range:
         raise ConfigError(

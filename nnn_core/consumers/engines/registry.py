@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Literal
 
 from nnn_core import records
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, InputError
 
 Metric = Literal["ip", "cosine", "l2"]
 
@@ -40,7 +40,7 @@ class Engine:
     Attributes:
         name: as ``--engine`` spells it.
         title: as people call it.
-        layout: of its files, a name in ``layouts.LAYOUTS``; ``index`` for a single index file.
+        layout: of its files, a name in ``_layouts.LAYOUTS``; ``index`` for a single index file.
         imports: what it does with these files.
         metrics: those it has.
         settings: of an index that keeps the ranking.
@@ -68,6 +68,18 @@ class Engine:
     shared_range: str | None = None
     per_dimension: str | None = None
     attribute: str | None = None
+
+    def check_files(self, number: int) -> None:
+        """Refuse more files than the engine imports at once.
+
+        Raises:
+            InputError: naming the limit.
+        """
+        if self.most_files is not None and number > self.most_files:
+            raise InputError(
+                f"{self.title} imports at most {self.most_files:,} files, and these embeddings would be {number:,}: "
+                "one for each file of --embeddings, or for 65,536 rows of a larger one. Put them into fewer files."
+            )
 
 
 @cache

@@ -1,5 +1,5 @@
 """What happens to versions of a table after they are committed.
 
-``check`` verifies a version, ``difference`` compares two, ``explanation`` and ``neighbours`` tell where one bias comes
-from, ``rollback``, ``expiry`` and ``cleaning`` bring back and remove, ``registration`` tells a catalogue.
+``check`` verifies a version, ``difference`` compares two, ``explanation`` tells where one bias comes from,
+``rollback``, ``expiry`` and ``cleaning`` bring back and remove, ``registration`` tells a catalogue.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.digests import set_digest
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.table.manifest import Manifest, choose_version, manifest_uri, read_manifest, table_mark
-from nnn_core.table.parts import BiasSettings, TablePart, biases, essentials_of, means_of, read_part, schema_of
+from nnn_core.table.manifest import choose_version, manifest_uri, read_manifest, table_mark
+from nnn_core.table.parts import BiasSettings, TablePart, means_of
 
-WHOLE, DAMAGED, MISSING = "whole", "damaged", "missing"
+_WHOLE, _DAMAGED, _MISSING = "whole", "damaged", "missing"
 
 
 @dataclass(frozen=True)
-class FileCheck:
+class _FileCheck:
     """What became of one file of the table.
 
     Attributes:
@@ -34,9 +34,20 @@ class FileCheck:
     state: str
     problem: str = ""
 
+    @classmethod
+    def of(cls, path: str, problem: str, where: str) -> _FileCheck:
+        """A file that was published with a problem, or with none.
+
+        Args:
+            path: relative to the table's URI.
+            problem: what is wrong with it; empty if nothing is.
+            where: the file for the message.
+        """
+        return cls(path, _DAMAGED, f"{where} {problem}. {_REMEDY}") if problem else cls(path, _WHOLE)
+
 
 @dataclass(frozen=True)
-class TableCheck:
+class _TableCheck:
     """What became of a version of the table.
 
     Attributes:
@@ -45,15 +56,20 @@ class TableCheck:
     """
 
     version: int
-    files: tuple[FileCheck, ...]
+    files: tuple[_FileCheck, ...]
 
     @property
-    def bad(self) -> tuple[FileCheck, ...]:
+    def bad(self) -> tuple[_FileCheck, ...]:
         """The files that are not as they were published."""
-        return tuple(check for check in self.files if check.state != WHOLE)
+        return tuple(check for check in self.files if check.state != _WHOLE)
+
+    @property
+    def verdict(self) -> str:
+        """``damaged`` if any file is not as it was published, else ``whole``."""
+        return _DAMAGED if self.bad else _WHOLE
 
 
-def check_table(uri: str, version: int | None = None, with_mark: bool = True) -> TableCheck:
+def check_table(uri: str, version: int | None = None, with_mark: bool = True) -> _TableCheck:
     """Compare every byte of a version with what was published, and its content with what the manifest says of it.
 
     Args:
@@ -70,36 +86,35 @@ def check_table(uri: str, version: int | None = None, with_mark: bool = True) ->
     try:
         manifest = read_manifest(uri, wanted)
     except CorruptArtifactError as error:
-        return TableCheck(wanted, (FileCheck(path, DAMAGED, str(error)), *mark))
+        return _TableCheck(wanted, (_FileCheck(path, _DAMAGED, str(error)), *mark))
+    order = _FileCheck.of(path, next(_problems_of_order(manifest.files), ""), f"{storage.join(uri, path)!r}")
     parts = (_check_part(uri, part, manifest.settings) for part in manifest.files)
-    return TableCheck(wanted, (_check_order(uri, path, manifest), *parts, *mark))
+    return _TableCheck(wanted, (order, *parts, *mark))
 
 
-def _check_order(uri: str, path: str, manifest: Manifest) -> FileCheck:
+def _problems_of_order(parts: Sequence[TablePart]) -> Iterator[str]:
     """Ids ascend from file to file, so that a lookup finds the one file that could hold an id."""
-    for one, other in itertools.pairwise(manifest.files):
+    for one, other in itertools.pairwise(parts):
         if one.max_id >= other.min_id:
-            problem = (
-                f"{storage.join(uri, path)!r} names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up "
-                f"to id {one.max_id!r}), so ids are not sorted through the table. {_REMEDY}"
+            yield (
+                f"names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up to id {one.max_id!r}), so ids "
+                "are not sorted through the table"
             )
-            return FileCheck(path, DAMAGED, problem)
-    return FileCheck(path, WHOLE)
 
 
-def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> FileCheck:
+def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> _FileCheck:
     where = storage.join(uri, part.path)
     try:
-        problem = next(_problems_of(read_part(uri, part), part, settings), None)
+        problem = next(_problems_of(part.read(uri), part, settings), "")
     except CorruptArtifactError as error:
-        return FileCheck(part.path, DAMAGED, str(error))
+        return _FileCheck(part.path, _DAMAGED, str(error))
     except InputError as error:
         if storage.exists(where):
             raise
-        return FileCheck(part.path, MISSING, str(error))
+        return _FileCheck(part.path, _MISSING, str(error))
     except (pa.ArrowException, OSError) as error:
-        return FileCheck(part.path, DAMAGED, f"{where!r} is no Parquet file: {error}. {_REMEDY}")
-    return FileCheck(part.path, DAMAGED, f"{where!r} {problem}. {_REMEDY}") if problem else FileCheck(part.path, WHOLE)
+        problem = f"is no Parquet file: {error}"
+    return _FileCheck.of(part.path, problem, f"{where!r}")
 
 
 _REMEDY = "This was published so, which is a defect. Do not use this version; read an older one, or run a refresh."
@@ -113,11 +128,11 @@ def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> It
         part: what the manifest says of it.
         settings: of the version.
     """
-    expected = schema_of(settings)
+    expected = settings.schema
     if not table.schema.equals(expected):
         yield f"has the columns {_describe(table.schema)}, not {_describe(expected)}"
         return
-    if essentials_of(table.schema) != essentials_of(expected):
+    if not settings.are_those_of(table.schema):
         yield "says in its footer that it belongs to other settings than those of its manifest"
     if table.num_rows != part.rows or not part.rows:
         yield f"has {table.num_rows} rows, the manifest says {part.rows}"
@@ -143,7 +158,7 @@ def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSetting
     if not (np.isfinite(bias).all() and np.isfinite(means).all()):
         yield "has biases or means that are no finite numbers"
         return
-    if not np.array_equal(bias, biases(means, settings)):
+    if not np.array_equal(bias, settings.biases(means)):
         yield "has biases that are not alpha times the mean of the k nearest"
     found = (float(bias.min()), float(bias.max()), math.fsum(bias.tolist()))
     if found != (part.bias_min, part.bias_max, part.bias_sum):
@@ -154,12 +169,12 @@ def _describe(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def _check_mark(uri: str) -> tuple[FileCheck, ...]:
+def _check_mark(uri: str) -> tuple[_FileCheck, ...]:
     mark, data = table_mark(uri)
     path = storage.basename(mark)
     if not storage.exists(mark):
         return ()
     if storage.read_bytes(mark) == data:
-        return (FileCheck(path, WHOLE),)
+        return (_FileCheck(path, _WHOLE),)
     problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
-    return (FileCheck(path, DAMAGED, problem),)
+    return (_FileCheck(path, _DAMAGED, problem),)

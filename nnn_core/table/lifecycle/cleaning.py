@@ -18,7 +18,7 @@ from nnn_core.artifacts import keep_exactly
 from nnn_core.digests import name_of, sha256
 from nnn_core.errors import ConfigError
 from nnn_core.scoring.partials import partial_name
-from nnn_core.table.lifecycle.expiry import MIN_AGE, size_of, written_before
+from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 
 #: Folders of artefacts that are cleaned, all of their files being named by a record or derived anew at little cost.
@@ -63,13 +63,18 @@ class Needs:
                 name = partial_name(candidates, reference, self.k_max, self.exclude_own_pairs, search)
                 yield f"partials/{name}"
 
+    def store(self, manifest: Manifest, work: str, table: str) -> None:
+        """Record in a work folder what a version was made of, and whose it is.
 
-def store_needs(manifest: Manifest, needs: Needs, work: str, table: str) -> None:
-    """Record what a version was made of, and whose it is."""
-    place = storage.normal(table)
-    keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), records.to_json(place))
-    data = records.to_json(needs)
-    keep_exactly(storage.join(work, "needs", f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
+        Args:
+            manifest: of the version.
+            work: folder of artefacts.
+            table: URI of the table.
+        """
+        place = storage.normal(table)
+        keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), records.to_json(place))
+        data = records.to_json(self)
+        keep_exactly(storage.join(work, "needs", f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
 
 
 def _lineage(manifest: Manifest) -> str:
@@ -94,26 +99,27 @@ class _Cleaning:
     unknown: tuple[tuple[str, int], ...]
 
 
-def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> _Cleaning:
-    """What could go; nothing is removed.
+def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> _Cleaning:
+    """Find what can go, and remove it if that is asked for.
 
     Args:
         tables: all that use the folder. All their versions are retained; ``expire`` them first.
         work: folder of artefacts.
         older_than: seconds since a file was written: longer than any refresh takes.
-        now: seconds since 1970; by default the time of this machine.
+        remove: whether to remove it. Completion marks go first, so that no file is missed that a mark names.
 
     Raises:
         ConfigError: ``older_than`` is too small, a table that uses the folder was not named, or one that was named
-            does not use it.
-        InputError: there is no such table, so nothing says what is needed.
+            does not use it; nothing was removed.
+        InputError: there is no such table, so nothing says what is needed; nothing was removed.
+        StorageError: something may not be removed.
     """
     if not older_than >= MIN_AGE:
         raise ConfigError(
             f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
         )
     _check_all_named(tables, work)
-    cutoff = (time.time() if now is None else now) - older_than
+    cutoff = time.time() - older_than
     names = storage.list_names(storage.join(work, "needs"))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
@@ -129,23 +135,16 @@ def plan_cleaning(tables: Sequence[str], work: str, older_than: float, now: floa
     gone = [
         path
         for folder in (*_BY_RECORD, *_SCRATCH)
-        for path in _old_files(work, folder, cutoff)
-        if path not in needed and not storage.basename(path).startswith(_KEPT)
+        for name in storage.list_names(storage.join(work, folder))
+        if (path := f"{folder}/{name}") not in needed
+        and not name.startswith(_KEPT)
+        and written_before(storage.join(work, path), cutoff)
     ]
-    return _Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
-
-
-def clean(tables: Sequence[str], work: str, older_than: float, now: float | None = None) -> _Cleaning:
-    """Remove what ``plan_cleaning`` finds; completion marks first, so that no file is missed that a mark names.
-
-    Raises:
-        ConfigError, InputError: as ``plan_cleaning``; nothing was removed.
-        StorageError: something may not be removed.
-    """
-    plan = plan_cleaning(tables, work, older_than, now)
-    for path in sorted(plan.files, key=lambda path: (not path.endswith(".json"), path)):
-        storage.remove(storage.join(work, path))
-    return plan
+    done = _Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
+    if remove:
+        for path in sorted(gone, key=lambda path: (not path.endswith(".json"), path)):
+            storage.remove(storage.join(work, path))
+    return done
 
 
 def _check_all_named(tables: Sequence[str], work: str) -> None:
@@ -170,9 +169,3 @@ def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed
     for mark in marks:
         needed.update(records.from_json(Needs, storage.read_bytes(mark), mark).files())
     return bool(marks)
-
-
-def _old_files(work: str, folder: str, cutoff: float) -> Iterator[str]:
-    for name in storage.list_names(storage.join(work, folder)):
-        if written_before(storage.join(work, folder, name), cutoff):
-            yield f"{folder}/{name}"

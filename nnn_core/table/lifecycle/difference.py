@@ -22,14 +22,15 @@ from nnn_core.encoders.fingerprints import differing, shown_parts
 from nnn_core.errors import StorageError
 from nnn_core.records import to_json
 from nnn_core.table.manifest import Manifest, read_manifest
-from nnn_core.table.parts import TablePart, read_part
+from nnn_core.table.parts import TablePart
 
 #: Shares of the changed candidates of which the change is told.
 SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 ADD, CHANGE, REMOVE = "add", "change", "remove"
 
-_SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "op": pa.string()})
+_ROWS = pa.schema({"id": pa.string(), "bias": pa.float32()})
+_SCHEMA = _ROWS.append(pa.field("op", pa.string()))
 
 #: Bits of a float32 that a bin of ``_Sketch`` leaves out: 11 of the mantissa stay, so bins are 0.05 % wide.
 _LOST_BITS = 12
@@ -199,29 +200,24 @@ def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, int
 
 def _rows(uri: str, parts: Iterable[TablePart]) -> Iterator[pa.Table]:
     for part in parts:
-        yield read_part(uri, part, ["id", "bias"]).replace_schema_metadata(None).combine_chunks()
+        yield part.read(uri, ["id", "bias"]).replace_schema_metadata(None).combine_chunks()
 
 
 def _aligned(old: Iterator[pa.Table], new: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Stretches of rows of both sides that span the same ids."""
-    nothing = pa.table({"id": pa.array([], pa.string()), "bias": pa.array([], pa.float32())})
     one, other = next(old, None), next(new, None)
-    while one is not None and other is not None:
-        bound = min(one.column("id")[-1].as_py(), other.column("id")[-1].as_py())
+    while one is not None or other is not None:
+        bound = min(side.column("id")[-1].as_py() for side in (one, other) if side is not None)
         (first, one), (second, other) = _split(one, bound), _split(other, bound)
         yield first, second
         one = next(old, None) if one is None else one
         other = next(new, None) if other is None else other
-    while one is not None:
-        yield one, nothing
-        one = next(old, None)
-    while other is not None:
-        yield nothing, other
-        other = next(new, None)
 
 
-def _split(rows: pa.Table, bound: str) -> tuple[pa.Table, pa.Table | None]:
-    """Rows up to the id ``bound``, and the others if there are any."""
+def _split(rows: pa.Table | None, bound: str) -> tuple[pa.Table, pa.Table | None]:
+    """Rows up to the id ``bound``, and the others if there are any; of a side at its end no rows and no others."""
+    if rows is None:
+        return _ROWS.empty_table(), None
     count = pc.sum(pc.less_equal(rows.column("id"), bound)).as_py()
     return rows.slice(0, count), rows.slice(count) if count < rows.num_rows else None
 

@@ -16,20 +16,19 @@ What may go is decided so that no job and no reader misses it:
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
+from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
+from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
-from nnn_core.table.lifecycle.registration import delta_files
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
-
-#: Seconds that anything is left alone at least: clocks differ, and a commit takes its time.
-MIN_AGE = 3600.0
 
 _FOLDER = re.compile(r"\d{6,}\Z")
 _DATA_FILE = re.compile(r"part-\d+-[0-9a-f]{16}\.parquet\Z")
@@ -105,47 +104,27 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
         StorageError: something may not be removed; the rest is for the next run.
     """
     plan = plan_expiry(uri, keep, older_than, now)
-    lost = {version: _names_of(uri, version) for version in plan.versions}
+    lost: dict[int, set[str]] = {}
+    for version in plan.versions:
+        # A damaged manifest is in nobody's way.
+        with contextlib.suppress(CorruptArtifactError, InputError):
+            lost[version] = _named(uri, [version])
     for version in plan.versions:
         storage.remove(manifest_uri(uri, version))
     pinned = set(find_pins(uri).values())  # before the manifests: see ``pins``
-    named = _named(uri, tuple(list_versions(uri))) | delta_files(uri)
-    named |= {path for version in pinned & lost.keys() for path in lost[version]}
+    named = _named(uri, list_versions(uri)) | delta_files(uri)
+    named = named.union(*(lost[version] for version in pinned & lost.keys()))
     for pin in plan.pins:
         storage.remove(pin)
     sizes = {path: size_of(storage.join(uri, path)) for path in plan.files if path not in named}
     for path in sizes:
         storage.remove(storage.join(uri, path))
-    return Expiry(plan.kept, plan.versions, tuple(sizes), sum(sizes.values()), plan.pins)
+    return replace(plan, files=tuple(sizes), bytes=sum(sizes.values()))
 
 
-def _named(uri: str, versions: tuple[int, ...]) -> set[str]:
+def _named(uri: str, versions: Iterable[int]) -> set[str]:
     """Paths of the files that some versions need."""
     return {part.path for version in versions for part in read_manifest(uri, version).files}
-
-
-def _names_of(uri: str, version: int) -> tuple[str, ...]:
-    """The same of a version that goes: a damaged manifest is in nobody's way."""
-    try:
-        return tuple(part.path for part in read_manifest(uri, version).files)
-    except (CorruptArtifactError, InputError):
-        return ()
-
-
-def written_before(uri: str, moment: float) -> bool:
-    """Whether a file is older than a moment, in seconds since 1970; not if it is gone meanwhile."""
-    try:
-        return storage.modified(uri) < moment
-    except InputError:
-        return False
-
-
-def size_of(uri: str) -> int:
-    """Bytes of a file; 0 if it is gone meanwhile."""
-    try:
-        return storage.size(uri)
-    except InputError:
-        return 0
 
 
 def _files_to_sweep(uri: str, newest: int, named: set[str], cutoff: float) -> Iterator[tuple[str, int]]:

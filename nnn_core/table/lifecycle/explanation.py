@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table._lookup import count_above, find_in
-from nnn_core.table.lifecycle.neighbours import Neighbour, Sources, find_neighbours
-from nnn_core.table.manifest import Manifest, choose_version, list_versions, read_manifest
+from nnn_core.table.lifecycle._neighbours import Neighbour, Sources, find_neighbours
+from nnn_core.table.manifest import Manifest, list_versions, read_manifest
+
+__all__ = ["Explanation", "Sources", "Standing", "explain"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def explain(uri: str, row_id: str, version: int | None = None, sources: Sources 
         InputError: no such table, version or candidate, or ``sources`` are not those of the version.
         CorruptArtifactError: the version is damaged.
     """
-    manifest = read_manifest(uri, choose_version(uri, version))
+    manifest = read_manifest(uri, version)
     now = _standing(uri, manifest, row_id)
     if now.bias is None:
         raise InputError(
@@ -84,9 +86,8 @@ def explain(uri: str, row_id: str, version: int | None = None, sources: Sources 
 
 def _standing(uri: str, manifest: Manifest, row_id: str) -> Standing:
     (row,) = find_in(uri, manifest, [row_id])
-    settings = manifest.settings
-    bias, means = (row.bias, row.means) if row else (None, ())
-    return Standing(manifest.version, settings.k, settings.alpha, bias, means)
+    found = (row.bias, row.means) if row else ()
+    return Standing(manifest.version, manifest.settings.k, manifest.settings.alpha, *found)
 
 
 def _try_standing(uri: str, version: int, row_id: str) -> Standing:

@@ -10,19 +10,17 @@ own ``VACUUM`` would take files of other versions for rubbish, so the log asks f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError
+from nnn_core.errors import ConfigError, ConflictError, InputError, StorageError
+from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import pinned
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 from nnn_core.table.parts import TablePart
-
-_LOG = "_delta_log"
 
 #: Lists of any length: the grid of k may change from version to version.
 _SCHEMA = pa.schema({"id": pa.string(), "bias": pa.float32(), "mean_k": pa.list_(pa.float32())})
@@ -113,28 +111,3 @@ def _addition(delta: Any, part: TablePart) -> Any:
         "nullCount": {"id": 0, "bias": 0},
     }
     return delta.transaction.AddAction(part.path, part.bytes, {}, 0, True, json.dumps(statistics))
-
-
-def delta_files(uri: str) -> set[str]:
-    """Paths of the files that the Delta log in the table's folder names, if there is one; needs no package.
-
-    Raises:
-        CorruptArtifactError: the log is damaged, so it is not known what it names.
-    """
-    folder, names = storage.join(uri, _LOG), set[str]()
-    for name in storage.list_names(folder):
-        if name.endswith(".json") and name.removesuffix(".json").isdigit():
-            names = _replay(names, storage.read_bytes(storage.join(folder, name)).splitlines(), folder)
-    return names
-
-
-def _replay(names: set[str], lines: Iterable[bytes], folder: str) -> set[str]:
-    try:
-        actions = [json.loads(line) for line in lines if line.strip()]
-        removed = {action["remove"]["path"] for action in actions if "remove" in action}
-        return (names - removed) | {action["add"]["path"] for action in actions if "add" in action}
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(
-            f"{folder!r} is no readable Delta log ({error!r}), so it is not known which files it names. Move the "
-            "folder away, and register the current version again."
-        ) from error

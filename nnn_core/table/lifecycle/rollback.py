@@ -32,7 +32,12 @@ def rollback(uri: str, version: int) -> Manifest:
     storage.check_exclusive(uri)
     number = read_manifest(uri).version + 1
     base = read_manifest(uri, version)
-    _require_whole(uri, version)
+    if bad := check_table(uri, version, with_mark=False).bad:
+        problems = "".join(f"\n  {file.problem}" for file in bad)
+        raise CorruptArtifactError(
+            f"version {version} of {uri!r} is not whole, so it was not made the current one; {len(bad)} of its files "
+            f"are not what was published. Choose another version, or run a refresh:{problems}"
+        )
     with pinned(uri, version):
         if version not in list_versions(uri):
             raise InputError(
@@ -40,13 +45,3 @@ def rollback(uri: str, version: int) -> Manifest:
                 "nothing was published. nnn table list shows the versions that are left."
             )
         return commit_version(uri, replace(base, version=number))
-
-
-def _require_whole(uri: str, version: int) -> None:
-    bad = check_table(uri, version, with_mark=False).bad
-    if bad:
-        problems = "".join(f"\n  {file.problem}" for file in bad)
-        raise CorruptArtifactError(
-            f"version {version} of {uri!r} is not whole, so it was not made the current one; {len(bad)} of its files "
-            f"are not what was published. Choose another version, or run a refresh:{problems}"
-        )

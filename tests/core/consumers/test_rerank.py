@@ -9,16 +9,7 @@ import pyarrow as pa
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.consumers.rerank import (
-    Reranker,
-    biases_to_bytes,
-    check_target,
-    count_at_least,
-    hubs,
-    load_reranker,
-    needed_depth,
-    plain_scores,
-)
+from nnn_core.consumers.rerank import Reranker, check_target, count_at_least, needed_depth, plain_scores
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import rank_shard
 
@@ -62,6 +53,9 @@ def test_only_hubs_at_the_top_open_the_gate() -> None:
 
 
 def test_hubs_are_far_above_the_median_not_below() -> None:
+    def hubs(bias: np.ndarray, *deviations: float) -> np.ndarray:
+        return Reranker.of(pa.chunked_array([pa.array(["x"] * len(bias))]), bias, False, *deviations).hub
+
     values = np.array([*np.linspace(0.1, 0.2, 21), 0.9, -0.9], np.float32)
     assert np.flatnonzero(hubs(values)).tolist() == [21]
     assert not hubs(values, 1e6).any()
@@ -75,19 +69,19 @@ def test_hits_that_cannot_be_ranked(ids: list[str], scores: list[float]) -> None
 
 
 def test_biases_from_files(tmp_path: Path) -> None:
-    hub, uris = hubs(BIAS, 1.0), []
+    whole, uris = Reranker.of(pa.chunked_array([pa.array(IDS)]), BIAS, deviations=1.0), []
     for number, rows in enumerate((slice(0, 250), slice(250, ROWS))):
         uris.append(str(tmp_path / f"{number}.parquet"))
-        Path(uris[-1]).write_bytes(biases_to_bytes(pa.array(IDS[rows]), BIAS[rows], hub[rows]))
-    loaded = load_reranker(uris, gated=True)
+        Path(uris[-1]).write_bytes(whole.to_bytes(rows))
+    loaded = Reranker.load(uris, gated=True)
     assert (loaded.ids.to_pylist(), loaded.gated) == (IDS, True)
     np.testing.assert_array_equal(loaded.bias, BIAS)
-    np.testing.assert_array_equal(loaded.hub, hub)
+    np.testing.assert_array_equal(loaded.hub, whole.hub)
     Path(uris[0]).write_bytes(b"PAR1 no")
     with pytest.raises(CorruptArtifactError, match="not a file of biases"):
-        load_reranker(uris)
+        Reranker.load(uris)
     with pytest.raises(InputError, match="no file was named"):
-        load_reranker([])
+        Reranker.load([])
 
 
 def ranks() -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fakes import make_shard
 
-from nnn_core.embedded.corpus import Outcome, gather_candidates, located_shards
+from nnn_core.embedded.corpus import Outcome, gather_candidates
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs.rejects import RejectSummary
 
@@ -29,7 +29,7 @@ def test_an_outline_is_of_one_size_however_many_files_there_are() -> None:
 
 def test_a_shard_that_is_scored_takes_no_sample_of_its_ids_along() -> None:
     shard = replace(make_shard("c", rows=9), id_sample=tuple(f"item-{row:09d}" for row in range(64)))
-    (located,) = located_shards(EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(9), True))
+    (located,) = EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(9), True).located()
     assert len(pickle.dumps(located)) < 250
     assert replace(located, vector_digest=shard.vector_digest, id_digest=shard.id_digest) == replace(
         shard, id_sample=()

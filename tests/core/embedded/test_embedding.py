@@ -20,8 +20,6 @@ from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.embedding import (
     EmbeddingRequest,
     embed_shard,
-    find_embedded,
-    plan_input,
 )
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
@@ -48,7 +46,7 @@ def embed(
     path: Path, tmp_path: Path, modality: Modality = "text", encoder: FormulaEncoder | None = None, **columns: str
 ) -> EmbeddedInput:
     request = request_for(tmp_path, modality, "e" if encoder else None, **columns)
-    planned = plan_input(describe_shard(str(path)), request)  # type: ignore[arg-type]
+    planned = request.plan(describe_shard(str(path)))  # type: ignore[arg-type]
     assert planned.precomputed == (encoder is None)
     return embed_shard(planned, request, encoder)  # type: ignore[arg-type]
 
@@ -185,10 +183,10 @@ def test_bits_do_not_depend_on_batches(captions: Path, tmp_path: Path, batch: in
 
 def test_a_second_run_finds_the_first(captions: Path, tmp_path: Path) -> None:
     request = request_for(tmp_path)
-    planned = plan_input(describe_shard(str(captions)), request)  # type: ignore[arg-type]
-    assert find_embedded(planned, request) is None  # type: ignore[arg-type]
+    planned = request.plan(describe_shard(str(captions)))  # type: ignore[arg-type]
+    assert request.find(planned) is None  # type: ignore[arg-type]
     result = embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
-    assert find_embedded(planned, request) == result  # type: ignore[arg-type]
+    assert request.find(planned) == result  # type: ignore[arg-type]
     files = {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()}
     assert len(files) == 3
     assert embed_shard(planned, request, FormulaEncoder()) == result  # type: ignore[arg-type]
@@ -220,11 +218,11 @@ def test_an_input_that_changes_while_it_is_read_leaves_nothing_to_reuse(
     old = captions.read_bytes()
     new = old.replace(b"cat", b"dog").replace(b'"caption": ""', b'"caption": 7' if rejected else b'"caption": "x"')
     request = request_for(tmp_path)
-    planned = plan_input(describe_shard(str(captions)), request)  # type: ignore[arg-type]
+    planned = request.plan(describe_shard(str(captions)))  # type: ignore[arg-type]
     captions.write_bytes(new)
     with pytest.raises(InputError, match=r"captions\.jsonl' changed while it was read.*Run the same command again"):
         embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
-    assert find_embedded(planned, request) is None  # type: ignore[arg-type]
+    assert request.find(planned) is None  # type: ignore[arg-type]
     captions.write_bytes(old)
     result = embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
     check_vectors(result, {record["id"]: formula(record["caption"].encode()) for record in CAPTIONS[1:]})
@@ -259,16 +257,16 @@ def test_names_follow_every_input(captions: Path, tmp_path: Path) -> None:
         (shard, dataclasses.replace(base, modality="image")),  # type: ignore[type-var]
         (dataclasses.replace(shard, digest="other"), base),
     ]
-    names = {plan_input(s, r).name for s, r in [(shard, base), *changed]}  # type: ignore[arg-type]
+    names = {r.plan(s).name for s, r in [(shard, base), *changed]}  # type: ignore[arg-type]
     assert len(names) == 6
     moved = dataclasses.replace(shard, uri=f"/elsewhere/{captions.name}")
-    assert plan_input(moved, base).name == plan_input(shard, base).name  # type: ignore[arg-type]
+    assert base.plan(moved).name == base.plan(shard).name  # type: ignore[arg-type]
 
 
 def test_vectors_need_no_encoder_and_ignore_it(tmp_path: Path) -> None:
     shard = describe_shard(str(write_vectors(tmp_path / "v.parquet", [[1.0]])))
     plans = [
-        plan_input(shard, request_for(tmp_path, modality, encoder))  # type: ignore[arg-type]
+        request_for(tmp_path, modality, encoder).plan(shard)  # type: ignore[arg-type]
         for modality in ("image", "text")
         for encoder in (None, "e")
     ]
@@ -284,14 +282,14 @@ def test_lengths_of_ready_made_vectors_are_looked_at(tmp_path: Path) -> None:
     result = embed(tmp_path / "v.parquet", tmp_path)
     assert (result.off_length, result.rejects.rejected) == (2, 2)
     request = request_for(tmp_path, encoder=None)
-    assert find_embedded(plan_input(describe_shard(str(tmp_path / "v.parquet")), request), request) == result  # type: ignore[arg-type]
+    assert request.find(request.plan(describe_shard(str(tmp_path / "v.parquet")))) == result  # type: ignore[arg-type]
 
 
 def test_an_encoder_that_is_needed_is_named(captions: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"captions\.jsonl' holds no vectors.*embed its texts; name one with --encoder"
     ):
-        plan_input(describe_shard(str(captions)), request_for(tmp_path, encoder=None))  # type: ignore[arg-type]
+        request_for(tmp_path, encoder=None).plan(describe_shard(str(captions)))  # type: ignore[arg-type]
 
 
 def test_a_work_folder_can_be_moved(captions: Path, tmp_path: Path) -> None:
@@ -299,7 +297,7 @@ def test_a_work_folder_can_be_moved(captions: Path, tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     (tmp_path / "work").rename(tmp_path / "moved" / "work")
     request = request_for(tmp_path / "moved")
-    found = find_embedded(plan_input(describe_shard(str(captions)), request), request)  # type: ignore[arg-type]
+    found = request.find(request.plan(describe_shard(str(captions))))  # type: ignore[arg-type]
     assert found is not None
     assert found.rejects.uri == str(result.rejects.uri).replace("/work/", "/moved/work/")
     assert read_shard(found.shards[0]).ids.equals(pa.array([record["id"] for record in CAPTIONS[1:]]))
@@ -312,7 +310,7 @@ def test_a_damaged_completion_mark_is_refused(captions: Path, tmp_path: Path, da
     mark.write_bytes(data)
     request = request_for(tmp_path)
     with pytest.raises(CorruptArtifactError, match=f"{mark.name}' is not readable .*Delete it"):
-        find_embedded(plan_input(describe_shard(str(captions)), request), request)  # type: ignore[arg-type]
+        request.find(request.plan(describe_shard(str(captions))))  # type: ignore[arg-type]
 
 
 def test_a_damaged_shard_is_refused(captions: Path, tmp_path: Path) -> None:
@@ -334,10 +332,10 @@ def test_a_prompt_is_put_around_captions_and_into_the_name(captions: Path, tmp_p
     plain = request_for(tmp_path)
     asked = dataclasses.replace(plain, prompt="a photo of {}")  # type: ignore[type-var]
     shard = describe_shard(str(captions))
-    planned = plan_input(shard, asked)
-    assert planned.name != plan_input(shard, plain).name
+    planned = asked.plan(shard)
+    assert planned.name != plain.plan(shard).name
     images = dataclasses.replace(asked, modality="image")
-    assert plan_input(shard, images).name == plan_input(shard, dataclasses.replace(images, prompt="{}")).name
+    assert images.plan(shard).name == dataclasses.replace(images, prompt="{}").plan(shard).name
     result = embed_shard(planned, asked, FormulaEncoder())
     check_vectors(result, {r["id"]: formula(f"a photo of {r['caption']}".encode()) for r in CAPTIONS[1:]})
 
@@ -353,8 +351,8 @@ def test_captions_that_the_model_cuts_are_counted(captions: Path, tmp_path: Path
     expected = sum(len(record["caption"]) > 9 for record in CAPTIONS)
     assert expected
     request = request_for(tmp_path)
-    planned = plan_input(describe_shard(str(captions)), request)  # type: ignore[arg-type]
+    planned = request.plan(describe_shard(str(captions)))  # type: ignore[arg-type]
     assert embed_shard(planned, request, Cutting()).truncated == expected  # type: ignore[arg-type]
-    found = find_embedded(planned, request)  # type: ignore[arg-type]
+    found = request.find(planned)  # type: ignore[arg-type]
     assert found is not None
     assert found.truncated == expected

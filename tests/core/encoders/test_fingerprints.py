@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nnn_core import load_bias_table
-from nnn_core.consumers.engines.layouts import Rows, write_rows
+from nnn_core.consumers.engines._layouts import Rows, write_rows
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.embedded.side import Side
 from nnn_core.encoders.fingerprints import check_encoder, embeddings_encoder

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
+import operator
 import pickle
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tables import make_manifest, make_part
 
-from nnn_core.embedded.profile import SideSums, VectorSum, merge_sums, to_centroid, to_text
+from nnn_core.embedded.profile import SideSums, VectorSum, to_centroid
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.metrics import top_overlap
@@ -144,10 +147,10 @@ def test_centroids_are_exact_whatever_the_cuts() -> None:
     vectors = grid_vectors(5000, 12, 3)
     whole = VectorSum.of(vectors)
     parts = [VectorSum.of(part) for part in np.array_split(vectors, 9)]
-    merged = merge_sums([SideSums(references=whole), *(SideSums(candidates=part) for part in parts)])
+    merged = reduce(operator.or_, [SideSums(references=whole), *(SideSums(candidates=part) for part in parts)])
     assert merged.candidates.centroid == merged.references.centroid == whole.centroid
     np.testing.assert_allclose(to_centroid(whole.centroid), vectors.mean(axis=0, dtype=np.float64), atol=1e-7)
-    assert (merge_sums([]).candidates.centroid, to_centroid("")) == ("", None)
+    assert (SideSums().candidates.centroid, to_centroid("")) == ("", None)
 
 
 def test_overlap_of_rankings() -> None:
@@ -190,7 +193,7 @@ def sides(rows: int = 100, **changes: object) -> dict[str, dict[str, object]]:
 
 
 def centre(vector: npt.NDArray[np.float64]) -> dict[str, object]:
-    return {"centroid": to_text(vector.astype(np.float32))}
+    return {"centroid": base64.b64encode(vector.astype("<f4").tobytes()).decode()}
 
 
 def moved(after: Histogram, before: Histogram = LOW, moves: Histogram = LOW) -> Facts:
@@ -451,7 +454,7 @@ class TestJudge:
             manifest = make_manifest()
             sides = (manifest.candidates, manifest.references)
             one, other = (
-                dataclasses.replace(side, centroid=to_text(centroid.astype(np.float32)))
+                dataclasses.replace(side, centroid=base64.b64encode(centroid.astype("<f4").tobytes()).decode())
                 for side, centroid in zip(sides, centroids, strict=True)
             )
             return dataclasses.replace(manifest, candidates=one, references=other)

@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from tables import make_manifest
 
-from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders._decoding import upright
 from nnn_core.encoders.encoding import encode_rows
@@ -231,8 +230,8 @@ def test_completion_mark() -> None:
 
     def parse(data: bytes) -> None:
         try:
-            embedded.from_json(data, "work/embedded", "work/rejects", "shard.tar", "work/embedded/mark.json")
+            EmbeddedInput.from_json(data, "work/embedded", "work/rejects", "shard.tar", "work/embedded/mark.json")
         except CorruptArtifactError as error:
             assert "mark.json" in str(error)  # noqa: PT017
 
-    fuzz([embedded.to_json(EmbeddedInput("shard.tar", "0" * 64, shards, rejects, False))], parse)
+    fuzz([EmbeddedInput("shard.tar", "0" * 64, shards, rejects, False).to_json()], parse)

@@ -10,7 +10,7 @@ from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from fakes import FormulaEncoder
 from PIL import Image
 
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
@@ -77,5 +77,5 @@ def test_reading_stops_when_all_are_found(tmp_path: Path, monkeypatch: pytest.Mo
 def test_rows_are_looked_up_in_what_a_file_became(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{"id": f"t{row}", "caption": f"text {row}"} for row in range(20)])
     asked = request(tmp_path, "text")
-    embedded = embed_shard(plan_input(describe_shard(str(tmp_path / "a.jsonl")), asked), asked, FormulaEncoder())
+    embedded = embed_shard(asked.plan(describe_shard(str(tmp_path / "a.jsonl"))), asked, FormulaEncoder())
     assert rows_among(embedded, frozenset({"t3", "t19", "t20"})) == {"t3", "t19"}

@@ -23,7 +23,6 @@ from nnn_core.table.manifest import (
     manifest_uri,
     prepare_table,
     read_manifest,
-    says_the_same,
 )
 
 
@@ -58,8 +57,8 @@ def test_other_gates_alone_are_no_new_version(table: str) -> None:
     commit_version(table, dataclasses.replace(make_manifest(1), gates=GATES))
     assert commit_version(table, make_manifest(2)).gates == GATES
     assert list_versions(table) == [1]
-    assert says_the_same(make_manifest(1), dataclasses.replace(make_manifest(7), gates=GATES))
-    assert not says_the_same(make_manifest(1), make_manifest(1, alpha=0.2))
+    assert make_manifest(1).says_the_same(dataclasses.replace(make_manifest(7), gates=GATES))
+    assert not make_manifest(1).says_the_same(make_manifest(1, alpha=0.2))
 
 
 def test_figures_of_the_whole_table() -> None:

@@ -16,10 +16,11 @@ from tables import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
+from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
 from nnn_core.table.lifecycle.check import check_table
 from nnn_core.table.lifecycle.expiry import expire
-from nnn_core.table.lifecycle.registration import delta_files, register
+from nnn_core.table.lifecycle.registration import register
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 

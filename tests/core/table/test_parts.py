@@ -26,10 +26,8 @@ from nnn_core.table import parts
 from nnn_core.table.parts import (
     BiasSettings,
     RowSlice,
-    biases,
     collect_rows,
     means_of,
-    read_part,
     resolve_k,
     slice_rows,
     write_part,
@@ -182,7 +180,7 @@ def test_too_few_references(k: int | None, min_seen: int, shown: str) -> None:
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_biases_from_the_definition(k: int, alpha: float) -> None:
     means = means_for([str(number) for number in range(50)])
-    actual = biases(means, dataclasses.replace(SETTINGS, k=k, alpha=alpha))
+    actual = dataclasses.replace(SETTINGS, k=k, alpha=alpha).biases(means)
     expected = [np.float32(alpha * float(mean)) for mean in means[:, {1: 0, 2: 1, 4: 2}[k]]]
     oracles.assert_same_bits(actual, np.array(expected, np.float32))
 
@@ -201,11 +199,11 @@ def test_a_part_and_its_description(tmp_path: Path) -> None:
     assert table.schema.field("bias").type == pa.float32()
     assert table.schema.field("mean_k").type.list_size == 3
     bias = table.column("bias").to_numpy()
-    oracles.assert_same_bits(bias, biases(means_for(sorted(ids)), SETTINGS))
+    oracles.assert_same_bits(bias, SETTINGS.biases(means_for(sorted(ids))))
     assert (part.bias_min, part.bias_max) == (bias.min(), bias.max())
     assert part.bias_sum == pytest.approx(bias.astype(np.float64).sum(), abs=1e-12)
-    assert read_part(str(tmp_path), part).equals(table)
-    assert read_part(str(tmp_path), part, ["id"]).column_names == ["id"]
+    assert part.read(str(tmp_path)).equals(table)
+    assert part.read(str(tmp_path), ["id"]).column_names == ["id"]
 
 
 def test_a_part_says_what_it_is_valid_for(tmp_path: Path) -> None:
@@ -218,7 +216,7 @@ def test_a_part_says_what_it_is_valid_for(tmp_path: Path) -> None:
 def test_columns_beyond_the_grid_are_left_out(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, k=2, grid=(1, 2))
     part = write_part(str(tmp_path), 1, 0, table_of(["a", "b"]), settings, {})
-    oracles.assert_same_bits(means_of(read_part(str(tmp_path), part)), means_for(["a", "b"])[:, :2])
+    oracles.assert_same_bits(means_of(part.read(str(tmp_path))), means_for(["a", "b"])[:, :2])
 
 
 def test_a_file_that_exists_is_used_again(tmp_path: Path) -> None:
@@ -258,10 +256,10 @@ def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
     for data in (whole[:-1], whole + b"\0", whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], b""):
         path.write_bytes(data)
         with pytest.raises(CorruptArtifactError) as caught:
-            read_part(str(tmp_path), part)
+            part.read(str(tmp_path))
         assert str(path) in str(caught.value)
         assert f"{len(data)} bytes" in str(caught.value)
         assert f"{part.bytes} and {part.sha256[:16]}" in str(caught.value)
     path.unlink()
     with pytest.raises(InputError, match=f"{part.path}.*read an older one, or run a refresh"):
-        read_part(str(tmp_path), part)
+        part.read(str(tmp_path))

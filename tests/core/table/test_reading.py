@@ -13,7 +13,7 @@ from tables import GRID, IDS, MEANS, data_files, publish
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError
 from nnn_core.table.gate import Gate
-from nnn_core.table.lifecycle.check import FileCheck, check_table
+from nnn_core.table.lifecycle.check import _FileCheck, check_table
 from nnn_core.table.manifest import commit_version, list_versions, read_manifest
 from nnn_core.table.reading import BiasTable, load_bias_table, reweight
 
@@ -217,7 +217,7 @@ def test_a_whole_version_is_whole(table: str) -> None:
     check = check_table(table)
     names = ["versions/000001.json", *(part.path for part in read_manifest(table).files)]
     assert (check.version, check.bad) == (1, ())
-    assert check.files == tuple(FileCheck(name, "whole") for name in names)
+    assert check.files == tuple(_FileCheck(name, "whole") for name in names)
 
 
 def test_each_damaged_or_missing_file_is_found(table: str) -> None:

@@ -15,7 +15,7 @@ from apache_beam.testing.util import assert_that
 from fakes import FormulaEncoder, Silent, formula
 
 from nnn_core import encoders
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput, read_shard
 from nnn_core.encoders import Encoder, Fingerprint, load_once
 from nnn_core.errors import InputError
@@ -163,7 +163,7 @@ def test_files_of_vectors_are_converted_side_by_side(
 
 def test_results_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
-    plans = [plan_input(shard, request) for shard in vector_files(tmp_path, 11)]
+    plans = [request.plan(shard) for shard in vector_files(tmp_path, 11)]
     converter = _ConvertShards(request, "embed", 2)
     converter.start_bundle()
     first = [result.source for planned in plans for result in converter.process(planned)]
@@ -174,7 +174,7 @@ def test_results_come_in_the_order_of_the_files(tmp_path: Path) -> None:
 
 def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
-    plans = [plan_input(shard, request) for shard in vector_files(tmp_path, 5)]
+    plans = [request.plan(shard) for shard in vector_files(tmp_path, 5)]
     Path(plans[1].shard.uri).write_bytes(b"PAR1 no more PAR1")
     converter = _ConvertShards(request, "embed", 2)
     converter.start_bundle()

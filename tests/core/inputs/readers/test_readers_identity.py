@@ -13,7 +13,7 @@ import pytest
 from corpora import write_tar
 from fakes import read_all
 
-from nnn_core.embedded.embedding import EmbeddingRequest, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import describe_shard
@@ -109,7 +109,7 @@ def test_a_result_by_position_belongs_to_the_name_of_the_file(tmp_path: Path, co
     request = EmbeddingRequest("text", Columns(id=column), "encoder", "work")
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_text('{"caption": "x"}')
-    one, other = (plan_input(describe_shard(str(tmp_path / name)), request).name for name in ("a.jsonl", "b.jsonl"))
+    one, other = (request.plan(describe_shard(str(tmp_path / name))).name for name in ("a.jsonl", "b.jsonl"))
     assert (one == other) == same
 
 

@@ -17,7 +17,7 @@ from nnn_core.artifacts import to_parquet
 from nnn_core.digests import sha256
 from nnn_core.table.lifecycle.check import _problems_of, check_table
 from nnn_core.table.manifest import Manifest, manifest_uri, read_manifest
-from nnn_core.table.parts import essentials_of, read_part, schema_of
+from nnn_core.table.parts import BiasSettings
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_content_that_contradicts_the_manifest(
     manifest = read_manifest(table)
     part = manifest.files[0]
     assert part.rows == 13
-    whole = read_part(table, part)
+    whole = part.read(table)
     assert list(_problems_of(whole, part, manifest.settings)) == []
     assert problem in "; ".join(_problems_of(tamper(whole), part, manifest.settings))
 
@@ -86,14 +86,14 @@ def test_content_that_contradicts_the_manifest(
 def test_a_manifest_that_contradicts_the_content(table: str, field: str, problem: str) -> None:
     manifest = read_manifest(table)
     part = dataclasses.replace(manifest.files[0], **{field: "7"})
-    assert problem in "; ".join(_problems_of(read_part(table, manifest.files[0]), part, manifest.settings))
+    assert problem in "; ".join(_problems_of(manifest.files[0].read(table), part, manifest.settings))
 
 
 @pytest.mark.parametrize("field", ["bias_min", "bias_max", "bias_sum"])
 def test_statistics_of_the_manifest_are_those_of_the_rows(table: str, field: str) -> None:
     manifest = read_manifest(table)
     part = dataclasses.replace(manifest.files[0], **{field: getattr(manifest.files[0], field) + 1e-9})
-    (problem,) = _problems_of(read_part(table, manifest.files[0]), part, manifest.settings)
+    (problem,) = _problems_of(manifest.files[0].read(table), part, manifest.settings)
     assert problem == "has biases of another range or sum than the manifest says"
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_was_published_broken(table: str, data: bytes) -> None:
 
 def test_a_file_that_was_published_with_a_wrong_bias(table: str) -> None:
     part = read_manifest(table).files[0]
-    data = to_parquet(with_other_bias(read_part(table, part)))
+    data = to_parquet(with_other_bias(part.read(table)))
     path = "versions/000001/part-00009-0123456789abcdef.parquet"
     storage.create(storage.join(table, path), data)
 
@@ -143,7 +143,7 @@ def test_a_stray_file_says_what_it_is(table: str) -> None:
     """Its footer repeats the manifest's essentials, but nothing that differs between versions with equal rows."""
     manifest = read_manifest(table)
     path = Path(table) / manifest.files[0].path
-    found = essentials_of(pq.read_schema(path))
+    found = BiasSettings.essentials_of(pq.read_schema(path))
     assert found == {
         "format": "nnn-bias-table/1",
         "k": 4,
@@ -162,12 +162,12 @@ def test_a_stray_file_says_what_it_is(table: str) -> None:
 
 @pytest.mark.parametrize("metadata", [None, {}, {"nnn_bias_table": "{"}, {"nnn_bias_table": "[]"}, {"other": "{}"}])
 def test_a_file_that_says_nothing(metadata: dict[str, str] | None) -> None:
-    assert essentials_of(pa.schema({"id": pa.string()}, metadata=metadata)) is None
+    assert BiasSettings.essentials_of(pa.schema({"id": pa.string()}, metadata=metadata)) is None
 
 
 def test_the_schema_is_that_of_the_settings(table: str) -> None:
     manifest = read_manifest(table)
     for part in manifest.files:
-        stored, expected = pq.read_schema(Path(table) / part.path), schema_of(manifest.settings)
+        stored, expected = pq.read_schema(Path(table) / part.path), manifest.settings.schema
         assert stored.equals(expected)
         assert stored.metadata == expected.metadata

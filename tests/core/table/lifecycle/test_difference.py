@@ -21,6 +21,7 @@ from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import SHARES, _Sketch, compare_versions
 from nnn_core.table.manifest import read_manifest
+from nnn_core.table.parts import TablePart
 
 BIASES = st.dictionaries(st.text("abcé😀", min_size=1, max_size=3), st.integers(0, 3), min_size=1, max_size=20)
 
@@ -85,13 +86,13 @@ def table(tmp_path: Path) -> str:
 
 
 def test_files_in_common_are_not_read(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, seen = difference.read_part, []
+    real, seen = TablePart.read, []
 
-    def read(uri: str, part: object, columns: list[str]) -> pa.Table:
+    def read(part: TablePart, uri: str, columns: list[str]) -> pa.Table:
         seen.append(part)
-        return real(uri, part, columns)  # type: ignore[arg-type]
+        return real(part, uri, columns)
 
-    monkeypatch.setattr(difference, "read_part", read)
+    monkeypatch.setattr(TablePart, "read", read)
     found = compare_versions(table, 1, 2)
     assert seen == [read_manifest(table, 1).files[1], read_manifest(table, 2).files[1]]
     assert (found.added, found.removed, found.changed, found.unchanged, found.shared_files) == (1, 0, 1, 299, 2)

@@ -14,9 +14,10 @@ from tables import IDS, MEANS, data_files, publish
 from nnn_core import storage
 from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle import expiry
+from nnn_core.table.lifecycle._age import MIN_AGE
 from nnn_core.table.lifecycle._pins import find_pins, pinned
 from nnn_core.table.lifecycle.check import check_table
-from nnn_core.table.lifecycle.expiry import MIN_AGE, Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import commit_version, list_versions, manifest_uri, read_manifest
 from nnn_core.table.reading import load_bias_table, reweight

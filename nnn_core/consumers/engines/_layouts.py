@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ class Rows:
 
 
 _Footer = dict[str, Any]
+_Items = list[tuple[str, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,16 @@ def write_rows(engine: Engine, rows: Rows, footer: _Footer) -> bytes:
     """The bytes of one file.
 
     Raises:
-        InputError: the engine cannot hold an id.
+        InputError: an id is longer than the engine takes, or holds a character that the file cannot.
     """
-    _check_ids(engine, rows.ids)
+    longest = max(rows.ids, key=lambda row_id: len(row_id.encode()), default="")
+    if engine.longest_id is not None and len(longest.encode()) > engine.longest_id:
+        raise InputError(
+            f"candidate id {longest[:60]!r}... has {len(longest.encode())} bytes, {engine.title} takes at most "
+            f"{engine.longest_id}; name rows by another column with --id-column, for both the refresh and the export."
+        )
+    if engine.layout == "pgvector" and (bad := next((row_id for row_id in rows.ids if "\0" in row_id), None)):
+        raise InputError(f"candidate id {bad!r} holds a NUL character, which PostgreSQL's text cannot; rename it.")
     return LAYOUTS[engine.layout].write(rows, footer)
 
 
@@ -84,35 +94,6 @@ def read_rows(engine: Engine, data: bytes, uri: str) -> tuple[list[str], FloatMa
         raise CorruptArtifactError(
             f"{uri!r} is damaged: {error!r}. Delete it and run the same command again."
         ) from error
-
-
-def _check_ids(engine: Engine, ids: Sequence[str]) -> None:
-    """Refuse ids that the engine would refuse, or cut.
-
-    Raises:
-        InputError: one is too long, or holds a character that the format cannot.
-    """
-    longest = max(ids, key=lambda row_id: len(row_id.encode()), default="")
-    if engine.longest_id is not None and len(longest.encode()) > engine.longest_id:
-        raise InputError(
-            f"candidate id {longest[:60]!r}... has {len(longest.encode())} bytes, {engine.title} takes at most "
-            f"{engine.longest_id}; name rows by another column with --id-column, for both the refresh and the export."
-        )
-    if engine.layout == "pgvector" and (bad := next((row_id for row_id in ids if "\0" in row_id), None)):
-        raise InputError(f"candidate id {bad!r} holds a NUL character, which PostgreSQL's text cannot; rename it.")
-
-
-def check_files(engine: Engine, number: int) -> None:
-    """Refuse more files than the engine imports at once.
-
-    Raises:
-        InputError: naming the limit.
-    """
-    if engine.most_files is not None and number > engine.most_files:
-        raise InputError(
-            f"{engine.title} imports at most {engine.most_files:,} files, and these embeddings would be {number:,}: "
-            "one for each file of --embeddings, or for 65,536 rows of a larger one. Put them into fewer files."
-        )
 
 
 def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: bool) -> _Layout:
@@ -143,8 +124,20 @@ def _metadata_column(rows: Rows) -> dict[str, pa.Array]:
 
 
 def _lines(
-    suffix: str, lines: Callable[[Rows], Iterator[str]], items: Callable[[str], Iterator[tuple[str, list[float]]]]
+    suffix: str,
+    lines: Callable[[Rows], Iterator[str]],
+    items: Callable[[Any], _Items],
+    parse: Callable[[str], Any] = json.loads,
 ) -> _Layout:
+    """A file of lines.
+
+    Args:
+        suffix: of its name.
+        lines: of a block of rows.
+        items: ids and vectors of what was parsed of a line, none of a line that holds no row.
+        parse: what turns a line into what ``items`` takes.
+    """
+
     def write(rows: Rows, footer: _Footer) -> bytes:
         return b"".join(line.encode() + b"\n" for line in lines(rows))
 
@@ -153,7 +146,7 @@ def _lines(
         vectors: list[npt.NDArray[np.float32]] = []
         # Not splitlines: JSON text may hold other line separators than this one.
         for line in data.decode().rstrip("\n").split("\n"):
-            for row_id, numbers in items(line):
+            for row_id, numbers in items(parse(line)):
                 ids.append(row_id)
                 vectors.append(np.array(numbers, np.float64).astype(np.float32))
         return ids, np.stack(vectors)
@@ -185,14 +178,8 @@ def _bulk(rows: Rows) -> Iterator[str]:
 
 def _requests(head: str, points: Iterator[str]) -> Iterator[str]:
     """Bodies of requests with some points each."""
-    waiting: list[str] = []
-    for point in points:
-        waiting.append(point)
-        if len(waiting) == POINTS_PER_REQUEST:
-            yield f'{{"{head}":[{",".join(waiting)}]}}'
-            waiting = []
-    if waiting:
-        yield f'{{"{head}":[{",".join(waiting)}]}}'
+    while some := list(itertools.islice(points, POINTS_PER_REQUEST)):
+        yield f'{{"{head}":[{",".join(some)}]}}'
 
 
 def _qdrant(rows: Rows) -> Iterator[str]:
@@ -222,55 +209,37 @@ def _copy(rows: Rows) -> Iterator[str]:
     return (f"{row_id.translate(table)}\t{bias}\t{vector}" for row_id, vector, bias in _each(rows))
 
 
-def _copy_items(line: str) -> Iterator[tuple[str, list[float]]]:
+def _copied(line: str) -> _Items:
     row_id, _, vector = line.split("\t")
-    parts = row_id.split("\\\\")
-    plain = "\\".join("".join(_unescape(part)) for part in parts)
-    yield plain, json.loads(vector)
+    return [(re.sub(r"\\(.)", lambda escape: _UNESCAPES[escape[1]], row_id), json.loads(vector))]
 
 
-def _unescape(text: str) -> Iterator[str]:
-    head, *tails = text.split("\\")
-    yield head
-    for tail in tails:
-        yield _UNESCAPES[tail[0]] + tail[1:]
+def _embedding(record: Any) -> _Items:
+    return [] if "index" in record else [(record["id"], record["embedding"])]
 
 
-def _items_of(*path: str, name: tuple[str, ...] = ("id",)) -> Callable[[str], Iterator[tuple[str, list[float]]]]:
-    """The id and the vector of the one record of a line."""
-
-    def items(line: str) -> Iterator[tuple[str, list[float]]]:
-        record = json.loads(line)
-        if "index" not in record:
-            yield _at(record, name), _at(record, path)
-
-    return items
+def _points(body: Any) -> _Items:
+    return [(point["payload"]["id"], point["vector"]) for point in body["points"]]
 
 
-def _points_of(head: str, *name: str) -> Callable[[str], Iterator[tuple[str, list[float]]]]:
-    def items(line: str) -> Iterator[tuple[str, list[float]]]:
-        for point in json.loads(line)[head]:
-            yield _at(point, name), point["vector"]
-
-    return items
+def _objects(body: Any) -> _Items:
+    return [(each["properties"]["item_id"], each["vector"]) for each in body["objects"]]
 
 
-def _at(record: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        record = record[key]
-    return record
+def _fields(record: Any) -> _Items:
+    return [(record["fields"]["id"], record["fields"]["embedding"]["values"])]
 
 
 LAYOUTS: dict[str, _Layout] = {
     "lancedb": _parquet("vector", _bias_column, fixed=True),
     "milvus": _parquet("vector", _bias_column, fixed=False),
     "pinecone": _parquet("values", _metadata_column, fixed=False),
-    "vertex": _lines(".json", _vertex, _items_of("embedding")),
-    "vespa": _lines(".jsonl", _vespa, _items_of("fields", "embedding", "values", name=("fields", "id"))),
-    "bulk": _lines(".ndjson", _bulk, _items_of("embedding")),
-    "qdrant": _lines(".jsonl", _qdrant, _points_of("points", "payload", "id")),
-    "weaviate": _lines(".jsonl", _weaviate, _points_of("objects", "properties", "item_id")),
-    "pgvector": _lines(".copy", _copy, _copy_items),
+    "vertex": _lines(".json", _vertex, _embedding),
+    "vespa": _lines(".jsonl", _vespa, _fields),
+    "bulk": _lines(".ndjson", _bulk, _embedding),
+    "qdrant": _lines(".jsonl", _qdrant, _points),
+    "weaviate": _lines(".jsonl", _weaviate, _objects),
+    "pgvector": _lines(".copy", _copy, _copied, parse=str),
 }
 
 

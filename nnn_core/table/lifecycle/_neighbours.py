@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.digests import add_set_digests
-from nnn_core.embedded.embedding import EmbeddingRequest, find_embedded, plan_input
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_ids, read_shard
 from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
@@ -96,10 +97,19 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
     found: list[tuple[float, str, int]] = []
     wanted = max(sources.top, settings.k)
     for number, (shard, _) in enumerate(bank):
-        found += [(*scored, number) for scored in _nearest(read_shard(shard), candidate, own, wanted)]
-        found = sorted(found, key=lambda one: (-one[0], one[1], one[2]))[:wanted]
+        found += [(score, name, number) for score, name in _nearest(read_shard(shard), candidate, own, wanted)]
+        found = sorted(found, key=lambda one: (-one[0], *one[1:]))[:wanted]
     mean = float(np.mean([score for score, _, _ in found[: settings.k]]))
-    return _with_texts(found[: sources.top], bank, manifest, sources), mean
+    found = found[: sources.top]
+    texts: dict[int, dict[str, str]] = {}
+    if settings.reference_modality == "text":
+        for number in {number for _, _, number in found}:
+            names = {name for _, name, where in found if where == number}
+            texts[number] = _read_texts(bank[number][1], sources.reference_columns, names)
+    near = (
+        Neighbour(name, score, bank[number][0].source, texts.get(number, {}).get(name)) for score, name, number in found
+    )
+    return tuple(near), mean
 
 
 def _nearest(block: VectorBlock, candidate: _FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
@@ -133,7 +143,7 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
     request = EmbeddingRequest(getattr(manifest.settings, f"{side}_modality"), columns, digest, sources.work, prompt)
     for name in list_shards(getattr(sources, f"{side}s"), f"--{side}s"):
         shard = describe_shard(name)
-        found = find_embedded(plan_input(shard, request), request)
+        found = request.find(request.plan(shard))
         if found is None:
             raise InputError(
                 f"{shard.uri!r} has not been embedded under --work {sources.work!r} as version {manifest.version} was: "
@@ -143,38 +153,21 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
         yield from ((each, shard) for each in found.shards)
 
 
-def _with_texts(
-    found: list[tuple[float, str, int]], bank: list[_Embedded], manifest: Manifest, sources: Sources
-) -> tuple[Neighbour, ...]:
-    texts: dict[tuple[int, str], str] = {}
-    if manifest.settings.reference_modality == "text":
-        for number in sorted({number for _, _, number in found}):
-            ids = {row_id for _, row_id, where in found if where == number}
-            read = _read_texts(bank[number][1], sources.reference_columns, ids)
-            texts |= {(number, row_id): text for row_id, text in read.items()}
-    return tuple(
-        Neighbour(row_id, score, bank[number][0].source, texts.get((number, row_id))) for score, row_id, number in found
-    )
-
-
 def _read_texts(shard: InputShard, columns: Columns, ids: set[str]) -> dict[str, str]:
     """Captions of some rows by id, also from a file whose vectors were used, if it has captions beside them."""
     as_text = replace(columns, vector=None, caption=columns.caption or CAPTION_DEFAULT)
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, dict[str, None]] = {}
     for tried in dict.fromkeys((columns, as_text)):
-        try:
+        with contextlib.suppress(InputError):  # no captions in it
             for rows in read_rows(shard, "text", tried):
                 for row_id, item in zip(rows.ids, rows.items, strict=True):
                     if row_id in ids and isinstance(item, str):
-                        texts.setdefault(row_id, []).append(item)
-        except InputError:  # no captions in it
-            continue
+                        texts.setdefault(row_id, {})[item] = None
         if texts:
             break
-    return {row_id: _one_of(found) for row_id, found in texts.items()}
-
-
-def _one_of(texts: list[str]) -> str:
-    """Rows of a bank may share an id; which of them it was is then not known."""
-    distinct = list(dict.fromkeys(texts))
-    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} (or another of {len(distinct)} with this id)"
+    # Rows of a bank may share an id; which of them it was is then not known.
+    several = " (or another of {} with this id)"
+    return {
+        row_id: next(iter(found)) + (several.format(len(found)) if len(found) > 1 else "")
+        for row_id, found in texts.items()
+    }

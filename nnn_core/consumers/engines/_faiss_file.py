@@ -9,9 +9,6 @@ from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.errors import ConfigError
 from nnn_core.vectors import FloatMatrix
 
-#: Bytes of vectors that an index is built of, unless told otherwise; building and writing hold about twice as much.
-MOST_INDEX_BYTES = 8 << 30
-
 #: Vectors that an index is trained on.
 _TRAINING_ROWS = 1 << 18
 
@@ -52,7 +49,8 @@ def build_index(factory: str, recipe: Recipe, stored: FloatMatrix, threads: int 
     try:
         index = faiss.index_factory(recipe.dimensions, factory, metric)
         if not index.is_trained:
-            index.train(_training_rows(stored))
+            rows = np.random.default_rng(0).choice(len(stored), min(len(stored), _TRAINING_ROWS), replace=False)
+            index.train(stored if len(stored) == len(rows) else stored[np.sort(rows)])
         index.add(stored)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
@@ -63,13 +61,6 @@ def build_index(factory: str, recipe: Recipe, stored: FloatMatrix, threads: int 
     finally:
         faiss.omp_set_num_threads(before)
     return index
-
-
-def _training_rows(stored: FloatMatrix) -> FloatMatrix:
-    if len(stored) <= _TRAINING_ROWS:
-        return stored
-    rows = np.sort(np.random.default_rng(0).choice(len(stored), _TRAINING_ROWS, replace=False))
-    return np.ascontiguousarray(stored[rows])
 
 
 def to_bytes(index: faiss.Index) -> bytes:
