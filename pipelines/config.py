@@ -17,7 +17,7 @@ from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.summary import Request
 from nnn_core.gates.judge import check_accepted
-from nnn_core.gates.thresholds import Thresholds, read_thresholds
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.scoring.search import METHODS
 from nnn_core.scoring.topk import grid_of
@@ -176,7 +176,7 @@ class RefreshConfig(ValidationColumnOptions):
     @cached_property
     def thresholds(self) -> Thresholds:
         """What the gates hold a version to: those of the file ``gates``, by default the program's."""
-        return read_thresholds(self.gates) if self.gates else Thresholds()
+        return Thresholds.read(self.gates)
 
     @cached_property
     def prompts(self) -> Prompts:

@@ -15,7 +15,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.prompts import recorded_prompts
-from nnn_core.evaluation.means import ShardMeans, look_up_means
+from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.positives import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
@@ -58,7 +58,7 @@ def define_evaluation(
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work
     )
-    means = shards | "LookUpMeans" >> beam.Map(look_up_means, config.table, config.version, config.work)
+    means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
     request = root | "Request" >> Once(lambda: config.request)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
     if config.exclude_bank_positives:  # which the configuration refuses where there are no references

@@ -17,6 +17,7 @@ from nnn_core.demo import corpus
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, render, render_text
 from nnn_core.report._thumbnails import thumbnail
@@ -28,7 +29,6 @@ from nnn_core.report.sections import (
     Gate,
     Hub,
     Hubness,
-    Occurrence,
     OwnPairs,
     Quality,
     Rival,

@@ -25,7 +25,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, 
 from nnn_core.encoders.fingerprints import check_dimension, check_encoder
 from nnn_core.errors import DuplicateIdError, InputError, StorageError
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, rank_twice
+from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings
 from nnn_core.inputs import rejects
 from nnn_core.scoring.bank import in_order
 from nnn_core.table.manifest import Manifest, read_manifest
@@ -189,7 +189,7 @@ def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries
     bias = table.bias_of(ids)
     data = write_rows(engine, Rows(ids, recipe.stored(block.vectors, bias), bias), _footer(table.manifest, recipe))
     written = keep_file(output, f"{engine.folder}/part", LAYOUTS[engine.layout].suffix, data, len(ids))
-    ranked = rank_twice(queries.vectors, block.vectors, ids, bias)
+    ranked = Rankings.of(queries.vectors, block.vectors, ids, bias)
     names, stored = read_rows(engine, data, written.path)
     return Exported((written,), ranked, recipe.rank(queries.vectors, stored, names))
 

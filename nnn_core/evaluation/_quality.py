@@ -27,11 +27,6 @@ class Quality:
     figures: dict[str, Doubles]
     first: Counts
 
-    @property
-    def median_rank(self) -> Doubles:
-        """(points,) median of ``first`` over queries."""
-        return np.asarray(np.median(self.first, axis=1), np.float64)
-
     def of(self, queries: npt.NDArray[np.bool_]) -> Quality:
         """The same for some of the queries."""
         return Quality({name: each[:, queries] for name, each in self.figures.items()}, self.first[:, queries])

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.evaluation.fairness import CUTS, Attribute, Figure, Positions, compare_fairness
+from nnn_core.evaluation import _quality
+from nnn_core.evaluation._shares import Attribute
+from nnn_core.evaluation.fairness import CUTS, Figure, compare_fairness
 from nnn_core.inputs.listing import list_uris
 from nnn_core.inputs.readers.tables import column_of, read_table
 
@@ -54,13 +56,9 @@ def _read(files: tuple[tuple[str, str], ...]) -> Attributes:
     return found
 
 
-def count_values(ids: Iterable[str], attributes: Attributes) -> dict[str, Counter[str]]:
+def count_values(ids: Sequence[str], attributes: Attributes) -> dict[str, Counter[str]]:
     """How many of some candidates have each value."""
-    ids = list(ids)
-    return {
-        name: Counter(value for value in map(values.get, ids) if value is not None)
-        for name, values in attributes.items()
-    }
+    return {name: Counter(values[row] for row in ids if row in values) for name, values in attributes.items()}
 
 
 def add_counts(counts: Iterable[Counts]) -> dict[str, Counter[str]]:
@@ -78,7 +76,6 @@ def compare_values(
     relevant: Sequence[Sequence[str]],
     values: Mapping[str, str],
     counts: Counter[str],
-    cuts: Sequence[int] = CUTS,
 ) -> tuple[tuple[str, ...], list[Figure]]:
     """The measures of ``fairness`` for one attribute, against the shares of its values in the index.
 
@@ -88,7 +85,6 @@ def compare_values(
         relevant: ids of the candidates that answer each query.
         values: value by candidate id.
         counts: how many candidates of the index have each value.
-        cuts: each n.
 
     Returns:
         The values, and the figures.
@@ -106,12 +102,12 @@ def compare_values(
         )
     codes = np.array([kinds.index(values[name]) if name in values else -1 for name in names], np.int64)
     share = np.array([counts[kind] for kind in kinds], np.float64)
-    old, new = (_positions(rows, at, max(cuts)) for rows in (before, after))
+    old, new = (_positions(rows, at, max(CUTS)) for rows in (before, after))
     answers = [{at[name] for name in row} for row in relevant]
-    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()), cuts)
+    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()))
 
 
-def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> Positions:
+def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> _quality.Counts:
     ranking = np.full((len(rows), depth), -1, np.int64)
     for query, row in enumerate(rows):
         ranking[query, : len(row[:depth])] = [at[name] for name in row[:depth]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Quality
-from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
@@ -19,6 +19,11 @@ OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 #: With fewer reporting queries nothing is proved: by chance alone all five of five gain once in 32 times, more
 #: often than a 95 % interval may lie above 0, and the bootstrap never sees the queries that were not drawn.
 FEWEST_REPORTING = 6
+
+
+def choosing_half(query_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(queries,) whether a query chooses; the others report. By a hash of its id, so it never changes sides."""
+    return np.array([hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 2 == 0 for name in query_ids], bool)
 
 
 @dataclass(frozen=True)
@@ -39,41 +44,36 @@ class Choice:
     gain: Interval
     candidate: Point
 
+    @classmethod
+    def make(cls, points: Sequence[Point], quality: Quality, choosing: npt.NDArray[np.bool_], objective: str) -> Choice:
+        """The smallest alpha within one standard error of the best on the choosing half, if it gains on the other.
 
-def choosing_half(query_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """(queries,) whether a query chooses; the others report. By a hash of its id, so it never changes sides."""
-    return np.array([hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 2 == 0 for name in query_ids], bool)
+        The standard error is that of the best point's paired difference to each other point, by bootstrap. Of
+        several k with that alpha the one with the highest objective is taken, then the smallest.
 
+        Args:
+            points: the first is no correction.
+            quality: of all queries at all points.
+            choosing: (queries,) the half that chooses.
+            objective: one of ``OBJECTIVES``.
 
-def choose_point(points: Sequence[Point], quality: Quality, choosing: npt.NDArray[np.bool_], objective: str) -> Choice:
-    """The smallest alpha within one standard error of the best on the choosing half, if it gains on the other.
-
-    The standard error is that of the best point's paired difference to each other point, by bootstrap. Of
-    several k with that alpha the one with the highest objective is taken, then the smallest.
-
-    Args:
-        points: the first is no correction.
-        quality: of all queries at all points.
-        choosing: (queries,) the half that chooses.
-        objective: one of ``OBJECTIVES``.
-
-    Raises:
-        InputError: one of the halves has no query.
-    """
-    if choosing.all() or not choosing.any():
-        raise InputError(
-            f"of {len(choosing)} validation queries {int(choosing.sum())} choose and {int((~choosing).sum())} report "
-            "(by a hash of the id), so k and alpha cannot be chosen on some and shown on others; give more queries, at "
-            "least 100, or give --k and --alpha."
-        )
-    values = quality.figures[objective]
-    ours = values[:, choosing]
-    means = ours.mean(axis=1)
-    best = int(np.lexsort(([point.k for point in points], [point.alpha for point in points], -means))[0])
-    errors = bootstrap_means(ours[best] - ours).std(axis=0)
-    near = np.flatnonzero(means[best] - means <= errors).tolist()
-    candidate = min(near, key=lambda at: (points[at].alpha, -means[at], points[at].k))
-    gain = intervals((values[candidate] - values[0])[None, ~choosing])[0]
-    shown = gain.low > 0.0 and int((~choosing).sum()) >= FEWEST_REPORTING
-    chosen = points[candidate] if shown else points[0]
-    return Choice(chosen, points[best], objective, gain, points[candidate])
+        Raises:
+            InputError: one of the halves has no query.
+        """
+        if choosing.all() or not choosing.any():
+            raise InputError(
+                f"of {len(choosing)} validation queries {int(choosing.sum())} choose and {int((~choosing).sum())} "
+                "report (by a hash of the id), so k and alpha cannot be chosen on some and shown on others; give more "
+                "queries, at least 100, or give --k and --alpha."
+            )
+        values = quality.figures[objective]
+        ours = values[:, choosing]
+        means = ours.mean(axis=1)
+        best = int(np.lexsort(([point.k for point in points], [point.alpha for point in points], -means))[0])
+        errors = Interval.resampled_means(ours[best] - ours).std(axis=0)
+        near = np.flatnonzero(means[best] - means <= errors).tolist()
+        candidate = min(near, key=lambda at: (points[at].alpha, -means[at], points[at].k))
+        gain = Interval.of_means((values[candidate] - values[0])[None, ~choosing])[0]
+        shown = gain.low > 0.0 and int((~choosing).sum()) >= FEWEST_REPORTING
+        chosen = points[candidate] if shown else points[0]
+        return cls(chosen, points[best], objective, gain, points[candidate])

@@ -1,25 +1,4 @@
-"""How evenly an attribute's values share the first places, before and after a correction.
-
-What is measured here is measured on these queries and this attribute; nothing is promised for others, and an
-even share is a fact about rankings, not a proof of fairness. Per query and cut n, of the first n candidates:
-
-- ``bias@n`` of two values a and b: (n_a - n_b) / (n_a + n_b), 0 if neither occurs; and its absolute value, so
-  that queries that lean to opposite sides do not cancel. Hall et al., "VisoGender", NeurIPS 2023, as in Wang et
-  al., "Are Gender-Neutral Queries Really Gender-Neutral?", EMNLP 2021. Of an attribute with more values every
-  pair is measured: 0 is then parity, which it is not of one value against all others.
-- ``max_skew@n``: the largest ln(observed share / desired share) of a value; a value that does not occur has
-  skew -inf and is never the largest (VisoGender's code takes 1 / n for its share). Geyik et al., "Fairness-Aware
-  Ranking in Search & Recommendation Systems with Application to LinkedIn Talent Search", KDD 2019.
-- ``ndkl@n``: the sum over i = 1 ... n of KL(shares in the first i || desired shares) / log2(i + 1), over that of
-  1 / log2(i + 1). Geyik et al. 2019.
-- ``average_precision@n``: the sum of the precisions at relevant candidates, over the lesser of n and their
-  number; and ``recall@n``: the share of a query's relevant candidates that is found.
-
-A candidate without a value takes its place in the first n, but shares are among those with one; where there is
-none, bias and skew and the prefix's KL are 0, and ``Shares.without`` counts such queries. Ties do not arise:
-rankings are ordered, equal scores by id. Whether a query ranks all candidates or those of its group only is up to
-whoever makes the ranking.
-"""
+"""How evenly an attribute's values share the first places, before and after a correction, by ``_shares``."""
 
 from __future__ import annotations
 
@@ -28,89 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nnn_core.errors import InputError
-from nnn_core.evaluation.intervals import Interval, intervals
+from nnn_core.evaluation._quality import Counts, Doubles
+from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
+from nnn_core.evaluation.intervals import Interval
 
-Doubles = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
-
+#: Each n of the measures.
 CUTS = (5, 6, 10)
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """One value of each candidate, or none.
-
-    Attributes:
-        values: that occur, in order.
-        codes: (candidates,) int64 index into ``values``; -1 for none.
-        shares: (values,) share of each value among the candidates of the index that have one.
-    """
-
-    values: tuple[str, ...]
-    codes: Positions
-    shares: Doubles
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How often each value occurs in every prefix of every ranking.
-
-    Attributes:
-        values: of the attribute.
-        counts: (queries, depth, values) int64, in the first i + 1.
-    """
-
-    values: tuple[str, ...]
-    counts: Positions
-
-    @classmethod
-    def of(cls, ranking: Positions, attribute: Attribute) -> Shares:
-        """Of ``ranking`` (queries, depth): candidate positions, best first, -1 where there are no more."""
-        codes = np.where(ranking >= 0, attribute.codes[ranking], -1)
-        met = codes[:, :, None] == np.arange(len(attribute.values))
-        return cls(attribute.values, np.cumsum(met, axis=1, dtype=np.int64))
-
-    def bias(self, cut: int, one: str, other: str) -> Doubles:
-        """(queries,) in [-1, 1]; above 0 where ``one`` is more frequent."""
-        a, b = (self.counts[:, cut - 1, self.values.index(value)] for value in (one, other))
-        return np.asarray((a - b) / np.maximum(a + b, 1), np.float64)
-
-    def max_skew(self, cut: int, desired: Doubles) -> Doubles:
-        """(queries,) against the ``desired`` share of each value, (values,)."""
-        counts = self.counts[:, cut - 1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            skews = np.log(counts / counts.sum(axis=1, keepdims=True) / desired)
-        highest = np.where(counts > 0, skews, -np.inf).max(axis=1)
-        return np.where(np.isneginf(highest), 0.0, highest)
-
-    def ndkl(self, cut: int, desired: Doubles) -> Doubles:
-        """(queries,) at least 0, against the ``desired`` share of each value, (values,)."""
-        counts = self.counts[:, :cut]
-        observed = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(counts > 0, observed * np.log(observed / desired), 0.0)
-        weights = 1.0 / np.log2(np.arange(cut) + 2.0)
-        return np.asarray(terms.sum(axis=2) @ weights / weights.sum(), np.float64)
-
-    def without(self, cut: int) -> int:
-        """Queries of which no candidate in the first ``cut`` has a value."""
-        return int((self.counts[:, cut - 1].sum(axis=1) == 0).sum())
-
-
-def precision_and_recall(ranking: Positions, relevant: Sequence[set[int]], cut: int) -> tuple[Doubles, Doubles]:
-    """(queries,) average precision and recall of each query in the first ``cut``.
-
-    Raises InputError for a query without relevant candidates, which has neither.
-    """
-    sizes = np.array([len(each) for each in relevant])
-    if not sizes.all():
-        raise InputError(f"{(sizes == 0).sum()} queries have no relevant candidate, so they have no recall; leave them")
-    hits = np.stack([np.isin(row, list(each)) for row, each in zip(ranking[:, :cut], relevant, strict=True)])
-    precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    return (hits * precisions).sum(axis=1) / np.minimum(sizes, cut), hits.sum(axis=1) / sizes
 
 
 @dataclass(frozen=True)
@@ -120,10 +23,9 @@ class Figure:
     Attributes:
         name: such as ``bias@6``.
         values: the two values that a bias compares; none for other measures.
-        before: the mean.
-        after: likewise.
+        before: the mean without correction.
+        after: the mean by corrected scores.
         change: after less before.
-        without: queries without any value in the first n, before and after.
     """
 
     name: str
@@ -131,11 +33,10 @@ class Figure:
     before: Interval
     after: Interval
     change: Interval
-    without: tuple[int, int]
 
 
 def _figures(
-    ranking: Positions, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int]
+    ranking: Counts, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int]
 ) -> dict[tuple[str, tuple[str, ...]], Doubles]:
     """Every measure of every query: (name, values compared) to (queries,) float64."""
     shares = Shares.of(ranking, attribute)
@@ -152,8 +53,8 @@ def _figures(
 
 
 def compare_fairness(
-    before: Positions,
-    after: Positions,
+    before: Counts,
+    after: Counts,
     relevant: Sequence[set[int]],
     attribute: Attribute,
     cuts: Sequence[int] = CUTS,
@@ -163,20 +64,9 @@ def compare_fairness(
     Args:
         before: (queries, depth) candidate positions, best first, -1 where there are no more.
         after: of the same queries, by corrected scores.
-        relevant: for each query the positions that answer it.
+        relevant: for each query the positions that answer it, at least one.
         attribute: of the candidates.
         cuts: each n, at most depth.
-
-    Raises:
-        InputError: a query without relevant candidates.
     """
-    sides = [_figures(ranking, relevant, attribute, cuts) for ranking in (before, after)]
-    shares = [Shares.of(ranking, attribute) for ranking in (before, after)]
-    figures = []
-    for name, values in sides[0]:
-        old, new = (side[name, values] for side in sides)
-        first, second, change = intervals(np.stack([old, new, new - old]))
-        cut = int(name.partition("@")[2])
-        without = (shares[0].without(cut), shares[1].without(cut))
-        figures.append(Figure(name, values, first, second, change, without))
-    return figures
+    old, new = (_figures(ranking, relevant, attribute, cuts) for ranking in (before, after))
+    return [Figure(*key, *Interval.of_means(np.stack([old[key], new[key], new[key] - old[key]]))) for key in old]

@@ -29,38 +29,37 @@ class ShardMeans:
     uri: str
     grid: tuple[int, ...]
 
+    @classmethod
+    def store(cls, shard: EmbeddedShard, means: FloatMatrix, grid: tuple[int, ...], work: str) -> ShardMeans:
+        """Store means (rows, grid) below ``work``, under a name that follows from the content.
 
-def store_means(shard: EmbeddedShard, means: FloatMatrix, grid: tuple[int, ...], work: str) -> ShardMeans:
-    """Store means (rows, grid) below ``work``, under a name that follows from the content.
+        Raises:
+            CorruptArtifactError: a damaged file lies under the name.
+        """
+        data = to_tensors({"means": np.ascontiguousarray(means, np.float32)})
+        uri = storage.join(work, "evaluation", f"means-{sha256(data)[:40]}.safetensors")
+        keep_exactly(uri, data)
+        return cls(shard, uri, grid)
 
-    Raises:
-        CorruptArtifactError: a damaged file lies under the name.
-    """
-    data = to_tensors({"means": np.ascontiguousarray(means, np.float32)})
-    uri = storage.join(work, "evaluation", f"means-{sha256(data)[:40]}.safetensors")
-    keep_exactly(uri, data)
-    return ShardMeans(shard, uri, grid)
+    @classmethod
+    def look_up(cls, shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:
+        """The means of a shard's candidates, from a published table; stored below ``work``.
 
+        Raises:
+            InputError: a candidate is not in the table.
+        """
+        loaded = _table(table, version)
+        means = loaded.means_for(read_ids(shard).to_pylist())
+        return cls.store(shard, means, loaded.manifest.settings.grid, work)
 
-def load_means(stored: ShardMeans) -> FloatMatrix:
-    """Read them back: (rows, grid) float32.
+    def load(self) -> FloatMatrix:
+        """The stored means, (rows, grid) float32.
 
-    Raises:
-        CorruptArtifactError: the file is damaged.
-    """
-    means: FloatMatrix = from_tensors(storage.read_bytes(stored.uri), stored.uri)["means"]
-    return means
-
-
-def look_up_means(shard: EmbeddedShard, table: str, version: int, work: str) -> ShardMeans:
-    """The means of a shard's candidates, from a published table; stored below ``work``.
-
-    Raises:
-        InputError: a candidate is not in the table.
-    """
-    loaded = _table(table, version)
-    means = loaded.means_for(read_ids(shard).to_pylist())
-    return store_means(shard, means, loaded.manifest.settings.grid, work)
+        Raises:
+            CorruptArtifactError: the file is damaged.
+        """
+        means: FloatMatrix = from_tensors(storage.read_bytes(self.uri), self.uri)["means"]
+        return means
 
 
 @lru_cache(maxsize=1)

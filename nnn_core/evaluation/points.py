@@ -13,7 +13,7 @@ class Point:
     k: int
     alpha: float
 
-
-def points_of(grid: Sequence[int], alphas: Sequence[float]) -> tuple[Point, ...]:
-    """Every k with every alpha above 0, after a single point without correction."""
-    return (Point(grid[0], 0.0), *(Point(k, alpha) for k in grid for alpha in sorted(set(alphas)) if alpha > 0))
+    @classmethod
+    def of_grid(cls, grid: Sequence[int], alphas: Sequence[float]) -> tuple[Point, ...]:
+        """Every k with every alpha above 0, after a single point without correction."""
+        return (cls(grid[0], 0.0), *(cls(k, alpha) for k in grid for alpha in sorted(set(alphas)) if alpha > 0))

@@ -36,57 +36,58 @@ class Positives:
     uri: str
     names: int
 
+    @classmethod
+    def store(cls, names: Iterable[str], work: str) -> Positives:
+        """Store pair ids below ``work``, under a name that follows from the content."""
+        ordered = sorted(names)
+        data = to_parquet(pa.table({"pair_id": pa.array(ordered, pa.string())}))
+        uri = storage.join(work, "evaluation", f"positives-{sha256(data)[:40]}.parquet")
+        keep_exactly(uri, data)
+        return cls(uri, len(ordered))
+
+    def count(self, shard: EmbeddedShard) -> int:
+        """Rows of a shard of the bank that belong to candidates."""
+        return int(pc.sum(self._among(read_ids(shard, "pair_id"))).as_py() or 0)
+
+    def leave_out(self, embedded: EmbeddedInput, work: str) -> EmbeddedInput:
+        """A file of the bank without the rows that belong to candidates; what is left is stored below ``work``."""
+        shards = (self._rest(shard, work) for shard in embedded.shards)
+        return replace(embedded, shards=tuple(shard for shard in shards if shard.rows))
+
+    def _rest(self, shard: EmbeddedShard, work: str) -> EmbeddedShard:
+        block = read_shard(shard)
+        kept = pc.invert(self._among(block.pair_ids)).to_numpy(zero_copy_only=False)
+        if kept.all() or not kept.any():
+            return shard if kept.all() else replace(shard, rows=0)
+        name = name_of("bank without positives", shard=shard.digest, positives=storage.basename(self.uri))
+        rows = pa.array(np.flatnonzero(kept))
+        ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
+        return write_shard(storage.join(work, "embedded", name), ids, pair_ids, block.vectors[kept], shard.source)
+
+    def _among(self, pair_ids: pa.Array) -> pa.BooleanArray:
+        """(rows,) whether each of ``pair_ids`` is one that belongs to a candidate."""
+        return pc.is_in(pair_ids, value_set=_load(self.uri))
+
 
 @lru_cache(maxsize=1)
-def bank_pairs(bank: Bank) -> pa.StringArray:
+def _load(uri: str) -> pa.Array:
+    table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
+    return table.column("pair_id").combine_chunks()
+
+
+@lru_cache(maxsize=1)
+def _bank_pairs(bank: Bank) -> pa.StringArray:
     """The distinct pair ids of the bank, ascending; the empty one, which is nobody's, is left out."""
     columns = [read_ids(part, "pair_id") for part in bank.parts]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
     return names.filter(pc.not_equal(names, "")).sort()
 
 
-def own_pairs(shard: EmbeddedShard, pairs: pa.StringArray) -> frozenset[str]:
-    """Those of ``pairs`` that belong to a candidate of the shard."""
+def own_pairs(shard: EmbeddedShard, bank: Bank) -> frozenset[str]:
+    """The pair ids of the bank that belong to a candidate of the shard."""
     columns = [read_ids(shard, column) for column in ("id", "pair_id")]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
-    return frozenset(names.filter(pc.is_in(names, value_set=pairs)).to_pylist())
-
-
-def store_positives(names: Iterable[str], work: str) -> Positives:
-    """Store pair ids below ``work``, under a name that follows from the content."""
-    ordered = sorted(names)
-    data = to_parquet(pa.table({"pair_id": pa.array(ordered, pa.string())}))
-    uri = storage.join(work, "evaluation", f"positives-{sha256(data)[:40]}.parquet")
-    keep_exactly(uri, data)
-    return Positives(uri, len(ordered))
-
-
-@lru_cache(maxsize=1)
-def _load(positives: Positives) -> pa.Array:
-    table = pq.read_table(pa.BufferReader(storage.read_bytes(positives.uri)))
-    return table.column("pair_id").combine_chunks()
-
-
-def count_positives(shard: EmbeddedShard, positives: Positives) -> int:
-    """Rows of a shard of the bank that belong to candidates."""
-    return int(pc.sum(pc.is_in(read_ids(shard, "pair_id"), value_set=_load(positives))).as_py() or 0)
-
-
-def without_positives(embedded: EmbeddedInput, positives: Positives, work: str) -> EmbeddedInput:
-    """The same file of the bank without the rows that belong to candidates; what is left is stored below ``work``."""
-    shards = (_rest(shard, positives, work) for shard in embedded.shards)
-    return replace(embedded, shards=tuple(shard for shard in shards if shard.rows))
-
-
-def _rest(shard: EmbeddedShard, positives: Positives, work: str) -> EmbeddedShard:
-    block = read_shard(shard)
-    kept = pc.invert(pc.is_in(block.pair_ids, value_set=_load(positives))).to_numpy(zero_copy_only=False)
-    if kept.all() or not kept.any():
-        return shard if kept.all() else replace(shard, rows=0)
-    name = name_of("bank without positives", shard=shard.digest, positives=storage.basename(positives.uri))
-    rows = pa.array(np.flatnonzero(kept))
-    ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
-    return write_shard(storage.join(work, "embedded", name), ids, pair_ids, block.vectors[kept], shard.source)
+    return frozenset(names.filter(pc.is_in(names, value_set=_bank_pairs(bank))).to_pylist())
 
 
 def check_rest(bank: Bank, k: int, positives: int) -> None:

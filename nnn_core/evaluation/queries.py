@@ -37,6 +37,22 @@ class QuerySet:
     relevant: tuple[tuple[str, ...], ...]
     grades: npt.NDArray[np.float64]
 
+    def store(self, work: str) -> StoredQueries:
+        """Store the queries below ``work``, under a name that follows from the content."""
+        edges = np.cumsum([0, *map(len, self.relevant)])
+        table = pa.table(
+            {
+                "id": pa.array(self.ids, pa.string()),
+                "relevant": pa.array([list(names) for names in self.relevant], pa.list_(pa.string())),
+                "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(self.grades)),
+                "vector": pack_vectors(self.vectors),
+            }
+        )
+        data = to_parquet(table, plain=["vector"])
+        uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
+        keep_exactly(uri, data)
+        return StoredQueries(uri, sha256(data), len(self.ids))
+
 
 @dataclass(frozen=True)
 class StoredQueries:
@@ -46,19 +62,40 @@ class StoredQueries:
         uri: Parquet file.
         digest: SHA-256 of it.
         rows: queries in it.
-        unanswerable: queries that were left out because nobody says what answers them.
         overlap: how many of them are in the bank; None where nobody knows the bank.
     """
 
     uri: str
     digest: str
     rows: int
-    unanswerable: int
     overlap: int | None = None
 
+    def load(self) -> QuerySet:
+        """The stored queries; what is asked for again, shard after shard, is read once.
 
-def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> tuple[QuerySet, int]:
-    """All queries that have an answer, and how many have none.
+        Raises:
+            CorruptArtifactError: the file's bytes are not those that were stored.
+        """
+        return _load(self.uri, self.digest)
+
+
+@lru_cache(maxsize=1)
+def _load(uri: str, digest: str) -> QuerySet:
+    data = storage.read_bytes(uri)
+    if sha256(data) != digest:
+        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    table = pq.read_table(pa.BufferReader(data))
+    vectors = unpack_vectors(table["vector"].combine_chunks())
+    return QuerySet(
+        tuple(table["id"].to_pylist()),
+        vectors,
+        tuple(tuple(names) for names in table["relevant"].to_pylist()),
+        np.array([grade for grades in table["grade"].to_pylist() for grade in grades]),
+    )
+
+
+def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> QuerySet:
+    """All queries that have an answer.
 
     Args:
         shards: the embedded queries.
@@ -69,10 +106,8 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
     """
     check_alike(shards)
     rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
-    total = 0
     for shard in shards:
         block = read_shard(shard)
-        total += shard.rows
         for row_id, pair_id, vector in zip(
             block.ids.to_pylist(), block.pair_ids.to_pylist(), block.vectors, strict=True
         ):
@@ -86,9 +121,9 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
                 rows[row_id] = vector, dict(answers)
     if not rows:
         raise InputError(
-            f"none of the {total} validation queries says which candidate answers it: name the column with "
-            "--validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a table of judgements with "
-            "--relevance."
+            f"none of the {sum(shard.rows for shard in shards)} validation queries says which candidate answers it: "
+            "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
+            "table of judgements with --relevance."
         )
     ids = tuple(sorted(rows))
     answers_of = [sorted(rows[name][1].items()) for name in ids]
@@ -97,43 +132,6 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
         np.stack([rows[name][0] for name in ids]),
         tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
         np.array([grade for answers in answers_of for _, grade in answers]),
-    ), total - len(ids)
-
-
-def store_queries(queries: QuerySet, unanswerable: int, work: str) -> StoredQueries:
-    """Store them below ``work``, under a name that follows from the content."""
-    edges = np.cumsum([0, *map(len, queries.relevant)])
-    table = pa.table(
-        {
-            "id": pa.array(queries.ids, pa.string()),
-            "relevant": pa.array([list(names) for names in queries.relevant], pa.list_(pa.string())),
-            "grade": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(queries.grades)),
-            "vector": pack_vectors(queries.vectors),
-        }
-    )
-    data = to_parquet(table, plain=["vector"])
-    uri = storage.join(work, "evaluation", f"queries-{sha256(data)[:40]}.parquet")
-    keep_exactly(uri, data)
-    return StoredQueries(uri, sha256(data), len(queries.ids), unanswerable)
-
-
-@lru_cache(maxsize=1)
-def load_queries(stored: StoredQueries) -> QuerySet:
-    """Read them back; what is asked for again, shard after shard, is read once.
-
-    Raises:
-        CorruptArtifactError: the file's bytes are not those that were stored.
-    """
-    data = storage.read_bytes(stored.uri)
-    if sha256(data) != stored.digest:
-        raise CorruptArtifactError(f"{stored.uri!r} is damaged. Delete it and run the same command again.")
-    table = pq.read_table(pa.BufferReader(data))
-    vectors = unpack_vectors(table["vector"].combine_chunks())
-    return QuerySet(
-        tuple(table["id"].to_pylist()),
-        vectors,
-        tuple(tuple(names) for names in table["relevant"].to_pylist()),
-        np.array([grade for grades in table["grade"].to_pylist() for grade in grades]),
     )
 
 
@@ -157,32 +155,31 @@ class Overlap:
         """Ids of the queries that are in the bank in either way."""
         return self.ids | self.vectors
 
+    @classmethod
+    def find(cls, queries: QuerySet, shard: EmbeddedShard) -> Overlap:
+        """Queries that are in an embedded shard of the bank.
 
-def find_overlap(queries: QuerySet, shard: EmbeddedShard) -> Overlap:
-    """Queries that are in an embedded shard of the bank.
+        Rows without an id of their own are named by their position (``row 7``), which says nothing about another
+        file's rows, so such ids are not compared.
+        """
+        by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
+        named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
+        block = read_shard(shard)
+        same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
+        return cls(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
 
-    Rows without an id of their own are named by their position (``row 7``), which says nothing about another
-    file's rows, so such ids are not compared.
-    """
-    by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
-    named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
-    block = read_shard(shard)
-    same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
-    return Overlap(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
+    def refuse(self) -> None:
+        """Refuse to judge a bias by queries that it was made of.
 
-
-def check_disjoint(overlap: Overlap) -> None:
-    """Refuse to judge a bias by queries that it was made of.
-
-    Raises:
-        InputError: some query is in the bank.
-    """
-    if overlap.queries:
-        raise InputError(
-            f"{len(overlap.vectors)} validation queries have the content, and {len(overlap.ids)} the id, of a "
-            f"reference query (such as {min(overlap.queries)!r}), so the figures would flatter the bias. Hold them out "
-            "of the bank, or say --allow-overlap if that is meant."
-        )
+        Raises:
+            InputError: some query is in the bank.
+        """
+        if self.queries:
+            raise InputError(
+                f"{len(self.vectors)} validation queries have the content, and {len(self.ids)} the id, of a reference "
+                f"query (such as {min(self.queries)!r}), so the figures would flatter the bias. Hold them out of the "
+                "bank, or say --allow-overlap if that is meant."
+            )
 
 
 def _digest(vector: npt.NDArray[np.float32]) -> bytes:

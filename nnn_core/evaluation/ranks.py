@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) 
     Args:
         means: (rows, len(grid)) float32.
         grid: the k of each column.
-        points: see ``points_of``.
+        points: see ``Point.of_grid``.
 
     Returns:
         (points, rows) float32, rounded as the table rounds them.
@@ -58,35 +59,36 @@ class Targets:
     scores: Doubles
     means: FloatMatrix
 
+    @classmethod
+    def find(
+        cls,
+        queries: FloatMatrix,
+        relevant: Sequence[Sequence[str]],
+        candidates: FloatMatrix,
+        ids: Sequence[str],
+        means: FloatMatrix,
+    ) -> Targets:
+        """The relevant candidates that one shard holds.
 
-def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
+        Args:
+            queries: (queries, dim) float32 on the grid.
+            relevant: for each query the ids of its relevant candidates, each once, ascending.
+            candidates: (rows, dim) float32 on the grid.
+            ids: of the candidates.
+            means: (rows, grid) float32.
+        """
+        query, names = _pairs_of(relevant)
+        position = {row_id: row for row, row_id in enumerate(ids)}
+        rows = np.array([position.get(name, -1) for name in names], np.int64)
+        pairs = np.flatnonzero(rows >= 0)
+        left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
+        return cls(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
+
+
+def _pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
     """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
     query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
     return query, tuple(name for names in relevant for name in names)
-
-
-def find_targets(
-    queries: FloatMatrix,
-    relevant: Sequence[Sequence[str]],
-    candidates: FloatMatrix,
-    ids: Sequence[str],
-    means: FloatMatrix,
-) -> Targets:
-    """The relevant candidates that one shard holds.
-
-    Args:
-        queries: (queries, dim) float32 on the grid.
-        relevant: for each query the ids of its relevant candidates, each once, ascending.
-        candidates: (rows, dim) float32 on the grid.
-        ids: of the candidates.
-        means: (rows, grid) float32.
-    """
-    query, names = pairs_of(relevant)
-    position = {row_id: row for row, row_id in enumerate(ids)}
-    rows = np.array([position.get(name, -1) for name in names], np.int64)
-    pairs = np.flatnonzero(rows >= 0)
-    left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
-    return Targets(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
 
 
 def gather_targets(parts: Iterable[Targets]) -> Targets:
@@ -117,7 +119,7 @@ class Goals:
     @classmethod
     def of(cls, targets: Targets, relevant: Sequence[Sequence[str]], biases: FloatMatrix) -> Goals:
         """The debiased scores of targets that were found in all shards, with their biases (points, found)."""
-        query, names = pairs_of(relevant)
+        query, names = _pairs_of(relevant)
         found = tuple(names[pair] for pair in targets.pairs)
         return cls(query[targets.pairs], found, targets.scores - biases.astype(np.float64))
 
@@ -155,17 +157,16 @@ def count_ahead(
         _count_tile(scores, wide[:, rows], wanted[:, pairs], at, order[rows], before[pairs], counts)
         return pairs, counts
 
+    tiles = product(_slices(len(queries), _TILE_QUERIES), _slices(len(candidates), _TILE_CANDIDATES))
     ahead = np.zeros(wanted.shape, np.int64)
     with ThreadPoolExecutor(threads) as pool:
-        for pairs, counts in pool.map(count, _tiles(len(queries), len(candidates))):
+        for pairs, counts in pool.map(count, tiles):
             ahead[:, pairs] += counts
     return ahead
 
 
-def _tiles(queries: int, candidates: int) -> Iterator[tuple[slice, slice]]:
-    for first in range(0, queries, _TILE_QUERIES):
-        for row in range(0, candidates, _TILE_CANDIDATES):
-            yield slice(first, min(queries, first + _TILE_QUERIES)), slice(row, min(candidates, row + _TILE_CANDIDATES))
+def _slices(rows: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(rows, first + size)) for first in range(0, rows, size))
 
 
 def _places(ids: Sequence[str], targets: Sequence[str]) -> tuple[Counts, Counts]:

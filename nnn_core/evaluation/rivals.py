@@ -34,18 +34,17 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
-from nnn_core.evaluation._quality import Quality, measure
-from nnn_core.evaluation.choice import choosing_half
-from nnn_core.evaluation.intervals import intervals
+from nnn_core.evaluation._quality import Doubles, Quality, measure
+from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Goals, count_ahead, find_targets
+from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import grid_means, grid_of
 from nnn_core.vectors import FloatMatrix
 
-Doubles = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
 _Settings = tuple[tuple[float, ...], ...]
@@ -59,7 +58,6 @@ _ALPHAS = tuple(step / 8 for step in range(1, 13))
 _K_MAX = 128
 _CSLS_K = 10
 
-_SHOWN = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 _SEED = 20_231_204
 _WARM_ROWS = 64
 
@@ -210,8 +208,12 @@ def _nnn(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]
 
     Chowdhury et al., "Nearest Neighbor Normalization Improves Multimodal Retrieval", EMNLP 2024.
     """
-    means, pairs = _nearest_means(trial, tuple(sorted({int(k) for _, k in settings})), threads)
-    return np.stack([alpha * means[int(k)] for alpha, k in settings]), pairs
+    ks = tuple(sorted({int(k) for _, k in settings}))
+    names = pa.array(trial.ids, pa.string())
+    search = ExactSearch(ReferenceIndex.of(trial.bank))
+    top = score_block(VectorBlock(names, names, trial.candidates), search, max(ks), threads)
+    means = dict(zip(ks, grid_means(top, ks).astype(np.float64).T, strict=True))
+    return np.stack([alpha * means[int(k)] for alpha, k in settings]), len(trial.ids) * len(trial.bank)
 
 
 def _csls(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
@@ -222,17 +224,7 @@ def _csls(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int
     factor 2 divides out. Conneau et al., "Word Translation Without Parallel Data", ICLR 2018; k = 10
     there.
     """
-    means, pairs = _nearest_means(trial, tuple(int(k) for (k,) in settings), threads)
-    return np.stack([0.5 * means[int(k)] for (k,) in settings]), pairs
-
-
-def _nearest_means(trial: Trial, ks: tuple[int, ...], threads: int) -> tuple[dict[int, Doubles], int]:
-    """k to the (rows,) mean of the k highest similarities to the bank; and the inner products."""
-    names = pa.array(trial.ids, pa.string())
-    search = ExactSearch(ReferenceIndex.of(trial.bank))
-    top = score_block(VectorBlock(names, names, trial.candidates), search, max(ks), threads)
-    means = grid_means(top, ks).astype(np.float64).T
-    return dict(zip(ks, means, strict=True)), len(trial.ids) * len(trial.bank)
+    return _nnn(trial, tuple((0.5, k) for (k,) in settings), threads)
 
 
 def _distribution_normalization(trial: Trial, settings: _Settings, threads: int) -> tuple[Doubles, int]:
@@ -366,7 +358,7 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
         biases = np.concatenate([np.zeros((1, len(trial.ids)), np.float32), biases])
     known = set(trial.ids)
     relevant = [sorted(known.intersection(each)) for each in trial.relevant]
-    targets = find_targets(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
+    targets = Targets.find(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
     goals = Goals.of(targets, relevant, targets.means.T)
     ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, threads)
     if fit.activated is not None:
@@ -406,7 +398,7 @@ def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1)
     for row, found in runs:
         row["queries"] = int((~choosing).sum())
         for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
-            row[name] = {shown: asdict(each) for shown, each in zip(_SHOWN, intervals(values), strict=True)}
+            row[name] = {shown: asdict(each) for shown, each in zip(OBJECTIVES, Interval.of_means(values), strict=True)}
     return [row for row, _ in runs]
 
 
@@ -445,4 +437,4 @@ def _compare(
         "seconds": {"fit": fitted - start, "search": found - fitted, "total": found - start},
         "pairs": pairs,
     }
-    return row, np.concatenate([quality.figures[name] for name in _SHOWN])
+    return row, np.concatenate([quality.figures[name] for name in OBJECTIVES])

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import Choice, choose_point, choosing_half
-from nnn_core.evaluation.intervals import Interval, intervals
-from nnn_core.evaluation.points import Point, points_of
+from nnn_core.evaluation.choice import Choice, choosing_half
+from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
+from nnn_core.evaluation.ranks import Counts, Targets
 
 #: Weights that are tried.
 ALPHAS = tuple(step / 8 for step in range(13))
@@ -36,7 +36,7 @@ class Request:
     @property
     def points(self) -> tuple[Point, ...]:
         """All points that are tried, no correction first, and the one that was asked for among them."""
-        points = points_of(self.grid, self.alphas)
+        points = Point.of_grid(self.grid, self.alphas)
         given = self.point
         return points if given is None or given.alpha == 0.0 or given in points else (*points, given)
 
@@ -81,13 +81,12 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
         ahead: (points, found) int64, see ``ranks.count_ahead``.
         request: what to judge.
     """
-    points, (quality, names) = request.points, judge(queries, targets, ahead)
+    points, (quality, names) = request.points, _judge(queries, targets, ahead)
     chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)
-    if request.point is None:
-        choice = choose_point(points, quality, chooses, request.objective)
+    choice, point = None, request.point
+    if point is None:
+        choice = Choice.make(points, quality, chooses, request.objective)
         point = choice.point
-    else:
-        choice, point = None, request.point
     at = 0 if point.alpha == 0.0 else points.index(point)
     report = quality.of(~chooses)
     shown = quality.of(chooses) if choice else report
@@ -97,11 +96,11 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
         objective=request.objective,
         queries=int((~chooses).sum()),
         choosing=int(chooses.sum()),
-        missing=len(pairs_of(queries.relevant)[0]) - len(targets.pairs),
+        missing=sum(map(len, queries.relevant)) - len(targets.pairs),
         before=_intervals({name: values[0] for name, values in report.figures.items()}),
         after=_intervals({name: values[at] for name, values in report.figures.items()}),
         gain=_intervals({name: values[at] - values[0] for name, values in report.figures.items()}),
-        median_rank=(float(report.median_rank[0]), float(report.median_rank[at])),
+        median_rank=(float(np.median(report.first[0])), float(np.median(report.first[at]))),
         surface=tuple(
             (each.k, each.alpha, float(value))
             for each, value in zip(points, shown.figures[request.objective].mean(axis=1), strict=True)
@@ -109,13 +108,13 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
     )
 
 
-def judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:
+def _judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:
     """Quality of the queries of which a relevant candidate is in the index, and their ids."""
-    query, _ = pairs_of(queries.relevant)
+    query = np.repeat(np.arange(len(queries.ids)), list(map(len, queries.relevant)))
     asked, dense = np.unique(query[targets.pairs], return_inverse=True)
     quality = measure(ahead + 1, dense.astype(np.int64), queries.grades[targets.pairs])
     return quality, [queries.ids[row] for row in asked]
 
 
 def _intervals(figures: dict[str, Doubles]) -> dict[str, Interval]:
-    return dict(zip(figures, intervals(np.stack(list(figures.values()))), strict=True))
+    return dict(zip(figures, Interval.of_means(np.stack(list(figures.values()))), strict=True))

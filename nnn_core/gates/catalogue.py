@@ -107,7 +107,5 @@ _GONE = {
     "validation_overlap": "the check that --allow-overlap lifts",
 }
 
-
-def gone_message(name: str) -> str:
-    """What covers the gate ``name`` now, a clause; empty if there was no such gate."""
-    return f"this gate is gone, {_GONE[name]} covers it" if name in _GONE else ""
+#: What is said of each gate of an earlier release, a clause.
+GONE = {name: f"this gate is gone, {what} covers it" for name, what in _GONE.items()}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nnn_core.embedded.profile import to_centroid
 from nnn_core.encoders.fingerprints import differing
 from nnn_core.evaluation.intervals import Interval
-from nnn_core.gates.histogram import outlier_share, population_stability
+from nnn_core.gates._histogram import outlier_share, population_stability
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.table.manifest import Manifest
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from nnn_core import storage
 from nnn_core.digests import sha256
 from nnn_core.errors import ConfigError, GateError
-from nnn_core.gates.catalogue import RULES, Rule, gone_message
+from nnn_core.gates.catalogue import GONE, RULES, Rule
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.gate import Gate
@@ -62,7 +62,7 @@ def check_accepted(names: Sequence[str]) -> None:
     known = [rule.name for rule in RULES]
     for name in names:
         if name not in known:
-            why = gone_message(name) or f"there is no such gate; there are {', '.join(known)}"
+            why = GONE.get(name) or f"there is no such gate; there are {', '.join(known)}"
             raise ConfigError(f"--accept {name}: {why}.")
 
 

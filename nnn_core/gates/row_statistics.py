@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.gates.histogram import Histogram
+from nnn_core.gates._histogram import WIDTH, Histogram
 from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings, TablePart, means_of
 from nnn_core.vectors import FloatMatrix
@@ -54,6 +55,81 @@ class RowStatistics:
         sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
         return RowStatistics(**sums | {"low": min(self.low, other.low), "high": max(self.high, other.high)})
 
+    def bars(self, most: int) -> tuple[npt.NDArray[np.float64], list[int], list[int]]:
+        """The distributions of ``means`` and ``before`` over all bins that hold any, which must be some.
+
+        Args:
+            most: bins are put together until there are no more than these.
+
+        Returns:
+            (bars + 1,) edges, one more than bars; and the counts of ``means``, and of ``before``, in each bar.
+        """
+        used = np.flatnonzero(self.means.counts + self.before.counts)
+        step = -(-(used[-1] - used[0] + 1) // most)
+        starts = np.arange(used[0], used[-1] + 1, step)
+        counts, before = (np.add.reduceat(each.counts, starts).tolist() for each in (self.means, self.before))
+        return -1.0 + WIDTH * np.append(starts, starts[-1] + step), counts, before
+
+    @classmethod
+    def merge(cls, statistics: Iterable[RowStatistics]) -> RowStatistics:
+        """All of ``statistics`` as one."""
+        return reduce(operator.or_, statistics, cls())
+
+    @classmethod
+    def of_part(
+        cls, table_uri: str, part: TablePart, rows: pa.Table, settings: BiasSettings, previous: Manifest | None
+    ) -> RowStatistics:
+        """Statistics of a new part, compared with the previous version's parts that overlap it.
+
+        Args:
+            table_uri: URI of the table.
+            part: description of the part.
+            rows: the part's ``id`` and ``mean_k``, whose leading columns are those of the grid.
+            settings: settings of the new version.
+            previous: manifest of the current version; None for a first version.
+        """
+        means = means_of(rows)[:, : len(settings.grid)]
+        k = compared_k(settings, previous)
+        statistics = _measure_rows(means, settings.grid, settings.k, k)
+        if previous is None:
+            return statistics
+        if any(part.sha256 == each.sha256 for each in previous.files):
+            return replace(statistics, moved=Histogram.of(np.zeros(part.rows)))
+        ids, column = rows.column("id").combine_chunks(), means[:, settings.grid.index(k)]
+        for each in _overlapping(previous.files, part):
+            found = _read_means(table_uri, each, previous.settings.grid.index(k))
+            if found is not None:
+                statistics = replace(statistics, moved=statistics.moved + _compare_rows(ids, column, *found))
+        return statistics
+
+    @classmethod
+    def of_previous(cls, part: TablePart, table_uri: str, settings: BiasSettings, previous: Manifest) -> RowStatistics:
+        """The means of a published part at the k of the comparison; of nothing where its file is damaged or gone.
+
+        Args:
+            part: description of the part.
+            table_uri: URI of the table.
+            settings: settings of the new version.
+            previous: manifest of the current version, which has the part.
+        """
+        found = _read_means(table_uri, part, previous.settings.grid.index(compared_k(settings, previous)))
+        return cls() if found is None else cls(before=Histogram.of(found[1]))
+
+    @classmethod
+    def of_version(cls, table_uri: str, manifest: Manifest, previous: Manifest) -> RowStatistics:
+        """Statistics of a version whose parts are stored, compared with those of the previous version.
+
+        Args:
+            table_uri: URI of the table.
+            manifest: version in the making.
+            previous: manifest of the current version.
+        """
+        settings = manifest.settings
+        parts = ((part, part.read(table_uri, ["id", "mean_k"])) for part in manifest.files)
+        new = (cls.of_part(table_uri, part, rows, settings, previous) for part, rows in parts)
+        old = (cls.of_previous(part, table_uri, settings, previous) for part in previous.files)
+        return cls.merge((*new, *old))
+
 
 def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str:
     """The warning that candidates deserve which meet copies of themselves in the bank.
@@ -74,18 +150,13 @@ def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str
     )
 
 
-def merge_statistics(statistics: Iterable[RowStatistics]) -> RowStatistics:
-    """All of them as one."""
-    return reduce(operator.or_, statistics, RowStatistics())
-
-
-def compared_k(k: int, grid: Sequence[int], previous_grid: Sequence[int] | None) -> int:
+def compared_k(settings: BiasSettings, previous: Manifest | None) -> int:
     """The k at which two versions are compared: that of the new one where both have it, else the nearest below.
 
     Means are compared, not biases: alpha only scales them, and has a gate of its own.
     """
-    common = set(grid) & set(previous_grid or grid)
-    return max((value for value in common if value <= k), default=k)
+    common = set(settings.grid) & set(previous.settings.grid if previous else settings.grid)
+    return max((value for value in common if value <= settings.k), default=settings.k)
 
 
 def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int) -> RowStatistics:
@@ -122,55 +193,6 @@ def _compare_rows(
     known = found.is_valid().to_numpy(zero_copy_only=False)
     before = previous_means[found.drop_null().to_numpy()].astype(np.float64)
     return Histogram.of(np.abs(means[known].astype(np.float64) - before))
-
-
-def measure_part(
-    table_uri: str, part: TablePart, rows: pa.Table, settings: BiasSettings, previous: Manifest | None
-) -> RowStatistics:
-    """Statistics of a new part, compared with the previous version's parts that overlap it.
-
-    Args:
-        table_uri: URI of the table.
-        part: description of the part.
-        rows: the part's ``id`` and ``mean_k``, whose leading columns are those of the grid.
-        settings: settings of the new version.
-        previous: manifest of the current version; None for a first version.
-    """
-    means = means_of(rows)[:, : len(settings.grid)]
-    k = compared_k(settings.k, settings.grid, previous.settings.grid if previous else None)
-    statistics = _measure_rows(means, settings.grid, settings.k, k)
-    if previous is None:
-        return statistics
-    if any(part.sha256 == each.sha256 for each in previous.files):
-        return replace(statistics, moved=Histogram.of(np.zeros(part.rows)))
-    ids, column = rows.column("id").combine_chunks(), means[:, settings.grid.index(k)]
-    for each in _overlapping(previous.files, part):
-        found = _read_means(table_uri, each, previous.settings.grid.index(k))
-        if found is not None:
-            statistics = replace(statistics, moved=statistics.moved + _compare_rows(ids, column, *found))
-    return statistics
-
-
-def measure_version(table_uri: str, manifest: Manifest, previous: Manifest) -> RowStatistics:
-    """Statistics of a version whose parts are stored, compared with those of the previous version.
-
-    Args:
-        table_uri: URI of the table.
-        manifest: version in the making.
-        previous: manifest of the current version.
-    """
-    settings = manifest.settings
-    parts = ((part, part.read(table_uri, ["id", "mean_k"])) for part in manifest.files)
-    new = (measure_part(table_uri, part, rows, settings, previous) for part, rows in parts)
-    old = (count_previous(table_uri, part, settings, previous) for part in previous.files)
-    return merge_statistics((*new, *old))
-
-
-def count_previous(table_uri: str, part: TablePart, settings: BiasSettings, previous: Manifest) -> RowStatistics:
-    """The means of a published part at the k of the comparison; of nothing where its file is damaged or gone."""
-    k = compared_k(settings.k, settings.grid, previous.settings.grid)
-    found = _read_means(table_uri, part, previous.settings.grid.index(k))
-    return RowStatistics() if found is None else RowStatistics(before=Histogram.of(found[1]))
 
 
 def _overlapping(parts: Iterable[TablePart], part: TablePart) -> Iterator[TablePart]:

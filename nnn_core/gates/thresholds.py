@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, create_model
 
 from nnn_core.errors import ConfigError
-from nnn_core.gates.catalogue import RULES, Rule, gone_message
+from nnn_core.gates.catalogue import GONE, RULES, Rule
 from nnn_core.gates.facts import MeasureSettings
 from nnn_core.yaml_files import Number, read_mapping
 
@@ -28,26 +28,26 @@ _Limits: Any = create_model("_Limits", __base__=MeasureSettings, **{rule.name: _
 class Thresholds(_Limits):  # type: ignore[misc]  # its fields are those of the catalogue
     """A bound for each gate, under the gate's name; null switches it off. With what measures are set by."""
 
+    @classmethod
+    def read(cls, uri: str | None) -> Thresholds:
+        """The thresholds that a YAML file changes, and the defaults of the rest; all defaults where none is named.
 
-def read_thresholds(uri: str) -> Thresholds:
-    """The thresholds that a YAML file changes, and the defaults of the rest.
-
-    Raises:
-        ConfigError: no YAML, not a mapping, an unknown key or a value that is no bound.
-        InputError: the file cannot be read.
-    """
-    try:
-        return Thresholds(**read_mapping(uri, "--gates", "drift_psi: 0.25"))
-    except ValidationError as error:
-        lines = "".join(f"\n  {_explain(each)}" for each in error.errors())
-        raise ConfigError(f"--gates {uri} cannot be used, so nothing was computed:{lines}") from None
+        Raises:
+            ConfigError: no YAML, not a mapping, an unknown key or a value that is no bound.
+            InputError: the file cannot be read.
+        """
+        try:
+            return cls(**read_mapping(uri, "--gates", "drift_psi: 0.25") if uri else {})
+        except ValidationError as error:
+            lines = "".join(f"\n  {_explain(each)}" for each in error.errors())
+            raise ConfigError(f"--gates {uri} cannot be used, so nothing was computed:{lines}") from None
 
 
 def _explain(error: Any) -> str:
     key = str(error["loc"][0])
     if error["type"] != "extra_forbidden":
         return f"{key}: {error['input']!r} is wrong: {error['msg'][0].lower()}{error['msg'][1:]}"
-    if gone := gone_message(key):
-        return f"{key}: {gone}"
+    if key in GONE:
+        return f"{key}: {GONE[key]}"
     close = difflib.get_close_matches(key, Thresholds.model_fields, n=1, cutoff=0.0)
     return f"there is no threshold {key!r}; the nearest is {close[0]!r}"

@@ -70,6 +70,35 @@ class Rates(BaseModel):
     storage_dollars_per_gib_month: Annotated[float, Field(ge=0)] = 0.02
     shuffle_dollars_per_gib: Annotated[float, Field(ge=0)] = 0.011
 
+    @staticmethod
+    def read(uri: str | None) -> Rates:
+        """Rates from a YAML file; ``DEFAULT_RATES`` where none is named.
+
+        Raises:
+            ConfigError: no YAML, an unknown key, or a value that is no rate.
+            InputError: the file cannot be read.
+        """
+        if not uri:
+            return DEFAULT_RATES
+        try:
+            return Rates.model_validate(yaml_files.read_yaml(uri, "--rates"))
+        except ValidationError as error:
+            lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
+            raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None
+
+    def estimate(self, work: Work) -> list[Cost]:
+        """What ``work`` costs on each type of worker."""
+        costs = []
+        for name, worker in self.workers.items():
+            hours = Hours.of(work, worker)
+            fits = worker.processes * work.peak_bytes <= worker.memory_gib * 2**30
+            costs.append(Cost(name, hours, self.price(hours, work.shuffled_bytes, worker), fits))
+        return costs
+
+    def price(self, hours: Hours, shuffled: float, worker: Worker) -> float:
+        """Dollars of so many hours of a worker's machines, and of so many bytes shuffled."""
+        return hours.total * worker.dollars_per_hour + shuffled / 2**30 * self.shuffle_dollars_per_gib
+
 
 #: Rough figures to start from; measure your own (``nnn refresh --json`` prints rows, pairs and seconds of each stage).
 DEFAULT_RATES = Rates(
@@ -82,22 +111,6 @@ DEFAULT_RATES = Rates(
         ),
     }
 )
-
-
-def read_rates(uri: str | None) -> Rates:
-    """Rates from a YAML file; ``DEFAULT_RATES`` where none is named.
-
-    Raises:
-        ConfigError: no YAML, an unknown key, or a value that is no rate.
-        InputError: the file cannot be read.
-    """
-    if not uri:
-        return DEFAULT_RATES
-    try:
-        return Rates.model_validate(yaml_files.read_yaml(uri, "--rates"))
-    except ValidationError as error:
-        lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
-        raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -205,6 +218,15 @@ class Hours:
     score: float
     merge: float
 
+    @classmethod
+    def of(cls, work: Work, worker: Worker) -> Hours:
+        """Hours that ``work`` takes machines of one type, without start-up and waiting."""
+        encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
+        converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
+        scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
+        merging = work.kept_scores / MERGED_SCORES / worker.processes
+        return cls((encoding + converting) / 3600, scoring / 3600, merging / 3600)
+
     @property
     def total(self) -> float:
         """In all; divide by the number of machines."""
@@ -226,27 +248,3 @@ class Cost:
     hours: Hours
     dollars: float
     fits: bool
-
-
-def estimate(work: Work, rates: Rates) -> list[Cost]:
-    """What ``work`` costs on each type of worker."""
-    costs = []
-    for name, worker in rates.workers.items():
-        hours = estimate_hours(work, worker)
-        fits = worker.processes * work.peak_bytes <= worker.memory_gib * 2**30
-        costs.append(Cost(name, hours, price(hours, work.shuffled_bytes, worker, rates), fits))
-    return costs
-
-
-def estimate_hours(work: Work, worker: Worker) -> Hours:
-    """Machine hours of ``work``, without start-up and waiting."""
-    encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
-    converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
-    scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
-    merging = work.kept_scores / MERGED_SCORES / worker.processes
-    return Hours((encoding + converting) / 3600, scoring / 3600, merging / 3600)
-
-
-def price(hours: Hours, shuffled: float, worker: Worker, rates: Rates) -> float:
-    """Dollars of machines and of so many bytes shuffled."""
-    return hours.total * worker.dollars_per_hour + shuffled / 2**30 * rates.shuffle_dollars_per_gib

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnn_core import storage
@@ -83,42 +83,42 @@ class SidePlan:
         """Of what is embedded."""
         return [shard for each in self.embedded for shard in each.shards]
 
+    @classmethod
+    def of(
+        cls, flag: str, pattern: str, request: EmbeddingRequest, before: Side | None, changed: Sequence[str]
+    ) -> SidePlan:
+        """Look at one side's files.
 
-def plan_side(
-    flag: str, pattern: str, request: EmbeddingRequest, before: Side | None, changed: Sequence[str]
-) -> SidePlan:
-    """Look at one side's files.
+        Args:
+            flag: ``candidates``, ``references`` or ``validation``.
+            pattern: what the user typed.
+            request: how the files are read.
+            before: lineage of the previous version; None for a first one.
+            changed: parts of the encoder's fingerprint that differ from the previous version's.
 
-    Args:
-        flag: ``candidates``, ``references`` or ``validation``.
-        pattern: what the user typed.
-        request: how the files are read.
-        before: lineage of the previous version; None for a first one.
-        changed: parts of the encoder's fingerprint that differ from the previous version's.
-
-    Raises:
-        InputError: no such file, or one that needs an encoder where none was named.
-    """
-    planned = [request.plan(describe_shard(name)) for name in list_shards(pattern, f"--{flag}")]
-    found = [(each, request.find(each)) for each in planned]
-    done = {each: result for each, result in found if result is not None}
-    todo = tuple(each for each in planned if each not in done)
-    rows, estimated = _count_rows(todo, done, request.modality)
-    inputs = {each.shard.digest for each in planned}
-    return SidePlan(
-        flag,
-        request.modality,
-        len(planned),
-        sum(each.shard.bytes for each in planned),
-        tuple(done.values()),
-        todo,
-        tuple(_reason(each, before, changed) for each in todo),
-        len(set(before.inputs) - inputs) if before else 0,
-        sum(shard.rows for result in done.values() for shard in result.shards),
-        rows,
-        estimated,
-        any(not each.precomputed for each in todo),
-    )
+        Raises:
+            InputError: no such file, or one that needs an encoder where none was named.
+        """
+        planned = [request.plan(describe_shard(name)) for name in list_shards(pattern, f"--{flag}")]
+        found = [(each, request.find(each)) for each in planned]
+        done = {each: result for each, result in found if result is not None}
+        todo = tuple(each for each in planned if each not in done)
+        rows, estimated = _count_rows(todo, done, request.modality)
+        inputs = {each.shard.digest for each in planned}
+        return cls(
+            flag,
+            request.modality,
+            len(planned),
+            sum(each.shard.bytes for each in planned),
+            tuple(done.values()),
+            todo,
+            tuple(_reason(each, before, changed) for each in todo),
+            len(set(before.inputs) - inputs) if before else 0,
+            sum(shard.rows for result in done.values() for shard in result.shards),
+            rows,
+            estimated,
+            any(not each.precomputed for each in todo),
+        )
 
 
 def _reason(planned: PlannedInput, before: Side | None, changed: Sequence[str]) -> str:
@@ -198,71 +198,65 @@ class Plan:
         sides = (self.candidates, self.references, self.validation)
         return tuple(side for side in sides if side is not None)
 
+    @classmethod
+    def of(
+        cls,
+        candidates: SidePlan,
+        references: SidePlan,
+        scoring: Scoring,
+        work: str,
+        previous: Manifest | None,
+        changed: Sequence[str],
+    ) -> Plan:
+        """Which pairs of shards have no partial yet.
 
-def make_plan(
-    candidates: SidePlan,
-    references: SidePlan,
-    scoring: Scoring,
-    work: str,
-    previous: Manifest | None,
-    changed: Sequence[str],
-) -> Plan:
-    """Which pairs of shards have no partial yet.
-
-    Args:
-        candidates: one side.
-        references: the other.
-        scoring: what is asked.
-        work: folder of artefacts.
-        previous: the current version; None for a first refresh.
-        changed: parts of the encoder's fingerprint that differ.
-    """
-    shards = [shard for shard in candidates.shards if shard.rows]
-    groups: tuple[ReferenceShard, ...] = ()
-    with contextlib.suppress(BankTooSmallError):
-        groups = shard_references(references.shards, scoring.rows_per_shard)
-    missing = list(_missing(shards, groups, scoring, work))
-    reasons = _explain(missing, len(shards), len(groups))
-    if candidates.rows_todo:
-        reasons["candidates to embed"] = candidates.rows_todo * references.rows
-    if references.rows_todo and candidates.rows_known:
-        reasons["references to embed"] = candidates.rows_known * references.rows_todo
-    new_shards = candidates.shards_todo
-    new_groups = min(references.shards_todo, -(-references.rows_todo // scoring.rows_per_shard))
-    partials = (len(shards) + new_shards) * (len(groups) + new_groups)
-    dims = [shard.dim for shard in (*shards, *references.shards)]
-    if previous is not None and not changed:
-        dims.append(previous.dim)
-    return Plan(
-        candidates,
-        references,
-        dims[0] if dims else None,
-        len(groups) + new_groups,
-        partials,
-        partials - len(shards) * len(groups) + len(missing),
-        candidates.rows * references.rows,
-        sum(reasons.values()),
-        dict(reasons),
-        tuple(changed),
-        previous.version if previous else None,
-    )
-
-
-Pair = tuple[EmbeddedShard, ReferenceShard]
-
-
-def _missing(
-    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], scoring: Scoring, work: str
-) -> Iterator[Pair]:
-    """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
-    known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
-    for shard, group in itertools.product(shards, groups):
-        partial = plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work)
-        if storage.basename(partial.uri) not in known:
-            yield shard, group
+        Args:
+            candidates: one side.
+            references: the other.
+            scoring: what is asked.
+            work: folder of artefacts.
+            previous: the current version; None for a first refresh.
+            changed: parts of the encoder's fingerprint that differ.
+        """
+        shards = [shard for shard in candidates.shards if shard.rows]
+        groups: tuple[ReferenceShard, ...] = ()
+        with contextlib.suppress(BankTooSmallError):
+            groups = shard_references(references.shards, scoring.rows_per_shard)
+        # Of an approximate search all are missing, since its settings are the run's affair.
+        known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
+        missing = [
+            (shard, group)
+            for shard, group in itertools.product(shards, groups)
+            if storage.basename(plan_partial(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri)
+            not in known
+        ]
+        reasons = _explain(missing, len(shards), len(groups))
+        if candidates.rows_todo:
+            reasons["candidates to embed"] = candidates.rows_todo * references.rows
+        if references.rows_todo and candidates.rows_known:
+            reasons["references to embed"] = candidates.rows_known * references.rows_todo
+        new_shards = candidates.shards_todo
+        new_groups = min(references.shards_todo, -(-references.rows_todo // scoring.rows_per_shard))
+        partials = (len(shards) + new_shards) * (len(groups) + new_groups)
+        dims = [shard.dim for shard in (*shards, *references.shards)]
+        if previous is not None and not changed:
+            dims.append(previous.dim)
+        return cls(
+            candidates,
+            references,
+            dims[0] if dims else None,
+            len(groups) + new_groups,
+            partials,
+            partials - len(shards) * len(groups) + len(missing),
+            candidates.rows * references.rows,
+            sum(reasons.values()),
+            reasons,
+            tuple(changed),
+            previous.version if previous else None,
+        )
 
 
-def _explain(missing: Sequence[Pair], shards: int, groups: int) -> dict[str, int]:
+def _explain(missing: Sequence[tuple[EmbeddedShard, ReferenceShard]], shards: int, groups: int) -> dict[str, int]:
     """(candidate, reference) pairs to score, by reason."""
     of_shard = Counter(shard.uri for shard, _ in missing)
     of_group = Counter(group.digest for _, group in missing)
@@ -275,4 +269,4 @@ def _explain(missing: Sequence[Pair], shards: int, groups: int) -> dict[str, int
         else:
             reason = "scores not under --work"
         reasons[reason] += shard.rows * group.rows
-    return dict(reasons)
+    return reasons

@@ -70,40 +70,40 @@ class Regrouping:
     refreshes: int
     replayed: int
 
+    @classmethod
+    def propose(cls, shards: Sequence[EmbeddedShard], rows: int, asked: Asked, worker: Worker) -> Regrouping | None:
+        """The size of group that saves most in ``PATIENCE`` refreshes, what it costs at first included.
 
-def propose(shards: Sequence[EmbeddedShard], rows: int, asked: Asked, worker: Worker) -> Regrouping | None:
-    """The size of group that saves most in ``PATIENCE`` refreshes, what it costs at first included.
+        Args:
+            shards: of the bank.
+            rows: that a group holds now, at most.
+            asked: what a refresh does.
+            worker: by whose rates pairs and merges are weighed.
 
-    Args:
-        shards: of the bank.
-        rows: that a group holds now, at most.
-        asked: what a refresh does.
-        worker: by whose rates pairs and merges are weighed.
-
-    Returns:
-        None where no other size pays, or too few files are there to tell.
-    """
-    ordered = in_order(shards)
-    replayed = min(_REPLAYED, (len(ordered) - 1) // (asked.added + asked.dropped))
-    if replayed < 1 or not asked.candidates:
-        return None
-    ends = range(len(ordered) - replayed * asked.added, len(ordered) + 1, asked.added)
-    # The bank before the first addition, and after each.
-    windows = [ordered[step * asked.dropped : end] for step, end in enumerate(ends)]
-    now = _Habit.of(ordered, windows, rows, asked.k_max)
-    sizes = sorted({round(rows * factor) for factor in _FACTORS if 1 <= rows * factor <= max(rows, _MOST_ROWS)})
-    best, most = None, 1e-9
-    for size in sizes:
-        then = _Habit.of(ordered, windows, size, asked.k_max)
-        once, each = _seconds(now, then, asked, worker)
-        saved = PATIENCE * each - once
-        if saved >= most:  # of sizes that cut alike the largest is named
-            pairs_now = asked.candidates * _new_rows(now.groups, then.groups)
-            pairs_saved = round(asked.candidates * (now.scored - then.scored))
-            partials_saved = round(asked.shards * (now.partials - then.partials))
-            refreshes = max(1, math.ceil(once / each))
-            best, most = Regrouping(size, pairs_now, pairs_saved, partials_saved, refreshes, replayed), saved
-    return best
+        Returns:
+            None where no other size pays, or too few files are there to tell.
+        """
+        ordered = in_order(shards)
+        replayed = min(_REPLAYED, (len(ordered) - 1) // (asked.added + asked.dropped))
+        if replayed < 1 or not asked.candidates:
+            return None
+        ends = range(len(ordered) - replayed * asked.added, len(ordered) + 1, asked.added)
+        # The bank before the first addition, and after each.
+        windows = [ordered[step * asked.dropped : end] for step, end in enumerate(ends)]
+        now = _Habit.of(ordered, windows, rows, asked.k_max)
+        sizes = sorted({round(rows * factor) for factor in _FACTORS if 1 <= rows * factor <= max(rows, _MOST_ROWS)})
+        best, most = None, 1e-9
+        for size in sizes:
+            then = _Habit.of(ordered, windows, size, asked.k_max)
+            once, each = _seconds(now, then, asked, worker)
+            saved = PATIENCE * each - once
+            if saved >= most:  # of sizes that cut alike the largest is named
+                pairs_now = asked.candidates * _new_rows(now.groups, then.groups)
+                pairs_saved = round(asked.candidates * (now.scored - then.scored))
+                partials_saved = round(asked.shards * (now.partials - then.partials))
+                refreshes = max(1, math.ceil(once / each))
+                best, most = cls(size, pairs_now, pairs_saved, partials_saved, refreshes, replayed), saved
+        return best
 
 
 #: Groups by what names them, with their rows.

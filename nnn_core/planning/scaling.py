@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnn_core.embedded.shards import ROWS_PER_SHARD
-from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
+from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
 from nnn_core.scoring.topk import grid_of
 
 _K_MAX = 128
@@ -20,7 +20,7 @@ _DAYS = 14
 _GROWTH = 0.02
 
 
-def renew(page: str, rates: Rates = DEFAULT_RATES) -> str:
+def _renew(page: str, rates: Rates = DEFAULT_RATES) -> str:
     """The page with all between its first and last table written anew; the text around them is kept."""
     first, last = page.index("\n|") + 1, page.index("\n", page.rindex("\n|") + 1)
     return page[:first] + "\n".join(_tables(rates)) + page[last:]
@@ -69,11 +69,11 @@ def _rows(work: Work, rates: Rates) -> Iterator[str]:
         f"| {work.candidates:.0e} | {work.references:.0e} | {work.dim} | {work.flop:.1e} | {stored:,.1f} TB | "
         f"{work.shuffled_bytes / 1e9:,.0f} GB | {work.peak_bytes / 2**30:.1f} GiB |"
     ).replace("e+0", "e")
-    for cost in estimate(work, rates):
+    for cost in rates.estimate(work):
         note = "" if cost.fits else " (does not fit)"
         yield f"{head} {cost.worker.split(' ')[0]}{note} | {cost.hours.total:,.0f} | ${cost.dollars:,.0f} |"
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(renew(path.read_text()))
+    path.write_text(_renew(path.read_text()))

@@ -1,4 +1,4 @@
-"""The report of a run: what it says (``content``), as a page (``render``) and for a terminal (``render_text``)."""
+"""The report of a run: what it says (``Report``), as a page (``render``) and for a terminal (``render_text``)."""
 
 from nnn_core.report._content import Report
 from nnn_core.report._page import render

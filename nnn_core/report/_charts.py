@@ -10,9 +10,10 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
+from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, points
 from nnn_core.report._svg import WIDTH, Drawing, Plot, Scale, label_of, short_of, ticks
-from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, points
-from nnn_core.report.sections import BiasShift, Figure, Hubness, Occurrence, Quality, Tuning
+from nnn_core.report.sections import BiasShift, Figure, Hubness, Quality, Tuning
 
 #: Shades on either side of zero in a heat map.
 SHADES = 5
@@ -62,8 +63,8 @@ def _gain_words(figure: Figure) -> str:
     return f"{change(figure.gain.value, 'percent')} ({change_span(figure.gain, 'percent')})"
 
 
-def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[Point, float]]:
-    """(k ascending, alpha ascending, gain of each point) of a heat map.
+def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[tuple[int, float], float]]:
+    """(k ascending, alpha ascending, gain of each (k, alpha), NaN if unknown) of a heat map.
 
     Where there are more than fit, the rows and columns of the points that were chosen stay.
     """
@@ -71,7 +72,8 @@ def heat_grid(tuning: Tuning) -> tuple[list[int], list[float], dict[Point, float
     kept = [point for point in (tuning.choice.point, tuning.choice.candidate, tuning.choice.best) if point.alpha > 0]
     ks = _thin(sorted({point.k for point in gains}), [point.k for point in kept], MAX_ROWS)
     alphas = _thin(sorted({point.alpha for point in gains}), [point.alpha for point in kept], MAX_COLUMNS - 1)
-    return ks, [0.0, *alphas], gains
+    cells = {(k, alpha): gains.get(Point(k, alpha), math.nan) for k in ks for alpha in alphas}
+    return ks, [0.0, *alphas], {(k, 0.0): 0.0 for k in ks} | cells
 
 
 def _thin(values: list[Number], kept: Sequence[Number], most: int) -> list[Number]:
@@ -107,19 +109,16 @@ def heat_map(tuning: Tuning, name: str) -> Markup:
     plot = Plot(drawing, Scale(0, len(alphas), 44, WIDTH - 6), Scale(0, len(ks), bottom, 8))
     limit = heat_limit(tuning)
     for (row, k), (column, alpha) in itertools.product(enumerate(ks), enumerate(alphas)):
-        gain = 0.0 if alpha == 0 else gains.get(Point(k, alpha), math.nan)
+        gain = gains[k, alpha]
         tip = f"k = {k}, alpha = {alpha:g}: {change(gain, tuning.unit)} {points(tuning.unit)}".rstrip()
-        _cell(plot, column, row, "cell " + shade(gain, limit), tip)
+        x, y = plot.x(column), plot.y(row + 1)
+        size = plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5
+        drawing.box(x + 0.75, y + 0.75, *size, "cell " + shade(gain, limit), tip, 2)
     _mark_points(plot, tuning, ks, alphas)
     drawing.text((plot.x.start + plot.x.stop) / 2, bottom + 36, "alpha (no unit)", kind="axis")
     drawing.upright(11, (plot.y.start + plot.y.stop) / 2, "k (reference queries)")
     _heat_labels(plot, ks, alphas)
     return drawing.render()
-
-
-def _cell(plot: Plot, column: float, row: float, kind: str, tip: str = "") -> None:
-    x, y = plot.x(column), plot.y(row + 1)
-    plot.drawing.box(x + 0.75, y + 0.75, plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5, kind, tip, 2)
 
 
 def _mark_points(plot: Plot, tuning: Tuning, ks: Sequence[int], alphas: Sequence[float]) -> None:
@@ -173,7 +172,7 @@ def occurrence_bins(occurrence: Occurrence) -> dict[int, int]:
 def histogram(hubness: Hubness, name: str) -> Markup:
     """How many candidates are in a top n how often; both axes are logarithmic but for the bin of zero."""
     before, after = occurrence_bins(hubness.before), occurrence_bins(hubness.after)
-    lowers = list(_lower_ends(max([1, *before, *after])))
+    lowers = [0, *(1 << power for power in range(max([1, *before, *after]).bit_length()))]
     decades = math.ceil(math.log10(max([10, *before.values(), *after.values()])))
     words = f"Candidates by the number of queries whose top {hubness.depth} they are in, before and after."
     drawing = Drawing(name, f"How often candidates are in a top {hubness.depth}", words, 232)
@@ -186,11 +185,6 @@ def histogram(hubness: Hubness, name: str) -> Markup:
     for kind, bins in (("before", before), ("after", after)):
         _bin_line(plot, lowers, bins, kind)
     return drawing.render()
-
-
-def _lower_ends(largest: int) -> Iterator[int]:
-    yield 0
-    yield from (1 << power for power in range(largest.bit_length()))
 
 
 def _bin_line(plot: Plot, lowers: Sequence[int], bins: dict[int, int], kind: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -71,6 +71,15 @@ class Report:
         for change in self.changes[:MAX_CHANGES]:
             named += (*change.before[:MAX_DEPTH], *change.after[:MAX_DEPTH])
         yield from dict.fromkeys(named)
+
+    def beside(self, others: Sequence[Report]) -> Report:
+        """This report with the quality tables of other ones too, each named by its table, version and bank."""
+        tables = []
+        for each in (self, *others):
+            run = each.run
+            name = f"version {run.version} of {run.table}, bank {run.bank.digest[:8]}"
+            tables += [replace(one, title=f"{one.title.split(' (', 1)[0]} ({name})") for one in each.quality]
+        return replace(self, quality=tuple(tables))
 
     def to_json(self) -> bytes:
         """The report as JSON: the same bytes for the same content."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.report._content import Report
-from nnn_core.report.numbers import amount, change, change_span, count, fixed, movement, points, seconds, size, verdict
-from nnn_core.report.sections import Figure, Quality, Stage, Tuning, Unit
+from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, points, verdict
+from nnn_core.report.numbers import seconds, size
+from nnn_core.report.sections import Figure, Gate, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -18,6 +19,7 @@ _VERDICTS: dict[str, tuple[Tone, str]] = {
     "same": ("warn", "No effect"),
     "unclear": ("warn", "No clear effect"),
 }
+_GRAVEST_FIRST = ("fail", "warn", "pass", "skipped")
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,6 @@ class Headline:
     tone: Tone
     heading: str
     text: str = ""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One figure of the overview.
-
-    Attributes:
-        name: what the figure is.
-        value: the figure itself, in words.
-        more: what it is to be held against; empty if there is nothing.
-    """
-
-    name: str
-    value: str
-    more: str = ""
 
 
 def headline(report: Report) -> Headline:
@@ -99,24 +86,24 @@ def _of_figure(figure: Figure, table: Quality) -> Headline:
     )
 
 
-def tiles(report: Report) -> Iterator[Tile]:
-    """The figures of the overview at the top of the page."""
+def tiles(report: Report) -> Iterator[tuple[str, str, str]]:
+    """(name, value, what to hold it against or nothing) of each figure of the overview at the top of the page."""
     main = main_figure(report)
     if main is not None:
         figure = main[0]
         values = " \u2192 ".join(amount(each.value, figure.unit) for each in (figure.before, figure.after))
         unit = f"{points(figure.unit)}: " if points(figure.unit) else ""
-        yield Tile(f"change of {figure.name}", change(figure.gain.value, figure.unit), unit + values)
+        yield (f"change of {figure.name}", change(figure.gain.value, figure.unit), unit + values)
     if report.hubness is not None:
         before, after = report.hubness.before, report.hubness.after
-        yield Tile("hubness (skewness)", fixed(after.skewness, 2), f"before {fixed(before.skewness, 2)}")
-        yield Tile("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
-    yield Tile("in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
+        yield ("hubness (skewness)", fixed(after.skewness, 2), f"before {fixed(before.skewness, 2)}")
+        yield ("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
+    yield ("in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
     if report.gates:
         passed = sum(gate.verdict == "pass" for gate in report.gates)
-        yield Tile("gates passed", f"{passed} of {len(report.gates)}", _open_gates(report))
+        yield ("gates passed", f"{passed} of {len(report.gates)}", _open_gates(report))
     if report.run.seconds is not None:
-        yield Tile("finished in", seconds(report.run.seconds), _reuse(report))
+        yield ("finished in", seconds(report.run.seconds), _reuse(report))
 
 
 def _open_gates(report: Report) -> str:
@@ -164,12 +151,42 @@ def own_pairs_words(report: Report) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def hub_figures(report: Report) -> Iterator[tuple[str, str, float, float, Unit]]:
+def hub_figures(hubness: Hubness) -> Iterator[tuple[str, str, float, float, Unit]]:
     """(name, explanation, before, after, unit) of the figures of hubness."""
-    if report.hubness is None:
-        return
-    before, after = report.hubness.before, report.hubness.after
+    before, after = hubness.before, hubness.after
     yield "Skewness", "of how often candidates are retrieved; 0: no hubs", before.skewness, after.skewness, "number"
     yield "Gini", "0: all retrieved equally often; 1: a single one", before.gini, after.gini, "number"
     yield "Robin Hood", "places to take from the rich for equality", before.robin_hood, after.robin_hood, "percent"
     yield "Never retrieved", "candidates in no query's list", before.never, after.never, "percent"
+
+
+def sort_gates(gates: Sequence[Gate]) -> list[Gate]:
+    """The gravest first, otherwise as they came."""
+    return sorted(gates, key=lambda gate: _GRAVEST_FIRST.index(gate.verdict))
+
+
+def facts(run: Run) -> Iterator[tuple[str, str]]:
+    """What ran and on what, as (name, words)."""
+    yield "Command", run.command
+    yield "Table", run.table
+    yield "Version", "nothing published" if run.version is None else str(run.version)
+    yield "Previous version", "none" if run.previous is None else str(run.previous)
+    yield "k and alpha", f"k = {run.k}, alpha = {run.alpha:g}"
+    yield "Candidates", _source(run.candidates)
+    yield "Bank", _source(run.bank)
+    if run.queries is not None:
+        yield "Held-out queries", _source(run.queries)
+    if run.searches:
+        yield "Search", ", ".join(run.searches)
+    if run.seconds is not None:
+        yield "Finished in", seconds(run.seconds)
+    if run.when:
+        yield "When", run.when
+
+
+def _source(source: Source) -> str:
+    words = f"{count(source.rows)} rows ({source.modality})"
+    words += f", {count(source.rejected)} rejected" if source.rejected else ""
+    words += f", from {count(source.files)} files" if source.files else ""
+    words += f", digest {source.digest[:16]}" if source.digest else ""
+    return words + (f", {source.uri}" if source.uri else "")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from nnn_core.report.numbers import MINUS, clean
+from nnn_core.report._numbers import MINUS, clean
 
 WIDTH = 360.0
 
@@ -81,41 +81,36 @@ class Drawing:
     height: float
     _marks: list[Markup] = field(default_factory=list)
 
-    def add(self, mark: Markup) -> None:
-        """Append one element to the drawing."""
-        self._marks.append(mark)
-
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
         """A straight line of the class ``kind``."""
-        template = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
-        self.add(template.format(kind, *map(_n, (x1, y1, x2, y2))))
+        self._add("line", kind, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def box(self, x: float, y: float, width: float, height: float, kind: str, tip: str = "", round_: float = 0) -> None:
         """A rectangle; ``tip`` appears when a pointer rests on it."""
-        template = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="{}">{}</rect>')
-        self.add(template.format(kind, *map(_n, (x, y, width, height, round_)), _tip(tip)))
+        self._add("rect", kind, _tip(tip), x=x, y=y, width=width, height=height, rx=round_)
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
         """A circle of the class ``kind``; ``tip`` appears when a pointer rests on it."""
-        template = Markup('<circle class="{}" cx="{}" cy="{}" r="{}">{}</circle>')
-        self.add(template.format(kind, _n(x), _n(y), _n(radius), _tip(tip)))
+        self._add("circle", kind, _tip(tip), cx=x, cy=y, r=radius)
 
     def path(self, places: Sequence[tuple[float, float]], kind: str) -> None:
         """A line through ``places``."""
-        spots = " ".join(f"{_n(x)},{_n(y)}" for x, y in places)
-        self.add(Markup('<polyline class="{}" points="{}"/>').format(kind, spots))
+        self._add("polyline", kind, points=" ".join(f"{_n(x)},{_n(y)}" for x, y in places))
 
-    def text(self, x: float, y: float, words: str, anchor: str = "middle", kind: str = "tick") -> None:
+    def text(self, x: float, y: float, words: str, anchor: str = "middle", kind: str = "tick", **more: str) -> None:
         """Words whose baseline is at ``y``."""
-        template = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
-        self.add(template.format(kind, _n(x), _n(y), anchor, clean(words)))
+        self._add("text", kind, clean(words), x=x, y=y, **{"text-anchor": anchor}, **more)
 
     def upright(self, x: float, y: float, words: str) -> None:
         """The title of a vertical axis, centred on ``y``."""
-        template = Markup(
-            '<text class="axis" x="{0}" y="{1}" text-anchor="middle" transform="rotate(-90 {0} {1})">{2}</text>'
-        )
-        self.add(template.format(_n(x), _n(y), clean(words)))
+        self.text(x, y, words, kind="axis", transform=f"rotate(-90 {_n(x)} {_n(y)})")
+
+    def _add(self, tag: str, kind: str, content: str | None = None, **attributes: float | str) -> None:
+        """Append an element of the class ``kind``, with attributes in the order in which they are given."""
+        words = {name: each if isinstance(each, str) else _n(each) for name, each in attributes.items()}
+        head = Markup("").join(Markup(' {}="{}"').format(*each) for each in ({"class": kind} | words).items())
+        end = Markup("/>") if content is None else Markup(">{}</{}>").format(content, tag)
+        self._marks.append(Markup("<{}{}{}").format(tag, head, end))
 
     def render(self) -> Markup:
         """The element, with its title and description."""

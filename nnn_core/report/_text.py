@@ -9,8 +9,9 @@ from nnn_core.evaluation.intervals import Interval
 from nnn_core.report import _summary as summary
 from nnn_core.report._charts import point_words
 from nnn_core.report._content import Report
-from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES, facts, sort_gates
-from nnn_core.report.numbers import amount, change, change_span, clean, count, fixed, rank, seconds, verdict, visible
+from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, rank, verdict, visible
+from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES
+from nnn_core.report.numbers import seconds
 from nnn_core.report.sections import Figure, Gate, Unit
 
 _HUBS = 5
@@ -44,17 +45,12 @@ def render_text(report: Report) -> str:
 def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Columns lined up; the first ``left`` of them to the left, figures to the right."""
     cells = [[clean(cell, _WIDTH) for cell in row] for row in rows]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(pairs)
-        ).rstrip()
-        for pairs in (list(zip(row, widths, strict=True)) for row in cells)
-    ]
+    forms = [f"{'<' if at < left else '>'}{max(map(len, each))}" for at, each in enumerate(zip(*cells, strict=True))]
+    return ["  ".join(map(format, row, forms)).rstrip() for row in cells]
 
 
 def _run(report: Report) -> list[str]:
-    named = [*facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
+    named = [*summary.facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
     width = max(len(clean(name, 24)) for name, _ in named)
     return [f"{clean(name, 24):<{width}}  {clean(value)}" for name, value in named]
 
@@ -63,7 +59,7 @@ def _gates(report: Report) -> list[str]:
     def row(gate: Gate) -> tuple[str, ...]:
         return gate.verdict.upper(), gate.name, gate.value, gate.threshold
 
-    held = [gate for gate in sort_gates(report.gates) if gate.verdict != "skipped"]
+    held = [gate for gate in summary.sort_gates(report.gates) if gate.verdict != "skipped"]
     reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
     lines = _table([("gate", "", "seen", "asked for"), *map(row, held[:MAX_ROWS])], left=4) if held else []
     return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
@@ -104,7 +100,7 @@ def _hubness(report: Report) -> list[str]:
         return []
     rows = [
         (name.lower(), amount(before, unit), amount(after, unit), change(after - before, unit))
-        for name, _, before, after, unit in summary.hub_figures(report)
+        for name, _, before, after, unit in summary.hub_figures(report.hubness)
     ]
     return [f"hubness of the top {report.hubness.depth}", *_table([("", "before", "after", "change"), *rows])]
 

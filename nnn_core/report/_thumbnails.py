@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
 from base64 import b64encode
 
@@ -46,13 +47,12 @@ def _flat(picture: Image.Image) -> Image.Image:
 
 
 def _encode(picture: Image.Image) -> bytes | None:
-    for side in (SIDE, SIDE // 2):
+    for side, quality in itertools.product((SIDE, SIDE // 2), _QUALITIES):
         picture.thumbnail((side, side))
-        for quality in _QUALITIES:
-            stream = io.BytesIO()
-            picture.save(stream, "WEBP", quality=quality, method=4)
-            if stream.tell() <= MAX_BYTES:
-                return stream.getvalue()
+        stream = io.BytesIO()
+        picture.save(stream, "WEBP", quality=quality, method=4)
+        if stream.tell() <= MAX_BYTES:
+            return stream.getvalue()
     return None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nnn_core.evaluation.summary import Evaluation
-from nnn_core.report.evaluation import evaluation_report, rivals_section
-from nnn_core.report.review import Review, unit_of
-from nnn_core.report.sections import Fairness, OwnPairs
+from nnn_core.report._content import Report
+from nnn_core.report._numbers import unit_of
+from nnn_core.report.review import Review
+from nnn_core.report.sections import Fairness, OwnPairs, Rivals, Run
 from nnn_core.table.manifest import Manifest
 
 
@@ -46,8 +47,17 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
     if findings.bank_rows is not None and findings.positives is not None:
         gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
         own = OwnPairs(findings.positives, findings.bank_rows, objective, gain, fair, unit_of(objective))
-    rivals = rivals_section(findings.rivals, objective) if findings.rivals else None
-    report = evaluation_report(table, manifest, review, rivals, findings.fairness, own)
+    point, unit = review.evaluation.point, unit_of(objective)
+    run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked)
+    report = Report(
+        title=f"Evaluation of version {manifest.version}",
+        run=replace(run, k=point.k, alpha=point.alpha),
+        rivals=Rivals.of(findings.rivals, objective, unit) if findings.rivals else None,
+        fairness=findings.fairness,
+        own_pairs=own,
+        notes=review.notes,
+        **review.sections(manifest.settings),
+    )
     return {
         **asdict(review.evaluation),
         "candidates": review.candidates,

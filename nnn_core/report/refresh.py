@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
-from nnn_core.gates.histogram import BINS, WIDTH, Counts
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
-from nnn_core.report.evaluation import overlap_notes, review_sections, run_section
 from nnn_core.report.review import Review
-from nnn_core.report.sections import BiasShift, Gate, Verdict
+from nnn_core.report.sections import BiasShift, Gate, Run, Verdict
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -77,24 +73,22 @@ class Draft:
 def refresh_report(draft: Draft) -> Report:
     """Everything but what the stages cost."""
     manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
-    lineage = draft.lineage
-    version = None if draft.blocked else manifest.version
+    lineage, asked = draft.lineage, review.asked if review else None
+    published, before = None if draft.blocked else manifest.version, previous.version if previous else None
     sides = (("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects))
     notes = []
     if draft.unchanged:
         notes.append(f"Nothing changed since version {manifest.version}, so no version was published.")
     if copies := statistics.near_copies:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
-    if review:
-        notes += overlap_notes(review)
     return Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
-        run=run_section("nnn refresh", draft.table, manifest, version, previous.version if previous else None, review),
+        run=Run.of("nnn refresh", draft.table, manifest, published, before, asked),
         biases=_bias_shift(statistics, manifest, previous),
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
-        notes=tuple(notes),
-        **review_sections(review, manifest),
+        notes=(*notes, *(review.notes if review else ())),
+        **(review.sections(manifest.settings) if review else {}),
     )
 
 
@@ -108,22 +102,12 @@ def _gate(found: gates.Gate) -> Gate:
 def _bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifest | None) -> BiasShift | None:
     """The biases of both versions, at a k that both have and the new alpha; None where all biases are 0."""
     settings = manifest.settings
-    counts, before = statistics.means.counts, statistics.before.counts
-    used = np.flatnonzero(counts + before)
-    if not len(used) or settings.alpha == 0.0:
+    if settings.alpha == 0.0 or not statistics.means.rows + statistics.before.rows:
         return None
-    k = compared_k(settings.k, settings.grid, previous.settings.grid if previous else None)
-    step = max(1, -(-(int(used[-1]) - int(used[0]) + 1) // _BARS))
-    first, bars = int(used[0]), -(-(int(used[-1]) - int(used[0]) + 1) // step)
-    edges = settings.alpha * (-1.0 + WIDTH * (first + step * np.arange(bars + 1)))
+    edges, counts, before = statistics.bars(_BARS)
+    k = compared_k(settings, previous)
     figures = [(f"k of the comparison (this version: {settings.k})", float(k))] if k != settings.k else []
     known = {gate.name: gate.value for gate in manifest.gates if gate.value is not None}
     figures += [(rule.figure, known[rule.name]) for rule in RULES if rule.figure and rule.name in known]
-    old = _bars(before, first, step, bars) if before.any() else ()
-    return BiasShift(tuple(edges.tolist()), _bars(counts, first, step, bars), old, tuple(figures))
-
-
-def _bars(counts: Counts, first: int, step: int, bars: int) -> tuple[int, ...]:
-    padded = np.zeros(max(BINS, first + step * bars), np.int64)
-    padded[:BINS] = counts
-    return tuple(padded[first : first + step * bars].reshape(bars, step).sum(axis=1).tolist())
+    old = tuple(before) if any(before) else ()
+    return BiasShift(tuple((settings.alpha * edges).tolist()), tuple(counts), old, tuple(figures))

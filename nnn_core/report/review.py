@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.queries import StoredQueries, load_queries
-from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings, hubness, most_changed, occurrence_counts, worst_hubs
+from nnn_core.evaluation.queries import QuerySet, StoredQueries
+from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.evaluation.summary import Evaluation
-from nnn_core.report.sections import Change, Figure, Hub, Hubness, Occurrence, Quality, Shown, Tuning, Unit
+from nnn_core.report._numbers import unit_of
+from nnn_core.report.sections import Change, Figure, Hub, Hubness, Quality, Shown, Tuning
+from nnn_core.table.parts import BiasSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,45 @@ class Review:
     hubs: tuple[Hub, ...]
     changes: tuple[Change, ...]
     shown: dict[str, Shown] = field(default_factory=dict)
+
+    @classmethod
+    def draft(cls, evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: int) -> Review:
+        """Everything but what rows look like.
+
+        Args:
+            evaluation: figures of the queries.
+            rankings: first candidates of the queries, without the bias and with it.
+            stored: all queries that were asked.
+            rows: candidates of the index.
+        """
+        queries, before, after = stored.load(), rankings.plain, rankings.debiased
+        return cls(
+            evaluation,
+            rows,
+            len(queries.ids),
+            stored.overlap,
+            (before.ids, after.ids),
+            stored.digest,
+            Hubness(len(queries.ids), DEPTH, *(Occurrence.of(ranking, rows) for ranking in (before, after))),
+            tuple(_worst_hubs(before, after, queries)),
+            tuple(_most_changed(before, after, queries)),
+        )
+
+    def sections(self, settings: BiasSettings) -> dict[str, Any]:
+        """The sections that held-out queries give the report of a version with these settings."""
+        title = f"{settings.reference_modality} to {settings.candidate_modality}"
+        return {
+            "quality": (_quality_of(self.evaluation, title),),
+            "tuning": _tuning_of(self.evaluation),
+            **{name: getattr(self, name) for name in ("hubness", "hubs", "changes", "shown")},
+        }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A warning where queries are in the bank."""
+        if not self.overlap:
+            return ()
+        return (f"{self.overlap:,} of {self.asked:,} queries are in the bank, so the figures flatter the bias.",)
 
     @property
     def wanted_candidates(self) -> frozenset[str]:
@@ -73,52 +115,37 @@ class Review:
         )
 
 
-def draft_review(
-    evaluation: Evaluation,
-    rankings: Rankings,
-    stored: StoredQueries,
-    rows: int,
-) -> Review:
-    """Everything but what rows look like.
-
-    Args:
-        evaluation: figures of the queries.
-        rankings: first candidates of the queries, without the bias and with it.
-        stored: all queries that were asked.
-        rows: candidates of the index.
-    """
-    queries, before, after = load_queries(stored), rankings.plain, rankings.debiased
-    sides = (_occurrence(ranking, rows) for ranking in (before, after))
-    hubs = (
-        Hub(hub.id, hub.before, hub.after, 0.0, hub.wrong, tuple(map(Shown, hub.examples)))
-        for hub in worst_hubs(before, after, queries)
-    )
-    changes = (
-        Change(Shown(turn.query), turn.before, turn.after, turn.relevant, turn.rank_before, turn.rank_after)
-        for turn in most_changed(before, after, queries)
-    )
-    return Review(
-        evaluation,
-        rows,
-        len(queries.ids),
-        stored.overlap,
-        (before.ids, after.ids),
-        stored.digest,
-        Hubness(len(queries.ids), DEPTH, *sides),
-        tuple(hubs),
-        tuple(changes),
-    )
+def _worst_hubs(before: Ranking, after: Ranking, queries: QuerySet, number: int = 20) -> list[Hub]:
+    """The candidates that most queries had among the first without the bias, worst first; their biases are unknown."""
+    counts, later = before.occurrences, after.occurrences
+    names = sorted(counts, key=lambda name: (-counts[name], name))[:number]
+    wrong: dict[str, list[str]] = {name: [] for name in names}
+    for query, row, relevant in zip(queries.ids, before.ids, queries.relevant, strict=True):
+        for name in wrong.keys() & set(row) - set(relevant):
+            wrong[name].append(query)
+    return [
+        Hub(name, counts[name], later[name], 0.0, len(asked), tuple(map(Shown, sorted(asked)[:3])))
+        for name, asked in wrong.items()
+    ]
 
 
-def _occurrence(ranking: Ranking, rows: int) -> Occurrence:
-    figures = hubness(ranking, rows)
-    counts = tuple(occurrence_counts(ranking, rows))
-    return Occurrence(
-        counts, figures[f"skewness@{DEPTH}"], figures["gini"], figures["robin_hood"], figures["never_retrieved"]
-    )
+def _most_changed(before: Ranking, after: Ranking, queries: QuerySet, number: int = 8) -> list[Change]:
+    """The queries whose first relevant candidate moved furthest, then those with the most new candidates."""
+    changes = [
+        Change(Shown(query), tuple(old), tuple(new), names, _first_of(names, old), _first_of(names, new))
+        for query, old, new, names in zip(queries.ids, before.ids, after.ids, queries.relevant, strict=True)
+        if old != new
+    ]
+    changes.sort(key=lambda each: (-abs(each.rank_after - each.rank_before), len({*each.before} & {*each.after})))
+    return changes[:number]
 
 
-def quality_of(evaluation: Evaluation, title: str) -> Quality:
+def _first_of(relevant: Sequence[str], row: Sequence[str]) -> int:
+    """Rank of the first relevant candidate; one more than are looked at if it is not among them."""
+    return next((rank for rank, name in enumerate(row, start=1) if name in relevant), DEPTH + 1)
+
+
+def _quality_of(evaluation: Evaluation, title: str) -> Quality:
     """The table of figures."""
     figures = (
         Figure(name, evaluation.before[name], evaluation.after[name], gain, unit_of(name))
@@ -127,7 +154,7 @@ def quality_of(evaluation: Evaluation, title: str) -> Quality:
     return Quality(title, evaluation.queries, tuple(figures))
 
 
-def tuning_of(evaluation: Evaluation) -> Tuning:
+def _tuning_of(evaluation: Evaluation) -> Tuning:
     """The gain over k and alpha; of a given point too, though it was not chosen by it."""
     plain = evaluation.surface[0][2]
     gains = tuple((Point(k, alpha), value - plain) for k, alpha, value in evaluation.surface[1:])
@@ -137,8 +164,3 @@ def tuning_of(evaluation: Evaluation) -> Tuning:
     best = max(gains, key=lambda each: (each[1], -each[0].alpha, -each[0].k), default=(evaluation.point, 0.0))[0]
     given = Choice(evaluation.point, best, objective, evaluation.gain[objective], evaluation.point)
     return Tuning(given, evaluation.queries, gains, unit, given=True)
-
-
-def unit_of(figure: str) -> Unit:
-    """Recall is a share; other figures are plain numbers."""
-    return "percent" if figure.startswith("recall") else "number"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Base64Bytes
 
+from nnn_core.embedded.side import Side
+from nnn_core.encoders.fingerprints import shown_parts
+from nnn_core.evaluation import fairness as evenness
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
+from nnn_core.table.manifest import Manifest
 
 Unit = Literal["percent", "number", "rank"]
 Better = Literal["higher", "lower", "zero"]
 Verdict = Literal["pass", "warn", "fail", "skipped"]
+
+#: Measures of evenness of which less is more even; of the others more is better, but for the signed bias.
+_LOWER = ("absolute_bias", "max_skew", "ndkl")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,11 @@ class Source:
     files: int = 0
     digest: str = ""
     uri: str = ""
+
+    @classmethod
+    def of(cls, modality: str, side: Side) -> Source:
+        """One side of a version's lineage."""
+        return cls(modality, side.rows, side.rejected, len(side.inputs), side.digest)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,35 @@ class Run:
     queries: Source | None = None
     seconds: float | None = None
     when: str = ""
+
+    @classmethod
+    def of(
+        cls, command: str, table: str, manifest: Manifest, version: int | None, previous: int | None, asked: int | None
+    ) -> Run:
+        """What ran, and on what, by the manifest of the version that the report is about.
+
+        Args:
+            command: such as ``nnn refresh``.
+            table: URI of the table.
+            manifest: the manifest of the version.
+            version: number of that version; None if it was not published.
+            previous: number of the version before it; None if there was none.
+            asked: how many held-out queries there were; None without any.
+        """
+        settings = manifest.settings
+        return cls(
+            command=command,
+            table=table,
+            version=version,
+            previous=previous,
+            k=settings.k,
+            alpha=settings.alpha,
+            candidates=Source.of(settings.candidate_modality, manifest.candidates),
+            bank=Source.of(settings.reference_modality, manifest.references),
+            searches=manifest.search.methods,
+            fingerprints=tuple(sorted(shown_parts(settings.encoder).items())),
+            queries=None if asked is None else Source(settings.reference_modality, asked),
+        )
 
 
 @dataclass(frozen=True)
@@ -128,25 +171,6 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Occurrence:
-    """How often candidates are among the first n of a query.
-
-    Attributes:
-        counts: (times, candidates): so many candidates were retrieved so often; ascending, 0 included.
-        skewness: third standardised moment of how often candidates are retrieved.
-        gini: Gini coefficient of how often candidates are retrieved, 0 to 1.
-        robin_hood: share of places that would have to change hands for equality.
-        never: share of candidates that no query retrieved.
-    """
-
-    counts: tuple[tuple[int, int], ...]
-    skewness: float
-    gini: float
-    robin_hood: float
-    never: float
-
-
-@dataclass(frozen=True)
 class Hubness:
     """Hubness before and after.
 
@@ -187,7 +211,7 @@ class Shown:
     Attributes:
         id: id of the candidate or query.
         text: a caption or query, or what an image shows; empty where unknown.
-        image: the bytes of a thumbnail (see ``thumbnails.thumbnail``), None for a text.
+        image: the bytes of a thumbnail (see ``_thumbnails.thumbnail``), None for a text.
     """
 
     id: str
@@ -276,6 +300,34 @@ class Rivals:
     methods: tuple[Rival, ...]
     unit: Unit = "percent"
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], objective: str, unit: Unit) -> Rivals:
+        """The comparison of methods.
+
+        Args:
+            rows: the methods, as ``evaluation.rivals.compare_methods`` describes them.
+            objective: name of the figure that is compared, such as ``recall@1``.
+            unit: unit of the objective.
+        """
+        methods = (
+            Rival(
+                name=row["title"],
+                settings=_setting_words(row["setting"], row["settings"]),
+                value=Interval(**row["figures"][objective]),
+                gain=Interval(**row["gains"][objective]),
+                seconds=row["seconds"]["fit"],
+                tuning_seconds=row["seconds"]["search"],
+                additive=row["additive"],
+            )
+            for row in rows
+        )
+        return cls(objective, rows[0]["queries"], tuple(methods), unit)
+
+
+def _setting_words(setting: Mapping[str, Any], tried: int) -> str:
+    words = ", ".join(f"{name} = {value:g}" for name, value in setting.items())
+    return f"{words} (of {tried})" if tried > 1 else words
+
 
 @dataclass(frozen=True)
 class Fairness:
@@ -292,6 +344,19 @@ class Fairness:
     values: tuple[str, ...]
     queries: int
     figures: tuple[Figure, ...]
+
+    @classmethod
+    def of(cls, attribute: str, queries: int, values: tuple[str, ...], figures: Sequence[evenness.Figure]) -> Fairness:
+        """What was measured without the bias and with it; the arguments are named as the attributes."""
+        return cls(attribute, values, queries, tuple(map(_evenness_figure, figures)))
+
+
+def _evenness_figure(found: evenness.Figure) -> Figure:
+    name = found.name.replace("_", " ") + (f" ({' or '.join(found.values)})" if found.values else "")
+    measure = found.name.partition("@")[0]
+    better: Better = "zero" if measure == "bias" else "lower" if measure in _LOWER else "higher"
+    unit: Unit = "percent" if measure == "recall" else "number"
+    return Figure(name, found.before, found.after, found.change, unit, better)
 
 
 @dataclass(frozen=True)

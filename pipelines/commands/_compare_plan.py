@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.planning.costs import Hours, Rates, estimate, price
+from nnn_core.planning.costs import Hours, Rates
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
 from pipelines.commands._foretold import Foretold, format_dollars, format_hours
@@ -34,8 +34,8 @@ def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | Non
     shuffled = done.total(SHUFFLED, StageName.MERGE_PARTIALS)
     return {
         "amounts": _amounts(foretold, done),
-        "planned": {cost.worker: _spent(cost.hours, cost.dollars) for cost in estimate(foretold.work, foretold.rates)},
-        "done": _spent(hours, price(hours, shuffled, only, foretold.rates) if only else None),
+        "planned": {cost.worker: _spent(cost.hours, cost.dollars) for cost in foretold.rates.estimate(foretold.work)},
+        "done": _spent(hours, foretold.rates.price(hours, shuffled, only) if only else None),
         "seconds": summary["seconds"],
         "rates": done.rates(foretold.plan, processes) if processes else {},
     }

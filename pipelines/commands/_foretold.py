@@ -13,7 +13,7 @@ from nnn_core.encoders.fingerprints import differing
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import Hours, Rates, Work
-from nnn_core.planning.plan import Plan, Scoring, make_plan, plan_side
+from nnn_core.planning.plan import Plan, Scoring, SidePlan
 from nnn_core.report.numbers import seconds
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.config import RefreshConfig
@@ -53,17 +53,18 @@ def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     changed = _changed_parts(previous, encoder, config.prompts)
     asking, holding, judging = config.requests(encoder)
     before = (previous.candidates, previous.references) if previous else (None, None)
-    candidates = plan_side("candidates", config.candidates, holding, before[0], changed)
-    references = plan_side("references", config.references, asking, before[1], changed)
+    candidates = SidePlan.of("candidates", config.candidates, holding, before[0], changed)
+    references = SidePlan.of("references", config.references, asking, before[1], changed)
     scoring = Scoring(
         config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
     )
-    found = make_plan(candidates, references, scoring, config.work, previous, changed)
+    found = Plan.of(candidates, references, scoring, config.work, previous, changed)
     if config.validation is None:
         return found
     # Versions do not say which queries judged them.
     unknown = Side(0, 0, "0", ()) if previous else None
-    return dataclasses.replace(found, validation=plan_side("validation", config.validation, judging, unknown, changed))
+    validation = SidePlan.of("validation", config.validation, judging, unknown, changed)
+    return dataclasses.replace(found, validation=validation)
 
 
 def _changed_parts(previous: Manifest | None, encoder: EncoderSource | None, prompts: Prompts) -> tuple[str, ...]:

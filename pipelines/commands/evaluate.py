@@ -19,12 +19,11 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import check_accepted, judge, refusal
-from nnn_core.gates.row_statistics import measure_version
-from nnn_core.gates.thresholds import Thresholds, read_thresholds
+from nnn_core.gates.row_statistics import RowStatistics
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
-from nnn_core.report.evaluation import beside
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
@@ -113,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
-    thresholds = read_thresholds(args.gates) if args.gates else Thresholds()
+    thresholds = Thresholds.read(args.gates)
     manifest = read_manifest(args.table, args.version)
     request, threads = _request_from(args, manifest), threads_of(args, runs_locally(options))
     config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
@@ -121,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     others = [read_report(uri) for uri in args.beside]
     result, report = _evaluate(config, manifest, encoder, options)
     if others:
-        report = dataclasses.replace(report, quality=beside(report, others))
+        report = report.beside(others)
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
     print(render_text(report))
     print(f"report       {result['report']}")
@@ -147,7 +146,7 @@ def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thres
     if current.says_the_same(draft):
         # What is published already was accepted when it was new.
         accepted = (*accepted, *(gate.name for gate in current.gates if gate.accepted))
-    rows = measure_version(config.table, draft, current)
+    rows = RowStatistics.of_version(config.table, draft, current)
     chosen = result["choice"] is not None
     facts = Facts(draft, current, rows, base=config.version, gain_interval=gain, alpha_chosen=chosen)
     draft = dataclasses.replace(draft, evaluation=evaluation, gates=judge(facts, thresholds, accepted))

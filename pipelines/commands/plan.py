@@ -13,11 +13,9 @@ from nnn_core.planning.costs import (
     MODEL_BYTES,
     PARTIAL_SECONDS,
     Rates,
-    estimate,
-    read_rates,
 )
 from nnn_core.planning.plan import NEW, SidePlan
-from nnn_core.planning.regrouping import Asked, Regrouping, propose
+from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
 from pipelines.commands._config_file import ConfigFile
 from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours
@@ -60,7 +58,7 @@ def _regrouping_of(foretold: Foretold, config: RefreshConfig) -> Regrouping | No
         references.removed,
     )
     worker = next(iter(foretold.rates.workers.values()))
-    return propose(references.shards, config.rows_per_reference_shard, asked, worker)
+    return Regrouping.propose(references.shards, config.rows_per_reference_shard, asked, worker)
 
 
 def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -> Iterator[str]:
@@ -87,7 +85,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
         yield from _describe_regrouping(regrouping)
     yield ""
     yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{'merging':>12}{f'on {workers}':>12}{'cost':>12}"
-    for cost in estimate(work, rates):
+    for cost in rates.estimate(work):
         note = "" if cost.fits else "   does not fit its memory"
         yield (
             f"{cost.worker:<42}{format_hours(cost.hours)}{seconds(3600 * cost.hours.total / workers):>12}"
@@ -153,7 +151,7 @@ def _record_of(foretold: Foretold, regrouping: Regrouping | None) -> dict[str, A
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in ("flop", *sizes)},
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
-        "costs": [dataclasses.asdict(cost) for cost in estimate(work, foretold.rates)],
+        "costs": [dataclasses.asdict(cost) for cost in foretold.rates.estimate(work)],
     }
 
 
@@ -171,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(parser, argv)
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
-    rates = read_rates(args.rates)
+    rates = Rates.read(args.rates)
     config = config_from(args, runs_locally(options))
     foretold = Foretold.of(config, config.encoder_source, rates)
     regrouping = _regrouping_of(foretold, config)

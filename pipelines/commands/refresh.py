@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
-from nnn_core.planning.costs import read_rates
+from nnn_core.planning.costs import Rates
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     encoder = config.encoder_source
     if args.rates and not args.with_plan:
         raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
-    foretold = Foretold.of(config, encoder, read_rates(args.rates)) if args.with_plan else None
+    foretold = Foretold.of(config, encoder, Rates.read(args.rates)) if args.with_plan else None
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
     if foretold is not None:

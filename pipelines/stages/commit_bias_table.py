@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton
 
-from nnn_core.gates.row_statistics import RowStatistics, count_previous, measure_part, merge_statistics
+from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.publishing import describe_version, publish
 from nnn_core.report.refresh import Draft, Lineage
@@ -67,12 +67,12 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             current
             | "PreviousParts" >> beam.FlatMap(lambda found: found.files if found else ())
             | "SpreadParts" >> beam.Reshuffle()
-            | "CountPrevious" >> beam.Map(_count_previous, self.table, settings, previous)
+            | "CountPrevious" >> beam.Map(RowStatistics.of_previous, self.table, settings, previous)
         )
         statistics = (
             (written | "Statistics" >> beam.Values(), before)
             | "BothVersions" >> beam.Flatten()
-            | "AllRows" >> beam.CombineGlobally(merge_statistics).without_defaults()
+            | "AllRows" >> beam.CombineGlobally(RowStatistics.merge).without_defaults()
         )
         return rows.pipeline | "CommitVersion" >> Once(
             self.commit,
@@ -115,11 +115,7 @@ def _write(
     with timed(_STAGE):
         rows = collect_rows(slices)
         part = write_part(table, version, number, rows, settings, existing)
-        statistics = measure_part(table, part, rows, settings, previous)
+        statistics = RowStatistics.of_part(table, part, rows, settings, previous)
     count(_STAGE, REUSED if part.path in existing.values() else COMPUTED)
     count(_STAGE, ROWS, part.rows)
     return part, statistics
-
-
-def _count_previous(part: TablePart, table: str, settings: BiasSettings, previous: Manifest) -> RowStatistics:
-    return count_previous(table, part, settings, previous)

@@ -10,9 +10,8 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
-from nnn_core.evaluation.queries import StoredQueries, load_queries
+from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rivals import compare_methods, gather_trial
-from nnn_core.report.evaluation import fairness_section
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Fairness
 from nnn_core.scoring.bank import Bank
@@ -45,7 +44,7 @@ class CompareMethods(beam.PTransform):  # type: ignore[misc]
     def compare(self, stored: StoredQueries, shards: list[EmbeddedShard], bank: Bank) -> list[dict[str, Any]]:
         """All methods on the same footing."""
         ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
-        trial = gather_trial(load_queries(stored), ordered, bank)
+        trial = gather_trial(stored.load(), ordered, bank)
         return compare_methods(trial, objective=self.objective, threads=self.threads)
 
 
@@ -79,8 +78,8 @@ def _count(shard: EmbeddedShard, pattern: str) -> Counts:
 
 
 def _compare(review: Review, stored: StoredQueries, counts: Counts, pattern: str) -> tuple[Fairness, ...]:
-    queries = load_queries(stored)
+    queries = stored.load()
     return tuple(
-        fairness_section(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
+        Fairness.of(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
         for name, values in sorted(read_attributes(pattern).items())
     )

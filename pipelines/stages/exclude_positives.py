@@ -8,14 +8,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.evaluation.positives import (
-    Positives,
-    bank_pairs,
-    count_positives,
-    own_pairs,
-    store_positives,
-    without_positives,
-)
+from nnn_core.evaluation.positives import Positives, own_pairs
 from nnn_core.scoring.bank import Bank
 from pipelines.stages.once import unite
 
@@ -39,16 +32,16 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
     ) -> tuple[beam.PCollection[Positives], beam.PCollection[int]]:
         positives = (
             shards
-            | "OwnPairs" >> beam.Map(lambda shard, bank: own_pairs(shard, bank_pairs(bank)), AsSingleton(self.bank))
+            | "OwnPairs" >> beam.Map(own_pairs, AsSingleton(self.bank))
             | "AllPairs" >> beam.CombineGlobally(unite).without_defaults()
-            | "StorePositives" >> beam.Map(store_positives, self.work)
+            | "StorePositives" >> beam.Map(Positives.store, self.work)
         )
         rows = (
             self.bank
             | "BankParts" >> beam.FlatMap(lambda found: found.parts)
             # A step of its own: what it waits for is made from the bank itself.
             | "SpreadParts" >> beam.Reshuffle()
-            | "CountPart" >> beam.Map(count_positives, AsSingleton(positives))
+            | "CountPart" >> beam.Map(lambda part, found: found.count(part), AsSingleton(positives))
             | "AllParts" >> beam.CombineGlobally(sum).without_defaults()
         )
         return positives, rows
@@ -70,5 +63,9 @@ class ExcludePositives(beam.PTransform):  # type: ignore[misc]
         return (
             embedded
             | "SpreadFiles" >> beam.Reshuffle()
-            | "WithoutPositives" >> beam.Map(without_positives, AsSingleton(self.positives), self.work)
+            | "WithoutPositives" >> beam.Map(_leave_out, AsSingleton(self.positives), self.work)
         )
+
+
+def _leave_out(embedded: EmbeddedInput, positives: Positives, work: str) -> EmbeddedInput:
+    return positives.leave_out(embedded, work)

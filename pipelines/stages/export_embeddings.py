@@ -28,8 +28,8 @@ from nnn_core.consumers.rerank import count_at_least, needed_depth, plain_scores
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import InputError
-from nnn_core.evaluation.queries import StoredQueries, load_queries, store_queries
-from nnn_core.evaluation.rankings import Rankings, rank_twice
+from nnn_core.evaluation.queries import StoredQueries
+from nnn_core.evaluation.rankings import Rankings
 from nnn_core.table.reading import BiasTable
 from pipelines.stages.once import unite
 
@@ -120,7 +120,7 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
                 f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no overlap "
                 "can be measured; look at the input."
             )
-        return store_queries(sample.to_queries(), 0, self.work)
+        return sample.to_queries().store(self.work)
 
 
 @dataclass
@@ -155,7 +155,7 @@ def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, e
     del embeddings  # that it exists is what matters
     block = read_shard(shard)
     ids = block.ids.to_pylist()
-    return rank_twice(load_queries(stored).vectors, block.vectors, ids, task.biases.bias_of(ids))
+    return Rankings.of(stored.load().vectors, block.vectors, ids, task.biases.bias_of(ids))
 
 
 @dataclass
@@ -179,7 +179,7 @@ class ExportFiles(_Export):
     def export_shard(self, shard: EmbeddedShard, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The file of one shard."""
         del embeddings  # that it exists is what matters
-        return export_shard(shard, self.recipe, self.task.biases, load_queries(stored), self.task.output)
+        return export_shard(shard, self.recipe, self.task.biases, stored.load(), self.task.output)
 
 
 def _commit_exported(
@@ -216,7 +216,7 @@ class ExportIndex(_Export):
 
     def build_index(self, rankings: Rankings, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The index and the ids of its rows, both in memory as a whole."""
-        queries = load_queries(stored)
+        queries = stored.load()
         files, found = self.index.export(embeddings, self.recipe, self.task.biases, queries, self.task.output)
         return Exported(files, rankings, found)
 
@@ -246,7 +246,7 @@ class ExportBiases(_Export):
         """For each query, how many candidates of a shard a plain search finds before each of the exact top 10."""
         exact, table = rankings.debiased, self.task.biases
         scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
-        return count_at_least(load_queries(stored).vectors, read_shard(shard).vectors, scores)
+        return count_at_least(stored.load().vectors, read_shard(shard).vectors, scores)
 
     def commit_biases(self, ranks: list[Any], stored: StoredQueries, embeddings: Embeddings) -> str:
         """Write the biases and the manifest."""

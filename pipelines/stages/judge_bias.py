@@ -15,17 +15,13 @@ from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
-from nnn_core.evaluation.means import ShardMeans, load_means
+from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import (
     Overlap,
     StoredQueries,
-    check_disjoint,
-    find_overlap,
     gather_queries,
-    load_queries,
-    store_queries,
 )
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets, gather_targets
+from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
 from pipelines.stages._counting import count, timed
@@ -66,18 +62,18 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
-        return store_queries(*gather_queries(list(embedded_shards(inputs)), judgements), self.work)
+        return gather_queries(list(embedded_shards(inputs)), judgements).store(self.work)
 
     def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
         """Count the queries that are in the bank, and refuse them unless they are allowed."""
         overlap = reduce(operator.or_, overlaps, Overlap())
         if not self.allow_overlap:
-            check_disjoint(overlap)
+            overlap.refuse()
         return replace(stored, overlap=len(overlap.queries))
 
 
 def _find_overlap(shard: EmbeddedShard, stored: StoredQueries) -> Overlap:
-    return find_overlap(load_queries(stored), shard)
+    return Overlap.find(stored.load(), shard)
 
 
 @dataclass
@@ -111,9 +107,9 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
-    queries, block = load_queries(stored), read_shard(means.shard)
+    queries, block = stored.load(), read_shard(means.shard)
     with timed(_STAGE):
-        return find_targets(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), load_means(means))
+        return Targets.find(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), means.load())
 
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
@@ -127,10 +123,10 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
-    queries, block = load_queries(stored), read_shard(means.shard)
+    queries, block = stored.load(), read_shard(means.shard)
     with timed(_STAGE):
         goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
-        biases = biases_at(load_means(means), means.grid, request.points)
+        biases = biases_at(means.load(), means.grid, request.points)
         ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
     count(_STAGE, COMPUTED)
     return ahead
@@ -142,4 +138,4 @@ def _add(counts: Iterable[Counts]) -> Counts:
 
 
 def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: Request) -> Evaluation:
-    return summarise(load_queries(stored), targets, ahead, request)
+    return summarise(stored.load(), targets, ahead, request)

@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import read_ids
-from nnn_core.evaluation.means import store_means
+from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
@@ -82,6 +82,6 @@ def merge_shard(
     _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
     yield TaggedOutput(SCORED, Scored(int(top.seen.min()), methods))
     if keep_means is not None:
-        yield TaggedOutput(MEANS, store_means(candidates, means, fitting, keep_means))
+        yield TaggedOutput(MEANS, ShardMeans.store(candidates, means, fitting, keep_means))
     for piece in slices:
         yield TaggedOutput(TABLE_ROWS, piece)

@@ -9,12 +9,12 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
 
 from nnn_core.embedded.shards import read_ids, read_shard
-from nnn_core.evaluation.means import ShardMeans, load_means
-from nnn_core.evaluation.queries import StoredQueries, load_queries
-from nnn_core.evaluation.rankings import Rankings, rank_twice
+from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.queries import StoredQueries
+from nnn_core.evaluation.rankings import Rankings
 from nnn_core.evaluation.ranks import biases_at
 from nnn_core.evaluation.summary import Evaluation, Request
-from nnn_core.report.review import Review, draft_review
+from nnn_core.report.review import Review
 from nnn_core.report.sections import Shown
 from pipelines.stages._counting import timed
 from pipelines.stages._show_rows import ShowRows
@@ -68,19 +68,19 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:
-    queries, block = load_queries(stored), read_shard(means.shard)
+    queries, block = stored.load(), read_shard(means.shard)
     with timed(StageName.JUDGE_BIAS):
-        (bias,) = biases_at(load_means(means), means.grid, [evaluation.point])
-        return rank_twice(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
+        (bias,) = biases_at(means.load(), means.grid, [evaluation.point])
+        return Rankings.of(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
 
 
 def _biases_of(means: ShardMeans, wanted: frozenset[str], evaluation: Evaluation) -> list[tuple[str, float]]:
     rows = [(row, name) for row, name in enumerate(read_ids(means.shard).to_pylist()) if name in wanted]
     if not rows:
         return []
-    (biases,) = biases_at(load_means(means)[[row for row, _ in rows]], means.grid, [evaluation.point])
+    (biases,) = biases_at(means.load()[[row for row, _ in rows]], means.grid, [evaluation.point])
     return [(name, float(bias)) for (_, name), bias in zip(rows, biases, strict=True)]
 
 
 def _draft(evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: Iterable[int]) -> Review:
-    return draft_review(evaluation, rankings, stored, sum(rows))
+    return Review.draft(evaluation, rankings, stored, sum(rows))

@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rivals import demo_trial, hub_trial, real_trials
 
 from nnn_core.embedded.shards import VectorBlock
-from nnn_core.evaluation.intervals import intervals
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, find_targets
+from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead
 from nnn_core.evaluation.rivals import Trial
-from nnn_core.evaluation.summary import Request, judge, summarise
+from nnn_core.evaluation.summary import Request, _judge, summarise
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -141,7 +141,7 @@ class Row:
 def count(queries: QuerySet, trial: Trial, means: FloatMatrix, request: Request) -> tuple[Targets, Counts]:
     """The relevant candidates, and how many are ahead of each at every point."""
     points, grid = request.points, request.grid
-    targets = find_targets(queries.vectors, queries.relevant, trial.candidates, trial.ids, means)
+    targets = Targets.find(queries.vectors, queries.relevant, trial.candidates, trial.ids, means)
     goals = Goals.of(targets, queries.relevant, biases_at(targets.means, grid, points))
     biases = biases_at(means, grid, points)
     return targets, count_ahead(queries.vectors, goals, trial.candidates, trial.ids, biases, THREADS)
@@ -162,7 +162,7 @@ def try_split(trial: Trial, seed: int, request: Request) -> tuple[Outcome, tuple
     order = np.random.default_rng([7, seed]).permutation(len(trial.queries))
     validation, test = (query_set(trial, np.sort(part)) for part in np.split(order, [2 * len(order) // 3]))
     evaluation = summarise(validation, *count(validation, trial, means, request), request)
-    values = judge(test, *count(test, trial, means, request))[0].figures[request.objective]
+    values = _judge(test, *count(test, trial, means, request))[0].figures[request.objective]
     assert evaluation.choice is not None
     points = list(request.points)
     choice = evaluation.choice
@@ -206,7 +206,7 @@ def sum_up(title: str, runs: Sequence[tuple[Outcome, tuple[int, int, int]]]) -> 
 
 def test_gain(outcome: Outcome, point: int) -> tuple[float, float]:
     """95 % interval of a point's gain on the test."""
-    interval = intervals((outcome.values[point] - outcome.values[0])[None])[0]
+    interval = Interval.of_means((outcome.values[point] - outcome.values[0])[None])[0]
     return interval.low, interval.high
 
 

@@ -14,7 +14,7 @@ from nnn_core.consumers.augment import Form, augment, augment_queries
 from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading, asked_text, stored_text
 from nnn_core.consumers.engines.registry import METRICS, Engine, Metric, find_engine
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.rankings import Ranking
 from nnn_core.table.manifest import Manifest
 from nnn_core.vectors import FloatMatrix
 
@@ -112,10 +112,10 @@ class Recipe:
         squares = (wide**2).sum(axis=1)
         if self.metric == "l2":
             # |q - r|^2 = |q|^2 - (<2 q, r> - |r|^2): least where the difference is highest.
-            return rank_shard(2.0 * asked, stored, ids, squares)  # type: ignore[arg-type]
+            return Ranking.of(2.0 * asked, stored, ids, squares)  # type: ignore[arg-type]
         if self.metric == "cosine":
             stored = (wide / np.sqrt(squares)[:, None]).astype(np.float32)
-        return rank_shard(asked, stored, ids, np.zeros(len(ids), np.float32))
+        return Ranking.of(asked, stored, ids, np.zeros(len(ids), np.float32))
 
     @property
     def _reading(self) -> Reading:

@@ -11,14 +11,14 @@ from fakes import grid_vectors
 
 from nnn_core.consumers.rerank import Reranker, check_target, count_at_least, needed_depth, plain_scores
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.evaluation.rankings import rank_shard
+from nnn_core.evaluation.rankings import Ranking
 
 ROWS, DIM = 400, 16
 IDS = [f"c{row}" for row in range(ROWS)]
 VECTORS, QUERIES = grid_vectors(ROWS, DIM, 1), grid_vectors(30, DIM, 2)
 BIAS = (0.2 + 0.2 * np.random.default_rng(3).random(ROWS)).astype(np.float32)
 PLAIN = QUERIES.astype(np.float64) @ VECTORS.astype(np.float64).T
-EXACT = rank_shard(QUERIES, VECTORS, IDS, BIAS)
+EXACT = Ranking.of(QUERIES, VECTORS, IDS, BIAS)
 
 
 def reranker(bias: dict[str, float], gated: bool = False) -> Reranker:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Quality, measure
-from nnn_core.evaluation.choice import FEWEST_REPORTING, choose_point, choosing_half
-from nnn_core.evaluation.intervals import Interval, bootstrap_means, intervals
-from nnn_core.evaluation.points import Point, points_of
+from nnn_core.evaluation.choice import FEWEST_REPORTING, Choice, choosing_half
+from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.points import Point
 
 
 def test_figures_by_hand() -> None:
@@ -27,7 +27,7 @@ def test_figures_by_hand() -> None:
     assert quality.figures["mrr"].tolist() == [[1, 1 / 2, 1 / 11]]
     ideal = 1 + 1 / math.log2(3)
     assert quality.figures["ndcg@10"][0] == pytest.approx([(1 + 1 / math.log2(7)) / ideal, 1 / math.log2(3), 0.0])
-    assert quality.median_rank.tolist() == [2]
+    assert np.median(quality.first, axis=1).tolist() == [2]
 
 
 def naive_ndcg(ranks: list[int], grades: list[float]) -> float:
@@ -59,7 +59,7 @@ def test_graded_gain_is_the_definition(judged: list[list[tuple[int, float]]]) ->
 
 def test_intervals_are_those_of_the_normal_distribution() -> None:
     values = np.random.default_rng(1).standard_normal((2, 4000)) + np.array([[0.0], [0.5]])
-    for interval, mean in zip(intervals(values), values.mean(axis=1), strict=True):
+    for interval, mean in zip(Interval.of_means(values), values.mean(axis=1), strict=True):
         assert interval.value == pytest.approx(mean)
         assert interval.low == pytest.approx(mean - 1.96 / math.sqrt(4000), abs=0.004)
         assert interval.high == pytest.approx(mean + 1.96 / math.sqrt(4000), abs=0.004)
@@ -67,9 +67,9 @@ def test_intervals_are_those_of_the_normal_distribution() -> None:
 
 def test_intervals_are_paired_and_repeatable() -> None:
     values = np.random.default_rng(2).uniform(size=(1, 50))
-    means = bootstrap_means(np.concatenate([values, values + 1.0]))
+    means = Interval.resampled_means(np.concatenate([values, values + 1.0]))
     assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(2000))
-    assert np.array_equal(means, bootstrap_means(np.concatenate([values, values + 1.0])))
+    assert np.array_equal(means, Interval.resampled_means(np.concatenate([values, values + 1.0])))
 
 
 @pytest.mark.parametrize(("low", "high", "excludes"), [(0.1, 0.2, True), (-0.1, 0.1, False), (-0.2, -0.1, True)])
@@ -85,7 +85,7 @@ def test_a_query_never_changes_sides() -> None:
     assert choosing_half(names[:5]).tolist() == half[:5].tolist()
 
 
-POINTS = points_of((1, 8), (0.5, 1.0))
+POINTS = Point.of_grid((1, 8), (0.5, 1.0))
 
 
 def quality_with(gains: list[float], queries: int = 4000, seed: int = 3) -> Quality:
@@ -97,7 +97,7 @@ def quality_with(gains: list[float], queries: int = 4000, seed: int = 3) -> Qual
 
 def test_the_best_point_is_chosen() -> None:
     quality = quality_with([0.02, 0.01, 0.2, 0.05])
-    choice = choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
+    choice = Choice.make(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
     assert choice.point == choice.best == Point(8, 0.5)
     assert choice.gain.value == pytest.approx(0.2, abs=0.03)
     assert choice.gain.low > 0.15
@@ -108,10 +108,10 @@ def test_a_smaller_alpha_is_preferred_where_the_difference_is_noise() -> None:
     half = choosing_half([f"q{i}" for i in range(4000)])
     lost, won = np.flatnonzero(half & (figures[4] == 1))[:20], np.flatnonzero(half & (figures[4] == 0))[:23]
     figures[4, lost], figures[4, won] = 0.0, 1.0
-    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
+    choice = Choice.make(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
     assert (choice.best, choice.point) == (Point(8, 1.0), Point(8, 0.5))
     figures[4, np.flatnonzero(half & (figures[4] == 0))[:60]] = 1.0
-    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
+    choice = Choice.make(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), half, "recall@1")
     assert choice.point == choice.best == Point(8, 1.0)
 
 
@@ -121,20 +121,20 @@ def test_nothing_is_chosen_where_there_is_nothing_to_gain() -> None:
         rng = np.random.default_rng(seed)
         figures = (rng.uniform(size=(5, 400)) < 0.5).astype(float)
         quality = Quality({"recall@1": figures}, figures.astype(np.int64))
-        chosen.append(choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(400)]), "recall@1").point)
+        chosen.append(Choice.make(POINTS, quality, choosing_half([f"q{i}" for i in range(400)]), "recall@1").point)
     assert sum(point.alpha == 0.0 for point in chosen) >= 18
 
 
 def test_harm_is_never_chosen() -> None:
     quality = quality_with([-0.1, -0.2, -0.05, -0.3])
-    choice = choose_point(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
+    choice = Choice.make(POINTS, quality, choosing_half([f"q{i}" for i in range(4000)]), "recall@1")
     assert choice.point == POINTS[0]
 
 
 @pytest.mark.parametrize("choosing", [True, False])
 def test_a_choice_needs_queries_on_both_sides(choosing: bool) -> None:
     with pytest.raises(InputError, match="of 3 validation queries"):
-        choose_point(POINTS, quality_with([0.1, 0.1, 0.1, 0.1], 3), np.full(3, choosing), "recall@1")
+        Choice.make(POINTS, quality_with([0.1, 0.1, 0.1, 0.1], 3), np.full(3, choosing), "recall@1")
 
 
 @pytest.mark.parametrize("reporting", [1, 2, FEWEST_REPORTING - 1, FEWEST_REPORTING])
@@ -143,7 +143,7 @@ def test_a_handful_of_queries_proves_nothing(reporting: int) -> None:
     figures = np.zeros((5, 50 + reporting))
     figures[3] = 1.0
     choosing = np.arange(50 + reporting) < 50
-    choice = choose_point(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), choosing, "recall@1")
+    choice = Choice.make(POINTS, Quality({"recall@1": figures}, figures.astype(np.int64)), choosing, "recall@1")
     assert (choice.candidate, choice.gain.low) == (Point(8, 0.5), 1.0)
     assert choice.point == (Point(8, 0.5) if reporting >= FEWEST_REPORTING else POINTS[0])
 
@@ -152,5 +152,5 @@ def test_intervals_of_gains_cover_the_truth() -> None:
     """Of paired wins and losses, with half a percent of tolerance for the simulation's own noise."""
     rng = np.random.default_rng(8)
     gains = rng.choice([1.0, 0.0, -1.0], (400, 250), p=(0.12, 0.80, 0.08))
-    covered = [each.low <= 0.04 <= each.high for each in intervals(gains)]
+    covered = [each.low <= 0.04 <= each.high for each in Interval.of_means(gains)]
     assert 0.92 <= np.mean(covered) <= 0.98

@@ -10,15 +10,7 @@ from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
-from nnn_core.evaluation.positives import (
-    bank_pairs,
-    check_bank_of,
-    check_rest,
-    count_positives,
-    own_pairs,
-    store_positives,
-    without_positives,
-)
+from nnn_core.evaluation.positives import Positives, _bank_pairs, check_bank_of, check_rest, own_pairs
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank
 
@@ -36,13 +28,12 @@ def test_a_reference_belongs_by_id_or_by_pair_id(tmp_path: Path) -> None:
         shard(tmp_path, "r1", ["r1", "r2", "r3"], ["a", "", "page-7"]),
         shard(tmp_path, "r22", ["r4", "r5"], ["nobody", "a"]),
     )
-    pairs = bank_pairs(bank)
-    assert pairs.to_pylist() == ["a", "nobody", "page-7"]
+    assert _bank_pairs(bank).to_pylist() == ["a", "nobody", "page-7"]
     candidates = shard(tmp_path, "c", ["a", "b", ""], ["", "page-7", ""])
-    assert own_pairs(candidates, pairs) == {"a", "page-7"}
-    positives = store_positives({"page-7", "a"}, str(tmp_path / "work"))
+    assert own_pairs(candidates, bank) == {"a", "page-7"}
+    positives = Positives.store({"page-7", "a"}, str(tmp_path / "work"))
     assert positives.names == 2
-    assert [count_positives(part, positives) for part in bank.shards[0].parts] == [2, 1]
+    assert [positives.count(part) for part in bank.shards[0].parts] == [2, 1]
 
 
 def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
@@ -50,14 +41,14 @@ def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
     owned = shard(tmp_path, "r22", ["r4"], ["a"])
     other = shard(tmp_path, "r333", ["r5", "r6"], ["c", ""])
     given = EmbeddedInput("r", "digest", (mixed, owned, other), RejectSummary(6), True)
-    positives = store_positives({"a"}, str(tmp_path / "work"))
-    rest = without_positives(given, positives, str(tmp_path / "work"))
+    positives = Positives.store({"a"}, str(tmp_path / "work"))
+    rest = positives.leave_out(given, str(tmp_path / "work"))
     assert [part.rows for part in rest.shards] == [2, 2]
     block, before = read_shard(rest.shards[0]), read_shard(mixed)
     assert (block.ids.to_pylist(), block.pair_ids.to_pylist()) == (["r2", "r3"], ["", "b"])
     assert np.array_equal(block.vectors, before.vectors[1:])
     assert rest.shards[1] == other  # nothing to leave out, so nothing is copied
-    assert without_positives(given, positives, str(tmp_path / "work")) == rest
+    assert positives.leave_out(given, str(tmp_path / "work")) == rest
 
 
 def test_too_little_left_or_another_bank(tmp_path: Path) -> None:

@@ -13,15 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import (
-    DEPTH,
-    Ranking,
-    hubness,
-    most_changed,
-    occurrence_counts,
-    rank_shard,
-    worst_hubs,
-)
+from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking
+from nnn_core.report.review import _most_changed, _worst_hubs
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 6), st.booleans(), st.data())
@@ -34,7 +27,7 @@ def test_rankings_are_those_of_sorting(seed: int, rows: int, queries: int, ties:
     ids = [f"c{number}" for number in rng.permutation(rows)]
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, rows), max_size=3))), rows]
     shards = [slice(first, last) for first, last in pairwise(edges) if last > first]
-    ranking = reduce(or_, (rank_shard(asked, held[shard], ids[shard], bias[shard]) for shard in shards))
+    ranking = reduce(or_, (Ranking.of(asked, held[shard], ids[shard], bias[shard]) for shard in shards))
     for query, row in zip(asked.astype(np.float64), ranking.ids, strict=True):
         scores = held.astype(np.float64) @ query - bias.astype(np.float64)
         assert row == [ids[at] for at in sorted(range(rows), key=lambda at: (-scores[at], ids[at]))[:DEPTH]]
@@ -42,10 +35,10 @@ def test_rankings_are_those_of_sorting(seed: int, rows: int, queries: int, ties:
 
 def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, held, ids = grid_vectors(9, 4, 1), grid_vectors(50, 4, 2), [f"c{row}" for row in range(50)]
-    whole = rank_shard(asked, held, ids, np.zeros(50, np.float32))
+    whole = Ranking.of(asked, held, ids, np.zeros(50, np.float32))
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_CANDIDATES", 7)
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_QUERIES", 2)
-    assert rank_shard(asked, held, ids, np.zeros(50, np.float32)) == whole
+    assert Ranking.of(asked, held, ids, np.zeros(50, np.float32)) == whole
 
 
 def ranking(*rows: str) -> Ranking:
@@ -57,17 +50,19 @@ QUERIES = QuerySet(("q0", "q1", "q2"), np.zeros((3, 2), np.float32), (("a",), ("
 
 def test_hubs_and_what_they_wrongly_answered() -> None:
     before, after = ranking("ab", "ac", "ad"), ranking("ba", "bc", "cd")
-    first, second = worst_hubs(before, after, QUERIES, 2)
-    assert (first.id, first.before, first.after, first.wrong, first.examples) == ("a", 3, 1, 2, ("q1", "q2"))
+    first, second = _worst_hubs(before, after, QUERIES, 2)
+    assert (first.id, first.before, first.after, first.wrong) == ("a", 3, 1, 2)
+    assert [query.id for query in first.examples] == ["q1", "q2"]
     assert (second.id, second.before, second.after, second.wrong) == ("b", 1, 2, 1)
-    assert occurrence_counts(before, 6) == [(0, 2), (1, 3), (3, 1)]
-    assert hubness(before, 6)["never_retrieved"] == pytest.approx(2 / 6)
+    occurrence = Occurrence.of(before, 6)
+    assert occurrence.counts == ((0, 2), (1, 3), (3, 1))
+    assert occurrence.never == pytest.approx(2 / 6)
 
 
 def test_queries_that_changed_most() -> None:
     before, after = ranking("ab", "ac", "ad"), ranking("ba", "bc", "cd")
-    turns = most_changed(before, after, QUERIES)
-    assert [(turn.query, turn.rank_before, turn.rank_after) for turn in turns] == [
+    turns = _most_changed(before, after, QUERIES)
+    assert [(turn.query.id, turn.rank_before, turn.rank_after) for turn in turns] == [
         ("q1", DEPTH + 1, 1),
         ("q2", 2, 1),
         ("q0", 1, 2),

@@ -11,11 +11,11 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.evaluation.points import Point, points_of
-from nnn_core.evaluation.ranks import Goals, biases_at, count_ahead, find_targets, gather_targets
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.ranks import Goals, Targets, biases_at, count_ahead, gather_targets
 
 GRID = (1, 4)
-POINTS = points_of(GRID, (0.0, 0.5, 1.25, 0.5))
+POINTS = Point.of_grid(GRID, (0.0, 0.5, 1.25, 0.5))
 
 
 def brute_force_ranks(
@@ -54,7 +54,7 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
     edges = [0, *sorted(cuts), len(ids)]
     shards = [slice(first, last) for first, last in itertools.pairwise(edges)]
     targets = gather_targets(
-        find_targets(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
+        Targets.find(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
     )
     goals = Goals.of(targets, relevant, biases_at(targets.means, GRID, POINTS))
     counts = [
@@ -86,9 +86,9 @@ def test_ranks_do_not_depend_on_shards(seed: int, queries: int, rows: int, repea
 
 def test_a_relevant_candidate_that_no_shard_holds_is_not_found() -> None:
     queries, _, candidates, ids, means = corpus(3, 2, 5)
-    targets = find_targets(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
+    targets = Targets.find(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
     assert targets.pairs.tolist() == [1]
-    assert gather_targets([targets, find_targets(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
+    assert gather_targets([targets, Targets.find(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
     goals = Goals.of(targets, [["nowhere"], [ids[0]]], biases_at(targets.means, GRID, POINTS))
     counts = count_ahead(queries, goals, candidates, ids, biases_at(means, GRID, POINTS))
     assert counts.shape == (len(POINTS), 1)

@@ -26,9 +26,9 @@ from nnn_core.embedded.profile import SideSums, VectorSum, to_centroid
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.metrics import top_overlap
+from nnn_core.gates._histogram import WIDTH, Histogram, outlier_share, population_stability
 from nnn_core.gates.catalogue import _GONE, RULES
 from nnn_core.gates.facts import Facts, MeasureSettings
-from nnn_core.gates.histogram import WIDTH, Histogram, outlier_share, population_stability
 from nnn_core.gates.judge import check_accepted, judge, refusal
 from nnn_core.gates.row_statistics import (
     RowStatistics,
@@ -36,11 +36,10 @@ from nnn_core.gates.row_statistics import (
     _measure_rows,
     _overlapping,
     compared_k,
-    merge_statistics,
     near_copies_message,
 )
-from nnn_core.gates.thresholds import Thresholds, read_thresholds
-from nnn_core.report.numbers import MAX_TEXT
+from nnn_core.gates.thresholds import Thresholds
+from nnn_core.report._numbers import MAX_TEXT
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import Manifest
 
@@ -112,7 +111,7 @@ class TestComparison:
         means = np.random.default_rng(2).random((100, 3), np.float32)
         means = -np.sort(-means, axis=1)
         whole = _measure_rows(means, (1, 2, 4), 2, 2)
-        merged = merge_statistics(_measure_rows(part, (1, 2, 4), 2, 2) for part in np.array_split(means, 7))
+        merged = RowStatistics.merge(_measure_rows(part, (1, 2, 4), 2, 2) for part in np.array_split(means, 7))
         for field in dataclasses.fields(RowStatistics):
             one, other = getattr(merged, field.name), getattr(whole, field.name)
             if isinstance(one, Histogram):
@@ -140,7 +139,9 @@ class TestComparison:
         [(16, (1, 2, 4, 8, 16), None, 16), (5, (1, 2, 4, 5), (1, 2, 4, 8), 4), (4, (1, 2, 4), (1, 3), 1)],
     )
     def test_the_k_of_the_comparison(self, k: int, grid: tuple[int, ...], previous: object, expected: int) -> None:
-        assert compared_k(k, grid, previous) == expected  # type: ignore[arg-type]
+        settings = dataclasses.replace(make_manifest().settings, k=k, grid=grid)
+        before = dataclasses.replace(make_manifest(), settings=dataclasses.replace(settings, grid=previous or grid))  # type: ignore[arg-type]
+        assert compared_k(settings, before if previous else None) == expected
 
 
 def test_centroids_are_exact_whatever_the_cuts() -> None:
@@ -370,13 +371,13 @@ def test_a_bank_of_five_times_the_size_drifts() -> None:
 class TestThresholds:
     def test_a_file_changes_some(self, tmp_path: Path) -> None:
         (tmp_path / "gates.yaml").write_text("drift_psi: 1e-1\nhubs: null\nmin_rows: 9\ngain: -0.02\n")
-        found = read_thresholds(str(tmp_path / "gates.yaml"))
+        found = Thresholds.read(str(tmp_path / "gates.yaml"))
         assert (found.drift_psi, found.hubs, found.min_rows, found.gain) == (0.1, None, 9, -0.02)
         assert found.alpha == Thresholds().alpha
 
     def test_the_documented_file_holds_the_catalogue(self, tmp_path: Path) -> None:
         documented = ROOT / "deploy" / "gates.yaml"
-        assert read_thresholds(str(documented)) == Thresholds()
+        assert Thresholds.read(str(documented)) == Thresholds()
         fields, names = Thresholds.model_fields, [rule.name for rule in RULES]
         lines = [
             f"{name}: {fields[name].default:g}  # {fields[name].description}"
@@ -384,7 +385,7 @@ class TestThresholds:
         ]
         assert [line for line in documented.read_text().splitlines() if not line.startswith("#")] == lines
         (tmp_path / "empty.yaml").write_text("# nothing\n")
-        assert read_thresholds(str(tmp_path / "empty.yaml")) == Thresholds()
+        assert Thresholds.read(str(tmp_path / "empty.yaml")) == Thresholds()
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -404,7 +405,7 @@ class TestThresholds:
     def test_what_is_wrong_is_named(self, tmp_path: Path, text: str, message: str) -> None:
         (tmp_path / "gates.yaml").write_text(text)
         with pytest.raises(ConfigError) as error:
-            read_thresholds(str(tmp_path / "gates.yaml"))
+            Thresholds.read(str(tmp_path / "gates.yaml"))
         assert message in str(error.value)
         assert "gates.yaml" in str(error.value)
 

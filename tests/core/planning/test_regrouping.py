@@ -7,7 +7,7 @@ from fakes import make_shard
 
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.planning.costs import DEFAULT_RATES, Worker
-from nnn_core.planning.regrouping import Asked, propose
+from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.scoring.bank import shard_references
 
 CPU = next(iter(DEFAULT_RATES.workers.values()))
@@ -33,7 +33,7 @@ def new_rows(before: dict[str, int], after: dict[str, int]) -> int:
 @pytest.mark.parametrize(("number", "dropped"), [(20, 0), (60, 1)])
 def test_the_numbers_are_those_of_the_grouping(number: int, dropped: int) -> None:
     days, rows = files(number, 5000), 1 << 18
-    found = propose(days, rows, ask(dropped=dropped), CPU)
+    found = Regrouping.propose(days, rows, ask(dropped=dropped), CPU)
     assert found is not None
     assert found.rows < rows
     assert found.pairs_now == CANDIDATES * new_rows(groups(days, rows), groups(days, found.rows))
@@ -49,23 +49,23 @@ def test_the_numbers_are_those_of_the_grouping(number: int, dropped: int) -> Non
 
 
 def test_many_tiny_groups_are_joined() -> None:
-    found = propose(files(1000, 300), 512, ask(), CPU)
+    found = Regrouping.propose(files(1000, 300), 512, ask(), CPU)
     assert found is not None
     assert found.rows > 512
     assert found.partials_saved > 0 > found.pairs_saved
 
 
 def test_nothing_is_proposed_where_nothing_pays() -> None:
-    assert propose(files(14, 65_536), 1 << 16, ask(dropped=1), CPU) is None
-    proposed = propose(files(60, 5000), 1 << 18, ask(dropped=1), CPU)
+    assert Regrouping.propose(files(14, 65_536), 1 << 16, ask(dropped=1), CPU) is None
+    proposed = Regrouping.propose(files(60, 5000), 1 << 18, ask(dropped=1), CPU)
     assert proposed is not None
     # Who follows the advice gets no other.
-    assert propose(files(60, 5000), proposed.rows, ask(dropped=1), CPU) is None
+    assert Regrouping.propose(files(60, 5000), proposed.rows, ask(dropped=1), CPU) is None
 
 
 @pytest.mark.parametrize("days", [[], files(1, 10), files(3, 10)])
 def test_too_few_files_say_nothing(days: list[EmbeddedShard]) -> None:
-    assert propose(days, 1 << 16, ask(added=2, dropped=2), CPU) is None
+    assert Regrouping.propose(days, 1 << 16, ask(added=2, dropped=2), CPU) is None
 
 
 def test_a_faster_product_asks_for_larger_groups() -> None:
@@ -73,7 +73,7 @@ def test_a_faster_product_asks_for_larger_groups() -> None:
         Worker(gflops=gflops, images_per_second=1, texts_per_second=1, dollars_per_hour=1, memory_gib=16)
         for gflops in (50, 50_000)
     )
-    found = [propose(files(60, 5000), 1 << 16, ask(dropped=1), worker) for worker in (slow, fast)]
+    found = [Regrouping.propose(files(60, 5000), 1 << 16, ask(dropped=1), worker) for worker in (slow, fast)]
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].rows < 1 << 16 < found[1].rows

@@ -22,15 +22,15 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report import Report, numbers, render, render_text
+from nnn_core.report import Report, _numbers, numbers, render, render_text
 from nnn_core.report import _charts as charts
 from nnn_core.report import _summary as summary
 from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
-from nnn_core.report._page import sort_gates
 from nnn_core.report._svg import ticks
 from nnn_core.report._thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
-from nnn_core.report.sections import BiasShift, Figure, Gate, Occurrence, OwnPairs, Quality, Shown, Stage, Tuning
+from nnn_core.report.sections import BiasShift, Figure, Gate, OwnPairs, Quality, Shown, Stage, Tuning
 
 HOSTILE = (
     "</style></title></script><script>alert(1)</script><img src=x onerror=alert(1)>\"' autofocus onfocus=alert(1) x='"
@@ -260,7 +260,7 @@ def test_a_failed_gate_comes_before_any_gain() -> None:
     report = dataclasses.replace(gain(0.02, 0.01, 0.03), gates=gates)
     assert summary.headline(report).heading == "Not published: 1 gate failed (drift)."
     assert summary.headline(report).text == "Version 41 stays current."
-    assert [gate.name for gate in sort_gates(gates)] == ["drift", "coverage"]
+    assert [gate.name for gate in summary.sort_gates(gates)] == ["drift", "coverage"]
 
 
 def test_alpha_zero_is_said() -> None:
@@ -368,8 +368,8 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     ],
 )
 def test_numbers(value: float, unit: Any, shown: str, changed: str) -> None:
-    assert numbers.amount(value, unit) == shown
-    assert numbers.change(value, unit) == changed
+    assert _numbers.amount(value, unit) == shown
+    assert _numbers.change(value, unit) == changed
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import sample_report as sample
 from browser import CHROMIUM, Browser, open_browser
 
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.report import Report, render
-from nnn_core.report.sections import Hub, Occurrence, Shown
+from nnn_core.report.sections import Hub, Shown
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 

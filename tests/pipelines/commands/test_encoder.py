@@ -17,7 +17,7 @@ from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.contract import recorded
 from nnn_core.encoders.fingerprints import PROBES, shown_parts
 from nnn_core.encoders.probes import measure
-from nnn_core.report.evaluation import run_section
+from nnn_core.report.sections import Run
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
 from pipelines.commands import cli
@@ -162,7 +162,7 @@ def test_whoever_shows_a_version_shows_no_vectors(
     assert {**shown, PROBES: parts[PROBES]} == parts
     assert shown[PROBES].startswith("4 vectors of 64 dimensions (image-1, image-2, text-1, text-2), SHA-256 ")
     manifest = read_manifest(uri)
-    run = run_section("nnn refresh", uri, manifest, 1, None, None)
+    run = Run.of("nnn refresh", uri, manifest, 1, None, None)
     assert dict(run.fingerprints) == shown
 
 

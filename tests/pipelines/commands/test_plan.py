@@ -20,9 +20,9 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import MODALITIES
-from nnn_core.planning import costs, scaling
-from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work, estimate
-from nnn_core.planning.plan import GONE, plan_side
+from nnn_core.planning import scaling
+from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
+from nnn_core.planning.plan import GONE, SidePlan
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
@@ -132,7 +132,7 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     request = EmbeddingRequest("image", Columns(), "now", str(tmp_path / "work"))
     before = Side(40, 0, "0", (shard.digest, "gone"))
     for changed, reason in ((("tokenizer", "weights"), "the encoder changed: tokenizer, weights"), ((), GONE)):
-        found = plan_side("candidates", str(tmp_path / "*.tar"), request, before, changed)
+        found = SidePlan.of("candidates", str(tmp_path / "*.tar"), request, before, changed)
         assert found.reasons == {reason: 1}
         assert (found.model, found.estimated, found.removed, found.rows_known) == (True, True, 1, 0)
     assert found.rows_todo == round(shard.bytes / 50_000)
@@ -169,7 +169,7 @@ def test_costs_by_hand() -> None:
             "shuffle_dollars_per_gib": 0,
         }
     )
-    (cost,) = estimate(work, rates)
+    (cost,) = rates.estimate(work)
     # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 2.56e8 scores at 1e7/s each.
     assert cost.hours.embed == pytest.approx(2 + 2 / 3600)
     assert cost.hours.score == pytest.approx((1000 + 2.5) / 3600)
@@ -184,10 +184,10 @@ def test_costs_by_hand() -> None:
 def test_pages_are_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "deploy" / "SCALING.md").read_text()
     assert "## First refresh" in page
-    assert scaling.renew(page) == page
+    assert scaling._renew(page) == page
     said = yaml.safe_dump(DEFAULT_RATES.model_dump(), sort_keys=False)
     assert (ROOT / "deploy" / "rates.yaml").read_text().partition("\n")[2] == said
-    assert costs.read_rates(str(ROOT / "deploy" / "rates.yaml")) == DEFAULT_RATES
+    assert Rates.read(str(ROOT / "deploy" / "rates.yaml")) == DEFAULT_RATES
     wrong = tmp_path / "rates.yaml"
     wrong.write_text("workers: {a: {gflops: -1}}\nprice: 3\n")
     flags = ["--candidates", "c", "--references", "r", "--table", "t", "--work", "w", "--rates", str(wrong)]
@@ -235,7 +235,7 @@ def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
     assert "texts_per_second: 1  # not measured" in text
     own = tmp_path / "rates.yaml"
     own.write_text(text[text.index("workers:") :])
-    assert costs.read_rates(str(own)).workers["this machine"].images_per_second == 3.89
+    assert Rates.read(str(own)).workers["this machine"].images_per_second == 3.89
     elsewhere = compare(Foretold(found, work, rates), summary, None)
     assert elsewhere["done"]["hours"]["score"] == 30 / 3600
     assert elsewhere["rates"] == {}

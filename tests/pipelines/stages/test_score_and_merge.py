@@ -14,7 +14,6 @@ from fakes import grid_vectors, make_bank, make_shard
 from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, write_shard
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.evaluation.means import load_means
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange
@@ -113,7 +112,7 @@ def test_rows_of_a_shard_are_the_means_of_all_its_scores(
     assert [each.value for each in outputs if each.tag == SCORED] == [Scored(23, frozenset({"exact"}))]
     (kept,) = (each.value for each in outputs if each.tag == MEANS)
     assert kept.grid == GRID, "no mean of 64 is taken over 23 references"
-    np.testing.assert_allclose(load_means(kept), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(kept.load(), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
 
 
 def test_means_are_kept_only_for_who_evaluates(world: World) -> None:

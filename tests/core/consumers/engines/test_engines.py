@@ -23,7 +23,7 @@ from nnn_core.consumers.engines.page import engines_page
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import METRICS, Engine, engine_names, engines, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
-from nnn_core.evaluation.rankings import Ranking, rank_shard
+from nnn_core.evaluation.rankings import Ranking
 
 ROWS, DIM = 250, 12
 IDS = [f"c{row}" for row in range(ROWS - 3)] + ['a\\t\tb\nc\\\\"', "é\u2028x", "x y/z"]
@@ -275,11 +275,11 @@ def test_parquet_says_what_it_is() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_overlap_is_measured_on_what_was_written(metric: str) -> None:
     recipe = make_recipe("qdrant", metric, DIM, BIASES)
-    exact = rank_shard(QUERIES, VECTORS, IDS, BIAS)
+    exact = Ranking.of(QUERIES, VECTORS, IDS, BIAS)
     stored = recipe.stored(VECTORS, BIAS)
     assert TopOverlap.of(exact, recipe.rank(QUERIES, stored, IDS)).mean == 1.0
     stored[:, DIM] = 0.0
-    plain = rank_shard(QUERIES, VECTORS, IDS, np.zeros_like(BIAS))
+    plain = Ranking.of(QUERIES, VECTORS, IDS, np.zeros_like(BIAS))
     without = TopOverlap.of(exact, recipe.rank(QUERIES, stored, IDS), plain)
     assert without.mean < 0.9
     assert without.changed == pytest.approx(1 - TopOverlap.of(exact, plain).mean)
