@@ -1,7 +1,8 @@
-"""What a refresh is asked to do: one frozen object, checked when it is built."""
+"""What a refresh and an evaluation are asked to do: one frozen object each, checked when it is built."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
@@ -9,19 +10,28 @@ from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
 from nnn_core import storage
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.encoders import FLOAT32, PRECISIONS, EncoderSource, parse_encoder
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
+from nnn_core.evaluation.summary import Request
 from nnn_core.gates.judge import check_accepted
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
-from nnn_core.redaction import refuse_credentials
 from nnn_core.scoring.search import SEARCHES
 from nnn_core.scoring.topk import grid_of
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.table.parts import BiasSettings
-from pipelines.options import CHECKED, COLUMNS, OUTPUT, Option, ValidationColumnOptions
+from pipelines.options import (
+    CHECKED,
+    COLUMNS,
+    OUTPUT,
+    Option,
+    QueryColumnOptions,
+    ReferenceColumnOptions,
+    ValidationColumnOptions,
+)
 
 DEFAULT_K_MAX = 128
 
@@ -32,7 +42,10 @@ GROUPS = {
     "validation": "Held-out queries that judge the bias before it is published.",
     OUTPUT: None,
 }
+#: Heading of --help of what an evaluation measures if it is asked to.
+MEASURED = "more to measure"
 _what, _validation, _scoring = (partial(Option, group=title) for title in GROUPS if title != COLUMNS)
+_measured = partial(Option, group=MEASURED)
 
 
 def _parse_k(value: Any) -> Any:
@@ -119,7 +132,7 @@ class RefreshConfig(ValidationColumnOptions):
     k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = 128
     alpha: Annotated[float, _scoring()] = 0.75
     k_max: Annotated[int | None, _scoring("N")] = None
-    reference_shard_rows: Annotated[int | None, _scoring("N", alias="--reference-group-rows")] = None
+    reference_shard_rows: Annotated[int | None, _scoring("N")] = None
     search: Annotated[str, _scoring(choices=SEARCHES)] = "auto"
     bias_tolerance: Annotated[float | None, _scoring("ERROR")] = None
     threads: Annotated[int, _scoring("N", filled=True)] = 1
@@ -131,9 +144,7 @@ class RefreshConfig(ValidationColumnOptions):
     def __post_init__(self) -> None:
         # What other files and names mean is found out now, and not by a worker.
         _ = self.thresholds, self.prompts, self.validation_columns
-        for flag in ("candidates", "references", "table", "work", "validation", "relevance", "report"):
-            if (uri := getattr(self, flag)) is not None:
-                refuse_credentials(uri, f"--{flag}")
+        self.refuse_credentials("candidates", "references", "table", "work", "validation", "relevance", "report")
         if self.k != "auto" and self.k < 1:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
@@ -176,6 +187,18 @@ class RefreshConfig(ValidationColumnOptions):
     def encoder_source(self) -> EncoderSource | None:
         """The model that ``encoder`` names, not loaded; None if it names none."""
         return parse_encoder(self.encoder, self.precision) if self.encoder else None
+
+    def requests(self, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, EmbeddingRequest, EmbeddingRequest]:
+        """How rows of the bank, of the candidates and of the validation queries are read and encoded.
+
+        Args:
+            encoder: the model, not loaded; None when all input holds vectors.
+        """
+        digest = encoder.fingerprint.digest if encoder else None
+        prompts, columns = self.prompts, self.candidate_columns
+        asking = EmbeddingRequest(self.bank_modality, self.reference_columns, digest, self.work, prompts.reference)
+        holding = EmbeddingRequest(self.candidate_modality, columns, digest, self.work, prompts.candidate)
+        return asking, holding, replace(asking, columns=self.validation_columns)
 
     @property
     def wanted_k(self) -> int | None:
@@ -228,3 +251,67 @@ class RefreshConfig(ValidationColumnOptions):
     def rejects_folder(self) -> str:
         """Where rejects are listed."""
         return storage.join(self.work, "rejects")
+
+
+@dataclass(frozen=True, config=CHECKED)
+class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
+    """What to evaluate, each option declared here once.
+
+    Attributes:
+        table: folder of the bias table.
+        version: which version (default: the current one).
+        candidates: shards of the items of the index.
+        queries: shards of the held-out queries.
+        work: folder of artefacts, that of the refresh.
+        references: the bank: makes sure that no query is in it, and counts its rows that belong to candidates.
+        relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
+        allow_overlap: accept queries that are in the bank.
+        encoder: model, as for nnn refresh; not needed for vectors.
+        threads: threads of one worker process (default: all cores).
+        exclude_bank_positives: judge also what the bias would be without the bank's rows that belong to candidates:
+            the fair figure where the bank describes the index (scores anew).
+        compare: the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than
+            100,000 candidates a sample is compared on.
+        attributes: tables of id and attributes: how evenly their values are retrieved.
+        request: which point is judged, and by what, which the command works out from its own options.
+        run: name of this run, which is no option.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    table: Annotated[str, Option("URI")]
+    version: Annotated[int, Option("N", filled=True)]
+    candidates: Annotated[str, Option("GLOB")]
+    queries: Annotated[str, Option("GLOB")]
+    work: Annotated[str, Option("URI")]
+    request: Request
+    references: Annotated[str | None, Option("GLOB")] = None
+    relevance: Annotated[str | None, Option("GLOB")] = None
+    allow_overlap: Annotated[bool, Option(switch=True)] = False
+    encoder: Annotated[str | None, Option("SPEC")] = None
+    threads: Annotated[int, Option("N", filled=True)] = 1
+    exclude_bank_positives: Annotated[bool, _measured()] = False
+    compare: Annotated[bool, _measured()] = False
+    attributes: Annotated[str | None, _measured("GLOB")] = None
+    run: str = "run"
+
+    def __post_init__(self) -> None:
+        # What a name means is found out now, and not by a worker.
+        _ = self.query_columns, self.reference_columns
+        self.refuse_credentials("table", "candidates", "queries", "work", "relevance", "references", "attributes")
+        if self.references is None and (self.compare or self.exclude_bank_positives):
+            raise ConfigError(
+                "--compare and --exclude-bank-positives need the bank that the table was made with; name it with "
+                "--references."
+            )
+
+    @property
+    def rejects_folder(self) -> str:
+        """Where rejects are listed."""
+        return storage.join(self.work, "rejects")
+
+    @property
+    def result_uri(self) -> str:
+        """Where the last step leaves what it found."""
+        return storage.join(self.work, "runs", f"{self.run}.json")

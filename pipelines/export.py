@@ -16,7 +16,6 @@ from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, Bia
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
 from nnn_core.consumers.export import MOST_INDEX_BYTES, Embeddings, IndexFile, gather_embeddings, load_biases
 from nnn_core.consumers.rerank import check_target
-from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
@@ -25,13 +24,10 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
-from nnn_core.redaction import refuse_credentials
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions
-from pipelines.stages.embed_shards import EmbedShards, ModelUse
+from pipelines.stages.embed_files import embed_files
 from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, ExportIndex, ExportTask, SampleQueries
-from pipelines.stages.list_shards import ListShards
-from pipelines.stages.metrics import StageName
 from pipelines.stages.once import Once
 
 #: Headings of --help.
@@ -97,9 +93,7 @@ class ExportConfig(QueryColumnOptions):
     def __post_init__(self) -> None:
         _ = self.query_columns
         check_target(self.target_overlap)
-        for flag in ("table", "embeddings", "output", "work", "queries"):
-            if getattr(self, flag) is not None:
-                refuse_credentials(getattr(self, flag), f"--{flag}")
+        self.refuse_credentials("table", "embeddings", "output", "work", "queries")
         if self.engine != RERANK:
             find_engine(self.engine)
         if self.index is not None and self.engine != "faiss":
@@ -133,45 +127,34 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
 
 
 def define_export(
-    root: beam.Pipeline,
-    config: ExportConfig,
-    manifest: Manifest,
-    recipe: Recipe | None,
-    encoder: EncoderSource | None,
+    root: beam.Pipeline, config: ExportConfig, manifest: Manifest, recipe: Recipe | None, encoder: EncoderSource | None
 ) -> beam.PCollection[str]:
     """Wire the export; the single element is the URI of its manifest."""
     digest, prompts = encoder.fingerprint.digest if encoder else None, Prompts.recorded(manifest.settings.encoder)
     held = EmbeddingRequest(
         manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )
-    inputs = (
-        root
-        | "ListEmbeddings" >> ListShards(config.embeddings, "--embeddings")
-        | "EmbedCandidates" >> EmbedShards(held, encoder, StageName.EMBED_CANDIDATES, ModelUse(config.threads))
-    )
+    inputs = embed_files(
+        root, "candidates", config.embeddings, held, encoder, config.threads, flag="--embeddings"
+    ).embedded
     parts = static_parts(encoder, prompts) if encoder else None
     embeddings = root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts)
-    shards = inputs | "Shards" >> beam.FlatMap(lambda each: embedded_shards([each])) | "Spread" >> beam.Reshuffle()
+    shards = inputs | "Shards" >> beam.FlatMap(lambda each: each.shards) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:
         modality = manifest.settings.reference_modality
         request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
-        asked = (
-            root
-            | "ListQueries" >> ListShards(config.queries, "--queries")
-            | "EmbedQueries" >> EmbedShards(request, encoder, StageName.EMBED_QUERIES, ModelUse(config.threads))
-            | "QueryShards" >> beam.FlatMap(lambda each: embedded_shards([each]))
-        )
+        queries = embed_files(root, "queries", config.queries, request, encoder, config.threads).embedded
+        asked = queries | "QueryShards" >> beam.FlatMap(lambda each: each.shards)
     task = ExportTask(config.table, config.version, config.output, config.seed, bool(config.queries))
-    queries = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)
+    sample = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)
+    shared = (task, sample, embeddings)
     if recipe is None:
-        return shards | "ExportBiases" >> ExportBiases(
-            task, config.hub_deviations, config.target_overlap, queries, embeddings
-        )
+        return shards | "ExportBiases" >> ExportBiases(*shared, config.hub_deviations, config.target_overlap)
     if find_engine(recipe.engine).layout == "index":
         index = IndexFile(config.factory, config.max_index_bytes, config.threads)
-        return shards | "ExportIndex" >> ExportIndex(task, recipe, index, queries, embeddings)
-    return shards | "ExportFiles" >> ExportFiles(task, recipe, queries, embeddings)
+        return shards | "ExportIndex" >> ExportIndex(*shared, recipe, index)
+    return shards | "ExportFiles" >> ExportFiles(*shared, recipe)
 
 
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from nnn_core.inputs.readers import Columns
+from nnn_core.redaction import refuse_credentials
 
 #: How a configuration is checked when it is built.
 CHECKED = ConfigDict(extra="forbid")
@@ -35,7 +36,6 @@ class Option:
         metavar: what --help calls the value.
         group: heading under which --help shows the flag, if the command has such a heading.
         choices: all values that there are; none where there is a rule instead.
-        alias: another flag for the same.
         switch: whether ``--no-...`` switches off what a file switches on.
         filled: whether the command finds a value where none is given, so that the flag itself has no default.
     """
@@ -43,7 +43,6 @@ class Option:
     metavar: str | None = None
     group: str | None = None
     choices: tuple[str, ...] = ()
-    alias: str | None = None
     switch: bool = False
     filled: bool = False
 
@@ -82,6 +81,11 @@ class ColumnOptions:
         """
         names = {name: getattr(self, f"{side}{name}_column") for name in _NAMES}
         return {name: value for name, value in names.items() if value is not None}
+
+    def refuse_credentials(self, *flags: str) -> None:
+        """Refuse URIs, patterns and names of files that hold a secret; options that were not given hold none."""
+        for flag in flags:
+            refuse_credentials(getattr(self, flag) or "", f"--{flag}")
 
     @cached_property
     def candidate_columns(self) -> Columns:

@@ -14,7 +14,6 @@ from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
@@ -32,8 +31,7 @@ from nnn_core.table.parts import BiasSettings, resolve_k
 from pipelines.config import RefreshConfig
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
-from pipelines.stages.embed_files import EmbeddedFiles, embed_files
-from pipelines.stages.embed_shards import ModelUse
+from pipelines.stages.embed_files import embed_files
 from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
@@ -53,19 +51,22 @@ def define_refresh(
         config: what the refresh is to compute.
         encoder: the model, not loaded; None when all input holds vectors.
     """
-    asking, holding, judging = embedding_requests(config, encoder)
-    use = ModelUse(config.threads, config.model_copies)
-    references = embed_files(root, "references", config.references, asking, encoder, config.hints, use)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.hints, use)
+    asking, holding, judging = config.requests(encoder)
+    use = (encoder, config.threads, config.model_copies, config.hints)
+    references = embed_files(root, "references", config.references, asking, *use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, *use)
     rejects = (config.max_reject_rate, config.rejects_folder)
     cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
     bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
-    calibrated = _calibrate(config, bank, candidates)
-    scorer = Scorer(
-        config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search, config.cache
-    )
+    how = (config.exclude_own_pairs, config.work, config.threads)
+    calibrated = None
+    if config.bias_tolerance is not None:
+        calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
+            candidates.embedded, config.grid, config.bias_tolerance, *how, config.cache
+        )
+    scorer = Scorer(config.kept_scores, *how, config.search, config.cache)
     merged = (
         candidates.embedded
         | "CandidateShards" >> beam.FlatMap(EmbeddedInput.located)
@@ -76,10 +77,10 @@ def define_refresh(
     recording = Once(record_encoder, encoder, config.prompts, config.work, config.modalities, *sides)
     recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(Scored.merged).without_defaults()
-    settings = root | "ResolveSettings" >> Once(resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
+    settings = root | "ResolveSettings" >> Once(_resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
-        validation = embed_files(root, "validation", config.validation, judging, encoder, config.hints, use)
+        validation = embed_files(root, "validation", config.validation, judging, *use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
             bank, config.relevance, config.allow_overlap, config.work
         )
@@ -87,8 +88,8 @@ def define_refresh(
         review = merged[MEANS] | "ReviewBias" >> ReviewBias(queries, validation, candidates, request, config.threads)
         settings = settings | "TakeChoice" >> beam.Map(_take_choice, AsSingleton(review))
     sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
-    sources = map(AsSingleton, (gathered, bank, sums, scored, calibrated))
-    lineage = root | "DescribeLineage" >> Once(describe_lineage, config, *sources)
+    sources = (*map(AsSingleton, (gathered, bank, sums, scored)), AsSingleton(calibrated) if calibrated else [])
+    lineage = root | "DescribeLineage" >> Once(_describe_lineage, config, *sources)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(
         table=config.table,
         work=config.work,
@@ -101,32 +102,7 @@ def define_refresh(
     )
 
 
-def embedding_requests(config: RefreshConfig, encoder: EncoderSource | None) -> tuple[EmbeddingRequest, ...]:
-    """How rows are read and encoded: of the bank, of the candidates, and of the validation queries."""
-    digest, columns, prompts = encoder.fingerprint.digest if encoder else None, config.candidate_columns, config.prompts
-    asking = EmbeddingRequest(config.bank_modality, config.reference_columns, digest, config.work, prompts.reference)
-    holding = EmbeddingRequest(config.candidate_modality, columns, digest, config.work, prompts.candidate)
-    return asking, holding, dataclasses.replace(asking, columns=config.validation_columns)
-
-
-def _calibrate(
-    config: RefreshConfig, bank: beam.PCollection[Bank], candidates: EmbeddedFiles
-) -> beam.PCollection[list[CalibratedShard]]:
-    """How each reference shard is searched, a single element; an empty list for exact searches."""
-    if config.bias_tolerance is None:
-        return bank.pipeline | "NothingToCalibrate" >> Once(list)
-    return bank | "CalibrateSearch" >> CalibrateSearch(
-        candidates.embedded,
-        config.grid,
-        config.bias_tolerance,
-        config.exclude_own_pairs,
-        config.work,
-        config.threads,
-        config.cache,
-    )
-
-
-def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
+def _resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder: dict[str, str]) -> BiasSettings:
     """The settings of the biases, once the bank is known and scored.
 
     Args:
@@ -152,7 +128,7 @@ def resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder:
     )
 
 
-def describe_lineage(
+def _describe_lineage(
     config: RefreshConfig, corpus: Corpus, bank: Bank, sums: SideSums, scored: Scored, calibrated: list[CalibratedShard]
 ) -> Lineage:
     """What the table was computed from, and how.

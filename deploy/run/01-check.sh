@@ -9,7 +9,7 @@ gcloud projects describe "$PROJECT" --format='value(projectId)'
 python - "$CONFIG" << 'EOF'
 import sys
 from pipelines.commands._config_file import read_config
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 print(read_config(sys.argv[1], build_parser()))
 EOF
 [[ $(python -m pipelines.commands.template_metadata) == "$(< deploy/metadata.json)" ]] \

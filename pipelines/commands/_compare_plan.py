@@ -8,29 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.planning.costs import Hours, Rates, Work
+from nnn_core.planning.costs import Hours, Rates
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
-from pipelines.commands.plan import format_dollars, format_hours
+from pipelines.commands._foretold import Foretold, format_dollars, format_hours
 from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
 _ENOUGH = 10.0
-
-
-@dataclass(frozen=True)
-class Foretold:
-    """A plan made before a run.
-
-    Attributes:
-        plan: what would be computed.
-        work: the same in numbers.
-        rates: of the types of worker that it is priced by.
-    """
-
-    plan: Plan
-    work: Work
-    rates: Rates
 
 
 def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | None) -> dict[str, Any]:
@@ -65,7 +50,7 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
     pairs = {
         **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
         StageName.SCORE_CANDIDATES.value: (found.pairs_todo, done.total(PAIRS, StageName.SCORE_CANDIDATES)),
-        "written_bytes": (round(work.written_bytes), done.total(WRITTEN, *done.stages)),
+        "written_bytes": (round(work.written_bytes), done.total(WRITTEN)),
         "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, StageName.MERGE_PARTIALS)),
         "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
     }
@@ -87,25 +72,16 @@ class _Done:
 
     summary: Mapping[str, Any]
 
-    @property
-    def stages(self) -> Mapping[str, Mapping[str, float]]:
-        stages: Mapping[str, Mapping[str, float]] = self.summary["stages"]
-        return stages
-
     def total(self, what: str, *stages: str) -> float:
-        """Added up over stages."""
-        return sum(self.stages.get(stage, {}).get(what, 0) for stage in stages)
+        """A figure added up over stages, by default over all of them."""
+        figures: Mapping[str, Mapping[str, float]] = self.summary["stages"]
+        return sum(figures.get(stage, {}).get(what, 0) for stage in stages or figures)
 
     def hours(self, processes: int) -> Hours:
         """Of machines with so many processes, all at work."""
-        embed = self.total(
-            "seconds", StageName.EMBED_CANDIDATES, StageName.EMBED_REFERENCES, StageName.EMBED_VALIDATION
-        )
-        score, merge = (
-            self.total("seconds", StageName.SCORE_CANDIDATES),
-            self.total("seconds", StageName.MERGE_PARTIALS),
-        )
-        return Hours(*(spent / processes / 3600 for spent in (embed, score, merge)))
+        embed = (StageName.EMBED_CANDIDATES, StageName.EMBED_REFERENCES, StageName.EMBED_VALIDATION)
+        kinds = (embed, (StageName.SCORE_CANDIDATES,), (StageName.MERGE_PARTIALS,))
+        return Hours(*(self.total("seconds", *stages) / processes / 3600 for stages in kinds))
 
     def rates(self, found: Plan, processes: int) -> dict[str, float]:
         """Of this machine, as a ``Worker`` has them; of work that took long enough."""
@@ -118,19 +94,13 @@ class _Done:
             if spent >= _ENOUGH:
                 rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        return {name: float(f"{rate:.3g}") for name, rate in rates.items()} | {
-            "memory_gib": round(memory, 1),
-            "processes": processes,
-        }
+        measured = {name: float(f"{rate:.3g}") for name, rate in rates.items()}
+        return measured | {"memory_gib": round(memory, 1), "processes": processes}
 
 
 #: What is counted in a stage, and what bytes are called.
 _COUNTED = {StageName.SCORE_CANDIDATES.value: "pairs"}
-_BYTES = {
-    "written_bytes": "written",
-    "shuffled_bytes": "shuffled",
-    "peak_bytes": "memory of a process, at most",
-}
+_BYTES = {"written_bytes": "written", "shuffled_bytes": "shuffled", "peak_bytes": "memory of a process, at most"}
 
 
 def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[str]:

@@ -19,7 +19,6 @@ from nnn_core.encoders.fingerprints import check_encoder
 from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.table.manifest import read_manifest
-from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
 from pipelines.running.logs import FORMATS
 
@@ -171,16 +170,6 @@ def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:
     return model(**{**{name: value for name, value in given.items() if value is not None}, **more})
 
 
-def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:
-    """The refresh that parsed flags describe.
-
-    Args:
-        args: of a parser with the options of ``RefreshConfig``.
-        local: whether the job runs in this process, not on a cluster.
-    """
-    return build(RefreshConfig, args, threads=threads_of(args, local))
-
-
 def threads_of(args: argparse.Namespace, local: bool) -> int:
     """Threads of one worker process: all cores of the machine locally; a cluster has a process a core.
 
@@ -236,18 +225,18 @@ def _without_none(kind: Any) -> Any:
 
 def _add(place: argparse._ActionsContainer, each: Declared) -> None:
     """One option as a flag."""
-    flags = [f"--{each.name.replace('_', '-')}", *filter(None, [each.option.alias])]
+    flag = f"--{each.name.replace('_', '-')}"
     common: dict[str, Any] = {"default": each.default, "help": each.description or argparse.SUPPRESS}
     if each.kind is bool:
-        place.add_argument(*flags, action=Switch if each.option.switch else "store_true", **common)
+        place.add_argument(flag, action=Switch if each.option.switch else "store_true", **common)
         return
     common |= {"metavar": each.option.metavar, "required": each.required}
     if each.repeats:
-        place.add_argument(*flags, action="append", **common | {"default": list(each.default)})
+        place.add_argument(flag, action="append", **common | {"default": list(each.default)})
     elif each.choices:
-        place.add_argument(*flags, choices=each.choices, **common)
+        place.add_argument(flag, choices=each.choices, **common)
     else:
-        place.add_argument(*flags, **common | {"type": _converter(each.kind)})
+        place.add_argument(flag, **common | {"type": _converter(each.kind)})
 
 
 def _converter(kind: Any) -> Callable[[str], Any] | None:

@@ -17,12 +17,7 @@ from pipelines.running.logs import configure_logging
 from pipelines.running.runner import settle_runner
 
 #: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
-_SECRET_FLAGS = (
-    "--azure_connection_string",
-    "--s3_access_key_id",
-    "--s3_secret_access_key",
-    "--s3_session_token",
-)
+_SECRET_FLAGS = ("--azure_connection_string", "--s3_access_key_id", "--s3_secret_access_key", "--s3_session_token")
 
 
 def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, PipelineOptions]:

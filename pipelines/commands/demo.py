@@ -4,68 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Annotated, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from nnn_core import load_bias_table, storage
+from nnn_core import load_bias_table
 from nnn_core.consumers.faiss_index import debiased_index, plain_index, search_debiased
-from nnn_core.demo.corpus import corpus_files
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
-from nnn_core.embedded.shards import read_shard
-from nnn_core.encoders import Encoder, EncoderSource, load_once, parse_encoder
+from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.evaluation.metrics import summarise_ranking
-from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
-from nnn_core.inputs.readers import Columns
-from nnn_core.inputs.shards import Modality
-from nnn_core.vectors import FloatMatrix
-from pipelines.commands._options import (
-    Output,
-    add_options,
-    build,
-    declared,
-    make_parser,
-    print_json,
-    threads_of,
-)
+from pipelines.commands._demo_data import demo_encoder, embedded_vectors, places, relevant_positions, write_corpus
+from pipelines.commands._options import Output, add_options, build, declared, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import print_summary, refresh, without_text
+from pipelines.commands._summary import print_summary, without_text
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
 from pipelines.running.runner import runs_locally
 
 _METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "skewness@10", "never_retrieved")
-
-
-def places(directory: str) -> dict[str, str]:
-    """Where the demo keeps its files below ``directory``, by field of ``RefreshConfig``."""
-    queries = storage.join(directory, "corpus", "queries", "*.parquet")
-    return {
-        "candidates": storage.join(directory, "corpus", "candidates", "*.tar"),
-        "references": storage.join(directory, "corpus", "references", "*.parquet"),
-        "validation": queries,
-        "relevance": queries,
-        "table": storage.join(directory, "table"),
-        "work": storage.join(directory, "work"),
-    }
-
-
-def write_corpus(directory: str) -> None:
-    """Render the corpus below ``directory`` unless an earlier run has finished doing so."""
-    done = storage.join(directory, "corpus", "complete")
-    if storage.exists(done):
-        return
-    for name, data in corpus_files():
-        storage.create(storage.join(directory, "corpus", name), data)
-    storage.create(done, b"")
-
-
-def demo_encoder() -> EncoderSource:
-    """The encoder that comes with the package."""
-    return parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}")
 
 
 def _evaluate(where: Mapping[str, str], source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
@@ -88,31 +42,6 @@ def _evaluate(where: Mapping[str, str], source: EncoderSource, version: int) -> 
     _, debiased = search_debiased(debiased_index(candidates, table.bias_of(ids)), queries, len(ids))
     rankings = {"base": base, "nnn": debiased}
     return {name: summarise_ranking(ranking, relevant, len(ids)) for name, ranking in rankings.items()}, len(queries)
-
-
-def embedded_vectors(
-    pattern: str, modality: Modality, work: str, source: EncoderSource, encoder: Encoder
-) -> tuple[list[str], FloatMatrix]:
-    """(ids, vectors) of all rows of some shards; those that the refresh embedded are read back."""
-    request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, work)
-    blocks = []
-    for name in list_shards(pattern, "the demo's corpus"):
-        planned = request.plan(describe_shard(name))
-        result = request.find(planned) or embed_shard(planned, request, encoder)
-        blocks += [read_shard(shard) for shard in result.shards]
-    ids = [row_id for block in blocks for row_id in block.ids.to_pylist()]
-    return ids, np.concatenate([block.vectors for block in blocks])
-
-
-def relevant_positions(pattern: str, query_ids: list[str], candidate_ids: list[str]) -> list[set[int]]:
-    """For each query the positions of the candidates that answer it."""
-    position = {row_id: number for number, row_id in enumerate(candidate_ids)}
-    answers: dict[str, set[int]] = {}
-    for uri in list_uris(pattern, "the demo's corpus"):
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "relevant"])
-        for row in table.to_pylist():
-            answers[row["id"]] = {position[row_id] for row_id in row["relevant"]}
-    return [answers[query_id] for query_id in query_ids]
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]], queries: int) -> None:
@@ -151,11 +80,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     # A small bank asks for a small k; the means of a larger one are kept to play with.
     parser.set_defaults(k=16, k_max=128)
     args, options = parse_flags(parser, argv)
-    source = demo_encoder()
+    source, where = demo_encoder(), places(args.directory)
     write_corpus(args.directory)
-    where = places(args.directory)
-    threads = threads_of(args, runs_locally(options))
-    config = build(RefreshConfig, args, **where, threads=threads)
+    config = build(RefreshConfig, args, **where, threads=threads_of(args, runs_locally(options)))
     manifest, summary = refresh(config, source, options)
     metrics, queries = _evaluate(where, source, manifest.version)
     print_summary(summary)

@@ -21,11 +21,6 @@ from pipelines.commands._options import add_command, add_options, add_version, p
 from pipelines.config import RefreshConfig
 
 
-def _add_encoder_options(parser: argparse.ArgumentParser) -> None:
-    """How texts and images become vectors, as for ``nnn refresh``."""
-    add_options(parser, RefreshConfig, "precision", "reference_prompt", "candidate_prompt")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
     parser = argparse.ArgumentParser(
@@ -34,7 +29,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = add_command(commands, "fingerprint", "what the vectors of an encoder depend on", allow_abbrev=False)
     show.add_argument("spec", metavar="SPEC", help="as for --encoder of nnn refresh")
-    _add_encoder_options(show)
     check = add_command(
         commands,
         "check",
@@ -46,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_version(check)
     check.add_argument("--vectors", metavar="FILE", help="a service's vectors of the probes: id and vector, any format")
     check.add_argument("--tolerance", type=float, metavar="D", help="distance allowed between unit vectors of a probe")
-    _add_encoder_options(check)
+    for command in (show, check):  # how texts and images become vectors, as for nnn refresh
+        add_options(command, RefreshConfig, "precision", "reference_prompt", "candidate_prompt")
     probes = add_command(commands, "probes", "write the probes, for a service to encode", allow_abbrev=False)
     probes.add_argument("--output", required=True, metavar="URI", help="folder for texts.jsonl and the pictures")
     args = parser.parse_args(argv)

@@ -29,12 +29,15 @@ from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
 from pipelines.commands._parsing import parse_flags
-from pipelines.evaluation import MEASURED, EvaluationConfig, define_evaluation
+from pipelines.config import MEASURED, EvaluationConfig
+from pipelines.evaluation import define_evaluation
 from pipelines.options import COLUMNS, Option
 from pipelines.running.runner import run, runs_locally
 
 
-def _evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: Any) -> tuple[dict[str, Any], Report]:
+def _evaluate(
+    config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None, options: Any
+) -> tuple[dict[str, Any], Report]:
     """Run the job and read its result and report.
 
     Raises:
@@ -42,7 +45,6 @@ def _evaluate(config: EvaluationConfig, encoder: EncoderSource | None, options: 
     """
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
-    manifest = read_manifest(config.table, config.version)
     run(options, lambda root: define_evaluation(root, config, manifest, encoder))
     result: dict[str, Any] = json.loads(storage.read_bytes(config.result_uri))
     report = Report.from_json(json.dumps(result.pop("report")).encode(), config.result_uri)
@@ -80,17 +82,6 @@ class _Judgement:
     beside: Annotated[tuple[str, ...], Option("REPORT")] = ()
 
 
-def _config_from(args: argparse.Namespace, local: bool) -> EvaluationConfig:
-    manifest = read_manifest(args.table, args.version)
-    return build(
-        EvaluationConfig,
-        args,
-        version=manifest.version,
-        request=_request_from(args, manifest),
-        threads=threads_of(args, local),
-    )
-
-
 def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
     settings = manifest.settings
     if args.tune:
@@ -122,10 +113,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
     thresholds = Thresholds.read(args.gates)
-    config = _config_from(args, runs_locally(options))
+    manifest = read_manifest(args.table, args.version)
+    request, threads = _request_from(args, manifest), threads_of(args, runs_locally(options))
+    config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
     encoder = encoder_of_table(args.encoder, args.table, config.version)
     others = [read_report(uri) for uri in args.beside]
-    result, report = _evaluate(config, encoder, options)
+    result, report = _evaluate(config, manifest, encoder, options)
     if others:
         report = report.beside(others)
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
 from nnn_core.consumers.export import check_output, manifest_uri
 from nnn_core.encoders import EncoderSource
-from nnn_core.table.manifest import read_manifest
+from nnn_core.table.manifest import Manifest, read_manifest
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.export import GROUPS, ExportConfig, define_export, recipe_of
@@ -18,14 +17,13 @@ from pipelines.options import COLUMNS
 from pipelines.running.runner import run
 
 
-def _export(config: ExportConfig, encoder: EncoderSource | None, options: Any) -> dict[str, Any]:
+def _export(config: ExportConfig, manifest: Manifest, encoder: EncoderSource | None, options: Any) -> dict[str, Any]:
     """Run the job and read its manifest.
 
     Raises:
         NNNError: whatever went wrong.
     """
     storage.check_exclusive(config.work)
-    manifest = read_manifest(config.table, config.version)
     recipe = recipe_of(config, manifest)
     expected = {"recipe": recipe and recipe.to_record(), "encoder": manifest.settings.encoder}
     check_output(config.output, expected)
@@ -70,14 +68,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         {**dict.fromkeys(GROUPS), COLUMNS: "Names of columns or JSON fields; --query-... for the queries."},
     )
     args, options = parse_flags(parser, argv)
-    config = build(ExportConfig, args, version=read_manifest(args.table, args.version).version)
-    result = _export(config, encoder_of_table(args.encoder, args.table, config.version), options)
+    manifest = read_manifest(args.table, args.version)
+    config = build(ExportConfig, args, version=manifest.version)
+    result = _export(config, manifest, encoder_of_table(args.encoder, args.table, config.version), options)
     _print_export(result)
     print_json(args, result)
     return result
-
-
-if __name__ == "__main__":
-    from pipelines.commands.cli import run_command
-
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Hand a refresh over to a cluster without waiting for it: what the launcher of the Flex Template runs.
 
-python -m pipelines.commands.launch_refresh, with the flags of ``nnn refresh``. A launcher has to leave once it has
+``deploy/launch.py`` calls it with the flags of ``nnn refresh``. A launcher has to leave once it has
 described the job, and Dataflow starts it afterwards, so its outcome is not this program's to tell. The job itself
 publishes the version, or fails and says why in its log; either way it leaves the content of the report below
 ``WORK/runs``.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
@@ -19,9 +18,8 @@ import apache_beam as beam
 from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
-from pipelines.commands._options import config_from
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import runs_locally
 
@@ -46,9 +44,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     define_refresh(pipeline, config, config.encoder_source)
     pipeline.run()
     print(json.dumps({"run": config.run, "table": config.table, "report": config.report_uri}))
-
-
-if __name__ == "__main__":
-    from pipelines.commands.cli import run_command
-
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -6,39 +6,27 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from nnn_core.embedded.side import Side
-from nnn_core.encoders import EncoderSource
-from nnn_core.encoders.fingerprints import differing
-from nnn_core.encoders.probes import static_parts
-from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
-from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import (
     CONVERTED_BYTES,
     MERGED_SCORES,
     MODEL_BYTES,
     PARTIAL_SECONDS,
-    Cost,
-    Hours,
     Rates,
-    Work,
 )
-from nnn_core.planning.plan import NEW, Plan, Scoring, SidePlan
+from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
-from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.commands._config_file import ConfigFile
-from pipelines.commands._options import Output, config_from, make_parser, print_json
+from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours
+from pipelines.commands._options import Output, make_parser, print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._refresh_flags import config_from
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
-from pipelines.refresh import embedding_requests
 from pipelines.running.runner import runs_locally
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
-
-#: Dimension of the vectors where nothing tells.
-_ASSUMED_DIM = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,87 +44,26 @@ class _Pricing:
     with_plan: Annotated[bool, Option()] = False
 
 
-def plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
-    """The plan of a refresh.
-
-    Raises:
-        InputError: input that cannot be read.
-        CorruptArtifactError: the current version's manifest is damaged.
-    """
-    previous = current_manifest(config.table)
-    changed = _changed_parts(previous, encoder, config.prompts)
-    asking, holding, judging = embedding_requests(config, encoder)
-    before = (previous.candidates, previous.references) if previous else (None, None)
-    candidates = SidePlan.of("candidates", config.candidates, holding, before[0], changed)
-    references = SidePlan.of("references", config.references, asking, before[1], changed)
-    scoring = Scoring(
-        config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
-    )
-    found = Plan.of(candidates, references, scoring, config.work, previous, changed)
-    if config.validation is None:
-        return found
-    # Versions do not say which queries judged them.
-    unknown = Side(0, 0, "0", ()) if previous else None
-    return dataclasses.replace(
-        found, validation=SidePlan.of("validation", config.validation, judging, unknown, changed)
-    )
-
-
-def _changed_parts(
-    previous: Manifest | None,
-    encoder: EncoderSource | None,
-    prompts: Prompts = Prompts(),  # noqa: B008
-) -> tuple[str, ...]:
-    """Parts of the encoder's fingerprint that are not those of the current version."""
-    if previous is None or encoder is None:
-        return ()
-    return differing(static_parts(encoder, prompts), previous.settings.encoder)
-
-
-def work_of(found: Plan, config: RefreshConfig) -> Work:
-    """The plan in numbers."""
-    todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
-    return Work(
-        images=todo["image"],
-        texts=todo["text"],
-        vectors=sum(side.rows_todo for side in found.sides if not side.model),
-        pairs=found.pairs_todo,
-        partials=found.partials_todo,
-        candidates=found.candidates.rows,
-        references=found.references.rows,
-        dim=found.dim or _ASSUMED_DIM,
-        k_max=config.kept_scores,
-        grid=len(config.grid),
-        groups=found.groups,
-        group_rows=config.rows_per_reference_shard,
-    )
-
-
-def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
-    return (side.rows_todo for side in found.sides if side.model and side.modality == modality)
-
-
-def _regrouping_of(found: Plan, config: RefreshConfig, rates: Rates) -> Regrouping | None:
+def _regrouping_of(foretold: Foretold, config: RefreshConfig) -> Regrouping | None:
     """Another size of the reference shards, if it pays; of exact searches only, which do not depend on it."""
     if config.bias_tolerance is not None:
         return None
-    candidates, references = found.candidates, found.references
+    candidates, references = foretold.plan.candidates, foretold.plan.references
     asked = Asked(
         candidates.rows,
         max(1, len(candidates.shards)),
-        found.dim or _ASSUMED_DIM,
+        foretold.plan.dim or ASSUMED_DIM,
         config.kept_scores,
         max(1, references.reasons.get(NEW, 0)),
         references.removed,
     )
-    worker = next(iter(rates.workers.values()))
+    worker = next(iter(foretold.rates.workers.values()))
     return Regrouping.propose(references.shards, config.rows_per_reference_shard, asked, worker)
 
 
-def _describe(
-    found: Plan, work: Work, rates: Rates, workers: int, regrouping: Regrouping | None = None
-) -> Iterator[str]:
+def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -> Iterator[str]:
     """The plan for a person."""
+    found, work, rates = foretold.plan, foretold.work, foretold.rates
     for side in found.sides:
         yield from _describe_side(side)
     yield f"reference shards  {found.groups:,}"
@@ -207,18 +134,9 @@ def _describe_regrouping(found: Regrouping) -> Iterator[str]:
     )
 
 
-def format_hours(hours: Hours) -> str:
-    """Embedding, scoring and merging, a column each."""
-    return "".join(f"{seconds(3600 * value):>12}" for value in (hours.embed, hours.score, hours.merge))
-
-
-def format_dollars(value: float) -> str:
-    """Such as ``$12.50``; of little money two digits that say something."""
-    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"
-
-
-def _record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regrouping | None = None) -> dict[str, Any]:
+def _record_of(foretold: Foretold, regrouping: Regrouping | None) -> dict[str, Any]:
     """The plan for programs."""
+    found, work = foretold.plan, foretold.work
     sides = {
         side.flag: {
             **{name: getattr(side, name) for name in _SIDE},
@@ -233,7 +151,7 @@ def _record_of(found: Plan, work: Work, costs: Sequence[Cost], regrouping: Regro
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in ("flop", *sizes)},
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
-        "costs": [dataclasses.asdict(cost) for cost in costs],
+        "costs": [dataclasses.asdict(cost) for cost in foretold.rates.estimate(work)],
     }
 
 
@@ -253,10 +171,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
     rates = Rates.read(args.rates)
     config = config_from(args, runs_locally(options))
-    found = plan(config, config.encoder_source)
-    work = work_of(found, config)
-    regrouping = _regrouping_of(found, config, rates)
-    print("\n".join(_describe(found, work, rates, args.workers, regrouping)))
-    record = _record_of(found, work, rates.estimate(work), regrouping)
+    foretold = Foretold.of(config, config.encoder_source, rates)
+    regrouping = _regrouping_of(foretold, config)
+    print("\n".join(_describe(foretold, regrouping, args.workers)))
+    record = _record_of(foretold, regrouping)
     print_json(args, record)
     return record

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.commands._config_file import file_options
 from pipelines.commands._options import Declared, Parser
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 
 #: What a text has to look like, by the type of the flag. The console fills in a default of its own for parameters that
 #: are declared as numbers or booleans, which would override the file of ``config``; so they are texts with a pattern.
@@ -20,8 +20,8 @@ _PATTERNS: dict[Any, str] = {int: "^-?[0-9]+$", float: "^[-+.0-9eE]+$", bool: "^
 _OF_A_TERMINAL = ("json", "verbose", "log_format", "with_plan", "rates")
 
 
-def _metadata(parser: Parser) -> dict[str, Any]:
-    """The record that ``gcloud dataflow flex-template build --metadata-file`` takes.
+def _render(parser: Parser) -> str:
+    """The text of metadata.json, which ``gcloud dataflow flex-template build --metadata-file`` takes.
 
     Every parameter is optional, because the file of ``config`` may give it; what is still missing is named by the
     launcher. None has a default value, because it would override that file.
@@ -35,12 +35,8 @@ def _metadata(parser: Parser) -> dict[str, Any]:
         "paramType": "TEXT",
     }
     own = [_parameter(parser.declared[name]) for name in file_options(parser) if name not in _OF_A_TERMINAL]
-    return {
-        "name": "nnn-refresh",
-        "description": parser.description,
-        "streaming": False,
-        "parameters": [file, *own],
-    }
+    record = {"name": "nnn-refresh", "description": parser.description, "streaming": False, "parameters": [file, *own]}
+    return json.dumps(record, indent=2) + "\n"
 
 
 def _parameter(option: Declared) -> dict[str, Any]:
@@ -59,10 +55,5 @@ def _parameter(option: Declared) -> dict[str, Any]:
     return record
 
 
-def render(parser: Parser) -> str:
-    """The text of metadata.json."""
-    return json.dumps(_metadata(parser), indent=2) + "\n"
-
-
 if __name__ == "__main__":
-    print(render(build_parser()), end="")
+    print(_render(build_parser()), end="")

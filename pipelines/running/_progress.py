@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from nnn_core.events import Event
 from pipelines.stages.metrics import LISTENERS
@@ -54,13 +54,6 @@ def _seconds(value: float) -> str:
     if value < 100:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
-
-
-class Display(Protocol):
-    """Where progress is shown."""
-
-    def show(self, stage: str, tally: Tally) -> None: ...
-    def close(self) -> None: ...
 
 
 class _Bars:
@@ -114,7 +107,7 @@ class Messages(Lines):
 
 
 @contextlib.contextmanager
-def shown(display: Display | None = None) -> Iterator[dict[str, Tally]]:
+def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
     """Show the progress of what runs inside; the tallies are those of the stages so far."""
     tallies: dict[str, Tally] = {}
     screen = display or (_Bars() if sys.stderr.isatty() else Lines())

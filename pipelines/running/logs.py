@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 
 from nnn_core.events import Event
 from nnn_core.redaction import redact
+from pipelines.running._formatters import JsonFormatter, TextFormatter, in_json
 
 FORMATS = ("text", "json")
 
@@ -28,42 +27,9 @@ def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 
-def in_json() -> bool:
-    """Whether the log is for programs."""
-    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
-
-
 def say_failure(message: str, kind: str, exit_code: int) -> None:
     """The last word of a program that failed, on standard error."""
     if in_json():
         logging.getLogger("nnn").error(Event("failed", error=message, kind=kind, exit_code=exit_code))
     else:
         print(f"nnn: {redact(message)}", file=sys.stderr)
-
-
-class TextFormatter(logging.Formatter):
-    """A line for people."""
-
-    def __init__(self) -> None:
-        super().__init__("%(levelname)s %(name)s: %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, severity, logger and process, the message, and the fields of an ``Event``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        event = record.msg if isinstance(record.msg, Event) else Event(redact(record.getMessage()))
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "severity": record.levelname,
-            "logger": record.name,
-            "process": record.process,
-            "message": event.what,
-            **event.fields,
-        }
-        if record.exc_info:
-            entry["exception"] = redact(self.formatException(record.exc_info))
-        return json.dumps(entry, ensure_ascii=False)

@@ -14,8 +14,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from nnn_core.errors import ERRORS, ConfigError, NNNError
+from pipelines.running._formatters import in_json
 from pipelines.running._progress import Messages, shown
-from pipelines.running.logs import in_json
 from pipelines.stages.metrics import NAMESPACE
 
 _LOCAL_RUNNER = "FnApiRunner"

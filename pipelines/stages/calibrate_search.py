@@ -12,7 +12,8 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.scoring.bank import Bank, ReferenceShard
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import COMPUTED, StageName, count, expect, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, StageName, tell
 
 _STAGE = StageName.CALIBRATE_SEARCH
 
@@ -51,21 +52,13 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
 
     def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:
         """Cluster, choose and measure."""
+        how = (self.grid, self.tolerance, self.exclude_own_pairs, self.work, self.threads, self.cache)
         with timed(_STAGE):
-            calibrated = calibrate_shard(
-                reference,
-                list(embedded_shards(inputs)),
-                self.grid,
-                self.tolerance,
-                self.exclude_own_pairs,
-                self.work,
-                self.threads,
-                self.cache,
-            )
+            calibrated = calibrate_shard(reference, list(embedded_shards(inputs)), *how)
         count(_STAGE, COMPUTED)
         return calibrated
 
 
 def _each(bank: Bank) -> tuple[ReferenceShard, ...]:
-    expect(_STAGE, len(bank.shards))
+    tell(_STAGE, expected=len(bank.shards))
     return bank.shards

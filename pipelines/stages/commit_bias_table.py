@@ -17,7 +17,8 @@ from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.table.manifest import Manifest, current_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
-from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName, count, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
 from pipelines.stages.once import Once
 
 _STAGE = StageName.WRITE_TABLE
@@ -59,7 +60,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         current = rows.pipeline | "ReadPrevious" >> Once(current_manifest, self.table)
         settings, previous = AsSingleton(self.settings), AsSingleton(current)
-        written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(write, self.table, settings, previous)
+        written = (
+            rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, settings, previous)
+        )
         before = (
             current
             | "PreviousParts" >> beam.FlatMap(lambda found: found.files if found else ())
@@ -102,7 +105,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         return committed
 
 
-def write(
+def _write(
     keyed: tuple[int, Iterable[RowSlice]], table: str, settings: BiasSettings, previous: Manifest | None
 ) -> tuple[TablePart, RowStatistics]:
     """Store one part of the table, unless the current version has it, and measure it."""

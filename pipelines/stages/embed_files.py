@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import apache_beam as beam
 
@@ -11,8 +12,8 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.inputs.shards import InputShard
-from pipelines.stages.embed_shards import EmbedShards, ModelUse
-from pipelines.stages.list_shards import ListShards
+from pipelines.stages._list_shards import ListShards
+from pipelines.stages.embed_shards import EmbedShards
 from pipelines.stages.metrics import StageName
 
 
@@ -37,21 +38,25 @@ def embed_files(
     pattern: str,
     request: EmbeddingRequest,
     encoder: EncoderSource | None,
-    hints: Mapping[str, str] | None = None,
-    use: ModelUse = ModelUse(),  # noqa: B008
+    threads: int,
+    copies: int | None = None,
+    hints: Mapping[str, str] = MappingProxyType({}),
+    flag: str | None = None,
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
     Args:
         root: the pipeline to build on.
-        side: ``candidates``, ``references``, ``validation`` or ``queries``: the flag that names the files.
+        side: ``candidates``, ``references``, ``validation`` or ``queries``.
         pattern: names the files, see ``ListShards``.
         request: how rows are read and encoded.
         encoder: None when all hold vectors.
+        threads: see ``EmbedShards``.
+        copies: see ``EmbedShards``.
         hints: Beam's resource hints for the stage that runs the model.
-        use: how worker machines run the model.
+        flag: where the user named the files, for messages; by default the flag that is called like the side.
     """
-    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, f"--{side}")
-    embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), use).with_resource_hints(**(hints or {}))
-    embedded = shards | f"Embed{side.capitalize()}" >> embed
+    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}")
+    embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), threads, copies)
+    embedded = shards | f"Embed{side.capitalize()}" >> embed.with_resource_hints(**hints)
     return EmbeddedFiles(shards, embedded, request)

@@ -19,40 +19,13 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages import metrics
+from pipelines.stages._counting import count, count_seconds, count_work
 from pipelines.stages._embedder import Embedder, Embedding
-from pipelines.stages.metrics import (
-    COMPUTED,
-    MODEL_HAD_MSEC,
-    MODEL_MSEC,
-    MSEC,
-    READ,
-    REJECTED,
-    REUSED,
-    ROWS,
-    TRUNCATED,
-    count,
-    count_seconds,
-    count_work,
-    expect,
-)
 
 _LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
-
-
-@dataclass(frozen=True)
-class ModelUse:
-    """How worker machines embed.
-
-    Attributes:
-        threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
-            vectors that it may convert.
-        copies: of the model on a machine, which its worker processes share; None for one in each process.
-    """
-
-    threads: int = 1
-    copies: int | None = None
 
 
 @dataclass
@@ -66,13 +39,16 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         request: what to read and where artefacts go.
         source: the encoder; None when all input holds vectors.
         stage: name of the stage in metrics.
-        use: how worker machines embed.
+        threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
+            vectors that it may convert.
+        copies: how many copies of the model the worker processes of a machine share; None for one in each process.
     """
 
     request: EmbeddingRequest
     source: EncoderSource | None
     stage: str
-    use: ModelUse = ModelUse()
+    threads: int = 1
+    copies: int | None = None
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
         routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
@@ -82,14 +58,14 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
             routes[_FOUND],
             routes[_CONVERT]
             | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.use.threads)),
+            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.threads)),
         ]
         if self.source is not None:
             results.append(
                 routes[_ENCODE]
                 | "SpreadEncoding" >> beam.Reshuffle()
                 | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResult" >> beam.Map(take_result, self.stage)
+                | "TakeResult" >> beam.Map(_take_result, self.stage)
             )
         return results | "Together" >> beam.Flatten()
 
@@ -100,8 +76,8 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
 
         from pipelines.stages._shard_encoder import ShardEncoder
 
-        embedder = Embedder(source, self.request, self.use.threads)
-        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.use.copies))
+        embedder = Embedder(source, self.request, self.threads)
+        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.copies))
 
 
 @dataclass
@@ -110,11 +86,11 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     stage: str
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
-        expect(self.stage)
+        metrics.tell(self.stage, expected=1)
         planned = self.request.plan(shard)
         found = self.request.find(planned)
         if found is not None:
-            count(self.stage, REUSED)
+            count(self.stage, metrics.REUSED)
             yield TaggedOutput(_FOUND, found)
         else:
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
@@ -156,10 +132,10 @@ class _ConvertShards(beam.DoFn):  # type: ignore[misc]
             raise
         # The stage's time is that of the process; shards that are converted side by side share it.
         since, self._since = self._since, time.perf_counter()
-        return take_result(embedding, self._stage, self._since - since)
+        return _take_result(embedding, self._stage, self._since - since)
 
 
-def take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
+def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
     """What became of a shard, counted here: metrics do not leave the thread or process that embedded it.
 
     Args:
@@ -169,28 +145,20 @@ def take_result(embedding: Embedding, stage: str, spent: float | None = None) ->
     """
     usage = embedding.usage
     if usage is not None:
-        count_seconds(stage, MODEL_MSEC, usage.seconds)
-        count_seconds(stage, MODEL_HAD_MSEC, embedding.seconds * usage.used)
-    count_seconds(stage, MSEC, embedding.seconds if spent is None else spent)
+        count_seconds(stage, metrics.MODEL_MSEC, usage.seconds)
+        count_seconds(stage, metrics.MODEL_HAD_MSEC, embedding.seconds * usage.used)
+    count_seconds(stage, metrics.MSEC, embedding.seconds if spent is None else spent)
     count_work(stage, embedding.written)
-    _count_result(stage, embedding.planned, embedding.result, embedding.seconds)
-    return embedding.result
-
-
-def _count_result(stage: str, planned: PlannedInput, result: EmbeddedInput, seconds: float) -> None:
-    count(stage, COMPUTED)
-    count(stage, READ, planned.shard.bytes)
-    count(stage, ROWS, result.rejects.rows)
-    count(stage, REJECTED, result.rejects.rejected)
-    count(stage, TRUNCATED, result.truncated)
-    _LOG.info(
-        Event(
-            "embedded",
-            stage=stage,
-            uri=planned.shard.uri,
-            rows=result.rejects.rows,
-            rejected=result.rejects.rejected,
-            rejects=result.rejects.uri,
-            seconds=round(seconds, 3),
-        )
-    )
+    planned, result = embedding.planned, embedding.result
+    rejects = result.rejects
+    held = {
+        metrics.READ: planned.shard.bytes,
+        metrics.ROWS: rejects.rows,
+        metrics.REJECTED: rejects.rejected,
+        metrics.TRUNCATED: result.truncated,
+    }
+    for what, number in {metrics.COMPUTED: 1, **held}.items():
+        count(stage, what, number)
+    figures = {"rows": rejects.rows, "rejected": rejects.rejected, "rejects": rejects.uri}
+    _LOG.info(Event("embedded", stage=stage, uri=planned.shard.uri, **figures, seconds=round(embedding.seconds, 3)))
+    return result

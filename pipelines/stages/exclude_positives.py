@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -11,11 +10,14 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.evaluation.positives import Positives, own_pairs
 from nnn_core.scoring.bank import Bank
+from pipelines.stages.once import unite
 
 
 @dataclass
 class FindPositives(beam.PTransform):  # type: ignore[misc]
-    """The candidates' embedded shards to the pair ids that the bank has too, a single ``Positives``.
+    """The candidates' embedded shards to the pair ids that the bank has too, and to the number of rows that have them.
+
+    Both are single elements: a ``Positives``, and a number of the bank's rows.
 
     Attributes:
         bank: the reference queries, a single element.
@@ -25,38 +27,24 @@ class FindPositives(beam.PTransform):  # type: ignore[misc]
     bank: beam.PCollection[Bank]
     work: str
 
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[Positives]:
-        return (
+    def expand(
+        self, shards: beam.PCollection[EmbeddedShard]
+    ) -> tuple[beam.PCollection[Positives], beam.PCollection[int]]:
+        positives = (
             shards
             | "OwnPairs" >> beam.Map(own_pairs, AsSingleton(self.bank))
-            | "AllPairs" >> beam.CombineGlobally(_unite).without_defaults()
+            | "AllPairs" >> beam.CombineGlobally(unite).without_defaults()
             | "StorePositives" >> beam.Map(Positives.store, self.work)
         )
-
-
-def _unite(names: Iterable[frozenset[str]]) -> frozenset[str]:
-    return frozenset().union(*names)
-
-
-@dataclass
-class CountPositives(beam.PTransform):  # type: ignore[misc]
-    """The bank to the number of its rows that belong to candidates, a single element.
-
-    Attributes:
-        positives: pair ids that bank and candidates share, a single element.
-    """
-
-    positives: beam.PCollection[Positives]
-
-    def expand(self, bank: beam.PCollection[Bank]) -> beam.PCollection[int]:
-        return (
-            bank
+        rows = (
+            self.bank
             | "BankParts" >> beam.FlatMap(lambda found: found.parts)
             # A step of its own: what it waits for is made from the bank itself.
             | "SpreadParts" >> beam.Reshuffle()
-            | "CountPart" >> beam.Map(lambda part, positives: positives.count(part), AsSingleton(self.positives))
+            | "CountPart" >> beam.Map(lambda part, found: found.count(part), AsSingleton(positives))
             | "AllParts" >> beam.CombineGlobally(sum).without_defaults()
         )
+        return positives, rows
 
 
 @dataclass

@@ -124,28 +124,56 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclass
-class ExportFiles(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to one file each, and then the URI of the manifest, a single element.
+class _Export(beam.PTransform):  # type: ignore[misc]
+    """What all kinds of export need.
 
     Attributes:
         task: what every step of the export needs to know.
-        recipe: how vectors and queries are augmented.
         queries: the sample, a single element.
         embeddings: the embeddings as a whole, a single element; nothing is written before they were checked as a whole.
     """
 
     task: ExportTask
-    recipe: Recipe
     queries: beam.PCollection[StoredQueries]
     embeddings: beam.PCollection[Embeddings]
 
-    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
+    @property
+    def sides(self) -> tuple[AsSingleton, AsSingleton]:
+        """The sample and the embeddings as a whole, for every step."""
+        return AsSingleton(self.queries), AsSingleton(self.embeddings)
+
+    def rank_all(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[Rankings]:
+        """The plain and the debiased rankings of all candidates, a single element; no file is written."""
         return (
             shards
-            | "ExportShard" >> beam.Map(self.export_shard, *sides)
+            | "RankShards" >> beam.Map(_rank_shard, self.task, *self.sides)
+            | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
+        )
+
+
+def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, embeddings: Embeddings) -> Rankings:
+    del embeddings  # that it exists is what matters
+    block = read_shard(shard)
+    ids = block.ids.to_pylist()
+    return Rankings.of(stored.load().vectors, block.vectors, ids, task.biases.bias_of(ids))
+
+
+@dataclass
+class ExportFiles(_Export):
+    """Embedded shards to one file each, and then the URI of the manifest, a single element.
+
+    Attributes:
+        recipe: how vectors and queries are augmented.
+    """
+
+    recipe: Recipe
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
+        return (
+            shards
+            | "ExportShard" >> beam.Map(self.export_shard, *self.sides)
             | "AllFiles" >> beam.CombineGlobally(unite).without_defaults()
-            | "CommitExport" >> beam.Map(_commit_exported, *sides, self.task, self.recipe, None)
+            | "CommitExport" >> beam.Map(_commit_exported, *self.sides, self.task, self.recipe, None)
         )
 
     def export_shard(self, shard: EmbeddedShard, stored: StoredQueries, embeddings: Embeddings) -> Exported:
@@ -167,48 +195,23 @@ def _commit_exported(
     return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
 
 
-def _rank_all(
-    shards: beam.PCollection[EmbeddedShard], task: ExportTask, *sides: AsSingleton
-) -> beam.PCollection[Rankings]:
-    """The plain and the debiased rankings of all candidates, a single element; no file is written."""
-    return (
-        shards
-        | "RankShards" >> beam.Map(_rank_shard, task, *sides)
-        | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
-    )
-
-
-def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, embeddings: Embeddings) -> Rankings:
-    del embeddings  # that it exists is what matters
-    block = read_shard(shard)
-    ids = block.ids.to_pylist()
-    return Rankings.of(stored.load().vectors, block.vectors, ids, task.biases.bias_of(ids))
-
-
 @dataclass
-class ExportIndex(beam.PTransform):  # type: ignore[misc]
+class ExportIndex(_Export):
     """Embedded shards to one FAISS index, which is searched to measure the overlap, and then the URI of the manifest.
 
     Attributes:
-        task: what every step of the export needs to know.
         recipe: how vectors and queries are augmented.
         index: how the index is built.
-        queries: the sample, a single element.
-        embeddings: the embeddings as a whole, a single element.
     """
 
-    task: ExportTask
     recipe: Recipe
     index: IndexFile
-    queries: beam.PCollection[StoredQueries]
-    embeddings: beam.PCollection[Embeddings]
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
         return (
-            _rank_all(shards, self.task, *sides)
-            | "BuildIndex" >> beam.Map(self.build_index, *sides)
-            | "CommitExport" >> beam.Map(_commit_exported, *sides, self.task, self.recipe, self.index.factory)
+            self.rank_all(shards)
+            | "BuildIndex" >> beam.Map(self.build_index, *self.sides)
+            | "CommitExport" >> beam.Map(_commit_exported, *self.sides, self.task, self.recipe, self.index.factory)
         )
 
     def build_index(self, rankings: Rankings, stored: StoredQueries, embeddings: Embeddings) -> Exported:
@@ -219,31 +222,24 @@ class ExportIndex(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclass
-class ExportBiases(beam.PTransform):  # type: ignore[misc]
+class ExportBiases(_Export):
     """Embedded shards to the depth that a plain search needs, with the biases to look up, and then the manifest's URI.
 
     Attributes:
-        task: what every step of the export needs to know.
         hub_deviations: robust standard deviations above the median from which a bias makes a hub.
         target_overlap: share of the exact top 10 that is to be kept, 0 to 1.
-        queries: the sample, a single element.
-        embeddings: the embeddings as a whole, a single element.
     """
 
-    task: ExportTask
     hub_deviations: float
     target_overlap: float
-    queries: beam.PCollection[StoredQueries]
-    embeddings: beam.PCollection[Embeddings]
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        sides = AsSingleton(self.queries), AsSingleton(self.embeddings)
-        rankings = AsSingleton(_rank_all(shards, self.task, *sides))
+        rankings = AsSingleton(self.rank_all(shards))
         return (
             shards
-            | "CountPlain" >> beam.Map(self.count_plain, sides[0], rankings)
+            | "CountPlain" >> beam.Map(self.count_plain, self.sides[0], rankings)
             | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
-            | "CommitBiases" >> beam.Map(self.commit_biases, *sides)
+            | "CommitBiases" >> beam.Map(self.commit_biases, *self.sides)
         )
 
     def count_plain(self, shard: EmbeddedShard, stored: StoredQueries, rankings: Rankings) -> list[Any]:

@@ -12,22 +12,21 @@ import numpy as np
 from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from nnn_core.embedded.corpus import embedded_shards
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_ids, read_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import (
     Overlap,
     StoredQueries,
     gather_queries,
 )
-from nnn_core.evaluation.rankings import Rankings
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
-from pipelines.stages.metrics import COMPUTED, StageName, count, timed
-from pipelines.stages.once import Once, unite
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, StageName
+from pipelines.stages.once import Once
 
 _STAGE = StageName.JUDGE_BIAS
 
@@ -140,54 +139,3 @@ def _add(counts: Iterable[Counts]) -> Counts:
 
 def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: Request) -> Evaluation:
     return summarise(stored.load(), targets, ahead, request)
-
-
-@dataclass
-class RankCandidates(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to two rankings of every query, without the bias and with it.
-
-    Attributes:
-        queries: the stored queries, a single element.
-        point: the bias, a single element.
-    """
-
-    queries: beam.PCollection[StoredQueries]
-    point: beam.PCollection[Point]
-
-    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Rankings]:
-        return (
-            shards
-            | "RankShards" >> beam.Map(_rank_shard, AsSingleton(self.queries), AsSingleton(self.point))
-            | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
-        )
-
-
-def _rank_shard(means: ShardMeans, stored: StoredQueries, point: Point) -> Rankings:
-    queries, block = stored.load(), read_shard(means.shard)
-    with timed(_STAGE):
-        (bias,) = biases_at(means.load(), means.grid, [point])
-        return Rankings.of(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
-
-
-@dataclass
-class BiasesOf(beam.PTransform):  # type: ignore[misc]
-    """The means of all candidate shards to (id, bias) of some candidates.
-
-    Attributes:
-        wanted: ids, a single element.
-        point: k and alpha, a single element.
-    """
-
-    wanted: beam.PCollection[frozenset[str]]
-    point: beam.PCollection[Point]
-
-    def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[tuple[str, float]]:
-        return shards | "BiasesOfShard" >> beam.FlatMap(_biases_of, AsSingleton(self.wanted), AsSingleton(self.point))
-
-
-def _biases_of(means: ShardMeans, wanted: frozenset[str], point: Point) -> list[tuple[str, float]]:
-    rows = [(row, name) for row, name in enumerate(read_ids(means.shard).to_pylist()) if name in wanted]
-    if not rows:
-        return []
-    biases = biases_at(means.load()[[row for row, _ in rows]], means.grid, [point])[0]
-    return [(name, float(bias)) for (_, name), bias in zip(rows, biases, strict=True)]

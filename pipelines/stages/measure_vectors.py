@@ -11,7 +11,8 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.scoring.bank import Bank
-from pipelines.stages.metrics import COMPUTED, REUSED, StageName, count, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import unite
 
 _STAGE = StageName.MEASURE_VECTORS

@@ -16,7 +16,8 @@ from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
 from nnn_core.table.parts import RowSlice, slice_rows
-from pipelines.stages.metrics import COMPUTED, SHUFFLED, StageName, count, timed
+from pipelines.stages._counting import count, timed
+from pipelines.stages.metrics import COMPUTED, SHUFFLED, StageName
 
 _STAGE = StageName.MERGE_PARTIALS
 

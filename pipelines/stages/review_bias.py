@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
 
+from nnn_core.embedded.shards import read_ids, read_shard
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rankings import Rankings
+from nnn_core.evaluation.ranks import biases_at
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Shown
+from pipelines.stages._counting import timed
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedFiles
-from pipelines.stages.judge_bias import BiasesOf, JudgeBias, RankCandidates
-from pipelines.stages.once import Once
+from pipelines.stages.judge_bias import JudgeBias
+from pipelines.stages.metrics import StageName
+from pipelines.stages.once import Once, unite
 
 
 @dataclass
@@ -41,17 +44,19 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
         evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads)
-        point = evaluation | "Point" >> beam.Map(_point)
-        rankings = means | "RankCandidates" >> RankCandidates(self.queries, point)
-        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows)
-        draft = means.pipeline | "DraftReview" >> Once(
-            _draft, AsSingleton(evaluation), AsSingleton(rankings), AsSingleton(self.queries), AsIter(rows)
+        queries, judged = AsSingleton(self.queries), AsSingleton(evaluation)
+        rankings = (
+            means
+            | "RankShards" >> beam.Map(_rank_shard, queries, judged)
+            | "MergeRankings" >> beam.CombineGlobally(unite).without_defaults()
         )
+        rows = means | "Rows" >> beam.Map(lambda each: each.shard.rows)
+        draft = means.pipeline | "DraftReview" >> Once(_draft, judged, AsSingleton(rankings), queries, AsIter(rows))
         wanted = draft | "WantedCandidates" >> beam.Map(lambda review: review.wanted_candidates)
         asked = draft | "WantedQueries" >> beam.Map(lambda review: review.wanted_queries)
         shown = self._show("ShowCandidates", self.candidates, wanted)
         texts = self._show("ShowQueries", self.asked, asked)
-        biases = means | "BiasesOfHubs" >> BiasesOf(wanted, point)
+        biases = means | "BiasesOfHubs" >> beam.FlatMap(_biases_of, AsSingleton(wanted), judged)
         return means.pipeline | "ShowRows" >> Once(
             Review.show, AsSingleton(draft), AsList(shown), AsList(texts), AsDict(biases)
         )
@@ -62,8 +67,19 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
 
 
-def _point(evaluation: Evaluation) -> Point:
-    return evaluation.point
+def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:
+    queries, block = stored.load(), read_shard(means.shard)
+    with timed(StageName.JUDGE_BIAS):
+        (bias,) = biases_at(means.load(), means.grid, [evaluation.point])
+        return Rankings.of(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
+
+
+def _biases_of(means: ShardMeans, wanted: frozenset[str], evaluation: Evaluation) -> list[tuple[str, float]]:
+    rows = [(row, name) for row, name in enumerate(read_ids(means.shard).to_pylist()) if name in wanted]
+    if not rows:
+        return []
+    (biases,) = biases_at(means.load()[[row for row, _ in rows]], means.grid, [evaluation.point])
+    return [(name, float(bias)) for (_, name), bias in zip(rows, biases, strict=True)]
 
 
 def _draft(evaluation: Evaluation, rankings: Rankings, stored: StoredQueries, rows: Iterable[int]) -> Review:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
 from apache_beam.utils.shared import Shared
 
 from nnn_core import storage
@@ -22,18 +23,8 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages.metrics import (
-    COMPUTED,
-    LOAD_MSEC,
-    PAIRS,
-    REUSED,
-    SEARCH_MSEC,
-    StageName,
-    count,
-    expect,
-    timed,
-    timed_part,
-)
+from pipelines.stages._counting import count, timed, timed_part
+from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
 _STAGE = StageName.SCORE_CANDIDATES
 
@@ -47,7 +38,7 @@ _CACHE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreTask:
+class _ScoreTask:
     """One shard of candidates and a range of reference shards."""
 
     candidates: EmbeddedShard
@@ -55,16 +46,16 @@ class ScoreTask:
     last: int
 
 
-def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[ScoreTask]:
+def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[_ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = bank.shards
     bank.check_dimension(corpus)
-    expect(_STAGE, len(shards))
+    tell(_STAGE, expected=len(shards))
     first, pairs = 0, 0
     for shard in shards:
         pairs += candidates.rows * shard.rows
         if pairs >= _PAIRS_PER_TASK or shard.number == len(shards) - 1:
-            yield ScoreTask(candidates, first, shard.number + 1)
+            yield _ScoreTask(candidates, first, shard.number + 1)
             first, pairs = shard.number + 1, 0
 
 
@@ -96,22 +87,22 @@ class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
     Attributes:
         bank: the reference shards, a single element.
         corpus: the candidates as a whole, a single element; nothing is scored before its checks.
-        calibrated: how each reference shard is searched, a single element; empty for exact searches.
+        calibrated: how each reference shard is searched, a single element; None for exact searches.
         scorer: what to keep and how to find it.
     """
 
     bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
-    calibrated: beam.PCollection[list[CalibratedShard]]
+    calibrated: beam.PCollection[list[CalibratedShard]] | None
     scorer: Scorer
 
     def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredRange]]:
-        bank = beam.pvalue.AsSingleton(self.bank)
+        bank, calibrated = AsSingleton(self.bank), AsSingleton(self.calibrated) if self.calibrated else []
         return (
             candidates
-            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, beam.pvalue.AsSingleton(self.corpus))
+            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, AsSingleton(self.corpus))
             | "SpreadTasks" >> beam.Reshuffle()
-            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, beam.pvalue.AsSingleton(self.calibrated))
+            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, calibrated)
         )
 
 
@@ -124,7 +115,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def process(
-        self, task: ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
+        self, task: _ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
     ) -> Iterator[tuple[str, ScoredRange]]:
         candidates = task.candidates
         settings = {shard.number: shard for shard in calibrated}

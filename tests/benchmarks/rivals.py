@@ -27,7 +27,7 @@ from clouds import make_cloud
 
 from nnn_core.evaluation.rivals import Trial, compare_methods
 from nnn_core.vectors import FloatMatrix, unit_vectors
-from pipelines.commands import demo
+from pipelines.commands import _demo_data as demo
 
 Rows = list[dict[str, Any]]
 SHOWN = ("recall@1", "recall@5", "recall@10")

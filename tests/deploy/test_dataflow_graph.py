@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from nnn_core.encoders import parse_encoder
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import build_parser, config_from
+from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
 
 pytest.importorskip("google.cloud.dataflow")

@@ -16,7 +16,7 @@ from corpora import gaussian, write_vectors
 
 from nnn_core.table.manifest import prepare_table
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 

@@ -16,7 +16,7 @@ from nnn_core.errors import ConfigError, GateError
 from pipelines.commands import launch_refresh, template_metadata
 from pipelines.commands._config_file import file_options, read_config
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 
 dataflow = pytest.importorskip("google.cloud.dataflow")
 
@@ -26,7 +26,7 @@ METADATA: dict[str, Any] = json.loads((DEPLOY / "metadata.json").read_text())
 
 def test_metadata_is_up_to_date() -> None:
     hint = "run python -m pipelines.commands.template_metadata > deploy/metadata.json"
-    assert (DEPLOY / "metadata.json").read_text() == template_metadata.render(build_parser()), hint
+    assert (DEPLOY / "metadata.json").read_text() == template_metadata._render(build_parser()), hint
 
 
 def test_metadata_is_what_dataflow_takes() -> None:

@@ -16,7 +16,8 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.refresh import build_parser, refresh
+from pipelines.commands._refresh_flags import build_parser
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 CANDIDATES, REFERENCES, DIM, TOLERANCE = 400, 6000, 128, 1e-3

@@ -18,7 +18,7 @@ from fakes import FormulaEncoder
 
 from nnn_core.encoders import Encoder, Fingerprint
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.refresh import build_parser
+from pipelines.commands._refresh_flags import build_parser
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import run

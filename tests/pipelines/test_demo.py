@@ -18,7 +18,8 @@ from nnn_core.encoders import load_once
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report.archive import read_report
-from pipelines.commands import cli, demo
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
 
 README = Path(__file__).parent.parent.parent / "README.md"
 

@@ -18,9 +18,11 @@ import yaml
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core.gates.catalogue import RULES
+from nnn_core.planning.costs import DEFAULT_RATES
+from pipelines.commands._foretold import Foretold
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.plan import plan
-from pipelines.commands.refresh import build_parser, refresh
+from pipelines.commands._refresh_flags import build_parser
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 DIM, ROWS_PER_FILE, ROWS_PER_DAY, K = 8, 50, 40, 4
@@ -101,7 +103,7 @@ def simulate(folder: Path, number: int, files: int, window: int) -> None:
     for day, change in enumerate(days(number, files, window)):
         settle(folder, change, state)
         config = config_of(folder, "nightly")
-        planned = plan(config, None)
+        planned = Foretold.of(config, None, DEFAULT_RATES).plan
         _, summary = refresh(config, None, OPTIONS)
         scored = summary["stages"]["score_candidates"].get("pairs", 0)
         candidates, bank = len(state) * ROWS_PER_FILE, window * ROWS_PER_DAY

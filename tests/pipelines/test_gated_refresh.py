@@ -27,7 +27,9 @@ from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import list_versions, read_manifest
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.refresh import build_parser, print_summary, refresh
+from pipelines.commands._refresh_flags import build_parser
+from pipelines.commands._summary import print_summary
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 Matrix = npt.NDArray[np.float32]

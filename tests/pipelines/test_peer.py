@@ -17,7 +17,8 @@ from corpora import write_vectors
 from nnn_core import load_bias_table
 from nnn_core.consumers.faiss_index import debiased_index, search_debiased
 from nnn_core.vectors import unit_vectors
-from pipelines.commands import cli, demo
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
 
 pytestmark = pytest.mark.slow
 

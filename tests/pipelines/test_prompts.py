@@ -15,7 +15,8 @@ from nnn_core import load_bias_table
 from nnn_core.demo import _scenes as scenes
 from nnn_core.encoders import load_once
 from nnn_core.vectors import unit_vectors
-from pipelines.commands import cli, demo
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
 
 CAPTIONS = [f"a {colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
 

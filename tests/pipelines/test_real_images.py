@@ -20,7 +20,8 @@ from nnn_core.embedded.shards import read_shard
 from nnn_core.inputs.listing import describe_shard, list_uris
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
-from pipelines.commands import cli, demo
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
 
 pytestmark = pytest.mark.slow
 

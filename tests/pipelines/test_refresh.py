@@ -22,7 +22,8 @@ from nnn_core.scoring.topk import grid_of
 from nnn_core.table.manifest import read_manifest
 from nnn_core.table.parts import resolve_k
 from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands.refresh import build_parser, refresh
+from pipelines.commands._refresh_flags import build_parser
+from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 CANDIDATES, REFERENCES, DIM, K = 230, 317, 24, 16

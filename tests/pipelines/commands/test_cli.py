@@ -13,8 +13,8 @@ import pytest
 from corpora import gaussian, write_vectors
 
 from nnn_core import __version__, load_bias_table
-from pipelines.commands import cli, refresh
-from pipelines.commands._options import config_from
+from pipelines.commands import cli
+from pipelines.commands._refresh_flags import build_parser, config_from
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_columns_of_the_bank(flags: list[str], expected: dict[str, str], inherited: tuple[str, ...]) -> None:
     needed = [part for flag in ("candidates", "references", "table", "work") for part in (f"--{flag}", "x")]
-    columns = config_from(refresh.build_parser().parse_args([*needed, *flags]), None).reference_columns
+    columns = config_from(build_parser().parse_args([*needed, *flags]), None).reference_columns
     given = {name: getattr(columns, name) for name in ("id", "pair_id", "caption", "vector")}
     assert {name: value for name, value in given.items() if value} == expected
     assert (columns.require_id, columns.inherited) == (False, inherited)
@@ -128,6 +128,12 @@ def test_table_list_and_show(table: str, capsys: pytest.CaptureFixture[str]) -> 
     assert [version["version"] for version in versions] == [1]
     assert cli.main(["table", "show", "--table", table, "--version", "7"]) == 3
     assert "has no version 7" in capsys.readouterr().err
+
+
+def test_a_name_that_went_leads_to_the_one_that_stayed(capsys: pytest.CaptureFixture[str]) -> None:
+    needed = [part for flag in ("candidates", "references", "table", "work") for part in (f"--{flag}", "x")]
+    assert cli.main(["refresh", *needed, "--reference-group-rows", "5"]) == 2
+    assert "unknown flag --reference-group-rows; did you mean --reference-shard-rows?" in capsys.readouterr().err
 
 
 def test_no_table_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

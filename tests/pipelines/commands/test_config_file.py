@@ -22,9 +22,8 @@ from pipelines.commands._beam_options import beam_options
 from pipelines.commands._config_file import file_model, file_options, file_schema, read_config
 from pipelines.commands._options import declared
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands.refresh import build_parser, config_from
-from pipelines.config import RefreshConfig
-from pipelines.evaluation import EvaluationConfig
+from pipelines.commands._refresh_flags import build_parser, config_from
+from pipelines.config import EvaluationConfig, RefreshConfig
 from pipelines.export import ExportConfig
 
 PLACES = {"candidates": "c", "references": "r", "table": "t", "work": "w"}

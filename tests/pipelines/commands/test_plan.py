@@ -16,15 +16,17 @@ from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
+from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import MODALITIES
 from nnn_core.planning import scaling
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
 from nnn_core.planning.plan import GONE, SidePlan
-from pipelines.commands import cli, demo
-from pipelines.commands._compare_plan import Foretold, compare, describe_comparison
-from pipelines.commands.plan import _changed_parts, _rows_to_encode
+from pipelines.commands import _demo_data as demo
+from pipelines.commands import cli
+from pipelines.commands._compare_plan import compare, describe_comparison
+from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode
 
 ROOT = Path(__file__).parents[3]
 
@@ -136,7 +138,7 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     assert found.rows_todo == round(shard.bytes / 50_000)
     fingerprint = demo.demo_encoder().fingerprint
     old = SimpleNamespace(settings=SimpleNamespace(encoder={**dataclasses.asdict(fingerprint), "weights": "old"}))
-    assert _changed_parts(old, demo.demo_encoder()) == ("weights",)  # type: ignore[arg-type]
+    assert _changed_parts(old, demo.demo_encoder(), Prompts()) == ("weights",)  # type: ignore[arg-type]
 
 
 def test_both_sides_of_one_modality_are_embedded() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.commands.refresh import _describe_models, _speed_of
+from pipelines.commands._summary import _describe_models, _speed_of
 from pipelines.stages.metrics import MODEL_HAD_MSEC, MODEL_MSEC, MSEC, ROWS
 
 

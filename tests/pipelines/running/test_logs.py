@@ -18,7 +18,8 @@ from nnn_core.errors import InputError
 from nnn_core.events import Event
 from pipelines.commands import cli
 from pipelines.running import _progress as progress
-from pipelines.running.logs import JsonFormatter, TextFormatter, configure_logging
+from pipelines.running._formatters import JsonFormatter, TextFormatter
+from pipelines.running.logs import configure_logging
 
 SECRET = "s3://key:secret@bucket/x"
 

@@ -25,7 +25,7 @@ from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, slice_rows
 from nnn_core.table.reading import load_bias_table
-from pipelines.stages.commit_bias_table import CommitBiasTable, write
+from pipelines.stages.commit_bias_table import CommitBiasTable, _write
 
 IDS = [f"c{number}" for number in range(8)]
 MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
@@ -65,7 +65,7 @@ class Table:
         """From rows to a version, as the steps of the stage do it one after the other."""
         self.runs += 1
         pieces = slice_rows(pa.array(IDS), means, "c.parquet", ("c5",))
-        written = [write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
+        written = [_write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
         statistics = written[0][1] | written[1][1]
         stage = CommitBiasTable(
             table=self.uri,
@@ -108,7 +108,7 @@ def test_rows_that_were_lost_are_not_published(table: Table) -> None:
 def test_an_id_that_stands_for_two_rows_is_refused(table: Table) -> None:
     slices = [piece for source in "ab" for _, piece in slice_rows(pa.array(IDS[:3]), MEANS[:3], source, ())]
     with pytest.raises(DuplicateIdError, match="'c0' occurs more than once"):
-        write((0, slices), table.uri, SETTINGS, None)
+        _write((0, slices), table.uri, SETTINGS, None)
 
 
 LOUD = dataclasses.replace(SETTINGS, alpha=5.0)

@@ -24,7 +24,7 @@ from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import InputShard
 from nnn_core.vectors import unit_vectors
 from pipelines.running._progress import shown
-from pipelines.stages.embed_shards import EmbedShards, ModelUse, _ConvertShards
+from pipelines.stages.embed_shards import EmbedShards, _ConvertShards
 from pipelines.stages.metrics import (
     COMPUTED,
     MODEL_HAD_MSEC,
@@ -82,7 +82,7 @@ def test_copies_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
         shards.append(describe_shard(str(path)))
     request = EmbeddingRequest("text", Columns(), "e", str(tmp_path / "work"))
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions([]))
-    results = pipeline | beam.Create(shards) | EmbedShards(request, Source(), "embed", ModelUse(2, copies))  # type: ignore[arg-type]
+    results = pipeline | beam.Create(shards) | EmbedShards(request, Source(), "embed", 2, copies)  # type: ignore[arg-type]
     assert_that(results, check)
     run = pipeline.run()
     run.wait_until_finish()
@@ -146,7 +146,7 @@ def test_files_of_vectors_are_converted_side_by_side(
 
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions([]))
-    results = pipeline | beam.Create(shards) | EmbedShards(request, None, "embed", ModelUse(threads))
+    results = pipeline | beam.Create(shards) | EmbedShards(request, None, "embed", threads)
     assert_that(results, keep)
     with shown(Silent()) as tallies:
         run = pipeline.run()

@@ -14,7 +14,7 @@ from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.partials import Scored
 from pipelines.config import RefreshConfig
-from pipelines.refresh import describe_lineage, resolve_settings
+from pipelines.refresh import _describe_lineage, _resolve_settings
 
 BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)
 
@@ -30,9 +30,9 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
     fitting = [value for value in config.grid if value <= min(33, fewest)]
     if k != "auto" and int(k) > fewest:
         with pytest.raises(BankTooSmallError, match=f"some candidate has only {fewest} left"):
-            resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
+            _resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
         return
-    found = resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
+    found = _resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
     assert found.grid == tuple(fitting)
     assert found.k == (max(fitting) if k == "auto" else k)
     assert (found.alpha, found.bank_digest, found.encoder) == (0.5, BANK.digest, {"weights": "w"})
@@ -43,7 +43,7 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
 def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
     shard = make_shard("c", 4)
     corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
-    lineage = describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [])
+    lineage = _describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [])
     assert lineage.needs.embedded == ("c.parquet", "r0.parquet", "r1.parquet")
     assert lineage.needs.candidates == (shard.digest,)
     assert lineage.needs.references == tuple(each.digest for each in BANK.shards)

@@ -20,7 +20,7 @@ from nnn_core.scoring.partials import Scored, ScoredRange
 from nnn_core.table.parts import collect_rows, means_of
 from pipelines.stages import score_candidates
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, merge_shard
-from pipelines.stages.score_candidates import Scorer, ScoreTask, plan_tasks
+from pipelines.stages.score_candidates import Scorer, _ScoreTask, plan_tasks
 
 DIM, GRID = 6, (1, 2, 4)
 
@@ -77,7 +77,7 @@ class World:
         scorer = Scorer(k_max, False, str(self.folder / "work"), 1, "exact")
         step = score_candidates._ScoreShards(scorer)
         step.setup()
-        tasks = [ScoreTask(self.candidates, *each) for each in ranges]
+        tasks = [_ScoreTask(self.candidates, *each) for each in ranges]
         return [found for task in tasks for _, found in step.process(task, self.bank, [])]
 
     def expected(self, grid: tuple[int, ...]) -> dict[str, list[float]]:

@@ -1,0 +1,106 @@
+"""What a refresh would compute, found out before it runs, for ``nnn plan`` and ``nnn refresh --with-plan``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nnn_core.embedded.side import Side
+from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.fingerprints import differing
+from nnn_core.encoders.probes import static_parts
+from nnn_core.encoders.prompts import Prompts
+from nnn_core.inputs.shards import MODALITIES, Modality
+from nnn_core.planning.costs import Hours, Rates, Work
+from nnn_core.planning.plan import Plan, Scoring, SidePlan
+from nnn_core.report.numbers import seconds
+from nnn_core.table.manifest import Manifest, current_manifest
+from pipelines.config import RefreshConfig
+
+#: Dimension of the vectors where nothing tells.
+ASSUMED_DIM = 512
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A plan made before a run.
+
+    Attributes:
+        plan: what would be computed.
+        work: the same in numbers.
+        rates: of the types of worker that it is priced by.
+    """
+
+    plan: Plan
+    work: Work
+    rates: Rates
+
+    @classmethod
+    def of(cls, config: RefreshConfig, encoder: EncoderSource | None, rates: Rates) -> Foretold:
+        """The plan of a refresh.
+
+        Raises:
+            InputError: input that cannot be read.
+            CorruptArtifactError: the current version's manifest is damaged.
+        """
+        found = _plan(config, encoder)
+        return cls(found, _work_of(found, config), rates)
+
+
+def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
+    previous = current_manifest(config.table)
+    changed = _changed_parts(previous, encoder, config.prompts)
+    asking, holding, judging = config.requests(encoder)
+    before = (previous.candidates, previous.references) if previous else (None, None)
+    candidates = SidePlan.of("candidates", config.candidates, holding, before[0], changed)
+    references = SidePlan.of("references", config.references, asking, before[1], changed)
+    scoring = Scoring(
+        config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
+    )
+    found = Plan.of(candidates, references, scoring, config.work, previous, changed)
+    if config.validation is None:
+        return found
+    # Versions do not say which queries judged them.
+    unknown = Side(0, 0, "0", ()) if previous else None
+    validation = SidePlan.of("validation", config.validation, judging, unknown, changed)
+    return dataclasses.replace(found, validation=validation)
+
+
+def _changed_parts(previous: Manifest | None, encoder: EncoderSource | None, prompts: Prompts) -> tuple[str, ...]:
+    """Parts of the encoder's fingerprint that are not those of the current version."""
+    if previous is None or encoder is None:
+        return ()
+    return differing(static_parts(encoder, prompts), previous.settings.encoder)
+
+
+def _work_of(found: Plan, config: RefreshConfig) -> Work:
+    todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
+    return Work(
+        images=todo["image"],
+        texts=todo["text"],
+        vectors=sum(side.rows_todo for side in found.sides if not side.model),
+        pairs=found.pairs_todo,
+        partials=found.partials_todo,
+        candidates=found.candidates.rows,
+        references=found.references.rows,
+        dim=found.dim or ASSUMED_DIM,
+        k_max=config.kept_scores,
+        grid=len(config.grid),
+        groups=found.groups,
+        group_rows=config.rows_per_reference_shard,
+    )
+
+
+def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
+    return (side.rows_todo for side in found.sides if side.model and side.modality == modality)
+
+
+def format_hours(hours: Hours) -> str:
+    """Embedding, scoring and merging, a column each."""
+    return "".join(f"{seconds(3600 * value):>12}" for value in (hours.embed, hours.score, hours.merge))
+
+
+def format_dollars(value: float) -> str:
+    """Such as ``$12.50``; of little money two digits that say something."""
+    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"

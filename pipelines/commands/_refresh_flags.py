@@ -1,0 +1,50 @@
+"""The flags of ``nnn refresh``, which the planner, the launcher and the template's parameters share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Annotated
+
+from pipelines.commands._config_file import ConfigFile
+from pipelines.commands._options import Output, Parser, build, make_parser, threads_of
+from pipelines.config import GROUPS, RefreshConfig
+from pipelines.options import Option
+
+
+@dataclass(frozen=True)
+class _Planning:
+    """A plan beside the run.
+
+    Attributes:
+        with_plan: plan first, and compare with what was done.
+        rates: for --with-plan: YAML of worker types and prices.
+    """
+
+    with_plan: Annotated[bool, Option()] = False
+    rates: Annotated[str | None, Option("FILE")] = None
+
+
+def build_parser() -> Parser:
+    """The command line of ``nnn refresh``."""
+    return make_parser(
+        "refresh",
+        "Compute the bias of every candidate against a bank of reference queries, and publish it as "
+        "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
+        "crash, and a later refresh computes only what changed.",
+        (ConfigFile, RefreshConfig, Output, _Planning),
+        GROUPS,
+        epilog="Any Apache Beam option may follow, e.g. --runner=DataflowRunner --project=P --region=R "
+        "--temp_location=gs://B/tmp. Without --runner, and with --runner=DirectRunner, the job runs in this process, "
+        "with --threads.",
+    )
+
+
+def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:
+    """The refresh that parsed flags describe.
+
+    Args:
+        args: of a parser with the options of ``RefreshConfig``.
+        local: whether the job runs in this process, not on a cluster.
+    """
+    return build(RefreshConfig, args, threads=threads_of(args, local))

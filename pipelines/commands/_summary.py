@@ -1,0 +1,138 @@
+"""What a refresh did: a summary for programs and for people, and the report with what its stages cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nnn_core.gates.row_statistics import near_copies_message
+from nnn_core.report import Report
+from nnn_core.report.sections import Stage
+from nnn_core.table.manifest import Manifest, manifest_uri
+from pipelines.config import RefreshConfig
+from pipelines.running.runner import RunResult
+from pipelines.stages import metrics
+from pipelines.stages.commit_bias_table import NEAR_COPIES
+from pipelines.stages.gather_candidates import POSITIONAL_KEYS
+
+
+def complete(report: Report, summary: dict[str, Any]) -> Report:
+    """The report with what the stages cost."""
+    stages = tuple(_stage(name, figures) for name, figures in summary["stages"].items())
+    return dataclasses.replace(report, stages=stages, run=dataclasses.replace(report.run, seconds=summary["seconds"]))
+
+
+def _stage(name: str, figures: dict[str, Any]) -> Stage:
+    return Stage(
+        name,
+        figures["seconds"],
+        figures["computed"],
+        figures["reused"],
+        rows=figures.get(metrics.ROWS, 0),
+        pairs=figures.get(metrics.PAIRS, 0),
+        read=figures.get(metrics.READ, 0),
+        written=figures.get(metrics.WRITTEN, 0),
+        parts=tuple((part, figures[f"{part}_seconds"]) for part in metrics.PARTS if f"{part}_seconds" in figures),
+    )
+
+
+def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
+    """The run's summary, ready for JSON."""
+    stages = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
+    return {
+        "version": manifest.version,
+        "manifest": manifest_uri(config.table, manifest.version),
+        "table": config.table,
+        "k": manifest.settings.k,
+        "alpha": manifest.settings.alpha,
+        "rows": manifest.rows,
+        "dim": manifest.dim,
+        "references": manifest.references.rows,
+        "rejected": manifest.candidates.rejected + manifest.references.rejected,
+        "search": dataclasses.asdict(manifest.search),
+        "evaluation": manifest.evaluation,
+        "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
+        "stages": {
+            stage: {
+                "computed": counters.get(metrics.COMPUTED, 0),
+                "reused": counters.get(metrics.REUSED, 0),
+                "seconds": counters.get(metrics.MSEC, 0) / 1000,
+                **{name: counters[name] for name in metrics.HELD if name in counters},
+                **{
+                    f"{part}_seconds": counters[name] / 1000 for part, name in metrics.PARTS.items() if name in counters
+                },
+                **_speed_of(counters),
+            }
+            for stage, counters in stages.items()
+        },
+        "warnings": list(_warnings(config, manifest, result)),
+        "seconds": round(result.seconds, 3),
+        metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
+    }
+
+
+def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
+    if positional := result.distributions.get(POSITIONAL_KEYS, 0):
+        yield (
+            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look like the "
+            "keys by which img2dataset numbers its rows: the digits of the shard and of the row. They change when the "
+            "corpus is downloaded again, and every bias would then belong to another item. Use --id-column url or "
+            "--id-column @sha256, unless the index is built from these very files."
+        )
+    if copies := result.distributions.get(NEAR_COPIES, 0):
+        yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)
+
+
+def without_text(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary for programs."""
+    return {name: value for name, value in summary.items() if name != "text"}
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The summary for a person: the text of the report, and where the page and the table are."""
+    print(summary["text"])
+    for line in _describe_models(summary["stages"]):
+        print(line)
+    if summary["search"]["error"]:
+        print(f"search       {_describe_error(summary['search']['error'])}")
+    print(f"bias table   {summary['manifest']}")
+    print(f"report       {summary['report']}")
+
+
+def _describe_error(error: dict[str, float]) -> str:
+    return (
+        f"error of a mean: {error['mean']:.1e} on average, {error['p99']:.1e} at the 99th percentile, "
+        f"{error['max']:.1e} at most, rank correlation {error['rank_correlation']:.5f} "
+        f"({error['candidates']:,} candidates measured)"
+    )
+
+
+def _speed_of(counters: Mapping[str, int]) -> dict[str, float]:
+    """Rows a second of work, and the share of its time that the model was not waiting.
+
+    Args:
+        counters: of a stage.
+    """
+    speed = {}
+    if counters.get(metrics.ROWS) and counters.get(metrics.MSEC):
+        speed["rows_per_second"] = round(1000 * counters[metrics.ROWS] / counters[metrics.MSEC], 1)
+    if counters.get(metrics.MODEL_HAD_MSEC):
+        speed["model_utilisation"] = round(counters.get(metrics.MODEL_MSEC, 0) / counters[metrics.MODEL_HAD_MSEC], 3)
+    return speed
+
+
+def _describe_models(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each stage that ran a model.
+
+    Args:
+        stages: of a run's summary.
+    """
+    for name, figures in stages.items():
+        if "model_utilisation" not in figures:
+            continue
+        rate = f" at {figures['rows_per_second']:,.1f} a second" if "rows_per_second" in figures else ""
+        busy = f"the model at work {100 * figures['model_utilisation']:.0f} % of its time"
+        line = f"{name}: {figures.get('rows', 0):,} rows{rate}, {busy}"
+        cut = figures.get("truncated", 0)
+        yield line + (f"; {cut:,} captions are longer than the model takes, and were cut" if cut else "")
