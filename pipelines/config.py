@@ -268,7 +268,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         allow_overlap: accept queries that are in the bank.
         encoder: model, as for nnn refresh; not needed for vectors.
         threads: threads of one worker process (default: all cores).
-        exclude_bank_positives: judge also what the bias would be without the bank's rows that belong to candidates:
+        drop_own_pairs: judge also what the bias would be without the bank's rows that belong to candidates:
             the fair figure where the bank describes the index (scores anew).
         compare: the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than
             100,000 candidates a sample is compared on.
@@ -291,7 +291,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     allow_overlap: Annotated[bool, Option(switch=True)] = False
     encoder: Annotated[str | None, Option("SPEC")] = None
     threads: Annotated[int, Option("N", filled=True)] = 1
-    exclude_bank_positives: Annotated[bool, _measured()] = False
+    drop_own_pairs: Annotated[bool, _measured()] = False
     compare: Annotated[bool, _measured()] = False
     attributes: Annotated[str | None, _measured("GLOB")] = None
     run: str = "run"
@@ -300,10 +300,9 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         # What a name means is found out now, and not by a worker.
         _ = self.query_columns, self.reference_columns
         self.refuse_credentials("table", "candidates", "queries", "work", "relevance", "references", "attributes")
-        if self.references is None and (self.compare or self.exclude_bank_positives):
+        if self.references is None and (self.compare or self.drop_own_pairs):
             raise ConfigError(
-                "--compare and --exclude-bank-positives need the bank that the table was made with; name it with "
-                "--references."
+                "--compare and --drop-own-pairs need the bank that the table was made with; name it with --references."
             )
 
     @property

@@ -16,15 +16,15 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.positives import check_bank_of, check_rest
+from nnn_core.evaluation.own_pairs import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.table.manifest import Manifest
 from pipelines.config import EvaluationConfig
-from pipelines.stages.compare_methods import CompareFairness, CompareMethods
+from pipelines.stages.compare_corrections import CompareCorrections, CompareFairness
+from pipelines.stages.drop_own_pairs import DropOwnPairs, FindOwnPairs
 from pipelines.stages.embed_files import embed_files
-from pipelines.stages.exclude_positives import ExcludePositives, FindPositives
 from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
@@ -53,7 +53,7 @@ def define_evaluation(
         loose = dataclasses.replace(asking, columns=config.reference_columns)
         references = embed_files(root, "references", config.references, loose, encoder, config.threads)
         bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config, manifest)
-        positives, found["positives"] = shards | "FindPositives" >> FindPositives(bank, config.work)
+        own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         bank, config.relevance, config.allow_overlap, config.work
@@ -61,14 +61,14 @@ def define_evaluation(
     means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
     request = root | "Request" >> Once(lambda: config.request)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
-    if config.exclude_bank_positives:  # which the configuration refuses where there are no references
-        left = references.embedded | "ExcludePositives" >> ExcludePositives(positives, config.work)
-        known = AsSingleton(found["positives"])
+    if config.drop_own_pairs:  # which the configuration refuses where there are no references
+        left = references.embedded | "DropOwnPairs" >> DropOwnPairs(own_pairs, config.work)
+        known = AsSingleton(found["own_pairs"])
         rest = root | "ShardRest" >> Once(_gather_rest, AsList(left), known, config, max(manifest.settings.grid))
         fair = _score_rest(rest, config, manifest, candidates.embedded, shards)
         found["fair"] = fair | "JudgeRest" >> JudgeBias(queries, request, config.threads)
     if config.compare:
-        compare = CompareMethods(shards, bank, config.request.objective, config.threads)
+        compare = CompareCorrections(shards, bank, config.request.objective, config.threads)
         found["rivals"] = queries | "CompareRivals" >> compare
     if config.attributes:
         found["fairness"] = review | "CompareValues" >> CompareFairness(shards, queries, config.attributes)
@@ -90,14 +90,14 @@ def _requests(
 
 def _gather_bank(inputs: list[EmbeddedInput], config: EvaluationConfig, manifest: Manifest) -> Bank:
     bank = gather_references(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
-    if config.exclude_bank_positives:
+    if config.drop_own_pairs:
         check_bank_of(bank, manifest.settings.bank_digest, config.table)
     return bank
 
 
-def _gather_rest(inputs: list[EmbeddedInput], positives: int, config: EvaluationConfig, k: int) -> Bank:
+def _gather_rest(inputs: list[EmbeddedInput], own_pairs: int, config: EvaluationConfig, k: int) -> Bank:
     rest = gather_references(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
-    check_rest(rest, k, positives)
+    check_rest(rest, k, own_pairs)
     return rest
 
 
@@ -108,7 +108,7 @@ def _score_rest(
     candidates: beam.PCollection[EmbeddedInput],
     shards: beam.PCollection[EmbeddedShard],
 ) -> beam.PCollection[ShardMeans]:
-    """The means of all candidate shards, computed anew with the bank without its positives."""
+    """The means of all candidate shards, computed anew with the bank without its own pairs."""
     settings = manifest.settings
     gathered = candidates | "GatherCandidates" >> GatherCandidates(1.0, config.rejects_folder)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)

@@ -367,7 +367,7 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
     return measure(ranks, goals.query, np.ones(len(goals.query)))
 
 
-def compare_methods(trial: Trial, objective: str = "recall@1", threads: int = 1) -> list[dict[str, Any]]:
+def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int = 1) -> list[dict[str, Any]]:
     """Every method with the setting that did best on the choosing half, measured on the reporting half.
 
     No method is spared: each takes its best setting, whether that gains anything or not. Seconds are the

@@ -147,7 +147,7 @@ def own_pairs_words(report: Report) -> tuple[str, ...]:
             moved = movement(gain.value, own.unit)
             lines.append(f"{own.objective} {moved} ({change_span(gain, own.unit)}) {words}.")
     if own.fair is None:
-        lines.append("Run nnn evaluate with --exclude-bank-positives for the fair figure.")
+        lines.append("Run nnn evaluate with --drop-own-pairs for the fair figure.")
     return tuple(lines)
 
 

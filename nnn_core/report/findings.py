@@ -20,14 +20,14 @@ class Findings:
 
     Attributes:
         bank_rows: rows of the bank; None if it is not known.
-        positives: how many of these rows belong to candidates; None if the bank is not known.
-        fair: the evaluation of means that were taken without the bank's positives.
-        rivals: rows of ``evaluation.rivals.compare_methods``.
+        own_pairs: how many of these rows belong to candidates; None if the bank is not known.
+        fair: the evaluation of means that were taken without the own pairs of the bank.
+        rivals: rows of ``evaluation.rivals.compare_corrections``.
         fairness: how evenly the values of each attribute are retrieved.
     """
 
     bank_rows: int | None = None
-    positives: int | None = None
+    own_pairs: int | None = None
     fair: Evaluation | None = None
     rivals: list[dict[str, Any]] = field(default_factory=list)
     fairness: tuple[Fairness, ...] = ()
@@ -44,9 +44,9 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
     """
     objective = review.evaluation.objective
     own = None
-    if findings.bank_rows is not None and findings.positives is not None:
+    if findings.bank_rows is not None and findings.own_pairs is not None:
         gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
-        own = OwnPairs(findings.positives, findings.bank_rows, objective, gain, fair, unit_of(objective))
+        own = OwnPairs(findings.own_pairs, findings.bank_rows, objective, gain, fair, unit_of(objective))
     point, unit = review.evaluation.point, unit_of(objective)
     run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked)
     report = Report(
@@ -61,7 +61,7 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
     return {
         **asdict(review.evaluation),
         "candidates": review.candidates,
-        "bank_positives": findings.positives,
+        "own_pairs": findings.own_pairs,
         "fair": asdict(findings.fair) if findings.fair else None,
         "rivals": findings.rivals,
         "report": json.loads(report.to_json()),

@@ -305,7 +305,7 @@ class Rivals:
         """The comparison of methods.
 
         Args:
-            rows: the methods, as ``evaluation.rivals.compare_methods`` describes them.
+            rows: the methods, as ``evaluation.rivals.compare_corrections`` describes them.
             objective: name of the figure that is compared, such as ``recall@1``.
             unit: unit of the objective.
         """

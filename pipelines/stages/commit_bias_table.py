@@ -21,7 +21,7 @@ from pipelines.stages._counting import count, timed
 from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
 from pipelines.stages.once import Once
 
-_STAGE = StageName.WRITE_TABLE
+_STAGE = StageName.COMMIT_BIAS_TABLE
 
 VERSION_METRIC = "table_version"
 

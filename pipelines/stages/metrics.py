@@ -23,7 +23,7 @@ class StageName(StrEnum):
     MERGE_PARTIALS = "merge_partials"
     EMBED_VALIDATION = "embed_validation"
     JUDGE_BIAS = "judge_bias"
-    WRITE_TABLE = "write_table"
+    COMMIT_BIAS_TABLE = "commit_bias_table"
 
 
 #: Artefacts, and milliseconds of work on them.

@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
-from nnn_core.evaluation.rivals import Trial, compare_methods
+from nnn_core.evaluation.rivals import Trial, compare_corrections
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands import _demo_data as demo
 
@@ -94,7 +94,7 @@ def _unit(vectors: FloatMatrix) -> FloatMatrix:
 
 def over_splits(trials: Iterator[Trial]) -> Rows:
     """Means over trials, with the 2.5th and 97.5th percentiles of their spread."""
-    runs = [compare_methods(trial) for trial in trials]
+    runs = [compare_corrections(trial) for trial in trials]
     rows = []
     for each in zip(*runs, strict=True):
         row = dict(each[0])
@@ -143,7 +143,7 @@ def trials(quick: bool, only: str | None) -> Iterator[tuple[str, Rows]]:
     """Title and rows of each data set."""
     if only in (None, "demo"):
         trial = demo_trial()
-        yield f"demo: {describe(trial)}", compare_methods(trial)
+        yield f"demo: {describe(trial)}", compare_corrections(trial)
     if only in (None, "real") and os.environ.get("NNN_TEST_DATA"):
         splits = 5 if quick else 100
         for direction in ("text-to-image", "image-to-text"):
@@ -153,7 +153,7 @@ def trials(quick: bool, only: str | None) -> Iterator[tuple[str, Rows]]:
     if only in (None, "hubs"):
         for strength in (0.0, 0.02, 0.05):
             trial = hub_trial(strength, *(2000, 1000, 500) if quick else ())
-            yield f"synthetic hubs of strength {strength}: {describe(trial)}", compare_methods(trial)
+            yield f"synthetic hubs of strength {strength}: {describe(trial)}", compare_corrections(trial)
 
 
 def describe(trial: Trial) -> str:

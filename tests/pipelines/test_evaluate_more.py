@@ -20,7 +20,7 @@ from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES, REFERENCES = 8, 60, 80, 50
-POSITIVES = 20
+OWN_PAIRS = 20
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -30,12 +30,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table whose bank describes the first 20 of 60 candidates; queries ask for the last 40."""
     folder = tmp_path_factory.mktemp("published")
     candidates = gaussian(CANDIDATES, DIM, 1)
-    owners = POSITIVES + np.arange(QUERIES) % (CANDIDATES - POSITIVES)
-    references = np.concatenate([candidates[:POSITIVES], gaussian(REFERENCES - POSITIVES, DIM, 2)])
+    owners = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
+    references = np.concatenate([candidates[:OWN_PAIRS], gaussian(REFERENCES - OWN_PAIRS, DIM, 2)])
     write_vectors(folder / "candidates", [f"c{row}" for row in range(CANDIDATES)], candidates, 3)
-    pairs = [f"c{row}" if row < POSITIVES else "" for row in range(REFERENCES)]
+    pairs = [f"c{row}" if row < OWN_PAIRS else "" for row in range(REFERENCES)]
     order = np.random.default_rng(7).permutation(REFERENCES)
-    for name, rows in (("references", order), ("rest", order[order >= POSITIVES])):
+    for name, rows in (("references", order), ("rest", order[order >= OWN_PAIRS])):
         write_vectors(folder / name, [f"r{row}" for row in rows], references[rows], 2, [pairs[row] for row in rows])
     queries = candidates[owners] + 2 * gaussian(QUERIES, DIM, 3, 0.0)
     write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], queries, 2, [f"c{row}" for row in owners])
@@ -76,16 +76,16 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def test_bank_rows_that_belong_to_candidates_are_counted(evaluate: Run) -> None:
     code, result, text = evaluate()
-    assert (code, result["bank_positives"], result["fair"]) == (0, POSITIVES, None)
+    assert (code, result["own_pairs"], result["fair"]) == (0, OWN_PAIRS, None)
     assert "20 of 50 bank rows (40.0 %) belong to candidates of the pool" in text
-    assert "Run nnn evaluate with --exclude-bank-positives for the fair figure." in text
+    assert "Run nnn evaluate with --drop-own-pairs for the fair figure." in text
 
 
 def test_the_fair_figure_is_that_of_a_bank_without_them(evaluate: Run, published: Path) -> None:
-    code, result, text = evaluate("--exclude-bank-positives")
+    code, result, text = evaluate("--drop-own-pairs")
     assert code == 0
     other = evaluate(table=str(published / "fair"), references=str(published / "rest" / "part-*.parquet"))[1]
-    assert other["bank_positives"] == 0
+    assert other["own_pairs"] == 0
     for part in ("before", "after", "gain", "surface"):
         assert result["fair"][part] == other[part]
     assert result["after"] != result["fair"]["after"]
@@ -93,20 +93,20 @@ def test_the_fair_figure_is_that_of_a_bank_without_them(evaluate: Run, published
 
 
 def test_the_fair_figure_needs_the_bank_of_the_table(evaluate: Run) -> None:
-    code, _, text = evaluate("--exclude-bank-positives", references=None, **{"reference-pair-id-column": None})
+    code, _, text = evaluate("--drop-own-pairs", references=None, **{"reference-pair-id-column": None})
     assert (code, "need the bank that the table was made with" in text) == (2, True)
 
 
 @pytest.mark.slow
-def test_a_bank_of_positives_alone_leaves_nothing_to_judge_by(evaluate: Run, published: Path, tmp_path: Path) -> None:
+def test_a_bank_of_own_pairs_alone_leaves_nothing_to_judge_by(evaluate: Run, published: Path, tmp_path: Path) -> None:
     """All references described a candidate: too few are left for the grid."""
     own = [f"c{row}" for row in range(CANDIDATES)]
     bank = write_vectors(tmp_path / "bank", [f"o{row}" for row in range(CANDIDATES)], gaussian(60, DIM, 5), 2, own)
     flags = flags_of(published, "references") | {"references": bank, "table": str(tmp_path / "table")}
     assert cli.main(["refresh", *as_flags(flags)]) == 0
-    code, _, text = evaluate("--exclude-bank-positives", references=bank, table=str(tmp_path / "table"))
+    code, _, text = evaluate("--drop-own-pairs", references=bank, table=str(tmp_path / "table"))
     assert code == 5
-    assert "the bank is empty" in text or "--exclude-bank-positives leaves" in text
+    assert "the bank is empty" in text or "--drop-own-pairs leaves" in text
 
 
 def test_all_methods_are_compared_on_the_same_queries(evaluate: Run) -> None:
@@ -158,7 +158,7 @@ def brute_force_rankings(published: Path) -> tuple[list[list[str]], list[list[st
     """The first 10 of each query in order of id, without and with the table's biases, and what answers it."""
     candidates = gaussian(CANDIDATES, DIM, 1).astype(np.float64)
     candidates /= np.linalg.norm(candidates, axis=1)[:, None]
-    owners = POSITIVES + np.arange(QUERIES) % (CANDIDATES - POSITIVES)
+    owners = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
     queries = gaussian(CANDIDATES, DIM, 1)[owners] + 2 * gaussian(QUERIES, DIM, 3, 0.0)
     queries = queries.astype(np.float64) / np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
     ids = [f"c{row}" for row in range(CANDIDATES)]

@@ -281,7 +281,7 @@ def test_own_pairs_show_both_figures_or_the_remedy() -> None:
     assert "rises by 9.6 points" in both
     assert "rises by 4.9 points" in both
     one = dataclasses.replace(bare_report(), own_pairs=OwnPairs(3, 10))
-    assert "--exclude-bank-positives" in summary.own_pairs_words(one)[-1]
+    assert "--drop-own-pairs" in summary.own_pairs_words(one)[-1]
     assert not summary.own_pairs_words(dataclasses.replace(one, own_pairs=OwnPairs(0, 10)))
 
 

@@ -212,7 +212,7 @@ def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
         "embed_references": {"seconds": 9.0, "rows": 3600, "written": 1 << 20},
         "score_candidates": {"seconds": 30.0, "search_seconds": 20.0, "pairs": 9 * 10**8, "written": 1 << 20},
         "merge_partials": {"seconds": 12.0, "shuffled": 1 << 30},
-        "write_table": {"seconds": 1.0, "written": 1 << 20},
+        "commit_bias_table": {"seconds": 1.0, "written": 1 << 20},
     }
     summary = {"stages": stages, "dim": 500, "seconds": 2000.0, "peak_bytes": 1 << 30}
     compared = compare(Foretold(found, work, rates), summary, 2)

@@ -84,7 +84,7 @@ def test_what_a_retained_version_needs_stays(call: Call, place: Path) -> None:
         "embed_references": 0,
         "measure_vectors": 0,
         "score_candidates": 0,
-        "write_table": 1,  # a reweighted version came between
+        "commit_bias_table": 1,  # a reweighted version came between
     }
 
 

@@ -56,7 +56,11 @@ def test_a_run_shows_every_stage(
     plant_inputs(tmp_path, str(tmp_path))
     assert cli.main(refresh_arguments(str(tmp_path), str(tmp_path), 1)) == 0
     lines = capsys.readouterr().err.splitlines()
-    for stage, last in (("embed_candidates", "2 of 2"), ("score_candidates", "4 of 4"), ("write_table", "1 of 1")):
+    for stage, last in (
+        ("embed_candidates", "2 of 2"),
+        ("score_candidates", "4 of 4"),
+        ("commit_bias_table", "1 of 1"),
+    ):
         assert any(line.startswith(stage) and last in line for line in lines), lines
 
 

@@ -1,4 +1,4 @@
-"""CompareMethods and CompareFairness: what ``nnn evaluate`` is asked for beyond the bias itself."""
+"""CompareCorrections and CompareFairness: what ``nnn evaluate`` is asked for beyond the bias itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from apache_beam.pvalue import AsList, AsSingleton
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
 from nnn_core.evaluation.queries import StoredQueries
-from nnn_core.evaluation.rivals import compare_methods, gather_trial
+from nnn_core.evaluation.rivals import compare_corrections, gather_trial
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Fairness
 from nnn_core.scoring.bank import Bank
 
 
 @dataclass
-class CompareMethods(beam.PTransform):  # type: ignore[misc]
-    """Held-out queries to the rows of ``compare_methods``, a single list; all in one worker's memory.
+class CompareCorrections(beam.PTransform):  # type: ignore[misc]
+    """Held-out queries to the rows of ``compare_corrections``, a single list; all in one worker's memory.
 
     Attributes:
         shards: the candidates.
@@ -45,7 +45,7 @@ class CompareMethods(beam.PTransform):  # type: ignore[misc]
         """All methods on the same footing."""
         ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
         trial = gather_trial(stored.load(), ordered, bank)
-        return compare_methods(trial, objective=self.objective, threads=self.threads)
+        return compare_corrections(trial, objective=self.objective, threads=self.threads)
 
 
 @dataclass

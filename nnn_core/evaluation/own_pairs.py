@@ -1,4 +1,4 @@
-"""Bank positives: reference queries that belong to candidates of the index.
+"""Own pairs of the bank: reference queries that belong to candidates of the index.
 
 They raise the biases of candidates that are the answer to no test query, so a bias that was made with
 them looks better on those queries than it is. A reference belongs to a candidate if its pair id is the
@@ -25,7 +25,7 @@ from nnn_core.scoring.bank import Bank
 
 
 @dataclass(frozen=True)
-class Positives:
+class OwnPairIds:
     """Where the pair ids lie that bank and candidates have in common.
 
     Attributes:
@@ -37,7 +37,7 @@ class Positives:
     names: int
 
     @classmethod
-    def store(cls, names: Iterable[str], work: str) -> Positives:
+    def store(cls, names: Iterable[str], work: str) -> OwnPairIds:
         """Store pair ids below ``work``, under a name that follows from the content."""
         ordered = sorted(names)
         data = to_parquet(pa.table({"pair_id": pa.array(ordered, pa.string())}))
@@ -83,14 +83,14 @@ def _bank_pairs(bank: Bank) -> pa.StringArray:
     return names.filter(pc.not_equal(names, "")).sort()
 
 
-def own_pairs(shard: EmbeddedShard, bank: Bank) -> frozenset[str]:
+def own_pair_ids(shard: EmbeddedShard, bank: Bank) -> frozenset[str]:
     """The pair ids of the bank that belong to a candidate of the shard."""
     columns = [read_ids(shard, column) for column in ("id", "pair_id")]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
     return frozenset(names.filter(pc.is_in(names, value_set=_bank_pairs(bank))).to_pylist())
 
 
-def check_rest(bank: Bank, k: int, positives: int) -> None:
+def check_rest(bank: Bank, k: int, own_pairs: int) -> None:
     """Refuse a bank in which too little is left.
 
     Raises:
@@ -98,7 +98,7 @@ def check_rest(bank: Bank, k: int, positives: int) -> None:
     """
     if bank.rows < k:
         raise BankTooSmallError(
-            f"--exclude-bank-positives leaves {bank.rows} reference queries ({positives} belong to candidates), fewer "
+            f"--drop-own-pairs leaves {bank.rows} reference queries ({own_pairs} belong to candidates), fewer "
             f"than k = {k}, so there is no fair figure. Evaluate on candidates that the bank does not describe."
         )
 
@@ -112,5 +112,5 @@ def check_bank_of(bank: Bank, digest: str, table: str) -> None:
     if bank.digest != digest:
         raise ConfigError(
             f"--references is another bank (digest {bank.digest[:16]}) than that of {table!r} ({digest[:16]}), so its "
-            "figures without positives could not be compared with the table's. Name the table's bank."
+            "figures without own pairs could not be compared with the table's. Name the table's bank."
         )

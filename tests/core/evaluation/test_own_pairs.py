@@ -1,4 +1,4 @@
-"""Bank positives: found by id and by pair id, and left out exactly."""
+"""Own pairs of the bank: found by id and by pair id, and left out exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
-from nnn_core.evaluation.positives import Positives, _bank_pairs, check_bank_of, check_rest, own_pairs
+from nnn_core.evaluation.own_pairs import OwnPairIds, _bank_pairs, check_bank_of, check_rest, own_pair_ids
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank
 
@@ -30,10 +30,10 @@ def test_a_reference_belongs_by_id_or_by_pair_id(tmp_path: Path) -> None:
     )
     assert _bank_pairs(bank).to_pylist() == ["a", "nobody", "page-7"]
     candidates = shard(tmp_path, "c", ["a", "b", ""], ["", "page-7", ""])
-    assert own_pairs(candidates, bank) == {"a", "page-7"}
-    positives = Positives.store({"page-7", "a"}, str(tmp_path / "work"))
-    assert positives.names == 2
-    assert [positives.count(part) for part in bank.shards[0].parts] == [2, 1]
+    assert own_pair_ids(candidates, bank) == {"a", "page-7"}
+    found = OwnPairIds.store({"page-7", "a"}, str(tmp_path / "work"))
+    assert found.names == 2
+    assert [found.count(part) for part in bank.shards[0].parts] == [2, 1]
 
 
 def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
@@ -41,14 +41,14 @@ def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
     owned = shard(tmp_path, "r22", ["r4"], ["a"])
     other = shard(tmp_path, "r333", ["r5", "r6"], ["c", ""])
     given = EmbeddedInput("r", "digest", (mixed, owned, other), RejectSummary(6), True)
-    positives = Positives.store({"a"}, str(tmp_path / "work"))
-    rest = positives.leave_out(given, str(tmp_path / "work"))
+    found = OwnPairIds.store({"a"}, str(tmp_path / "work"))
+    rest = found.leave_out(given, str(tmp_path / "work"))
     assert [part.rows for part in rest.shards] == [2, 2]
     block, before = read_shard(rest.shards[0]), read_shard(mixed)
     assert (block.ids.to_pylist(), block.pair_ids.to_pylist()) == (["r2", "r3"], ["", "b"])
     assert np.array_equal(block.vectors, before.vectors[1:])
     assert rest.shards[1] == other  # nothing to leave out, so nothing is copied
-    assert positives.leave_out(given, str(tmp_path / "work")) == rest
+    assert found.leave_out(given, str(tmp_path / "work")) == rest
 
 
 def test_too_little_left_or_another_bank(tmp_path: Path) -> None:
