@@ -26,11 +26,7 @@ from nnn_core.table.parts import BiasSettings, TablePart
 
 
 def record_encoder(
-    source: EncoderSource | None,
-    prompts: Prompts,
-    work: str,
-    modalities: Collection[Modality],
-    *sides: Corpus | Bank,
+    source: EncoderSource | None, prompts: Prompts, work: str, modalities: Collection[Modality], *sides: Corpus | Bank
 ) -> dict[str, str]:
     """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
 

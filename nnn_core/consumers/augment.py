@@ -21,10 +21,7 @@ Form = Literal["inner_product", "norm_completed"]
 
 
 def augment(
-    vectors: FloatMatrix,
-    bias: npt.NDArray[np.float32],
-    form: Form = "inner_product",
-    max_abs_bias: float | None = None,
+    vectors: FloatMatrix, bias: npt.NDArray[np.float32], form: Form = "inner_product", max_abs_bias: float | None = None
 ) -> FloatMatrix:
     """Candidate vectors with their bias inside.
 

@@ -77,9 +77,7 @@ def _directory(name: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+                repository, revision=revision or None, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]
             )
         )
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here

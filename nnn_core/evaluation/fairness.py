@@ -53,11 +53,7 @@ def _figures(
 
 
 def compare_fairness(
-    before: Counts,
-    after: Counts,
-    relevant: Sequence[set[int]],
-    attribute: Attribute,
-    cuts: Sequence[int] = CUTS,
+    before: Counts, after: Counts, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int] = CUTS
 ) -> list[Figure]:
     """Every measure before and after a correction, averaged over queries; a query weighs the same whatever its group.
 

@@ -16,11 +16,7 @@ MAX_BYTES = 5 * 1024
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _QUALITIES = (70, 45, 20)
-_MAGIC = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"RIFF", "image/webp"),
-)
+_MAGIC = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"RIFF", "image/webp"))
 
 
 def thumbnail(data: bytes) -> bytes | None:

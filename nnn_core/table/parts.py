@@ -252,12 +252,7 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
 
 
 def write_part(
-    table_uri: str,
-    version: int,
-    number: int,
-    rows: pa.Table,
-    settings: BiasSettings,
-    existing: dict[str, str],
+    table_uri: str, version: int, number: int, rows: pa.Table, settings: BiasSettings, existing: dict[str, str]
 ) -> TablePart:
     """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
 

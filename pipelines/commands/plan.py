@@ -7,13 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from nnn_core.errors import ConfigError
-from nnn_core.planning.costs import (
-    CONVERTED_BYTES,
-    MERGED_SCORES,
-    MODEL_BYTES,
-    PARTIAL_SECONDS,
-    Rates,
-)
+from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, PARTIAL_SECONDS, Rates
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size

@@ -16,11 +16,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.queries import (
-    Overlap,
-    StoredQueries,
-    gather_queries,
-)
+from nnn_core.evaluation.queries import Overlap, StoredQueries, gather_queries
 from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank

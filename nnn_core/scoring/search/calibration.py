@@ -144,8 +144,7 @@ def calibrate_shard(
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
     exact = exact_search(index)
     chosen = _kept(
-        settings_uri,
-        lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads)),
+        settings_uri, lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads))
     )
     settings = _parse_settings(chosen, settings_uri)
     digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
