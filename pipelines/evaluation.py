@@ -45,13 +45,13 @@ def define_evaluation(
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding = _requests(config, manifest, encoder)
-    asked = embed_files(root, "queries", config.queries, asking, encoder, config.threads)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, config.threads)
+    asked = embed_files(root, "queries", config.queries, asking, encoder, threads=config.threads)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, threads=config.threads)
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda embedded: embedded.shards)
     bank, found = None, {}
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder, config.threads)
+        references = embed_files(root, "references", config.references, loose, encoder, threads=config.threads)
         bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config, manifest)
         own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)

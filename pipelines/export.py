@@ -135,7 +135,7 @@ def define_export(
         manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
     )
     inputs = embed_files(
-        root, "candidates", config.embeddings, held, encoder, config.threads, flag="--embeddings"
+        root, "candidates", config.embeddings, held, encoder, threads=config.threads, flag="--embeddings"
     ).embedded
     parts = static_parts(encoder, prompts) if encoder else None
     embeddings = root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts)
@@ -144,7 +144,7 @@ def define_export(
     if config.queries:
         modality = manifest.settings.reference_modality
         request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
-        queries = embed_files(root, "queries", config.queries, request, encoder, config.threads).embedded
+        queries = embed_files(root, "queries", config.queries, request, encoder, threads=config.threads).embedded
         asked = queries | "QueryShards" >> beam.FlatMap(lambda each: each.shards)
     task = ExportTask(config.table, config.version, config.output, config.seed, bool(config.queries))
     sample = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)

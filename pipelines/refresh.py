@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from importlib import import_module
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
@@ -52,9 +53,9 @@ def define_refresh(
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding, judging = config.requests(encoder)
-    use = (encoder, config.threads, config.model_copies, config.hints)
-    references = embed_files(root, "references", config.references, asking, *use)
-    candidates = embed_files(root, "candidates", config.candidates, holding, *use)
+    use: dict[str, Any] = {"threads": config.threads, "copies": config.model_copies, "hints": config.hints}
+    references = embed_files(root, "references", config.references, asking, encoder, **use)
+    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, **use)
     rejects = (config.max_reject_rate, config.rejects_folder)
     cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
     bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
@@ -80,7 +81,7 @@ def define_refresh(
     settings = root | "ResolveSettings" >> Once(_resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
     review = None
     if config.validation:
-        validation = embed_files(root, "validation", config.validation, judging, *use)
+        validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
             bank, config.relevance, config.allow_overlap, config.work
         )

@@ -52,9 +52,10 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
 
     def calibrate_shard(self, reference: ReferenceShard, inputs: list[EmbeddedInput]) -> CalibratedShard:
         """Cluster, choose and measure."""
-        how = (self.grid, self.tolerance, self.exclude_own_pairs, self.work, self.threads, self.cache)
+        how = (self.grid, self.tolerance, self.exclude_own_pairs, self.work)
         with timed(_STAGE):
-            calibrated = calibrate_shard(reference, list(embedded_shards(inputs)), *how)
+            shards = list(embedded_shards(inputs))
+            calibrated = calibrate_shard(reference, shards, *how, threads=self.threads, cache=self.cache)
         count(_STAGE, COMPUTED)
         return calibrated
 

@@ -38,6 +38,7 @@ def embed_files(
     pattern: str,
     request: EmbeddingRequest,
     encoder: EncoderSource | None,
+    *,
     threads: int,
     copies: int | None = None,
     hints: Mapping[str, str] = MappingProxyType({}),

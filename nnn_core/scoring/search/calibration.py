@@ -115,6 +115,7 @@ def calibrate_shard(
     tolerance: float,
     exclude_own_pairs: bool,
     work: str,
+    *,
     threads: int = 1,
     cache: DiskCache = NO_CACHE,
 ) -> CalibratedShard:
