@@ -88,10 +88,10 @@ def to_parquet(
     """A Parquet file in memory, the same bytes for the same table.
 
     Args:
-        table: what to write.
+        table: the Arrow table whose rows are written.
         floats: paths of float columns that are byte-stream split, which is what lets them compress.
         plain: paths of columns that are neither encoded nor compressed, and that nobody selects rows by.
-        row_group_rows: rows a row group.
+        row_group_rows: most rows in a row group of the file.
     """
     sink = pa.BufferOutputStream()
     options = _parquet_options(table.column_names, list(floats), list(plain))
@@ -117,10 +117,10 @@ def to_parquet_in_pieces(
     """``to_parquet`` of the pieces together, of which only a row group and the compressed file are in memory.
 
     Args:
-        schema: of all pieces.
-        pieces: any number of tables; how the rows are cut into them does not change the bytes.
-        floats: as for ``to_parquet``.
-        row_group_rows: rows a row group.
+        schema: Arrow schema that all pieces have.
+        pieces: any number of tables; how the rows are cut into pieces does not change the bytes.
+        floats: paths of float columns that are byte-stream split, which lets them compress.
+        row_group_rows: most rows in a row group of the file.
     """
     sink = pa.BufferOutputStream()
     waiting = schema.empty_table()

@@ -18,8 +18,8 @@ def to_json(record: Any, **style: Any) -> bytes:
     """A record as JSON: the same bytes for the same content.
 
     Args:
-        record: a dataclass, or plain values.
-        style: as for ``json.dumps``; one line of ASCII unless told otherwise.
+        record: a dataclass, or plain values that JSON can hold.
+        style: keyword arguments of ``json.dumps``; one line of ASCII unless told otherwise.
     """
     return json.dumps(asdict(record) if is_dataclass(record) else record, sort_keys=True, **style).encode()  # type: ignore[arg-type]
 
@@ -33,7 +33,7 @@ def build(kind: type[T], values: Any) -> T:
     """A record of its class from JSON values; what an earlier release did not know yet takes its default.
 
     Args:
-        kind: a dataclass, or any other type that pydantic knows.
+        kind: class of the record: a dataclass, or any type that pydantic knows.
         values: as ``json.loads`` gives them; unknown keys are ignored.
 
     Raises:
@@ -58,11 +58,11 @@ def from_json(
     """Read ``to_json`` back.
 
     Args:
-        kind: as for ``build``.
+        kind: class of the record: a dataclass, or any type that pydantic knows.
         data: the bytes of the file.
-        uri: the file.
+        uri: URI of the file, for messages.
         fact: what is wrong with the file if it cannot be read.
-        remedy: what to do then.
+        remedy: what to do about a file that cannot be read, for the message.
 
     Raises:
         CorruptArtifactError: not JSON, or not such a record.

@@ -39,8 +39,8 @@ def read_yaml(uri: str, flag: str) -> Any:
     """What a file holds.
 
     Args:
-        uri: the file.
-        flag: the flag that named it, such as ``--rates``, for messages.
+        uri: URI of the YAML file.
+        flag: the flag that named the file, such as ``--rates``, for messages.
 
     Raises:
         ConfigError: no YAML, or a key that stands twice.
@@ -56,9 +56,9 @@ def read_mapping(uri: str, flag: str, example: str) -> dict[str, Any]:
     """The lines ``key: value`` of a file; none of an empty one.
 
     Args:
-        uri: the file.
-        flag: the flag that named it.
-        example: such a line, for messages.
+        uri: URI of the YAML file.
+        flag: the flag that named the file, such as ``--gates``, for messages.
+        example: a line that such a file may hold, such as ``k: 128``, for messages.
 
     Raises:
         ConfigError: see ``read_yaml``; or something else than such lines.

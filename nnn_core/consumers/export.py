@@ -46,10 +46,10 @@ class WrittenFile:
     """One file of an export.
 
     Attributes:
-        path: relative to the output.
-        sha256: of its bytes.
-        rows: candidates in it.
-        bytes: its size.
+        path: path of the file, relative to the folder of the export.
+        sha256: SHA-256 of the file's bytes, in hex.
+        rows: how many candidates the file holds.
+        bytes: size of the file, in bytes.
     """
 
     path: str
@@ -63,9 +63,9 @@ class Exported:
     """Files of an export, and how their candidates are ranked.
 
     Attributes:
-        files: what was written.
-        rankings: of the candidates in these files, as they should be.
-        found: the first candidates by the engine's metric, of the vectors in the files.
+        files: every file that was written, with its digest and size.
+        rankings: exact plain and debiased rankings of the candidates in the files.
+        found: first candidates of each query as the engine ranks the vectors in the files.
     """
 
     files: tuple[WrittenFile, ...]
@@ -86,11 +86,11 @@ class Embeddings:
     """The embeddings as a whole.
 
     Attributes:
-        shards: all of them, in order of their source.
-        rows: candidates.
-        rejected: rows that could not be used.
-        id_digest: order-free digest of the ids.
-        vectors: whether they are those that the biases were computed from: ``SAME``, ``OTHER`` or ``PART``.
+        shards: all embedded shards to export, in order of their source.
+        rows: how many candidates all embedded shards hold.
+        rejected: how many rows of the input could not be used.
+        id_digest: order-free digest of the candidate ids.
+        vectors: whether the biases were computed from these very vectors: ``SAME``, ``OTHER`` or ``PART``.
     """
 
     shards: tuple[EmbeddedShard, ...]
@@ -125,12 +125,12 @@ def gather_embeddings(
     """Check the embeddings together, before anything is written.
 
     Args:
-        inputs: all of them.
-        table: the biases.
-        uri: of the table, for messages.
-        encoder: fingerprint by part; None where all vectors came ready-made.
-        max_reject_rate: allowed share of rejected rows.
-        rejects_folder: where they are listed.
+        inputs: what every input shard of the embeddings became.
+        table: the version of the table whose biases are exported.
+        uri: URI of the table, for messages.
+        encoder: the encoder's fingerprint by part; None where all vectors came ready-made.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        rejects_folder: URI of the folder where rejects are listed, for messages.
 
     Raises:
         RejectedRowsError: too many rows could not be used.
@@ -211,9 +211,9 @@ class IndexFile:
     """How a FAISS index is built of all candidates, whose vectors must fit into memory.
 
     Attributes:
-        factory: FAISS's factory string.
-        most_bytes: bytes of vectors that it may be built of.
-        threads: how many threads build it.
+        factory: FAISS's factory string of the index, such as ``Flat`` or ``HNSW32``.
+        most_bytes: most bytes of vectors that the index may be built of.
+        threads: how many threads build the index.
     """
 
     factory: str
@@ -254,7 +254,7 @@ def export_biases(table: BiasTable, deviations: float, output: str) -> tuple[lis
     """Write the biases to look up, for ``Reranker.load``.
 
     Args:
-        table: the biases.
+        table: the version of the table whose biases are written.
         deviations: robust standard deviations above the median from which a bias makes a hub.
         output: URI of the folder of the export.
 
@@ -323,8 +323,8 @@ def check_output(output: str, expected: dict[str, Any]) -> None:
     """Refuse, before the work, an output that holds a finished export of something else.
 
     Args:
-        output: the folder.
-        expected: what the export's record will say, as far as it is known.
+        output: URI of the folder of the export.
+        expected: what the export's record will say, by name, as far as it is known.
 
     Raises:
         StorageError: it holds another export, or cannot be written exclusively.

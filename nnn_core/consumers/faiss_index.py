@@ -26,9 +26,9 @@ def search_debiased(index: faiss.Index, queries: FloatMatrix, depth: int) -> tup
     """The ``depth`` best candidates of each query by ``<q, r> - bias(r)``.
 
     Args:
-        index: from ``debiased_index``.
+        index: a FAISS index with biases inside, from ``debiased_index``.
         queries: (queries, dim) float32 unit vectors.
-        depth: how many to return.
+        depth: how many candidates to return for each query.
 
     Returns:
         (scores, positions), each (queries, depth), best first.

@@ -27,9 +27,9 @@ class Reranker:
     """Biases to look up, and how they are applied.
 
     Attributes:
-        ids: (rows,) candidate ids.
-        bias: (rows,) float32.
-        hub: (rows,) which of them are hubs.
+        ids: (rows,) candidate ids, an Arrow column.
+        bias: (rows,) float32, the bias of each candidate.
+        hub: (rows,) bool, whether each candidate is a hub.
         gated: whether the bias is applied only where the plain top 1 is a hub, as the gates of QB-Norm
             (Bogolin et al., CVPR 2022) and DB-Norm (Wang et al., arXiv 2310.11612) do.
     """
@@ -46,8 +46,8 @@ class Reranker:
         """From the columns of a table.
 
         Args:
-            ids: (rows,) such as ``BiasTable.ids``.
-            bias: (rows,) such as ``BiasTable.bias``.
+            ids: (rows,) candidate ids, such as ``BiasTable.ids``.
+            bias: (rows,) float32 biases of the candidates, such as ``BiasTable.bias``.
             gated: whether only queries whose plain top 1 is a hub are corrected.
             deviations: a hub's bias lies more than so many robust standard deviations above the median.
         """
@@ -81,9 +81,9 @@ class Reranker:
         """The corrected order of one query's hits.
 
         Args:
-            ids: that the engine found with plain vectors, in any order.
-            scores: their inner products (= cosines) with the query, higher is better.
-            depth: how many to return; by default all.
+            ids: ids of the hits that the engine found with plain vectors, in any order.
+            scores: inner product (= cosine) of each hit with the query, in the order of ``ids``, higher is better.
+            depth: how many hits to return; None for all.
 
         Returns:
             (id, debiased score), best first, equal ones in order of id.
@@ -121,8 +121,8 @@ def plain_scores(exact: Ranking, bias: Sequence[npt.NDArray[np.float32]]) -> lis
     Inner products of grid vectors are multiples of 2**-50, so rounding to these undoes the subtraction exactly.
 
     Args:
-        exact: the debiased ranking.
-        bias: of the candidates of each row.
+        exact: the debiased ranking of each query, from an exact search.
+        bias: for each query the float32 biases of its ranked candidates, in order of rank.
     """
     step = GRID**2
     rows = zip(exact.rows, bias, strict=True)
@@ -136,8 +136,8 @@ def count_at_least(
 
     Args:
         queries: (queries, dim) float32 on the grid of ``vectors``.
-        candidates: (rows, dim) float32 on the grid.
-        scores: for each query the plain scores in question.
+        candidates: (rows, dim) float32 on the grid of ``vectors``.
+        scores: for each query the float64 plain scores that candidates are counted against.
     """
     counts = [np.zeros(len(row), np.int64) for row in scores]
     wide = queries.astype(np.float64)
@@ -154,11 +154,11 @@ class _Depths:
     """How much a plain search must return for its corrected top 10 to be the exact one.
 
     Attributes:
-        queries: how many were asked.
-        target: share of the exact top 10 that is wanted, on average.
-        needed: the least K that reaches it.
-        complete: the least K that keeps the top 10 of every query.
-        overlap: share kept at a few K, ascending.
+        queries: how many queries were measured.
+        target: share of the exact top 10 that is wanted, on average over queries.
+        needed: least depth K of a plain search at which the average share reaches the target.
+        complete: least depth K of a plain search that keeps the exact top 10 of every query.
+        overlap: (K, share of the exact top 10 kept) at a few depths K, ascending.
     """
 
     queries: int
@@ -173,8 +173,8 @@ def needed_depth(ranks: Sequence[npt.NDArray[np.int64]], target: float, candidat
 
     Args:
         ranks: for each query the plain ranks, from 1, of its exact top 10.
-        target: share wanted, above 0 and at most 1.
-        candidates: size of the index.
+        target: share of the exact top 10 that is wanted, above 0 and at most 1.
+        candidates: how many candidates the index holds.
     """
     # Of every query the k-th best costs its rank; the mean over queries of the share is a sum over all these ranks.
     weights = np.concatenate([np.full(len(row), 1.0 / (len(row) * len(ranks))) for row in ranks])

@@ -88,7 +88,7 @@ class Scene:
     """One to three objects on a background.
 
     Attributes:
-        background: colour name.
+        background: colour of the background, a name in ``BACKGROUNDS``.
         items: the objects, in drawing order, each in a cell of its own.
         jitter: seed of everything that no caption speaks of (exact shades, angles, offsets).
     """

@@ -31,8 +31,8 @@ class Query:
     """A test caption.
 
     Attributes:
-        id: ``query-000000`` and so on.
-        caption: its words; they do not occur in the bank, nor in another query.
+        id: id of the query, ``query-000000`` and so on.
+        caption: words of the query; they do not occur in the bank, nor in another query.
         relevant: ids of every candidate of which the caption is true, ascending; at least one.
     """
 
@@ -94,10 +94,10 @@ def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -
     """New captions of candidates, spread evenly over the pool, with all candidates that they are true of.
 
     Args:
-        pool: the candidates, by index.
+        pool: scenes of the candidates, by index.
         bank: captions that no query may repeat.
-        count: how many queries.
-        seed: of the choice of images and words.
+        count: how many queries to make.
+        seed: seed of the choice of images and words.
 
     Raises:
         ValueError: the pool is too small for so many different captions.

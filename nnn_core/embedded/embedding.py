@@ -28,11 +28,11 @@ class EmbeddingRequest:
     """What to read of an input shard, with which encoder, and where artefacts go.
 
     Attributes:
-        modality: which side of a sample to read.
-        columns: names of columns and fields.
+        modality: ``image`` or ``text``: which side of a sample to read.
+        columns: names of the columns or JSON fields to read.
         encoder: digest of the encoder's fingerprint; None when there is no encoder.
-        work: folder of artefacts.
-        prompt: what is written around captions.
+        work: URI of the folder of artefacts.
+        prompt: template that is filled with each caption, such as ``a photo of {}``.
     """
 
     modality: Modality
@@ -103,9 +103,9 @@ class PlannedInput:
     """An input shard that is to be embedded.
 
     Attributes:
-        shard: the input shard.
-        name: what its result is called.
-        precomputed: whether it holds vectors, so that no model is needed for it.
+        shard: descriptor of the input shard to embed.
+        name: name of the input shard's result, which its files begin with.
+        precomputed: whether the input shard holds vectors, so that no model is needed.
     """
 
     shard: InputShard
@@ -119,10 +119,10 @@ def embed_shard(
     """Read, embed, check and store one input shard; its completion mark is written last.
 
     Args:
-        planned: from ``EmbeddingRequest.plan``.
-        request: what to read and where to write.
+        planned: the input shard and the name of its result, from ``EmbeddingRequest.plan``.
+        request: what to read of the input shard, and where artefacts go.
         encoder: the loaded model; None when the shard holds vectors.
-        usage: how many threads the model may have; what it did is added.
+        usage: how many threads the model may have, to which what it did is added; None for one thread.
 
     Raises:
         InputError: the file is broken, or changed meanwhile.

@@ -26,8 +26,8 @@ class VectorSum:
     """Sum of vectors on the grid, in whole numbers, so that it does not depend on cuts; ``a | b`` adds up.
 
     Attributes:
-        rows: vectors in it, at most 2**37.
-        total: (dim,) int64, coordinates times 2**25; (0,) of nothing.
+        rows: how many vectors were added up, at most 2**37.
+        total: (dim,) int64, sums of coordinates times 2**25; (0,) where no vector was added.
     """
 
     rows: int
@@ -52,7 +52,7 @@ class VectorSum:
         """The sum of an embedded shard's vectors, and whether it had to be computed.
 
         Args:
-            shard: the embedded shard.
+            shard: the embedded shard whose vectors are added up.
             work: URI of the folder of artefacts, where sums are kept.
 
         Raises:
@@ -79,8 +79,8 @@ class SideSums:
     """The sums of both sides; ``a | b`` adds up each.
 
     Attributes:
-        candidates: of the candidates' vectors.
-        references: of the bank's.
+        candidates: sum of the candidates' vectors.
+        references: sum of the vectors of the bank's reference queries.
     """
 
     candidates: VectorSum = _NOTHING

@@ -34,15 +34,15 @@ class EmbeddedShard:
     Attributes:
         uri: Parquet file of ``id``, ``pair_id`` and ``vector`` (the bytes of its float32 coordinates, which lie on
             the grid of ``vectors``, in little-endian order).
-        digest: SHA-256 of the file.
-        rows: number of vectors.
-        dim: their dimension.
+        digest: SHA-256 of the Parquet file, in hex.
+        rows: how many vectors the shard holds, one a row.
+        dim: dimension of the vectors.
         vector_digest: order-free digest of (vector, pair id), see ``artifacts.set_digest``.
-        id_digest: order-free digest of the ids.
+        id_digest: order-free digest of the shard's ids.
         id_sample: the ids whose hash falls under 1 in ``ID_SAMPLE_RATE``: a sample of the corpus
             that does not depend on how it is cut into shards.
-        paired: rows that have a pair id.
-        source: the input shard and the number of this stretch within it.
+        paired: how many rows have a pair id.
+        source: URI of the input shard that the rows come from.
     """
 
     uri: str
@@ -69,13 +69,13 @@ class EmbeddedInput:
 
     Attributes:
         source: URI of the input shard.
-        digest: digest of its bytes.
-        shards: its embedded shards, in file order; empty when every row was rejected.
-        rejects: what was rejected.
-        precomputed: whether the shard held vectors, so that no model was used.
-        positional_keys: whether its ids say only where a row lay, see ``nnn_core.inputs.keys``.
-        off_length: of the vectors that it held, those used whose length was not 1 within 0.01; None if it held none.
-        truncated: captions that the model was given a part of only, because it takes no more.
+        digest: digest of the input shard's content.
+        shards: embedded shards of the input shard, in file order; empty when every row was rejected.
+        rejects: how many rows of the input shard were rejected, and why.
+        precomputed: whether the input shard held vectors, so that no model was used.
+        positional_keys: whether the shard's ids say only where a row lay, see ``nnn_core.inputs.keys``.
+        off_length: used ready-made vectors whose length was not 1 within 0.01; None if the shard held no vectors.
+        truncated: how many captions the model was given a part of only, because it takes no more.
     """
 
     source: str
@@ -105,11 +105,11 @@ class EmbeddedInput:
         """Read a completion mark back, for an input shard that may since have another name.
 
         Args:
-            data: the bytes of the mark.
-            folder: where the embedded shards lie now.
-            rejects_folder: where rejects are listed now.
-            source: URI of the input shard now.
-            mark: URI of the mark, for messages.
+            data: the bytes of the completion mark.
+            folder: URI of the folder where the embedded shards lie now.
+            rejects_folder: URI of the folder where rejects are listed now.
+            source: URI that the input shard has now.
+            mark: URI of the completion mark, for messages.
 
         Raises:
             CorruptArtifactError: not a completion mark.
@@ -130,8 +130,8 @@ class VectorBlock:
     """The content of an embedded shard in memory.
 
     Attributes:
-        ids: (rows,) Arrow strings.
-        pair_ids: (rows,) Arrow strings; the empty one is no pair id, and equal to none.
+        ids: (rows,) Arrow strings, the id of each row.
+        pair_ids: (rows,) Arrow strings, the pair id of each row; the empty one is no pair id, and equal to none.
         vectors: (rows, dim) float32, read-only, unit length, on the grid of ``vectors``.
     """
 
@@ -150,11 +150,11 @@ def write_shard(
     completion mark says which files belong together.
 
     Args:
-        stem: the artefact's URI but for the digest and the suffix.
-        ids: (rows,) identities.
-        pair_ids: (rows,) identities of each row's own counterpart, empty where it has none.
-        vectors: (rows, dim) float32, see ``vectors.unit_vectors``.
-        source: the input shard, for messages.
+        stem: URI of the file without the digest and the suffix that end its name.
+        ids: (rows,) id of each row.
+        pair_ids: (rows,) pair id of each row, empty for a row without a counterpart.
+        vectors: (rows, dim) float32 unit vectors, see ``vectors.unit_vectors``.
+        source: URI of the input shard that the rows come from, for messages.
 
     Raises:
         CorruptArtifactError: a damaged file lies under the name.
@@ -184,8 +184,8 @@ def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock
     """The block behind a descriptor.
 
     Args:
-        shard: the descriptor.
-        cache: where a copy may lie or be left.
+        shard: descriptor of the embedded shard to read.
+        cache: disk cache in which a copy of the file may lie or be left.
 
     Raises:
         CorruptArtifactError: the file is gone, or its bytes are not those that were described.

@@ -22,9 +22,9 @@ class FoundRow:
     """One candidate of the table.
 
     Attributes:
-        id: of the candidate.
-        bias: to be subtracted from scores.
-        means: unscaled means, one for each k of the grid.
+        id: id of the candidate.
+        bias: bias of the candidate, to be subtracted from scores.
+        means: unscaled means of the candidate, one for each k of the grid.
     """
 
     id: str
@@ -39,9 +39,9 @@ def find(uri: str, ids: Sequence[str], version: int | None = None) -> list[Found
     with the manifest.
 
     Args:
-        uri: the table's folder.
-        ids: any number, though for many ``load_bias_table`` is faster.
-        version: which; by default the current (newest) one.
+        uri: URI of the table's folder.
+        ids: candidate ids, any number, though for many ``load_bias_table`` is faster.
+        version: number of the version; None for the current (newest) one.
 
     Returns:
         A row for each of ``ids``, None where the version has no such candidate.

@@ -35,8 +35,8 @@ class SearchReport:
 
     Attributes:
         methods: the searches that ran on any worker, sorted; all but ``approximate`` give the same scores.
-        tolerance: mean absolute error of a mean that was allowed; None if all searches were exact.
-        error: the error that was measured on candidates outside the choice; None likewise.
+        tolerance: mean absolute error of a mean that was allowed; None if only exact searches were asked for.
+        error: measured error of means, on candidates outside the choice; None if only exact searches were asked for.
     """
 
     methods: tuple[str, ...]
@@ -49,15 +49,15 @@ class Manifest:
     """One version of the table.
 
     Attributes:
-        version: its number.
-        settings: see ``BiasSettings``.
+        version: number of the version, from 1.
+        settings: k, alpha and grid of the biases, and what they are valid for.
         dim: dimension of the vectors that were compared.
-        candidates: lineage of the candidates.
-        references: lineage of the bank.
-        search: how the scores were found.
-        files: data files in ascending order of ids.
-        gates: what was checked before it was published; empty where nothing was (``nnn table reweight``).
-        evaluation: what it does to held-out queries, see ``evaluation.summary``; None where there were none.
+        candidates: lineage of the candidates: row counts and digests.
+        references: lineage of the bank: row counts and digests.
+        search: how the scores behind the table were found.
+        files: table parts of the version, in ascending order of ids.
+        gates: what was checked before the version was published; empty where nothing was (``nnn table reweight``).
+        evaluation: what the bias does to held-out queries, see ``evaluation.summary``; None without such queries.
     """
 
     version: int

@@ -43,12 +43,12 @@ class BiasSettings:
     Attributes:
         k: number of nearest reference queries whose mean is taken.
         alpha: weight of the mean in the bias.
-        grid: the values of k that ``mean_k`` holds, ascending; k is one of them.
-        candidate_modality: ``image`` or ``text``.
-        reference_modality: ``image`` or ``text``.
+        grid: values of k that ``mean_k`` holds, ascending; the chosen k is in it.
+        candidate_modality: modality of the candidates, ``image`` or ``text``.
+        reference_modality: modality of the reference queries, ``image`` or ``text``.
         exclude_own_pairs: whether a candidate's own reference queries were left out.
-        encoder: fingerprint by part, or ``{"kind": "precomputed"}``.
-        bank_digest: identifies the bank.
+        encoder: the encoder's fingerprint by part, or ``{"kind": "precomputed"}``.
+        bank_digest: order-free digest of (vector, pair id) of all reference queries of the bank.
     """
 
     k: int
@@ -77,7 +77,7 @@ class BiasSettings:
         """``alpha * mean_k`` (arXiv 2410.24114, equation 3): (rows,) float32.
 
         Args:
-            means: (rows, len(grid)) float32.
+            means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
         """
         column = means[:, self.grid.index(self.k)].astype(np.float64)
         with np.errstate(over="ignore"):
@@ -114,16 +114,16 @@ class TablePart:
     """One file of the table.
 
     Attributes:
-        path: relative to the table's URI.
-        rows: candidates in it.
-        min_id: lowest id.
-        max_id: highest id.
-        sha256: of the file.
-        bytes: size of the file.
-        id_digest: order-free digest of its ids.
-        bias_min: lowest bias.
-        bias_max: highest bias.
-        bias_sum: sum of biases, float64.
+        path: path of the file, relative to the table's URI.
+        rows: how many candidates the file holds.
+        min_id: lowest candidate id in the file.
+        max_id: highest candidate id in the file.
+        sha256: SHA-256 of the file's bytes, in hex.
+        bytes: size of the file, in bytes.
+        id_digest: order-free digest of the candidate ids in the file.
+        bias_min: lowest bias in the file.
+        bias_max: highest bias in the file.
+        bias_sum: sum of all biases in the file, float64.
     """
 
     path: str
@@ -141,8 +141,8 @@ class TablePart:
         """The rows, after a check of the file's bytes.
 
         Args:
-            table_uri: the table.
-            columns: those that are wanted; by default all.
+            table_uri: URI of the table's folder.
+            columns: names of the columns to read; None for all.
 
         Raises:
             CorruptArtifactError: the file is not what the manifest says.
@@ -168,7 +168,7 @@ class RowSlice:
     """Rows of one candidate shard that fall into one table part, on their way there.
 
     Attributes:
-        source: input shard that the rows come from.
+        source: URI of the input shard that the rows come from.
         data: Arrow IPC stream of ``id`` and ``mean_k``.
     """
 
@@ -182,10 +182,10 @@ def slice_rows(
     """Rows of a candidate shard by the number of the table part that they belong to.
 
     Args:
-        ids: (rows,) candidate ids.
-        means: (rows, len(grid)) float32.
-        source: input shard, for messages about duplicates.
-        boundaries: from ``part_boundaries``.
+        ids: (rows,) candidate ids, Arrow strings.
+        means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
+        source: URI of the input shard, for messages about duplicates.
+        boundaries: ids at which the table is cut into parts, ascending, from ``part_boundaries``.
     """
     pieces = {0: pa.table({"id": ids, "mean_k": _list_column(means)})}
     if boundaries:
@@ -233,8 +233,8 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
     """The k to use and the part of the grid that every candidate has references for.
 
     Args:
-        k: as asked for; None for the largest of the grid that fits.
-        grid: from ``topk.grid_of``.
+        k: the k that was asked for; None for the largest of the grid that fits.
+        grid: values of k whose means are kept, ascending, from ``topk.grid_of``.
         min_seen: fewest references that any candidate was scored against.
 
     Raises:
@@ -257,11 +257,11 @@ def write_part(
     """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
 
     Args:
-        table_uri: the table.
-        version: the version in the making.
-        number: of the part.
-        rows: ``id`` (sorted) and ``mean_k``, whose leading columns are those of the grid.
-        settings: see ``BiasSettings``.
+        table_uri: URI of the table's folder.
+        version: number of the version in the making.
+        number: number of the table part, from 0.
+        rows: columns ``id``, sorted, and ``mean_k``, which begins with the means of the grid.
+        settings: k, alpha and grid of the biases, and what they are valid for.
         existing: paths of the current version's files by SHA-256.
 
     Raises:

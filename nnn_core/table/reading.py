@@ -26,10 +26,10 @@ class BiasTable:
     """A version of the table in memory.
 
     Attributes:
-        manifest: what it is and what it is valid for.
+        manifest: manifest of the version: what it is and what it is valid for.
         ids: (rows,) candidate ids, ascending.
-        bias: (rows,) float32, to be subtracted from scores.
-        mean_k: (rows, len(grid)) float32, unscaled means.
+        bias: (rows,) float32 biases of the candidates, to be subtracted from scores.
+        mean_k: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
     """
 
     manifest: Manifest
@@ -83,11 +83,11 @@ def load_bias_table(
     """Read a version of the table, every file checked against the manifest.
 
     Args:
-        uri: the table's folder, anything fsspec opens.
-        version: which; by default the current (newest) one.
-        encoder: fingerprint by part of the encoder of the vectors that the biases are meant for, if it is known.
-        embeddings: a file of ``nnn export`` that holds such vectors and says which encoder they come from.
-        dim: dimension of these vectors.
+        uri: URI of the table's folder, anything fsspec opens.
+        version: number of the version; None for the current (newest) one.
+        encoder: fingerprint by part of the encoder of the vectors that the biases are meant for; None if unknown.
+        embeddings: a file of ``nnn export`` that says which encoder the vectors come from; None for no such check.
+        dim: dimension of the vectors that the biases are meant for; None for no such check.
 
     Raises:
         InputError: no such table, version or file, or the vectors come from another encoder than the table's.
@@ -107,10 +107,10 @@ def reweight(uri: str, k: int | None = None, alpha: float | None = None, version
     """Publish a new version with another k or alpha, computed from the stored means.
 
     Args:
-        uri: the table.
-        k: one of the grid; by default unchanged.
-        alpha: by default unchanged.
-        version: which version to start from; by default the current one.
+        uri: URI of the table's folder.
+        k: new k, one of the grid; None to keep the present one.
+        alpha: new weight of the mean in the bias; None to keep the present one.
+        version: number of the version to start from; None for the current one.
 
     Returns:
         The manifest of the new version; the current one if it says the same already.
@@ -129,10 +129,10 @@ def draft_reweighted(
     """What ``reweight`` would publish, with its parts stored, and the current version that it would follow.
 
     Args:
-        uri: the table.
-        k: one of the grid; by default unchanged.
-        alpha: by default unchanged.
-        version: which version to start from; by default the current one.
+        uri: URI of the table's folder.
+        k: new k, one of the grid; None to keep the present one.
+        alpha: new weight of the mean in the bias; None to keep the present one.
+        version: number of the version to start from; None for the current one.
 
     Raises:
         ConfigError: k is not in the grid, or alpha is too large.

@@ -24,9 +24,9 @@ def compare(foretold: Foretold, summary: Mapping[str, Any], processes: int | Non
     What was done has a price where the rates have one type of worker, on which the job must then have run.
 
     Args:
-        foretold: before the run.
-        summary: of the run.
-        processes: worker processes, where all of them ran on this machine; None for as many a machine as the rates say.
+        foretold: the plan that was made before the run.
+        summary: summary of the finished run, by name.
+        processes: worker processes of a run on this machine alone; None for as many a machine as the rates say.
     """
     done, workers = _Done(summary), foretold.rates.workers
     only = next(iter(workers.values())) if len(workers) == 1 else None
@@ -67,7 +67,7 @@ class _Done:
     """What a run did.
 
     Attributes:
-        summary: of it.
+        summary: summary of the finished run, by name.
     """
 
     summary: Mapping[str, Any]
@@ -107,8 +107,8 @@ def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[s
     """The comparison for a person.
 
     Args:
-        compared: see ``compare``.
-        rates: that the plan was priced by.
+        compared: the comparison that ``compare`` returned.
+        rates: rates of workers that the plan was priced by.
     """
     yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
     for name, amount in compared["amounts"].items():

@@ -40,9 +40,9 @@ class FileConfig:
     """What a file says.
 
     Attributes:
-        uri: of the file.
-        values: by name of the option, such as ``k_max``.
-        beam: Beam's options by name, such as ``temp_location``.
+        uri: URI of the file of flags.
+        values: values that the file sets, by name of the option, such as ``k_max``.
+        beam: Beam's options that the file sets, by name, such as ``temp_location``.
     """
 
     uri: str
@@ -129,8 +129,8 @@ def apply_config(config: FileConfig, parser: Parser, given: Sequence[str]) -> No
     """Make what a file says the defaults of ``parser``; what it says need not be said on the command line.
 
     Args:
-        config: the file.
-        parser: of the command; it is changed.
+        config: what the file of flags says.
+        parser: parser of the command; its defaults are changed.
         given: the command line; where it gives a list, such as that of ``accept``, the file's is left out, because
             argparse would add to it.
     """

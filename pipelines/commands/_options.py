@@ -33,12 +33,12 @@ class Declared:
     """An option as its field declares it.
 
     Attributes:
-        name: of the field; also the key in a file, and the flag with dashes.
+        name: name of the field; also the key in a file, and the flag with dashes.
         kind: type of a value that is given, so without None.
-        default: what holds where none is given.
-        required: whether one must be given.
-        option: what the field says of it.
-        description: what the docstring of its class says of it, None if nothing.
+        default: value that holds where none is given; None if one is required, or found by the command.
+        required: whether a value must be given.
+        option: the ``Option`` that the field is annotated with.
+        description: what the docstring of the field's class says of the option; None if nothing.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Parser(argparse.ArgumentParser):
     """The command line of a program that runs a pipeline.
 
     Attributes:
-        declared: its options by name.
+        declared: the parser's declared options, by name.
     """
 
     declared: dict[str, Declared]
@@ -106,11 +106,11 @@ def make_parser(
     """A command line.
 
     Args:
-        command: such as ``refresh``.
-        description: for --help.
+        command: name of the command, such as ``refresh``.
+        description: text that --help shows above the options.
         models: classes whose fields are options.
-        groups: headings of --help in their order, with descriptions. Options of other groups stand before them.
-        epilog: for --help.
+        groups: headings of --help in order, with descriptions or None; options of no such group come first.
+        epilog: text that --help shows below the options.
     """
     parser = Parser(prog=f"nnn {command}", description=description, epilog=epilog, allow_abbrev=False)
     options = [each for model in models for each in declared(model)]
@@ -135,10 +135,10 @@ def add_command(commands: Any, name: str, text: str, **settings: Any) -> argpars
     """A command of a command, with --json.
 
     Args:
-        commands: what ``add_subparsers`` made.
-        name: of the command.
-        text: what it does, without capital letter and full stop.
-        **settings: of its parser.
+        commands: the action that ``add_subparsers`` returned.
+        name: name of the new command.
+        text: what the command does, without capital letter and full stop.
+        **settings: further arguments of the command's parser, such as ``allow_abbrev``.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=f"{text[0].upper()}{text[1:]}.", **settings
@@ -162,9 +162,9 @@ def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:
     """A configuration of what was given, and of ``more``, which counts before it.
 
     Args:
-        model: its class.
-        args: what a parser found that has options of ``model``; what is left out, or None, has its default.
-        **more: by field.
+        model: class of the configuration, whose fields are options.
+        args: what a parser with options of ``model`` found; what is left out, or None, has its default.
+        **more: values by name of the field, which count before those that were given.
     """
     given = {each.name: getattr(args, each.name, None) for each in declared(model)}
     return model(**{**{name: value for name, value in given.items() if value is not None}, **more})
@@ -174,7 +174,7 @@ def threads_of(args: argparse.Namespace, local: bool) -> int:
     """Threads of one worker process: all cores of the machine locally; a cluster has a process a core.
 
     Args:
-        args: with ``threads``, which counts where it was given.
+        args: what a parser found; its ``threads`` count where they were given.
         local: whether the job runs in this process.
     """
     return args.threads or (len(os.sched_getaffinity(0)) if local else 1)

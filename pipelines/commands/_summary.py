@@ -112,7 +112,7 @@ def _speed_of(counters: Mapping[str, int]) -> dict[str, float]:
     """Rows a second of work, and the share of its time that the model was not waiting.
 
     Args:
-        counters: of a stage.
+        counters: values of one stage's counters, by name.
     """
     speed = {}
     if counters.get(metrics.ROWS) and counters.get(metrics.MSEC):
@@ -126,7 +126,7 @@ def _describe_models(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A line for each stage that ran a model.
 
     Args:
-        stages: of a run's summary.
+        stages: figures of each stage by name, from a run's summary.
     """
     for name, figures in stages.items():
         if "model_utilisation" not in figures:

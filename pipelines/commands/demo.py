@@ -26,9 +26,9 @@ def _evaluate(where: Mapping[str, str], source: EncoderSource, version: int) -> 
     """Rank the candidates for every test query, with and without the bias, as a consumer would.
 
     Args:
-        where: see ``places``.
+        where: URIs and patterns of the demo's files, by field of ``RefreshConfig``.
         source: the encoder, not loaded.
-        version: of the table.
+        version: number of the table's version.
 
     Returns:
         The figures of ``base`` and ``nnn`` (see ``metrics.summarise_ranking``), and the number of queries.

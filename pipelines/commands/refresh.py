@@ -35,9 +35,9 @@ def refresh(
     """Run the job, write its report and sum up what it did.
 
     Args:
-        config: what to compute.
+        config: what to compute, and where to store it.
         encoder: the model, not loaded; None when all input holds vectors.
-        options: Beam's.
+        options: Beam's pipeline options, such as the runner.
 
     Returns:
         The manifest of the table's version, and the run's summary; its ``report`` is the URI of the page.

@@ -35,9 +35,9 @@ class RunResult:
     """What a finished pipeline reports.
 
     Attributes:
-        counters: value by stage and name, see ``pipelines.stages.metrics``.
-        distributions: highest value by name.
-        seconds: wall time.
+        counters: value of each counter by stage and name, see ``pipelines.stages.metrics``.
+        distributions: highest value of each distribution, by name.
+        seconds: wall time of building and running the pipeline, in seconds.
     """
 
     counters: dict[str, dict[str, int]]

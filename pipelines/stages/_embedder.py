@@ -17,11 +17,11 @@ class Embedding:
     """One input shard, embedded.
 
     Attributes:
-        planned: the shard.
-        result: where its vectors are.
+        planned: the input shard that was embedded, and the name of its result.
+        result: what the input shard became: where its vectors are.
         usage: what the model did; None where the shard held vectors.
-        seconds: wall time of all of it.
-        written: bytes that were stored.
+        seconds: wall time of reading, embedding and storing the shard, in seconds; loading the model not included.
+        written: how many bytes were stored.
     """
 
     planned: PlannedInput
@@ -41,7 +41,7 @@ class Embedder:
         source: the model, not loaded; None to convert shards of ready-made vectors.
         request: what to read and where artefacts go.
         threads: batches of one shard that the model may compute at the same time.
-        copy: which of several copies of the model in this process.
+        copy: number of the model's copy in this process that embeds, from 0.
     """
 
     source: EncoderSource | None

@@ -22,10 +22,10 @@ class CompareCorrections(beam.PTransform):  # type: ignore[misc]
     """Held-out queries to the rows of ``compare_corrections``, a single list; all in one worker's memory.
 
     Attributes:
-        shards: the candidates.
-        bank: a single element.
-        objective: by which settings are chosen.
-        threads: of that worker.
+        shards: embedded shards of the candidates.
+        bank: the bank of reference queries, a single element.
+        objective: figure by which settings are chosen, one of ``choice.OBJECTIVES``.
+        threads: threads of the searches and of BLAS in the one worker.
     """
 
     shards: beam.PCollection[EmbeddedShard]
@@ -53,8 +53,8 @@ class CompareFairness(beam.PTransform):  # type: ignore[misc]
     """A ``Review`` to how evenly the values of each attribute are retrieved, a single tuple.
 
     Attributes:
-        shards: the candidates.
-        queries: a single element.
+        shards: embedded shards of the candidates.
+        queries: the held-out queries as stored, a single element.
         attributes: pattern of the tables of attributes.
     """
 

@@ -23,7 +23,7 @@ class EmbeddedFiles:
 
     Attributes:
         shards: descriptors of the input files.
-        embedded: what the files became, one element each.
+        embedded: what the input files became, one element a file.
         request: how rows are read and encoded.
     """
 
@@ -49,13 +49,13 @@ def embed_files(
     Args:
         root: the pipeline to build on.
         side: ``candidates``, ``references``, ``validation`` or ``queries``.
-        pattern: names the files, see ``ListShards``.
+        pattern: pattern that names the input files, see ``ListShards``.
         request: how rows are read and encoded.
-        encoder: None when all hold vectors.
-        threads: see ``EmbedShards``.
-        copies: see ``EmbedShards``.
+        encoder: the model, not loaded; None when all input files hold vectors.
+        threads: batches that a worker process may compute, or shards of vectors convert, at the same time.
+        copies: copies of the model that the worker processes of a machine share; None for one in each process.
         hints: Beam's resource hints for the stage that runs the model.
-        flag: where the user named the files, for messages; by default the flag that is called like the side.
+        flag: flag by which the user named the files, for messages; None for the one that is called like the side.
     """
     shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}")
     embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), threads, copies)

@@ -139,7 +139,7 @@ def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -
     """What became of a shard, counted here: metrics do not leave the thread or process that embedded it.
 
     Args:
-        embedding: the shard.
+        embedding: the embedded input shard, with time and bytes that it took.
         stage: name of the stage in metrics.
         spent: seconds of this process that the shard took; None for all that passed while it was embedded.
     """

@@ -41,9 +41,9 @@ class ExportTask:
     Attributes:
         table: URI of the table.
         version: number of the table's version.
-        output: folder of the export.
-        seed: of the sample of queries.
-        queries_given: whether queries are sampled; else candidates are, in their place.
+        output: URI of the folder of the export.
+        seed: seed of the sample of queries.
+        queries_given: whether queries are sampled; if not, candidates are sampled in place of queries.
     """
 
     table: str
@@ -69,12 +69,12 @@ class ExportTask:
         """Write the manifest of the export; returns its URI.
 
         Args:
-            folder: of the files, below the output.
-            embeddings: the embeddings as a whole.
-            stored: the sampled queries.
-            files: what was written.
-            overlap: with the exact ranking; None where no engine ranks.
-            details: of this kind of export.
+            folder: folder of the written files, below the output.
+            embeddings: the exported embeddings as a whole.
+            stored: the sampled queries that rankings were compared on, as stored.
+            files: every file that the export wrote.
+            overlap: overlap of the engine's ranking with the exact one; None where no engine ranks.
+            details: entries of the manifest that only this kind of export has.
         """
         source = "queries" if self.queries_given else "candidates in place of queries"
         asked = {"rows": stored.rows, "seed": self.seed, "source": source, "digest": stored.digest}
@@ -129,7 +129,7 @@ class _Export(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         task: what every step of the export needs to know.
-        queries: the sample, a single element.
+        queries: the sampled queries as stored, a single element.
         embeddings: the embeddings as a whole, a single element; nothing is written before they were checked as a whole.
     """
 

@@ -35,10 +35,10 @@ def build_index(factory: str, recipe: Recipe, stored: FloatMatrix, threads: int 
     depends on their timing.
 
     Args:
-        factory: as FAISS's ``index_factory`` understands it, such as ``Flat``, ``IVF1024,Flat`` or ``HNSW32``.
-        recipe: says which metric.
-        stored: (rows, dimensions) float32.
-        threads: of FAISS.
+        factory: FAISS's factory string of the index, such as ``Flat``, ``IVF1024,Flat`` or ``HNSW32``.
+        recipe: recipe whose metric and number of dimensions the index has.
+        stored: (rows, dimensions) float32, the augmented vectors of the candidates.
+        threads: how many threads FAISS builds the index with.
 
     Raises:
         ConfigError: FAISS does not know the factory string, or cannot build it of so few vectors.

@@ -31,9 +31,9 @@ class Rows:
     """A block of what is exported.
 
     Attributes:
-        ids: (rows,).
+        ids: (rows,) candidate ids, as text.
         vectors: (rows, dimensions) float32, as the engine stores them.
-        bias: (rows,) float32 of the table, for recipes that subtract an attribute.
+        bias: (rows,) float32 biases of the table, for recipes that subtract an attribute.
     """
 
     ids: Sequence[str]
@@ -50,9 +50,9 @@ class _Layout:
     """A kind of file.
 
     Attributes:
-        suffix: of its name.
-        write: rows and the footer's essentials to bytes.
-        read: bytes to ids and stored vectors.
+        suffix: end of the file's name, such as ``.parquet``.
+        write: turns rows and the footer's essentials into the bytes of a file.
+        read: turns the bytes of a file into ids and stored vectors.
     """
 
     suffix: str
@@ -132,10 +132,10 @@ def _lines(
     """A file of lines.
 
     Args:
-        suffix: of its name.
-        lines: of a block of rows.
-        items: ids and vectors of what was parsed of a line, none of a line that holds no row.
-        parse: what turns a line into what ``items`` takes.
+        suffix: end of the file's name, such as ``.jsonl``.
+        lines: turns a block of rows into lines of text.
+        items: gives the ids and vectors of a parsed line; none for a line that holds no row.
+        parse: turns a line into what ``items`` takes; by default it reads JSON.
     """
 
     def write(rows: Rows, footer: _Footer) -> bytes:

@@ -54,12 +54,12 @@ class Recipe:
     """How one engine ranks by the debiased score under one metric.
 
     Attributes:
-        engine: its name.
-        metric: ``ip``, ``cosine`` or ``l2``.
-        form: of the stored vectors, see ``augment``.
-        bias_shift: what was taken off every bias before it was stored; rankings do not depend on it.
+        engine: name of the engine, as ``--engine`` spells it.
+        metric: metric of the engine: ``ip``, ``cosine`` or ``l2``.
+        form: form of the stored vectors, ``inner_product`` or ``norm_completed``, see ``augment``.
+        bias_shift: what was taken off every bias before storing; rankings do not depend on it.
         max_abs_bias: highest absolute value of a shifted bias.
-        dimensions: of the stored vectors.
+        dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
     """
 
@@ -80,8 +80,8 @@ class Recipe:
         """What is stored for candidates.
 
         Args:
-            vectors: (rows, dim) float32 unit vectors.
-            bias: (rows,) float32 of the table.
+            vectors: (rows, dim) float32 unit vectors of the candidates.
+            bias: (rows,) float32 biases of the candidates, as in the table.
 
         Returns:
             (rows, dimensions) float32.
@@ -105,8 +105,8 @@ class Recipe:
 
         Args:
             queries: (queries, dim) float32 unit vectors.
-            stored: (rows, dimensions) float32.
-            ids: (rows,) of the candidates.
+            stored: (rows, dimensions) float32, the vectors that the engine stores.
+            ids: (rows,) ids of the candidates that were stored.
         """
         asked, wide = self.asked(queries), stored.astype(np.float64)
         squares = (wide**2).sum(axis=1)
@@ -169,14 +169,14 @@ def make_recipe(
     """Choose the augmentation, and refuse what would not rank by the debiased score.
 
     Args:
-        name: of the engine.
-        metric: ``ip``, ``cosine`` or ``l2``.
+        name: name of the engine, as ``--engine`` spells it.
+        metric: metric of the engine: ``ip``, ``cosine`` or ``l2``.
         dim: dimension of the candidates' vectors.
-        biases: of the whole table.
-        form: ``auto`` for that of the metric.
+        biases: lowest, mean and highest bias of the whole table.
+        form: ``inner_product`` or ``norm_completed``; ``auto`` for the form that suits the metric.
         centre: ``mean`` stores biases less their mean; ``none`` as they are; ``nonnegative`` shifts them so that no
             score is negative, for engines that demand it.
-        quantisation: what the engine will do to the vectors.
+        quantisation: ``int8`` if the engine will quantise vectors to eight bits, else ``none``.
 
     Raises:
         ConfigError: a combination that is not safe, or that the engine has not.

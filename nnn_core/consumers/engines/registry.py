@@ -25,8 +25,8 @@ class _MetricUse:
     """One metric of an engine.
 
     Attributes:
-        setting: what the engine calls it.
-        reading: of the number that comes with a hit, a name in ``_readings.READINGS``.
+        setting: what the engine calls the metric.
+        reading: how the number that comes with a hit is read, a name in ``_readings.READINGS``.
     """
 
     setting: str
@@ -38,20 +38,23 @@ class Engine:
     """One engine.
 
     Attributes:
-        name: as ``--engine`` spells it.
-        title: as people call it.
-        layout: of its files, a name in ``_layouts.LAYOUTS``; ``index`` for a single index file.
-        imports: what it does with these files.
-        metrics: those it has.
-        settings: of an index that keeps the ranking.
-        sources: pages of its documentation that say so.
-        folder: below the output, where its files lie alone.
-        most_dimensions: of a vector that it indexes; None where it states none.
-        longest_id: bytes of an id; None where it states none.
-        most_files: of one import; None where it states none.
-        shared_range: its name for eight-bit quantisation with one range for all dimensions, None where it has none.
-        per_dimension: its name for eight-bit quantisation with a range for each dimension, None where it has none.
-        attribute: how it subtracts a stored attribute from the score of what was retrieved, None where it cannot.
+        name: name of the engine, as ``--engine`` spells it.
+        title: name of the engine as people write it.
+        layout: layout of the engine's files, a name in ``_layouts.LAYOUTS``; ``index`` for a single index file.
+        imports: what the engine does with the exported files, for people.
+        metrics: metrics that the engine has, by name: ``ip``, ``cosine``, ``l2``.
+        settings: settings of an index that keeps the ranking, for people.
+        sources: URLs of the engine's documentation that its values come from.
+        folder: folder below the output that holds the engine's files alone.
+        most_dimensions: most dimensions of a vector that the engine indexes; None where it states none.
+        longest_id: most bytes of an id; None where the engine states none.
+        most_files: most files of one import; None where the engine states none.
+        shared_range: the engine's name for eight-bit quantisation with one range for all dimensions, None where it has
+            none.
+        per_dimension: the engine's name for eight-bit quantisation with a range for each dimension, None where it has
+            none.
+        attribute: how the engine subtracts a stored attribute from the score of what was retrieved, None where it
+            cannot.
     """
 
     name: str

@@ -31,12 +31,12 @@ class Sources:
     """Where a refresh read from, as its flags said.
 
     Attributes:
-        work: folder of artefacts.
-        candidates: pattern of the candidates' shards; a part of them will do.
-        references: pattern of the bank's shards, all of them.
-        candidate_columns: names of columns.
-        reference_columns: names of columns.
-        top: how many queries to name.
+        work: URI of the refresh's folder of artefacts.
+        candidates: pattern of the candidates' input shards; those with the candidate asked about will do.
+        references: pattern of the bank's input shards, which must name all of the bank.
+        candidate_columns: names of the columns in the candidates' input shards.
+        reference_columns: names of the columns in the bank's input shards.
+        top: how many of the nearest bank queries to name.
     """
 
     work: str
@@ -52,10 +52,10 @@ class Neighbour:
     """A bank query near a candidate.
 
     Attributes:
-        id: of the query.
-        score: exact inner product.
-        source: the input shard that it came from.
-        text: the query; None for images, and where the shard holds vectors alone.
+        id: id of the bank query.
+        score: inner product with the candidate, computed in float64 and rounded to float32.
+        source: URI of the input shard that the bank query came from.
+        text: text of the bank query; None for images, and for shards of vectors alone.
     """
 
     id: str
@@ -72,9 +72,9 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
     """Score one candidate against the whole bank, in float64, and read the nearest queries' texts.
 
     Args:
-        manifest: of the version.
-        row_id: the candidate.
-        sources: see ``Sources``.
+        manifest: manifest of the version that is asked about.
+        row_id: id of the candidate.
+        sources: input shards, columns and work folder of the refresh.
 
     Returns:
         The nearest queries, the nearest first and of equal scores the lower id first; and the mean of the k nearest,

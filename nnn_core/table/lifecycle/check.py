@@ -25,9 +25,9 @@ class _FileCheck:
     """What became of one file of the table.
 
     Attributes:
-        path: relative to the table's URI.
-        state: ``whole``, ``damaged`` or ``missing``.
-        problem: what is wrong with it and what to do; empty if nothing is.
+        path: path of the file, relative to the table's URI.
+        state: state of the file: ``whole``, ``damaged`` or ``missing``.
+        problem: what is wrong with the file and what to do; empty if nothing is.
     """
 
     path: str
@@ -39,9 +39,9 @@ class _FileCheck:
         """A file that was published with a problem, or with none.
 
         Args:
-            path: relative to the table's URI.
-            problem: what is wrong with it; empty if nothing is.
-            where: the file for the message.
+            path: path of the file, relative to the table's URI.
+            problem: what is wrong with the file; empty if nothing is.
+            where: quoted URI of the file, for the message.
         """
         return cls(path, _DAMAGED, f"{where} {problem}. {_REMEDY}") if problem else cls(path, _WHOLE)
 
@@ -51,8 +51,8 @@ class _TableCheck:
     """What became of a version of the table.
 
     Attributes:
-        version: its number.
-        files: its manifest, its data files if the manifest can be read, and the mark of the table if there is one.
+        version: number of the version that was checked.
+        files: checks of the manifest, of the data files if it can be read, and of the table's mark if there is one.
     """
 
     version: int
@@ -73,9 +73,9 @@ def check_table(uri: str, version: int | None = None, with_mark: bool = True) ->
     """Compare every byte of a version with what was published, and its content with what the manifest says of it.
 
     Args:
-        uri: the table.
-        version: which; by default the current (newest) one.
-        with_mark: look at the mark of the table's folder too.
+        uri: URI of the table's folder.
+        version: number of the version; None for the current (newest) one.
+        with_mark: whether to look at the mark of the table's folder too.
 
     Raises:
         InputError: no such table or version, or a file is there and may not be read.
@@ -124,9 +124,9 @@ def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> It
     """What contradicts the manifest in the content of a file, one statement after the other.
 
     Args:
-        table: the whole file.
-        part: what the manifest says of it.
-        settings: of the version.
+        table: all rows and columns of the file of one table part.
+        part: what the manifest says of the table part.
+        settings: settings of the version that the table part belongs to.
     """
     expected = settings.schema
     if not table.schema.equals(expected):

@@ -39,9 +39,9 @@ class Needs:
     Attributes:
         embedded: names of the files of both sides' embedded shards.
         candidates: digests of the candidates' embedded shards.
-        references: digests of the reference shards.
-        searches: how each reference shard was searched, see ``partials.Partial.of``; exact where it is not named.
-        k_max: scores kept.
+        references: digests of the bank's reference shards.
+        searches: how a reference shard was searched, by its digest, see ``partials.Partial.of``; exact if not named.
+        k_max: how many scores of each candidate were kept.
         exclude_own_pairs: whether a candidate's own references were left out.
     """
 
@@ -67,8 +67,8 @@ class Needs:
         """Record in a work folder what a version was made of, and whose it is.
 
         Args:
-            manifest: of the version.
-            work: folder of artefacts.
+            manifest: manifest of the version, whose lineage names the record.
+            work: URI of the folder of artefacts.
             table: URI of the table.
         """
         place = storage.normal(table)
@@ -87,10 +87,10 @@ class _Cleaning:
     """What can go from a work folder, or went.
 
     Attributes:
-        files: paths below it.
-        bytes: their size together.
-        kept: files that retained versions need.
-        unknown: tables and versions that left no record here, so that what they alone need was not kept.
+        files: paths of the files that go, below the work folder.
+        bytes: total size of the files that go, in bytes.
+        kept: how many files retained versions need.
+        unknown: (table's URI, version) of each version without a record, so that what it alone needs was not kept.
     """
 
     files: tuple[str, ...]
@@ -103,10 +103,10 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
     """Find what can go, and remove it if that is asked for.
 
     Args:
-        tables: all that use the folder. All their versions are retained; ``expire`` them first.
-        work: folder of artefacts.
-        older_than: seconds since a file was written: longer than any refresh takes.
-        remove: whether to remove it. Completion marks go first, so that no file is missed that a mark names.
+        tables: URIs of all tables that use the folder; all their versions are retained, so ``expire`` them first.
+        work: URI of the folder of artefacts.
+        older_than: least seconds since a file that goes was written: longer than any refresh takes.
+        remove: whether to remove what is found; completion marks go first, so that no file is missed that a mark names.
 
     Raises:
         ConfigError: ``older_than`` is too small, a table that uses the folder was not named, or one that was named

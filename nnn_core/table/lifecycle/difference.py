@@ -41,11 +41,11 @@ class _Changes:
     """How the biases of candidates differ that both versions have, and of which they do differ: new minus old.
 
     Attributes:
-        lowest: the lowest change.
-        highest: the highest change.
-        mean: of all changes.
-        mean_absolute: of their absolute values.
-        quantiles: the change at each of ``SHARES``, within 0.05 %.
+        lowest: lowest change of a bias, new minus old.
+        highest: highest change of a bias, new minus old.
+        mean: mean of all changes of a bias, new minus old.
+        mean_absolute: mean of the absolute values of all changes of a bias.
+        quantiles: change of the bias by share, for each of ``SHARES``, within 0.05 %.
     """
 
     lowest: float
@@ -60,15 +60,15 @@ class Difference:
     """What two versions differ in.
 
     Attributes:
-        old: number of the one.
-        new: number of the other.
-        added: candidates that only the new one has.
-        removed: candidates that only the old one has.
-        changed: candidates with another bias.
-        unchanged: candidates with the same bias to the bit.
-        shared_files: files that both name.
-        settings: what differs in k, alpha and the like, as (old, new).
-        changes: None if no candidate has another bias.
+        old: number of the version to start from.
+        new: number of the version to get to.
+        added: how many candidates only the new version has.
+        removed: how many candidates only the old version has.
+        changed: how many candidates of both versions have another bias.
+        unchanged: how many candidates of both versions have the same bias to the bit.
+        shared_files: how many files both versions name.
+        settings: (old, new) of each setting that differs, by name, such as k and alpha.
+        changes: how the biases changed; None if no candidate has another bias.
     """
 
     old: int
@@ -106,11 +106,11 @@ class _Tally:
     """What has been counted so far.
 
     Attributes:
-        unchanged: candidates with the same bias to the bit.
-        added: candidates that only the new version has.
-        removed: candidates that only the old version has.
+        unchanged: how many candidates have the same bias to the bit.
+        added: how many candidates only the new version has.
+        removed: how many candidates only the old version has.
         stretches: (number, lowest, highest, sum, sum of absolute values) of the changes in each stretch of ids.
-        sketch: of all changes, for their quantiles.
+        sketch: counts of all changes by size, for their quantiles.
     """
 
     unchanged: int
@@ -148,11 +148,11 @@ def compare_versions(uri: str, old: int, new: int, output: str | None = None) ->
     """Compare two versions, and write what a consumer has to do to get from the one to the other.
 
     Args:
-        uri: the table.
-        old: the version to start from.
-        new: the version to get to.
-        output: a Parquet file of ``id`` (ascending), ``bias`` (null where ``op`` is ``remove``) and ``op`` (``add``,
-            ``change`` or ``remove``); the same bytes whenever it is written. None for none.
+        uri: URI of the table's folder.
+        old: number of the version to start from.
+        new: number of the version to get to.
+        output: URI of a Parquet file to write, of ``id`` (ascending), ``bias`` (null if ``op`` is ``remove``) and
+            ``op`` (``add``, ``change`` or ``remove``); the same bytes whenever it is written. None to write none.
 
     Raises:
         InputError: no such table, version or file.

@@ -39,11 +39,11 @@ class Expiry:
     """What expiry would remove, or has removed.
 
     Attributes:
-        kept: versions that stay, ascending.
-        versions: versions that go, ascending.
-        files: data files that go, relative to the table's URI.
-        bytes: their size together.
-        pins: pins that killed rollbacks left, by URI.
+        kept: numbers of the versions that stay, ascending.
+        versions: numbers of the versions that go, ascending.
+        files: paths of the data files that go, relative to the table's URI.
+        bytes: total size of the data files that go, in bytes.
+        pins: URIs of old pins that killed jobs left, ascending.
     """
 
     kept: tuple[int, ...]
@@ -57,10 +57,10 @@ def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None
     """What could be removed from a table; nothing is.
 
     Args:
-        uri: the table.
+        uri: URI of the table's folder.
         keep: how many of the newest versions stay in any case.
-        older_than: seconds since a version was replaced, or since a file without a version was written.
-        now: seconds since 1970; by default the time of this machine.
+        older_than: least seconds since what goes was replaced (versions) or written (files without a version).
+        now: seconds since 1970; None for the time of this machine.
 
     Raises:
         ConfigError: ``keep`` or ``older_than`` is too small.

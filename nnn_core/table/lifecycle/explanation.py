@@ -17,11 +17,11 @@ class Standing:
     """A candidate in one version.
 
     Attributes:
-        version: its number.
-        k: of that version.
-        alpha: of that version.
-        bias: None if the candidate is not in it.
-        means: one for each k of that version's grid; empty if the candidate is not in the version.
+        version: number of the version.
+        k: number of nearest reference queries in that version; None if it cannot be read.
+        alpha: weight of the mean in that version's biases; None if it cannot be read.
+        bias: bias of the candidate; None if it is not in the version, or the version cannot be read.
+        means: unscaled means, one for each k of the version's grid; empty if there is no bias.
         problem: why the version cannot be read; empty if it can.
     """
 
@@ -38,14 +38,14 @@ class Explanation:
     """Why a candidate has its bias.
 
     Attributes:
-        id: of the candidate.
+        id: id of the candidate.
         now: the candidate in the version that was asked for.
         grid: the values of k whose means the version keeps.
         above: how many candidates of the version have a higher bias; the worst hub has none above it.
-        rows: candidates of the version.
-        history: the candidate in every version, in order.
-        neighbours: its nearest bank queries, the nearest first; None if nobody asked where the bank is.
-        recomputed: the mean of the k nearest, computed anew; None if nobody asked where the bank is.
+        rows: how many candidates the version has.
+        history: the candidate in every version, in ascending order of version.
+        neighbours: the candidate's nearest bank queries, nearest first; None if no sources were given.
+        recomputed: mean of the k nearest scores, computed anew; None if no sources were given.
     """
 
     id: str
@@ -62,9 +62,9 @@ def explain(uri: str, row_id: str, version: int | None = None, sources: Sources 
     """Look a candidate up in a version, in those before and after it, and in the bank.
 
     Args:
-        uri: the table.
-        row_id: the candidate's id.
-        version: which; by default the current (newest) one.
+        uri: URI of the table's folder.
+        row_id: id of the candidate.
+        version: number of the version; None for the current (newest) one.
         sources: where the candidate's vector and the bank are; None to leave the bank out.
 
     Raises:

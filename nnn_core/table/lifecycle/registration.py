@@ -34,10 +34,10 @@ class _Registration:
     """A version as Delta readers see it.
 
     Attributes:
-        version: of the bias table.
-        delta_version: of the Delta table.
-        files: how many files it names.
-        added: how many of them the Delta version before did not name.
+        version: number of the version of the bias table.
+        delta_version: number of the version of the Delta table.
+        files: how many files the version names.
+        added: how many files of the version the Delta version before did not name.
     """
 
     version: int
@@ -50,8 +50,8 @@ def register(uri: str, version: int | None = None) -> _Registration:
     """Make a version what readers of the Delta table at ``uri`` see.
 
     Args:
-        uri: the table.
-        version: which; by default the current (newest) one.
+        uri: URI of the table's folder.
+        version: number of the version; None for the current (newest) one.
 
     Raises:
         ConfigError: the package deltalake is not installed.

@@ -17,8 +17,8 @@ def rollback(uri: str, version: int) -> Manifest:
     Gates and evaluation are kept: they judged these very biases.
 
     Args:
-        uri: the table.
-        version: which version to go back to.
+        uri: URI of the table's folder.
+        version: number of the version to go back to.
 
     Returns:
         The manifest of the new version; the current one if it says the same already.
