@@ -21,7 +21,7 @@ class Quality:
     Attributes:
         figures: name to (points, queries) float64: ``recall@n`` (1 if a relevant candidate is among the first n),
             ``mrr`` (1 / rank of the first) and ``ndcg@10``.
-        first: (points, queries) int64, rank of the first relevant candidate.
+        first: (points, queries) int64, rank from 1 of each query's first relevant candidate.
     """
 
     figures: dict[str, Doubles]
@@ -37,8 +37,8 @@ def measure(ranks: Counts, query: Counts, grades: Doubles) -> Quality:
 
     Args:
         ranks: (points, pairs) int64 from 1, of every relevant candidate of every query.
-        query: (pairs,) int64 ascending, 0, 1, ... without a gap.
-        grades: (pairs,) float64 above 0, how relevant each is; all 1 where nobody graded.
+        query: (pairs,) int64 ascending, number of each pair's query: 0, 1, ... without a gap.
+        grades: (pairs,) float64 above 0, how relevant each pair's candidate is; all 1 if nobody graded.
     """
     starts = np.flatnonzero(np.diff(query, prepend=-1))
     first = np.minimum.reduceat(ranks, starts, axis=1)

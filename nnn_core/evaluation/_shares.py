@@ -36,9 +36,9 @@ class Attribute:
     """One value of each candidate, or none.
 
     Attributes:
-        values: that occur, in order.
-        codes: (candidates,) int64 index into ``values``; -1 for none.
-        shares: (values,) share of each value among the candidates of the index that have one.
+        values: values of the attribute that occur, in order.
+        codes: (candidates,) int64, index of each candidate's value in ``values``; -1 for none.
+        shares: (values,) float64 share of each value among the candidates of the index that have one.
     """
 
     values: tuple[str, ...]
@@ -51,8 +51,8 @@ class Shares:
     """How often each value occurs in every prefix of every ranking.
 
     Attributes:
-        values: of the attribute.
-        counts: (queries, depth, values) int64, in the first i + 1.
+        values: values of the attribute, in the order of the last axis of ``counts``.
+        counts: (queries, depth, values) int64, how often each value occurs up to each depth.
     """
 
     values: tuple[str, ...]

@@ -32,7 +32,7 @@ def read_attributes(pattern: str) -> Attributes:
     Every column but ``id`` (or ``candidate_id``) is an attribute, under its own name; an empty value is none.
 
     Args:
-        pattern: URIs, globs and brace ranges.
+        pattern: URIs, globs and brace ranges of the tables of attributes.
 
     Raises:
         InputError: no file, an unknown format, or no column but that of ids.
@@ -80,11 +80,11 @@ def compare_values(
     """The measures of ``fairness`` for one attribute, against the shares of its values in the index.
 
     Args:
-        before: for each query the ids of its first candidates, best first.
-        after: with the correction.
-        relevant: ids of the candidates that answer each query.
-        values: value by candidate id.
-        counts: how many candidates of the index have each value.
+        before: for each query the ids of its first candidates without the correction, best first.
+        after: for each query the ids of its first candidates with the correction, best first.
+        relevant: for each query the ids of the candidates that answer it.
+        values: value of the attribute by candidate id.
+        counts: value of the attribute to how many candidates of the index have it.
 
     Returns:
         The values, and the figures.

@@ -22,10 +22,10 @@ def store_canaries(manifest: Manifest, queries: str, rows: _Rows, work: str) -> 
     """Keep the first candidates of each query under a version's biases.
 
     Args:
-        manifest: of the version.
-        queries: digest of the queries.
-        rows: ids, best first, for each query.
-        work: folder of artefacts.
+        manifest: manifest of the version whose biases ranked the candidates.
+        queries: digest of the held-out queries, as ``StoredQueries`` has it.
+        rows: for each query the ids of its first candidates, best first.
+        work: URI of the folder of artefacts, which keeps the canaries.
     """
     keep_exactly(_uri(manifest, queries, work), records.to_json(rows, ensure_ascii=False))
 

@@ -31,10 +31,10 @@ class Choice:
     """What was chosen and what it gained on queries that did not choose.
 
     Attributes:
-        point: what to publish; alpha 0 where no gain could be shown.
-        best: what did best on the choosing half, before any doubt.
-        objective: the figure that was maximised.
-        gain: of ``candidate`` over no correction on the reporting half.
+        point: k and alpha to publish; alpha 0 if no gain could be shown.
+        best: k and alpha that did best on the choosing half, before any doubt.
+        objective: name of the figure that was maximised.
+        gain: gain in the objective of ``candidate`` over no correction, on the reporting half.
         candidate: the point with the smallest alpha within one standard error of ``best``.
     """
 
@@ -52,10 +52,10 @@ class Choice:
         several k with that alpha the one with the highest objective is taken, then the smallest.
 
         Args:
-            points: the first is no correction.
-            quality: of all queries at all points.
-            choosing: (queries,) the half that chooses.
-            objective: one of ``OBJECTIVES``.
+            points: values of k and alpha to choose from; the first is no correction.
+            quality: figures of all queries at all points.
+            choosing: (queries,) bool, whether a query is of the half that chooses.
+            objective: name of the figure to maximise, one of ``OBJECTIVES``.
 
         Raises:
             InputError: one of the halves has no query.

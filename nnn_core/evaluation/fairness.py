@@ -21,11 +21,11 @@ class Figure:
     """A measure before and after, averaged over queries, with 95 % intervals of a paired bootstrap over them.
 
     Attributes:
-        name: such as ``bias@6``.
-        values: the two values that a bias compares; none for other measures.
-        before: the mean without correction.
-        after: the mean by corrected scores.
-        change: after less before.
+        name: name of the measure, such as ``bias@6``.
+        values: the two values of the attribute that a bias compares; none for other measures.
+        before: mean of the measure over queries, without correction.
+        after: mean of the measure over queries, by corrected scores.
+        change: mean over queries of the measure after less before the correction.
     """
 
     name: str
@@ -58,11 +58,11 @@ def compare_fairness(
     """Every measure before and after a correction, averaged over queries; a query weighs the same whatever its group.
 
     Args:
-        before: (queries, depth) candidate positions, best first, -1 where there are no more.
-        after: of the same queries, by corrected scores.
-        relevant: for each query the positions that answer it, at least one.
-        attribute: of the candidates.
-        cuts: each n, at most depth.
+        before: (queries, depth) int64 candidate positions by plain scores, best first, -1 after the last.
+        after: (queries, depth) int64 candidate positions by corrected scores, best first, -1 after the last.
+        relevant: for each query the positions of the candidates that answer it, at least one.
+        attribute: the attribute's value of each candidate, and the shares of the values.
+        cuts: each n of the measures, at most depth.
     """
     old, new = (_figures(ranking, relevant, attribute, cuts) for ranking in (before, after))
     return [Figure(*key, *Interval.of_means(np.stack([old[key], new[key], new[key] - old[key]]))) for key in old]

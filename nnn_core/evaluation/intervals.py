@@ -19,9 +19,9 @@ class Interval:
     """An estimate with its 95 % interval.
 
     Attributes:
-        value: of all queries.
-        low: 2.5th percentile over resamples.
-        high: 97.5th percentile.
+        value: mean over all queries.
+        low: 2.5th percentile of the means over resampled queries.
+        high: 97.5th percentile of the means over resampled queries.
     """
 
     value: float

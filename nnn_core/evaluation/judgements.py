@@ -27,7 +27,7 @@ def read_judgements(pattern: str) -> Judgements:
     answers are graded, 1 otherwise. A grade of 0 says that a candidate is not relevant.
 
     Args:
-        pattern: URIs, globs and brace ranges.
+        pattern: URIs, globs and brace ranges of the tables of judgements.
 
     Raises:
         InputError: no file, an unknown format, a missing column, or a grade below 0.

@@ -20,9 +20,9 @@ class ShardMeans:
     """Where the means of a shard's candidates lie.
 
     Attributes:
-        shard: the candidates.
-        uri: file of the means (rows, grid) float32.
-        grid: the k of each column.
+        shard: embedded shard of the candidates.
+        uri: safetensors file of the candidates' means, (rows, grid) float32.
+        grid: (grid,) the k of each column of the means.
     """
 
     shard: EmbeddedShard

@@ -18,7 +18,7 @@ def _first_relevant_ranks(ranking: Positions, relevant: Sequence[set[int]]) -> P
 
     Args:
         ranking: (queries, depth) candidate positions, best first.
-        relevant: for each query the positions that answer it.
+        relevant: for each query the positions of the candidates that answer it.
     """
     hits = np.stack([np.isin(row, list(answers)) for row, answers in zip(ranking, relevant, strict=True)])
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
@@ -33,9 +33,9 @@ def top_shares(before: Iterable[Iterable[object]], after: Iterable[Iterable[obje
     """For each query the share of the first n that two rankings have in common.
 
     Args:
-        before: for each query its candidates (ids or positions), best first.
-        after: the same queries'.
-        n: a query with fewer candidates is held to what it has.
+        before: for each query its candidates in one ranking (ids or positions), best first.
+        after: for each query its candidates in a second ranking (ids or positions), best first.
+        n: how many first candidates are compared; a query with fewer is held to what it has.
     """
     pairs = [({*islice(one, n)}, {*islice(other, n)}) for one, other in zip(before, after, strict=True)]
     return [len(one & other) / max(len(one), len(other), 1) for one, other in pairs]
@@ -66,8 +66,8 @@ def summarise_ranking(ranking: Positions, relevant: Sequence[set[int]], candidat
 
     Args:
         ranking: (queries, depth >= 10) candidate positions, best first.
-        relevant: for each query the positions that answer it.
-        candidates: size of the index.
+        relevant: for each query the positions of the candidates that answer it.
+        candidates: number of candidates in the index.
     """
     ranks, first = _first_relevant_ranks(ranking, relevant), ranking[:, :10]
     found, occurrence = ranks > 0, np.bincount(first.ravel(), minlength=candidates)

@@ -29,8 +29,8 @@ class OwnPairIds:
     """Where the pair ids lie that bank and candidates have in common.
 
     Attributes:
-        uri: Parquet file of them, ascending.
-        names: how many there are.
+        uri: Parquet file of the pair ids, ascending.
+        names: number of pair ids in the Parquet file.
     """
 
     uri: str

@@ -26,10 +26,10 @@ class QuerySet:
     """Queries in order of id.
 
     Attributes:
-        ids: (queries,) each once.
-        vectors: (queries, dim) float32 on the grid of ``vectors``.
+        ids: (queries,) ids of the queries, each once, ascending.
+        vectors: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
         relevant: for each query the ids of its relevant candidates, each once, ascending.
-        grades: (pairs,) float64 in order of query and candidate.
+        grades: (pairs,) float64 grade of each relevant candidate, in order of query and candidate.
     """
 
     ids: tuple[str, ...]
@@ -59,10 +59,10 @@ class StoredQueries:
     """Where a ``QuerySet`` lies.
 
     Attributes:
-        uri: Parquet file.
-        digest: SHA-256 of it.
-        rows: queries in it.
-        overlap: how many of them are in the bank; None where nobody knows the bank.
+        uri: Parquet file of the queries and the candidates that answer them.
+        digest: SHA-256 of the Parquet file, in hex.
+        rows: number of queries in the Parquet file.
+        overlap: number of queries that are in the bank too; None if nobody knows the bank.
     """
 
     uri: str
@@ -98,8 +98,8 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
     """All queries that have an answer.
 
     Args:
-        shards: the embedded queries.
-        judgements: what answers each; None if a query's pair id names its one relevant candidate.
+        shards: embedded shards of the queries.
+        judgements: grades by query id and candidate id; None if a query's pair id names its one relevant candidate.
 
     Raises:
         InputError: an id stands for two queries, or no query has an answer.
@@ -140,8 +140,8 @@ class Overlap:
     """What queries and bank have in common; ``a | b`` is that of two parts of the bank.
 
     Attributes:
-        ids: queries whose id a reference has too.
-        vectors: queries whose vector a reference has too, as the same content gives.
+        ids: ids of queries whose id a reference has too.
+        vectors: ids of queries whose vector a reference has too, as the same content gives.
     """
 
     ids: frozenset[str] = frozenset()

@@ -49,10 +49,10 @@ class Ranking:
         """The first candidates of one shard.
 
         Args:
-            queries: (queries, dim) float32 on the grid of ``vectors``.
-            candidates: (rows, dim) float32 on the grid.
-            ids: of the candidates.
-            bias: (rows,) float32.
+            queries: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
+            candidates: (rows, dim) float32 vectors of the shard's candidates, on the grid of ``vectors``.
+            ids: (rows,) ids of the shard's candidates.
+            bias: (rows,) float32 biases of the shard's candidates.
         """
         tiles = (queries[at : at + _TILE_QUERIES] for at in range(0, len(queries), _TILE_QUERIES))
         return cls(tuple(row for tile in tiles for row in _rank_tile(tile.astype(np.float64), candidates, ids, bias)))
@@ -67,8 +67,8 @@ class Rankings:
     """The first candidates of each query, twice.
 
     Attributes:
-        plain: without the bias.
-        debiased: with it.
+        plain: first candidates of each query by scores without the bias.
+        debiased: first candidates of each query by scores less the bias.
     """
 
     plain: Ranking
@@ -106,7 +106,7 @@ class Occurrence:
     """How often candidates are among the first of a query: N_n (Radovanovic et al., "Hubs in Space", JMLR 11, 2010).
 
     Attributes:
-        counts: (times, candidates): so many candidates were retrieved so often; ascending, 0 included.
+        counts: (times, candidates): how many candidates were retrieved so many times; ascending, 0 included.
         skewness: third standardised moment of how often candidates are retrieved.
         gini: Gini coefficient of how often candidates are retrieved, 0 to 1.
         robin_hood: share of places that would have to change hands for equality.

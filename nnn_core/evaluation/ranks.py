@@ -34,9 +34,9 @@ def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) 
     """The table's biases at each point.
 
     Args:
-        means: (rows, len(grid)) float32.
-        grid: the k of each column.
-        points: see ``Point.of_grid``.
+        means: (rows, len(grid)) float32 means of the candidates.
+        grid: the k of each column of the means.
+        points: values of k and alpha; every k is one of the grid.
 
     Returns:
         (points, rows) float32, rounded as the table rounds them.
@@ -50,9 +50,9 @@ class Targets:
     """Relevant candidates of the queries: all pairs in order of query and then of id, or those in one shard.
 
     Attributes:
-        pairs: (found,) int64, ascending positions among all pairs.
-        scores: (found,) float64, exact.
-        means: (found, grid) float32, the candidates' means.
+        pairs: (found,) int64, ascending positions among all pairs of a query and a relevant candidate.
+        scores: (found,) float64, exact score of each pair without the bias.
+        means: (found, grid) float32, means of each pair's candidate.
     """
 
     pairs: Counts
@@ -71,11 +71,11 @@ class Targets:
         """The relevant candidates that one shard holds.
 
         Args:
-            queries: (queries, dim) float32 on the grid.
+            queries: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
             relevant: for each query the ids of its relevant candidates, each once, ascending.
-            candidates: (rows, dim) float32 on the grid.
-            ids: of the candidates.
-            means: (rows, grid) float32.
+            candidates: (rows, dim) float32 vectors of the shard's candidates, on the grid of ``vectors``.
+            ids: (rows,) ids of the shard's candidates.
+            means: (rows, grid) float32 means of the shard's candidates.
         """
         query, names = _pairs_of(relevant)
         position = {row_id: row for row, row_id in enumerate(ids)}
@@ -107,9 +107,9 @@ class Goals:
     """What candidates are held against.
 
     Attributes:
-        query: (found,) int64 ascending, the query of each target.
-        ids: of the targets.
-        scores: (points, found) float64, debiased.
+        query: (found,) int64 ascending, number of each target's query.
+        ids: (found,) candidate ids of the targets.
+        scores: (points, found) float64, debiased score of each target at each point.
     """
 
     query: Counts
@@ -135,12 +135,12 @@ def count_ahead(
     """How many candidates of one shard are ahead of each target, at each point.
 
     Args:
-        queries: (queries, dim) float32 on the grid.
-        goals: the targets.
-        candidates: (rows, dim) float32 on the grid.
-        ids: of the candidates.
-        biases: (points, rows) float32.
-        threads: tiles that are counted side by side; the result does not depend on it.
+        queries: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
+        goals: targets with the debiased scores that candidates are held against.
+        candidates: (rows, dim) float32 vectors of the shard's candidates, on the grid of ``vectors``.
+        ids: (rows,) ids of the shard's candidates.
+        biases: (points, rows) float32 biases of the shard's candidates.
+        threads: threads that count tiles side by side; the result does not depend on it.
 
     Returns:
         (points, found) int64.

@@ -73,14 +73,13 @@ class Trial:
     Every query has a relevant candidate among those compared on.
 
     Attributes:
-        queries: (queries, dim).
-        query_ids: by which a query chooses or reports.
+        queries: (queries, dim) float32 vectors of the queries.
+        query_ids: (queries,) ids by which a query chooses or reports.
         relevant: for each query the ids of its relevant candidates.
-        candidates: (rows, dim).
-        ids: of the candidates.
-        bank: (references, dim), none of them a query.
-        gallery: (any, dim), DB-Norm's bank of candidates; None for a seeded sample of the candidates that is
-            as large as the bank, or all of them if they are fewer.
+        candidates: (rows, dim) float32 vectors of the candidates.
+        ids: (rows,) ids of the candidates.
+        bank: (references, dim) float32 vectors of the bank, which should hold no query.
+        gallery: (any, dim) float32, DB-Norm's bank of candidates; None for a seeded sample of at most the bank's size.
     """
 
     queries: FloatMatrix
@@ -113,10 +112,10 @@ def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank,
     their ids. Queries whose relevant candidates are not in the index are left out.
 
     Args:
-        queries: held-out ones.
-        shards: the candidates.
-        bank: the references.
-        most: about how many candidates are held in memory.
+        queries: held-out queries with their relevant candidates.
+        shards: embedded shards of the candidates.
+        bank: the bank that the methods learn from.
+        most: about how many candidates are compared on and held in memory, at most.
     """
     relevant = {name for names in queries.relevant for name in names}
     share = min(1.0, most / max(1, sum(shard.rows for shard in shards)))
@@ -150,12 +149,12 @@ class _Rival:
     """A correction with the settings that are tried.
 
     Attributes:
-        name: for machines.
-        title: for people.
-        parameters: names of a setting's values.
-        settings: the grid; the first of equally good ones is taken.
+        name: short name of the method for programs, such as ``qbnorm``.
+        title: name of the method for people, such as ``QB-Norm``.
+        parameters: names of a setting's values, such as ``beta``.
+        settings: settings that are tried; the first of equally good ones is taken.
         formula: (trial, settings, threads) to what is subtracted from scores, (settings, rows) float64, and the
-            inner products that it took.
+            number of inner products that it took.
         gated: whether the column counts only for queries whose plain top 1 is activated.
     """
 
@@ -179,10 +178,10 @@ def _all_rivals(
     Normalization, as given; each inverse temperature, for DB-Norm each pair of them.
 
     Args:
-        references: rows of the bank.
-        alphas: above 0, ascending.
-        betas: inverse temperatures, positive, ascending.
-        k_max: the highest k.
+        references: number of rows of the bank.
+        alphas: values of alpha, and weights of Distribution Normalization, to try; above 0, ascending.
+        betas: inverse temperatures to try, positive, ascending.
+        k_max: highest k to try, unless the bank has fewer rows.
     """
     grid = grid_of(min(k_max, references))
     weights, each = tuple((alpha,) for alpha in alphas), tuple((beta,) for beta in betas)
@@ -276,8 +275,8 @@ def _log_sum_exp(candidates: FloatMatrix, references: FloatMatrix, betas: Sequen
     beta <= 100 and do not depend on how candidates are cut.
 
     Args:
-        candidates: (rows, dim) float32, on the grid.
-        references: (references, dim) float32, on the grid.
+        candidates: (rows, dim) float32 vectors of the candidates, on the grid of ``vectors``.
+        references: (references, dim) float32 vectors of the references, on the grid of ``vectors``.
         betas: inverse temperatures, positive and finite.
 
     Returns:
@@ -303,9 +302,9 @@ def _leaders(queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str]) 
     """(queries,) int64, the row of each query's best candidate; of equal ones that with the lowest id.
 
     Args:
-        queries: (queries, dim) float32 on the grid.
-        candidates: (rows, dim) float32 on the grid, at least one.
-        ids: of the candidates.
+        queries: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
+        candidates: (rows, dim) float32 vectors of the candidates, on the grid of ``vectors``; at least one.
+        ids: (rows,) ids of the candidates.
     """
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
     best, rows = np.full(len(queries), -np.inf), np.zeros(len(queries), np.int64)
@@ -326,14 +325,14 @@ def _leaders(queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str]) 
 class _Fit:
     """What a method learned from the banks.
 
+    Of a gated method, a query whose own plain top 1 is activated is ranked by the biases, any other by plain scores:
+    Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022, whose default setting is this
+    top 1. Unlike a column it needs, for each live query, a plain search before it is known by which scores to rank.
+
     Attributes:
-        biases: (settings, rows) float32, rounded as a table rounds them.
-        pairs: inner products that it took.
-        activated: rows of the candidates that are the plain top 1 of a query of the bank; None for a method that is
-            not gated. A query whose own plain top 1 is one of them is ranked by the biases, any other by plain
-            scores: Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation", CVPR 2022, whose default
-            setting is this top 1. Unlike a column it needs, for each live query, a plain search before it is known
-            by which scores to rank.
+        biases: (settings, rows) float32 biases of the candidates, rounded as a table rounds them.
+        pairs: number of inner products that the method took.
+        activated: (activated,) int64 rows of candidates that are a reference's plain top 1; None if not gated.
     """
 
     biases: FloatMatrix
@@ -375,9 +374,9 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
     them (``search``), with nothing reused from another method; ``pairs`` are the inner products of both.
 
     Args:
-        trial: up to about 10^5 candidates, since all is held in memory.
-        objective: by which settings are chosen, one of ``choice.OBJECTIVES``.
-        threads: of the searches and of BLAS; figures do not depend on it.
+        trial: queries, bank and up to about 10^5 candidates, since all is held in memory.
+        objective: name of the figure by which settings are chosen, one of ``choice.OBJECTIVES``.
+        threads: threads of the searches and of BLAS; figures do not depend on their number.
 
     Returns:
         For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),

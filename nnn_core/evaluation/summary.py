@@ -22,10 +22,10 @@ class Request:
     """What an evaluation is asked.
 
     Attributes:
-        point: what is to be published; None to choose.
+        point: k and alpha that are to be published; None to choose them.
         grid: values of k that are tried.
         alphas: weights that are tried with every k.
-        objective: what a choice maximises.
+        objective: name of the figure that a choice maximises.
     """
 
     point: Point | None
@@ -46,16 +46,16 @@ class Evaluation:
     """What came of it. All figures but ``surface`` are of queries that took no part in a choice.
 
     Attributes:
-        point: the bias that is judged.
-        choice: how it was chosen; None if it was given.
-        objective: the figure that counts.
-        queries: queries that are reported on.
-        choosing: queries that chose.
-        missing: relevant candidates that are not in the index, over all queries.
+        point: k and alpha of the bias that is judged.
+        choice: how k and alpha were chosen; None if they were given.
+        objective: name of the figure that counts.
+        queries: number of queries that are reported on.
+        choosing: number of queries that chose; 0 if k and alpha were given.
+        missing: number of relevant candidates that are not in the index, over all queries.
         before: figure by name without correction.
-        after: with it.
-        gain: paired differences.
-        median_rank: of the first relevant candidate, before and after.
+        after: figure by name with the bias that is judged.
+        gain: figure by name, with the bias less without, paired by query.
+        median_rank: median rank of the first relevant candidate, before and after the correction.
         surface: (k, alpha, objective) at every point that was tried; on the choosing half if there was a choice.
     """
 
@@ -76,10 +76,10 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
     """Figures, intervals, and the choice if one is asked for.
 
     Args:
-        queries: all of them.
-        targets: their relevant candidates, as far as the index holds them.
-        ahead: (points, found) int64, see ``ranks.count_ahead``.
-        request: what to judge.
+        queries: all held-out queries, with their relevant candidates.
+        targets: relevant candidates of the queries, as far as the index holds them.
+        ahead: (points, found) int64, how many candidates are ahead of each target at each point.
+        request: values of k and alpha to judge, and the objective.
     """
     points, (quality, names) = request.points, _judge(queries, targets, ahead)
     chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)

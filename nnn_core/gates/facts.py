@@ -47,7 +47,7 @@ class Facts:
         rows: statistics of the new rows, and of the previous version's.
         base: number of the version whose means got another k or alpha; None if the means were computed anew.
         gain_interval: gain of the bias over no correction, on queries that did not choose it; None without queries.
-        shared_queries: how many of these queries are in the bank, by id or by content.
+        shared_queries: number of validation queries that are in the bank too, by id or by content.
         alpha_chosen: whether alpha was chosen on validation queries, so that any value is meant.
         top_overlap: mean overlap of the queries' top 10 with the previous version's, 0 to 1; None if unknown.
     """

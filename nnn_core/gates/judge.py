@@ -19,8 +19,8 @@ def judge(facts: Facts, thresholds: Thresholds, accepted: Sequence[str] = ()) ->
     """Every gate, in the order of the catalogue.
 
     Args:
-        facts: what to judge by.
-        thresholds: a bound for each gate.
+        facts: what is known of the version that is judged.
+        thresholds: bound of each gate; a gate whose bound is None is skipped.
         accepted: names of gates whose failure is overridden.
     """
     shared = facts.shared_queries
@@ -70,8 +70,8 @@ def refusal(gates: Sequence[Gate], work: str) -> GateError:
     """The error that refuses to publish a version; lists its gates in a file below ``work``.
 
     Args:
-        gates: verdicts of ``judge``, of which some block.
-        work: folder of artefacts.
+        gates: verdicts of all gates, as ``judge`` returns them, of which some block.
+        work: URI of the folder of artefacts, below which the gates are listed.
 
     Returns:
         The error to raise, which names each gate that blocks, with value, threshold and remedy.

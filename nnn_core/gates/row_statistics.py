@@ -34,12 +34,12 @@ class RowStatistics:
     """Counts over some rows of a table; without arguments, over no rows, which is the identity of the merge.
 
     Attributes:
-        near_copies: rows whose nearest reference has a similarity above 0.999.
-        flat: rows whose nearest references are all equally near.
+        near_copies: number of rows whose nearest reference has a similarity above 0.999.
+        flat: number of rows whose nearest references are all equally near.
         low: lowest mean at the k of the table.
         high: highest mean at the k of the table.
         means: means of all rows at the k of the comparison.
-        moved: how far the means moved of the rows whose id the previous version has.
+        moved: how far means moved, of rows whose id the previous version has.
         before: means of the previous version's rows, as far as its files can be read.
     """
 
@@ -59,7 +59,7 @@ class RowStatistics:
         """The distributions of ``means`` and ``before`` over all bins that hold any, which must be some.
 
         Args:
-            most: bins are put together until there are no more than these.
+            most: number of bars at most; bins are put together until there are no more.
 
         Returns:
             (bars + 1,) edges, one more than bars; and the counts of ``means``, and of ``before``, in each bar.
@@ -83,8 +83,8 @@ class RowStatistics:
 
         Args:
             table_uri: URI of the table.
-            part: description of the part.
-            rows: the part's ``id`` and ``mean_k``, whose leading columns are those of the grid.
+            part: description of the new table part.
+            rows: the table part's ``id`` and ``mean_k``, whose leading columns are those of the grid.
             settings: settings of the new version.
             previous: manifest of the current version; None for a first version.
         """
@@ -107,10 +107,10 @@ class RowStatistics:
         """The means of a published part at the k of the comparison; of nothing where its file is damaged or gone.
 
         Args:
-            part: description of the part.
+            part: description of the published table part.
             table_uri: URI of the table.
             settings: settings of the new version.
-            previous: manifest of the current version, which has the part.
+            previous: manifest of the current version, which has the table part.
         """
         found = _read_means(table_uri, part, previous.settings.grid.index(compared_k(settings, previous)))
         return cls() if found is None else cls(before=Histogram.of(found[1]))
@@ -121,7 +121,7 @@ class RowStatistics:
 
         Args:
             table_uri: URI of the table.
-            manifest: version in the making.
+            manifest: manifest of the version in the making.
             previous: manifest of the current version.
         """
         settings = manifest.settings
@@ -135,8 +135,8 @@ def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str
     """The warning that candidates deserve which meet copies of themselves in the bank.
 
     Args:
-        copies: how many do.
-        rows: candidates in all.
+        copies: number of candidates that have a near copy in the bank.
+        rows: number of candidates in all.
         own_pairs_excluded: whether each candidate's own references were left out.
     """
     remedy = (
@@ -163,10 +163,10 @@ def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int
     """Statistics of some rows on their own.
 
     Args:
-        means: (rows, len(grid)) float32, all finite.
-        grid: the k of each column.
+        means: (rows, len(grid)) float32 means, all finite.
+        grid: the k of each column of the means.
         k: the k of the table.
-        compared: the k of the comparison, see ``compared_k``.
+        compared: the k at which two versions are compared, see ``compared_k``.
     """
     at_k = means[:, grid.index(k)]
     return RowStatistics(
@@ -184,10 +184,10 @@ def _compare_rows(
     """By how much the means of the ids differ that two stretches have in common.
 
     Args:
-        ids: (rows,), each once.
-        means: (rows,) at the k of the comparison.
-        previous_ids: (previous rows,), each once.
-        previous_means: (previous rows,) at the k of the comparison.
+        ids: (rows,) ids of the new rows, each once.
+        means: (rows,) float32 means of the new rows at the k of the comparison.
+        previous_ids: (previous rows,) ids of the previous version's rows, each once.
+        previous_means: (previous rows,) float32 means of the previous version's rows at the k of the comparison.
     """
     found = pc.index_in(ids, value_set=previous_ids)
     known = found.is_valid().to_numpy(zero_copy_only=False)

@@ -37,12 +37,12 @@ class Worker(BaseModel):
     """A type of worker: what one machine of it does and costs.
 
     Attributes:
-        gflops: of float32 matrix products, all cores together.
-        images_per_second: through the encoder, decoding included.
-        texts_per_second: through the encoder.
-        dollars_per_hour: of one machine.
-        memory_gib: of one machine.
-        processes: worker processes on it, each with its own memory.
+        gflops: float32 matrix products of one machine, 10^9 operations a second, all cores together.
+        images_per_second: images that one machine embeds in a second, decoding included.
+        texts_per_second: texts that one machine embeds in a second.
+        dollars_per_hour: price of one machine for an hour, in dollars.
+        memory_gib: memory of one machine, in GiB.
+        processes: worker processes on one machine, each with its own memory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,9 +59,9 @@ class Rates(BaseModel):
     """Types of worker, and what storage costs.
 
     Attributes:
-        workers: by name.
-        storage_dollars_per_gib_month: of --work and --table.
-        shuffle_dollars_per_gib: of what is shuffled.
+        workers: types of worker by name, at least one.
+        storage_dollars_per_gib_month: dollars for a GiB stored under --work and --table for a month.
+        shuffle_dollars_per_gib: dollars for each GiB that is shuffled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,18 +126,18 @@ class Work:
     """What is to be done, in numbers.
 
     Attributes:
-        images: to embed.
-        texts: to embed.
-        vectors: ready-made, to check and keep.
-        pairs: to score.
-        partials: to compute.
-        candidates: in the table.
-        references: in the bank.
-        dim: of the vectors.
-        k_max: scores kept for each candidate and group.
-        grid: values of k in the table.
-        groups: reference shards.
-        group_rows: references scored together.
+        images: number of images to embed.
+        texts: number of texts to embed.
+        vectors: number of ready-made vectors to check and keep.
+        pairs: number of (candidate, reference) pairs to score.
+        partials: number of partials to compute.
+        candidates: number of candidates in the table.
+        references: number of references in the bank.
+        dim: dimension of the vectors.
+        k_max: scores kept for each candidate and reference shard.
+        grid: number of values of k in the table.
+        groups: number of reference shards.
+        group_rows: references that are scored together, at most.
     """
 
     images: int
@@ -209,9 +209,9 @@ class Hours:
     """Machine hours of the costly stages.
 
     Attributes:
-        embed: of embedding, or of checking ready-made vectors.
-        score: of scoring.
-        merge: of merging the scores.
+        embed: machine hours of embedding, and of checking ready-made vectors.
+        score: machine hours of scoring.
+        merge: machine hours of merging the scores.
     """
 
     embed: float
@@ -238,10 +238,10 @@ class Cost:
     """An estimate for one type of worker.
 
     Attributes:
-        worker: its name.
-        hours: of machines.
-        dollars: of machines and shuffle.
-        fits: whether the processes of a machine fit its memory.
+        worker: name of the type of worker.
+        hours: machine hours of each costly stage.
+        dollars: dollars for machines and shuffle, without storage.
+        fits: whether the worker processes of a machine fit its memory.
     """
 
     worker: str

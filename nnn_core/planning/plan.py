@@ -37,17 +37,17 @@ class SidePlan:
 
     Attributes:
         flag: ``candidates``, ``references`` or ``validation``.
-        modality: of its rows.
-        files: input files, groups of single images counted as one.
-        bytes: of them.
-        embedded: what is done already.
-        todo: files that are not.
-        why: the reason for each of ``todo``.
-        removed: files of the previous version that are gone.
-        rows_known: rows of ``embedded``.
-        rows_todo: rows of ``todo``.
+        modality: modality of the side's rows, ``image`` or ``text``.
+        files: number of input files, groups of single images counted as one.
+        bytes: bytes of all input files together.
+        embedded: results of the input files that are embedded already.
+        todo: input files that are still to be embedded.
+        why: reason why each file of ``todo`` is to be embedded, in the same order.
+        removed: number of input files of the previous version that are gone.
+        rows_known: number of rows of ``embedded``, without rejects.
+        rows_todo: number of rows of ``todo``, estimated if only reading a file would tell.
         estimated: whether ``rows_todo`` is an estimate.
-        model: whether a model is needed for ``todo``.
+        model: whether a model is needed to embed ``todo``.
     """
 
     flag: str
@@ -91,9 +91,9 @@ class SidePlan:
 
         Args:
             flag: ``candidates``, ``references`` or ``validation``.
-            pattern: what the user typed.
-            request: how the files are read.
-            before: lineage of the previous version; None for a first one.
+            pattern: what the user typed: a URI with globs and brace ranges.
+            request: how the input files are read and embedded, and where results lie.
+            before: what the previous version records of the side; None for a first version.
             changed: parts of the encoder's fingerprint that differ from the previous version's.
 
         Raises:
@@ -148,8 +148,8 @@ class Scoring:
     """What is asked of the scores.
 
     Attributes:
-        k_max: scores kept.
-        rows_per_shard: of the bank, scored together.
+        k_max: scores kept for each candidate and reference shard.
+        rows_per_shard: references that are scored together, at most.
         exclude_own_pairs: whether a candidate's own references are left out.
         approximate: whether partials depend on a calibration, which only the run knows.
     """
@@ -165,18 +165,18 @@ class Plan:
     """What a refresh would do.
 
     Attributes:
-        candidates: one side.
-        references: the other.
-        dim: of the vectors; None where nothing is embedded yet that could tell.
-        groups: reference shards, as far as the bank is embedded.
-        partials: that there will be, about.
-        partials_todo: of them, those to compute.
-        pairs: (candidate, reference) pairs of a full computation.
-        pairs_todo: those to score.
-        reasons: why, with how many pairs.
+        candidates: what is to be embedded of the candidates.
+        references: what is to be embedded of the bank.
+        dim: dimension of the vectors; None if nothing is embedded yet that could tell.
+        groups: number of reference shards, estimated for references that are not embedded yet.
+        partials: number of partials of the whole table, estimated for rows that are not embedded yet.
+        partials_todo: number of partials that are to be computed.
+        pairs: number of (candidate, reference) pairs of a full computation.
+        pairs_todo: number of (candidate, reference) pairs that are to be scored.
+        reasons: reason to how many (candidate, reference) pairs are to be scored for it.
         changed: parts of the encoder's fingerprint that differ from the previous version's.
         previous: number of the current version; None for a first refresh.
-        validation: the queries that judge the biases; None where there are none.
+        validation: what is to be embedded of the validation queries; None if there are none.
     """
 
     candidates: SidePlan
@@ -211,12 +211,12 @@ class Plan:
         """Which pairs of shards have no partial yet.
 
         Args:
-            candidates: one side.
-            references: the other.
-            scoring: what is asked.
-            work: folder of artefacts.
-            previous: the current version; None for a first refresh.
-            changed: parts of the encoder's fingerprint that differ.
+            candidates: what is to be embedded of the candidates.
+            references: what is to be embedded of the bank.
+            scoring: what is asked of the scores, which partials depend on.
+            work: URI of the folder of artefacts, in which finished partials lie.
+            previous: manifest of the current version; None for a first refresh.
+            changed: parts of the encoder's fingerprint that differ from the previous version's.
         """
         shards = [shard for shard in candidates.shards if shard.rows]
         groups: tuple[ReferenceShard, ...] = ()

@@ -34,12 +34,12 @@ class Asked:
     """What every refresh does.
 
     Attributes:
-        candidates: in the table.
-        shards: of candidates.
-        dim: of the vectors.
-        k_max: scores kept for each candidate and group.
-        added: files of the bank that a refresh adds.
-        dropped: files that leave it with them.
+        candidates: number of candidates in the table.
+        shards: number of embedded shards of candidates.
+        dim: dimension of the vectors.
+        k_max: scores kept for each candidate and group of references.
+        added: files of the bank that each refresh adds.
+        dropped: files of the bank that each refresh drops.
     """
 
     candidates: int
@@ -55,12 +55,12 @@ class Regrouping:
     """Another size of group, and what it would change.
 
     Attributes:
-        rows: ``--reference-shard-rows``.
-        pairs_now: (candidate, reference) pairs to score once.
-        pairs_saved: that each refresh would score less; negative if more.
-        partials_saved: that each refresh would merge less; negative if more.
-        refreshes: after which it has paid.
-        replayed: additions that this was learned from.
+        rows: another size of group, in references, to be given as ``--reference-shard-rows``.
+        pairs_now: (candidate, reference) pairs to score once, when the bank is regrouped.
+        pairs_saved: (candidate, reference) pairs that each later refresh scores less; negative if more.
+        partials_saved: partials that each later refresh merges less; negative if more.
+        refreshes: number of refreshes after which regrouping has paid.
+        replayed: number of additions to the bank that this was learned from.
     """
 
     rows: int
@@ -75,10 +75,10 @@ class Regrouping:
         """The size of group that saves most in ``PATIENCE`` refreshes, what it costs at first included.
 
         Args:
-            shards: of the bank.
-            rows: that a group holds now, at most.
-            asked: what a refresh does.
-            worker: by whose rates pairs and merges are weighed.
+            shards: embedded shards of the bank.
+            rows: references that a group holds now, at most.
+            asked: size of the table, and the files that every refresh adds to and drops from the bank.
+            worker: type of worker by whose rates pairs and merges are weighed.
 
         Returns:
             None where no other size pays, or too few files are there to tell.
@@ -115,10 +115,10 @@ class _Habit:
     """What groups of a size lead to.
 
     Attributes:
-        groups: of the whole bank.
+        groups: groups of the whole bank: digests of a group's embedded shards to its rows.
         scored: references that a refresh scores for each candidate, on average.
-        partials: groups that it merges, on average.
-        kept: scores that they hold of each candidate.
+        partials: groups that a refresh merges, on average.
+        kept: scores of each candidate that a refresh merges, on average.
     """
 
     groups: _Groups

@@ -19,11 +19,11 @@ class Findings:
     """What is found beside the review, as far as it was asked for.
 
     Attributes:
-        bank_rows: rows of the bank; None if it is not known.
-        own_pairs: how many of these rows belong to candidates; None if the bank is not known.
-        fair: the evaluation of means that were taken without the own pairs of the bank.
-        rivals: rows of ``evaluation.rivals.compare_corrections``.
-        fairness: how evenly the values of each attribute are retrieved.
+        bank_rows: number of references in the bank; None if the bank is not known.
+        own_pairs: number of references that belong to candidates; None if the bank is not known.
+        fair: evaluation of means that were taken without the bank's own pairs; None if not asked for.
+        rivals: every method's row, as ``evaluation.rivals.compare_corrections`` returns them; empty if not asked for.
+        fairness: how evenly the values of each attribute are retrieved; empty if not asked for.
     """
 
     bank_rows: int | None = None
@@ -38,9 +38,9 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
 
     Args:
         table: URI of the table.
-        manifest: of the version that was evaluated.
-        review: what held-out queries tell.
-        findings: what was found beside it.
+        manifest: manifest of the version that was evaluated.
+        review: what held-out queries tell of the bias.
+        findings: own pairs, other corrections and fairness, as far as asked for.
     """
     objective = review.evaluation.objective
     own = None
