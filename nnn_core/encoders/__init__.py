@@ -62,8 +62,8 @@ class Fingerprint:
         architecture: SHA-256 of the model's configuration.
         preprocessing: SHA-256 of the image preprocessing.
         tokenizer: SHA-256 of the tokenizer's settings and files.
-        precision: of the model's arithmetic, one of ``PRECISIONS``; vectors are float32 in any case.
-        prompts: what is written around captions, see ``Prompts.to_json``.
+        precision: precision of the model's arithmetic, one of ``PRECISIONS``; vectors are float32 in any case.
+        prompts: what is written around captions, as JSON from ``Prompts.to_json``.
     """
 
     weights: str
@@ -133,8 +133,8 @@ def load_once(source: EncoderSource, copy: int = 0) -> Encoder:
     """The loaded model of ``source``, one for this process, whoever asks; models of other sources are let go.
 
     Args:
-        source: the model, not loaded.
-        copy: number of the copy, where a process is to have several.
+        source: the model to load, by name and fingerprint.
+        copy: number of the copy of the model, from 0, if a process is to have several.
 
     Raises:
         InputError: see ``EncoderSource.load``.

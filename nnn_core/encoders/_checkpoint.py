@@ -29,7 +29,7 @@ class Preprocessing:
 
     Attributes:
         mean: what is subtracted from red, green and blue, of values from 0 to 1.
-        std: what red, green and blue are divided by after that.
+        std: what red, green and blue are divided by once ``mean`` is subtracted.
     """
 
     mean: tuple[float, float, float]

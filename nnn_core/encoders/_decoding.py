@@ -36,7 +36,7 @@ def upright(data: bytes) -> Iterator[Image.Image]:
     """The decoded image, or its first frame, turned as its EXIF orientation says; pixels as they are stored.
 
     Args:
-        data: JPEG, PNG or WebP, whatever it is called.
+        data: bytes of an encoded image: JPEG, PNG or WebP, whatever its file is called.
 
     Raises:
         ValueError: it cannot be decoded, is larger than Pillow's safety limit, or the body of the

@@ -59,8 +59,8 @@ class ForeignSource:
 
     Attributes:
         scheme: ``python``, or the name of an entry point.
-        rest: what follows the scheme in the spec.
-        fingerprint: of the function's name and the version of what it returned.
+        rest: what follows the scheme and its colon in ``--encoder``.
+        fingerprint: fingerprint of the function's name and the version of the encoder that it returned.
     """
 
     scheme: str
@@ -98,7 +98,7 @@ class _Complete:
     """Somebody's encoder with what it may leave out: it is called by one thread, and has cut no captions.
 
     Args:
-        encoder: with the attributes of an ``Encoder``, but for ``concurrent`` and ``truncated``.
+        encoder: somebody's encoder, which may lack ``concurrent`` and ``truncated`` of ``Encoder``.
     """
 
     def __init__(self, encoder: Any) -> None:

@@ -16,7 +16,7 @@ class ModelSource:
 
     Attributes:
         spec: what follows the scheme in ``--encoder``, with local paths made absolute.
-        fingerprint: of the model's files as they are on this machine.
+        fingerprint: fingerprint of the model's files, as they were on the machine that read the spec.
         precision: what the model computes in, one of ``PRECISIONS``.
     """
 

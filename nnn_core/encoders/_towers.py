@@ -45,14 +45,14 @@ class Towers:
     """What a family of models has of its own.
 
     Attributes:
-        model: holds all weights; moved to the device.
-        transform: a decoded image to (3, height, width) float32.
-        tokenize: captions to tokens, cut by the model's own rule.
-        length: how many tokens a caption has that is not cut.
-        images: (rows, 3, height, width) to (rows, dim).
-        texts: ``Tokens.inputs`` to (rows, dim).
-        image_size: height and width after ``transform``.
-        context_length: tokens that a row has room for.
+        model: torch module that holds all weights; moved to the device.
+        transform: turns a decoded image into a tensor (3, height, width) float32.
+        tokenize: turns captions into tokens, cut by the model's own rule.
+        length: counts the tokens of a caption that is not cut.
+        images: turns preprocessed images (rows, 3, height, width) into vectors (rows, dim).
+        texts: turns the inputs of ``Tokens`` into vectors (rows, dim).
+        image_size: height and width of an image after ``transform``, in pixels.
+        context_length: how many tokens a caption's row has room for.
     """
 
     model: torch.nn.Module

@@ -48,8 +48,8 @@ class Usage:
 
     Attributes:
         threads: batches that may be computed at the same time, if the encoder allows for it.
-        used: batches that could be, as it did.
-        seconds: spent in the model, summed over threads.
+        used: batches that could be computed at the same time, as the encoder allowed for it.
+        seconds: seconds spent in the model, summed over threads.
         truncated: captions of which the model took a part only.
     """
 
@@ -71,11 +71,11 @@ def encode_rows(
     The next batches are read, and their images decoded in threads, while the model runs.
 
     Args:
-        batches: what the reader gives.
+        batches: rows of images or captions in batches, as the reader gives them.
         modality: whether items are images or captions.
         encoder: the model, loaded in this process.
-        prompt: what is written around captions.
-        usage: is added to; tells how many threads there are for the model.
+        prompt: template that is written around captions, with ``{}`` for the caption.
+        usage: says how many threads the model has, and is added to; None for one thread and no record.
     """
     usage = usage or Usage()
     full = _rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
@@ -135,7 +135,7 @@ def _rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None
     Args:
         batches: rows in batches of any size.
         size: how many rows a batch is to have.
-        most_bytes: a batch of items with this many bytes is handed on before it is full.
+        most_bytes: a batch of items with this many bytes is handed on before it is full; None for no such bound.
     """
     ids: list[str] = []
     pair_ids: list[str] = []

@@ -77,7 +77,7 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
 
     Args:
         table: what the table records of its encoder (``manifest.settings.encoder``).
-        embeddings: the fingerprint of the vectors, by part.
+        embeddings: fingerprint by part of the encoder that the vectors come from.
         table_uri: URI of the table, for the message.
         where: what the vectors are, for the message.
 

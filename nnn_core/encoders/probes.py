@@ -85,7 +85,7 @@ def measure(
 
     Args:
         encoder: the loaded model to measure.
-        prompts: the prompts of both sides.
+        prompts: prompts of candidates and references.
         modalities: what to encode: a model of images alone can encode no captions.
 
     Raises:
@@ -122,7 +122,7 @@ def from_text(text: str, uri: str | None = None) -> dict[str, FloatMatrix]:
 
     Args:
         text: the line that ``to_text`` gave.
-        uri: the file that it was read from, if it has one of its own.
+        uri: URI of the file that the line was read from; None if it has none of its own.
 
     Raises:
         CorruptArtifactError: not such a line.
@@ -165,10 +165,10 @@ def recorded(
 
     Args:
         source: the encoder; loaded unless the vectors lie in the work folder already.
-        prompts: the prompts of both sides.
-        work: folder of artefacts, where the vectors are kept: two runs record the same ones, whatever machine
-            each ran on.
-        modalities: those of the table's sides, of which probes are encoded.
+        prompts: prompts of candidates and references.
+        work: URI of the folder of artefacts that keeps the vectors, so that two runs record the same ones, whatever
+            machine each ran on; None keeps nothing.
+        modalities: modalities of the table's sides, for which probes are encoded.
 
     Raises:
         InputError: the encoder cannot be loaded.

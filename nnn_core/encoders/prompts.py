@@ -17,8 +17,8 @@ class Prompts:
     """A template a side, such as ``a photo of {}``; images take none.
 
     Attributes:
-        reference: for the bank's texts, and so for live queries.
-        candidate: for the texts of the index.
+        reference: template for the bank's texts, and so for live queries, with one ``{}`` for the caption.
+        candidate: template for the candidates' texts, with one ``{}`` for the caption.
 
     Raises:
         ConfigError: a template without exactly one ``{}``.

@@ -55,21 +55,21 @@ class ShardReport:
     """What one file holds, as far as its footer and its first rows tell.
 
     Attributes:
-        uri: the file, or the folder of a group of single images.
-        format: name of its format.
+        uri: URI of the file, or of the folder of a group of single images.
+        format: name of the file's format.
         bytes: size of the file, without that of its companion.
-        companion: the file with the ids, where that is another one.
+        companion: URI of the file with the ids or further fields; None if there is no such file.
         rows: how many rows there are, by the footer; None where only reading all of it would tell.
         columns: names of columns or fields, with types where they have any.
         holds: ``images``, ``captions``, ``vectors``, or ``nothing readable``.
-        looked_at: how many first rows the rest is about.
-        ids: ids of the first rows.
-        pair_ids: pair ids of the same rows, empty where there is none.
+        looked_at: how many first rows were read, rejects included.
+        ids: ids of the first few rows.
+        pair_ids: pair ids of the first few rows, empty for a row without one.
         examples: the first captions, or size and kind of the first images.
         dimension: length of the vectors; None unless vectors are held.
-        norms: least, median and largest length of the vectors.
+        norms: least, median and largest length of the first rows' vectors; None if there are none, or none finite.
         rejects: how many of the first rows could not be used, by reason.
-        missing: what a refresh would ask for.
+        missing: what a refresh would ask for, a text for each thing.
     """
 
     uri: str
@@ -99,7 +99,7 @@ class Inspection:
         formats: how many files there are of each format.
         bytes: size of all files together.
         rows: how many rows all files have; None where the footers of some do not tell.
-        shards: a few of the files, looked into.
+        shards: reports on a few of the files, which were looked into.
         as_candidates: flags of ``nnn refresh`` that read it as candidates; empty where that is not clear.
         as_references: flags of ``nnn refresh`` that read it as the bank; empty where that is not clear.
     """
@@ -119,12 +119,12 @@ class _Look:
     """The first rows of a shard, and how they were read.
 
     Attributes:
-        modality: the side of a sample that they were read as.
+        modality: the side of a sample that the rows were read as.
         columns: the names of the columns that were read.
-        rows: the first rows; none where nothing is readable.
-        holds: what they are, as in ``ShardReport``.
-        companion: the file with the ids, where that is another one.
-        problem: why nothing is readable.
+        rows: the first rows of the shard; none if nothing is readable.
+        holds: what the first rows are: ``images``, ``captions``, ``vectors``, or ``nothing readable``.
+        companion: URI of the file with the ids or further fields; None if there is no such file.
+        problem: why nothing is readable; empty if something is.
     """
 
     modality: Modality

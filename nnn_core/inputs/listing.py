@@ -29,7 +29,7 @@ def list_shards(pattern: str, flag: str) -> list[ShardName]:
 
     Args:
         pattern: a URI with globs and brace ranges.
-        flag: the flag it was typed after, for messages.
+        flag: the flag that the pattern was typed after, for messages.
 
     Raises:
         InputError: no file matches, a file is of no known format, or it is the metadata of another one.
@@ -47,8 +47,8 @@ def list_uris(pattern: str, flag: str) -> list[str]:
     """The files that ``pattern`` (a URI with globs and brace ranges) names.
 
     Args:
-        pattern: what the user typed.
-        flag: the flag it was typed after, for the message.
+        pattern: a URI with globs and brace ranges, as the user typed it.
+        flag: the flag that the pattern was typed after, for the message.
 
     Returns:
         URIs in natural order, each once.
@@ -161,8 +161,8 @@ def describe_shard(name: ShardName | str, fresh: bool = False) -> InputShard:
     """Look at one input shard: its size, the digest of its bytes, and its companion.
 
     Args:
-        name: from ``list_shards``, or the URI of a file.
-        fresh: look at the store itself, not at a listing that may be at hand.
+        name: name of the shard, from ``list_shards``, or the URI of a file.
+        fresh: whether to look at the store itself, not at a listing that may be at hand.
 
     Raises:
         InputError: the file is gone, or has no companion and needs one.

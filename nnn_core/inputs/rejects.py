@@ -34,7 +34,7 @@ class Reject:
     Attributes:
         id: the row's id as far as it is known, else its position in the shard.
         reason: a short class of failure, the same words for the same cause.
-        detail: what exactly was seen.
+        detail: what exactly was seen in the row; may be empty.
     """
 
     id: str
@@ -49,7 +49,7 @@ class RejectSummary:
     Attributes:
         rows: how many rows were read, accepted and rejected together.
         rejected: how many rows were rejected.
-        reasons: (reason, count, one example) by reason.
+        reasons: (reason, count, one example) for each reason, in alphabetical order.
         uri: the file that lists every reject; None when there is none.
     """
 
@@ -65,7 +65,7 @@ class RejectSummary:
         Args:
             rejects: the rows of one shard that were not used.
             rows: how many rows were read, accepted and rejected together.
-            source: what examples call the shard.
+            source: name of the shard in the examples.
             uri: the file that lists every reject; None when there is none.
         """
         counts = Counter(reject.reason for reject in rejects)

@@ -21,8 +21,8 @@ class ShardName:
     """What one input shard is called, before anyone looked at it.
 
     Attributes:
-        uri: the file; for single images the folder that they lie below.
-        members: single images that are read as one shard, by their paths below ``uri``.
+        uri: URI of the file; for single images, of the folder that they lie below.
+        members: single images that are read as one shard, by their paths below ``uri``; empty for a file.
     """
 
     uri: str
@@ -34,12 +34,12 @@ class InputShard:
     """One file of input with the metadata file beside it where the format has one, or a group of single images.
 
     Attributes:
-        uri: where it lies; for single images the folder that they lie below.
-        digest: identifies its bytes, and those of ``companion`` and ``members``.
+        uri: URI of the file; for single images, of the folder that they lie below.
+        digest: identifies the bytes of the file, and those of ``companion`` and ``members``.
         bytes: size of the file, or of all members together.
-        companion: the metadata file of a clip-retrieval embedding shard, else None.
-        members: single images, by their paths below ``uri``.
-        head: how many of its first rows are of interest, of which a reader may make use; None for all.
+        companion: URI of the file with the ids or further fields; None if there is no such file.
+        members: single images that are read as one shard, by their paths below ``uri``; empty for a file.
+        head: how many first rows are of interest, of which a reader may make use; None for all.
     """
 
     uri: str
@@ -56,10 +56,10 @@ def cut_groups(
     """Cut a sequence by the content of its items, so that one more or one less changes one group or two.
 
     Args:
-        items: in their order.
+        items: the sequence to cut, whose order the groups keep.
         ends: whether a group ends after an item, as its own content says (content-defined chunking).
-        most: size of a group that no further item may exceed; a larger item stands alone.
-        size: of an item.
+        most: largest size of a group, in the unit of ``size``; a larger item stands alone.
+        size: gives the size of an item; by default each counts 1.
     """
     group, held = list[Item](), 0
     for item in items:

@@ -25,11 +25,11 @@ class ReferenceShard:
     """Embedded shards of the bank that are indexed and scored as one.
 
     Attributes:
-        number: position in the bank.
-        parts: the embedded shards, whose files are read where they lie.
-        digest: names the content of the shard.
-        rows: reference queries in it.
-        dim: dimension of their vectors.
+        number: position of the reference shard in the bank, from 0.
+        parts: the embedded shards that it groups, in natural order of their sources, read from their own files.
+        digest: digest of the reference shard's content, from the digests of its embedded shards.
+        rows: how many reference queries the reference shard holds.
+        dim: dimension of the reference queries' vectors.
     """
 
     number: int
@@ -44,9 +44,9 @@ class Bank:
     """All reference shards: metadata only, small enough for every worker.
 
     Attributes:
-        shards: all of them, in order of their numbers.
-        side: rows, rejects and digests, as a manifest records them.
-        outcome: what became of the input files.
+        shards: all reference shards of the bank, in order of their numbers.
+        side: rows, rejects and digests of the bank, as a manifest records them.
+        outcome: what became of the bank's input files.
     """
 
     shards: tuple[ReferenceShard, ...]
@@ -99,10 +99,10 @@ def gather_references(
     Args:
         inputs: all embedded files of the bank.
         rows_per_shard: reference queries that are indexed and scored together.
-        k: neighbours that the bank must suffice for; None for whatever fits.
+        k: least number of reference queries that will do; None for no such bound.
         max_reject_rate: allowed share of rejected rows, 0 to 1.
-        rejects_folder: where rejects are listed, for messages.
-        exclude_own_pairs: whether the bank needs pair ids.
+        rejects_folder: folder in which rejects are listed, for messages.
+        exclude_own_pairs: whether own pairs are left out of scores, for which the bank needs pair ids.
 
     Raises:
         RejectedRowsError: too many rows could not be used.
@@ -171,10 +171,10 @@ class ReferenceIndex:
     """The references of one reference shard, in memory; equal ones are held once.
 
     Attributes:
-        vectors: (distinct, dim) float32 on the grid of ``vectors``.
-        repeats: (distinct,) int64, how often each occurs; None if all occur once.
-        pair_ids: distinct pair ids of the shard, or None where own pairs are not excluded.
-        pair_codes: (distinct,) int64, position of each row's pair id in ``pair_ids``.
+        vectors: (distinct, dim) float32 vectors of the distinct references, on the grid of ``nnn_core.vectors``.
+        repeats: (distinct,) int64, how often each distinct reference occurs in the shard; None if all occur once.
+        pair_ids: distinct pair ids of the reference shard; None if own pairs are not excluded.
+        pair_codes: (distinct,) int64, position of each reference's pair id in ``pair_ids``; None without ``pair_ids``.
     """
 
     vectors: FloatMatrix
@@ -226,8 +226,8 @@ class ReferenceIndex:
         """Codes of the pair ids that are each candidate's own: its id's and its pair id's, each once.
 
         Args:
-            ids: (rows,) of candidates.
-            pair_ids: (rows,) of candidates.
+            ids: (rows,) strings, the candidates' ids.
+            pair_ids: (rows,) strings, the candidates' pair ids; empty for a candidate without one.
 
         Returns:
             (rows, 2), -1 for none; (rows, 0) where own pairs are not excluded.
@@ -249,8 +249,8 @@ class ReferenceIndex:
         """(rows,) how many references are each candidate's own.
 
         Args:
-            own: as from ``own_codes``.
-            distinct: count equal references once rather than each of them.
+            own: (rows, names) int64 codes of each candidate's own pair ids, -1 for none, as ``own_codes`` gives them.
+            distinct: whether equal references count once, rather than as often as they occur.
         """
         if self.pair_ids is None or self.pair_codes is None:
             return np.zeros(len(own), np.int64)

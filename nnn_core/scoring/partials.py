@@ -34,9 +34,9 @@ class Partial:
     Attributes:
         candidates: digest of the embedded shard of candidates.
         reference: number of the reference shard.
-        uri: the Parquet file of ``seen`` and ``scores``, rows in the order of the candidates.
-        rows: candidates.
-        k_max: scores kept for each.
+        uri: URI of the Parquet file of ``seen`` and ``scores``, rows in the order of the candidates.
+        rows: how many candidates the embedded shard holds, each a row of the partial.
+        k_max: how many scores are kept for each candidate, at most.
     """
 
     candidates: str
@@ -58,12 +58,12 @@ class Partial:
         """The partial of this pair of shards.
 
         Args:
-            candidates: one side.
-            reference: the other.
-            k_max: scores kept.
+            candidates: the embedded shard of candidates that are scored.
+            reference: the reference shard that the candidates are scored against.
+            k_max: how many scores are kept for each candidate, at most.
             exclude_own_pairs: whether a candidate's own references are left out.
-            work: folder of artefacts.
-            search: ``exact`` for all searches that give the exact scores, else what names the settings.
+            work: URI of the folder of artefacts, in which the partial's file lies under ``partials``.
+            search: ``exact`` for all searches that give the exact scores, else a digest of the search's settings.
         """
         name = partial_name(candidates.digest, reference.digest, k_max, exclude_own_pairs, search)
         uri = storage.join(work, "partials", name)
@@ -73,8 +73,8 @@ class Partial:
         """Store ``top`` under the partial's name, unless it is there already.
 
         Args:
-            top: the scores.
-            search: name of the search that found them, kept beside them for the manifest.
+            top: the highest scores of each candidate, rows in the order of the candidates.
+            search: name of the search that found the scores, kept in the same file for the manifest.
         """
         scores = top.scores
         if not scores.shape[1]:  # Arrow has no lists of size 0
@@ -112,12 +112,12 @@ class ScoredRange:
     """A shard of candidates with its partials in a range of reference shards, described once for all of them.
 
     Attributes:
-        candidates: the shard.
-        first: number of the first reference shard.
-        folder: where the partials lie.
-        names: the digests that their files are named by, 20 bytes each, in the order of the reference shards: of all
-            that travels, this alone grows with the number of pairs.
-        k_max: scores kept for each candidate.
+        candidates: the embedded shard of candidates that the partials belong to.
+        first: number of the first reference shard of the range.
+        folder: URI of the folder in which the partials lie.
+        names: the digests that the partials' files are named by, 20 bytes each, in the order of the reference shards:
+            of all that travels, this alone grows with the number of pairs.
+        k_max: how many scores are kept for each candidate, at most.
     """
 
     candidates: EmbeddedShard
@@ -150,7 +150,7 @@ class Scored:
 
     Attributes:
         fewest_seen: fewest references that a candidate was scored against.
-        searches: names of the searches that ran.
+        searches: names of the searches that found the scores, such as ``exact``.
     """
 
     fewest_seen: int
@@ -180,7 +180,7 @@ def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, froz
     """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``; and the searches used.
 
     Args:
-        partials: one for each reference shard.
+        partials: the partials of one candidate shard, one for each reference shard of the bank, in any order.
         references: number of reference shards of the bank.
 
     Raises:

@@ -19,7 +19,7 @@ def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) ->
     """Top-k of each candidate of ``block``, own pairs excluded if the index has pair ids.
 
     Args:
-        block: vectors of candidates, (rows, dim), with their ids.
+        block: ids, pair ids and (rows, dim) vectors of the candidates to score.
         search: the search over one reference shard.
         k: how many scores of each candidate to keep.
         threads: tiles that are searched side by side; the result does not depend on it.

@@ -18,7 +18,7 @@ class TopK:
     bit, because the k highest of a multiset of numbers do not depend on the order of looking.
 
     Attributes:
-        k: how many scores to keep.
+        k: how many scores of each candidate to keep, at most.
         seen: (rows,) int64, how many references each candidate has been scored against.
         scores: (rows, min(k, max(seen))) float32, descending. A row that has seen fewer than the
             width is padded with -inf, which ``valid`` masks out of every sum.
@@ -43,9 +43,9 @@ class TopK:
         """The k highest of ``scores`` (rows, any) float32, whose missing entries are -inf.
 
         Args:
-            scores: scores of each row, in any order.
-            k: how many scores to keep.
-            seen: (rows,) how many references ``scores`` speaks for; at least as many as are given.
+            scores: (rows, any) float32 scores of each row, in any order; -inf for missing ones.
+            k: how many scores of each row to keep, at most.
+            seen: (rows,) int64, how many references ``scores`` speaks for; at least as many as are given.
         """
         width = min(k, int(seen.max(initial=0)))
         return cls(k, seen, descending(scores, width))
@@ -100,10 +100,10 @@ class BiasError:
 
     Attributes:
         candidates: how many candidates were measured.
-        mean: mean of the absolute error.
-        p99: 99th percentile of the absolute error.
-        max: largest of the absolute errors.
-        rank_correlation: Spearman's, between approximate and exact means.
+        mean: mean absolute error of the approximate means, at the worst k of the grid.
+        p99: 99th percentile of the absolute error of the approximate means, at the worst k of the grid.
+        max: largest absolute error of an approximate mean, over all k of the grid.
+        rank_correlation: Spearman's rank correlation of approximate and exact means, at the worst k of the grid.
     """
 
     candidates: int

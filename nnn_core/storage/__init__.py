@@ -101,7 +101,7 @@ def open_input(uri: str, sparse: bool = False) -> Iterator[IO[bytes]]:
 
     Args:
         uri: the object to read.
-        sparse: only small stretches of it will be read, so that clients of stores need not fetch more than is asked.
+        sparse: whether only small stretches will be read, so that clients of stores need not fetch more than is asked.
 
     Raises:
         InputError: the object does not exist, or breaks while it is read.
@@ -266,7 +266,7 @@ def content_digest(uri: str, fresh: bool = False) -> str:
 
     Args:
         uri: the object to look at.
-        fresh: ask the store, even if a listing of the folder is at hand.
+        fresh: whether to ask the store even if a listing of the folder is at hand.
 
     Raises:
         InputError: the object does not exist.
@@ -336,10 +336,10 @@ class _Creation:
 
     Attributes:
         fs: the file system that the object belongs to.
-        path: its name on that file system.
-        data: the bytes to write.
+        path: the object's name on its file system.
+        data: the bytes to write as the object's content.
         note: text stored with the object on S3 and Cloud Storage. It is no part of the bytes, and differs every time.
-        doubtful: whether an attempt may have succeeded unnoticed.
+        doubtful: whether an attempt to write may have succeeded unnoticed.
     """
 
     fs: Any

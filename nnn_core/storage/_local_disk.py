@@ -22,7 +22,7 @@ class LinkedFileSystem(LocalFileSystem):  # type: ignore[misc]
     A link to a folder that it lies in adds no files, so it is left alone.
 
     Attributes:
-        dangling: links that lead nowhere, as far as they were met.
+        dangling: paths of links that lead nowhere, as far as they were met.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -128,8 +128,8 @@ def retry(action: Callable[[], Result], uri: str) -> Result:
     """The result of ``action``, which is tried again while its errors are transient.
 
     Args:
-        action: what may safely be done twice.
-        uri: what it works on, for the log.
+        action: function to call, which may safely be called twice.
+        uri: what the action works on, for the log.
 
     Raises:
         Exception: the last error of ``action``.

@@ -13,7 +13,7 @@ class _Written:
     """What was stored in a while.
 
     Attributes:
-        bytes: of the objects that were created.
+        bytes: how many bytes the created objects have together.
     """
 
     bytes: int = 0

@@ -40,7 +40,7 @@ class DiskCache:
     Attributes:
         max_bytes: bound on all files together, those being written included; 0 keeps nothing. None is a tenth of
             what the disk has free, 8 GiB at most.
-        folder: by default one of the user's own below the folder for temporary files.
+        folder: path of the cache; None for a folder of the user's own below the one for temporary files.
     """
 
     max_bytes: int | None = None
@@ -50,8 +50,8 @@ class DiskCache:
         """The bytes of ``uri``, from the disk if they are there.
 
         Args:
-            uri: the artefact; what lies on a local disk already is not copied.
-            digest: SHA-256 of its bytes.
+            uri: URI of the artefact; what lies on a local disk already is not copied.
+            digest: SHA-256 that the artefact's bytes must have.
 
         Raises:
             CorruptArtifactError: they have another digest.

@@ -14,9 +14,9 @@ def choose_column(
     Args:
         what: the kind of column, such as ``pair id``; its flag is ``--pair-id-column``.
         present: names of the columns of the file.
-        wanted: the name that was asked for, if any.
+        wanted: name of the column that was asked for; None if none was.
         uri: the file, for messages.
-        defaults: names that are looked for if none was asked for.
+        defaults: names of columns that are looked for if none was asked for.
 
     Raises:
         InputError: the column asked for is not there, or the one to read is there twice.

@@ -14,8 +14,8 @@ class Outline:
     """What a file says of itself, from its footer or header alone.
 
     Attributes:
-        rows: how many rows it holds; None where only reading all of it would tell.
-        columns: names of its columns or fields, with their types where they have any.
+        rows: how many rows the file holds; None if only reading all of it would tell.
+        columns: names of the file's columns or fields, with their types if they have any.
     """
 
     rows: int | None = None
@@ -31,13 +31,13 @@ class Format:
 
     Attributes:
         name: a short name, which becomes part of the names of what is computed from such files.
-        suffixes: how file names end, in lower case, each with its dot. The longest that fits decides.
+        suffixes: how names of such files end, in lower case, each with its dot. The longest that fits decides.
         read: rows of a shard in file order, in batches of bounded size (see ``nnn_core.inputs.readers.rows.batched``).
             Raises InputError for what makes the whole file unusable; a bad row is a Reject in its batch.
         holds_vectors: whether the file's embeddings are to be read, from the file's head or footer.
-        companion: the file with the ids or further fields, which lies elsewhere; raises InputError where one is
-            needed and missing.
-        outline: what the footer or header tells, for ``nnn inspect``.
+        companion: finds the URI of the file with the ids or further fields that lies elsewhere, None if there is none;
+            raises InputError if one is needed and missing.
+        outline: reads what a file's footer or header tells, for ``nnn inspect``.
         grouped: whether a file is a single row, so that many are read together as one shard.
     """
 

@@ -215,8 +215,8 @@ def captions_format(
     Args:
         name: name of the format, as in ``Format``.
         suffixes: how names of such files end, as in ``Format``.
-        rows: the rows of a file, by its URI.
-        heads: what a file begins with; if that is no reject, its second value names the file's fields.
+        rows: reads the rows of a file, by its URI and the names of its fields.
+        heads: yields what a file begins with, by its URI: (what a row is called, fields or their names), or a reject.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:

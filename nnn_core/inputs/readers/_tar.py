@@ -37,11 +37,11 @@ class Member:
     """One member of an archive.
 
     Attributes:
-        name: as it stands there, bytes that are no UTF-8 as lone surrogates.
+        name: name of the member as it stands in the archive, bytes that are no UTF-8 as lone surrogates.
         kind: a file, a folder, a link (hard or symbolic), or anything else: a device, a pipe, a sparse file.
-        size: how many bytes of content there are.
-        target: where a link leads.
-        read: its content; to be called before the next member is asked for, or not at all.
+        size: how many bytes of content the member has.
+        target: what the member leads to, if it is a link.
+        read: reads the member's content; to be called before the next member is asked for, or not at all.
     """
 
     name: str

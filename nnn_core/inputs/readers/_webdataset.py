@@ -90,7 +90,7 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
 
     Args:
         uri: the tar to read.
-        needs: for the last part of each suffix that is read, up to how many bytes.
+        needs: most bytes that are read of a member, by the last part of its suffix; others are not read.
     """
     current, members, held = "", _Members(), 0
     for member in _members(uri):
@@ -151,7 +151,7 @@ class _Reader:
     """Makes rows of samples.
 
     Attributes:
-        needs: for the last part of each suffix that is read, up to how many bytes.
+        needs: most bytes that are read of a member, by the last part of its suffix; others are not read.
         pairs: the pair ids of the samples that were read.
     """
 

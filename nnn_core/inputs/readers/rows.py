@@ -38,18 +38,18 @@ class Columns:
     """Names of columns (or JSON fields); None means the default names.
 
     Attributes:
-        id: the row's identity; by default the first present of ``id``, ``key``, ``image_path``.
-        pair_id: the id of the row's own counterpart in the other modality; a row without a value
-            has none. By default the id itself, or the sample's key in a tar.
-        caption: the text that describes an image; by default ``caption``.
-        vector: a ready-made embedding; by default the first present of ``vector``, ``embedding``.
-        image: the bytes of an encoded image; by default the first present of ``image``, ``jpg``, ``jpeg``, ``png``,
-            ``webp``.
+        id: column of the row's identity; by default (None) the first present of ``id``, ``key``, ``image_path``.
+        pair_id: column of the id of the row's own counterpart in the other modality; a row without a value has none.
+            By default (None) the id itself, or the sample's key in a tar.
+        caption: column of the text that describes an image; by default (None) ``caption``.
+        vector: column of a ready-made embedding; by default (None) the first present of ``vector``, ``embedding``.
+        image: column of the bytes of an encoded image; by default (None) the first present of ``image``, ``jpg``,
+            ``jpeg``, ``png``, ``webp``.
         require_id: whether rows need an id of their own. Candidates do; reference queries
             without one are numbered, and have no counterpart unless ``pair_id`` names it.
-        inherited: those of the attributes above whose names were given for the other side. What
-            kind of rows a file holds, and whether they have ids, is not to be judged by them.
-        numbered: leave ids out of account and number the rows.
+        inherited: attributes, such as ``id``, whose column names were given for the candidates while these rows are the
+            bank's. What kind of rows a file holds, and whether they have ids, is not to be judged by them.
+        numbered: whether to leave ids out of account and number the rows.
     """
 
     id: str | None = None
@@ -94,7 +94,7 @@ class Row:
 
     Attributes:
         id: identity of the row.
-        pair_id: identity of its own counterpart, ``NO_PAIR`` where it has none.
+        pair_id: identity of the row's own counterpart, ``NO_PAIR`` if it has none.
         item: an encoded image (bytes), a caption (str), or a vector.
     """
 

@@ -28,8 +28,8 @@ def read_table(uri: str, flag: str) -> pa.Table:
     In delimited text an empty field is a null, and all columns but ``grade`` are text.
 
     Args:
-        uri: the file.
-        flag: that named the file, for messages.
+        uri: URI of the file to read, whose suffix says its format.
+        flag: the flag that named the file, for messages.
 
     Raises:
         InputError: an unknown format, or a file that cannot be read.

@@ -34,9 +34,9 @@ class ApproximateSettings:
     """How much is looked at.
 
     Attributes:
-        share: of the lists that each candidate looks into.
-        dims: dimensions in which a list is looked through.
-        spare: exactly scored references for each one that is kept.
+        share: about which share of the lists of references each candidate looks into, 0 to 1.
+        dims: how many dimensions the reduced vectors have with which lists are looked through.
+        spare: how many references are scored exactly for each score that is kept, such as 1.5.
     """
 
     share: float
@@ -50,9 +50,9 @@ class ApproximateSearch:
 
     Attributes:
         index: the references that are searched.
-        clusters: the same in lists.
-        settings: how much is looked at.
-        reduced: (distinct, settings.dims) float32, references in the order of the lists.
+        clusters: the references of ``index`` in lists of similar ones.
+        settings: how many lists, dimensions and references the search looks at.
+        reduced: (distinct, dims) float32 whole numbers, the references in fewer dimensions, list after list.
     """
 
     index: ReferenceIndex

@@ -44,14 +44,14 @@ class Clusters:
 
     Attributes:
         basis: (dim, dim) float32 on the grid: directions of the references, the widest first.
-        centre: (dim,) float64, the mean of the references in these directions.
-        centroids: (lists, at most CLUSTER_DIMS) float32 whole numbers.
+        centre: (dim,) float64, the mean of a sample of the references, in the directions of ``basis``.
+        centroids: (lists, at most CLUSTER_DIMS) float32 whole numbers, the centroid of each list.
         bonus: (lists,) float32 whole numbers, added to a candidate's product with the centroid: a wide
             list reaches further beyond its centroid than a narrow one.
         order: (distinct,) int32, positions of the references, list after list.
-        starts: (lists + 1,) int64, where each list begins in ``order``.
-        longest: largest norm of a reference less the mean; what the whole numbers are scaled by. 1 where all
-            references are equal.
+        starts: (lists + 1,) int64, the position in ``order`` at which each list begins, and the end of the last.
+        longest: largest norm of a reference less the mean, by which references are divided before they are rounded to
+            whole numbers; 1 if all references are equal.
     """
 
     basis: FloatMatrix

@@ -38,8 +38,8 @@ class DeviceSearch:
     Attributes:
         index: the references that are searched.
         device: the accelerator by torch's name, such as ``cuda``.
-        vectors: (distinct, dim) float32 on the device, zero rows added up to whole groups.
-        rounded: ``vectors`` rounded to bfloat16.
+        vectors: (rows, dim) float32 vectors of the references on the device, zero rows added up to whole groups.
+        rounded: (rows, dim) bfloat16, ``vectors`` rounded, on the device.
         largest_rest: largest norm of what bfloat16 leaves out of a reference.
     """
 

@@ -145,14 +145,14 @@ def collect(tile: Any, rows: Any, first: int, need: Any, margin: Any, keys: Any,
     of the highest positions. Neither depends on the order in which tiles come.
 
     Args:
-        tile: (m, n) float32 or int32 scores.
-        rows: (m,) the reservoir of each row of the tile.
-        first: position of the tile's first column.
-        need: (reservoirs,) int64, at least 1, at most half the capacity.
-        margin: (reservoirs,) in the type of the scores, at least 0.
-        keys: (reservoirs, capacity) int64; the contents.
-        counts: (reservoirs,) int64 entries in each, or ``OVERFLOW``.
-        thresholds: (reservoirs,) in the type of the scores; start with the lowest value there is.
+        tile: (m, n) float32 or int32 scores of m candidates with n consecutive references.
+        rows: (m,) int64, the reservoir of each row of ``tile``.
+        first: position in the index of the first column of ``tile``.
+        need: (reservoirs,) int64, how many of the highest must not be missed; 1 to half the capacity.
+        margin: (reservoirs,) in the type of the scores, how far below the need-th highest still counts; at least 0.
+        keys: (reservoirs, capacity) int64, written: the entries, each a score and a position in one number.
+        counts: (reservoirs,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
+        thresholds: (reservoirs,) in the type of the scores, what an entry must reach; at first the lowest value.
     """
     capacity = keys.shape[1]
     columns = tile.shape[1]
@@ -204,11 +204,11 @@ def score_kept(candidates: Any, references: Any, positions: Any, counts: Any, sc
     so the compiler may reorder freely. Eight references at a time keep the memory busy.
 
     Args:
-        candidates: vectors (rows, dim) float32.
-        references: vectors (any, dim) float32.
-        positions: (rows, capacity) int64, of which the first ``counts`` are read.
-        counts: how many positions each row has, (rows,) int64.
-        scores: (rows, at least max counts) float32, written.
+        candidates: (rows, dim) float32 vectors of the candidates.
+        references: (any, dim) float32 vectors of the references.
+        positions: (rows, capacity) int64 positions in ``references``, of which the first ``counts`` of a row are read.
+        counts: (rows,) int64, how many positions each row has.
+        scores: (rows, at least max counts) float32, to which the exact scores are written.
     """
     dim = candidates.shape[1]
     for row in range(len(candidates)):
@@ -245,9 +245,9 @@ def repeat_scores(scores: Any, times: Any, out: Any) -> None:
     """Write each row's scores, each repeated ``times``, until the row of ``out`` is full.
 
     Args:
-        scores: (rows, n) float32, descending.
-        times: (rows, n) int64.
-        out: (rows, width) float32; what is not reached keeps its value.
+        scores: (rows, n) float32 scores of each candidate, descending.
+        times: (rows, n) int64, how often each score is to be repeated.
+        out: (rows, width) float32, written; what is not reached keeps its value.
     """
     for row in range(len(scores)):
         filled = 0
@@ -262,8 +262,8 @@ def columns_at_least(scores: Any, thresholds: Any) -> Any:
     """For each row the columns that reach their threshold.
 
     Args:
-        scores: (m, n) float32.
-        thresholds: (n,) float32.
+        scores: (m, n) float32 scores, compared with the threshold of their column.
+        thresholds: (n,) float32, what the scores of each column must reach.
 
     Returns:
         ``(columns, ends)``: int64 columns, ascending within a row, row after row; (m,) int64 where each row ends.

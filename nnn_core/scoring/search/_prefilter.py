@@ -51,11 +51,11 @@ class PrefilterSearch:
 
     Attributes:
         index: the references that are searched.
-        quantised: (distinct, dim) int8, the references less their mean.
-        scale: what a step of ``quantised`` is worth.
+        quantised: (distinct, dim) int8, the references less their mean, in steps of ``scale``.
+        scale: what a step of ``quantised`` is worth, in the unit of the vectors' coordinates.
         longest: largest norm of a reference less the mean.
-        largest_rest: largest norm of what int8 leaves out of it.
-        multiply: int8 product of (m, dim) and (n, dim) to (m, n) int32.
+        largest_rest: largest norm of what int8 leaves out of a reference less the mean.
+        multiply: function that gives the int32 (m, n) products of int8 rows (m, dim) and (n, dim).
     """
 
     index: ReferenceIndex

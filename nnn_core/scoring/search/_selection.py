@@ -20,9 +20,9 @@ class Tile:
     """Some candidates, on their way through a search.
 
     Attributes:
-        vectors: (rows, dim) float32 on the grid of ``vectors``.
-        own: (rows, names) int64, codes of the pair ids that are a candidate's own, -1 for none; no
-            columns where own pairs count like others.
+        vectors: (rows, dim) float32 vectors of the candidates, on the grid of ``nnn_core.vectors``.
+        own: (rows, names) int64, codes of the pair ids that are a candidate's own, -1 for none; no columns if own pairs
+            count like others.
     """
 
     vectors: FloatMatrix
@@ -37,9 +37,9 @@ class Reservoirs:
     """The entries of each candidate that may be among its ``need`` highest (see ``kernels.collect``).
 
     Attributes:
-        need: (rows,) int64, how many of the highest must not be missed.
+        need: (rows,) int64, how many of the highest entries of each candidate must not be missed.
         margin: (rows,) float32 or int32, how far below the need-th highest an entry still counts.
-        capacity: entries that a reservoir holds; at least twice the largest ``need``.
+        capacity: how many entries a reservoir holds; at least twice the largest ``need``.
     """
 
     need: npt.NDArray[np.int64]
@@ -77,10 +77,10 @@ def score_selected(
 
     Args:
         tile: the candidates to score.
-        index: what ``positions`` point into.
-        positions: (rows, any) int64, of which the first ``counts`` of a row are its selection.
-        counts: (rows,) int64.
-        k: how many to keep.
+        index: the references that ``positions`` point into.
+        positions: (rows, any) int64 positions in ``index``, of which the first ``counts`` of a row are its selection.
+        counts: (rows,) int64, how many references are selected for each candidate.
+        k: how many scores of each candidate to keep, at most.
 
     Returns:
         (rows, min(k, references of the shard)) float32, descending, padded with -inf.
@@ -99,10 +99,10 @@ def leave_out_own(
     """Write -inf over the scores of own pairs, if the index says which these are.
 
     Args:
-        scores: (rows, any) scores of the candidates of ``tile``.
-        tile: the candidates.
-        index: the references.
-        positions: where the references of the scores stand in the index, (rows, any) or the same for all rows.
+        scores: (rows, any) floating-point scores of the candidates of ``tile``, changed in place.
+        tile: the candidates that were scored, with the codes of their own pair ids.
+        index: the references that were scored, with pair codes if own pairs are excluded.
+        positions: position in ``index`` of the reference of each score, (rows, any) int64, or one slice for all rows.
     """
     if index.pair_codes is not None:
         codes = index.pair_codes[positions]
@@ -114,10 +114,10 @@ def highest(scores: FloatMatrix, index: ReferenceIndex, positions: Positions, k:
     """The k highest of ``scores`` (rows, any), each as often as its reference occurs in the shard.
 
     Args:
-        scores: float32; -inf for what does not count.
-        index: says how often each of its distinct references occurs.
-        positions: (rows, any) of the scores in the index.
-        k: how many to keep.
+        scores: (rows, any) float32 scores of each candidate; -inf for what does not count.
+        index: the references that were scored, with how often each occurs in the shard.
+        positions: (rows, any) int64, position in ``index`` of the reference of each score.
+        k: how many scores of each candidate to keep, at most.
 
     Returns:
         (rows, min(k, references of the shard)) float32, descending, padded with -inf.

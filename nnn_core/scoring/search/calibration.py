@@ -55,12 +55,12 @@ class CalibratedShard:
     """How one reference shard is searched.
 
     Attributes:
-        number: of the reference shard.
-        settings: how much is looked at; None if only an exact search keeps to the tolerance.
-        clusters: URI of the clusters.
-        clusters_digest: SHA-256 of that file.
-        digest: names settings and clusters.
-        check: URI of the exact and the approximate top-k of candidates that took no part in the choice.
+        number: number of the reference shard in the bank.
+        settings: how much an approximate search looks at; None if only an exact search keeps to the tolerance.
+        clusters: URI of the file of the reference shard's clusters.
+        clusters_digest: SHA-256 of the file of clusters.
+        digest: digest of settings and clusters, by which partials are named.
+        check: URI of the exact and the approximate top-k of candidates that took no part in the choice of settings.
     """
 
     number: int

@@ -21,7 +21,7 @@ class Search(Protocol):
     Attributes:
         name: one of the names of searches, such as ``exact``.
         index: the references that are searched.
-        tile_rows: candidates that it takes at a time.
+        tile_rows: how many candidates the search takes at a time, at most.
         nbytes: how many bytes of memory the search takes.
     """
 
