@@ -84,7 +84,7 @@ def test_both_directions(tmp_path: Path, corpus: object, shards: int, modality: 
     pattern = pack(tmp_path / "shards", samples, shards)
     work, table_uri = str(tmp_path / "work"), str(tmp_path / "table")
     flags = ["--candidates", pattern, "--references", pattern, "--table", table_uri, "--work", work, "--k", "16"]
-    spec = f"open_clip:{demo.demo_encoder().model}"
+    spec = f"open_clip:{demo.demo_encoder().spec}"
     # The demo's encoder knows shapes, and finds many names of emoji equally near.
     flags += ["--encoder", spec, "--candidate-modality", modality, "--accept", "hubs"]
     assert cli.main(["refresh", *flags]) == 0
