@@ -28,7 +28,7 @@ from nnn_core.table.parts import BiasSettings, TablePart
 def record_encoder(
     source: EncoderSource | None, prompts: Prompts, work: str, modalities: Collection[Modality], *sides: Corpus | Bank
 ) -> dict[str, str]:
-    """See ``contract.recorded``; an encoder that no shard needed is not what a table is valid for.
+    """What a table records of its encoder; one that no shard needed is not what a table is valid for.
 
     Args:
         source: the encoder, not loaded; None when all input holds vectors.
