@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.pool import AsyncResult, ThreadPool
+from multiprocessing.pool import ThreadPool
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -26,6 +25,10 @@ from pipelines.stages._embedder import Embedder, Embedding
 _LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
+
+#: Shards that wait for each thread before they are converted together, so that none stands idle for long behind a
+#: large one.
+_SIDE_BY_SIDE = 16
 
 
 @dataclass
@@ -109,30 +112,27 @@ class _ConvertShards(beam.DoFn):  # type: ignore[misc]
         self._embedder, self._stage, self._threads = Embedder(None, request), stage, threads
 
     def start_bundle(self) -> None:
-        # Threads of this kind do not outlive a program that is interrupted, as those of an executor would.
-        self._pool, self._running = ThreadPool(self._threads), deque[AsyncResult[Embedding]]()
-        self._since = time.perf_counter()
+        self._waiting: list[PlannedInput] = []
 
     def process(self, planned: PlannedInput) -> Iterator[EmbeddedInput]:
-        self._running.append(self._pool.apply_async(self._embedder.embed, (planned,)))
-        # As many again may wait, so that no thread stands idle behind a long shard.
-        while len(self._running) > 2 * self._threads:
-            yield self._take_first()
+        self._waiting.append(planned)
+        if len(self._waiting) >= _SIDE_BY_SIDE * self._threads:
+            yield from self._convert()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._running:
-            yield GlobalWindows.windowed_value(self._take_first())
-        self._pool.terminate()
+        yield from map(GlobalWindows.windowed_value, self._convert())
 
-    def _take_first(self) -> EmbeddedInput:
-        try:
-            embedding = self._running.popleft().get()
-        except BaseException:  # the shards behind it need not be begun
-            self._pool.terminate()
-            raise
-        # The stage's time is that of the process; shards that are converted side by side share it.
-        since, self._since = self._since, time.perf_counter()
-        return _take_result(embedding, self._stage, self._since - since)
+    def _convert(self) -> Iterator[EmbeddedInput]:
+        shards, self._waiting = self._waiting, []
+        since = time.perf_counter()
+        # Threads of this kind do not outlive a program that is interrupted, as those of an executor would. None
+        # outlives this call either, since a bundle that fails elsewhere never comes to its end.
+        with ThreadPool(self._threads) as pool:
+            for embedding in pool.imap(self._embedder.embed, shards):
+                # The stage's time is that of the process; shards that are converted side by side share it.
+                now = time.perf_counter()
+                yield _take_result(embedding, self._stage, now - since)
+                since = now
 
 
 def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:

@@ -161,7 +161,8 @@ def test_files_of_vectors_are_converted_side_by_side(
     assert (tallies["embed"].done, tallies["embed"].expected) == (11, 11)
 
 
-def test_results_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+def test_results_come_in_the_order_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stages.embed_shards._SIDE_BY_SIDE", 2)
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     plans = [request.plan(shard) for shard in vector_files(tmp_path, 11)]
     converter = _ConvertShards(request, "embed", 2)
@@ -169,7 +170,7 @@ def test_results_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     first = [result.source for planned in plans for result in converter.process(planned)]
     rest = [result.value.source for result in converter.finish_bundle()]
     assert [*first, *rest] == [planned.shard.uri for planned in plans]
-    assert len(rest) == 4
+    assert (len(first), len(rest)) == (8, 3)
 
 
 def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
@@ -180,5 +181,20 @@ def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
     converter.start_bundle()
     taken = [result for planned in plans for result in converter.process(planned)]
     with pytest.raises(InputError, match=r"1\.parquet"):
-        taken += [result.value for result in converter.finish_bundle()]
+        taken.extend(result.value for result in converter.finish_bundle())
     assert [result.source for result in taken] == [plans[0].shard.uri]
+
+
+def test_no_thread_outlives_a_bundle_that_is_given_up(tmp_path: Path) -> None:
+    """A step that comes after may fail, and then nothing is called any more."""
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    before = set(threading.enumerate())
+    converter = _ConvertShards(request, "embed", 2)
+    converter.start_bundle()
+    for shard in vector_files(tmp_path, 3):
+        assert list(converter.process(request.plan(shard))) == []
+    assert set(threading.enumerate()) <= before
+    results = converter.finish_bundle()
+    next(results)
+    results.close()
+    assert set(threading.enumerate()) <= before
