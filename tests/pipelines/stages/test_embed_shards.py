@@ -197,4 +197,6 @@ def test_no_thread_outlives_a_bundle_that_is_given_up(tmp_path: Path) -> None:
     results = converter.finish_bundle()
     next(results)
     results.close()
-    assert set(threading.enumerate()) <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
