@@ -19,6 +19,16 @@ def exact_scores(candidates: npt.NDArray[np.float32], references: npt.NDArray[np
     return (products / float(GRID) ** 2).astype(np.float32)
 
 
+def own_pairs(
+    ids: Sequence[str], pair_ids: Sequence[str], references: int, pairs: Sequence[str] | None
+) -> npt.NDArray[np.bool_]:
+    """Whether each reference belongs to each candidate (candidates, references); none does without ``pairs``."""
+    if pairs is None:
+        return np.zeros((len(ids), references), bool)
+    names = zip(ids, pair_ids, strict=True)
+    return np.array([[pair != "" and pair in name for pair in pairs] for name in names])
+
+
 def integer_products(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
     """Inner products (m, n) of int8 rows (m, dim) and (n, dim); whole numbers below 2**53 are exact in float64."""
     return (left.astype(np.float64) @ right.astype(np.float64).T).astype(np.int32)

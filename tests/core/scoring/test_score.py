@@ -68,10 +68,7 @@ def check(
     block = make_block(candidates, ids, pair_ids)
     search = dataclasses.replace(SEARCHES[method](make_index(references, reference_pairs)), **changes)  # type: ignore[type-var]
     top = score_block(block, search, k)
-    own = np.zeros((len(candidates), len(references)), bool)
-    if reference_pairs is not None:
-        names = list(zip(block.ids.to_pylist(), block.pair_ids.to_pylist(), strict=True))
-        own = np.array([[pair != "" and pair in name for pair in reference_pairs] for name in names])
+    own = oracles.own_pairs(block.ids.to_pylist(), block.pair_ids.to_pylist(), len(references), reference_pairs)
     assert top.k == k
     oracles.assert_same_bits(top.seen, (~own).sum(axis=1).astype(np.int64))
     scores = oracles.exact_scores(candidates, references)

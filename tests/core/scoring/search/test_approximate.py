@@ -53,16 +53,9 @@ def tile_of(block: VectorBlock, index: ReferenceIndex) -> Tile:
     return Tile(block.vectors, index.own_codes(block.ids, block.pair_ids))
 
 
-def own_pairs(block: VectorBlock, references: int, pairs: Sequence[str] | None) -> npt.NDArray[np.bool_]:
-    if pairs is None:
-        return np.zeros((len(block.vectors), references), bool)
-    names = list(zip(block.ids.to_pylist(), block.pair_ids.to_pylist(), strict=True))
-    return np.array([[pair != "" and pair in name for pair in pairs] for name in names])
-
-
 def check(search: ApproximateSearch, block: VectorBlock, bank: Vectors, k: int, pairs: Sequence[str] | None) -> TopK:
     """Scores are those of references, each as often as it occurs, as many as there are, and never too high."""
-    own = own_pairs(block, len(bank), pairs)
+    own = oracles.own_pairs(block.ids.to_pylist(), block.pair_ids.to_pylist(), len(bank), pairs)
     top = score_block(block, search, k)
     oracles.assert_same_bits(top.seen, (~own).sum(axis=1).astype(np.int64))
     scores = oracles.exact_scores(block.vectors, bank)
