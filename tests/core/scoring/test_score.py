@@ -32,15 +32,10 @@ from nnn_core.vectors import to_grid, unit_vectors
 Vectors = npt.NDArray[np.float32]
 
 
-def multiply_portable(one: npt.NDArray[np.int8], other: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
-    """The int8 product on any processor: float64 holds every partial sum."""
-    return (one.astype(np.float64) @ other.astype(np.float64).T).astype(np.int32)
-
-
 #: Every search whose result is exact, on arithmetic that any machine has.
 SEARCHES: dict[str, Callable[[ReferenceIndex], Search]] = {
     "exact": ExactSearch,
-    "prefilter": lambda index: PrefilterSearch.of(index, multiply_portable),
+    "prefilter": lambda index: PrefilterSearch.of(index, oracles.integer_products),
     "device": lambda index: DeviceSearch.of(index, "cpu"),
 }
 
@@ -235,10 +230,10 @@ def test_int8_products_are_bounded() -> None:
     """Integer products of quantised vectors are as near to the scores as the margin says."""
     for shift in (0.0, 0.4):
         references = unit_vectors(grid_vectors(500, 48, 2) + np.float32(shift))[0]
-        search = PrefilterSearch.of(make_index(references), multiply_portable)
+        search = PrefilterSearch.of(make_index(references), oracles.integer_products)
         candidates = grid_vectors(40, 48, 1)
         quantised, margin = search._quantise_candidates(candidates)
-        products = multiply_portable(quantised, search.quantised).astype(np.float64)
+        products = oracles.integer_products(quantised, search.quantised).astype(np.float64)
         scales = np.abs(candidates).max(axis=1).astype(np.float64) / 127 * search.scale
         mean = references.mean(axis=0, dtype=np.float64)
         exactly = candidates.astype(np.float64) @ (references.astype(np.float64) - mean).T
@@ -251,7 +246,7 @@ def test_native_product() -> None:
     rng = np.random.default_rng(0)
     one, other = (rng.integers(-127, 128, (rows, 64)).astype(np.int8) for rows in (33, 70))
     one[0], other[0], other[1] = 127, 127, -127
-    oracles.assert_same_bits(prefilter._multiply_native(one, other), multiply_portable(one, other))
+    oracles.assert_same_bits(prefilter._multiply_native(one, other), oracles.integer_products(one, other))
 
 
 def test_prefilter_falls_back_where_it_keeps_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
