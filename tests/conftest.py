@@ -6,6 +6,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -14,6 +15,10 @@ from stores import BUCKET, Proxy, serve_gs, serve_s3, use_gs, use_s3
 
 # Read when gcsfs is imported; it would look for a service that an emulator has not.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+
+# Read when Triton is imported: where there is no card its kernels run in numpy, slowly and as they are written.
+if not Path("/proc/driver/nvidia").exists():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 #: Examples of each property test: by default, and with ``--hypothesis-profile=thorough`` (``make test-slow``).
 for profile, examples in (("quick", 20), ("thorough", 200)):

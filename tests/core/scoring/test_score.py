@@ -11,16 +11,17 @@ import numpy.typing as npt
 import oracles
 import pyarrow as pa
 import pytest
+import torch
 from fakes import grid_vectors, make_block
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search import _device, exact
 from nnn_core.scoring.search import _kernels as kernels
 from nnn_core.scoring.search import _prefilter as prefilter
 from nnn_core.scoring.search import _selection as selection
-from nnn_core.scoring.search import exact
 from nnn_core.scoring.search._device import DeviceSearch
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search._selection import Tile, error_bound
@@ -38,6 +39,15 @@ SEARCHES: dict[str, Callable[[ReferenceIndex], Search]] = {
     "prefilter": lambda index: PrefilterSearch.of(index, oracles.integer_products),
     "device": lambda index: DeviceSearch.of(index, "cpu"),
 }
+if torch.cuda.is_available():  # without a card test_fused.py runs the kernels, slowly
+    SEARCHES["kernels"] = lambda index: DeviceSearch.of(index, fused=True)
+
+
+@pytest.fixture(autouse=True)
+def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernels work on the small banks of these tests."""
+    monkeypatch.setattr(_device, "_SAMPLED", 2)
+    monkeypatch.setattr(_device, "_MAXIMA", 64)
 
 
 @pytest.fixture(params=SEARCHES)
