@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from nnn_core.encoders._card import Card
+
 #: A batch of preprocessed images stays below this size, and a batch below this many rows.
 _BATCH_BYTES = 64 << 20
 _MAX_BATCH = 256
@@ -77,6 +79,7 @@ class TowersEncoder:
         self._towers, self._precision = towers, precision
         self._device = device()
         self._count, self._tokenizing = threading.local(), threading.Lock()
+        self._card = _card() if self._device == "cuda" else None
         towers.model.eval().requires_grad_(False).to(self._device)
         height, width = towers.image_size
         self.batch_size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (3 * 4 * height * width)))
@@ -105,11 +108,9 @@ class TowersEncoder:
 
     def encode_images(self, images: Sequence[torch.Tensor]) -> FloatMatrix:
         """(n, dim) float32 of n <= ``batch_size`` preprocessed images."""
-        import torch
-
         # Padded with an image: not every model takes anything else.
-        batch = torch.stack([*images, *([images[0]] * (self.batch_size - len(images)))])
-        return self._run(self._towers.images, batch.to(self._device), len(images))
+        padded = [*images, *([images[0]] * (self.batch_size - len(images)))]
+        return self._run("image", self._towers.images, padded, len(images))
 
     def encode_texts(self, texts: Sequence[str]) -> FloatMatrix:
         """(n, dim) float32 of n <= ``batch_size`` captions."""
@@ -120,16 +121,25 @@ class TowersEncoder:
             full = [text for text, full in zip(heads, tokens.full, strict=False) if full]
             cut = sum(1 for text in full if self._towers.length(text) > self._towers.context_length)
         self._count.truncated = self.truncated + cut
-        inputs = {name: tensor.to(self._device) for name, tensor in tokens.inputs.items()}
-        return self._run(self._towers.texts, inputs, len(texts))
+        return self._run("text", self._towers.texts, tokens.inputs, len(texts))
 
-    def _run(self, tower: Callable[[Any], torch.Tensor], batch: Any, rows: int) -> FloatMatrix:
+    def _run(self, name: str, tower: Callable[[Any], torch.Tensor], inputs: Any, rows: int) -> FloatMatrix:
         import torch
 
-        kind, half = torch.device(self._device).type, self._precision != FLOAT32
-        with torch.inference_mode(), torch.autocast(kind, getattr(torch, self._precision) if half else None, half):
-            vectors = tower(batch)
-        return np.asarray(vectors[:rows].float().cpu().numpy(), dtype=np.float32)
+        half = self._precision != FLOAT32
+        kind = getattr(torch, self._precision) if half else None
+        with torch.inference_mode(), torch.autocast(self._device, kind, half):
+            if self._card:
+                vectors = self._card.run(name, tower, inputs)
+            else:
+                vectors = tower(torch.stack(inputs) if isinstance(inputs, list) else inputs).float()
+        return np.asarray(vectors[:rows].numpy(), dtype=np.float32)
+
+
+def _card() -> Card:
+    from nnn_core.encoders._card import Card
+
+    return Card()
 
 
 def _head(text: str, most: int) -> str:

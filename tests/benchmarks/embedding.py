@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from corpora import write_tar
 
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
+from nnn_core.encoders import FLOAT32, PRECISIONS
 from nnn_core.encoders._open_clip import _towers
 from nnn_core.encoders._towers import TowersEncoder
 from nnn_core.encoders.encoding import Usage
@@ -34,10 +35,10 @@ from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 
 
-def load(name: str) -> TowersEncoder:
+def load(name: str, precision: str) -> TowersEncoder:
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(name)
-    return TowersEncoder(_towers(model, preprocess, open_clip.get_tokenizer(name)))
+    return TowersEncoder(_towers(model, preprocess, open_clip.get_tokenizer(name)), precision)
 
 
 def photographs(folder: str | None, width: int, height: int) -> list[bytes]:
@@ -76,14 +77,13 @@ def measure(encoder: TowersEncoder, images: Sequence[bytes], threads: int, round
     write_tar(shard, {f"{row:06d}": {"jpg": data} for row, data in enumerate(images)})
     tensors = [encoder.preprocess_image(data) for data in images[: encoder.batch_size]]
     batch = torch.stack(tensors).to(encoder._device)
-    model, batches = encoder._towers, len(images) // encoder.batch_size
+    batches = len(images) // encoder.batch_size
     usages: list[float] = []
 
     def bare() -> None:
         torch.set_num_threads(threads)
-        with torch.inference_mode():
-            for _ in range(batches):
-                model.images(batch).float().cpu()
+        for _ in range(batches):
+            encoder._run("image", encoder._towers.images, batch, encoder.batch_size)
         torch.set_num_threads(1)
 
     def stage() -> None:
@@ -113,6 +113,7 @@ def measure(encoder: TowersEncoder, images: Sequence[bytes], threads: int, round
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--precision", default=FLOAT32, choices=PRECISIONS)
     parser.add_argument("--images", help="folder of JPEGs (default: made up)")
     parser.add_argument("--size", default="850x567", help="of what is made up (default: %(default)s)")
     parser.add_argument("--batch", type=int, metavar="ROWS", help="by default the program's own")
@@ -121,13 +122,15 @@ def main() -> None:
     parser.add_argument("--threads", default="1", help="such as 1,2 (default: %(default)s)")
     args = parser.parse_args()
 
-    encoder = load(args.model)
+    encoder = load(args.model, args.precision)
     encoder.batch_size = args.batch or encoder.batch_size
     width, height = map(int, args.size.split("x"))
     photos = photographs(args.images, width, height)
     images = [photos[row % len(photos)] for row in range(args.batches * encoder.batch_size)]
     decode = seconds(lambda: [encoder.preprocess_image(data) for data in images[:64]]) / 64
-    print(f"{args.model}, batches of {encoder.batch_size}, {1000 * decode:.1f} ms to decode and transform an image")
+    where = torch.cuda.get_device_name() if encoder._device == "cuda" else "cpu"
+    print(f"{args.model}, {args.precision} on {where}, batches of {encoder.batch_size}")
+    print(f"{1000 * decode:.1f} ms to decode and transform an image")
     with tempfile.TemporaryDirectory() as folder:
         for threads in map(int, args.threads.split(",")):
             print(json.dumps(measure(encoder, images, threads, args.rounds, Path(folder))), flush=True)
