@@ -13,6 +13,7 @@ from nnn_core.encoders.probes import recorded
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
+from nnn_core.evaluation.choice import FEWEST_ANSWERS
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import judge, refusal
@@ -136,7 +137,8 @@ def _facts(draft: Draft, work: str) -> Facts:
         draft.manifest,
         previous,
         draft.statistics,
-        gain_interval=evaluation.gain[evaluation.objective],
+        bits=evaluation.bits,
+        bank_agreement=evaluation.agreement if review.asked >= FEWEST_ANSWERS else None,
         shared_queries=review.overlap or 0,
         alpha_chosen=evaluation.choice is not None,
         top_overlap=None if before is None else top_overlap(before, review.first[1]),

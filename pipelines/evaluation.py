@@ -60,7 +60,8 @@ def define_evaluation(
     )
     means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
     request = root | "Request" >> Once(lambda: config.request)
-    review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, config.threads)
+    centroid = root | "Centroid" >> Once(lambda: manifest.references.centroid)
+    review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, centroid, config.threads)
     if config.drop_own_pairs:  # which the configuration refuses where there are no references
         left = references.embedded | "DropOwnPairs" >> DropOwnPairs(own_pairs, config.work)
         known = AsSingleton(found["own_pairs"])

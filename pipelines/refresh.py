@@ -79,6 +79,7 @@ def define_refresh(
     recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(Scored.merged).without_defaults()
     settings = root | "ResolveSettings" >> Once(_resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
+    sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     review = None
     if config.validation:
         validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
@@ -86,9 +87,11 @@ def define_refresh(
             bank, config.relevance, config.allow_overlap, config.work
         )
         request = settings | "Request" >> beam.Map(_request_of, config)
-        review = merged[MEANS] | "ReviewBias" >> ReviewBias(queries, validation, candidates, request, config.threads)
+        centroid = sums | "Centroid" >> beam.Map(lambda known: known.references.centroid)
+        review = merged[MEANS] | "ReviewBias" >> ReviewBias(
+            queries, validation, candidates, request, centroid, config.threads
+        )
         settings = settings | "TakeChoice" >> beam.Map(_take_choice, AsSingleton(review))
-    sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     sources = (*map(AsSingleton, (gathered, bank, sums, scored)), AsSingleton(calibrated) if calibrated else [])
     lineage = root | "DescribeLineage" >> Once(_describe_lineage, config, *sources)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(

@@ -137,7 +137,7 @@ def gain_of(k: int, alpha: float) -> float:
 
 def _tuning() -> Tuning:
     gains = tuple((Point(k, alpha), gain_of(k, alpha)) for k in GRID for alpha in ALPHAS)
-    choice = Choice(CHOSEN, BEST, "recall@1", Interval(0.021, 0.0057, 0.0363), CHOSEN)
+    choice = Choice(CHOSEN, BEST, "recall@1", Interval(0.021, 0.0057, 0.0363), CHOSEN, 0.062, 0.018, 0.842, 880)
     return Tuning(choice, 488, gains)
 
 

@@ -1,41 +1,73 @@
-"""Choosing k and alpha: on one half of the queries, reported on the other."""
+"""Choosing k and alpha by held-out queries, and proving the choice by the same queries, fold by fold.
+
+The gain of a query q at a point p is counted in bits, as halvings of the rank of its first relevant candidate:
+
+    s(q, p) = -log2(min(rank at p, 1000)) + log2(min(rank without correction, 1000))
+
+It moves with every rank, so it tells points apart by far fewer queries than a recall does. Of all queries
+
+    g(p) = mean over q of s(q, p), smoothed 1-2-1 along log2 k and along alpha, with gain 0 at alpha 0
+    b    = the point with the highest g; no correction if no g is above 0
+
+and the choice is, among the points p that are not told apart from the best,
+
+    g(b) - g(p) <= sd over q of (s(q, b) - s(q, p)) / sqrt(queries),
+
+the one nearest to k 16 and alpha 0.5: the least ((alpha - 0.5) / 0.25)^2 + ((log2 k - 4) / 2)^2.
+
+The proof: queries fall into ten folds by a hash of the candidate that answers them, so that captions of one image
+are never on both sides. For each fold the rule chooses by the other nine; what its queries gain at that point, which
+they took no part in choosing, is pooled over the folds. The mean must exceed so many of its standard errors over
+candidates, one-sided: 1.645 (95 %), or 0.842 (80 %) where the bank is evidently of the queries' domain (``agreement``).
+Then the choice by all queries is published, else alpha 0. What this cannot know is whether tomorrow's queries are
+like these.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.errors import InputError
-from nnn_core.evaluation._quality import Quality
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.intervals import Interval, standard_error
 from nnn_core.evaluation.points import Point
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 
-#: With fewer reporting queries nothing is proved: by chance alone all five of five gain once in 32 times, more
-#: often than a 95 % interval may lie above 0, and the bootstrap never sees the queries that were not drawn.
-FEWEST_REPORTING = 6
+#: An agreement from which on a bank is taken to be of the queries' domain; also the default bound of its gate.
+RELATED = 0.6
 
+#: Standard errors by which a gain must exceed 0, without and with such an agreement.
+_DOUBTED, _RELATED = 1.645, 0.842
 
-def choosing_half(query_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """(queries,) whether a query chooses; the others report. By a hash of its id, so it never changes sides."""
-    return np.array([hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 2 == 0 for name in query_ids], bool)
+#: With fewer distinct candidates that answer queries nothing is proved.
+FEWEST_ANSWERS = 30
+
+_FOLDS = 10
+_LAST_RANK = 1000
+
+Doubles = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen and what it gained on queries that did not choose.
+    """What was chosen and how sure its gain is.
 
     Attributes:
-        point: k and alpha to publish; alpha 0 if no gain could be shown.
-        best: k and alpha that did best on the choosing half, before any doubt.
-        objective: name of the figure that was maximised.
-        gain: gain in the objective of ``candidate`` over no correction, on the reporting half.
-        candidate: the point with the smallest alpha within one standard error of ``best``.
+        point: k and alpha to publish; alpha 0 if no gain could be proved.
+        best: k and alpha with the highest smoothed gain.
+        objective: name of the figure that ``gain`` is in.
+        gain: gain in the objective at the points that the other folds chose.
+        candidate: k and alpha that are chosen by all queries, before any doubt.
+        bits: mean gain at the points that the other folds chose, in halvings of a rank; the other figures of the proof
+            follow.
+        error: standard error of ``bits`` over the candidates that answer queries.
+        needed: how many standard errors ``bits`` must exceed.
+        answers: distinct candidates that answer queries.
     """
 
     point: Point
@@ -43,37 +75,95 @@ class Choice:
     objective: str
     gain: Interval
     candidate: Point
+    bits: float = 0.0
+    error: float = 0.0
+    needed: float = 0.0
+    answers: int = 0
 
-    @classmethod
-    def make(cls, points: Sequence[Point], quality: Quality, choosing: npt.NDArray[np.bool_], objective: str) -> Choice:
-        """The smallest alpha within one standard error of the best on the choosing half, if it gains on the other.
+    @property
+    def proven(self) -> bool:
+        """Whether the choice gains for certain enough to be published."""
+        enough = self.answers >= FEWEST_ANSWERS and self.candidate.alpha > 0.0
+        return enough and self.bits > self.needed * self.error
 
-        The standard error is that of the best point's paired difference to each other point, by bootstrap. Of
-        several k with that alpha the one with the highest objective is taken, then the smallest.
 
-        Args:
-            points: values of k and alpha to choose from; the first is no correction.
-            quality: figures of all queries at all points.
-            choosing: (queries,) bool, whether a query is of the half that chooses.
-            objective: name of the figure to maximise, one of ``OBJECTIVES``.
+def choose(
+    points: Sequence[Point],
+    first: Counts,
+    answers: Sequence[str],
+    objective: tuple[str, Doubles],
+    agreement: float | None,
+) -> tuple[Choice, Counts]:
+    """Apply the rule.
 
-        Raises:
-            InputError: one of the halves has no query.
-        """
-        if choosing.all() or not choosing.any():
-            raise InputError(
-                f"of {len(choosing)} validation queries {int(choosing.sum())} choose and {int((~choosing).sum())} "
-                "report (by a hash of the id), so k and alpha cannot be chosen on some and shown on others; give more "
-                "queries, at least 100, or give --k and --alpha."
-            )
-        values = quality.figures[objective]
-        ours = values[:, choosing]
-        means = ours.mean(axis=1)
-        best = int(np.lexsort(([point.k for point in points], [point.alpha for point in points], -means))[0])
-        errors = Interval.resampled_means(ours[best] - ours).std(axis=0)
-        near = np.flatnonzero(means[best] - means <= errors).tolist()
-        candidate = min(near, key=lambda at: (points[at].alpha, -means[at], points[at].k))
-        gain = Interval.of_means((values[candidate] - values[0])[None, ~choosing])[0]
-        shown = gain.low > 0.0 and int((~choosing).sum()) >= FEWEST_REPORTING
-        chosen = points[candidate] if shown else points[0]
-        return cls(chosen, points[best], objective, gain, points[candidate])
+    Args:
+        points: no correction, then every k of a grid with every alpha of another, k by k, both ascending.
+        first: (points, queries) int64, rank from 1 of each query's first relevant candidate.
+        answers: (queries,) id of the candidate that answers each query.
+        objective: a figure's name and its values, (points, queries), for ``Choice.gain``.
+        agreement: of the bank and the queries, see ``agreement``; None if unknown.
+
+    Returns:
+        The choice, and for each query the position of the point that was chosen without it, (queries,) int64.
+    """
+    bits = bits_of(first)
+    gains = bits[1:] - bits[0]
+    folds = np.array([fold_of(name) for name in answers])
+    unseen = np.zeros(len(answers), np.int64)
+    for fold in np.unique(folds).tolist():
+        if (folds != fold).any():
+            unseen[folds == fold] = _nearest_to_best(points, gains[:, folds != fold])[1]
+    every = np.arange(len(answers))
+    pooled = bits[unseen, every] - bits[0]
+    groups = np.unique(np.asarray(answers), return_inverse=True)[1]
+    best, candidate = _nearest_to_best(points, gains)
+    name, values = objective
+    choice = Choice(
+        points[0],
+        points[best],
+        name,
+        Interval.of_means((values[unseen, every] - values[0])[None], groups)[0],
+        points[candidate],
+        float(pooled.mean()),
+        standard_error(pooled, groups),
+        _RELATED if agreement is not None and agreement >= RELATED else _DOUBTED,
+        int(groups.max()) + 1,
+    )
+    return (replace(choice, point=choice.candidate) if choice.proven else choice), unseen
+
+
+def bits_of(first: Counts) -> Doubles:
+    """What a first relevant candidate at these ranks is worth, in bits; 0 at rank 1."""
+    bits: Doubles = -np.log2(np.minimum(first, _LAST_RANK))
+    return bits
+
+
+def fold_of(answer: str) -> int:
+    """The fold of a query, by the candidate that answers it."""
+    return int.from_bytes(hashlib.blake2b(answer.encode(), digest_size=8).digest()) % _FOLDS
+
+
+def _nearest_to_best(points: Sequence[Point], gains: Doubles) -> tuple[int, int]:
+    """Positions of b and of the choice, from gains (points but the first, queries)."""
+    ks, alphas = (sorted({getattr(point, name) for point in points[1:]}) for name in ("k", "alpha"))
+    surface = gains.mean(axis=1).reshape(len(ks), len(alphas))
+    smooth = _smoothed(_smoothed(surface, np.nan).T, 0.0).T.ravel()
+    best = int(smooth.argmax())
+    if smooth[best] <= 0.0:
+        return 0, 0
+    errors = (gains[best] - gains).std(axis=1) / np.sqrt(gains.shape[1])
+    near = np.flatnonzero(smooth[best] - smooth <= errors).tolist()
+    return best + 1, 1 + min(near, key=lambda at: (_distance(points[at + 1]), at))
+
+
+def _smoothed(values: Doubles, before: float) -> Doubles:
+    """1-2-1 along the first axis, with ``before`` as the value before the first; nan for none, as after the last."""
+    padded = np.concatenate([np.full_like(values[:1], before), values, np.full_like(values[:1], np.nan)])
+    weights = np.array([1.0, 2.0, 1.0])[:, None, None] * ~np.isnan(np.stack([padded[:-2], values, padded[2:]]))
+    numbers = np.nan_to_num(np.stack([padded[:-2], values, padded[2:]]))
+    smooth: Doubles = (weights * numbers).sum(axis=0) / weights.sum(axis=0)
+    return smooth
+
+
+def _distance(point: Point) -> float:
+    return float(((point.alpha - 0.5) / 0.25) ** 2 + ((np.log2(point.k) - 4.0) / 2.0) ** 2)

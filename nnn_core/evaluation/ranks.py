@@ -77,7 +77,7 @@ class Targets:
             ids: (rows,) ids of the shard's candidates.
             means: (rows, grid) float32 means of the shard's candidates.
         """
-        query, names = _pairs_of(relevant)
+        query, names = pairs_of(relevant)
         position = {row_id: row for row, row_id in enumerate(ids)}
         rows = np.array([position.get(name, -1) for name in names], np.int64)
         pairs = np.flatnonzero(rows >= 0)
@@ -85,7 +85,7 @@ class Targets:
         return cls(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
 
 
-def _pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
+def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
     """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
     query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
     return query, tuple(name for names in relevant for name in names)
@@ -119,7 +119,7 @@ class Goals:
     @classmethod
     def of(cls, targets: Targets, relevant: Sequence[Sequence[str]], biases: FloatMatrix) -> Goals:
         """The debiased scores of targets that were found in all shards, with their biases (points, found)."""
-        query, names = _pairs_of(relevant)
+        query, names = pairs_of(relevant)
         found = tuple(names[pair] for pair in targets.pairs)
         return cls(query[targets.pairs], found, targets.scores - biases.astype(np.float64))
 

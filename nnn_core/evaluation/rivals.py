@@ -35,7 +35,7 @@ import threadpoolctl
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import OBJECTIVES, choosing_half
+from nnn_core.evaluation.choice import OBJECTIVES, fold_of
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
@@ -386,7 +386,7 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
     Raises:
         InputError: one of the halves has no query.
     """
-    choosing = choosing_half(trial.query_ids)
+    choosing = choosing_half(trial.relevant)
     if choosing.all() or not choosing.any():
         raise InputError(f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some")
     rivals = _all_rivals(len(trial.bank))
@@ -394,11 +394,19 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
         _warm_up(trial, rivals)
         runs = [_compare(trial, rival, choosing, objective, threads) for rival in rivals]
     plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
+    answers = [min(names) for names, chooses in zip(trial.relevant, choosing, strict=True) if not chooses]
+    groups = np.unique(np.array(answers), return_inverse=True)[1]
     for row, found in runs:
         row["queries"] = int((~choosing).sum())
         for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
-            row[name] = {shown: asdict(each) for shown, each in zip(OBJECTIVES, Interval.of_means(values), strict=True)}
+            intervals = zip(OBJECTIVES, Interval.of_means(values, groups), strict=True)
+            row[name] = {shown: asdict(each) for shown, each in intervals}
     return [row for row, _ in runs]
+
+
+def choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:
+    """(queries,) whether a query chooses; the others report. By the candidate that answers it, so it stays there."""
+    return np.array([fold_of(min(names)) % 2 == 0 for names in relevant], bool)
 
 
 def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import Choice, choosing_half
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.choice import Choice, bits_of, choose
+from nnn_core.evaluation.intervals import Groups, Interval, standard_error
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Counts, Targets
+from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
 
 #: Weights that are tried.
 ALPHAS = tuple(step / 8 for step in range(13))
@@ -25,7 +25,7 @@ class Request:
         point: k and alpha that are to be published; None to choose them.
         grid: values of k that are tried.
         alphas: weights that are tried with every k.
-        objective: name of the figure that a choice maximises.
+        objective: name of the figure that counts for who reads the result.
     """
 
     point: Point | None
@@ -43,36 +43,43 @@ class Request:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it. All figures but ``surface`` are of queries that took no part in a choice.
+    """What came of it. Where k and alpha were chosen, every figure of a query but ``surface`` is at the point that was
+    chosen without it (see ``choice``).
 
     Attributes:
         point: k and alpha of the bias that is judged.
         choice: how k and alpha were chosen; None if they were given.
         objective: name of the figure that counts.
         queries: number of queries that are reported on.
-        choosing: number of queries that chose; 0 if k and alpha were given.
+        answers: number of distinct candidates that answer them, by which intervals are resampled.
         missing: number of relevant candidates that are not in the index, over all queries.
         before: figure by name without correction.
         after: figure by name with the bias that is judged.
         gain: figure by name, with the bias less without, paired by query.
+        bits: mean gain in halvings of the rank of the first relevant candidate, and its standard error.
+        agreement: of the bank and the queries, see ``agreement``; None if the bank's mean vector is unknown.
         median_rank: median rank of the first relevant candidate, before and after the correction.
-        surface: (k, alpha, objective) at every point that was tried; on the choosing half if there was a choice.
+        surface: (k, alpha, objective) at every point that was tried, over all queries.
     """
 
     point: Point
     choice: Choice | None
     objective: str
     queries: int
-    choosing: int
+    answers: int
     missing: int
     before: dict[str, Interval]
     after: dict[str, Interval]
     gain: dict[str, Interval]
+    bits: tuple[float, float]
+    agreement: float | None
     median_rank: tuple[float, float]
     surface: tuple[tuple[int, float, float], ...]
 
 
-def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Request) -> Evaluation:
+def summarise(
+    queries: QuerySet, targets: Targets, ahead: Counts, request: Request, agreement: float | None = None
+) -> Evaluation:
     """Figures, intervals, and the choice if one is asked for.
 
     Args:
@@ -80,41 +87,48 @@ def summarise(queries: QuerySet, targets: Targets, ahead: Counts, request: Reque
         targets: relevant candidates of the queries, as far as the index holds them.
         ahead: (points, found) int64, how many candidates are ahead of each target at each point.
         request: values of k and alpha to judge, and the objective.
+        agreement: of the bank and the queries; None if unknown.
     """
-    points, (quality, names) = request.points, _judge(queries, targets, ahead)
-    chooses = choosing_half(names) if request.point is None else np.zeros(len(names), bool)
-    choice, point = None, request.point
+    points, (quality, answers) = request.points, _judge(queries, targets, ahead)
+    choice, point, every = None, request.point, np.arange(len(answers))
     if point is None:
-        choice = Choice.make(points, quality, chooses, request.objective)
+        objective = (request.objective, quality.figures[request.objective])
+        choice, at = choose(points, quality.first, answers, objective, agreement)
         point = choice.point
-    at = 0 if point.alpha == 0.0 else points.index(point)
-    report = quality.of(~chooses)
-    shown = quality.of(chooses) if choice else report
+        if not choice.proven:
+            at = np.zeros_like(at)
+    else:
+        at = np.full(len(answers), 0 if point.alpha == 0.0 else points.index(point))
+    groups = np.unique(np.asarray(answers), return_inverse=True)[1]
+    before, after = ({name: each[rows, every] for name, each in quality.figures.items()} for rows in (0, at))
+    bits = bits_of(quality.first[at, every]) - bits_of(quality.first[0])
     return Evaluation(
         point=point,
         choice=choice,
         objective=request.objective,
-        queries=int((~chooses).sum()),
-        choosing=int(chooses.sum()),
+        queries=len(answers),
+        answers=int(groups.max()) + 1,
         missing=sum(map(len, queries.relevant)) - len(targets.pairs),
-        before=_intervals({name: values[0] for name, values in report.figures.items()}),
-        after=_intervals({name: values[at] for name, values in report.figures.items()}),
-        gain=_intervals({name: values[at] - values[0] for name, values in report.figures.items()}),
-        median_rank=(float(np.median(report.first[0])), float(np.median(report.first[at]))),
+        before=_intervals(before, groups),
+        after=_intervals(after, groups),
+        gain=_intervals({name: after[name] - before[name] for name in before}, groups),
+        bits=(float(bits.mean()), standard_error(bits, groups)),
+        agreement=agreement,
+        median_rank=(float(np.median(quality.first[0])), float(np.median(quality.first[at, every]))),
         surface=tuple(
             (each.k, each.alpha, float(value))
-            for each, value in zip(points, shown.figures[request.objective].mean(axis=1), strict=True)
+            for each, value in zip(points, quality.figures[request.objective].mean(axis=1), strict=True)
         ),
     )
 
 
 def _judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:
-    """Quality of the queries of which a relevant candidate is in the index, and their ids."""
-    query = np.repeat(np.arange(len(queries.ids)), list(map(len, queries.relevant)))
-    asked, dense = np.unique(query[targets.pairs], return_inverse=True)
+    """Quality of the queries of which a relevant candidate is in the index, and the first of these candidates' ids."""
+    query, names = pairs_of(queries.relevant)
+    _, firsts, dense = np.unique(query[targets.pairs], return_index=True, return_inverse=True)
     quality = measure(ahead + 1, dense.astype(np.int64), queries.grades[targets.pairs])
-    return quality, [queries.ids[row] for row in asked]
+    return quality, [names[targets.pairs[at]] for at in firsts]
 
 
-def _intervals(figures: dict[str, Doubles]) -> dict[str, Interval]:
-    return dict(zip(figures, Interval.of_means(np.stack(list(figures.values()))), strict=True))
+def _intervals(figures: dict[str, Doubles], groups: Groups) -> dict[str, Interval]:
+    return dict(zip(figures, Interval.of_means(np.stack(list(figures.values())), groups), strict=True))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from nnn_core.evaluation.choice import RELATED
 from nnn_core.gates.facts import Facts, Measured, MeasureSettings
 
 
@@ -84,8 +85,12 @@ RULES = (
     Rule("canary_overlap", 0.7, "at least", Facts.canary_overlap,
          "the mean overlap of the canary queries' top 10 with the previous version's", _OTHER_ROWS,
          figure="overlap of the queries' top 10"),
-    Rule("gain", 0, "at least", Facts.gain, "the upper end of the gain's interval{shared}",
-         "Choose k and alpha on validation queries, or publish with alpha 0.", signed=True),
+    Rule("gain", 0, "at least", Facts.gain,
+         "the upper end of the one-sided 80 % interval of the gain, in halvings of right answers' ranks{shared},",
+         "Choose k and alpha by validation queries with --tune, or publish with alpha 0.", signed=True),
+    Rule("agreement", RELATED, "at least", Facts.agreement, "the agreement of the bank and the validation queries",
+         "Check that --references are queries like those that the index gets, and --validation too; or publish with "
+         "alpha 0.", signed=True),
 )
 # fmt: on
 

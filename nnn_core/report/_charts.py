@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
-from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, points
+from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, point_words, points
 from nnn_core.report._svg import WIDTH, Drawing, Plot, Scale, label_of, short_of, ticks
 from nnn_core.report.sections import BiasShift, Figure, Hubness, Quality, Tuning
 
@@ -144,11 +144,6 @@ def _heat_labels(plot: Plot, ks: Sequence[int], alphas: Sequence[float]) -> None
         plot.drawing.text(plot.x(column + 0.5), plot.y.start + 17, labels[column])
 
 
-def point_words(point: Point) -> str:
-    """A point in words; k says nothing where alpha is 0."""
-    return "alpha = 0 (no correction)" if point.alpha == 0 else f"k = {point.k}, alpha = {point.alpha:g}"
-
-
 def heat_words(tuning: Tuning) -> str:
     """The heat map in words."""
     choice = tuning.choice
@@ -156,7 +151,7 @@ def heat_words(tuning: Tuning) -> str:
     return (
         f"Gains from {change(min(finite), tuning.unit)} to {change(max(finite), tuning.unit)} {points(tuning.unit)}. "
         f"Best: {point_words(choice.best)}. "
-        f"{'In force' if tuning.given else 'Chosen'}: {point_words(choice.point)}."
+        f"{'In force' if tuning.given else 'Published'}: {point_words(choice.point)}."
     )
 
 

@@ -6,6 +6,7 @@ import math
 import unicodedata
 
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH
 from nnn_core.report.sections import Better, Figure, Unit
 
@@ -88,6 +89,11 @@ def movement(value: float, unit: Unit) -> str:
     if not value:
         return "stays the same"
     return f"{'rises' if value > 0 else 'falls'} by {_in(unit, abs(value))} {points(unit)}".rstrip()
+
+
+def point_words(point: Point) -> str:
+    """A point in words; k says nothing where alpha is 0."""
+    return "alpha = 0 (no correction)" if point.alpha == 0 else f"k = {point.k}, alpha = {point.alpha:g}"
 
 
 def verdict(figure: Figure) -> str:

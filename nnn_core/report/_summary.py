@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nnn_core.evaluation.choice import FEWEST_ANSWERS, Choice
 from nnn_core.report._content import Report
-from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, points, verdict
+from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, point_words, points, verdict
 from nnn_core.report.numbers import seconds, size
 from nnn_core.report.sections import Figure, Gate, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 
@@ -18,6 +19,7 @@ _VERDICTS: dict[str, tuple[Tone, str]] = {
     "worse": ("bad", "The bias harms"),
     "same": ("warn", "No effect"),
     "unclear": ("warn", "No clear effect"),
+    "losing": ("bad", "The bias seems to harm"),
 }
 _GRAVEST_FIRST = ("fail", "warn", "pass", "skipped")
 
@@ -58,13 +60,27 @@ def headline(report: Report) -> Headline:
 
 
 def _doubt(tuning: Tuning) -> str:
-    gain = tuning.choice.gain
-    if gain.low > 0:
-        return ""
+    choice, gain = tuning.choice, tuning.choice.gain
+    if choice.answers < FEWEST_ANSWERS:
+        return (
+            f"Only {count(choice.answers)} different candidates answer the queries, and a proof takes at least "
+            f"{FEWEST_ANSWERS}. Give more queries, or name --k and --alpha to publish them without a proof."
+        )
+    if choice.candidate.alpha == 0:
+        return "No k and alpha rank the right answers higher than no correction does."
     return (
-        f"At k = {tuning.choice.candidate.k}, alpha = {tuning.choice.candidate.alpha:g} {tuning.choice.objective} "
-        f"{movement(gain.value, tuning.unit)} on the reporting half (95 % interval {change_span(gain, tuning.unit)})."
+        f"The best choice is {point_words(choice.candidate)}. On queries that took no part in choosing, "
+        f"{proof_words(choice)}; a proof takes {choice.needed:.3g}. There {choice.objective} "
+        f"{movement(gain.value, tuning.unit)} (95 % interval {change_span(gain, tuning.unit)})."
     )
+
+
+def proof_words(choice: Choice) -> str:
+    """By how much the ranks of right answers change, in words, and how sure that is."""
+    errors = abs(choice.bits) / choice.error if choice.error else 0.0
+    way = "falls (better)" if choice.bits >= 0 else "rises (worse)"
+    share = abs(2.0**-choice.bits - 1.0)
+    return f"the right answer's rank {way} by {100 * share:.1f} % on average, {errors:.1f} standard errors"
 
 
 def main_figure(report: Report) -> tuple[Figure, Quality] | None:
@@ -77,12 +93,15 @@ def main_figure(report: Report) -> tuple[Figure, Quality] | None:
 
 
 def _of_figure(figure: Figure, table: Quality) -> Headline:
-    tone, words = _VERDICTS[verdict(figure)]
+    said = verdict(figure)
+    # What is more likely harm than not must not be called unclear.
+    losing = said == "unclear" and figure.better == "higher" and figure.gain.value < 0
+    tone, words = _VERDICTS["losing" if losing else said]
     return Headline(
         tone,
         f"{words}: {figure.name} {movement(figure.gain.value, figure.unit)}.",
-        f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries that took no "
-        "part in the choice of k and alpha.",
+        f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries, each at a k and "
+        "alpha that it took no part in choosing.",
     )
 
 

@@ -7,9 +7,19 @@ from collections.abc import Iterator, Sequence
 
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.report import _summary as summary
-from nnn_core.report._charts import point_words
 from nnn_core.report._content import Report
-from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, rank, verdict, visible
+from nnn_core.report._numbers import (
+    amount,
+    change,
+    change_span,
+    clean,
+    count,
+    fixed,
+    point_words,
+    rank,
+    verdict,
+    visible,
+)
 from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES
 from nnn_core.report.numbers import seconds
 from nnn_core.report.sections import Figure, Gate, Unit
@@ -88,11 +98,13 @@ def _tuning(report: Report) -> list[str]:
     if report.tuning is None:
         return []
     choice = report.tuning.choice
-    points = [("chosen", choice.point), ("within one standard error", choice.candidate), ("best", choice.best)]
+    points = [("published", choice.point), ("chosen", choice.candidate), ("highest gain", choice.best)]
     if report.tuning.given:
         points = [("in force", choice.point), ("best on these queries", choice.best)]
     rows = [(name, point_words(point)) for name, point in points]
-    return [f"k and alpha by {choice.objective}, {count(report.tuning.queries)} queries", *_table(rows, left=2)]
+    if report.tuning.agreement is not None:
+        rows.append(("agreement of bank and queries", fixed(report.tuning.agreement, 2)))
+    return [f"k and alpha, {count(report.tuning.queries)} queries", *_table(rows, left=2), summary.proof_words(choice)]
 
 
 def _hubness(report: Report) -> list[str]:

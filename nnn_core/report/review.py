@@ -160,7 +160,10 @@ def _tuning_of(evaluation: Evaluation) -> Tuning:
     gains = tuple((Point(k, alpha), value - plain) for k, alpha, value in evaluation.surface[1:])
     unit, objective = unit_of(evaluation.objective), evaluation.objective
     if evaluation.choice is not None:
-        return Tuning(evaluation.choice, evaluation.choosing, gains, unit)
+        return Tuning(evaluation.choice, evaluation.queries, gains, unit, agreement=evaluation.agreement)
     best = max(gains, key=lambda each: (each[1], -each[0].alpha, -each[0].k), default=(evaluation.point, 0.0))[0]
-    given = Choice(evaluation.point, best, objective, evaluation.gain[objective], evaluation.point)
-    return Tuning(given, evaluation.queries, gains, unit, given=True)
+    point = evaluation.point
+    given = Choice(
+        point, best, objective, evaluation.gain[objective], point, *evaluation.bits, answers=evaluation.answers
+    )
+    return Tuning(given, evaluation.queries, gains, unit, given=True, agreement=evaluation.agreement)

@@ -138,7 +138,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Quality:
-    """Retrieval quality on the half of the queries that did not choose.
+    """Retrieval quality; where k and alpha were chosen, each query at the point that was chosen without it.
 
     Attributes:
         title: what distinguishes this table from the next, such as ``text to image``.
@@ -153,14 +153,15 @@ class Quality:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The gain in the objective over k and alpha, on the half of the queries that chooses.
+    """The gain in the objective over k and alpha, on all queries.
 
     Attributes:
         choice: what was chosen, and the objective.
-        queries: how many queries chose.
+        queries: how many queries there are.
         gains: (point, gain over no correction) of every point; alpha 0 need not be there.
         unit: unit of the objective.
-        given: whether nothing was chosen: the point was given, and the queries are those that report.
+        given: whether nothing was chosen: the point was given.
+        agreement: of the bank and the queries, -1 to 1; None if unknown.
     """
 
     choice: Choice
@@ -168,6 +169,7 @@ class Tuning:
     gains: tuple[tuple[Point, float], ...]
     unit: Unit = "percent"
     given: bool = False
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -83,14 +83,17 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
         queries: the stored queries, a single element.
         request: what to judge, a single element.
         threads: threads of one worker process.
+        agreement: of the bank and the queries, a single element; None if it is not asked for.
     """
 
     queries: beam.PCollection[StoredQueries]
     request: beam.PCollection[Request]
     threads: int
+    agreement: beam.PCollection[float | None] | None = None
 
     def expand(self, shards: beam.PCollection[ShardMeans]) -> beam.PCollection[Evaluation]:
         queries, request = AsSingleton(self.queries), AsSingleton(self.request)
+        agreement = AsSingleton(self.agreement) if self.agreement else None
         found = shards | "FindTargets" >> beam.Map(_find_targets, queries)
         targets = AsSingleton(shards.pipeline | "GatherTargets" >> Once(_gather_targets, AsList(found), queries))
         return (
@@ -98,7 +101,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
             | "SpreadShards" >> beam.Reshuffle()
             | "CountAhead" >> beam.Map(_count_ahead, queries, targets, request, self.threads)
             | "AddCounts" >> beam.CombineGlobally(_add).without_defaults()
-            | "Summarise" >> beam.Map(_summarise, queries, targets, request)
+            | "Summarise" >> beam.Map(_summarise, queries, targets, request, agreement)
         )
 
 
@@ -133,5 +136,7 @@ def _add(counts: Iterable[Counts]) -> Counts:
     return total
 
 
-def _summarise(ahead: Counts, stored: StoredQueries, targets: Targets, request: Request) -> Evaluation:
-    return summarise(stored.load(), targets, ahead, request)
+def _summarise(
+    ahead: Counts, stored: StoredQueries, targets: Targets, request: Request, agreement: float | None
+) -> Evaluation:
+    return summarise(stored.load(), targets, ahead, request, agreement)

@@ -20,6 +20,7 @@ from pipelines.stages._counting import timed
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedFiles
 from pipelines.stages.judge_bias import JudgeBias
+from pipelines.stages.measure_agreement import MeasureAgreement
 from pipelines.stages.metrics import StageName
 from pipelines.stages.once import Once, unite
 
@@ -33,6 +34,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         asked: the files of the queries.
         candidates: the files of the candidates.
         request: what to judge, a single element.
+        centroid: mean vector of the bank as a manifest has it, a single element.
         threads: threads of one worker process.
     """
 
@@ -40,10 +42,12 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
     asked: EmbeddedFiles
     candidates: EmbeddedFiles
     request: beam.PCollection[Request]
+    centroid: beam.PCollection[str]
     threads: int
 
     def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
-        evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads)
+        agreement = means | "MeasureAgreement" >> MeasureAgreement(self.queries, self.centroid)
+        evaluation = means | "JudgeBias" >> JudgeBias(self.queries, self.request, self.threads, agreement)
         queries, judged = AsSingleton(self.queries), AsSingleton(evaluation)
         rankings = (
             means

@@ -1,15 +1,14 @@
-"""How well ``--tune`` chooses k and alpha: on the demo, real CLIP embeddings, hubs of three strengths, and no hubs.
+"""How much of the gain ``--tune`` keeps, how often it harms, and how often it publishes alpha 0: before and now.
 
-    python tests/benchmarks/choice.py [--splits 100] [--only demo|real|synthetic] [--json FILE]
+    python tests/benchmarks/choice.py [--draws 100] [--only demo|real|synthetic] [--json FILE]
 
-Every random split takes a bank, none of whose rows belongs to a candidate, and cuts the queries in thirds: two are
-given to ``summary.summarise`` as ``nnn evaluate --tune`` gives it (which chooses by a half of them and reports on
-the other), the last is a test that nobody saw. There the objective is taken at every point, and a choice is
-good if the best point's lead over it is at most one standard error of the best point's own mean (as in the rule of one
-standard error, Breiman et al. 1984), and by the stricter measure if it is at most one of that paired difference.
-The best of many points is partly the luckiest: ``fixed`` says how often the one point that is best
-over all splits passes the same criterion, which is what can be expected of a perfect choice. ``of the true best``
-holds the published point and the candidate against that one point instead.
+From a pool of queries that rank all candidates at every k and alpha, random draws of 50, 100, 300 and 1,000 are given
+to the rule, ``nnn_core.evaluation.choice``, and to the one before it: of half of the queries the smallest alpha within
+one standard error of the best recall@1, published if the other half gains for certain. What a published point is worth
+is its mean gain in recall@1 over the whole pool and all banks, which no rule knows. ``kept`` is the share of what the
+best point gains, ``harm`` the share of draws that publish a point that loses more than 0.05 points there,
+``alpha 0`` the share that publish no correction. ``fixed`` is the default point, k 16 and alpha 0.5, ever published.
+
 ``NNN_TEST_DATA`` names the folder with real embeddings (memorylens_clip); without it they are left out.
 """
 
@@ -19,8 +18,7 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -32,197 +30,162 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rivals import demo_trial, hub_trial, real_trials
 
 from nnn_core.embedded.shards import VectorBlock
-from nnn_core.evaluation.intervals import Interval
-from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead
+from nnn_core.evaluation.agreement import agreement_of, moments_of
+from nnn_core.evaluation.choice import choose
+from nnn_core.evaluation.intervals import resampled_means
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.ranks import Goals, Targets, biases_at, count_ahead
 from nnn_core.evaluation.rivals import Trial
-from nnn_core.evaluation.summary import Request, _judge, summarise
+from nnn_core.evaluation.summary import Request
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import grid_of
-from nnn_core.vectors import FloatMatrix, unit_vectors
+from nnn_core.vectors import unit_vectors
 
-K_MAX, THREADS = 64, 2
-STRENGTHS = (0.005, 0.01, 0.02)
+SIZES, STRENGTHS, THREADS = (50, 100, 300, 1000), (0.005, 0.01, 0.02), 2
+DEFAULT = Point(16, 0.5)
+
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One split.
+class Draw:
+    """What a rule may see: ranks (points, queries), the candidates that answer the queries, and the agreement."""
+
+    points: tuple[Point, ...]
+    first: Counts
+    answers: list[str]
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All queries of a trial, ranked.
 
     Attributes:
-        chosen: index of the point that is published.
-        candidate: of the point before the doubt about its gain.
-        best: of the point that did best on the choosing half, before the preference for a smaller alpha.
-        values: (points, queries) the objective of each test query.
+        trial: candidates, bank and queries.
+        points: values of k and alpha, no correction first.
+        first: (points, queries) rank of the first relevant candidate.
     """
 
-    chosen: int
-    candidate: int
-    best: int
-    values: npt.NDArray[np.float64]
+    trial: Trial
+    points: tuple[Point, ...]
+    first: Counts
 
-    def lead(self, point: int) -> float:
-        """How far the best test point is ahead of another."""
-        means = self.values.mean(axis=1)
-        return float(means.max() - means[point])
+    @classmethod
+    def of(cls, trial: Trial) -> Pool:
+        grid = grid_of(min(128, len(trial.bank)))
+        points, ids = Request(None, grid).points, pa.array(trial.ids, pa.string())
+        search = ExactSearch(ReferenceIndex.of(trial.bank))
+        means = score_block(VectorBlock(ids, ids, trial.candidates), search, max(grid), THREADS).means(grid)
+        relevant = [sorted(set(names)) for names in trial.relevant]
+        targets = Targets.find(trial.queries, relevant, trial.candidates, trial.ids, means)
+        goals = Goals.of(targets, relevant, biases_at(targets.means, grid, points))
+        biases = biases_at(means, grid, points)
+        ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, THREADS)
+        starts = np.flatnonzero(np.diff(goals.query, prepend=-1))
+        return cls(trial, points, np.minimum.reduceat(ranks, starts, axis=1))
 
-    def is_good(self, point: int) -> bool:
-        """Whether a point is within one standard error of the best test point's own mean."""
-        best = self.values[self.values.mean(axis=1).argmax()]
-        return bool(self.lead(point) <= best.std(ddof=1) / np.sqrt(len(best)))
+    @property
+    def gains(self) -> npt.NDArray[np.float64]:
+        """(points,) mean gain in recall@1."""
+        found = (self.first == 1).mean(axis=1)
+        return found - found[0]
 
-    def is_near(self, point: int) -> bool:
-        """Whether its paired lead is within one standard error, of best points that are equal to the nearest."""
-        best = np.flatnonzero(self.values.mean(axis=1) == self.values.mean(axis=1).max())
-        errors = (self.values[best] - self.values[point]).std(axis=1, ddof=1) / np.sqrt(self.values.shape[1])
-        return bool(self.lead(point) <= errors.max())
+    def draw(self, count: int, rng: np.random.Generator) -> Draw:
+        """Some of the queries."""
+        rows = rng.choice(len(self.trial.queries), count, replace=False)
+        relevant = [sorted(set(self.trial.relevant[row])) for row in rows]
+        mean = self.trial.bank.mean(axis=0, dtype=np.float64)
+        moments = moments_of(self.trial.candidates, self.trial.ids, mean, self.trial.queries[rows], relevant)
+        return Draw(self.points, self.first[:, rows], [names[0] for names in relevant], agreement_of(moments))
 
-    def is_near_point(self, point: int, best: int) -> bool:
-        """Whether a point is at most one standard error behind another one."""
-        differences = self.values[best] - self.values[point]
-        return bool(differences.mean() <= differences.std(ddof=1) / np.sqrt(len(differences)))
+
+def publish_before(draw: Draw, rng: np.random.Generator) -> int:
+    """Position of the point that the rule before this one publishes."""
+    points, values = draw.points, (draw.first == 1).astype(np.float64)
+    chooses = rng.random(values.shape[1]) < 0.5
+    if chooses.all() or not chooses.any():
+        return 0
+    ours = values[:, chooses]
+    means = ours.mean(axis=1)
+    best = int(np.lexsort(([point.k for point in points], [point.alpha for point in points], -means))[0])
+    errors = (ours[best] - ours).std(axis=1) / np.sqrt(ours.shape[1])
+    near = np.flatnonzero(means[best] - means <= errors).tolist()
+    at: int = min(near, key=lambda each: (points[each].alpha, -means[each], points[each].k))
+    gain = (values[at] - values[0])[~chooses]
+    return at if len(gain) >= 6 and np.quantile(resampled_means(gain[None]), 0.025) > 0 else 0
+
+
+def publish_now(draw: Draw, _: np.random.Generator) -> int:
+    """Position of the point that ``choose`` publishes."""
+    objective = ("recall@1", (draw.first == 1).astype(np.float64))
+    choice, _unseen = choose(draw.points, draw.first, draw.answers, objective, draw.agreement)
+    return draw.points.index(choice.point)
+
+
+RULES: dict[str, Callable[[Draw, np.random.Generator], int]] = {"before": publish_before, "now": publish_now}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of all splits of a data set; shares are of the splits, leads and gains in points of the objective.
+    """What came of all draws of one size from one set.
 
     Attributes:
-        title: of the data.
-        splits: how many.
-        sizes: queries that chose (on average), reported (on average), and tested.
-        base: the objective without correction.
-        gain: of the point that is best over all splits; no choice knows it.
-        chosen_good: share of published points within one standard error of the best test point's own mean.
-        candidate_good: the same before the doubt about the gain.
-        fixed_good: the same of the point that is best over all splits.
-        chosen: share of published points within one standard error of the paired lead of the best test point.
-        candidate: the same before the doubt about the gain.
-        best: the same before the preference for a smaller alpha.
-        fixed: the same of the point that is best over all splits.
-        near_true: share of published points within one standard error of the point that is best over all splits.
-        candidate_near_true: the same before the doubt about the gain.
-        regret: mean lead of the best test point over the published one.
-        candidate_regret: over the candidate.
-        best_regret: over the point that did best on the choosing half.
-        fixed_regret: over the point that is best over all splits: what luck alone makes of the best.
-        zero: share of splits with alpha 0.
-        zero_right: how many of these had a candidate whose gain on the test does not exceed 0 for certain either.
-        kept_gain: mean gain on the test where alpha was kept.
-        harm: share of splits with a published point that certainly loses on the test.
+        title: of the set.
+        queries: of a draw.
+        gain: of the best point, as a share of queries.
+        fixed: of the default point.
+        agreement: least of all draws.
+        mean: mean gain of what each rule publishes.
+        harm: share of draws that lose more than 0.05 points.
+        zero: share of draws without correction.
     """
 
     title: str
-    splits: int
-    sizes: tuple[int, int, int]
-    base: float
+    queries: int
     gain: float
-    chosen_good: float
-    candidate_good: float
-    fixed_good: float
-    chosen: float
-    candidate: float
-    best: float
     fixed: float
-    near_true: float
-    candidate_near_true: float
-    regret: float
-    candidate_regret: float
-    best_regret: float
-    fixed_regret: float
-    zero: float
-    zero_right: str
-    kept_gain: float
-    harm: float
+    agreement: float
+    mean: dict[str, float]
+    harm: dict[str, float]
+    zero: dict[str, float]
 
 
-def count(queries: QuerySet, trial: Trial, means: FloatMatrix, request: Request) -> tuple[Targets, Counts]:
-    """The relevant candidates, and how many are ahead of each at every point."""
-    points, grid = request.points, request.grid
-    targets = Targets.find(queries.vectors, queries.relevant, trial.candidates, trial.ids, means)
-    goals = Goals.of(targets, queries.relevant, biases_at(targets.means, grid, points))
-    biases = biases_at(means, grid, points)
-    return targets, count_ahead(queries.vectors, goals, trial.candidates, trial.ids, biases, THREADS)
+def run(title: str, trials: Sequence[Trial], draws: int, sizes: Sequence[int] = SIZES) -> Iterator[Row]:
+    """One row for each size that the pools hold."""
+    pools = [Pool.of(trial) for trial in trials]
+    points = pools[0].points
+    gains = np.mean([pool.gains for pool in pools], axis=0)
+    for size in sizes:
+        if size > min(len(pool.trial.queries) for pool in pools):
+            continue
+        published: dict[str, list[int]] = {name: [] for name in RULES}
+        agreements = []
+        for number in range(draws):
+            rng = np.random.default_rng([size, number])
+            draw = pools[number % len(pools)].draw(size, rng)
+            agreements.append(draw.agreement if draw.agreement is not None else 0.0)
+            for name, publish in RULES.items():
+                published[name].append(publish(draw, rng))
+        worth = {name: gains[found] for name, found in published.items()}
+        yield Row(
+            title,
+            size,
+            float(gains.max()),
+            float(gains[points.index(DEFAULT)]),
+            min(agreements),
+            {name: float(each.mean()) for name, each in worth.items()},
+            {name: float((each < -0.0005).mean()) for name, each in worth.items()},
+            {name: float(np.mean([at == 0 for at in found])) for name, found in published.items()},
+        )
 
 
-def query_set(trial: Trial, rows: npt.NDArray[np.int64]) -> QuerySet:
-    relevant = tuple(tuple(sorted(set(trial.relevant[row]))) for row in rows.tolist())
-    ids = tuple(trial.query_ids[row] for row in rows.tolist())
-    return QuerySet(ids, trial.queries[rows], relevant, np.ones(sum(map(len, relevant))))
-
-
-def try_split(trial: Trial, seed: int, request: Request) -> tuple[Outcome, tuple[int, int, int]]:
-    """Choose and report on two thirds of the queries, and test on the last."""
-    names = pa.array(trial.ids, pa.string())
-    search = ExactSearch(ReferenceIndex.of(trial.bank))
-    top = score_block(VectorBlock(names, names, trial.candidates), search, max(request.grid), THREADS)
-    means = top.means(request.grid)
-    order = np.random.default_rng([7, seed]).permutation(len(trial.queries))
-    validation, test = (query_set(trial, np.sort(part)) for part in np.split(order, [2 * len(order) // 3]))
-    evaluation = summarise(validation, *count(validation, trial, means, request), request)
-    values = _judge(test, *count(test, trial, means, request))[0].figures[request.objective]
-    assert evaluation.choice is not None
-    points = list(request.points)
-    choice = evaluation.choice
-    outcome = Outcome(*(points.index(each) for each in (choice.point, choice.candidate, choice.best)), values)
-    return outcome, (evaluation.choosing, evaluation.queries, values.shape[1])
-
-
-def sum_up(title: str, runs: Sequence[tuple[Outcome, tuple[int, int, int]]]) -> Row:
-    outcomes = [outcome for outcome, _ in runs]
-    sizes = np.mean([sizes for _, sizes in runs], axis=0).round().astype(int).tolist()
-    means = np.mean([each.values.mean(axis=1) for each in outcomes], axis=0)
-    fixed = int(means.argmax())
-    zeros = [each for each in outcomes if each.chosen == 0]
-    right = sum(gains_nothing(each, each.candidate) for each in zeros)
-    kept = [(each.values[each.chosen] - each.values[0]).mean() for each in outcomes if each.chosen]
-    return Row(
-        title,
-        len(runs),
-        (sizes[0], sizes[1], sizes[2]),
-        float(means[0]),
-        float(means[fixed] - means[0]),
-        _mean(each.is_good(each.chosen) for each in outcomes),
-        _mean(each.is_good(each.candidate) for each in outcomes),
-        _mean(each.is_good(fixed) for each in outcomes),
-        _mean(each.is_near(each.chosen) for each in outcomes),
-        _mean(each.is_near(each.candidate) for each in outcomes),
-        _mean(each.is_near(each.best) for each in outcomes),
-        _mean(each.is_near(fixed) for each in outcomes),
-        _mean(each.is_near_point(each.chosen, fixed) for each in outcomes),
-        _mean(each.is_near_point(each.candidate, fixed) for each in outcomes),
-        _mean(each.lead(each.chosen) for each in outcomes),
-        _mean(each.lead(each.candidate) for each in outcomes),
-        _mean(each.lead(each.best) for each in outcomes),
-        _mean(each.lead(fixed) for each in outcomes),
-        len(zeros) / len(outcomes),
-        f"{right} of {len(zeros)}",
-        float(np.mean(kept)) if kept else 0.0,
-        _mean(each.chosen > 0 and test_gain(each, each.chosen)[1] < 0 for each in outcomes),
-    )
-
-
-def test_gain(outcome: Outcome, point: int) -> tuple[float, float]:
-    """95 % interval of a point's gain on the test."""
-    interval = Interval.of_means((outcome.values[point] - outcome.values[0])[None])[0]
-    return interval.low, interval.high
-
-
-def gains_nothing(outcome: Outcome, point: int) -> bool:
-    return point == 0 or test_gain(outcome, point)[0] <= 0
-
-
-def _mean(values: Iterator[float] | Iterator[bool]) -> float:
-    return float(np.mean(list(values)))
-
-
-def splits_of(trial: Trial, splits: int) -> Iterator[Trial]:
-    """Random halves of a bank none of whose rows belongs to a candidate; queries get new names, so other halves."""
-    for seed in range(splits):
-        bank = np.random.default_rng([3, seed]).permutation(len(trial.bank))[: (len(trial.bank) + 1) // 2]
-        yield replace(trial, bank=trial.bank[bank], query_ids=[f"{seed}-{name}" for name in trial.query_ids])
+def banks_of(trial: Trial, number: int = 4) -> list[Trial]:
+    """The same with random halves of the bank."""
+    halves = [np.random.default_rng([3, seed]).permutation(len(trial.bank))[::2] for seed in range(number)]
+    return [replace(trial, bank=trial.bank[rows]) for rows in halves]
 
 
 def null_trial(rows: int, references: int, queries: int, dim: int = 64) -> Trial:
@@ -235,74 +198,60 @@ def null_trial(rows: int, references: int, queries: int, dim: int = 64) -> Trial
     return Trial(texts[:queries], names, relevant, images[:rows], ids, texts[rows:])
 
 
-def misled_trial(rows: int, references: int, queries: int) -> Trial:
+def foreign_trial(rows: int, references: int, queries: int) -> Trial:
     """Candidates and queries with weak hubs, and a bank that has nothing to do with them."""
     trial = hub_trial(0.0, rows, references, queries)
     bank = np.random.default_rng(6).standard_normal((references, trial.queries.shape[1]))
     return replace(trial, bank=unit_vectors(bank)[0])
 
 
-def data_sets(splits: int, only: str | None, sizes: tuple[int, int, int]) -> Iterator[tuple[str, Iterator[Trial]]]:
-    """Title and splits of each."""
-    if only in (None, "synthetic"):
-        for strength in STRENGTHS:
-            yield f"hubs of strength {strength}", splits_of(hub_trial(strength, *sizes), splits)
-        yield "no hubs", splits_of(null_trial(*sizes), splits)
-        yield "unrelated bank", splits_of(misled_trial(*sizes), splits)
+def data_sets(only: str | None, sizes: tuple[int, int, int]) -> Iterator[tuple[str, bool, list[Trial]]]:
+    """Title, whether there is a gain, and trials of each."""
     if only in (None, "real") and os.environ.get("NNN_TEST_DATA"):
         for direction in ("text-to-image", "image-to-text"):
-            yield f"memorylens_clip, {direction}", real_trials(direction, splits)
+            yield f"memorylens_clip, {direction}", True, list(real_trials(direction, 40))
     if only in (None, "demo"):
-        yield "demo", splits_of(demo_trial(), splits)
+        yield "demo", True, banks_of(demo_trial())
+    if only in (None, "synthetic"):
+        for strength in STRENGTHS:
+            yield f"hubs of strength {strength}", True, banks_of(hub_trial(strength, *sizes))
+        yield "no hubs", False, banks_of(null_trial(*sizes))
+        yield "foreign bank", False, banks_of(foreign_trial(*sizes))
 
 
-def run(title: str, trials: Iterator[Trial], objective: str = "recall@1") -> Row:
-    """All splits of a data set."""
-    runs = []
-    for seed, trial in enumerate(trials):
-        request = Request(None, grid_of(min(K_MAX, len(trial.bank))), objective=objective)
-        runs.append(try_split(trial, seed, request))
-    return sum_up(title, runs)
-
-
-def show(row: Row, seconds: float) -> None:
-    good = f"{row.chosen_good:>8.0%}{row.candidate_good:>10.0%}{row.fixed_good:>7.0%}"
-    near = f"{row.chosen:>8.0%}{row.candidate:>10.0%}{row.best:>7.0%}{row.fixed:>7.0%}"
-    near += f"  |{row.near_true:>8.0%}{row.candidate_near_true:>10.0%}"
-    regret = "".join(
-        f"{100 * each:>8.2f}" for each in (row.regret, row.candidate_regret, row.best_regret, row.fixed_regret)
-    )
-    print(
-        f"{row.title:<32}{'/'.join(map(str, row.sizes)):>14}{row.base:>8.1%}{100 * row.gain:>+7.2f}"
-        f"  |{good}  |{near}  |{regret}  |"
-        f"{row.zero:>7.0%}{row.zero_right:>12}{100 * row.kept_gain:>+8.2f}{row.harm:>7.0%}{seconds:>8.0f}",
-        flush=True,
-    )
+def show(row: Row, gaining: bool) -> None:
+    cells = []
+    for name in RULES:
+        kept = f"{row.mean[name] / row.gain:>6.0%}" if gaining else f"{'':>6}"
+        cells.append(f"{kept}{100 * row.mean[name]:>+7.2f}{row.harm[name]:>6.0%}{row.zero[name]:>9.0%}")
+    best = f"{100 * row.gain:>+7.2f}{100 * row.fixed:>+7.2f}"
+    print(f"{row.title:<32}{row.queries:>6}{best}{row.agreement:>8.2f}  |" + "  |".join(cells), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--only", choices=("demo", "real", "synthetic"), help="one kind of data")
-    parser.add_argument("--sizes", type=int, nargs=3, default=(600, 600, 600), help="of synthetic data: candidates, "
+    parser.add_argument("--sizes", type=int, nargs=3, default=(3000, 2000, 3000), help="of synthetic data: candidates, "
                         "references, queries")  # fmt: skip
-    parser.add_argument("--objective", default="recall@1")
     parser.add_argument("--json", type=Path, help="write the rows there")
     args = parser.parse_args(argv)
-    print(
-        f"{args.splits} splits; {'':<21}{'choose/report':>14}{'base':>8}{'best':>7}  |"
-        f"{'one SE of the best':>25}  |{'one SE of its paired lead':>32}  |{'of the true best':>18}  |"
-        f"{'mean lead of the best':>32}  |{'alpha 0':>7}{'rightly':>12}{'kept':>8}{'harm':>7}{'s':>8}\n"
-        f"{'':<32}{'/test':>14}{'':>8}{'gain':>7}  |{'chosen':>8}{'candidate':>10}{'fixed':>7}  |"
-        f"{'chosen':>8}{'candidate':>10}{'best':>7}{'fixed':>7}  |"
-        f"{'chosen':>8}{'candidate':>10}  |"
-        f"{'chosen':>8}{'candid.':>8}{'best':>8}{'fixed':>8}  |{'':>7}{'':>12}{'gain':>8}"
-    )
-    rows = []
-    for title, trials in data_sets(args.splits, args.only, tuple(args.sizes)):
-        start = time.perf_counter()
-        rows.append(run(title, trials, args.objective))
-        show(rows[-1], time.perf_counter() - start)
+    print(f"{'':<61}" + "".join(f"|  {name:<26}  " for name in RULES))
+    heads = "  |".join(f"{'kept':>6}{'gain':>7}{'harm':>6}{'alpha 0':>9}" for _ in RULES)
+    print(f"{'':<32}{'draw':>6}{'best':>7}{'fixed':>7}{'agree':>8}  |" + heads)
+    rows, gaining = [], []
+    for title, gains, trials in data_sets(args.only, tuple(args.sizes)):
+        for row in run(title, trials, args.draws):
+            show(row, gains)
+            rows.append(row)
+            gaining.append(gains)
+    print("\nall sets with a gain: mean share of the best point's gain that is kept; all sets: share of harm")
+    for size in SIZES:
+        of_size = [(row, gains) for row, gains in zip(rows, gaining, strict=True) if row.queries == size]
+        for name in RULES if of_size else ():
+            kept = np.mean([row.mean[name] / row.gain for row, gains in of_size if gains] or [np.nan])
+            harm = np.mean([row.harm[name] for row, _ in of_size])
+            print(f"{size:>6} {name:<8}{kept:>8.0%}{harm:>8.1%}")
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows

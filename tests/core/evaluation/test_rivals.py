@@ -13,10 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
-from nnn_core.evaluation.choice import choosing_half
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import biases_at
-from nnn_core.evaluation.rivals import Trial, _all_rivals, _fit, _leaders, _rank_quality, _Rival, compare_corrections
+from nnn_core.evaluation.rivals import (
+    Trial,
+    _all_rivals,
+    _fit,
+    _leaders,
+    _rank_quality,
+    _Rival,
+    choosing_half,
+    compare_corrections,
+)
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -220,7 +228,7 @@ def test_a_comparison_is_on_the_same_footing() -> None:
 
 def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
     case = trial(queries=200)
-    half = choosing_half(case.query_ids)
+    half = choosing_half(case.relevant)
     row = next(row for row in compare_corrections(case, objective="mrr") if row["method"] == "nnn")
     rival = _all_rivals(70)[1]
     quality = _rank_quality(case, _fit(case, rival))

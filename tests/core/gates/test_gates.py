@@ -24,7 +24,6 @@ from tables import make_manifest, make_part
 
 from nnn_core.embedded.profile import SideSums, VectorSum, to_centroid
 from nnn_core.errors import ConfigError, GateError
-from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates._histogram import WIDTH, Histogram, outlier_share, population_stability
 from nnn_core.gates.catalogue import _GONE, RULES
@@ -266,12 +265,8 @@ CASES: list[tuple[str, Facts, Facts, float]] = [
     ("moved_rows", moved(LOW, moves=bins(_0=9, _90=1)), moved(LOW, moves=bins(_0=7, _90=3)), 0.3),
     ("hubs", moved(LOW), moved(bins(_10=90, _90=10)), 0.1),
     ("canary_overlap", known(top_overlap=0.8), known(top_overlap=0.6), 0.6),
-    (
-        "gain",
-        known(gain_interval=Interval(-0.01, -0.03, 0.01)),
-        known(gain_interval=Interval(-0.02, -0.03, -0.01)),
-        -0.01,
-    ),
+    ("gain", known(bits=(-0.01, 0.02)), known(bits=(-0.02, 0.02)), -0.02 + 0.842 * 0.02),
+    ("agreement", known(bank_agreement=0.7), known(bank_agreement=0.3), 0.3),
 ]
 
 
@@ -318,7 +313,13 @@ def test_every_gate_has_a_case() -> None:
             "the previous version keeps no mean vectors, or of another dimension",
         ),
         ("moved_rows", moved(LOW, moves=Histogram()), "no id is in both versions"),
-        ("gain", known(), "no validation queries were given"),
+        ("gain", known(), "no validation queries were given, or too few"),
+        ("agreement", known(), "no validation queries were given, or too few"),
+        (
+            "agreement",
+            known(version(alpha=0.0), bank_agreement=0.1),
+            "alpha is 0, so the bank corrects nothing",
+        ),
         (
             "near_copies",
             known(base=7, rows=counted(9, near_copies=9)),
@@ -338,8 +339,8 @@ def test_what_is_no_number_fails() -> None:
 def test_sentences_name_what_changed_and_what_flatters() -> None:
     changed = known(version(dim=3, encoder={"w": "1"}), version(dim=2, encoder={"w": "0"}))
     assert "settings that changed (dim, encoder w) is 2," in gate_of("settings", changed).sentence
-    shared = known(gain_interval=Interval(0.2, 0.1, 0.3), shared_queries=4)
-    assert "gain's interval (of queries of which 4 are in the bank) is 0.3," in gate_of("gain", shared).sentence
+    shared = known(bits=(0.2, 0.05), shared_queries=4)
+    assert "ranks (of queries of which 4 are in the bank), is 0.2421," in gate_of("gain", shared).sentence
 
 
 @given(vectors=st.lists(st.tuples(*[st.floats(-0.7, 0.7)] * 2), min_size=4, max_size=4))
@@ -474,14 +475,14 @@ class TestJudge:
         assert gates["vector_lengths"].verdict == "skipped"
 
     def test_the_refusal_names_what_failed(self, tmp_path: Path) -> None:
-        facts = self.facts(gain_interval=Interval(-0.1, -0.2, -0.05), top_overlap=0.5)
+        facts = self.facts(bits=(-0.1, 0.05), top_overlap=0.5)
         facts = dataclasses.replace(facts, manifest=version(bias=(0.0, 3.0)))
         gates = judge(facts, Thresholds(), ["gain"])
         messages = [str(refusal(gates, str(tmp_path))) for _ in range(2)]
         (listed,) = (tmp_path / "gates").iterdir()
         assert [gate["name"] for gate in json.loads(listed.read_bytes())["gates"]] == [rule.name for rule in RULES]
         assert messages == 2 * [
-            "2 of 18 gates failed, so nothing was published:\n"
+            "2 of 19 gates failed, so nothing was published:\n"
             "  max_abs_bias: the largest bias, without its sign, is 3, allowed is at most 2. Check --alpha.\n"
             "  canary_overlap: the mean overlap of the canary queries' top 10 with the previous version's is 0.5, "
             "allowed is at least 0.7. Check ids, encoder and bank: look at some of the changed rows in both versions.\n"

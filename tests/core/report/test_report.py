@@ -265,14 +265,29 @@ def test_a_failed_gate_comes_before_any_gain() -> None:
 
 def test_alpha_zero_is_said() -> None:
     nothing = Point(1, 0.0)
-    choice = Choice(nothing, Point(8, 0.5), "recall@1", Interval(0.004, -0.01, 0.02), Point(8, 0.25))
+    gained = Interval(0.004, -0.01, 0.02)
+    choice = Choice(nothing, Point(8, 0.5), "recall@1", gained, Point(8, 0.25), 0.02, 0.04, 0.842, 50)
     report = dataclasses.replace(gain(0.0, 0.0, 0.0), tuning=Tuning(choice, 9, ((Point(8, 0.25), 0.01),)))
     head = summary.headline(report)
     assert head.heading == "No gain could be shown, so alpha = 0: this table changes no ranking."
-    assert "At k = 8, alpha = 0.25 recall@1 rises by 0.4 points" in head.text
+    assert head.text == (
+        "The best choice is k = 8, alpha = 0.25. On queries that took no part in choosing, the right answer's rank "
+        "falls (better) by 1.4 % on average, 0.5 standard errors; a proof takes 0.842. There recall@1 rises by 0.4 points "
+        "(95 % interval \u22121.0 to +2.0)."
+    )
+    few = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, answers=12), 40, ()))
+    assert "Only 12 different candidates answer the queries" in summary.headline(few).text
+    none = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, candidate=nothing), 40, ()))
+    assert "No k and alpha rank the right answers higher" in summary.headline(none).text
     judged = dataclasses.replace(report, run=dataclasses.replace(report.run, command="nnn evaluate", version=4))
     assert "a version with it changes no ranking; version 4 stays as it is" in summary.headline(judged).heading
     assert parse(render(report))
+
+
+@pytest.mark.parametrize(("value", "heading"), [(-0.015, "The bias seems to harm: recall@1 falls by 1.5 points."),
+                                                (0.015, "No clear effect: recall@1 rises by 1.5 points.")])  # fmt: skip
+def test_what_is_more_likely_harm_is_called_harm(value: float, heading: str) -> None:
+    assert summary.headline(gain(value, value - 0.02, value + 0.02)).heading == heading
 
 
 def test_own_pairs_show_both_figures_or_the_remedy() -> None:

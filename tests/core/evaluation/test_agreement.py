@@ -1,0 +1,60 @@
+"""Agreement of a bank and queries, against numpy's correlation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import grid_vectors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnn_core.evaluation.agreement import agreement_of, moments_of
+from nnn_core.vectors import unit_vectors
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_it_is_the_correlation_whatever_the_shards(seed: int, shards: int) -> None:
+    rng = np.random.default_rng(seed)
+    candidates, queries = grid_vectors(23, 8, seed), grid_vectors(9, 8, seed + 1)
+    bank = grid_vectors(40, 8, seed + 2).mean(axis=0, dtype=np.float64)
+    ids = [f"{row:02}" for row in range(23)]
+    relevant = [tuple(rng.choice([*ids, "elsewhere"], rng.integers(0, 4), replace=False)) for _ in range(9)]
+    scores = candidates.astype(np.float64) @ queries.astype(np.float64).T
+    for query, names in enumerate(relevant):
+        scores[[int(name) for name in names if name != "elsewhere"], query] = np.nan
+    expected = np.corrcoef(candidates.astype(np.float64) @ bank, np.nanmean(scores, axis=1))[0, 1]
+    cuts = np.array_split(np.arange(23), shards)
+    parts = [moments_of(candidates[rows], [ids[row] for row in rows], bank, queries, relevant) for rows in cuts]
+    assert agreement_of(np.sum(parts, axis=0)) == pytest.approx(expected, abs=6e-5)
+
+
+def test_a_candidate_that_answers_every_query_is_left_out() -> None:
+    candidates, queries = grid_vectors(6, 4, 1), grid_vectors(2, 4, 2)
+    ids = list("abcdef")
+    without = moments_of(candidates[1:], ids[1:], candidates[0].astype(np.float64), queries, [(), ()])
+    assert moments_of(candidates, ids, candidates[0].astype(np.float64), queries, [("a",), ("a",)]) == pytest.approx(
+        without
+    )
+
+
+@pytest.mark.parametrize(("rows", "bank"), [(0, [1.0, 0, 0]), (1, [1.0, 0, 0]), (5, [0.0, 0, 0]), (5, [1.0, 0, 0])])
+def test_what_does_not_vary_has_no_agreement(rows: int, bank: list[float]) -> None:
+    candidates = unit_vectors(np.tile([1.0, 2.0, 3.0], (rows, 1)))[0]
+    found = moments_of(candidates, [str(row) for row in range(rows)], np.array(bank), grid_vectors(3, 3, 0), [()] * 3)
+    assert agreement_of(found) is None
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0.9, 1.0), (0.95, -0.6, 0.6), (1.0, -0.6, 0.6)])
+def test_a_foreign_bank_is_told(share: float, low: float, high: float) -> None:
+    """Candidates that lie near the queries' mean to different degrees; a part of the bank lies elsewhere."""
+    rng = np.random.default_rng(4)
+    ours, theirs = np.eye(64)[0] * 3, np.eye(64)[1] * 3
+    noise = rng.standard_normal((3, 1000, 64)) / 8
+    towards = rng.exponential(size=(2, 1000, 1)) / 3
+    candidates = unit_vectors(noise[0] * 4 + towards[0] * ours + towards[1] * theirs)[0]
+    queries = unit_vectors(noise[1][:100] + ours)[0]
+    foreign = (np.arange(1000) < share * 1000)[:, None]
+    bank = unit_vectors(noise[2] + np.where(foreign, theirs, ours))[0].mean(axis=0, dtype=np.float64)
+    found = agreement_of(moments_of(candidates, [f"{row}" for row in range(1000)], bank, queries, [()] * 100))
+    assert found is not None
+    assert low <= found <= high
