@@ -6,99 +6,157 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from corpora import brute_force_means, gaussian, tree, write_vectors
 from failpoints import several_parts
+from sides import bank_of
 
 from nnn_core import load_bias_table
 from nnn_core.embedded import embedding
-from nnn_core.encoders import Encoder, Fingerprint
-from nnn_core.errors import BankTooSmallError, CorruptArtifactError
+from nnn_core.encoders import Encoder, EncoderSource, Fingerprint
+from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
-from nnn_core.table.manifest import read_manifest
+from nnn_core.table.manifest import Manifest, current_manifest, read_manifest
 from nnn_core.table.parts import resolve_k
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh_flags import build_parser
 from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
-CANDIDATES, REFERENCES, DIM, K = 230, 317, 24, 16
+CANDIDATES, REFERENCES, DIM = 230, 97, 24
 CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]
 REFERENCE_IDS = [f"query-{number}" for number in range(REFERENCES)]
 
 
-def options(*flags: str) -> PipelineOptions:
-    return parse_beam_options(list(flags), build_parser())
-
-
-def config(folder: Path, candidate_files: int = 4, reference_files: int = 3, **settings: object) -> RefreshConfig:
+def config(folder: Path, candidate_files: int = 4, reference_files: int = 4, **settings: object) -> RefreshConfig:
     candidates = write_vectors(folder / "candidates", CANDIDATE_IDS, gaussian(CANDIDATES, DIM, 1), candidate_files)
     references = write_vectors(folder / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), reference_files)
-    base = RefreshConfig(
-        candidates, references, str(folder / "table"), str(folder / "work"), k=K, alpha=0.75, reference_shard_rows=1
-    )
+    where = str(folder / "table"), str(folder / "work")
+    base = RefreshConfig(candidates, references, *where, k="auto", alpha=0.75, reference_shard_rows=1)
     return dataclasses.replace(base, **settings)  # type: ignore[arg-type]
 
 
-def expected_means(ids: Sequence[str], grid: Sequence[int]) -> np.ndarray:
-    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES, DIM, 2), grid)
-    position = {row_id: row for row, row_id in enumerate(CANDIDATE_IDS)}
-    return means[[position[row_id] for row_id in ids]]
+def run(
+    settings: RefreshConfig, encoder: EncoderSource | None = None, runner: str = "DirectRunner"
+) -> tuple[Manifest, dict[str, Any]]:
+    """The job, with a table of four parts."""
+    with several_parts(60):
+        return refresh(settings, encoder, parse_beam_options([f"--runner={runner}"], build_parser()))
 
 
-#: Files of candidates and of references. All of them are tried by ``make test-slow``.
-LAYOUTS = [(1, 1), (1, 7), (4, 3)]
-MORE_LAYOUTS = [(1, 3), (4, 1), (4, 7)]
-Refreshed = Callable[[tuple[int, int]], Path]
+def expected_means(grid: Sequence[int], own: np.ndarray | None = None) -> np.ndarray:
+    """In the order of the sorted ids."""
+    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES, DIM, 2), grid, own)
+    return means[np.argsort(CANDIDATE_IDS)]
+
+
+def digests(manifest: Manifest) -> list[tuple[int, str]]:
+    """What the data files hold, wherever they lie."""
+    return [(part.rows, part.sha256) for part in manifest.files]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One way to cut the same input, and to run the job.
+
+    Attributes:
+        files: number of files of candidates and of references.
+        rows_per_shard: rows from which on a file is cut into several embedded shards.
+        runner: Beam's.
+    """
+
+    files: tuple[int, int]
+    rows_per_shard: int = embedding.ROWS_PER_SHARD
+    runner: str = "DirectRunner"
+
+
+#: All of them are tried by ``make test-slow``.
+LAYOUTS = [
+    Layout((1, 1), rows_per_shard=50),
+    Layout((1, 7)),
+    Layout((4, 4), runner="BundleBasedDirectRunner"),
+]
+MORE_LAYOUTS = [Layout((1, 1)), Layout((1, 3)), Layout((4, 1), rows_per_shard=20), Layout((4, 7))]
+Refreshed = Callable[[Layout], Path]
 
 
 @pytest.fixture(scope="module")
 def refreshed(tmp_path_factory: pytest.TempPathFactory) -> Refreshed:
-    """The folder of the same job over some layout of its input into shards, run once and to be left as it is."""
-    folders: dict[tuple[int, int], Path] = {}
+    """The folder of the same job over some layout of its input, run once and to be left as it is."""
+    folders: dict[Layout, Path] = {}
 
-    def refresh_once(layout: tuple[int, int]) -> Path:
+    def refresh_once(layout: Layout) -> Path:
         if layout not in folders:
             folder = tmp_path_factory.mktemp("layout")
-            _, summary = refresh(config(folder, *layout), None, options())
-            assert summary["stages"]["score_candidates"]["computed"] == layout[0] * layout[1]
+            settings = config(folder, *layout.files)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(embedding, "ROWS_PER_SHARD", layout.rows_per_shard)
+                run(settings, runner=layout.runner)
+            sides = zip((CANDIDATES, REFERENCES), layout.files, strict=True)
+            shards = [files * -(-rows // files // layout.rows_per_shard) for rows, files in sides]
+            assert len(list((folder / "work" / "partials").iterdir())) == shards[0] * shards[1]
             folders[layout] = folder
         return folders[layout]
 
     return refresh_once
 
 
+def test_the_digest_of_a_bank_without_ids_does_not_depend_on_shards(tmp_path: Path) -> None:
+    """Its rows are numbered by shard, and those numbers must not get into the table."""
+    banks = []
+    for files in (1, 3):
+        config(tmp_path / str(files), reference_files=files)
+        for path in (tmp_path / str(files) / "references").iterdir():
+            pq.write_table(pq.read_table(path).drop_columns("id"), path)
+        banks.append(bank_of(str(tmp_path / str(files) / "references" / "*"), str(tmp_path / "work")))
+    assert banks[0].digest == banks[1].digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """A job over four files of the bank on top of one over three of them: its folder, and its summary."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    folder = tmp_path_factory.mktemp("grown")
+    settings = config(folder)
+    run(dataclasses.replace(settings, references=str(folder / "references" / "part-{0..2}.parquet")))
+    return Grown(folder, run(settings)[1])
+
+
 @pytest.fixture
-def published(refreshed: Refreshed, tmp_path: Path) -> RefreshConfig:
-    """A copy of that job with 4 files of candidates and 3 of references, to go on with."""
-    shutil.copytree(refreshed((4, 3)), tmp_path, dirs_exist_ok=True)
+def published(grown: Grown, tmp_path: Path) -> RefreshConfig:
+    """A copy of that job, to go on with."""
+    shutil.copytree(grown.folder, tmp_path, dirs_exist_ok=True)
     return config(tmp_path)
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_LAYOUTS)])
-def test_means_equal_brute_force(refreshed: Refreshed, layout: tuple[int, int]) -> None:
+def test_means_equal_brute_force(refreshed: Refreshed, layout: Layout) -> None:
     table = load_bias_table(str(refreshed(layout) / "table"))
-    ids = table.ids.to_pylist()
-    assert ids == sorted(CANDIDATE_IDS)
-    means = expected_means(ids, table.manifest.settings.grid)
+    assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
+    settings = table.manifest.settings
+    assert (settings.k, settings.grid) == (64, grid_of(64)), "the largest of the grid that 97 references allow"
+    means = expected_means(settings.grid)
     np.testing.assert_allclose(table.mean_k, means, rtol=0, atol=1e-6)
     np.testing.assert_allclose(table.bias, 0.75 * means[:, -1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("layouts", [LAYOUTS, pytest.param([*LAYOUTS, *MORE_LAYOUTS], marks=pytest.mark.slow)])
-def test_table_files_do_not_depend_on_shards(refreshed: Refreshed, layouts: list[tuple[int, int]]) -> None:
+def test_the_table_does_not_depend_on_shards_and_runners(
+    refreshed: Refreshed, grown: Grown, layouts: list[Layout]
+) -> None:
     """Data files are the same to the bit; manifests differ in their lineage, which names the shards."""
-    files, manifests = [], []
-    for folder in map(refreshed, layouts):
-        stored = tree(folder / "table")
-        files.append({name: data for name, data in stored.items() if name.endswith(".parquet")})
-        manifests.append(read_manifest(str(folder / "table")))
-    assert len(files[0]) == 1
-    assert all(data == files[0] for data in files)
+    manifests = [read_manifest(str(refreshed(layout) / "table")) for layout in layouts]
+    assert len(manifests[0].files) == 4
     without_inputs = [
         dataclasses.replace(
             m,
@@ -107,92 +165,17 @@ def test_table_files_do_not_depend_on_shards(refreshed: Refreshed, layouts: list
         )
         for m in manifests
     ]
-    assert all(manifest == without_inputs[0] for manifest in without_inputs)
+    for manifest in without_inputs:
+        assert manifest == without_inputs[0]
+    # Nor on what was scored before.
+    assert digests(read_manifest(str(grown.folder / "table"))) == digests(manifests[0])
 
 
-def test_table_files_do_not_depend_on_shards_of_a_bank_without_ids(tmp_path: Path) -> None:
-    """Its rows are numbered by shard, and those numbers must not get into the table."""
-    data = []
-    for files in (1, 3):
-        settings = config(tmp_path / str(files), reference_files=files)
-        for path in (tmp_path / str(files) / "references").iterdir():
-            pq.write_table(pq.read_table(path).drop_columns("id"), path)
-        refresh(settings, None, options())
-        stored = tree(tmp_path / str(files) / "table")
-        data.append({name: content for name, content in stored.items() if name.endswith(".parquet")})
-    assert data[0] == data[1]
-
-
-def test_large_shards_are_cut_and_give_the_same_table(
-    refreshed: Refreshed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedding, "ROWS_PER_SHARD", 50)
-    cut = config(tmp_path / "cut", 1, 1)
-    _, summary = refresh(cut, None, options())
-    assert summary["stages"]["score_candidates"]["computed"] == 5 * 7
-    assert read_manifest(cut.table).files == read_manifest(str(refreshed((1, 1)) / "table")).files
-
-
-def test_several_parts_are_sorted_throughout(tmp_path: Path) -> None:
-    names = {}
-    for candidate_files in (1, 4):
-        settings = config(tmp_path / str(candidate_files), candidate_files)
-        with several_parts(60):
-            manifest, _ = refresh(settings, None, options())
-        assert len(manifest.files) == 4
-        table = load_bias_table(settings.table)
-        assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
-        np.testing.assert_allclose(table.mean_k, expected_means(sorted(CANDIDATE_IDS), (1, 2, 4, 8, 16)), atol=1e-6)
-        names[candidate_files] = [(part.path, part.sha256) for part in manifest.files]
-    assert names[1] == names[4]
-
-
-def test_bundles_that_run_again_give_the_same_bytes(refreshed: Refreshed, tmp_path: Path) -> None:
-    refresh(config(tmp_path), None, options("--runner=BundleBasedDirectRunner"))
-    assert tree(tmp_path / "table") == tree(refreshed((4, 3)) / "table")
-
-
-def test_second_run_reuses_everything_and_publishes_nothing(published: RefreshConfig, tmp_path: Path) -> None:
-    before = tree(tmp_path)
-    _, summary = refresh(published, None, options())
-    stages = summary["stages"]
-    assert [stages[name]["computed"] for name in stages if name != "merge_partials"] == [0, 0, 0, 0, 0]
-    assert (stages["score_candidates"]["reused"], summary["version"]) == (12, 1)
-    assert tree(tmp_path) == before
-
-
-@pytest.mark.parametrize("damage", ["changed", "deleted", "manifest"])
-def test_a_refresh_repairs_a_damaged_table(published: RefreshConfig, tmp_path: Path, damage: str) -> None:
-    first = read_manifest(published.table)
-    victim = tmp_path / "table" / first.files[0].path
-    manifest = tmp_path / "table" / "versions" / "000001.json"
-    whole = victim.read_bytes()
-    if damage == "manifest":
-        manifest.write_bytes(manifest.read_bytes()[:-5])
-        with pytest.raises(CorruptArtifactError, match=r"000001\.json' .*move this file out of its folder"):
-            refresh(published, None, options())
-        manifest.rename(tmp_path / "table" / "000001.json.broken")
-    else:
-        victim.write_bytes(whole[:-1]) if damage == "changed" else victim.unlink()
-    again, _ = refresh(published, None, options())
-    assert again.version == (1 if damage == "manifest" else 2)
-    assert [part.sha256 for part in again.files] == [part.sha256 for part in first.files]
-    assert (tmp_path / "table" / again.files[0].path).read_bytes() == whole
-    assert load_bias_table(published.table).manifest == again
-
-
-def test_a_new_reference_file_costs_one_partial_a_candidate_shard(published: RefreshConfig, tmp_path: Path) -> None:
-    write_vectors(tmp_path / "references" / "more", ["new"], gaussian(1, DIM, 3), 1)
-    (tmp_path / "references" / "more" / "part-0.parquet").rename(tmp_path / "references" / "part-3.parquet")
-    _, summary = refresh(published, None, options())
-    assert summary["version"] == 2
-    scoring = summary["stages"]["score_candidates"]
-    assert (scoring["computed"], scoring["reused"], scoring["pairs"]) == (4, 12, summary["rows"])
-    fresh = dataclasses.replace(published, table=str(tmp_path / "fresh"), work=str(tmp_path / "work2"))
-    refresh(fresh, None, options())
-    assert [part.sha256 for part in read_manifest(fresh.table).files] == [
-        part.sha256 for part in read_manifest(published.table).files
-    ]
+def test_a_new_reference_file_costs_one_partial_a_candidate_shard(grown: Grown) -> None:
+    scoring = grown.summary["stages"]["score_candidates"]
+    last = pq.read_table(grown.folder / "references" / "part-3.parquet").num_rows
+    assert (scoring["computed"], scoring["reused"], scoring["pairs"]) == (4, 12, CANDIDATES * last)
+    assert grown.summary["version"] == 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,52 +188,55 @@ class NamedEncoder:
         raise AssertionError("no shard needs the encoder")
 
 
-def test_an_encoder_that_was_not_used_is_not_recorded(published: RefreshConfig) -> None:
-    """Vectors came from wherever they came; the table must not claim that this encoder made them."""
+def test_a_second_run_reuses_everything_and_publishes_nothing(published: RefreshConfig, tmp_path: Path) -> None:
+    """Vectors came from wherever they came; the table must not claim that the encoder that is named now made them."""
+    before = tree(tmp_path)
+    manifest, summary = run(published, NamedEncoder(Fingerprint("w", "a", "p", "t")))
+    stages = summary["stages"]
+    assert [stages[name]["computed"] for name in stages if name != "merge_partials"] == [0, 0, 0, 0, 0]
+    assert (stages["score_candidates"]["reused"], summary["version"]) == (16, 2)
+    assert manifest.settings.encoder == {"kind": "precomputed"}
+    assert tree(tmp_path) == before
+
+
+def test_a_refresh_repairs_damaged_files(published: RefreshConfig, tmp_path: Path) -> None:
     first = read_manifest(published.table)
-    assert first.settings.encoder == {"kind": "precomputed"}
-    assert refresh(published, NamedEncoder(Fingerprint("w", "a", "p", "t")), options())[0] == first
+    changed, deleted = (tmp_path / "table" / part.path for part in first.files[1:3])
+    changed.write_bytes(changed.read_bytes()[:-1])
+    deleted.unlink()
+    again, _ = run(published)
+    assert (again.version, digests(again)) == (3, digests(first))
+    assert [part.path.split("/")[1] for part in again.files] == ["000002", "000003", "000003", "000002"]
+    assert load_bias_table(published.table).manifest == again
 
 
-def test_own_pairs_are_left_out(tmp_path: Path) -> None:
+def test_a_refresh_repairs_a_damaged_manifest(published: RefreshConfig, tmp_path: Path) -> None:
+    first = read_manifest(published.table)
+    manifest = tmp_path / "table" / "versions" / "000002.json"
+    manifest.write_bytes(manifest.read_bytes()[:-5])
+    with pytest.raises(CorruptArtifactError, match=r"000002\.json' .*move this file out of its folder"):
+        current_manifest(published.table)
+    manifest.rename(tmp_path / "table" / "000002.json.broken")
+    assert run(published)[0] == first
+    assert load_bias_table(published.table).manifest == first
+
+
+def test_own_pairs_are_left_out_of_all_means(tmp_path: Path) -> None:
+    """Those beyond k too."""
     rng = np.random.default_rng(5)
-    pair_ids = [CANDIDATE_IDS[row] for row in rng.integers(0, 40, REFERENCES)]
-    settings = config(tmp_path, exclude_own_pairs=True)
-    write_vectors(tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, pair_ids)
-    refresh(dataclasses.replace(settings, reference_pair_id_column="pair_id"), None, options())
+    pair_ids = [CANDIDATE_IDS[row] for row in rng.integers(0, 10, REFERENCES)]
+    settings = config(tmp_path, exclude_own_pairs=True, k=5, k_max=70, reference_pair_id_column="pair_id")
+    write_vectors(tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 4, pair_ids)
+    run(settings)
     own = np.array([[candidate == pair for pair in pair_ids] for candidate in CANDIDATE_IDS])
-    assert 0 < own.sum(axis=1).max() > 8
+    assert 8 < own.sum(axis=1).max() < REFERENCES - 70
     table = load_bias_table(settings.table)
-    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES, DIM, 2), (1, 2, 4, 8, 16), own)
-    np.testing.assert_allclose(table.mean_k[np.argsort(np.argsort(CANDIDATE_IDS))], means, rtol=0, atol=1e-6)
-
-
-def test_own_pairs_can_leave_too_few(tmp_path: Path) -> None:
-    settings = config(tmp_path, exclude_own_pairs=True, k=REFERENCES)
-    write_vectors(
-        tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 3, [CANDIDATE_IDS[0]] * REFERENCES
-    )
-    with pytest.raises(BankTooSmallError, match="some candidate has only 0 left"):
-        refresh(dataclasses.replace(settings, reference_pair_id_column="pair_id"), None, options())
-    assert not list((tmp_path / "table" / "versions").glob("*.json"))
-
-
-def test_k_auto_takes_the_largest_of_the_grid_that_fits(tmp_path: Path) -> None:
-    settings = config(tmp_path, k="auto")
-    references = write_vectors(tmp_path / "bank", [str(row) for row in range(100)], gaussian(100, DIM, 2), 1)
-    manifest, _ = refresh(dataclasses.replace(settings, references=references), None, options())
-    assert (manifest.settings.k, manifest.settings.grid) == (64, grid_of(64))
+    assert table.manifest.settings.grid == (1, 2, 4, 5, 8, 16, 32, 64, 70)
+    means = expected_means(table.manifest.settings.grid, own)
+    np.testing.assert_allclose(table.mean_k, means, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(table.bias, 0.75 * means[:, 3], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("seen", "k"), [(1000, 128), (100, 64), (1, 1)])
 def test_k_auto_by_what_every_candidate_has_seen(tmp_path: Path, seen: int, k: int) -> None:
-    assert resolve_k(None, config(tmp_path, k="auto").grid, seen) == (k, grid_of(k))
-
-
-def test_k_max_keeps_means_beyond_k(tmp_path: Path) -> None:
-    manifest, _ = refresh(config(tmp_path, k=5, k_max=100), None, options())
-    assert manifest.settings.grid == (1, 2, 4, 5, 8, 16, 32, 64, 100)
-    table = load_bias_table(str(tmp_path / "table"))
-    np.testing.assert_allclose(
-        table.mean_k, expected_means(table.ids.to_pylist(), manifest.settings.grid), rtol=0, atol=1e-6
-    )
+    assert resolve_k(None, config(tmp_path).grid, seen) == (k, grid_of(k))
