@@ -31,7 +31,9 @@ def candidates_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: 
     return gather_candidates(embed_side(pattern, work, **how), max_reject_rate, f"{work}/rejects")  # type: ignore[arg-type]
 
 
-def bank_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Bank:
+def bank_of(
+    pattern: str, work: str, max_reject_rate: float = 0.0, exclude_own_pairs: bool = False, **how: object
+) -> Bank:
     """The bank as a whole, whose rows need no id; ``how`` goes to ``embed_side``."""
     inputs = embed_side(pattern, work, "--references", require_id=False, **how)  # type: ignore[arg-type]
-    return gather_references(inputs, 1 << 16, None, max_reject_rate, f"{work}/rejects", False)
+    return gather_references(inputs, 1 << 16, None, max_reject_rate, f"{work}/rejects", exclude_own_pairs)
