@@ -14,10 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, write_jsonl, write_vectors
+from sides import embed_side
 
 from nnn_core import load_bias_table
+from nnn_core.embedded.shards import EmbeddedShard, read_ids
+from nnn_core.errors import InputError, StorageError
 from nnn_core.evaluation.choice import choosing_half
+from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.queries import Overlap, gather_queries
+from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
+from pipelines.stages.judge_bias import _find_targets, _gather_targets
 
 DIM, CANDIDATES, QUERIES = 8, 60, 80
 
@@ -80,9 +87,9 @@ def tuned(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="module")
 def refreshed(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A refresh with validation queries: the folder of its table, and its summary."""
+    """A refresh that chooses k and alpha by the queries: the folder of its table, and its summary."""
     folder = tmp_path_factory.mktemp("refreshed")
-    return folder, result_of("refresh", *as_flags(flags_of_refresh(published, folder)))
+    return folder, result_of("refresh", *as_flags(flags_of_refresh(published, folder)), "--tune")
 
 
 @pytest.fixture
@@ -117,12 +124,16 @@ def brute_force_ranks(published: Path, k: int, alpha: float) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("k", "alpha"),
-    [(1, 1.5), pytest.param(4, 0.5, marks=pytest.mark.slow), pytest.param(8, 0.3, marks=pytest.mark.slow)],
+    "point",
+    [None, *(pytest.param(point, marks=pytest.mark.slow) for point in ((1, 1.5), (8, 0.3)))],
 )
-def test_figures_are_those_of_sorting(evaluate: Any, published: Path, k: int, alpha: float) -> None:
-    code, result, error = evaluate("--k", str(k), "--alpha", str(alpha))
-    assert (code, error) == (0, "")
+def test_figures_are_those_of_sorting(
+    judged: dict[str, Any], evaluate: Any, published: Path, point: tuple[int, float] | None
+) -> None:
+    """At the published point, and at others."""
+    k, alpha = point or (4, 0.5)
+    result = evaluate("--k", str(k), "--alpha", str(alpha))[1] if point else judged
+    assert result["point"] == {"k": k, "alpha": alpha}
     for part, ranks in (
         ("before", brute_force_ranks(published, k, 0.0)),
         ("after", brute_force_ranks(published, k, alpha)),
@@ -137,10 +148,6 @@ def test_figures_are_those_of_sorting(evaluate: Any, published: Path, k: int, al
     )
 
 
-def test_by_default_the_published_point_is_judged(judged: dict[str, Any]) -> None:
-    assert judged["point"] == {"k": 4, "alpha": 0.5}
-
-
 def test_a_choice_is_reported_on_queries_that_did_not_make_it(tuned: dict[str, Any], published: Path) -> None:
     chose = choosing_half([f"q{row}" for row in range(QUERIES)]).sum()
     assert (tuned["choosing"], tuned["queries"]) == (chose, QUERIES - chose)
@@ -150,7 +157,8 @@ def test_a_choice_is_reported_on_queries_that_did_not_make_it(tuned: dict[str, A
     assert tuned["before"]["recall@5"]["value"] == pytest.approx(np.mean([rank <= 5 for rank in reporting]))
 
 
-def test_judgements_may_be_graded_and_several(evaluate: Any, tmp_path: Path) -> None:
+def test_judgements_may_be_graded_and_several(evaluate: Any, published: Path, tmp_path: Path) -> None:
+    """Of queries that are in the bank, which is allowed here."""
     judged = tmp_path / "judged.jsonl"
     write_jsonl(
         judged,
@@ -162,16 +170,24 @@ def test_judgements_may_be_graded_and_several(evaluate: Any, tmp_path: Path) -> 
             {"query_id": "q2", "candidate_id": "c2", "grade": 1.0},
         ],
     )
-    code, result, _ = evaluate("--relevance", str(judged))
+    bank = str(published / "queries" / "part-0.parquet")
+    code, result, _ = evaluate("--relevance", str(judged), "--references", bank, "--allow-overlap")
     assert (code, result["queries"], result["missing"]) == (0, 2, 1)
 
 
-def test_queries_from_the_bank_are_refused(evaluate: Any, published: Path) -> None:
-    code, _, error = evaluate("--references", str(published / "queries" / "part-0.parquet"))
-    assert code == 3
-    assert "40 validation queries have the content, and 40 the id, of a reference query" in error
-    assert "--allow-overlap" in error
-    assert evaluate("--references", str(published / "queries" / "part-0.parquet"), "--allow-overlap")[0] == 0
+def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard]:
+    """Embedded shards of some files."""
+    embedded = embed_side(pattern, str(work), "--queries", modality="text", **columns)
+    return [shard for each in embedded for shard in each.shards]
+
+
+def test_queries_from_the_bank_are_refused(published: Path, tmp_path: Path) -> None:
+    shards = shards_of(str(published / "queries" / "*"), tmp_path, pair_id="pair_id")
+    queries = gather_queries(shards, None)
+    assert Overlap.find(queries, shards[0]).queries == set(read_ids(shards[0]).to_pylist())
+    whole = Overlap.find(queries, shards[0]) | Overlap.find(queries, shards[1])
+    with pytest.raises(InputError, match=r"80 validation queries have the content, and 80 the id.*--allow-overlap"):
+        whole.refuse()
 
 
 @pytest.mark.parametrize(
@@ -180,77 +196,59 @@ def test_queries_from_the_bank_are_refused(evaluate: Any, published: Path) -> No
         (["--k", "3"], 3, "--k 3 is not in the grid of version 1"),
         (["--alpha", "-1"], 2, "--alpha -1.0"),
         (["--tune", "--k", "4"], 2, "--tune chooses k and alpha"),
-        (["--relevance", "{table}/versions/000001.json"], 3, "has no known format"),
     ],
 )
-def test_settings_that_cannot_work(evaluate: Any, published: Path, flags: list[str], code: int, message: str) -> None:
-    found, _, error = evaluate(*(flag.format(table=published / "table") for flag in flags))
+def test_settings_that_cannot_work(evaluate: Any, flags: list[str], code: int, message: str) -> None:
+    found, _, error = evaluate(*flags)
     assert found == code
     assert message in error
 
 
-def test_candidates_that_the_table_does_not_know(evaluate: Any, tmp_path: Path) -> None:
-    other = write_vectors(tmp_path / "other", ["c0", "stranger"], gaussian(2, DIM, 1), 1)
-    code, _, error = evaluate(candidates=other)
-    assert code == 3
-    assert "1 of 2 candidates have no bias in version 1 of the table (first: 'stranger')" in error
+def test_candidates_that_the_table_does_not_know(published: Path, tmp_path: Path) -> None:
+    (shard,) = shards_of(write_vectors(tmp_path / "other", ["c0", "stranger"], gaussian(2, DIM, 1), 1), tmp_path)
+    with pytest.raises(InputError, match=r"1 of 2 candidates have no bias in version 1 of the table .*'stranger'"):
+        ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path))
 
 
-def test_queries_without_answers(evaluate: Any, tmp_path: Path) -> None:
-    judged = tmp_path / "judged.tsv"
-    judged.write_text("query_id\tcandidate_id\nq0\tnowhere\n")
-    code, _, error = evaluate("--relevance", str(judged))
-    assert code == 3
-    assert "none of the candidates that answer the 1 validation queries is in the index" in error
-    judged.write_text("query_id\tcandidate_id\nstranger\tc0\n")
-    code, _, error = evaluate("--relevance", str(judged))
-    assert code == 3
-    assert "none of the 80 validation queries says which candidate answers it" in error
+def test_queries_without_answers(published: Path, tmp_path: Path) -> None:
+    shards = shards_of(str(published / "queries" / "*"), tmp_path)
+    with pytest.raises(InputError, match="none of the 80 validation queries says which candidate answers it"):
+        gather_queries(shards, {"stranger": {"c0": 1.0}})
+    stored = gather_queries(shards, {"q0": {"nowhere": 1.0}}).store(str(tmp_path))
+    candidates = shards_of(str(published / "candidates" / "*"), tmp_path)
+    means = [ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path)) for shard in candidates]
+    with pytest.raises(InputError, match="none of the candidates that answer the 1 validation queries is in the index"):
+        _gather_targets([_find_targets(each, stored) for each in means], stored)
 
 
-@pytest.fixture
-def refresh(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, dict[str, Any], str]]:
-    """Run ``nnn refresh --json`` with validation queries on the inputs of ``published``."""
-    flags = flags_of_refresh(published, tmp_path)
-
-    def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
-        code = cli.main(["refresh", *as_flags({**flags, **changes}), *extra, "--json"])
-        out = capsys.readouterr()
-        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err
-
-    return run
-
-
-def test_a_refresh_judges_what_it_publishes(refreshed: tuple[Path, dict[str, Any]], judged: dict[str, Any]) -> None:
+def test_a_refresh_publishes_what_it_chose(refreshed: tuple[Path, dict[str, Any]], tuned: dict[str, Any]) -> None:
+    """It judges it as an evaluation does."""
     folder, summary = refreshed
-    manifest = load_bias_table(str(folder / "table")).manifest
-    assert manifest.evaluation is not None
-    for part in ("before", "after", "gain", "surface", "median_rank"):
-        assert manifest.evaluation[part] == judged[part]
-    assert summary["evaluation"] == manifest.evaluation
-    assert {gate.name: gate.verdict for gate in manifest.gates}["gain"] == "pass"
-
-
-def test_a_refresh_publishes_what_it_chose(refresh: Any, tuned: dict[str, Any], tmp_path: Path) -> None:
-    assert refresh("--tune")[0] == 0
-    table = load_bias_table(str(tmp_path / "table"))
+    table = load_bias_table(str(folder / "table"))
     chosen, settings = tuned["choice"]["point"], table.manifest.settings
     assert settings.alpha == chosen["alpha"]
     expected = (settings.alpha * table.mean_k[:, settings.grid.index(settings.k)].astype(np.float64)).astype(np.float32)
     assert np.array_equal(table.bias, expected)
+    evaluation = table.manifest.evaluation
+    assert evaluation is not None
+    for part in ("choice", "before", "after", "gain", "surface", "median_rank"):
+        assert evaluation[part] == tuned[part]
+    assert summary["evaluation"] == evaluation
+    assert {gate.name: gate.verdict for gate in table.manifest.gates}["gain"] == "pass"
 
 
-def test_validation_does_not_change_the_table(refreshed: tuple[Path, dict[str, Any]], published: Path) -> None:
-    files = [load_bias_table(str(where / "table")).manifest.files for where in (refreshed[0], published)]
-    assert [part.sha256 for part in files[0]] == [part.sha256 for part in files[1]]
+def test_validation_does_not_change_the_means(refreshed: tuple[Path, dict[str, Any]], published: Path) -> None:
+    chosen, given = (load_bias_table(str(where / "table")) for where in (refreshed[0], published))
+    assert chosen.ids.equals(given.ids)
+    assert np.array_equal(chosen.mean_k, given.mean_k)
 
 
-def test_a_refresh_refuses_queries_from_the_bank(refresh: Any, published: Path, tmp_path: Path) -> None:
-    code, _, error = refresh(references=str(published / "queries" / "part-*.parquet"))
-    assert code == 3
-    assert "80 validation queries have the content" in error
+def test_a_refresh_refuses_queries_from_the_bank(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = flags_of_refresh(published, tmp_path) | {"references": str(published / "queries" / "part-*.parquet")}
+    assert cli.main(["refresh", *as_flags(flags)]) == 3
+    assert "80 validation queries have the content" in capsys.readouterr().err
     assert not list((tmp_path / "table").glob("versions/*.json"))
 
 
@@ -260,11 +258,11 @@ def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> No
     assert "name them with --validation" in capsys.readouterr().err
 
 
-def test_the_report_is_one_page_under_a_new_name(evaluate: Any, tuned: dict[str, Any]) -> None:
+def test_the_report_is_one_page_under_a_new_name(tuned: dict[str, Any], tmp_path: Path) -> None:
     page = Path(tuned["page"])
     text = page.read_text()
     assert ("<script" in text, "Evaluation of version 1" in text) == (False, True)
     assert tuned["hubs"][0]["id"] in text
-    code, _, error = evaluate("--report", str(page))
-    assert (code, "is there already and was left as it is" in error) == (7, True)
+    with pytest.raises(StorageError, match="is there already and was left as it is"):
+        write_report(read_report(str(page)), str(tmp_path), "evaluation", str(page))
     assert page.read_text() == text
