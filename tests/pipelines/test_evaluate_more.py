@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +14,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import gaussian, write_vectors
+from corpora import brute_force_means, gaussian, write_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.errors import InputError
 from nnn_core.evaluation.attributes import add_counts, compare_values, count_values
-from nnn_core.table.manifest import read_manifest
+from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.summary import Request
+from nnn_core.gates.thresholds import Thresholds
+from nnn_core.table.manifest import list_versions, read_manifest
 from pipelines.commands import cli
+from pipelines.commands.evaluate import _publish
+from pipelines.config import EvaluationConfig
 
 DIM, CANDIDATES, QUERIES, REFERENCES = 8, 60, 80, 50
 OWN_PAIRS = 20
+IDS = [f"c{row}" for row in range(CANDIDATES)]
+#: The candidate that each query asks for, the queries in order of id, and their answers in that order.
+OWNERS = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
+ORDER = sorted(range(QUERIES), key=lambda row: f"q{row}")
+ANSWERS = [IDS[OWNERS[row]] for row in ORDER]
+SHAPES = {name: ("round", "square", "")[row % 3] for row, name in enumerate(IDS)}
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+def query_vectors() -> np.ndarray:
+    return np.asarray(gaussian(CANDIDATES, DIM, 1)[OWNERS] + 2 * gaussian(QUERIES, DIM, 3, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +48,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table whose bank describes the first 20 of 60 candidates; queries ask for the last 40."""
     folder = tmp_path_factory.mktemp("published")
     candidates = gaussian(CANDIDATES, DIM, 1)
-    owners = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
     references = np.concatenate([candidates[:OWN_PAIRS], gaussian(REFERENCES - OWN_PAIRS, DIM, 2)])
-    write_vectors(folder / "candidates", [f"c{row}" for row in range(CANDIDATES)], candidates, 3)
+    write_vectors(folder / "candidates", IDS, candidates, 3)
     pairs = [f"c{row}" if row < OWN_PAIRS else "" for row in range(REFERENCES)]
     order = np.random.default_rng(7).permutation(REFERENCES)
     for name, rows in (("references", order), ("rest", order[order >= OWN_PAIRS])):
         write_vectors(folder / name, [f"r{row}" for row in rows], references[rows], 2, [pairs[row] for row in rows])
-    queries = candidates[owners] + 2 * gaussian(QUERIES, DIM, 3, 0.0)
-    write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], queries, 2, [f"c{row}" for row in owners])
+    names = [f"q{row}" for row in range(QUERIES)]
+    write_vectors(folder / "queries", names, query_vectors(), 2, [IDS[row] for row in OWNERS])
     assert cli.main(["refresh", *as_flags(flags_of(folder, "references"))]) == 0
-    assert cli.main(["refresh", *as_flags(flags_of(folder, "rest") | {"table": str(folder / "fair")})]) == 0
     return folder
 
 
@@ -55,15 +71,16 @@ def as_flags(flags: dict[str, str]) -> list[str]:
     return [part for name, value in flags.items() for part in (f"--{name}", value)]
 
 
+def flags_of_evaluate(published: Path) -> dict[str, str | None]:
+    flags = {name: str(published / name / "part-*.parquet") for name in ("candidates", "queries", "references")}
+    flags |= {name: str(published / name) for name in ("table", "work")}
+    return flags | {"query-pair-id-column": "pair_id", "reference-pair-id-column": "pair_id"}
+
+
 @pytest.fixture
 def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run ``nnn evaluate --json``; keyword arguments replace flags, None leaves one out."""
-    flags: dict[str, str | None] = {
-        name: str(published / name / "part-*.parquet") for name in ("candidates", "queries")
-    }
-    flags |= {name: str(published / name) for name in ("table", "work")}
-    flags |= {"query-pair-id-column": "pair_id", "reference-pair-id-column": "pair_id"}
-    flags |= {"references": str(published / "references" / "part-*.parquet")}
+    flags = flags_of_evaluate(published)
 
     def run(*extra: str, **changes: str | None) -> tuple[int, dict[str, Any], str]:
         kept = {name: value for name, value in {**flags, **changes}.items() if value is not None}
@@ -74,22 +91,31 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def test_bank_rows_that_belong_to_candidates_are_counted(evaluate: Run) -> None:
-    code, result, text = evaluate()
-    assert (code, result["own_pairs"], result["fair"]) == (0, OWN_PAIRS, None)
+@pytest.fixture(scope="module")
+def judged(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """The table judged with and without own pairs, and by an attribute: the result, and what was printed."""
+    attributes = tmp_path_factory.mktemp("judged") / "attributes.tsv"
+    attributes.write_text("id\tshape\n" + "".join(f"{name}\t{value}\n" for name, value in SHAPES.items()))
+    flags = {name: value for name, value in flags_of_evaluate(published).items() if value is not None}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        more = ["--drop-own-pairs", "--attributes", str(attributes), "--json"]
+        assert cli.main(["evaluate", *as_flags(flags), *more]) == 0
+    return json.loads(out.getvalue().splitlines()[-1]), out.getvalue()
+
+
+def test_the_fair_figure_is_that_of_a_bank_without_own_pairs(judged: tuple[dict[str, Any], str]) -> None:
+    result, text = judged
     assert "20 of 50 bank rows (40.0 %) belong to candidates of the pool" in text
-    assert "Run nnn evaluate with --drop-own-pairs for the fair figure." in text
-
-
-def test_the_fair_figure_is_that_of_a_bank_without_them(evaluate: Run, published: Path) -> None:
-    code, result, text = evaluate("--drop-own-pairs")
-    assert code == 0
-    other = evaluate(table=str(published / "fair"), references=str(published / "rest" / "part-*.parquet"))[1]
-    assert other["own_pairs"] == 0
-    for part in ("before", "after", "gain", "surface"):
-        assert result["fair"][part] == other[part]
-    assert result["after"] != result["fair"]["after"]
     assert "without them, which is the fair figure" in text
+    assert result["own_pairs"] == OWN_PAIRS
+    rest = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES - OWN_PAIRS, DIM, 2), (4,))
+    plain, fair = (brute_force_rankings(bias) for bias in (np.zeros(CANDIDATES), 0.5 * rest[:, 0]))
+    for part, rankings in (("before", plain), ("after", fair)):
+        for cut in (1, 5, 10):
+            recall = np.mean([answer in ranking[:cut] for ranking, answer in zip(rankings, ANSWERS, strict=True)])
+            assert result["fair"][part][f"recall@{cut}"]["value"] == pytest.approx(recall)
+    assert result["fair"]["before"] == result["before"]
+    assert result["fair"]["after"] != result["after"]
 
 
 def test_the_fair_figure_needs_the_bank_of_the_table(evaluate: Run) -> None:
@@ -125,16 +151,12 @@ def test_comparing_needs_the_bank(evaluate: Run) -> None:
     assert (code, "name it with --references" in text) == (2, True)
 
 
-def test_attributes_are_measured_over_the_same_rankings(evaluate: Run, published: Path, tmp_path: Path) -> None:
-    values = {f"c{row}": ("round", "square", "")[row % 3] for row in range(CANDIDATES)}
-    table = tmp_path / "attributes.tsv"
-    table.write_text("id\tshape\n" + "".join(f"{name}\t{value}\n" for name, value in values.items()))
-    code, result, _ = evaluate("--attributes", str(table))
-    assert code == 0
-    (section,) = result["fairness"]
-    before, after, relevant = brute_force_rankings(published)
-    given = {name: value for name, value in values.items() if value}
-    kinds, figures = compare_values(before, after, relevant, given, Counter(given.values()))
+def test_attributes_are_measured_over_the_same_rankings(judged: tuple[dict[str, Any], str], published: Path) -> None:
+    (section,) = judged[0]["fairness"]
+    bias = load_bias_table(str(published / "table")).bias_of(IDS).astype(np.float64)
+    before, after = brute_force_rankings(np.zeros(CANDIDATES)), brute_force_rankings(bias)
+    given = {name: value for name, value in SHAPES.items() if value}
+    kinds, figures = compare_values(before, after, [[name] for name in ANSWERS], given, Counter(given.values()))
     assert (section["attribute"], tuple(section["values"])) == ("shape", kinds)
     found = {figure["name"]: (figure["before"]["value"], figure["after"]["value"]) for figure in section["figures"]}
     expected = {
@@ -154,27 +176,22 @@ def test_an_attribute_of_one_value_is_refused() -> None:
         compare_values([ids], [ids], [ids], sizes, counts)
 
 
-def brute_force_rankings(published: Path) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
-    """The first 10 of each query in order of id, without and with the table's biases, and what answers it."""
-    candidates = gaussian(CANDIDATES, DIM, 1).astype(np.float64)
+def brute_force_rankings(bias: np.ndarray) -> list[list[str]]:
+    """The first 10 candidates of each query, by sorting in float64; queries in order of id."""
+    candidates, queries = (rows.astype(np.float64) for rows in (gaussian(CANDIDATES, DIM, 1), query_vectors()))
     candidates /= np.linalg.norm(candidates, axis=1)[:, None]
-    owners = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
-    queries = gaussian(CANDIDATES, DIM, 1)[owners] + 2 * gaussian(QUERIES, DIM, 3, 0.0)
-    queries = queries.astype(np.float64) / np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
-    ids = [f"c{row}" for row in range(CANDIDATES)]
-    bias = load_bias_table(str(published / "table"), 1).bias_of(ids).astype(np.float64)
-    order = sorted(range(QUERIES), key=lambda row: f"q{row}")
-    sides = []
-    for subtracted in (0.0 * bias, bias):
-        rows = np.argsort(subtracted - queries[order] @ candidates.T, axis=1, kind="stable")[:, :10]
-        sides.append([[ids[row] for row in each] for each in rows])
-    return sides[0], sides[1], [[ids[owners[row]]] for row in order]
+    queries /= np.linalg.norm(queries, axis=1)[:, None]
+    rows = np.argsort(bias - queries[ORDER] @ candidates.T, axis=1, kind="stable")[:, :10]
+    return [[IDS[row] for row in each] for each in rows]
 
 
 def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_path: Path) -> None:
-    code, result, text = evaluate("--k", "8", "--alpha", "0.25", "--publish")
+    uri = str(shutil.copytree(published / "table", tmp_path / "table"))
+    code, result, text = evaluate("--k", "8", "--alpha", "0.25", "--publish", table=uri)
     assert (code, result["published"]) == (0, 2)
-    table = load_bias_table(str(published / "table"))
+    assert (result["own_pairs"], result["fair"]) == (OWN_PAIRS, None)
+    assert "Run nnn evaluate with --drop-own-pairs for the fair figure." in text
+    table = load_bias_table(uri)
     assert (table.manifest.version, table.manifest.settings.k, table.manifest.settings.alpha) == (2, 8, 0.25)
     assert table.manifest.evaluation is not None
     assert table.manifest.evaluation["gain"] == result["gain"]
@@ -184,8 +201,12 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     # More than 1 % of the candidates are in the bank, which was accepted when version 1 was computed.
     assert gates["near_copies"].sentence == "judged before: the means are those of version 1"
     # The same again says the same.
-    assert evaluate("--k", "8", "--alpha", "0.25", "--publish")[1]["published"] == 2
-    assert read_manifest(str(published / "table")).version == 2
+    request = Request(Point(8, 0.25), table.manifest.settings.grid)
+    config = EvaluationConfig(
+        table=uri, version=1, candidates="c", queries="q", work=str(published / "work"), request=request
+    )
+    assert _publish(config, result, Thresholds(), ()) == 2
+    assert list_versions(uri) == [1, 2]
 
 
 @pytest.mark.slow
@@ -200,7 +221,8 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
 @pytest.mark.slow
 def test_an_earlier_report_is_shown_beside(evaluate: Run, published: Path, tmp_path: Path) -> None:
     first = evaluate(references=None, **{"reference-pair-id-column": None})[1]["report"]
-    fair = str(published / "fair")
+    fair = str(tmp_path / "fair")
+    assert cli.main(["refresh", *as_flags(flags_of(published, "rest") | {"table": fair})]) == 0
     code, result, text = evaluate("--beside", first, table=fair, references=str(published / "rest" / "part-*.parquet"))
     assert code == 0
     page = Path(result["report"]).read_text()
