@@ -30,6 +30,7 @@ from nnn_core.errors import (
     RejectedRowsError,
     StorageError,
 )
+from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
 from pipelines.commands._summary import summarise
@@ -453,8 +454,10 @@ def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_pa
     code, error = run("--gates", str(tmp_path / "gates.yaml"))
     assert code == 10
     assert "1 of 18 gates failed, so nothing was published:\n  spread: the highest less the lowest mean is " in error
-    assert len(list((tmp_path / "work" / "gates").iterdir())) == 1
-    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "spread") == (0, "")
+    assert "with --accept spread; finished work is kept." in error
+    listed = json.loads(Path(error.partition("listed in ")[2].partition(". Where")[0]).read_bytes())["gates"]
+    assert {gate["name"] for gate in listed} == set(Thresholds.model_fields) - {"hub_deviations", "min_rows"}
+    assert run("--gates", str(tmp_path / "gates.yaml"), "--accept", "spread", "--accept", "alpha") == (0, "")
     manifest = json.loads((tmp_path / "table" / "versions" / "000001.json").read_bytes())
     assert [gate["name"] for gate in manifest["gates"] if gate["accepted"]] == ["spread"]
 

@@ -8,8 +8,6 @@ version answers rightly.
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -23,12 +21,10 @@ from corpora import brute_force_means, tree, write_vectors
 
 from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.errors import DuplicateIdError, GateError, InputError
-from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.gate import Gate
-from nnn_core.table.manifest import list_versions, read_manifest
+from nnn_core.table.manifest import read_manifest
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands._summary import print_summary
 from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
@@ -204,8 +200,8 @@ CLEAN = 20
 #: What the run shows of a clean refresh.
 SHOWN = ("candidate_centroid", "reference_centroid", "drift_psi", "moved_rows", "canary_overlap")
 
-#: Those of the default run: a measure of rows, and one of queries.
-QUICK = (shuffled_ids, bank_of_test_queries)
+#: The one of the default run.
+QUICK = (shuffled_ids,)
 
 
 def failed_gates(world: World, inputs: Inputs, folder: Path) -> set[str]:
@@ -298,34 +294,12 @@ def test_a_first_version_skips_what_it_cannot_compare(world: World) -> None:
     compared |= {"candidate_centroid", "reference_centroid"}
     assert {reasons[name] for name in compared} == {"there is no previous version to compare with"}
     assert reasons["canary_overlap"] == "no validation queries were given, or nothing to compare with"
-    assert {gate.name for gate in manifest.gates if gate.verdict == "pass"} >= {"max_abs_bias", "spread", "hubs"}
-
-
-def test_an_accepted_gate_is_published_and_recorded(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = world.config(alpha_of_ten_times(world.inputs, world), tmp_path)
-    with pytest.raises(GateError) as refused:
-        refresh(config, None, OPTIONS)
-    message = str(refused.value)
-    assert "alpha: the factor between alpha 7.5 and the previous is 10, allowed is at most 2. Check --alpha." in message
-    assert "4 of 18 gates failed, so nothing was published" in message
-    names = ["max_abs_bias", "alpha", "canary_overlap", "gain"]
-    assert f"with {' '.join(f'--accept {name}' for name in names)}; finished work is kept." in message
-    assert list_versions(config.table) == [1]
-    listed = json.loads(Path(message.partition("listed in ")[2].partition(". Where")[0]).read_bytes())["gates"]
-    assert {gate["name"] for gate in listed} == set(Thresholds.model_fields) - {"hub_deviations", "min_rows"}
-
-    accepted = dataclasses.replace(config, accept=("spread", *names))
-    manifest, summary = refresh(accepted, None, OPTIONS)
-    assert manifest.version == 2
-    assert [gate.name for gate in manifest.gates if gate.accepted] == names
-    assert read_manifest(config.table).gates == manifest.gates
-    print_summary(summary)
-    assert re.search(r"WARN +max_abs_bias", capsys.readouterr().out)
-    # What stands was accepted: the same command, without the flag, finds nothing new.
-    again, _ = refresh(config, None, OPTIONS)
-    assert again.version == 2
+    assert {gate.name for gate in manifest.gates if gate.verdict == "pass"} >= {
+        "max_abs_bias",
+        "spread",
+        "hubs",
+        "gain",
+    }
 
 
 @pytest.mark.slow

@@ -137,6 +137,8 @@ def test_a_failure_that_is_accepted_is_published_with_its_name(table: Table) -> 
     second = table.refresh(first, settings=LOUD, accepted=failed)
     assert second == read_manifest(table.uri, 2)
     assert [gate.name for gate in second.gates if gate.accepted] == failed
+    # What stands was accepted: the same refresh, without the flag, finds nothing new.
+    assert table.refresh(second, settings=LOUD) == second
 
 
 def test_a_table_that_says_the_same_gets_no_version(table: Table, caplog: pytest.LogCaptureFixture) -> None:
