@@ -12,8 +12,6 @@ from typing import Any
 
 from jobs import plant_inputs, refresh_arguments
 
-from pipelines.commands import cli
-
 INTERRUPTED = "nnn: interrupted; finished work is kept, run the same command again to continue"
 
 
@@ -34,4 +32,3 @@ def test_ctrl_c_is_answered_in_one_line(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert [line for line in errors.splitlines() if " of " not in line] == [INTERRUPTED]
     assert not (tmp_path / "table" / "versions").exists()
-    assert cli.main(refresh_arguments(str(tmp_path), str(tmp_path))) == 0
