@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from corpora import gaussian, write_vectors
+from failpoints import several_parts
 from stores import objects, plant
+
+from pipelines.commands import cli
 
 DIM = 8
 CANDIDATES, REFERENCES = 42, 40
@@ -40,3 +49,36 @@ def refresh_arguments(inputs: str, folder: str, version: int = 2) -> list[str]:
         "accept": "candidate_rejects",
     }
     return ["refresh", *(part for name, value in flags.items() for part in (f"--{name}", value))]
+
+
+@dataclass(frozen=True)
+class TwoVersions:
+    """The tiny job after each of its two versions, whose tables are cut into several parts.
+
+    Attributes:
+        place: the folder of inputs, table and work; what a job leaves says where it is.
+        kept: copies of the folder before the job ran, after version 1 and after version 2.
+        summaries: what the runs of version 1 and of version 2 printed as JSON.
+    """
+
+    place: Path
+    kept: tuple[Path, ...]
+    summaries: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def publish(cls, place: Path, copies: Path) -> TwoVersions:
+        """Run the job twice in the new folder ``place``."""
+        plant_inputs(place, str(place))
+        kept, summaries = [shutil.copytree(place, copies / "0")], []
+        for version in (1, 2):
+            with several_parts(), contextlib.redirect_stdout(io.StringIO()) as out:
+                assert cli.main([*refresh_arguments(str(place), str(place), version), "--json"]) == 0
+            summaries.append(json.loads(out.getvalue().splitlines()[-1]))
+            kept.append(shutil.copytree(place, copies / str(version)))
+        return cls(place, tuple(kept), tuple(summaries))
+
+    def restore(self, version: int) -> Path:
+        """The folder as it was after that version."""
+        shutil.rmtree(self.place)
+        shutil.copytree(self.kept[version], self.place)
+        return self.place

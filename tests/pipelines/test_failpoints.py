@@ -15,14 +15,14 @@ from pathlib import Path
 import failpoints
 import pytest
 from failpoints import NOWHERE, POINTS
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions, refresh_arguments
 from stores import objects, own_s3, plant
 
 from nnn_core import load_bias_table
 from nnn_core.table.reading import BiasTable
 
 ROOT = Path(__file__).parent.parent.parent
-STORES = ("local files", "S3")
+LOCAL, S3 = "local files", "S3"
 
 
 def run(point: str, arguments: Sequence[str]) -> tuple[int, str]:
@@ -38,45 +38,56 @@ class Scene:
     """A store on which version 1 is published and version 2 is about to be.
 
     Attributes:
+        inputs: where the input of both lies.
         store: a folder to work in.
-        remote: whether it is an object store.
         before: all files of table and work once version 1 was published.
         after: the same once version 2 was, undisturbed.
         versions: what a reader sees then.
     """
 
+    inputs: str
     store: str
-    remote: bool
     before: dict[str, bytes]
     after: dict[str, bytes]
     versions: tuple[BiasTable, BiasTable]
 
-    def problem(self, point: str) -> str | None:
-        """Kill at ``point``, read, resume, compare."""
-        try:
-            self.check(point)
-        except Exception as error:
-            return f"{point}: {error!r}"
-        return None
+    def folder_of(self, point: str) -> str:
+        """Where the job that is killed there has its table and its work."""
+        return f"{self.store}/{point.replace(':', '-')}"
 
-    def check(self, point: str) -> None:
-        folder = f"{self.store}/{point.replace(':', '-')}"
+    def kill(self, point: str) -> None:
+        """Kill at ``point``, and read."""
+        folder = self.folder_of(point)
         plant(folder, self.before)
-        arguments = refresh_arguments(f"{self.store}/inputs", folder)
-        code, output = run(point, arguments)
+        code, output = run(point, refresh_arguments(self.inputs, folder))
         assert code == -signal.SIGKILL, output
         left = objects(folder)
         assert self.before.items() <= left.items(), "a file was changed"
         assert left.items() <= self.after.items(), "a file was left half written"
         expected = self.versions[self.publishes(point)]
         assert_same_table(load_bias_table(f"{folder}/table"), expected)
-        code, output = run(NOWHERE, arguments)
-        assert code == 0, output
+
+    def resume(self, point: str) -> None:
+        """Run the same again, and compare."""
+        folder = self.folder_of(point)
+        assert failpoints.main(NOWHERE, *refresh_arguments(self.inputs, folder)) == 0
         assert objects(folder) == self.after
 
     def publishes(self, point: str) -> bool:
         """Whether version 2 is there when the job is killed at ``point``."""
-        return point == "manifest:after" or (point == "manifest:sent" and self.remote)
+        return point == "manifest:after" or (point == "manifest:sent" and "://" in self.store)
+
+    def problems(self, points: Sequence[str]) -> list[str]:
+        """What is wrong, of each point; jobs are killed in processes of their own, and resumed in this one."""
+        found = []
+        with ThreadPoolExecutor(1) as pool:
+            for point, killed in [(point, pool.submit(self.kill, point)) for point in points]:
+                try:
+                    killed.result()
+                    self.resume(point)
+                except Exception as error:
+                    found.append(f"{point}: {error!r}")
+        return found
 
 
 def assert_same_table(found: BiasTable, expected: BiasTable) -> None:
@@ -86,54 +97,30 @@ def assert_same_table(found: BiasTable, expected: BiasTable) -> None:
     assert (found.mean_k == expected.mean_k).all()
 
 
-@pytest.fixture(scope="module")
-def scene_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scene]]:
-    """Sets a store up when it is first asked for."""
-    scenes: dict[str, Scene] = {}
-    with contextlib.ExitStack() as stack:
-
-        def build(name: str) -> Scene:
-            if name not in scenes:
-                scratch = tmp_path_factory.mktemp("scene")
-                store = str(scratch) if name == STORES[0] else stack.enter_context(own_s3())
-                scenes[name] = set_up(store, scratch / "inputs", name != STORES[0])
-            return scenes[name]
-
-        yield build
+@pytest.fixture
+def scene(two_versions: TwoVersions, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """The tiny job on the store that the test asks for."""
+    before, after = (
+        {name: data for name, data in objects(str(kept)).items() if name.startswith(("table/", "work/"))}
+        for kept in two_versions.kept[1:]
+    )
+    first, second = (load_bias_table(str(kept / "table")) for kept in two_versions.kept[1:])
+    assert [table.manifest.version for table in (first, second)] == [1, 2]
+    assert len(second.manifest.files) > 2
+    with contextlib.nullcontext(str(tmp_path)) if request.param == LOCAL else own_s3() as store:
+        yield Scene(str(two_versions.place), store, before, after, (first, second))
 
 
-def set_up(store: str, scratch: Path, remote: bool) -> Scene:
-    plant_inputs(scratch, f"{store}/inputs")
-    states, tables = [], []
-    for version in (1, 2):
-        assert failpoints.main(NOWHERE, *refresh_arguments(f"{store}/inputs", f"{store}/whole", version)) == 0
-        states.append(objects(f"{store}/whole"))
-        tables.append(load_bias_table(f"{store}/whole/table"))
-    assert [table.manifest.version for table in tables] == [1, 2]
-    assert len(tables[1].manifest.files) > 2
-    return Scene(store, remote, *states, (tables[0], tables[1]))
-
-
-def problems(scene: Scene, points: Sequence[str]) -> list[str]:
-    with ThreadPoolExecutor(2) as pool:
-        return [problem for problem in pool.map(scene.problem, points) if problem]
-
-
-@pytest.mark.parametrize(
-    ("store", "points"),
-    [("local files", ["manifest:sent"]), pytest.param("S3", ["manifest:sent"], marks=pytest.mark.slow)],
-)
-def test_killed_at_some_points(scene_of: Callable[[str], Scene], store: str, points: list[str]) -> None:
-    assert not problems(scene_of(store), points)
+@pytest.mark.parametrize("scene", [LOCAL, pytest.param(S3, marks=pytest.mark.slow)], indirect=True)
+def test_killed_when_the_manifest_is_sent(scene: Scene) -> None:
+    assert not scene.problems(["manifest:sent"])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("store", STORES)
-def test_killed_at_every_point(
-    scene_of: Callable[[str], Scene], store: str, record_count: Callable[[str, int, int], None]
-) -> None:
+@pytest.mark.parametrize("scene", [LOCAL, S3], indirect=True)
+def test_killed_at_every_point(scene: Scene, record_count: Callable[[str, int, int], None]) -> None:
     assert len(set(POINTS)) == 20
-    found = problems(scene_of(store), POINTS)
+    found = scene.problems(POINTS)
     record_count("SIGKILL at failpoints, resumed to the same bytes", len(POINTS) - len(found), len(POINTS))
     assert not found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from failpoints import several_parts
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions
 
 from nnn_core import load_bias_table
 from nnn_core.errors import CorruptArtifactError, NNNError
@@ -20,21 +20,10 @@ CASES = 200
 MARK = "nnn-bias-table.json"
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of two versions."""
-    folder = tmp_path_factory.mktemp("table")
-    plant_inputs(folder / "inputs", str(folder / "inputs"))
-    for version in (1, 2):
-        with several_parts():
-            assert cli.main(refresh_arguments(str(folder / "inputs"), str(folder), version)) == 0
-    return folder / "table"
-
-
 @pytest.fixture
-def table(published: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    capsys.readouterr()
-    return published
+def table(two_versions: TwoVersions, tmp_path: Path) -> Path:
+    """A table of two versions."""
+    return Path(shutil.copytree(two_versions.kept[2] / "table", tmp_path / "table"))
 
 
 def current_files(table: Path) -> list[str]:
@@ -95,46 +84,36 @@ def test_a_whole_table(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_damage_is_named(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, first, second, *others = current_files(table)
-    kept = {name: (table / name).read_bytes() for name in (first, second, MARK)}
-    (table / first).write_bytes(kept[first][:-1])
+    (table / first).write_bytes((table / first).read_bytes()[:-1])
     (table / second).unlink()
     (table / MARK).write_bytes(b"")
-    try:
-        assert verify(table, "--json") == 9
-        printed = capsys.readouterr()
-        record = json.loads(printed.out.splitlines()[-1])
-        states = {file["path"]: file["state"] for file in record["files"]}
-        assert states == {
-            "versions/000002.json": "whole",
-            first: "damaged",
-            second: "missing",
-            MARK: "damaged",
-            **dict.fromkeys(others, "whole"),
-        }
-        assert record["verdict"] == "damaged"
-        assert f"3 of {len(states)} files of version 2 of '{table}' are not what was published" in printed.err
-        assert f"'{table}/{first}' is damaged" in printed.err
-        assert f"cannot read '{table}/{second}'" in printed.err
-        assert "run a refresh" in printed.err
-        assert "the next refresh writes it again" in printed.err
-    finally:
-        for name, data in kept.items():
-            (table / name).write_bytes(data)
-    assert verify(table) == 0
+    assert verify(table, "--json") == 9
+    printed = capsys.readouterr()
+    record = json.loads(printed.out.splitlines()[-1])
+    states = {file["path"]: file["state"] for file in record["files"]}
+    assert states == {
+        "versions/000002.json": "whole",
+        first: "damaged",
+        second: "missing",
+        MARK: "damaged",
+        **dict.fromkeys(others, "whole"),
+    }
+    assert record["verdict"] == "damaged"
+    assert f"3 of {len(states)} files of version 2 of '{table}' are not what was published" in printed.err
+    assert f"'{table}/{first}' is damaged" in printed.err
+    assert f"cannot read '{table}/{second}'" in printed.err
+    assert "run a refresh" in printed.err
+    assert "the next refresh writes it again" in printed.err
 
 
 def test_a_damaged_manifest_and_the_version_before(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = table / "versions" / "000002.json"
-    whole = manifest.read_bytes()
-    manifest.write_bytes(whole[:-2])
-    try:
-        assert verify(table) == 9
-        printed = capsys.readouterr()
-        assert printed.out.splitlines()[0] == "damaged  versions/000002.json"
-        assert "move this file out of its folder" in printed.err
-        assert verify(table, "--version", "1") == 0
-    finally:
-        manifest.write_bytes(whole)
+    manifest.write_bytes(manifest.read_bytes()[:-2])
+    assert verify(table) == 9
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == "damaged  versions/000002.json"
+    assert "move this file out of its folder" in printed.err
+    assert verify(table, "--version", "1") == 0
 
 
 def test_a_version_that_is_not_there(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,12 +126,9 @@ def test_a_manifest_under_another_number(table: Path) -> None:
     """A copy would make an old version the current one."""
     copy = table / "versions" / "000003.json"
     copy.write_bytes((table / "versions" / "000001.json").read_bytes())
-    try:
-        with pytest.raises(CorruptArtifactError, match="manifest of version 1 under the name of version 3"):
-            load_bias_table(str(table))
-        assert verify(table) == 9
-    finally:
-        copy.unlink()
+    with pytest.raises(CorruptArtifactError, match="manifest of version 1 under the name of version 3"):
+        load_bias_table(str(table))
+    assert verify(table) == 9
 
 
 @pytest.mark.counted

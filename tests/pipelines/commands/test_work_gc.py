@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions, refresh_arguments
 
 from nnn_core.table.manifest import manifest_uri
 from pipelines.commands import cli
@@ -19,24 +19,10 @@ from pipelines.commands import cli
 Call = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def states(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
-    """The folder of the tiny job, and what was in it before it ran, after version 1, and after version 2."""
-    place, kept = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("kept")
-    plant_inputs(place, str(place))
-    for version in range(3):
-        assert version == 0 or cli.main(refresh(place, version)) == 0
-        shutil.copytree(place, kept / str(version))
-    return place, [kept / str(version) for version in range(3)]
-
-
 @pytest.fixture
-def place(states: tuple[Path, list[Path]], request: pytest.FixtureRequest) -> Path:
-    """That folder, as it was after the version that the test asks for: what a job leaves says where it is."""
-    folder, kept = states
-    shutil.rmtree(folder)
-    shutil.copytree(kept[request.param], folder)
-    return folder
+def place(two_versions: TwoVersions, request: pytest.FixtureRequest) -> Path:
+    """The folder of the tiny job, as it was after the version that the test asks for."""
+    return two_versions.restore(request.param)
 
 
 def after(version: int) -> pytest.MarkDecorator:
@@ -109,8 +95,8 @@ def test_what_nobody_needs_goes(call: Call, place: Path) -> None:
 
 
 @after(2)
-def test_a_version_without_a_record_is_named(call: Call, states: tuple[Path, list[Path]], place: Path) -> None:
-    (first,) = (states[1][1] / "work" / "needs").iterdir()
+def test_a_version_without_a_record_is_named(call: Call, two_versions: TwoVersions, place: Path) -> None:
+    (first,) = (two_versions.kept[1] / "work" / "needs").iterdir()
     (place / "work" / "needs" / first.name).unlink()
     age(place)
     found = call(*gc(place))
@@ -135,8 +121,8 @@ def test_tables_that_share_the_folder_are_cleaned_together(
 
 
 @after(1)
-def test_the_folder_of_another_table_is_refused(call: Call, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call(*refresh(place, 1), "--table", str(place / "table2"), "--work", str(place / "work2"))
+def test_the_folder_of_another_table_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place / "work", place / "work2")
     shutil.rmtree(place / "work2" / "tables")  # as an earlier release left it
     age(place)
     command = [*gc(place, "--yes"), "--work", str(place / "work2")]
