@@ -22,6 +22,7 @@ import nnn_core
 from nnn_core.embedded.shards import read_ids, read_shard
 from nnn_core.encoders import Encoder, load_once, parse_encoder
 from nnn_core.errors import (
+    ERRORS,
     BankTooSmallError,
     CorruptArtifactError,
     DuplicateIdError,
@@ -437,15 +438,27 @@ def test_missing_column_names_what_there_is(candidates: str, work: str) -> None:
     assert "it has: id, vector" in error
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(InputError, 3), (RejectedRowsError, 4), (BankTooSmallError, 5), (DuplicateIdError, 6), (StorageError, 7)],
-)
-def test_exit_codes(error: type[NNNError], code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(_: object) -> None:
-        raise error("why")
+#: As the README has them.
+EXIT_CODES = {
+    "NNNError": 1,
+    "ConfigError": 2,
+    "InputError": 3,
+    "RejectedRowsError": 4,
+    "BankTooSmallError": 5,
+    "DuplicateIdError": 6,
+    "StorageError": 7,
+    "ConflictError": 8,
+    "CorruptArtifactError": 9,
+    "GateError": 10,
+}
 
-    assert cli.run_command(fail, []) == code == error.exit_code
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_exit_codes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: object) -> None:
+        raise ERRORS[name]("why")
+
+    assert cli.run_command(fail, []) == EXIT_CODES[name]
     assert capsys.readouterr().err == "nnn: why\n"
 
 

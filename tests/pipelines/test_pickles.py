@@ -17,15 +17,22 @@ import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, write_tar, write_vectors
 from fakes import FormulaEncoder, read_all
+from sides import bank_of, embed_side
+from tables import publish
 
 import nnn_core
 from nnn_core import load_bias_table
+from nnn_core.embedded.shards import read_shard
 from nnn_core.encoders import parse_encoder
 from nnn_core.encoders.encoding import encode_rows
 from nnn_core.errors import NNNError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, Rows, holds_vectors, read_rows
-from pipelines.commands import cli
+from nnn_core.scoring.bank import ReferenceIndex
+from nnn_core.scoring.partials import Partial
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard, measure_all
+from nnn_core.scoring.search.searches import exact_search
 
 pytestmark = pytest.mark.counted
 
@@ -301,59 +308,56 @@ def demo_config() -> dict[str, object]:
     return config
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished refresh, and its flags in ``flags.json``."""
-    folder = tmp_path_factory.mktemp("job")
-    flags = {
-        "candidates": write_vectors(folder / "candidates", [f"c{row}" for row in range(20)], gaussian(20, 8, 1), 1),
-        "references": write_vectors(folder / "references", [f"r{row}" for row in range(30)], gaussian(30, 8, 2), 1),
-        "table": str(folder / "table"),
-        "work": str(folder / "work"),
-        "k": "4",
-        "search": "approximate",
-        "bias-tolerance": "1e-3",
+def artefacts(folder: Path) -> dict[str, tuple[str, Callable[[], object]]]:
+    """Everything that a job stores below ``folder``: of each kind the pattern of its files, and who reads them."""
+    rows = [f"c{row}" for row in range(20)], gaussian(20, 8, 1)
+    candidates, work = write_vectors(folder / "candidates", *rows, 1), str(folder / "work")
+    references = write_vectors(folder / "references", [f"r{row}" for row in range(30)], gaussian(30, 8, 2), 1)
+    (shard,), (reference,) = embed_side(candidates, work)[0].shards, bank_of(references, work).shards
+    partial = Partial.of(shard, reference, 4, False, work)
+    partial.write(score_block(read_shard(shard), exact_search(ReferenceIndex.load(reference, False)), 4))
+
+    def calibrate() -> CalibratedShard:
+        return calibrate_shard(reference, [shard], (1, 2, 4), 1e-3, False, work)
+
+    calibrated = calibrate()
+    table = str(folder / "table")
+    publish(table)
+    return {
+        "embedded shard": ("work/embedded/*.parquet", lambda: read_shard(shard)),
+        "completion mark": ("work/embedded/*.json", lambda: embed_side(candidates, work)),
+        "partial": ("work/partials/*.parquet", partial.read),
+        "clusters": (f"work/clusters/{Path(calibrated.clusters).name}", calibrate),
+        "search settings": ("work/clusters/*.json", calibrate),
+        "check of a search": (f"work/clusters/{Path(calibrated.check).name}", lambda: measure_all([calibrated], (4,))),
+        "table part": ("table/versions/*/part-*.parquet", lambda: load_bias_table(table)),
+        "manifest": ("table/versions/*.json", lambda: load_bias_table(table)),
     }
-    arguments = ["refresh", *(part for name, value in flags.items() for part in (f"--{name}", value))]
-    (folder / "flags.json").write_text(json.dumps(arguments))
-    assert cli.main(arguments) == 0
-    return folder
 
 
-ARTEFACTS = {
-    "embedded shard": "work/embedded/*.parquet",
-    "completion mark": "work/embedded/*.json",
-    "partial": "work/partials/*.parquet",
-    "clusters": "work/clusters/*.safetensors",
-    "search settings": "work/clusters/*.json",
-    "table part": "table/versions/*/part-*.parquet",
-    "manifest": "table/versions/*.json",
-}
-
-
-@pytest.mark.parametrize("kind", ARTEFACTS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "embedded shard",
+        "completion mark",
+        "partial",
+        "clusters",
+        "search settings",
+        "check of a search",
+        "table part",
+        "manifest",
+    ],
+)
 def test_artefact(
-    kind: str, canary: bytes, marker: Path, job: Path, tmp_path: Path, record_count: Callable[[str, int, int], None]
+    kind: str, canary: bytes, marker: Path, tmp_path: Path, record_count: Callable[[str, int, int], None]
 ) -> None:
     """Someone who may write the work folder or the table still runs nothing in the job or in a reader."""
-    victims = sorted(job.glob(ARTEFACTS[kind]))
-    kept = {path: path.read_bytes() for path in victims}
+    pattern, read = artefacts(tmp_path)[kind]
+    read()
+    victims = sorted(tmp_path.glob(pattern))
     assert victims
     for path in victims:
         path.write_bytes(canary)
-    try:
-        if kind in ("table part", "manifest"):
-            outcome = error_of(lambda: load_bias_table(str(job / "table")))
-        else:
-            flags = json.loads((job / "flags.json").read_text())
-            flags[flags.index(str(job / "table"))] = str(tmp_path / "table")
-            if kind != "partial":
-                for partial in (job / "work" / "partials").iterdir():
-                    kept[partial] = partial.read_bytes()
-                    partial.unlink()
-            outcome = CLEAR if cli.main(flags) == 9 else "published"
-    finally:
-        for path, data in kept.items():
-            path.write_bytes(data)
+    outcome = error_of(read)
     record_count("pickle canaries that stayed unread", not marker.exists(), 1)
     assert outcome == CLEAR
