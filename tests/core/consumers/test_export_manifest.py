@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from nnn_core.consumers.export import check_output, commit_export, keep_file, manifest_uri
-from nnn_core.errors import StorageError
+from nnn_core.errors import CorruptArtifactError, StorageError
 
 
 def test_files_are_named_by_their_content(tmp_path: Path) -> None:
     one, again, other = (keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"a", b"b"))
     assert one == again != other
     assert (tmp_path / one.path).read_bytes() == b"a"
+    (tmp_path / one.path).write_bytes(b"")
+    with pytest.raises(CorruptArtifactError, match=one.path):
+        keep_file(str(tmp_path), "data/part", ".x", b"a", 1)
 
 
 def test_an_output_has_one_manifest(tmp_path: Path) -> None:
