@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from corpora import gaussian, write_tar, write_vectors
-from jobs import CANDIDATES, DIM, REFERENCES, plant_inputs, refresh_arguments
+from jobs import CANDIDATES, DIM, REFERENCES, TwoVersions, refresh_arguments
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
@@ -50,79 +50,97 @@ Call = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run ``plan`` or ``refresh`` on the first files of the tiny job; returns its JSON."""
-    plant_inputs(tmp_path, str(tmp_path))
+def plan(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> Call:
+    """``nnn plan`` of the next refresh in the folder of the tiny job; returns its JSON."""
 
-    def run(command: str, version: int, *flags: str) -> dict[str, Any]:
-        arguments = refresh_arguments(str(tmp_path), str(tmp_path), version)
-        assert cli.main([command, *arguments[1:], *flags, "--json"]) == 0
+    def run(version: int, *flags: str) -> dict[str, Any]:
+        arguments = refresh_arguments(str(two_versions.place), str(two_versions.place), version)
+        assert cli.main(["plan", *arguments[1:], *flags, "--json"]) == 0
         record: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return record
 
     return run
 
 
-def test_a_plan_foretells_what_is_scored(call: Call, tmp_path: Path) -> None:
-    first = call("plan", 1)
+def test_a_plan_foretells_what_is_scored(plan: Call, two_versions: TwoVersions) -> None:
+    two_versions.restore(0)
+    first, scored = plan(1), two_versions.summaries[0]["stages"]["score_candidates"]
     assert first["candidates"]["reasons"] == {"first refresh of this table": 2}
     assert {each["why"] for each in first["candidates"]["todo"]} == {"first refresh of this table"}
     assert first["previous"] is None
-    done = call("refresh", 1)
-    assert first["pairs_todo"] == done["stages"]["score_candidates"]["pairs"] == 2 * CANDIDATES // 3 * REFERENCES
-    assert first["partials_todo"] == done["stages"]["score_candidates"]["computed"]
-    again = call("plan", 1)
+    assert first["pairs_todo"] == scored["pairs"] == 2 * CANDIDATES // 3 * REFERENCES
+    assert first["partials_todo"] == scored["computed"]
+    two_versions.restore(1)
+    again = plan(1)
     assert (again["pairs_todo"], again["partials_todo"], again["previous"]) == (0, 0, 1)
     assert again["candidates"]["todo"] == []
     assert first["costs"][0]["hours"]["embed"] > 0 == again["costs"][0]["hours"]["embed"]
     # Every file of the bank is scored by itself. What another size of group would cost is what its plan says.
     proposed = again["regrouping"]
-    regrouped = call("plan", 1, "--reference-shard-rows", str(proposed["rows"]))
+    regrouped = plan(1, "--reference-shard-rows", str(proposed["rows"]))
     assert (regrouped["pairs_todo"], regrouped["regrouping"]) == (proposed["pairs_now"], None)
     assert regrouped["groups"] < again["groups"]
-    grown = call("plan", 2)
+    grown = plan(2)
     assert grown["candidates"]["reasons"] == {"new or changed": 1}
     assert grown["reasons"] == {"candidates to embed": CANDIDATES // 3 * REFERENCES}
-    before = {path.name for path in (tmp_path / "work" / "partials").iterdir()}
-    # One of the new rows cannot be used, which only reading tells.
-    done = call("refresh", 2, "--with-plan")
-    assert done["stages"]["score_candidates"]["pairs"] == (CANDIDATES // 3 - 1) * REFERENCES
-    compared = done["plan"]["amounts"]
-    assert compared["embed_candidates"] == {"planned": CANDIDATES // 3, "done": CANDIDATES // 3}
-    assert compared["embed_references"] == {"planned": 0, "done": 0}
-    pairs = {"planned": CANDIDATES // 3 * REFERENCES, "done": (CANDIDATES // 3 - 1) * REFERENCES}
-    assert compared["score_candidates"] == pairs
-    scored = [path for path in (tmp_path / "work" / "partials").iterdir() if path.name not in before]
-    assert len(scored) == done["stages"]["score_candidates"]["computed"] > 0
-    assert done["stages"]["score_candidates"]["written"] == sum(path.stat().st_size for path in scored)
-    assert done["peak_bytes"] > 1 << 27
 
 
-def test_queries_that_judge_are_planned_too(call: Call, tmp_path: Path) -> None:
+def test_a_refresh_says_how_good_its_plan_was(
+    plan: Call, two_versions: TwoVersions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of queries that judge too; one file of flags serves the plan and the refresh."""
+    place = two_versions.restore(1)
     queries, targets = [f"held-out-{row}" for row in range(9)], [f"item-{row:03d}" for row in range(9)]
     asked = write_vectors(tmp_path / "queries", queries, gaussian(9, DIM, 7), 3, targets)
-    flags = ("--validation", asked, "--validation-pair-id-column", "pair_id")
-    assert call("plan", 1, *flags)["validation"]["rows_todo"] == 9
-    done = call("refresh", 1, *flags, "--with-plan")
-    assert done["plan"]["amounts"]["embed_validation"] == {"planned": 9, "done": 9}
-    again = call("plan", 1, *flags)["validation"]
+    flags = refresh_arguments(str(place), str(place), 2)[1:]
+    record: dict[str, Any] = dict(zip((flag[2:] for flag in flags[::2]), flags[1::2], strict=True))
+    record |= {"k": 4, "reference-shard-rows": 1, "max-reject-rate": 0.1, "accept": ["candidate_rejects"]}
+    record |= {"validation": asked, "validation-pair-id-column": "pair_id"}
+    record = {name.replace("-", "_"): value for name, value in record.items()}
+    record |= {"with_plan": True, "rates": str(ROOT / "deploy" / "rates.yaml"), "beam": {"runner": "DirectRunner"}}
+    (tmp_path / "refresh.yaml").write_text(yaml.safe_dump(record))
+    assert cli.main(["plan", "--config", str(tmp_path / "refresh.yaml")]) == 0
+    said = capsys.readouterr().out
+    pairs = CANDIDATES // 3 * REFERENCES
+    assert f"pairs to score    {pairs:,} of" in said
+    assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.2/h, 4 processes" in said
+
+    before = {path.name for path in (place / "work" / "partials").iterdir()}
+    assert cli.main(["refresh", "--config", str(tmp_path / "refresh.yaml"), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert "planned and done" in said
+    done = json.loads(said.splitlines()[-1])
+    compared, scored = done["plan"]["amounts"], done["stages"]["score_candidates"]
+    assert compared["embed_candidates"] == {"planned": CANDIDATES // 3, "done": CANDIDATES // 3}
+    assert compared["embed_references"] == {"planned": 0, "done": 0}
+    assert compared["embed_validation"] == {"planned": 9, "done": 9}
+    # One of the new rows cannot be used, which only reading tells.
+    assert scored["pairs"] == pairs - REFERENCES
+    assert compared["score_candidates"] == {"planned": pairs, "done": pairs - REFERENCES}
+    new = [path for path in (place / "work" / "partials").iterdir() if path.name not in before]
+    assert len(new) == scored["computed"] > 0
+    assert scored["written"] == sum(path.stat().st_size for path in new)
+    assert done["peak_bytes"] > 1 << 27
+
+    again = plan(2, "--validation", asked, "--validation-pair-id-column", "pair_id")["validation"]
     assert (again["rows_todo"], again["rows_known"], again["reasons"]) == (0, 9, {})
     (tmp_path / "queries" / "part-1.parquet").unlink()
     write_vectors(tmp_path / "more", queries, gaussian(9, DIM, 8), 3, targets)
     (tmp_path / "more" / "part-1.parquet").rename(tmp_path / "queries" / "part-1.parquet")
-    assert call("plan", 1, *flags)["validation"]["reasons"] == {"new or changed": 1}
+    again = plan(2, "--validation", asked, "--validation-pair-id-column", "pair_id")["validation"]
+    assert again["reasons"] == {"new or changed": 1}
 
 
-def test_reasons_name_what_is_missing(call: Call, tmp_path: Path) -> None:
-    call("refresh", 1)
-    partials = sorted((tmp_path / "work" / "partials").iterdir())
+def test_reasons_name_what_is_missing(plan: Call, two_versions: TwoVersions) -> None:
+    place = two_versions.restore(1)
+    partials = sorted((place / "work" / "partials").iterdir())
     partials[0].unlink()
-    assert call("plan", 1)["reasons"] == {"scores not under --work": CANDIDATES // 3 * REFERENCES // 2}
-    regrouped = call("plan", 1, "--reference-shard-rows", "80")
+    assert plan(1)["reasons"] == {"scores not under --work": CANDIDATES // 3 * REFERENCES // 2}
+    regrouped = plan(1, "--reference-shard-rows", "80")
     assert set(regrouped["reasons"]) == {"candidates never scored"}
-    for path in (tmp_path / "work" / "embedded").glob("*.json"):
+    for path in (place / "work" / "embedded").glob("*.json"):
         path.unlink()
-    lost = call("plan", 1)["candidates"]["reasons"]
+    lost = plan(1)["candidates"]["reasons"]
     assert lost == {"known, but its result is not under --work (or columns changed)": 2}
 
 
@@ -243,21 +261,9 @@ def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
     assert compare(Foretold(found, work, DEFAULT_RATES), summary, 2)["done"]["dollars"] is None
 
 
-def test_one_file_of_flags_serves_plan_and_refresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plant_inputs(tmp_path, str(tmp_path))
-    flags = refresh_arguments(str(tmp_path), str(tmp_path), 1)[1:]
-    record: dict[str, Any] = dict(zip((flag[2:] for flag in flags[::2]), flags[1::2], strict=True))
-    record |= {"k": 4, "reference-shard-rows": 1, "max-reject-rate": 0.1, "accept": ["candidate_rejects"]}
-    record = {name.replace("-", "_"): value for name, value in record.items()}
-    record |= {"with_plan": True, "rates": str(ROOT / "deploy" / "rates.yaml"), "beam": {"runner": "DirectRunner"}}
-    (tmp_path / "refresh.yaml").write_text(yaml.safe_dump(record))
-    outputs = {}
-    for command in ("plan", "refresh"):
-        assert cli.main([command, "--config", str(tmp_path / "refresh.yaml")]) == 0
-        outputs[command] = capsys.readouterr().out
-    assert f"pairs to score    {2 * CANDIDATES // 3 * REFERENCES:,} of" in outputs["plan"]
-    assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.2/h, 4 processes" in outputs["plan"]
-    assert "planned and done" in outputs["refresh"]
+def test_flags_of_beam_are_understood(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(two_versions.restore(0))
+    flags = refresh_arguments(place, place, 1)[1:]
     assert cli.main(["plan", *flags, "--runner=DataflowRunner", "--project=p", "--region=r"]) == 0
     assert cli.main(["plan", *flags, "--runer=DataflowRunner"]) == 2
     assert "did you mean --runner" in capsys.readouterr().err
