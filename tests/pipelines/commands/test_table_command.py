@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tables
 from corpora import gaussian, write_vectors
 
 from nnn_core import load_bias_table
@@ -23,28 +23,16 @@ from pipelines.commands._table_upkeep import parse_age
 IDS = [f"item-{number:02d}" for number in range(12)]
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def table(tmp_path: Path) -> str:
     """Three versions, all published long ago."""
-    folder = tmp_path_factory.mktemp("published")
-    candidates = write_vectors(folder / "candidates", IDS, gaussian(12, 8, 1), 2)
-    references = write_vectors(folder / "references", [f"q{n}" for n in range(9)], gaussian(9, 8, 2), 2)
-    uri = str(folder / "table")
-    flags = ["--candidates", candidates, "--references", references, "--table", uri, "--work", str(folder / "work")]
-    assert cli.main(["refresh", *flags, "--k", "4", "--alpha", "0.5"]) == 0
-    for alpha in ("0.25", "0.75"):
-        assert cli.main(["table", "reweight", "--table", uri, "--alpha", alpha]) == 0
+    uri = str(tmp_path / "table")
+    for version, alpha in enumerate((0.5, 0.25, 0.75), start=1):
+        tables.publish(uri, version, alpha=alpha, files=1)
     old = time.time() - 30 * 86400
     for path in Path(uri).rglob("*.*"):
         os.utime(path, (old, old))
-    return folder
-
-
-@pytest.fixture
-def table(job: Path, tmp_path: Path) -> str:
-    """A copy of that table, inputs and artefacts."""
-    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
-    return str(tmp_path / "table")
+    return uri
 
 
 def run(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, list[str], str]:
@@ -63,7 +51,7 @@ def record_of(lines: list[str]) -> dict[str, Any]:
 def test_rollback(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, lines, _ = run(capsys, "rollback", "1", "--table", table, "--json")
     assert (code, record_of(lines)["version"], record_of(lines)["settings"]["alpha"]) == (0, 4, 0.5)
-    assert lines[0].startswith("version 4: 12 image candidates")
+    assert lines[0].startswith("version 4: 40 image candidates")
     assert read_manifest(table).files == read_manifest(table, 1).files
     assert run(capsys, "rollback", "7", "--table", table)[0] == 3
 
@@ -119,14 +107,14 @@ def test_diff(table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     output = str(tmp_path / "delta.parquet")
     code, lines, _ = run(capsys, "diff", "1", "2", "--table", table, "--output", output, "--json")
     record = record_of(lines)
-    assert (code, record["changed"], record["unchanged"], record["settings"]) == (0, 12, 0, {"alpha": [0.5, 0.25]})
+    assert (code, record["changed"], record["unchanged"], record["settings"]) == (0, 40, 0, {"alpha": [0.5, 0.25]})
     old, new = (load_bias_table(table, version) for version in (1, 2))
     assert record["changes"]["mean"] == pytest.approx(float((new.bias - old.bias).mean()), abs=1e-7)
     delta = pq.read_table(output)
-    assert delta.column("id").to_pylist() == IDS
+    assert delta.column("id").to_pylist() == sorted(tables.IDS)
     assert delta.column("bias").to_pylist() == new.bias.tolist()
     assert set(delta.column("op").to_pylist()) == {"change"}
-    assert any(line.strip() == "12 changed" for line in lines)
+    assert any(line.strip() == "40 changed" for line in lines)
     assert run(capsys, "diff", "1", "9", "--table", table)[0] == 3
 
 
