@@ -59,19 +59,21 @@ class Measured:
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     """What crosses in a run of the job over large files."""
-    return measure_refresh(tmp_path_factory.mktemp("sizes"), ROWS, 2)
+    return measure_refresh(tmp_path_factory.mktemp("sizes"), ROWS, ROWS, 2)
 
 
-def measure_refresh(folder: Path, rows: int, files: int) -> dict[str, Measured]:
+def measure_refresh(folder: Path, rows: int, references: int, files: int) -> dict[str, Measured]:
     """What crosses in a run of the job, for each collection."""
     config = RefreshConfig(
         write_vectors(folder / "candidates", [f"item-{row}" for row in range(rows)], gaussian(rows, DIM, 1), files),
-        write_vectors(folder / "references", [f"query-{row}" for row in range(ROWS)], gaussian(ROWS, DIM, 2), 2),
+        write_vectors(
+            folder / "references", [f"query-{row}" for row in range(references)], gaussian(references, DIM, 2), 2
+        ),
         str(folder / "table"),
         str(folder / "work"),
         k=4,
         alpha=0.5,
-        reference_shard_rows=ROWS // 2,
+        reference_shard_rows=references // 2,
     )
     prepare_table(config.table)
     pipeline = beam.Pipeline(options=parse_beam_options([], build_parser()))
@@ -98,9 +100,9 @@ def test_no_element_holds_the_vectors_of_a_shard(sizes: dict[str, Measured]) -> 
 
 
 def test_a_file_of_candidates_is_described_to_few_in_few_bytes(tmp_path: Path) -> None:
-    few, many = (measure_refresh(tmp_path / str(files), 60, files) for files in (10, 60))
+    few, many = (measure_refresh(tmp_path / str(files), 60, 20, files) for files in (5, 30))
     for kind, limit in (("shuffle", LIMIT_SHUFFLED_FOR_FILE), ("side", LIMIT_SIDE_FOR_FILE)):
         # What is combined is combined before it leaves a worker.
         each = [name for name in few if name.startswith(kind) and "CombinePerKey" not in name]
-        grown = {name: (many[name].total - few[name].total) / 50 for name in each}
+        grown = {name: (many[name].total - few[name].total) / 25 for name in each}
         assert sum(grown.values()) < limit, {name: size for name, size in grown.items() if size > 10}

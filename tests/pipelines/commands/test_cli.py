@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,31 @@ from pipelines.commands import cli
 from pipelines.commands._refresh_flags import build_parser, config_from
 
 
+@dataclass(frozen=True)
+class Job:
+    """A refresh as a program of its own: its folder, and what it printed."""
+
+    folder: Path
+    out: str
+    error: str
+
+
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("published")
     candidates = write_vectors(folder / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
     references = write_vectors(folder / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
     flags = ["--candidates", candidates, "--references", references, "--table", str(folder / "table")]
-    assert cli.main(["refresh", *flags, "--work", str(folder / "work"), "--k", "4", "--alpha", "0.5"]) == 0
-    return folder
+    flags += ["--work", str(folder / "work"), "--k", "4", "--alpha", "0.5", "--json"]
+    command = [sys.executable, "-m", "pipelines.refresh", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Job(folder, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def table(job: Path, tmp_path: Path) -> str:
-    """A copy of that table, inputs and artefacts."""
-    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+def table(job: Job, tmp_path: Path) -> str:
+    """A copy of its table, inputs and artefacts."""
+    shutil.copytree(job.folder, tmp_path, dirs_exist_ok=True)
     return str(tmp_path / "table")
 
 
@@ -82,20 +94,17 @@ def test_help_fits_a_screen_and_explains_flags(command: list[str], capsys: pytes
     assert capsys.readouterr().out.count("\n") < 140
 
 
-def test_refresh_prints_one_object_on_the_last_line(tmp_path: Path, table: str) -> None:
-    flags = ["--candidates", str(tmp_path / "candidates" / "*"), "--references", str(tmp_path / "references" / "*")]
-    command = [sys.executable, "-m", "pipelines.refresh", *flags, "--table", table, "--work", str(tmp_path / "work")]
-    done = subprocess.run([*command, "--k", "2", "--json"], capture_output=True, text=True, check=True)
-    summary = last_line(done.stdout)
-    assert summary["version"] == 2
-    assert summary["manifest"] == f"{table}/versions/000002.json"
+def test_refresh_prints_one_object_on_the_last_line(job: Job) -> None:
+    summary = last_line(job.out)
+    assert summary["version"] == 1
+    assert summary["manifest"] == f"{job.folder}/table/versions/000001.json"
     assert (summary["rows"], summary["rejected"], summary["references"]) == (3, 0, 4)
     stages = summary["stages"]
     assert isinstance(stages, dict)
-    assert stages["embed_candidates"]["reused"] == 1
+    assert stages["embed_candidates"]["computed"] == 1
     assert all({"computed", "reused", "seconds"} <= set(figures) for figures in stages.values())
     # A stage of more than 15 seconds on a busy machine says how far it is; nothing else is said.
-    said = [line for line in done.stderr.splitlines() if not re.fullmatch(r"\w+ +[\d,]+ of [\d,]+, \S+/s.*", line)]
+    said = [line for line in job.error.splitlines() if not re.fullmatch(r"\w+ +[\d,]+ of [\d,]+, \S+/s.*", line)]
     assert said == []
 
 
