@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from failpoints import several_parts
 from stores import objects, plant
 
 from pipelines.commands import cli
+from pipelines.running import _progress
 
 DIM = 8
 CANDIDATES, REFERENCES = 42, 40
@@ -59,23 +61,32 @@ class TwoVersions:
         place: the folder of inputs, table and work; what a job leaves says where it is.
         kept: copies of the folder before the job ran, after version 1 and after version 2.
         summaries: what the runs of version 1 and of version 2 printed as JSON.
+        progress: what they said on their way, as often as there was something to say.
     """
 
     place: Path
     kept: tuple[Path, ...]
     summaries: tuple[dict[str, Any], ...]
+    progress: tuple[str, ...]
 
     @classmethod
     def publish(cls, place: Path, copies: Path) -> TwoVersions:
         """Run the job twice in the new folder ``place``."""
         plant_inputs(place, str(place))
-        kept, summaries = [shutil.copytree(place, copies / "0")], []
+        kept, summaries, progress = [shutil.copytree(place, copies / "0")], [], []
         for version in (1, 2):
-            with several_parts(), contextlib.redirect_stdout(io.StringIO()) as out:
+            out, error = io.StringIO(), io.StringIO()
+            with (
+                several_parts(),
+                mock.patch.object(_progress, "LINE_SECONDS", 0.0),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(error),
+            ):
                 assert cli.main([*refresh_arguments(str(place), str(place), version), "--json"]) == 0
             summaries.append(json.loads(out.getvalue().splitlines()[-1]))
+            progress.append(error.getvalue())
             kept.append(shutil.copytree(place, copies / str(version)))
-        return cls(place, tuple(kept), tuple(summaries))
+        return cls(place, tuple(kept), tuple(summaries), tuple(progress))
 
     def restore(self, version: int) -> Path:
         """The folder as it was after that version."""

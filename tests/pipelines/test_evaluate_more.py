@@ -19,13 +19,8 @@ from corpora import brute_force_means, gaussian, write_vectors
 from nnn_core import load_bias_table
 from nnn_core.errors import InputError
 from nnn_core.evaluation.attributes import add_counts, compare_values, count_values
-from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.summary import Request
-from nnn_core.gates.thresholds import Thresholds
-from nnn_core.table.manifest import list_versions, read_manifest
+from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
-from pipelines.commands.evaluate import _publish
-from pipelines.config import EvaluationConfig
 
 DIM, CANDIDATES, QUERIES, REFERENCES = 8, 60, 80, 50
 OWN_PAIRS = 20
@@ -200,13 +195,6 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     assert (gates["gain"].value, gates["alpha"].value) == (pytest.approx(result["gain"]["recall@1"]["high"], 1e-5), 2.0)
     # More than 1 % of the candidates are in the bank, which was accepted when version 1 was computed.
     assert gates["near_copies"].sentence == "judged before: the means are those of version 1"
-    # The same again says the same.
-    request = Request(Point(8, 0.25), table.manifest.settings.grid)
-    config = EvaluationConfig(
-        table=uri, version=1, candidates="c", queries="q", work=str(published / "work"), request=request
-    )
-    assert _publish(config, result, Thresholds(), ()) == 2
-    assert list_versions(uri) == [1, 2]
 
 
 @pytest.mark.slow

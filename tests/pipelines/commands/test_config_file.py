@@ -12,7 +12,6 @@ import jsonschema
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, SetupOptions
-from corpora import gaussian, write_vectors
 from pydantic import ValidationError
 
 from nnn_core import storage
@@ -211,22 +210,12 @@ def test_no_name_of_ours_is_beams() -> None:
     assert not {alias.alias for alias in file_model(build_parser()).model_fields.values()} & beam_options().keys()
 
 
-def test_a_refresh_from_a_file_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    candidates = write_vectors(tmp_path / "candidates", ["a", "b", "c"], gaussian(3, 8, 1), 1)
-    references = write_vectors(tmp_path / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
-    place = f"memory://{uuid.uuid4().hex}"
-    file = {
-        "candidates": candidates,
-        "references": references,
-        "table": str(tmp_path / "table"),
-        "work": str(tmp_path / "work"),
-        "k": 4,
-        "beam": {"runner": "DirectRunner"},
-    }
-    storage.create(storage.join(place, "refresh.yaml"), yaml.safe_dump(file).encode())
-    assert cli.main(["refresh", "--config", storage.join(place, "refresh.yaml"), "--json"]) == 0
-    summary = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert (summary["k"], summary["rows"], summary["version"]) == (4, 3, 1)
+def test_a_file_in_a_store() -> None:
+    uri = f"memory://{uuid.uuid4().hex}/refresh.yaml"
+    file = {"candidates": "c", "references": "r", "table": "t", "work": "w", "k": 4, "beam": {"runner": "DirectRunner"}}
+    storage.create(uri, yaml.safe_dump(file).encode())
+    config = config_from(parse("--config", uri), True)
+    assert (config.candidates, config.work, config.k) == ("c", "w", 4)
 
 
 @pytest.mark.parametrize("model", [RefreshConfig, EvaluationConfig, ExportConfig])

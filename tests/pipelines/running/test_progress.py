@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from fakes import Silent
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions
 
-from pipelines.commands import cli
 from pipelines.running import _progress as progress
 from pipelines.running._progress import Lines, Messages, Tally, _seconds, shown
 from pipelines.stages import metrics
@@ -49,13 +47,8 @@ def test_words() -> None:
     assert [_seconds(value) for value in (99.4, 240, 9000)] == ["99 s", "4 min", "2.5 h"]
 
 
-def test_a_run_shows_every_stage(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    plant_inputs(tmp_path, str(tmp_path))
-    assert cli.main(refresh_arguments(str(tmp_path), str(tmp_path), 1)) == 0
-    lines = capsys.readouterr().err.splitlines()
+def test_a_run_shows_every_stage(two_versions: TwoVersions) -> None:
+    lines = two_versions.progress[0].splitlines()
     for stage, last in (
         ("embed_candidates", "2 of 2"),
         ("score_candidates", "4 of 4"),
