@@ -93,3 +93,8 @@ class TwoVersions:
         shutil.rmtree(self.place)
         shutil.copytree(self.kept[version], self.place)
         return self.place
+
+    def files(self, version: int) -> dict[str, bytes]:
+        """All files of table and work after that version, but for what belongs to a single run."""
+        kept = objects(str(self.kept[version]))
+        return {name: data for name, data in kept.items() if name.startswith(("table/", "work/"))}

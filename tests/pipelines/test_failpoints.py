@@ -100,14 +100,11 @@ def assert_same_table(found: BiasTable, expected: BiasTable) -> None:
 @pytest.fixture
 def scene(two_versions: TwoVersions, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """The tiny job on the store that the test asks for."""
-    before, after = (
-        {name: data for name, data in objects(str(kept)).items() if name.startswith(("table/", "work/"))}
-        for kept in two_versions.kept[1:]
-    )
     first, second = (load_bias_table(str(kept / "table")) for kept in two_versions.kept[1:])
     assert [table.manifest.version for table in (first, second)] == [1, 2]
     assert len(second.manifest.files) > 2
     with contextlib.nullcontext(str(tmp_path)) if request.param == LOCAL else own_s3() as store:
+        before, after = two_versions.files(1), two_versions.files(2)
         yield Scene(str(two_versions.place), store, before, after, (first, second))
 
 

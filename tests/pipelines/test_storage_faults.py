@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from failpoints import KINDS, failing, several_parts
-from jobs import plant_inputs, refresh_arguments
-from stores import forbid, objects, own_s3
+from jobs import TwoVersions, refresh_arguments
+from stores import forbid, objects, own_s3, plant
 
 from nnn_core.table.manifest import list_versions
 from pipelines.commands import cli
@@ -33,21 +33,23 @@ def some_and_all(cases: list[tuple[Any, ...]]) -> list[object]:
 
 @dataclass(frozen=True)
 class Job:
-    """The same refresh into any folder.
+    """The tiny job of one version, into any folder.
 
     Attributes:
         inputs: where its input lies.
-        expected: all files of table and work when nothing is in the way.
+        version: 1, or 2 on top of it: only its input has a row that is rejected.
+        after: all files of table and work when nothing is in the way.
         capsys: what it prints.
     """
 
     inputs: str
-    expected: dict[str, bytes]
+    version: int
+    after: dict[str, bytes]
     capsys: pytest.CaptureFixture[str]
 
     def run(self, folder: str) -> tuple[int, str]:
         with several_parts():
-            code = cli.main(refresh_arguments(self.inputs, folder))
+            code = cli.main(refresh_arguments(self.inputs, folder, self.version))
         return code, self.capsys.readouterr().err
 
     def fails(self, folder: str, reason: str) -> str:
@@ -62,26 +64,25 @@ class Job:
     def succeeds(self, folder: str) -> None:
         code, error = self.run(folder)
         assert (code, error) == (0, "")
-        assert objects(folder) == self.expected
+        assert objects(folder) == self.after
 
     def left_nothing_wrong(self, folder: str) -> bool:
-        """No version, and every file that there is has all of its bytes."""
-        return list_versions(f"{folder}/table") == [] and objects(folder).items() <= self.expected.items()
-
-
-@pytest.fixture(scope="module")
-def inputs_and_expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    plant_inputs(folder / "inputs", str(folder / "inputs"))
-    with several_parts():
-        assert cli.main(refresh_arguments(str(folder / "inputs"), str(folder / "whole"))) == 0
-    return str(folder / "inputs"), objects(str(folder / "whole"))
+        """No new version, and every file that there is has all of its bytes."""
+        versions = list(range(1, self.version))
+        return list_versions(f"{folder}/table") == versions and objects(folder).items() <= self.after.items()
 
 
 @pytest.fixture
-def job(inputs_and_expected: tuple[str, dict[str, bytes]], capsys: pytest.CaptureFixture[str]) -> Job:
+def job_of(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> Callable[[str, str], Job]:
+    """The job that comes to a kind of artefact, and the folder that it begins with."""
     capsys.readouterr()
-    return Job(*inputs_and_expected, capsys)
+
+    def begin(kind: str, folder: str) -> Job:
+        version = 2 if kind == "rejects" else 1
+        plant(folder, two_versions.files(version - 1))
+        return Job(str(two_versions.place), version, two_versions.files(version), capsys)
+
+    return begin
 
 
 def raising(number: int) -> Callable[[str], None]:
@@ -99,9 +100,14 @@ def raising(number: int) -> Callable[[str], None]:
     ],
 )
 def test_a_write_that_fails_half_way(
-    job: Job, kind: str, number: int, tmp_path: Path, record_count: Callable[[str, int, int], None]
+    job_of: Callable[[str, str], Job],
+    kind: str,
+    number: int,
+    tmp_path: Path,
+    record_count: Callable[[str, int, int], None],
 ) -> None:
     folder = str(tmp_path / "x")
+    job = job_of(kind, folder)
     with failing(f"{kind}:half", raising(number)):
         error = job.fails(folder, f"cannot write '{folder}")
     assert os.strerror(number) in error
@@ -128,14 +134,18 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 @pytest.mark.slow
 def test_a_disk_that_is_full(
-    job: Job, disk: Callable[[str], None], tmp_path: Path, record_count: Callable[[str, int, int], None]
+    job_of: Callable[[str, str], Job],
+    disk: Callable[[str], None],
+    tmp_path: Path,
+    record_count: Callable[[str, int, int], None],
 ) -> None:
     """Again and again, each time with a little more room: in every stage at last.
 
     A run that comes as far as its report leaves what that was to say, so there must be room for more than that.
     """
     folder, size, steps, seen = str(tmp_path / "disk" / "x"), 8, 1, set()
-    while sum(len(data) for data in objects(folder).values()) < sum(len(data) for data in job.expected.values()):
+    job = job_of("embedded", folder)
+    while sum(len(data) for data in objects(folder).values()) < sum(len(data) for data in job.after.values()):
         code, error = job.run(folder)
         if code == 0:
             break
@@ -153,10 +163,15 @@ def test_a_disk_that_is_full(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ARTEFACTS)
 def test_a_disk_that_becomes_read_only(
-    job: Job, disk: Callable[[str], None], tmp_path: Path, kind: str, record_count: Callable[[str, int, int], None]
+    job_of: Callable[[str, str], Job],
+    disk: Callable[[str], None],
+    tmp_path: Path,
+    kind: str,
+    record_count: Callable[[str, int, int], None],
 ) -> None:
     folder = str(tmp_path / "disk" / "x")
     disk("size=4m")
+    job = job_of(kind, folder)
     with failing(f"{kind}:before", lambda _uri: disk("ro")):
         job.fails(folder, "Read-only file system")
     assert job.left_nothing_wrong(folder)
@@ -173,10 +188,11 @@ def bucket() -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", some_and_all([(kind,) for kind in ARTEFACTS]))
 def test_a_bucket_that_forbids_in_the_middle(
-    job: Job, bucket: str, kind: str, record_count: Callable[[str, int, int], None]
+    job_of: Callable[[str, str], Job], bucket: str, kind: str, record_count: Callable[[str, int, int], None]
 ) -> None:
     """The server itself answers 403 from then on."""
     folder = f"{bucket}/{kind}"
+    job = job_of(kind, folder)
     with (
         contextlib.ExitStack() as allow_again,
         failing(f"{kind}:before", lambda _uri: forbid(os.environ["AWS_ENDPOINT_URL"], 0)),
