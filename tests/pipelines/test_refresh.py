@@ -225,14 +225,15 @@ def test_own_pairs_are_left_out_of_all_means(tmp_path: Path) -> None:
     """Those beyond k too."""
     rng = np.random.default_rng(5)
     pair_ids = [CANDIDATE_IDS[row] for row in rng.integers(0, 10, REFERENCES)]
-    settings = config(tmp_path, exclude_own_pairs=True, k=5, k_max=70, reference_pair_id_column="pair_id")
+    asked = config(tmp_path, exclude_own_pairs=True, k=5, k_max=70, reference_pair_id_column="pair_id")
     write_vectors(tmp_path / "references", REFERENCE_IDS, gaussian(REFERENCES, DIM, 2), 4, pair_ids)
-    run(settings)
+    run(asked)
     own = np.array([[candidate == pair for pair in pair_ids] for candidate in CANDIDATE_IDS])
     assert 8 < own.sum(axis=1).max() < REFERENCES - 70
-    table = load_bias_table(settings.table)
-    assert table.manifest.settings.grid == (1, 2, 4, 5, 8, 16, 32, 64, 70)
-    means = expected_means(table.manifest.settings.grid, own)
+    table = load_bias_table(asked.table)
+    settings = table.manifest.settings
+    assert (settings.grid, settings.exclude_own_pairs) == ((1, 2, 4, 5, 8, 16, 32, 64, 70), True)
+    means = expected_means(settings.grid, own)
     np.testing.assert_allclose(table.mean_k, means, rtol=0, atol=1e-6)
     np.testing.assert_allclose(table.bias, 0.75 * means[:, 3], rtol=0, atol=1e-6)
 

@@ -16,7 +16,7 @@ def test_files_are_named_by_their_content(tmp_path: Path) -> None:
     one, again, other = (keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"a", b"b"))
     assert one == again != other
     assert (tmp_path / one.path).read_bytes() == b"a"
-    (tmp_path / one.path).write_bytes(b"")
+    (tmp_path / one.path).write_bytes(b"x")
     with pytest.raises(CorruptArtifactError, match=one.path):
         keep_file(str(tmp_path), "data/part", ".x", b"a", 1)
 
