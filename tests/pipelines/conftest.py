@@ -1,4 +1,4 @@
-"""Jobs of tests start faster on a Beam that remembers; the thorough profile runs on Beam as it is."""
+"""What jobs of tests share: a Beam that remembers, which the thorough profile does without, and a tiny job."""
 
 from __future__ import annotations
 

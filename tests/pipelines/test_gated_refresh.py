@@ -200,9 +200,6 @@ CLEAN = 20
 #: What the run shows of a clean refresh.
 SHOWN = ("candidate_centroid", "reference_centroid", "drift_psi", "moved_rows", "canary_overlap")
 
-#: The one of the default run.
-QUICK = (shuffled_ids,)
-
 
 def failed_gates(world: World, inputs: Inputs, folder: Path) -> set[str]:
     """Names of the gates, or of the check, that block a refresh; checks that nothing was published."""
@@ -232,10 +229,8 @@ def assert_reported(error: GateError) -> None:
     assert all(line.split(":")[0].strip() in page for line in str(error).splitlines() if line.startswith("  "))
 
 
-@pytest.mark.parametrize(("defect", "gate"), [case for case in DEFECTS if case[0] in QUICK])
-def test_a_defect_is_blocked_by_name(world: World, tmp_path: Path, defect: Defect, gate: str) -> None:
-    inputs = defect(world.inputs, world)
-    assert gate in failed_gates(world, inputs, tmp_path)
+def test_a_defect_is_blocked_by_name(world: World, tmp_path: Path) -> None:
+    assert "moved_rows" in failed_gates(world, shuffled_ids(world.inputs, world), tmp_path)
 
 
 @pytest.mark.slow
