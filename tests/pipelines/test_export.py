@@ -30,6 +30,8 @@ DIM, CANDIDATES, QUERIES = 8, 150, 40
 IDS = [f"c{row}" for row in range(CANDIDATES)]
 
 Run = Callable[..., tuple[int, dict[str, Any], str]]
+#: From engine and metric to the output's folder and the result.
+Exported = Callable[[str, str], tuple[Path, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -60,37 +62,27 @@ def export_flags(published: Path, output: Path) -> dict[str, str]:
     }
 
 
-def result_of(*command: str) -> dict[str, Any]:
-    """What a command that succeeds prints as JSON."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert cli.main([*command, "--json"]) == 0
-    result: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
-    return result
-
-
 @pytest.fixture(scope="module")
-def exported(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """The folder of the export for an engine and a metric, run once and to be left as it is.
+def exported(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Exports for an engine and a metric, each run once and to be left as it is."""
+    done: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
 
-    Its result is in ``result.json``, its files are in ``out``.
-    """
-    folders: dict[tuple[str, str], Path] = {}
-
-    def export_once(engine: str, metric: str) -> Path:
-        if (engine, metric) not in folders:
-            folder = tmp_path_factory.mktemp("exported")
-            flags = export_flags(published, folder / "out") | {"engine": engine, "metric": metric}
-            (folder / "result.json").write_text(json.dumps(result_of("export", *as_flags(flags))))
-            folders[engine, metric] = folder
-        return folders[engine, metric]
+    def export_once(engine: str, metric: str) -> tuple[Path, dict[str, Any]]:
+        if (engine, metric) not in done:
+            folder = tmp_path_factory.mktemp("exported") / "out"
+            flags = export_flags(published, folder) | {"engine": engine, "metric": metric}
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                assert cli.main(["export", *as_flags(flags), "--json"]) == 0
+            done[engine, metric] = folder, json.loads(out.getvalue().splitlines()[-1])
+        return done[engine, metric]
 
     return export_once
 
 
 @pytest.fixture
-def output(exported: Callable[[str, str], Path], tmp_path: Path) -> Path:
+def output(exported: Exported, tmp_path: Path) -> Path:
     """A copy of an export where ``export`` writes to by default."""
-    return Path(shutil.copytree(exported("lancedb", "ip") / "out", tmp_path / "out"))
+    return Path(shutil.copytree(exported("lancedb", "ip")[0], tmp_path / "out"))
 
 
 @pytest.fixture
@@ -132,17 +124,14 @@ EACH_ENGINE = [(e.name, list(e.metrics)[n % 3]) for n, e in enumerate(engines())
     ("engine", "metric"),
     [pytest.param(*each, marks=[] if each[0] in SOME_ENGINES else pytest.mark.slow) for each in EACH_ENGINE],
 )
-def test_files_of_every_engine(exported: Callable[[str, str], Path], published: Path, engine: str, metric: str) -> None:
-    place = exported(engine, metric)
-    result = json.loads((place / "result.json").read_text())
+def test_files_of_every_engine(exported: Exported, published: Path, engine: str, metric: str) -> None:
+    output, result = exported(engine, metric)
     recipe, bias = Recipe.from_record(result["recipe"]), load_bias_table(str(published / "table")).bias_of(IDS)
     folder = find_engine(engine).folder
     assert [file["rows"] for file in result["files"]] == [50, 50, 50]
-    assert {f"out/{file['path']}" for file in result["files"]} | {"out/export.json"} == set(tree(place)) - {
-        "result.json"
-    }
+    assert {file["path"] for file in result["files"]} | {"export.json"} == set(tree(output))
     ids, vectors = [], []
-    for file in (place / "out" / folder).iterdir():
+    for file in (output / folder).iterdir():
         names, stored = read_rows(find_engine(engine), file.read_bytes(), str(file))
         ids += names
         vectors.append(stored)
