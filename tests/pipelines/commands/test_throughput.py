@@ -1,8 +1,10 @@
-"""What is said of a model's speed follows from a stage's counters."""
+"""What is said of a model's speed and of a search's error follows from a run's figures."""
 
 from __future__ import annotations
 
-from pipelines.commands._summary import _describe_models, _speed_of
+import pytest
+
+from pipelines.commands._summary import _describe_models, _speed_of, print_summary
 from pipelines.stages.metrics import MODEL_HAD_MSEC, MODEL_MSEC, MSEC, ROWS
 
 
@@ -24,3 +26,15 @@ def test_only_stages_with_a_model_are_told_of() -> None:
         "embed_references: 12 rows at 3.0 a second, the model at work 100 % of its time; 1,200 captions are longer "
         "than the model takes, and were cut",
     ]
+
+
+def test_the_error_of_an_approximate_search_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"mean": 4e-4, "p99": 2e-3, "max": 0.013, "rank_correlation": 0.99987, "candidates": 1200}
+    found = {"text": "x", "stages": {}, "manifest": "m", "report": "r"}
+    print_summary(found | {"search": {"error": error}})
+    assert (
+        "search       error of a mean: 4.0e-04 on average, 2.0e-03 at the 99th percentile, 1.3e-02 at most, rank "
+        "correlation 0.99987 (1,200 candidates measured)"
+    ) in capsys.readouterr().out.splitlines()
+    print_summary(found | {"search": {"error": None}})
+    assert "search" not in capsys.readouterr().out
