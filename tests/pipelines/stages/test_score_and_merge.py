@@ -17,6 +17,7 @@ from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.partials import Scored, ScoredRange
+from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.table.parts import collect_rows, means_of
 from pipelines.stages import score_candidates
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, merge_shard
@@ -73,12 +74,12 @@ class World:
             1,
         )  # fmt: skip
 
-    def score(self, ranges: Sequence[tuple[int, int]], k_max: int = 4) -> list[ScoredRange]:
-        scorer = Scorer(k_max, False, str(self.folder / "work"), 1, "exact")
+    def score(self, ranges: Sequence[tuple[int, int]], calibrated: Sequence[CalibratedShard] = ()) -> list[ScoredRange]:
+        scorer = Scorer(max(GRID), False, str(self.folder / "work"), 1, "approximate" if calibrated else "exact")
         step = score_candidates._ScoreShards(scorer)
         step.setup()
         tasks = [_ScoreTask(self.candidates, *each) for each in ranges]
-        return [found for task in tasks for _, found in step.process(task, self.bank, [])]
+        return [found for task in tasks for _, found in step.process(task, self.bank, list(calibrated))]
 
     def expected(self, grid: tuple[int, ...]) -> dict[str, list[float]]:
         """By id, the means of the k highest inner products: sorted, and averaged in float64."""
@@ -125,7 +126,16 @@ def test_a_shard_without_all_its_partials_is_not_merged(world: World) -> None:
         list(merge_shard(("key", world.score([(0, 2)])), GRID, world.bank, corpus_of(world.candidates)))
 
 
-def test_a_partial_that_is_there_is_not_computed_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = world.score([(0, 3)])
+@pytest.mark.parametrize("search", ["exact", "approximate"])
+def test_a_partial_that_is_there_is_not_computed_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    """For the same search, that is: what an approximate one found is nothing to an exact one, and the reverse."""
+    how = (GRID, 1e-3, False, str(world.folder / "work"))
+    calibrated = [calibrate_shard(reference, [world.candidates], *how) for reference in world.bank.shards]
+    used, other = ([], calibrated) if search == "exact" else (calibrated, [])
+    first = world.score([(0, 3)], used)
     monkeypatch.setattr(score_candidates, "score_block", None)
-    assert world.score([(0, 3)]) == first
+    assert world.score([(0, 3)], used) == first
+    with pytest.raises(TypeError, match="not callable"):
+        world.score([(0, 3)], other)
