@@ -14,7 +14,6 @@ from fakes import clustered_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh_flags import build_parser
@@ -46,51 +45,24 @@ def config(folder: Path) -> RefreshConfig:
     )
 
 
-def table_means(settings: RefreshConfig) -> np.ndarray:
-    """In the order of the sorted ids."""
-    table = load_bias_table(settings.table)
-    assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
-    return table.mean_k
-
-
-@pytest.fixture(scope="module")
-def refreshed(tmp_path_factory: pytest.TempPathFactory) -> RefreshConfig:
-    settings = config(tmp_path_factory.mktemp("refreshed"))
-    _, summary = refresh(settings, None, options())
+def test_the_table_keeps_to_the_tolerance(tmp_path: Path) -> None:
+    manifest, summary = refresh(config(tmp_path), None, options())
     assert summary["stages"]["calibrate_search"]["computed"] == 2
-    assert summary["search"] == dataclasses.asdict(read_manifest(settings.table).search)
-    return settings
-
-
-@pytest.fixture(scope="module")
-def exact() -> np.ndarray:
-    """Means in the order of the sorted ids."""
-    means = brute_force_means(clustered_vectors(CANDIDATES, DIM, 1), clustered_vectors(REFERENCES, DIM, 2), (1, 2))
-    return means[np.argsort(CANDIDATE_IDS)]
-
-
-def test_the_table_keeps_to_the_tolerance(refreshed: RefreshConfig, exact: np.ndarray) -> None:
-    means = table_means(refreshed)
-    assert (means <= exact + 1e-6).all()
-    errors = np.abs(means - exact)
+    assert summary["search"] == dataclasses.asdict(manifest.search)
+    exact = brute_force_means(clustered_vectors(CANDIDATES, DIM, 1), clustered_vectors(REFERENCES, DIM, 2), (1, 2))
+    table = load_bias_table(str(tmp_path / "table"))
+    assert table.ids.to_pylist() == sorted(CANDIDATE_IDS)
+    found, exact = table.mean_k, exact[np.argsort(CANDIDATE_IDS)]
+    assert (found <= exact + 1e-6).all()
+    errors = np.abs(found - exact)
     # Each of two reference shards was chosen for a sample, so that of all candidates is only near it.
     assert 1e-6 < errors.mean(axis=0).max() < 2 * TOLERANCE
-    report = read_manifest(refreshed.table).search
+    report = manifest.search
     assert (report.methods, report.tolerance) == (("approximate",), TOLERANCE)
     assert report.error is not None
     assert report.error.candidates == CANDIDATES / 2
     assert report.error.mean == pytest.approx(errors.mean(axis=0).max(), rel=0.5)
     assert report.error.mean <= report.error.p99 <= report.error.max <= errors.max() + 1e-6
-
-
-def test_an_exact_refresh_takes_no_approximate_scores(
-    refreshed: RefreshConfig, exact: np.ndarray, tmp_path: Path
-) -> None:
-    settings = dataclasses.replace(refreshed, table=str(tmp_path / "table"), search="auto", bias_tolerance=None)
-    manifest, _ = refresh(settings, None, options())
-    assert (manifest.search.tolerance, manifest.search.error) == (None, None)
-    assert "approximate" not in manifest.search.methods
-    np.testing.assert_allclose(table_means(settings), exact, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
