@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from sides import embed_side
 from nnn_core import load_bias_table
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.errors import InputError, StorageError
-from nnn_core.evaluation.choice import choosing_half
+from nnn_core.evaluation.choice import choose
 from nnn_core.evaluation.means import ShardMeans
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import Overlap, gather_queries
+from nnn_core.evaluation.summary import ALPHAS
 from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
 from pipelines.stages.judge_bias import _find_targets, _gather_targets
@@ -105,16 +108,19 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..
     return run
 
 
+def vectors_of(published: Path, side: str) -> dict[str, np.ndarray]:
+    """Unit vectors by id."""
+    parts = pa.concat_tables([pq.read_table(path) for path in sorted((published / side).glob("*.parquet"))])
+    raw = np.stack(parts["vector"].to_pylist()).astype(np.float64)
+    return dict(zip(parts["id"].to_pylist(), raw / np.linalg.norm(raw, axis=1)[:, None], strict=True))
+
+
 def brute_force_ranks(published: Path, k: int, alpha: float) -> dict[str, int]:
     """Rank of each query's candidate, by sorting all of them in float64."""
     table = load_bias_table(str(published / "table"))
     means = table.means_for([f"c{row}" for row in range(CANDIDATES)])
     bias = (alpha * means[:, table.manifest.settings.grid.index(k)].astype(np.float64)).astype(np.float32)
-    vectors = {}
-    for side in ("candidates", "queries"):
-        parts = pa.concat_tables([pq.read_table(path) for path in sorted((published / side).glob("*.parquet"))])
-        raw = np.stack(parts["vector"].to_pylist()).astype(np.float64)
-        vectors[side] = dict(zip(parts["id"].to_pylist(), raw / np.linalg.norm(raw, axis=1)[:, None], strict=True))
+    vectors = {side: vectors_of(published, side) for side in ("candidates", "queries")}
     held = np.stack([vectors["candidates"][f"c{row}"] for row in range(CANDIDATES)])
     ranks = {}
     for name, query in vectors["queries"].items():
@@ -148,13 +154,27 @@ def test_figures_are_those_of_sorting(
     )
 
 
-def test_a_choice_is_reported_on_queries_that_did_not_make_it(tuned: dict[str, Any], published: Path) -> None:
-    chose = choosing_half([f"q{row}" for row in range(QUERIES)]).sum()
-    assert (tuned["choosing"], tuned["queries"]) == (chose, QUERIES - chose)
-    assert tuned["choice"]["point"] == tuned["point"]
-    ranks = brute_force_ranks(published, 4, 0.0)
-    reporting = [ranks[name] for name in ranks if not choosing_half([name])[0]]
-    assert tuned["before"]["recall@5"]["value"] == pytest.approx(np.mean([rank <= 5 for rank in reporting]))
+def test_a_choice_is_that_of_brute_force_ranks(tuned: dict[str, Any], published: Path) -> None:
+    points = Point.of_grid((1, 2, 4, 8), ALPHAS)
+    first = np.array([list(brute_force_ranks(published, point.k, point.alpha).values()) for point in points])
+    answers = [f"c{int(name[1:]) % CANDIDATES}" for name in brute_force_ranks(published, 4, 0.0)]
+    recalls = (first == 1).astype(np.float64)
+    choice, unseen = choose(points, first, answers, ("recall@1", recalls), tuned["agreement"])
+    assert tuned["choice"] == json.loads(json.dumps(dataclasses.asdict(choice)))
+    assert (tuned["queries"], tuned["answers"]) == (QUERIES, CANDIDATES)
+    every = np.arange(QUERIES)
+    assert tuned["choice"]["gain"]["value"] == pytest.approx((recalls[unseen, every] - recalls[0]).mean())
+    after = recalls[unseen, every] if choice.proven else recalls[0]
+    assert tuned["after"]["recall@1"]["value"] == pytest.approx(after.mean())
+
+
+def test_agreement_is_a_correlation_over_candidates(judged: dict[str, Any], published: Path) -> None:
+    held, asked, bank = (vectors_of(published, side) for side in ("candidates", "queries", "references"))
+    scores = np.stack(list(held.values())) @ np.stack(list(asked.values())).T
+    for row, name in enumerate(asked):
+        scores[int(name[1:]) % CANDIDATES, row] = np.nan
+    near_bank = np.stack(list(held.values())) @ np.stack(list(bank.values())).mean(axis=0)
+    assert judged["agreement"] == pytest.approx(np.corrcoef(near_bank, np.nanmean(scores, axis=1))[0, 1], abs=6e-5)
 
 
 def test_judgements_may_be_graded_and_several(evaluate: Any, published: Path, tmp_path: Path) -> None:
