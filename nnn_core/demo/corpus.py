@@ -47,7 +47,7 @@ def corpus_files(
     image_shards: int = 4,
     references: int = 6000,
     reference_shards: int = 3,
-    queries: int = 1000,
+    queries: int = 5000,
     seed: int = 0,
 ) -> Iterator[tuple[str, bytes]]:
     """Every file of the corpus as (relative path, content); nothing is read or written.

@@ -73,7 +73,6 @@ def summarise_ranking(ranking: Positions, relevant: Sequence[set[int]], candidat
     found, occurrence = ranks > 0, np.bincount(first.ravel(), minlength=candidates)
     return {
         **{f"recall@{n}": float((found & (ranks <= n)).mean()) for n in (1, 5, 10)},
-        "mrr": float(np.divide(1.0, ranks, where=found, out=np.zeros(len(ranks))).mean()),
         "skewness@10": skewness(occurrence),
         "never_retrieved": float((occurrence == 0).mean()),
     }

@@ -56,6 +56,15 @@ def headline(report: Report) -> Headline:
     main = main_figure(report)
     if main is None:
         return Headline("none", "Not evaluated: no held-out queries were given.", "Whether the bias helps is unknown.")
+    if report.tuning is not None and verdict(main[0]) == "unclear" and _ranks_higher(report.tuning.choice):
+        figure = main[0]
+        return Headline(
+            "good",
+            f"The bias helps: {rank_words(report.tuning.choice)} on average.",
+            f"That is {_errors(report.tuning.choice):.1f} standard errors. {figure.name} "
+            f"{movement(figure.gain.value, figure.unit)}, which is not certain by itself (95 % interval "
+            f"{change_span(figure.gain, figure.unit)}, over {count(main[1].queries)} queries).",
+        )
     return _of_figure(*main)
 
 
@@ -77,10 +86,22 @@ def _doubt(tuning: Tuning) -> str:
 
 def proof_words(choice: Choice) -> str:
     """By how much the ranks of right answers change, in words, and how sure that is."""
-    errors = abs(choice.bits) / choice.error if choice.error else 0.0
+    return f"{rank_words(choice)} on average, {_errors(choice):.1f} standard errors"
+
+
+def rank_words(choice: Choice) -> str:
+    """By how much the ranks of right answers change."""
     way = "falls (better)" if choice.bits >= 0 else "rises (worse)"
-    share = abs(2.0**-choice.bits - 1.0)
-    return f"the right answer's rank {way} by {100 * share:.1f} % on average, {errors:.1f} standard errors"
+    return f"the right answer's rank {way} by {100 * abs(2.0**-choice.bits - 1.0):.1f} %"
+
+
+def _errors(choice: Choice) -> float:
+    return abs(choice.bits) / choice.error if choice.error else 0.0
+
+
+def _ranks_higher(choice: Choice) -> bool:
+    """Whether right answers rank higher for certain (95 %), which far fewer queries can show than a recall's gain."""
+    return choice.answers >= FEWEST_ANSWERS and choice.bits > 1.96 * choice.error
 
 
 def main_figure(report: Report) -> tuple[Figure, Quality] | None:
@@ -102,6 +123,18 @@ def _of_figure(figure: Figure, table: Quality) -> Headline:
         f"{words}: {figure.name} {movement(figure.gain.value, figure.unit)}.",
         f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries, each at a k and "
         "alpha that it took no part in choosing.",
+    )
+
+
+def hubs_words(report: Report) -> tuple[str, ...]:
+    """What became of hubs, in a sentence; nothing where they were not counted."""
+    if report.hubness is None:
+        return ()
+    before, after = report.hubness.before.skewness, report.hubness.after.skewness
+    moved = f"{'down' if after <= before else 'up'} by {100 * abs(after / before - 1):.0f} %" if before > 0 else "moved"
+    return (
+        f"Hubs: {moved}. The skewness of how often a candidate is in a top {report.hubness.depth} goes from "
+        f"{fixed(before, 2)} to {fixed(after, 2)}; without hubs it is 0.",
     )
 
 

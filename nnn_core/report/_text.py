@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.report import _summary as summary
@@ -49,6 +49,18 @@ def render_text(report: Report) -> str:
         list(_rejects(report)),
         _stages(report),
     ]
+    return _joined(blocks)
+
+
+def render_verdict(report: Report) -> str:
+    """What the bias does to rankings: in words first, then the figures."""
+    head = summary.headline(report)
+    words = [head.heading, *summary.hubs_words(report), *([head.text] if head.text else [])]
+    tables = (_figures(each.title, each.queries, each.figures) for each in report.quality[:MAX_TABLES])
+    return _joined([words, *tables, _hubness(report), _tuning(report)])
+
+
+def _joined(blocks: Iterable[Sequence[str]]) -> str:
     return "\n\n".join("\n".join(visible(line, _LINE).rstrip() for line in block) for block in blocks if block) + "\n"
 
 

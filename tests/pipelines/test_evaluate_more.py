@@ -19,6 +19,7 @@ from corpora import brute_force_means, gaussian, write_vectors
 from nnn_core import load_bias_table
 from nnn_core.errors import InputError
 from nnn_core.evaluation.attributes import add_counts, compare_values, count_values
+from nnn_core.evaluation.rivals import choosing_half
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 

@@ -290,6 +290,23 @@ def test_what_is_more_likely_harm_is_called_harm(value: float, heading: str) -> 
     assert summary.headline(gain(value, value - 0.02, value + 0.02)).heading == heading
 
 
+def test_ranks_may_prove_what_a_recall_cannot() -> None:
+    unclear = gain(0.004, -0.005, 0.012)
+    given = Choice(Point(8, 0.5), Point(8, 0.5), "recall@1", Interval(0.004, -0.005, 0.012), Point(8, 0.5))
+    sure, doubtful, few = (
+        dataclasses.replace(given, bits=0.1, error=error, answers=answers)
+        for error, answers in ((0.05, 30), (0.052, 30), (0.01, 29))
+    )
+    heads = [
+        summary.headline(dataclasses.replace(unclear, tuning=Tuning(choice, 60, (), given=True))).heading
+        for choice in (sure, doubtful, few)
+    ]
+    assert heads == [
+        "The bias helps: the right answer's rank falls (better) by 6.7 % on average.",
+        *2 * ["No clear effect: recall@1 rises by 0.4 points."],
+    ]
+
+
 def test_own_pairs_show_both_figures_or_the_remedy() -> None:
     both = "\n".join(summary.own_pairs_words(sample.sample_report()))
     assert "5,875 of 6,000 bank rows (97.9 %)" in both
