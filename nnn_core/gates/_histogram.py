@@ -1,7 +1,9 @@
 """Histograms of means over fixed bins: counts add up over parts, so they are exact in whatever order.
 
-Similarities of unit vectors lie between -1 and 1, so the bins need not be known from the data. A quantile
-is off by at most a bin, that is 0.00025; the means of a real corpus have a deviation of 0.02 to 0.06.
+Similarities of unit vectors lie between -1 and 1, so the bins need not be known from the data. They are centred
+on the multiples of their width: a difference of nothing is exactly 0, and what is moved by a quantile of another
+histogram still fits the bins. A quantile is off by at most half a bin, that is 0.00012; the means of a real corpus
+have a deviation of 0.02 to 0.06.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import numpy.typing as npt
 
 Counts = npt.NDArray[np.int64]
 
-BINS = 8192
-WIDTH = 2.0 / BINS
+BINS = 8193
+WIDTH = 2.0 / (BINS - 1)
 
 #: Interquartile range and median absolute deviation of a normal distribution of deviation 1.
 _IQR_OF_NORMAL = 1.349
@@ -37,8 +39,8 @@ class Histogram:
 
     @classmethod
     def of(cls, values: npt.NDArray[np.floating]) -> Histogram:
-        """Count ``values``; those beyond [-1, 1], by rounding, go to the outermost bins."""
-        bins = np.clip(np.floor((values.astype(np.float64) + 1.0) / WIDTH), 0, BINS - 1).astype(np.int64)
+        """Count ``values``; those beyond [-1, 1] go to the outermost bins."""
+        bins = np.clip(np.rint((values.astype(np.float64) + 1.0) / WIDTH), 0, BINS - 1).astype(np.int64)
         return cls(np.bincount(bins, minlength=BINS).astype(np.int64))
 
     def __add__(self, other: Histogram) -> Histogram:
@@ -65,12 +67,17 @@ class Histogram:
         order = np.argsort(distances, kind="stable")
         return max(WIDTH, _quantile(distances[order], self.counts[order], 0.5) / _MAD_OF_NORMAL)
 
-    def share_above(self, value: float) -> float:
-        """Share of the values in bins whose centre is above ``value``; 0 of nothing."""
-        return float(self.counts[value < _CENTRES].sum() / max(1, self.rows))
+    def share_outside(self, low: float, high: float) -> float:
+        """Share of the values in bins whose centre is below ``low`` or above ``high``; 0 of nothing."""
+        return float(self.counts[(low > _CENTRES) | (high < _CENTRES)].sum() / max(1, self.rows))
+
+    def shifted(self, by: float) -> Histogram:
+        """All values, each larger by ``by``, rounded to a multiple of the bins' width."""
+        bins = np.clip(np.arange(BINS) + round(by / WIDTH), 0, BINS - 1)
+        return Histogram(np.bincount(bins, self.counts, BINS).astype(np.int64))
 
 
-_CENTRES = np.asarray(-1.0 + WIDTH * (np.arange(BINS) + 0.5), np.float64)
+_CENTRES = np.asarray(-1.0 + WIDTH * np.arange(BINS), np.float64)
 
 
 def _quantile(values: npt.NDArray[np.float64], counts: Counts, share: float) -> float:
@@ -102,4 +109,4 @@ def outlier_share(means: Histogram, deviations: float) -> float:
 
     The rule of Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993, one-sided: hubs are high.
     """
-    return means.share_above(means.quantile(0.5) + deviations * means.mad)
+    return means.share_outside(-math.inf, means.quantile(0.5) + deviations * means.mad)

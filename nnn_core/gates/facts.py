@@ -167,17 +167,19 @@ class Facts:
         return max(rises) if rises else _NO_LENGTHS
 
     def drift_psi(self, settings: MeasureSettings) -> Measured:
-        """Population stability index of the means of both versions; alpha cancels out."""
-        return self._drift(settings) or population_stability(self.rows.before, self.rows.means)
+        """Population stability index of the means of both versions, less the common shift; alpha cancels out."""
+        unshifted = self.rows.means.shifted(-self.rows.shift)
+        return self._drift(settings) or population_stability(self.rows.before, unshifted)
 
     def moved_rows(self, settings: MeasureSettings) -> Measured:
-        """Share of common ids whose mean moved by more than one robust deviation of the previous means.
+        """Share of common ids whose mean moved, beside the common shift, by a robust deviation of the previous means.
 
         Between two unrelated draws of a normal distribution it is 0.48: ids that were shuffled leave the
         distribution as it was, and are seen only here and in canary queries.
         """
         reason = self._drift(settings) or ("" if self.rows.moved.rows else "no id is in both versions")
-        return reason or self.rows.moved.share_above(self.rows.before.deviation)
+        shift, far = self.rows.shift, self.rows.before.deviation
+        return reason or self.rows.moved.share_outside(shift - far, shift + far)
 
     def hubs(self, settings: MeasureSettings) -> Measured:
         """Share of candidates beyond the median by hub_deviations."""

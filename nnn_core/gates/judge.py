@@ -29,6 +29,7 @@ def judge(facts: Facts, thresholds: Thresholds, accepted: Sequence[str] = ()) ->
         "changed": ", ".join(facts.changed_settings or ["none"]),
         "alpha": facts.manifest.settings.alpha,
         "deviations": thresholds.hub_deviations,
+        "shift": facts.rows.shift,
         "shared": f" (of queries of which {shared} are in the bank)" if shared else "",
     }
     gates = [_hold(rule, facts, thresholds, rule.subject.format_map(words)) for rule in RULES]

@@ -39,7 +39,7 @@ class RowStatistics:
         low: lowest mean at the k of the table.
         high: highest mean at the k of the table.
         means: means of all rows at the k of the comparison.
-        moved: how far means moved, of rows whose id the previous version has.
+        moved: new means less previous ones, of rows whose id the previous version has.
         before: means of the previous version's rows, as far as its files can be read.
     """
 
@@ -55,6 +55,15 @@ class RowStatistics:
         sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
         return RowStatistics(**sums | {"low": min(self.low, other.low), "high": max(self.high, other.high)})
 
+    @property
+    def shift(self) -> float:
+        """What all means have moved by: the median over the ids of both versions, a multiple of ``WIDTH``.
+
+        A constant that is added to every bias changes no ranking; a bank that grows adds about that. The median, not
+        the mean, because some rows that moved far must not make the others look moved.
+        """
+        return self.moved.quantile(0.5)
+
     def bars(self, most: int) -> tuple[npt.NDArray[np.float64], list[int], list[int]]:
         """The distributions of ``means`` and ``before`` over all bins that hold any, which must be some.
 
@@ -68,7 +77,7 @@ class RowStatistics:
         step = -(-(used[-1] - used[0] + 1) // most)
         starts = np.arange(used[0], used[-1] + 1, step)
         counts, before = (np.add.reduceat(each.counts, starts).tolist() for each in (self.means, self.before))
-        return -1.0 + WIDTH * np.append(starts, starts[-1] + step), counts, before
+        return -1.0 + WIDTH * (np.append(starts, starts[-1] + step) - 0.5), counts, before
 
     @classmethod
     def merge(cls, statistics: Iterable[RowStatistics]) -> RowStatistics:
@@ -181,7 +190,7 @@ def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int
 def _compare_rows(
     ids: pa.StringArray, means: FloatMatrix, previous_ids: pa.StringArray, previous_means: FloatMatrix
 ) -> Histogram:
-    """By how much the means of the ids differ that two stretches have in common.
+    """New means less previous ones, of the ids that two stretches have in common.
 
     Args:
         ids: (rows,) ids of the new rows, each once.
@@ -192,7 +201,7 @@ def _compare_rows(
     found = pc.index_in(ids, value_set=previous_ids)
     known = found.is_valid().to_numpy(zero_copy_only=False)
     before = previous_means[found.drop_null().to_numpy()].astype(np.float64)
-    return Histogram.of(np.abs(means[known].astype(np.float64) - before))
+    return Histogram.of(means[known].astype(np.float64) - before)
 
 
 def _overlapping(parts: Iterable[TablePart], part: TablePart) -> Iterator[TablePart]:
