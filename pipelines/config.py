@@ -74,7 +74,7 @@ class RefreshConfig(ValidationColumnOptions):
         candidate_modality: what candidates are (default: %(default)s).
         reference_modality: what references, and so queries, are (default: what candidates are not).
         exclude_own_pairs: leave a candidate's own reference queries (same pair id) out of its mean.
-        max_reject_rate: unusable rows of a side, as a share (default: 0).
+        max_reject_rate: unusable rows of a side, also of the validation queries, as a share (default: 0).
         cache_bytes: bytes of the bank that each worker's machine keeps on its disk when --work is an object store;
             0 for none (default: a tenth of what is free, at most 8 GiB).
         cache_folder: cache directory (default: under $TMPDIR).
@@ -266,6 +266,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         references: the bank: makes sure that no query is in it, and counts its rows that belong to candidates.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
+        max_reject_rate: unusable rows of the queries, as a share (default: 0).
         encoder: model, as for nnn refresh; not needed for vectors.
         threads: threads of one worker process (default: all cores).
         drop_own_pairs: judge also what the bias would be without the bank's rows that belong to candidates:
@@ -289,6 +290,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     references: Annotated[str | None, Option("GLOB")] = None
     relevance: Annotated[str | None, Option("GLOB")] = None
     allow_overlap: Annotated[bool, Option(switch=True)] = False
+    max_reject_rate: Annotated[float, Option("RATE")] = 0.0
     encoder: Annotated[str | None, Option("SPEC")] = None
     threads: Annotated[int, Option("N", filled=True)] = 1
     drop_own_pairs: Annotated[bool, _measured()] = False
@@ -304,6 +306,8 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
             raise ConfigError(
                 "--compare and --drop-own-pairs need the bank that the table was made with; name it with --references."
             )
+        if not 0.0 <= self.max_reject_rate <= 1.0:
+            raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
 
     @property
     def rejects_folder(self) -> str:

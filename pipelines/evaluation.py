@@ -56,7 +56,7 @@ def define_evaluation(
         own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
-        bank, config.relevance, config.allow_overlap, config.work
+        bank, config.relevance, config.allow_overlap, config.max_reject_rate, "--queries", config.work
     )
     means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
     request = root | "Request" >> Once(lambda: config.request)

@@ -84,7 +84,7 @@ def define_refresh(
     if config.validation:
         validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
-            bank, config.relevance, config.allow_overlap, config.work
+            bank, config.relevance, config.allow_overlap, config.max_reject_rate, "--validation", config.work
         )
         request = settings | "Request" >> beam.Map(_request_of, config)
         centroid = sums | "Centroid" >> beam.Map(lambda known: known.references.centroid)

@@ -16,6 +16,8 @@ from nnn_core.inputs.rejects import RejectSummary
 _NOTHING_LEFT: dict[str, tuple[type[NNNError], str]] = {
     "--candidates": (InputError, "no candidate is left"),
     "--references": (BankTooSmallError, "the bank is empty"),
+    "--validation": (InputError, "no validation query is left"),
+    "--queries": (InputError, "no query is left"),
 }
 
 
@@ -82,17 +84,17 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
 def summarise_side(
     inputs: Sequence[EmbeddedInput], max_reject_rate: float, flag: str, rejects_folder: str
 ) -> tuple[Side, Outcome]:
-    """What the candidates or the bank were made from, and what became of their files, after the check of the rejects.
+    """What a side, such as the bank, was made from, and what became of their files, after the check of the rejects.
 
     Args:
         inputs: all embedded files of the side.
         max_reject_rate: allowed share of rejected rows, 0 to 1.
-        flag: ``--candidates`` or ``--references``, for messages.
+        flag: flag that named the files, such as ``--references``, for messages.
         rejects_folder: where rejects are listed, for messages.
 
     Raises:
         RejectedRowsError: more than ``max_reject_rate`` of the rows could not be used.
-        InputError: not one candidate could be used, though that was allowed.
+        InputError: not one candidate or query could be used, though that was allowed.
         BankTooSmallError: not one reference could be used, though that was allowed.
     """
     outcome = Outcome.of(inputs)

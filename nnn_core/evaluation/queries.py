@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,14 @@ import pyarrow.parquet as pq
 from nnn_core import storage
 from nnn_core.artifacts import keep_exactly, pack_vectors, to_parquet, unpack_vectors
 from nnn_core.digests import sha256
-from nnn_core.embedded.shards import EmbeddedShard, check_alike, read_shard
+from nnn_core.embedded.corpus import embedded_shards, summarise_side
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.judgements import Judgements
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.vectors import FloatMatrix
+
+_NO_REJECTS = RejectSummary(0)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class QuerySet:
     Attributes:
         ids: (queries,) ids of the queries, each once, ascending.
         vectors: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
-        relevant: for each query the ids of its relevant candidates, each once, ascending.
+        relevant: for each query the ids of its relevant candidates, each once, ascending; none where nobody knows any.
         grades: (pairs,) float64 grade of each relevant candidate, in order of query and candidate.
     """
 
@@ -36,6 +40,13 @@ class QuerySet:
     vectors: FloatMatrix
     relevant: tuple[tuple[str, ...], ...]
     grades: npt.NDArray[np.float64]
+
+    @cached_property
+    def answered(self) -> QuerySet:
+        """Those that have an answer, of which figures are."""
+        rows = [row for row, names in enumerate(self.relevant) if names]
+        ids, relevant = tuple(self.ids[row] for row in rows), tuple(self.relevant[row] for row in rows)
+        return QuerySet(ids, self.vectors[rows], relevant, self.grades)
 
     def store(self, work: str) -> StoredQueries:
         """Store the queries below ``work``, under a name that follows from the content."""
@@ -62,12 +73,14 @@ class StoredQueries:
         uri: Parquet file of the queries and the candidates that answer them.
         digest: SHA-256 of the Parquet file, in hex.
         rows: number of queries in the Parquet file.
+        rejects: what was rejected of the files that the queries come from.
         overlap: number of queries that are in the bank too; None if nobody knows the bank.
     """
 
     uri: str
     digest: str
     rows: int
+    rejects: RejectSummary = _NO_REJECTS
     overlap: int | None = None
 
     def load(self) -> QuerySet:
@@ -94,16 +107,56 @@ def _load(uri: str, digest: str) -> QuerySet:
     )
 
 
-def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | None) -> QuerySet:
-    """All queries that have an answer.
+@dataclass(frozen=True)
+class Unused:
+    """Rows of the files of queries that no figure is of.
+
+    Attributes:
+        rejected: rows that could not be used.
+        unanswered: queries without an answer.
+        absent: queries that have answers, none of them in the index.
+    """
+
+    rejected: int
+    unanswered: int
+    absent: int
+
+    def describe(self, rows: int) -> str:
+        """How many of so many rows are in no figure, and why; empty if none."""
+        number = self.rejected + self.unanswered + self.absent
+        if not number:
+            return ""
+        reasons = (
+            (self.rejected, "rejected"),
+            (self.unanswered, "without an answer"),
+            (self.absent, "with no answer in the index"),
+        )
+        words = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count)
+        return f"{number:,} of {rows:,} rows of queries ({number / rows:.2%}) are in no figure: {words}."
+
+
+def gather_queries(
+    inputs: Sequence[EmbeddedInput],
+    judgements: Judgements | None,
+    max_reject_rate: float,
+    flag: str,
+    rejects_folder: str,
+) -> tuple[QuerySet, RejectSummary]:
+    """All queries, with answers or without, and what was rejected of their files.
 
     Args:
-        shards: embedded shards of the queries.
+        inputs: embedded files of the queries.
         judgements: grades by query id and candidate id; None if a query's pair id names its one relevant candidate.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        flag: ``--validation`` or ``--queries``, for messages.
+        rejects_folder: folder in which rejects are listed, for messages.
 
     Raises:
-        InputError: an id stands for two queries, or no query has an answer.
+        RejectedRowsError: too many rows could not be used.
+        InputError: no row is left, an id stands for two queries, or no query has an answer.
     """
+    _, outcome = summarise_side(inputs, max_reject_rate, flag, rejects_folder)
+    shards = list(embedded_shards(inputs))
     check_alike(shards)
     rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
     for shard in shards:
@@ -117,22 +170,22 @@ def gather_queries(shards: Sequence[EmbeddedShard], judgements: Judgements | Non
                     "would be counted twice; give every validation query an id of its own."
                 )
             answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
-            if answers:
-                rows[row_id] = vector, dict(answers)
-    if not rows:
+            rows[row_id] = vector, dict(answers)
+    if not any(answers for _, answers in rows.values()):
         raise InputError(
-            f"none of the {sum(shard.rows for shard in shards)} validation queries says which candidate answers it: "
+            f"none of the {len(rows)} validation queries says which candidate answers it: "
             "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
             "table of judgements with --relevance."
         )
     ids = tuple(sorted(rows))
     answers_of = [sorted(rows[name][1].items()) for name in ids]
-    return QuerySet(
+    queries = QuerySet(
         ids,
         np.stack([rows[name][0] for name in ids]),
         tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
         np.array([grade for answers in answers_of for _, grade in answers]),
     )
+    return queries, outcome.rejects
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import Choice, bits_of, choose
 from nnn_core.evaluation.intervals import Groups, Interval, standard_error
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.queries import QuerySet
+from nnn_core.evaluation.queries import QuerySet, Unused
 from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
 
 #: Weights that are tried.
@@ -53,6 +53,7 @@ class Evaluation:
         queries: number of queries that are reported on.
         answers: number of distinct candidates that answer them, by which intervals are resampled.
         missing: number of relevant candidates that are not in the index, over all queries.
+        unused: rows of the files of queries that no figure is of.
         before: figure by name without correction.
         after: figure by name with the bias that is judged.
         gain: figure by name, with the bias less without, paired by query.
@@ -68,6 +69,7 @@ class Evaluation:
     queries: int
     answers: int
     missing: int
+    unused: Unused
     before: dict[str, Interval]
     after: dict[str, Interval]
     gain: dict[str, Interval]
@@ -78,7 +80,12 @@ class Evaluation:
 
 
 def summarise(
-    queries: QuerySet, targets: Targets, ahead: Counts, request: Request, agreement: float | None = None
+    queries: QuerySet,
+    targets: Targets,
+    ahead: Counts,
+    request: Request,
+    rejected: int = 0,
+    agreement: float | None = None,
 ) -> Evaluation:
     """Figures, intervals, and the choice if one is asked for.
 
@@ -87,6 +94,7 @@ def summarise(
         targets: relevant candidates of the queries, as far as the index holds them.
         ahead: (points, found) int64, how many candidates are ahead of each target at each point.
         request: values of k and alpha to judge, and the objective.
+        rejected: number of rows of the files of queries that could not be used.
         agreement: of the bank and the queries; None if unknown.
     """
     points, (quality, answers) = request.points, _judge(queries, targets, ahead)
@@ -109,6 +117,7 @@ def summarise(
         queries=len(answers),
         answers=int(groups.max()) + 1,
         missing=sum(map(len, queries.relevant)) - len(targets.pairs),
+        unused=Unused(rejected, len(queries.ids) - len(queries.answered.ids), len(queries.answered.ids) - len(answers)),
         before=_intervals(before, groups),
         after=_intervals(after, groups),
         gain=_intervals({name: after[name] - before[name] for name in before}, groups),

@@ -48,13 +48,14 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
         gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
         own = OwnPairs(findings.own_pairs, findings.bank_rows, objective, gain, fair, unit_of(objective))
     point, unit = review.evaluation.point, unit_of(objective)
-    run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked)
+    run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked, review.rejects.rejected)
     report = Report(
         title=f"Evaluation of version {manifest.version}",
         run=replace(run, k=point.k, alpha=point.alpha),
         rivals=Rivals.of(findings.rivals, objective, unit) if findings.rivals else None,
         fairness=findings.fairness,
         own_pairs=own,
+        rejects=(("queries", review.rejects),) if review.rejects.rejected else (),
         notes=review.notes,
         **review.sections(manifest.settings),
     )

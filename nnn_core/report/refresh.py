@@ -73,9 +73,11 @@ class Draft:
 def refresh_report(draft: Draft) -> Report:
     """Everything but what the stages cost."""
     manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
-    lineage, asked = draft.lineage, review.asked if review else None
+    lineage, asked = draft.lineage, (review.asked, review.rejects.rejected) if review else (None,)
     published, before = None if draft.blocked else manifest.version, previous.version if previous else None
-    sides = (("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects))
+    sides = [("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects)]
+    if review:
+        sides.append(("validation", review.rejects))
     notes = []
     if draft.unchanged:
         notes.append(f"Nothing changed since version {manifest.version}, so no version was published.")
@@ -83,7 +85,7 @@ def refresh_report(draft: Draft) -> Report:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
     return Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
-        run=Run.of("nnn refresh", draft.table, manifest, published, before, asked),
+        run=Run.of("nnn refresh", draft.table, manifest, published, before, *asked),
         biases=_bias_shift(statistics, manifest, previous),
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),

@@ -11,6 +11,7 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet, StoredQueries
 from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.evaluation.summary import Evaluation
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._numbers import unit_of
 from nnn_core.report.sections import Change, Figure, Hub, Hubness, Quality, Shown, Tuning
 from nnn_core.table.parts import BiasSettings
@@ -23,7 +24,8 @@ class Review:
     Attributes:
         evaluation: figures of the queries, and the choice of k and alpha.
         candidates: how many candidates were ranked.
-        asked: how many queries ranked them.
+        asked: how many queries ranked them: those that have an answer.
+        rejects: what was rejected of the files of queries.
         overlap: queries that are in the bank; None where nobody knows the bank.
         first: ids of the first candidates of each query in order of query id, without the bias and with it.
         queries: digest of the held-out queries.
@@ -36,6 +38,7 @@ class Review:
     evaluation: Evaluation
     candidates: int
     asked: int
+    rejects: RejectSummary
     overlap: int | None
     first: tuple[list[list[str]], list[list[str]]]
     queries: str
@@ -51,14 +54,15 @@ class Review:
         Args:
             evaluation: figures of the queries.
             rankings: first candidates of the queries, without the bias and with it.
-            stored: all queries that were asked.
+            stored: all queries, of which those with an answer were asked.
             rows: candidates of the index.
         """
-        queries, before, after = stored.load(), rankings.plain, rankings.debiased
+        queries, before, after = stored.load().answered, rankings.plain, rankings.debiased
         return cls(
             evaluation,
             rows,
             len(queries.ids),
+            stored.rejects,
             stored.overlap,
             (before.ids, after.ids),
             stored.digest,
@@ -78,10 +82,13 @@ class Review:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A warning where queries are in the bank."""
-        if not self.overlap:
-            return ()
-        return (f"{self.overlap:,} of {self.asked:,} queries are in the bank, so the figures flatter the bias.",)
+        """Rows of queries that no figure is of, and a warning where queries are in the bank."""
+        unused = self.evaluation.unused
+        notes = [unused.describe(self.asked + unused.unanswered + unused.rejected)]
+        if self.overlap:
+            every = self.asked + unused.unanswered
+            notes.append(f"{self.overlap:,} of {every:,} queries are in the bank, so the figures flatter the bias.")
+        return tuple(note for note in notes if note)
 
     @property
     def wanted_candidates(self) -> frozenset[str]:

@@ -87,7 +87,14 @@ class Run:
 
     @classmethod
     def of(
-        cls, command: str, table: str, manifest: Manifest, version: int | None, previous: int | None, asked: int | None
+        cls,
+        command: str,
+        table: str,
+        manifest: Manifest,
+        version: int | None,
+        previous: int | None,
+        asked: int | None,
+        rejected: int = 0,
     ) -> Run:
         """What ran, and on what, by the manifest of the version that the report is about.
 
@@ -98,6 +105,7 @@ class Run:
             version: number of that version; None if it was not published.
             previous: number of the version before it; None if there was none.
             asked: how many held-out queries there were; None without any.
+            rejected: how many rows of their files were rejected.
         """
         settings = manifest.settings
         return cls(
@@ -111,7 +119,7 @@ class Run:
             bank=Source.of(settings.reference_modality, manifest.references),
             searches=manifest.search.methods,
             fingerprints=tuple(sorted(shown_parts(settings.encoder).items())),
-            queries=None if asked is None else Source(settings.reference_modality, asked),
+            queries=None if asked is None else Source(settings.reference_modality, asked, rejected),
         )
 
 

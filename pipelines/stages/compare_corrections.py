@@ -44,7 +44,7 @@ class CompareCorrections(beam.PTransform):  # type: ignore[misc]
     def compare(self, stored: StoredQueries, shards: list[EmbeddedShard], bank: Bank) -> list[dict[str, Any]]:
         """All methods on the same footing."""
         ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
-        trial = gather_trial(stored.load(), ordered, bank)
+        trial = gather_trial(stored.load().answered, ordered, bank)
         return compare_corrections(trial, objective=self.objective, threads=self.threads)
 
 
@@ -78,7 +78,7 @@ def _count(shard: EmbeddedShard, pattern: str) -> Counts:
 
 
 def _compare(review: Review, stored: StoredQueries, counts: Counts, pattern: str) -> tuple[Fairness, ...]:
-    queries = stored.load()
+    queries = stored.load().answered
     return tuple(
         Fairness.of(name, len(queries.ids), *compare_values(*review.first, queries.relevant, values, counts[name]))
         for name, values in sorted(read_attributes(pattern).items())

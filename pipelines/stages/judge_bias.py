@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
-from nnn_core.embedded.corpus import embedded_shards
+from nnn_core import storage
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
@@ -35,12 +35,16 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         bank: a single element; None if nobody knows the bank any more.
         relevance: pattern of the judgements; None if pair ids say what answers a query.
         allow_overlap: whether queries may be in the bank.
+        max_reject_rate: allowed share of rejected rows, 0 to 1.
+        flag: flag that named the files of queries, for messages.
         work: URI of the folder of artefacts.
     """
 
     bank: beam.PCollection[Bank] | None
     relevance: str | None
     allow_overlap: bool
+    max_reject_rate: float
+    flag: str
     work: str
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
@@ -58,7 +62,9 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
-        return gather_queries(list(embedded_shards(inputs)), judgements).store(self.work)
+        rejects = storage.join(self.work, "rejects")
+        queries, rejected = gather_queries(inputs, judgements, self.max_reject_rate, self.flag, rejects)
+        return replace(queries.store(self.work), rejects=rejected)
 
     def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
         """Count the queries that are in the bank, and refuse them unless they are allowed."""
@@ -106,23 +112,23 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
-    queries, block = stored.load(), read_shard(means.shard)
+    queries, block = stored.load().answered, read_shard(means.shard)
     with timed(_STAGE):
         return Targets.find(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), means.load())
 
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
-    targets = gather_targets(parts)
+    targets, asked = gather_targets(parts), stored.load().answered
     if not len(targets.pairs):
         raise InputError(
-            f"none of the candidates that answer the {stored.rows} validation queries is in the index, so nothing can "
-            "be judged; check the ids that --relevance or the queries' pair ids name."
+            f"none of the candidates that answer the {len(asked.ids)} validation queries is in the index, so nothing "
+            "can be judged; check the ids that --relevance or the queries' pair ids name."
         )
     return targets
 
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
-    queries, block = stored.load(), read_shard(means.shard)
+    queries, block = stored.load().answered, read_shard(means.shard)
     with timed(_STAGE):
         goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
         biases = biases_at(means.load(), means.grid, request.points)
@@ -139,4 +145,4 @@ def _add(counts: Iterable[Counts]) -> Counts:
 def _summarise(
     ahead: Counts, stored: StoredQueries, targets: Targets, request: Request, agreement: float | None
 ) -> Evaluation:
-    return summarise(stored.load(), targets, ahead, request, agreement)
+    return summarise(stored.load(), targets, ahead, request, stored.rejects.rejected, agreement)

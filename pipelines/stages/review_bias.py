@@ -72,7 +72,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:
-    queries, block = stored.load(), read_shard(means.shard)
+    queries, block = stored.load().answered, read_shard(means.shard)
     with timed(StageName.JUDGE_BIAS):
         (bias,) = biases_at(means.load(), means.grid, [evaluation.point])
         return Rankings.of(queries.vectors, block.vectors, block.ids.to_pylist(), bias)

@@ -195,6 +195,37 @@ def test_judgements_may_be_graded_and_several(evaluate: Any, published: Path, tm
     assert (code, result["queries"], result["missing"]) == (0, 2, 1)
 
 
+def test_rows_of_no_figure_are_counted(evaluate: Any, published: Path, tmp_path: Path) -> None:
+    """Of ten rows two are rejected, one has no answer, and one an answer that is no candidate."""
+    vectors = gaussian(10, DIM, 9)
+    vectors[:2] = 0.0
+    pairs = [*(f"c{row}" for row in range(8)), "", "nowhere"]
+    queries = write_vectors(tmp_path / "asked", [f"q{row}" for row in range(10)], vectors, 1, pairs)
+    code, _, error = evaluate(queries=queries)
+    assert (code, "2 of 10 rows of --queries were rejected (20.000%)" in error) == (4, True)
+    code, result, _ = evaluate("--max-reject-rate", "0.2", queries=queries)
+    unused = {"rejected": 2, "unanswered": 1, "absent": 1}
+    assert (code, result["queries"], result["unused"], result["missing"]) == (0, 6, unused, 1)
+    words = "2 rejected, 1 without an answer, 1 with no answer in the index"
+    note = f"4 of 10 rows of queries (40.00%) are in no figure: {words}."
+    page = Path(result["report"]).read_text()
+    assert (note in page, "vector has zero norm" in page) == (True, True)
+    flags = flags_of_refresh(published, tmp_path) | {"validation": queries, "max-reject-rate": "0.2"}
+    summary = result_of("refresh", *as_flags(flags))
+    assert summary["evaluation"]["unused"] == unused
+    assert summary["evaluation"]["after"] == result["after"]
+    page = Path(summary["report"]).read_text()
+    assert (note in page, "vector has zero norm" in page) == (True, True)
+
+
+def test_no_row_of_queries_is_left(evaluate: Any, tmp_path: Path) -> None:
+    queries = write_vectors(tmp_path / "asked", ["q0"], np.zeros((1, DIM), np.float32), 1, ["c0"])
+    code, _, error = evaluate("--max-reject-rate", "1", queries=queries)
+    assert (code, "no query is left: all 1 rows of --queries were rejected" in error) == (3, True)
+    code, _, error = evaluate("--max-reject-rate", "2", queries=queries)
+    assert (code, "--max-reject-rate 2.0 must lie between 0 and 1" in error) == (2, True)
+
+
 def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard]:
     """Embedded shards of some files."""
     embedded = embed_side(pattern, str(work), "--queries", modality="text", **columns)

@@ -13,6 +13,7 @@ from tables import GRID, IDS, publish
 from nnn_core.errors import GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import Unused
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.thresholds import Thresholds
@@ -33,7 +34,7 @@ def table(tmp_path: Path) -> str:
 def publish_point(table: str, k: int, alpha: float, gain: Interval = GOOD, *accepted: str, **other: Any) -> int:
     point, objective = Point(k, alpha), "recall@1"
     found = {objective: gain}
-    evaluation = Evaluation(point, None, objective, 80, 0, 0, found, found, found, (1.0, 1.0), ())
+    evaluation = Evaluation(point, None, objective, 80, 0, 0, Unused(0, 0, 0), found, found, found, (1.0, 1.0), ())
     result = dataclasses.asdict(evaluation) | {"candidates": len(IDS), "report": "page"} | other.pop("result", {})
     version = other.pop("version", 1)
     config = EvaluationConfig(table, version, "c", "q", f"{table}-work", Request(point, GRID))
