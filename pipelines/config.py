@@ -72,8 +72,8 @@ class RefreshConfig(ValidationColumnOptions):
             none).
         candidate_prompt: words around candidate texts, such as 'a photo of {}' (default: none).
         candidate_modality: what candidates are (default: %(default)s).
-        reference_modality: what references, and so queries, are (default: what candidates are not).
-        exclude_own_pairs: leave a candidate's own reference queries (same pair id) out of its mean.
+        reference_modality: what references and queries are (default: the other).
+        exclude_own_pairs: leave a candidate's own references (same pair id) out.
         max_reject_rate: unusable rows of a side, also of the validation queries, as a share (default: 0).
         cache_bytes: bytes of the bank that each worker's machine keeps on its disk when --work is an object store;
             0 for none (default: a tenth of what is free, at most 8 GiB).
@@ -84,6 +84,7 @@ class RefreshConfig(ValidationColumnOptions):
         validation: shards of held-out queries, none of them in the bank.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
+        drop_overlap: leave queries that are in the bank out of it.
         objective: what --tune maximises (default: %(default)s).
         tune: choose k and alpha by one half of the queries.
         k: neighbours in the mean, or auto for the largest of 1, 2, 4, ... the bank can give (default: %(default)s).
@@ -127,6 +128,7 @@ class RefreshConfig(ValidationColumnOptions):
     validation: Annotated[str | None, _validation("GLOB")] = None
     relevance: Annotated[str | None, _validation("GLOB")] = None
     allow_overlap: Annotated[bool, _validation(switch=True)] = False
+    drop_overlap: Annotated[bool, _validation(switch=True)] = False
     objective: Annotated[str, _validation(choices=OBJECTIVES)] = "recall@1"
     tune: Annotated[bool, _validation(switch=True)] = False
     k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = 128
@@ -150,9 +152,14 @@ class RefreshConfig(ValidationColumnOptions):
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
             raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
         BiasSettings.check_alpha(self.alpha)
-        if self.validation is None and (self.tune or self.relevance):
+        if self.validation is None and (self.tune or self.relevance or self.drop_overlap):
             raise ConfigError(
-                "--tune and --relevance say nothing without queries to judge by; name them with --validation."
+                "--tune, --relevance and --drop-overlap say nothing without queries to judge by; name them with "
+                "--validation."
+            )
+        if self.allow_overlap and self.drop_overlap:
+            raise ConfigError(
+                "--allow-overlap keeps queries in the bank and --drop-overlap does not; give one of them."
             )
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")

@@ -23,10 +23,10 @@ from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.table.manifest import Manifest
 from pipelines.config import EvaluationConfig
 from pipelines.stages.compare_corrections import CompareCorrections, CompareFairness
-from pipelines.stages.drop_own_pairs import DropOwnPairs, FindOwnPairs
+from pipelines.stages.drop_references import DropReferences, FindOwnPairs
 from pipelines.stages.embed_files import embed_files
 from pipelines.stages.gather_candidates import GatherCandidates
-from pipelines.stages.judge_bias import GatherQueries, JudgeBias
+from pipelines.stages.judge_bias import CheckOverlap, GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
 from pipelines.stages.once import Once
 from pipelines.stages.review_bias import ReviewBias
@@ -56,14 +56,16 @@ def define_evaluation(
         own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
-        bank, config.relevance, config.allow_overlap, config.max_reject_rate, "--queries", config.work
+        config.relevance, config.max_reject_rate, "--queries", config.work
     )
+    if bank is not None:
+        queries = queries | "CheckOverlap" >> CheckOverlap(bank, config.allow_overlap)
     means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
     request = root | "Request" >> Once(lambda: config.request)
     centroid = root | "Centroid" >> Once(lambda: manifest.references.centroid)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, centroid, config.threads)
     if config.drop_own_pairs:  # which the configuration refuses where there are no references
-        left = references.embedded | "DropOwnPairs" >> DropOwnPairs(own_pairs, config.work)
+        left = references.embedded | "DropOwnPairs" >> DropReferences(own_pairs, config.work)
         known = AsSingleton(found["own_pairs"])
         rest = root | "ShardRest" >> Once(_gather_rest, AsList(left), known, config, max(manifest.settings.grid))
         fair = _score_rest(rest, config, manifest, candidates.embedded, shards)

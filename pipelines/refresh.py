@@ -14,11 +14,12 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.corpus import Corpus, embedded_shards
 from nnn_core.embedded.profile import SideSums
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.summary import Request
 from nnn_core.publishing import record_encoder
 from nnn_core.report.refresh import Lineage
@@ -32,9 +33,10 @@ from nnn_core.table.parts import BiasSettings, resolve_k
 from pipelines.config import RefreshConfig
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
+from pipelines.stages.drop_references import DropReferences
 from pipelines.stages.embed_files import embed_files
 from pipelines.stages.gather_candidates import GatherCandidates
-from pipelines.stages.judge_bias import GatherQueries
+from pipelines.stages.judge_bias import CheckOverlap, GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
 from pipelines.stages.once import Once
@@ -57,8 +59,16 @@ def define_refresh(
     references = embed_files(root, "references", config.references, asking, encoder, **use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, **use)
     rejects = (config.max_reject_rate, config.rejects_folder)
+    queries, banked = None, references.embedded
+    if config.validation:
+        validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
+        queries = validation.embedded | "GatherQueries" >> GatherQueries(
+            config.relevance, config.max_reject_rate, "--validation", config.work
+        )
+    if config.drop_overlap:  # which the configuration refuses where there are no queries
+        banked = references.embedded | "DropOverlap" >> DropReferences(queries, config.work)
     cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
-    bank = root | "ShardReferences" >> Once(gather_references, AsList(references.embedded), *cut)
+    bank = root | "ShardReferences" >> Once(gather_references, AsList(banked), *cut)
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     how = (config.exclude_own_pairs, config.work, config.threads)
@@ -79,13 +89,14 @@ def define_refresh(
     recorded = root | "RecordEncoder" >> recording.with_resource_hints(**config.hints)
     scored = merged[SCORED] | "AllScored" >> beam.CombineGlobally(Scored.merged).without_defaults()
     settings = root | "ResolveSettings" >> Once(_resolve_settings, config, *map(AsSingleton, (bank, scored, recorded)))
-    sums = (candidates.embedded, references.embedded) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
+    sums = (candidates.embedded, banked) | "MeasureVectors" >> MeasureVectors(config.work, bank, corpus)
     review = None
-    if config.validation:
-        validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
-        queries = validation.embedded | "GatherQueries" >> GatherQueries(
-            bank, config.relevance, config.allow_overlap, config.max_reject_rate, "--validation", config.work
-        )
+    if queries is not None:
+        if config.drop_overlap:
+            files = AsList(references.embedded), AsList(banked)
+            queries = root | "CountDropped" >> Once(StoredQueries.left_out, AsSingleton(queries), *files)
+        else:
+            queries = queries | "CheckOverlap" >> CheckOverlap(bank, config.allow_overlap)
         request = settings | "Request" >> beam.Map(_request_of, config)
         centroid = sums | "Centroid" >> beam.Map(lambda known: known.references.centroid)
         review = merged[MEANS] | "ReviewBias" >> ReviewBias(
@@ -93,7 +104,8 @@ def define_refresh(
         )
         settings = settings | "TakeChoice" >> beam.Map(_take_choice, AsSingleton(review))
     sources = (*map(AsSingleton, (gathered, bank, sums, scored)), AsSingleton(calibrated) if calibrated else [])
-    lineage = root | "DescribeLineage" >> Once(_describe_lineage, config, *sources)
+    whole = AsList(references.embedded) if config.drop_overlap else []
+    lineage = root | "DescribeLineage" >> Once(_describe_lineage, config, *sources, whole)
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(
         table=config.table,
         work=config.work,
@@ -133,7 +145,13 @@ def _resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder
 
 
 def _describe_lineage(
-    config: RefreshConfig, corpus: Corpus, bank: Bank, sums: SideSums, scored: Scored, calibrated: list[CalibratedShard]
+    config: RefreshConfig,
+    corpus: Corpus,
+    bank: Bank,
+    sums: SideSums,
+    scored: Scored,
+    calibrated: list[CalibratedShard],
+    whole: list[EmbeddedInput],
 ) -> Lineage:
     """What the table was computed from, and how.
 
@@ -144,10 +162,12 @@ def _describe_lineage(
         sums: of the vectors of both sides.
         scored: what scoring was like for all candidate shards.
         calibrated: how each reference shard was searched; empty for exact searches.
+        whole: the bank's files before rows were left out, which the next refresh needs too; empty if none were.
     """
     error = measure_all(calibrated, config.grid) if calibrated else None
     search = SearchReport(tuple(sorted(scored.searches)), config.bias_tolerance, error)
-    names = {*(storage.basename(part.uri) for part in bank.parts), *(name for name, _ in corpus.shards)}
+    names = {storage.basename(part.uri) for part in (*bank.parts, *embedded_shards(whole))}
+    names.update(name for name, _ in corpus.shards)
     needs = Needs(
         embedded=tuple(sorted(names)),
         candidates=tuple(digest for _, digest in corpus.shards),

@@ -8,20 +8,21 @@ candidate's id, or the candidate's own pair id.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_exactly, to_parquet
-from nnn_core.digests import name_of, sha256
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_ids, read_shard, write_shard
+from nnn_core.digests import sha256
+from nnn_core.embedded.rest import leave_out
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_ids
 from nnn_core.errors import BankTooSmallError, ConfigError
 from nnn_core.scoring.bank import Bank
+from nnn_core.vectors import Mask
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,12 @@ class OwnPairIds:
 
     def leave_out(self, embedded: EmbeddedInput, work: str) -> EmbeddedInput:
         """A file of the bank without the rows that belong to candidates; what is left is stored below ``work``."""
-        shards = (self._rest(shard, work) for shard in embedded.shards)
-        return replace(embedded, shards=tuple(shard for shard in shards if shard.rows))
 
-    def _rest(self, shard: EmbeddedShard, work: str) -> EmbeddedShard:
-        block = read_shard(shard)
-        kept = pc.invert(self._among(block.pair_ids)).to_numpy(zero_copy_only=False)
-        if kept.all() or not kept.any():
-            return shard if kept.all() else replace(shard, rows=0)
-        name = name_of("bank without positives", shard=shard.digest, positives=storage.basename(self.uri))
-        rows = pa.array(np.flatnonzero(kept))
-        ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
-        return write_shard(storage.join(work, "embedded", name), ids, pair_ids, block.vectors[kept], shard.source)
+        def belongs(block: VectorBlock) -> Mask:
+            belonging: Mask = self._among(block.pair_ids).to_numpy(zero_copy_only=False)
+            return belonging
+
+        return leave_out(embedded, belongs, storage.basename(self.uri), work)
 
     def _among(self, pair_ids: pa.Array) -> pa.BooleanArray:
         """(rows,) whether each of ``pair_ids`` is one that belongs to a candidate."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -16,11 +16,12 @@ from nnn_core import storage
 from nnn_core.artifacts import keep_exactly, pack_vectors, to_parquet, unpack_vectors
 from nnn_core.digests import sha256
 from nnn_core.embedded.corpus import embedded_shards, summarise_side
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, check_alike, read_shard
+from nnn_core.embedded.rest import leave_out
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, check_alike, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.judgements import Judgements
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, Mask
 
 _NO_REJECTS = RejectSummary(0)
 
@@ -75,6 +76,7 @@ class StoredQueries:
         rows: number of queries in the Parquet file.
         rejects: what was rejected of the files that the queries come from.
         overlap: number of queries that are in the bank too; None if nobody knows the bank.
+        dropped: number of references that were left out of the bank because they are queries.
     """
 
     uri: str
@@ -82,6 +84,7 @@ class StoredQueries:
     rows: int
     rejects: RejectSummary = _NO_REJECTS
     overlap: int | None = None
+    dropped: int = 0
 
     def load(self) -> QuerySet:
         """The stored queries; what is asked for again, shard after shard, is read once.
@@ -90,6 +93,19 @@ class StoredQueries:
             CorruptArtifactError: the file's bytes are not those that were stored.
         """
         return _load(self.uri, self.digest)
+
+    def leave_out(self, embedded: EmbeddedInput, work: str) -> EmbeddedInput:
+        """A file of the bank without the rows that are queries, by id or by vector, see ``Overlap.find``."""
+
+        def asked(block: VectorBlock) -> Mask:
+            return np.array([names != (None, None) for names in _queries_of(block, self.load())], bool)
+
+        return leave_out(embedded, asked, self.digest, work)
+
+    def left_out(self, before: Sequence[EmbeddedInput], after: Sequence[EmbeddedInput]) -> StoredQueries:
+        """These queries beside a bank that they were left out of: its files before and after."""
+        rows = [sum(shard.rows for shard in embedded_shards(files)) for files in (before, after)]
+        return replace(self, overlap=0, dropped=rows[0] - rows[1])
 
 
 @lru_cache(maxsize=1)
@@ -215,11 +231,8 @@ class Overlap:
         Rows without an id of their own are named by their position (``row 7``), which says nothing about another
         file's rows, so such ids are not compared.
         """
-        by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
-        named = {name for name in queries.ids if not name.startswith(("row ", "line "))}
-        block = read_shard(shard)
-        same = (by_vector[key] for key in map(_digest, block.vectors) if key in by_vector)
-        return cls(frozenset(named.intersection(block.ids.to_pylist())), frozenset(same))
+        rows = list(_queries_of(read_shard(shard), queries))
+        return cls(*(frozenset(names) - {None} for names in zip(*rows, strict=True)))
 
     def refuse(self) -> None:
         """Refuse to judge a bias by queries that it was made of.
@@ -231,8 +244,16 @@ class Overlap:
             raise InputError(
                 f"{len(self.vectors)} validation queries have the content, and {len(self.ids)} the id, of a reference "
                 f"query (such as {min(self.queries)!r}), so the figures would flatter the bias. Hold them out of the "
-                "bank, or say --allow-overlap if that is meant."
+                "bank, let nnn refresh --drop-overlap leave them out of it, or say --allow-overlap if that is meant."
             )
+
+
+def _queries_of(block: VectorBlock, queries: QuerySet) -> Iterator[tuple[str | None, str | None]]:
+    """For each reference of a shard the ids of the queries that have its id, and its vector; None for none."""
+    by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
+    by_id = {name: name for name in queries.ids if not name.startswith(("row ", "line "))}
+    for row_id, vector in zip(block.ids.to_pylist(), block.vectors, strict=True):
+        yield by_id.get(row_id), by_vector.get(_digest(vector))
 
 
 def _digest(vector: npt.NDArray[np.float32]) -> bytes:

@@ -27,6 +27,7 @@ class Review:
         asked: how many queries ranked them: those that have an answer.
         rejects: what was rejected of the files of queries.
         overlap: queries that are in the bank; None where nobody knows the bank.
+        dropped: references that were left out of the bank because they are queries.
         first: ids of the first candidates of each query in order of query id, without the bias and with it.
         queries: digest of the held-out queries.
         hubness: hubness over all queries.
@@ -40,6 +41,7 @@ class Review:
     asked: int
     rejects: RejectSummary
     overlap: int | None
+    dropped: int
     first: tuple[list[list[str]], list[list[str]]]
     queries: str
     hubness: Hubness
@@ -64,6 +66,7 @@ class Review:
             len(queries.ids),
             stored.rejects,
             stored.overlap,
+            stored.dropped,
             (before.ids, after.ids),
             stored.digest,
             Hubness(len(queries.ids), DEPTH, *(Occurrence.of(ranking, rows) for ranking in (before, after))),
@@ -82,12 +85,14 @@ class Review:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Rows of queries that no figure is of, and a warning where queries are in the bank."""
+        """Rows of queries that no figure is of, and a word on queries that are in the bank, or were."""
         unused = self.evaluation.unused
         notes = [unused.describe(self.asked + unused.unanswered + unused.rejected)]
         if self.overlap:
             every = self.asked + unused.unanswered
             notes.append(f"{self.overlap:,} of {every:,} queries are in the bank, so the figures flatter the bias.")
+        if self.dropped:
+            notes.append(f"{self.dropped:,} references are validation queries, so they were left out of the bank.")
         return tuple(note for note in notes if note)
 
     @property

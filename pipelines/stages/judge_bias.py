@@ -29,35 +29,22 @@ _STAGE = StageName.JUDGE_BIAS
 
 @dataclass
 class GatherQueries(beam.PTransform):  # type: ignore[misc]
-    """Embedded validation queries to one ``StoredQueries``; fails where they overlap with the bank.
+    """Embedded validation queries to one ``StoredQueries``.
 
     Attributes:
-        bank: a single element; None if nobody knows the bank any more.
         relevance: pattern of the judgements; None if pair ids say what answers a query.
-        allow_overlap: whether queries may be in the bank.
         max_reject_rate: allowed share of rejected rows, 0 to 1.
         flag: flag that named the files of queries, for messages.
         work: URI of the folder of artefacts.
     """
 
-    bank: beam.PCollection[Bank] | None
     relevance: str | None
-    allow_overlap: bool
     max_reject_rate: float
     flag: str
     work: str
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
-        gathered = inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
-        if self.bank is None:
-            return gathered
-        overlap = (
-            self.bank
-            | "BankShards" >> beam.FlatMap(lambda bank: bank.parts)
-            | "SpreadBank" >> beam.Reshuffle()
-            | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(gathered))
-        )
-        return inputs.pipeline | "CheckDisjoint" >> Once(self.check_disjoint, AsSingleton(gathered), AsIter(overlap))
+        return inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
 
     def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
         """Join queries and judgements."""
@@ -66,10 +53,32 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         queries, rejected = gather_queries(inputs, judgements, self.max_reject_rate, self.flag, rejects)
         return replace(queries.store(self.work), rejects=rejected)
 
+
+@dataclass
+class CheckOverlap(beam.PTransform):  # type: ignore[misc]
+    """``StoredQueries`` to the same with the number of them that the bank has too; fails where that is not allowed.
+
+    Attributes:
+        bank: a single element.
+        allowed: whether queries may be in the bank.
+    """
+
+    bank: beam.PCollection[Bank]
+    allowed: bool
+
+    def expand(self, queries: beam.PCollection[StoredQueries]) -> beam.PCollection[StoredQueries]:
+        overlap = (
+            self.bank
+            | "BankShards" >> beam.FlatMap(lambda bank: bank.parts)
+            | "SpreadBank" >> beam.Reshuffle()
+            | "FindOverlap" >> beam.Map(_find_overlap, AsSingleton(queries))
+        )
+        return queries.pipeline | "CheckDisjoint" >> Once(self.check_disjoint, AsSingleton(queries), AsIter(overlap))
+
     def check_disjoint(self, stored: StoredQueries, overlaps: Iterable[Overlap]) -> StoredQueries:
         """Count the queries that are in the bank, and refuse them unless they are allowed."""
         overlap = reduce(operator.or_, overlaps, Overlap())
-        if not self.allow_overlap:
+        if not self.allowed:
             overlap.refuse()
         return replace(stored, overlap=len(overlap.queries))
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,50 @@ def test_a_refresh_refuses_queries_from_the_bank(
     assert cli.main(["refresh", *as_flags(flags)]) == 3
     assert "80 validation queries have the content" in capsys.readouterr().err
     assert not list((tmp_path / "table").glob("versions/*.json"))
+
+
+def test_a_bank_without_the_queries_is_that_of_files_without_them(
+    refresh: Any, published: Path, tmp_path: Path
+) -> None:
+    """Of a bank of 60 rows four are queries: two by id, one by content and one by both."""
+    vectors, asked = gaussian(60, DIM, 4), pq.read_table(published / "queries" / "part-0.parquet")
+    ids = [f"r{row}" for row in range(60)]
+    for row, name in ((3, "q1"), (31, "q2"), (40, "q3")):
+        ids[row] = name
+    for row, query in ((40, 3), (59, 4)):
+        vectors[row] = asked["vector"][query].as_py()
+    rest = np.setdiff1d(np.arange(60), [3, 31, 40, 59])
+    banks = [
+        write_vectors(tmp_path / name, [ids[row] for row in rows], vectors[rows], 2)
+        for name, rows in (("bank", np.arange(60)), ("rest", rest))
+    ]
+    dropping = {"references": banks[0], "table": str(tmp_path / "dropped")}
+    code, summary, error = refresh("--drop-overlap", **dropping)
+    assert (code, error, summary["references"]) == (0, "", 56)
+    note = "4 references are validation queries, so they were left out of the bank."
+    assert note in Path(summary["report"]).read_text()
+    assert refresh(references=banks[1], table=str(tmp_path / "without"))[0] == 0
+    dropped, without = (load_bias_table(str(tmp_path / name)).manifest for name in ("dropped", "without"))
+    assert [part.sha256 for part in dropped.files] == [part.sha256 for part in without.files]
+    assert dropped.settings == without.settings
+    # Which vectors were not of length 1 as read is known of whole files only.
+    sides = [dataclasses.replace(each.references, inputs=(), off_length=None) for each in (dropped, without)]
+    assert (sides[0], dropped.evaluation) == (sides[1], without.evaluation)
+    # The next refresh starts from the whole bank, which cleaning keeps.
+    for path in (tmp_path / "work").rglob("*"):
+        os.utime(path, (0, 0))
+    tables = [part for name in ("dropped", "without") for part in ("--table", str(tmp_path / name))]
+    assert cli.main(["work", "gc", "--work", str(tmp_path / "work"), *tables, "--yes"]) == 0
+    code, summary, _ = refresh("--drop-overlap", **dropping)
+    computed = [summary["stages"][stage]["computed"] for stage in ("embed_references", "score_candidates")]
+    assert (code, summary["version"], computed) == (0, 1, [0, 0])
+
+
+def test_overlap_is_dropped_or_allowed(refresh: Any, published: Path) -> None:
+    code, _, error = refresh("--drop-overlap", "--allow-overlap")
+    assert (code, "give one of them" in error) == (2, True)
+    code, _, error = refresh("--drop-overlap", references=str(published / "queries" / "part-*.parquet"))
+    assert (code, "the bank is empty" in error) == (5, True)
 
 
 def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> None:

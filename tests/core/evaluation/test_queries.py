@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from corpora import gaussian, write_vectors
+from fakes import grid_vectors
 from sides import embed_side
 
+from nnn_core.embedded.shards import EmbeddedInput, read_shard, write_shard
 from nnn_core.errors import InputError, RejectedRowsError
-from nnn_core.evaluation.queries import Unused, gather_queries
+from nnn_core.evaluation.queries import Overlap, QuerySet, Unused, gather_queries
+from nnn_core.inputs.rejects import RejectSummary
 
 PAIRS = ["c1", "", "c0"]
 
@@ -66,3 +70,30 @@ def test_queries_of_which_none_has_an_answer_are_refused(tmp_path: Path) -> None
 )
 def test_what_no_figure_is_of_is_said(unused: Unused, words: str) -> None:
     assert unused.describe(8) == words
+
+
+def test_queries_are_left_out_of_the_bank_by_id_and_by_vector(tmp_path: Path) -> None:
+    """A position in a file is no id that another file's rows could share."""
+    vectors, work = grid_vectors(8, 4, 1), str(tmp_path)
+    queries = QuerySet(("a", "b", "row 1"), vectors[:3], ((), ("c",), ()), np.ones(1))
+    stored = queries.store(work)
+    shards = (
+        write_shard(str(tmp_path / "x"), ["a", "r", "b"], ["", "p", ""], vectors[[3, 4, 1]], "x"),
+        write_shard(str(tmp_path / "y"), ["r", "a"], ["", ""], vectors[[0, 5]], "x"),
+        write_shard(str(tmp_path / "z"), ["row 1", "s"], ["", "q"], vectors[[6, 7]], "x"),
+    )
+    whole = EmbeddedInput("x", "digest", shards, RejectSummary(9, 2), True)
+    rest = stored.leave_out(whole, work)
+    assert (rest.rejects, len(rest.shards), rest.shards[1]) == (RejectSummary(5, 2), 2, shards[2])
+    block = read_shard(rest.shards[0])
+    assert (block.ids.to_pylist(), block.pair_ids.to_pylist()) == (["r"], ["p"])
+    assert np.array_equal(block.vectors, vectors[4:5])
+    found = stored.left_out([whole], [rest])
+    assert (found.dropped, found.overlap, found.digest) == (4, 0, stored.digest)
+    overlap = [Overlap.find(queries, shard) for shard in shards]
+    assert [(sorted(each.ids), sorted(each.vectors)) for each in overlap] == [
+        (["a", "b"], ["b"]),
+        (["a"], ["a"]),
+        ([], []),
+    ]
+    assert all(not Overlap.find(queries, shard).queries for shard in rest.shards)

@@ -1,8 +1,9 @@
-"""FindOwnPairs and DropOwnPairs: the bank's rows that belong to candidates, and a bank without them."""
+"""FindOwnPairs and DropReferences: the bank's rows that belong to candidates, and a bank without some of its rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
@@ -47,25 +48,32 @@ class FindOwnPairs(beam.PTransform):  # type: ignore[misc]
         return own_pairs, rows
 
 
+class Unwanted(Protocol):
+    """Knows the rows that a bank is to do without: own pairs, or validation queries."""
+
+    def leave_out(self, embedded: EmbeddedInput, work: str) -> EmbeddedInput:
+        """A file of the bank without them; what is left is stored below ``work``."""
+
+
 @dataclass
-class DropOwnPairs(beam.PTransform):  # type: ignore[misc]
-    """The bank's files to the same without the rows that belong to candidates.
+class DropReferences(beam.PTransform):  # type: ignore[misc]
+    """The bank's files to the same without some of their rows.
 
     Attributes:
-        own_pairs: pair ids that bank and candidates share, a single element.
+        unwanted: the rows to leave out, a single element.
         work: URI of the folder of artefacts.
     """
 
-    own_pairs: beam.PCollection[OwnPairIds]
+    unwanted: beam.PCollection[Unwanted]
     work: str
 
     def expand(self, embedded: beam.PCollection[EmbeddedInput]) -> beam.PCollection[EmbeddedInput]:
         return (
             embedded
             | "SpreadFiles" >> beam.Reshuffle()
-            | "WithoutOwnPairs" >> beam.Map(_leave_out, AsSingleton(self.own_pairs), self.work)
+            | "LeaveOut" >> beam.Map(_leave_out, AsSingleton(self.unwanted), self.work)
         )
 
 
-def _leave_out(embedded: EmbeddedInput, own_pairs: OwnPairIds, work: str) -> EmbeddedInput:
-    return own_pairs.leave_out(embedded, work)
+def _leave_out(embedded: EmbeddedInput, unwanted: Unwanted, work: str) -> EmbeddedInput:
+    return unwanted.leave_out(embedded, work)
