@@ -109,6 +109,21 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..
     return run
 
 
+@pytest.fixture
+def refresh(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Run ``nnn refresh --json`` with validation queries on the inputs of ``published``."""
+    flags = flags_of_refresh(published, tmp_path)
+
+    def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
+        code = cli.main(["refresh", *as_flags({**flags, **changes}), *extra, "--json"])
+        out = capsys.readouterr()
+        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err
+
+    return run
+
+
 def vectors_of(published: Path, side: str) -> dict[str, np.ndarray]:
     """Unit vectors by id."""
     parts = pa.concat_tables([pq.read_table(path) for path in sorted((published / side).glob("*.parquet"))])
@@ -234,8 +249,9 @@ def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard
 
 
 def test_queries_from_the_bank_are_refused(published: Path, tmp_path: Path) -> None:
-    shards = shards_of(str(published / "queries" / "*"), tmp_path, pair_id="pair_id")
-    queries = gather_queries(shards, None)
+    inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries", pair_id="pair_id")
+    queries, _ = gather_queries(inputs, None, 0.0, "--queries", str(tmp_path))
+    shards = [shard for each in inputs for shard in each.shards]
     assert Overlap.find(queries, shards[0]).queries == set(read_ids(shards[0]).to_pylist())
     whole = Overlap.find(queries, shards[0]) | Overlap.find(queries, shards[1])
     with pytest.raises(InputError, match=r"80 validation queries have the content, and 80 the id.*--allow-overlap"):
@@ -263,10 +279,11 @@ def test_candidates_that_the_table_does_not_know(published: Path, tmp_path: Path
 
 
 def test_queries_without_answers(published: Path, tmp_path: Path) -> None:
-    shards = shards_of(str(published / "queries" / "*"), tmp_path)
+    inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries")
     with pytest.raises(InputError, match="none of the 80 validation queries says which candidate answers it"):
-        gather_queries(shards, {"stranger": {"c0": 1.0}})
-    stored = gather_queries(shards, {"q0": {"nowhere": 1.0}}).store(str(tmp_path))
+        gather_queries(inputs, {"stranger": {"c0": 1.0}}, 0.0, "--queries", str(tmp_path))
+    queries, _ = gather_queries(inputs, {"q0": {"nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
+    stored = queries.store(str(tmp_path))
     candidates = shards_of(str(published / "candidates" / "*"), tmp_path)
     means = [ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path)) for shard in candidates]
     with pytest.raises(InputError, match="none of the candidates that answer the 1 validation queries is in the index"):

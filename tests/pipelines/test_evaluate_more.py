@@ -193,7 +193,9 @@ def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_pa
     assert table.manifest.evaluation["gain"] == result["gain"]
     assert "published    version 2" in text
     gates = {gate.name: gate for gate in table.manifest.gates}
-    assert (gates["gain"].value, gates["alpha"].value) == (pytest.approx(result["gain"]["recall@1"]["high"], 1e-5), 2.0)
+    bits, error = result["bits"]
+    assert (gates["gain"].value, gates["alpha"].value) == (pytest.approx(bits + 0.842 * error, 1e-5), 2.0)
+    assert gates["agreement"].value == pytest.approx(result["agreement"])
     # More than 1 % of the candidates are in the bank, which was accepted when version 1 was computed.
     assert gates["near_copies"].sentence == "judged before: the means are those of version 1"
 
@@ -203,7 +205,9 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     before = read_manifest(str(published / "table")).version
     code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
     assert (code, "k = 1, alpha = 20 lowers recall@1 by" in text) == (10, True)
-    assert re.search(r"\n  alpha: .*\n  gain: the upper end of the gain's interval is -0\.\d+, allowed ", text)
+    assert re.search(
+        r"\n  alpha: .*\n  gain: the upper end of the one-sided 80 % interval .* is -\d\.\d+, allowed ", text
+    )
     assert read_manifest(str(published / "table")).version == before
 
 

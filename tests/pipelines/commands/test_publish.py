@@ -34,7 +34,9 @@ def table(tmp_path: Path) -> str:
 def publish_point(table: str, k: int, alpha: float, gain: Interval = GOOD, *accepted: str, **other: Any) -> int:
     point, objective = Point(k, alpha), "recall@1"
     found = {objective: gain}
-    evaluation = Evaluation(point, None, objective, 80, 0, 0, Unused(0, 0, 0), found, found, found, (1.0, 1.0), ())
+    bits = (gain.value, (gain.high - gain.low) / 4)
+    unused, ranks = Unused(0, 0, 0), (1.0, 1.0)
+    evaluation = Evaluation(point, None, objective, 80, 80, 0, unused, found, found, found, bits, 0.9, ranks, ())
     result = dataclasses.asdict(evaluation) | {"candidates": len(IDS), "report": "page"} | other.pop("result", {})
     version = other.pop("version", 1)
     config = EvaluationConfig(table, version, "c", "q", f"{table}-work", Request(point, GRID))
@@ -53,7 +55,7 @@ def test_every_gate_is_recorded_with_the_evaluation(table: str) -> None:
     means = load_bias_table(table).means_for(IDS)[:, GRID.index(2)]
     assert gates["spread"].value == pytest.approx(np.ptp(means), rel=1e-5)
     assert gates["max_abs_bias"].value == pytest.approx(0.5 * means.max(), rel=1e-5)
-    assert (gates["alpha"].value, gates["lost_candidates"].value, gates["gain"].value) == (1.5, 0.0, 0.03)
+    assert (gates["alpha"].value, gates["lost_candidates"].value, gates["gain"].value) == (1.5, 0.0, 0.02421)
     judged = "judged before: the means are those of version 1"
     assert [gate.name for gate in manifest.gates if gate.sentence == judged] == [
         "bank_repeats",
@@ -80,7 +82,7 @@ def test_one_that_fails_is_not_published(table: str, alpha: float, gain: Interva
         publish_point(table, 2, alpha, gain)
     message, verb = str(refused.value), "lowers" if gain is NO_GAIN else "raises"
     lead = f"k = 2, alpha = {alpha:g} {verb} recall@1 by 0.0200 (95 % interval [{gain.low:+.4f}, {gain.high:+.4f}])."
-    assert message.startswith(f"{lead} {len(failed)} of 18 gates failed, so nothing was published:\n  {failed[0]}: ")
+    assert message.startswith(f"{lead} {len(failed)} of 19 gates failed, so nothing was published:\n  {failed[0]}: ")
     assert len(list(Path(f"{table}-work/gates").iterdir())) == 1
     assert list_versions(table) == [1]
     assert publish_point(table, 2, alpha, gain, *failed) == 2

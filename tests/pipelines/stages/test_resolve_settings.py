@@ -43,7 +43,7 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
 def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
     shard = make_shard("c", 4)
     corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
-    lineage = _describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [])
+    lineage = _describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [], [])
     assert lineage.needs.embedded == ("c.parquet", "r0.parquet", "r1.parquet")
     assert lineage.needs.candidates == (shard.digest,)
     assert lineage.needs.references == tuple(each.digest for each in BANK.shards)
