@@ -21,6 +21,7 @@ from sides import embed_side
 from nnn_core import load_bias_table
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.errors import InputError, StorageError
+from nnn_core.evaluation.agreement import agreement_of, moments_of
 from nnn_core.evaluation.choice import choose
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
@@ -184,13 +185,14 @@ def test_a_choice_is_that_of_brute_force_ranks(tuned: dict[str, Any], published:
     assert tuned["after"]["recall@1"]["value"] == pytest.approx(after.mean())
 
 
-def test_agreement_is_a_correlation_over_candidates(judged: dict[str, Any], published: Path) -> None:
+def test_agreement_is_that_of_all_candidates_at_once(judged: dict[str, Any], published: Path) -> None:
     held, asked, bank = (vectors_of(published, side) for side in ("candidates", "queries", "references"))
-    scores = np.stack(list(held.values())) @ np.stack(list(asked.values())).T
-    for row, name in enumerate(asked):
-        scores[int(name[1:]) % CANDIDATES, row] = np.nan
-    near_bank = np.stack(list(held.values())) @ np.stack(list(bank.values())).mean(axis=0)
-    assert judged["agreement"] == pytest.approx(np.corrcoef(near_bank, np.nanmean(scores, axis=1))[0, 1], abs=6e-5)
+    names, ordered = list(held), sorted(asked)
+    relevant = [[f"c{int(name[1:]) % CANDIDATES}"] for name in ordered]
+    mean = np.stack(list(bank.values())).mean(axis=0)
+    vectors = np.stack([held[name] for name in names]), np.stack([asked[name] for name in ordered])
+    moments = moments_of(*vectors[:1], names, mean, vectors[1], relevant)  # type: ignore[arg-type]
+    assert judged["agreement"] == agreement_of(moments)
 
 
 def test_judgements_may_be_graded_and_several(evaluate: Any, published: Path, tmp_path: Path) -> None:

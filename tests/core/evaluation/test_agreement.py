@@ -12,20 +12,50 @@ from nnn_core.evaluation.agreement import agreement_of, moments_of
 from nnn_core.vectors import unit_vectors
 
 
-@given(st.integers(0, 10**6), st.integers(1, 5))
-def test_it_is_the_correlation_whatever_the_shards(seed: int, shards: int) -> None:
+def by_hand(scores: np.ndarray, near_bank: np.ndarray) -> float | None:
+    """From similarities (candidates, queries), nan where a query is left out, by numpy's own covariances."""
+    halves = [np.nanmean(scores[:, half::2], axis=1) for half in (0, 1)]
+    common, whole = np.cov(halves)[0, 1], np.var(np.mean(halves, axis=0), ddof=1)
+    if common < 0.5 * whole:
+        return None
+    correlation = np.corrcoef(near_bank, np.mean(halves, axis=0))[0, 1]
+    return float(np.clip(correlation / np.sqrt(common / whole), -1, 1))
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 3))
+def test_it_is_the_correlation_whatever_the_shards(seed: int, shards: int, offset: float) -> None:
     rng = np.random.default_rng(seed)
-    candidates, queries = grid_vectors(23, 8, seed), grid_vectors(9, 8, seed + 1)
+    candidates, queries = grid_vectors(23, 8, seed), grid_vectors(9, 8, seed + 1, offset)
     bank = grid_vectors(40, 8, seed + 2).mean(axis=0, dtype=np.float64)
     ids = [f"{row:02}" for row in range(23)]
     relevant = [tuple(rng.choice([*ids, "elsewhere"], rng.integers(0, 4), replace=False)) for _ in range(9)]
     scores = candidates.astype(np.float64) @ queries.astype(np.float64).T
     for query, names in enumerate(relevant):
         scores[[int(name) for name in names if name != "elsewhere"], query] = np.nan
-    expected = np.corrcoef(candidates.astype(np.float64) @ bank, np.nanmean(scores, axis=1))[0, 1]
+    known = (~np.isnan(scores[:, 0::2])).any(axis=1) & (~np.isnan(scores[:, 1::2])).any(axis=1)
+    expected = by_hand(scores[known], (candidates.astype(np.float64) @ bank)[known])
     cuts = np.array_split(np.arange(23), shards)
     parts = [moments_of(candidates[rows], [ids[row] for row in rows], bank, queries, relevant) for rows in cuts]
-    assert agreement_of(np.sum(parts, axis=0)) == pytest.approx(expected, abs=6e-5)
+    found = agreement_of(np.sum(parts, axis=0))
+    assert (found is None) == (expected is None)
+    assert found is None or found == pytest.approx(expected, abs=6e-5)
+
+
+def test_few_queries_do_not_lower_it() -> None:
+    """Of 40 queries that scatter widely around their mean, by which the plain correlation is lower."""
+    rng = np.random.default_rng(7)
+    candidates = unit_vectors(rng.standard_normal((2000, 32)) + rng.exponential(size=(2000, 1)) * np.eye(32)[0])[0]
+    ids = [f"{row}" for row in range(2000)]
+    bank = np.eye(32)[0]
+    found, plain = [], []
+    for _ in range(20):
+        queries = unit_vectors(rng.standard_normal((40, 32)) + 1.5 * np.eye(32)[0])[0]
+        found.append(agreement_of(moments_of(candidates, ids, bank, queries, [()] * 40)))
+        plain.append(np.corrcoef(candidates @ bank, (candidates @ queries.T).mean(axis=1))[0, 1])
+    known = [each for each in found if each is not None]
+    assert len(known) >= 15
+    assert np.mean(plain) < 0.9
+    assert np.mean(known) == pytest.approx(0.97, abs=0.05)
 
 
 def test_a_candidate_that_answers_every_query_is_left_out() -> None:
