@@ -49,7 +49,7 @@ def test_few_queries_do_not_lower_it() -> None:
     bank = np.eye(32)[0]
     found, plain = [], []
     for _ in range(20):
-        queries = unit_vectors(rng.standard_normal((40, 32)) + 1.5 * np.eye(32)[0])[0]
+        queries = unit_vectors(rng.standard_normal((40, 32)) + np.eye(32)[0])[0]
         found.append(agreement_of(moments_of(candidates, ids, bank, queries, [()] * 40)))
         plain.append(np.corrcoef(candidates @ bank, (candidates @ queries.T).mean(axis=1))[0, 1])
     known = [each for each in found if each is not None]
