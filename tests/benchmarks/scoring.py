@@ -35,7 +35,8 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import exact as exact_module
 from nnn_core.scoring.search._approximate import ApproximateSearch
 from nnn_core.scoring.search._clusters import Clusters
-from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
+from nnn_core.scoring.search._lanes import has_fast_int8
+from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.searches import Search, _has_device

@@ -81,14 +81,15 @@ class ApproximateSearch:
         candidates = self.clusters.reduce_candidates(tile.vectors, self.reduced.shape[1])
         room = np.minimum(self.index.own_references(tile.own, distinct=True), _MAX_OWN)
         need = (np.ceil(self.settings.spare * k) + room).astype(np.int64)
-        reservoirs = Reservoirs(need, np.zeros(len(need), np.float32), 2 * int(need.max(initial=0)) + 64)
+        reservoirs = Reservoirs(need, np.zeros((len(need), 1), np.float32), 2 * int(need.max(initial=0)) + 64)
         gathered = np.empty_like(candidates)
         for number, rows in enumerate(self._choose_lists(tile)):
             first, last = self.clusters.starts[number : number + 2].tolist()
             if len(rows) and last > first:
                 own = np.take(candidates, rows, axis=0, mode="clip", out=gathered[: len(rows)])
                 reservoirs.offer(own @ self.reduced[first:last].T, first, rows)
-        positions, counts, _ = reservoirs.finish()
+        reservoirs.finish()
+        positions, counts = reservoirs.kept
         positions = positions[:, : int(counts.max(initial=0))]
         valid = np.arange(positions.shape[1]) < counts[:, None]
         positions = self.clusters.order[np.where(valid, positions, 0)].astype(np.int64)

@@ -2,9 +2,14 @@
 
 A search scores a tile of candidates against a slab of references with a matrix product in some
 cheap arithmetic. ``collect`` keeps, for each candidate, the entries that may still be among its
-``need`` highest: all within ``margin`` of the need-th highest seen so far. What it keeps fits a
-small reservoir, so the scores are looked at once, in the cache, and most are dismissed sixteen at
-a time by one comparison. ``score_kept`` then computes the exact scores of the few that are left.
+``need`` highest: all whose score, at best, reaches what the need-th highest is at least. What it keeps
+fits a small reservoir, so the scores are looked at once, in the cache, and most are dismissed sixteen
+at a time by one comparison. ``score_kept`` then computes the exact scores of the few that are left.
+
+How far a score may be off depends on candidate and reference: by at most ``doubt[0] * width[0] +
+doubt[1] * width[1]``, of which the first factors belong to the candidate and the second to the
+reference. Where all references are alike there are no widths, and ``doubt[0]`` is the bound. What is
+kept of an entry is the lowest that its score may be.
 
 Compiled by numba on first use and kept on disk. None of the loops needs Python's lock.
 """
@@ -14,190 +19,211 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
-#: Scores compared with the threshold at once.
-LANES = 16
+from nnn_core.scoring.search._lanes import (
+    GROUPS,
+    LANES,
+    ROWS,
+    append_lanes,
+    lanes_at_least,
+    multiply,
+    score_of,
+    to_key,
+)
+
+#: References, in vectors of lanes, whose products with a few candidates are in memory at a time.
+_SLAB_GROUPS = 20 * GROUPS
 
 #: Count of a row whose reservoir overflowed: it must be searched in another way.
 OVERFLOW = -1
 
 
-@intrinsic
-def _lanes_at_least(typing_context: Any, tile: Any, row: Any, column: Any, threshold: Any) -> Any:
-    """Bit i is set where tile[row, column + i] >= threshold; LLVM does not vectorise the loop by itself."""
-    signature = types.uint32(tile, row, column, tile.dtype)
-    is_float = isinstance(tile.dtype, types.Float)
-
-    def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        array = context.make_array(tile)(context, builder, args[0])
-        address = cgutils.get_item_pointer(
-            context, builder, tile, array, [args[1], args[2]], wraparound=False, boundscheck=False
-        )
-        lanes = ir.VectorType(ir.FloatType() if is_float else ir.IntType(32), LANES)
-        scores = builder.load(builder.bitcast(address, lanes.as_pointer()), align=4)
-        undefined = ir.Constant(lanes, ir.Undefined)
-        first = builder.insert_element(undefined, args[3], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        splat = builder.shuffle_vector(first, undefined, zeros)
-        compare = builder.fcmp_ordered if is_float else builder.icmp_signed
-        return builder.zext(builder.bitcast(compare(">=", scores, splat), ir.IntType(LANES)), ir.IntType(32))
-
-    return signature, build
-
-
-@intrinsic
-def _trailing_zeros(typing_context: Any, bits: Any) -> Any:
-    signature = types.uint32(types.uint32)
-
-    def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return signature, build
-
-
-@intrinsic
-def _key(typing_context: Any, score: Any, position: Any) -> Any:
-    """A float32 or int32 score and a position below 2**32 as an int64 that sorts by score, then by position."""
-    signature = types.int64(score, types.int64)
-
-    def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        bits = _turned(builder, builder.bitcast(args[0], ir.IntType(32))) if score is types.float32 else args[0]
-        high = builder.shl(builder.sext(bits, ir.IntType(64)), ir.Constant(ir.IntType(64), 32))
-        return builder.or_(high, args[1])
-
-    return signature, build
-
-
-@intrinsic
-def _score_of(typing_context: Any, key: Any, like: Any) -> Any:
-    """The score in a key, of the type of ``like``."""
-    signature = like(types.int64, like)
-
-    def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        high = builder.ashr(args[0], ir.Constant(ir.IntType(64), 32))
-        bits = builder.trunc(high, ir.IntType(32))
-        return builder.bitcast(_turned(builder, bits), ir.FloatType()) if like is types.float32 else bits
-
-    return signature, build
-
-
-def _turned(builder: Any, bits: Any) -> Any:
-    """Bits of a float32 such that they sort as integers do, and back: those of negative numbers are turned round."""
-    sign = builder.ashr(bits, ir.Constant(ir.IntType(32), 31))
-    return builder.xor(bits, builder.and_(sign, ir.Constant(ir.IntType(32), 0x7FFFFFFF)))
+@njit(cache=True, nogil=True)
+def _score(number: Any, steps: Any, position: int) -> Any:
+    """The score that an entry of a tile stands for."""
+    if steps is None:
+        return number
+    return np.float32(number) * steps[position]
 
 
 @njit(cache=True, nogil=True)
-def _move_highest(keys: Any, count: int, need: int) -> int:
-    """Reorder keys[:count] so that the ``need`` highest come first; return the lowest of these."""
-    low, high, target = 0, count - 1, need - 1
+def _lower_bound(keys: Any, count: int, need: int, most: int) -> int:
+    """A number that at least ``need`` and at most ``most`` of keys[:count] reach, of which all differ.
+
+    Bisection looks at all of them a dozen times or two, but many at once and without a branch.
+    """
+    low = high = keys[0]
+    for at in range(count):
+        low, high = min(low, keys[at]), max(high, keys[at])
     while low < high:
-        middle = (low + high) >> 1
-        a, b, c = keys[low], keys[middle], keys[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        if pivot == b:
-            keys[middle] = c
-        elif pivot == a:
-            keys[low] = c
-        split = low
-        for at in range(low, high):  # no branch: what is above the pivot moves to the front
-            key = keys[at]
-            keys[at] = keys[split]
-            keys[split] = key
-            split += key > pivot
-        keys[high] = keys[split]
-        keys[split] = pivot
-        if split == target:
-            break
-        if split < target:
-            low = split + 1
+        middle = (low | high) - ((low ^ high) >> 1)  # the mean, rounded up
+        reached = 0
+        for at in range(count):
+            reached += keys[at] >= middle
+        if reached < need:
+            high = middle - 1
         else:
-            high = split - 1
-    lowest = keys[0]
-    for at in range(1, need):
-        lowest = min(lowest, keys[at])
-    return lowest
+            low = middle
+            if reached <= most:
+                break
+    return low
 
 
 @njit(cache=True, nogil=True)
-def _shrink(keys: Any, count: int, need: int, margin: Any) -> Any:
-    """Drop what cannot be among the ``need`` highest: (entries left, lowest score that still can)."""
-    threshold = _score_of(_move_highest(keys, count, need), margin) - margin
-    left = need
-    if margin > 0:
-        for at in range(need, count):
-            key = keys[at]
-            keys[left] = key
-            left += _score_of(key, margin) >= threshold
-    return left, threshold
+def _bound(doubt: Any, widths: Any, position: int) -> Any:
+    """By how much a candidate's score with the reference at ``position`` may be off."""
+    if widths is None:
+        return doubt[0]
+    return doubt[0] * widths[position, 0] + doubt[1] * widths[position, 1]
 
 
 @njit(cache=True, nogil=True)
-def collect(tile: Any, rows: Any, first: int, need: Any, margin: Any, keys: Any, counts: Any, thresholds: Any) -> None:
+def _keep_reaching(keys: Any, first: int, count: int, least: int, doubt: Any, widths: Any) -> int:
+    """Drop from keys[first:count] what is below ``least``, however high its score may be; return how many are left."""
+    threshold = score_of(least)
+    for at in range(first, count):
+        key = keys[at]
+        keys[first] = key
+        highest = score_of(key) + np.float32(2.0) * _bound(doubt, widths, key & 0xFFFFFFFF)
+        # An entry that is at best as high as the need-th is not needed, unless it is one of these.
+        first += (key >= least) | (highest > threshold)
+    return first
+
+
+@njit(cache=True, nogil=True)
+def _offer(
+    tile: Any, row: int, columns: int, steps: Any, first: int, need: int, doubt: Any, widths: Any, furthest: Any,
+    keys: Any, count: int, limit: int, threshold: Any, reached: Any,
+) -> Any:  # fmt: skip
+    """Offer the first ``columns`` entries of a row of a tile to a reservoir: its new (count, limit, threshold)."""
+    hits = 0
+    for column in range(0, columns - LANES + 1, LANES):
+        lanes = lanes_at_least(tile, row, column, steps, first + column, threshold - furthest)
+        if lanes:
+            hits += append_lanes(reached, hits, column, lanes)
+    for column in range(columns - columns % LANES, columns):
+        reached[hits] = column
+        hits += 1
+    for hit in range(hits):
+        at = np.int64(reached[hit])
+        score = _score(tile[row, at], steps, first + at)
+        bound = _bound(doubt, widths, first + at)
+        keys[count] = to_key(score - bound, first + at)
+        count += score + bound >= threshold
+        if count == limit:
+            least = _lower_bound(keys, count, need, need + need // 8)
+            count, threshold = _keep_reaching(keys, 0, count, least, doubt, widths), score_of(least)
+            if count > len(keys) - len(keys) // 4:
+                return OVERFLOW, limit, threshold
+            limit = min(max(limit, 2 * count), len(keys))
+    return count, limit, threshold
+
+
+@njit(cache=True, nogil=True)
+def collect(
+    tile: Any, first: int, rows: Any, need: Any, doubt: Any, keys: Any, counts: Any, limits: Any, thresholds: Any
+) -> None:
     """Offer a tile of scores to the reservoirs of its candidates.
 
-    A reservoir holds every entry offered so far whose score is at least the need-th highest minus
-    the margin; with margin 0, after ``finish``, exactly the ``need`` highest, of equal scores those
-    of the highest positions. Neither depends on the order in which tiles come.
+    A reservoir holds every entry offered so far that may be among the ``need`` highest; without doubt,
+    after ``finish``, exactly these, of equal scores those of the highest positions. Neither depends on
+    the order in which tiles come.
 
     Args:
-        tile: (m, n) float32 or int32 scores of m candidates with n consecutive references.
-        rows: (m,) int64, the reservoir of each row of ``tile``.
+        tile: (m, n) float32 scores of m candidates with n consecutive references.
         first: position in the index of the first column of ``tile``.
+        rows: (m,) int64, the reservoir of each row of ``tile``.
         need: (reservoirs,) int64, how many of the highest must not be missed; 1 to half the capacity.
-        margin: (reservoirs,) in the type of the scores, how far below the need-th highest still counts; at least 0.
+        doubt: (reservoirs, 1) float32, by how much scores may be off.
         keys: (reservoirs, capacity) int64, written: the entries, each a score and a position in one number.
         counts: (reservoirs,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
-        thresholds: (reservoirs,) in the type of the scores, what an entry must reach; at first the lowest value.
+        limits: (reservoirs,) int64, the count at which a reservoir is looked through, above ``need``; written.
+        thresholds: (reservoirs,) float32, what the need-th highest is at least; at first -inf.
     """
-    capacity = keys.shape[1]
     columns = tile.shape[1]
-    for row in range(tile.shape[0]):
+    reached = np.empty(columns, np.int32)
+    for row in range(len(tile)):
         own = rows[row]
-        count = counts[own]
-        if count == OVERFLOW:
-            continue
-        threshold = thresholds[own]
-        reservoir = keys[own]
-        column = 0
-        while column < columns:
-            if column + LANES <= columns:
-                hits = _lanes_at_least(tile, row, column, threshold)
-            else:
-                hits = np.uint32(0)
-                for lane in range(columns - column):
-                    hits |= np.uint32(tile[row, column + lane] >= threshold) << np.uint32(lane)
-            while hits:
-                at = column + np.int64(_trailing_zeros(hits))
-                hits &= hits - np.uint32(1)
-                reservoir[count] = _key(tile[row, at], first + at)
-                count += 1
-            if count > capacity - LANES:
-                count, threshold = _shrink(reservoir, count, need[own], margin[own])
-                if count > capacity - capacity // 4:
-                    count = OVERFLOW
-                    break
-            column += LANES
-        thresholds[own] = threshold
-        counts[own] = count
+        if counts[own] != OVERFLOW:
+            counts[own], limits[own], thresholds[own] = _offer(
+                tile, row, columns, None, first, need[own], doubt[own], None, doubt[own, 0],
+                keys[own], counts[own], limits[own], thresholds[own], reached,
+            )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def finish(keys: Any, counts: Any, need: Any, margin: Any) -> None:
-    """Shrink every reservoir to what may be among its ``need`` highest; keys become positions."""
+def collect_products(
+    candidates: Any, rows: Any, references: Any, starts: Any, steps: Any, first: int, last: int,
+    need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, limits: Any, thresholds: Any,
+) -> None:  # fmt: skip
+    """Multiply int8 vectors and offer the products to the reservoirs of the candidates, see ``collect``.
+
+    Args:
+        candidates: (reservoirs, 4 * quads) uint8 vectors, 128 added to each coordinate.
+        rows: (m,) int64, the candidates to multiply.
+        references: (groups, quads, LANES * 4) int8 vectors, ``LANES`` side by side, four coordinates at a time.
+        starts: (groups, LANES) int32, what is added to products: it takes the 128 out again.
+        steps: (groups * LANES,) float32, what one of a product is worth with each reference.
+        first: position of the first reference to multiply.
+        last: position after the last.
+        need: as ``collect``.
+        doubt: (reservoirs, 2) float32, the candidates' part of the bound on a score's error, see the module.
+        widths: (references, 2) float32, the references' part of it.
+        keys: as ``collect``.
+        counts: as ``collect``.
+        limits: as ``collect``.
+        thresholds: as ``collect``.
+    """
+    products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
+    reached = np.empty(products.shape[1], np.int32)
+    some, widest = np.empty(ROWS, np.int64), np.empty((1, 2), np.float32)
+    for slab in range(first // LANES, -(-last // LANES), _SLAB_GROUPS):
+        begin, end = max(first, slab * LANES), min(last, (slab + _SLAB_GROUPS) * LANES)
+        for axis in range(2):
+            widest[0, axis] = widths[begin:end, axis].max()
+        for at in range(0, len(rows), ROWS):
+            for row in range(ROWS):
+                some[row] = rows[min(at + row, len(rows) - 1)]
+            for group in range(slab, -(-end // LANES), GROUPS):
+                multiply(candidates, some, references, starts, group, products, (group - slab) * LANES)
+            for row in range(min(ROWS, len(rows) - at)):
+                own = some[row]
+                if counts[own] != OVERFLOW:
+                    counts[own], limits[own], thresholds[own] = _offer(
+                        products[:, begin - slab * LANES :], row, end - begin, steps, begin,
+                        need[own], doubt[own], widths, _bound(doubt[own], widest, 0),
+                        keys[own], counts[own], limits[own], thresholds[own], reached,
+                    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any) -> None:
+    """Shrink every reservoir to what may be among its ``need`` highest, of which these come first."""
     for row in range(len(counts)):
         if counts[row] > need[row]:
-            counts[row], _ = _shrink(keys[row], counts[row], need[row], margin[row])
-        for at in range(max(0, counts[row])):
-            keys[row, at] &= 0xFFFFFFFF
+            kept = keys[row]
+            least, highest = _lower_bound(kept, counts[row], need[row], need[row]), 0
+            for at in range(counts[row]):
+                key = kept[at]
+                kept[at] = kept[highest]
+                kept[highest] = key
+                highest += key >= least
+            least = kept[:highest].min()
+            counts[row] = _keep_reaching(kept, highest, counts[row], least, doubt[row], widths)
+
+
+@njit(cache=True, nogil=True)
+def tighten(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, thresholds: Any) -> None:
+    """Drop from finished reservoirs what stays below what the need-th highest is now known to be at least."""
+    for row in range(len(counts)):
+        if counts[row] > need[row]:
+            least = to_key(thresholds[row], np.int64(0))
+            counts[row] = _keep_reaching(keys[row], need[row], counts[row], least, doubt[row], widths)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def score_kept(candidates: Any, references: Any, positions: Any, counts: Any, scores: Any) -> None:
+def score_kept(candidates: Any, references: Any, positions: Any, begins: Any, ends: Any, scores: Any) -> None:
     """Exact scores of what was kept, rounded once to float32.
 
     Vectors on the grid of ``vectors`` have exact float64 inner products in any order of summation,
@@ -206,15 +232,16 @@ def score_kept(candidates: Any, references: Any, positions: Any, counts: Any, sc
     Args:
         candidates: (rows, dim) float32 vectors of the candidates.
         references: (any, dim) float32 vectors of the references.
-        positions: (rows, capacity) int64 positions in ``references``, of which the first ``counts`` of a row are read.
-        counts: (rows,) int64, how many positions each row has.
-        scores: (rows, at least max counts) float32, to which the exact scores are written.
+        positions: (rows, capacity) int64 positions in ``references``.
+        begins: (rows,) int64, the first of each row's positions that is scored.
+        ends: (rows,) int64, where those that are scored end.
+        scores: (rows, at least max ends) float32, to which the exact scores are written.
     """
     dim = candidates.shape[1]
     for row in range(len(candidates)):
         candidate = candidates[row].astype(np.float64)
-        last = counts[row] - 1
-        for at in range(0, counts[row], 8):
+        last = ends[row] - 1
+        for at in range(begins[row], ends[row], 8):
             r0, r1 = references[positions[row, at]], references[positions[row, min(at + 1, last)]]
             r2, r3 = references[positions[row, min(at + 2, last)]], references[positions[row, min(at + 3, last)]]
             r4, r5 = references[positions[row, min(at + 4, last)]], references[positions[row, min(at + 5, last)]]

@@ -1,48 +1,38 @@
 """The prefiltered search: products of int8 vectors select a superset, exact scores decide.
 
 Processors with int8 instructions (VNNI, AMX) multiply int8 matrices several times faster than
-float32 ones. A vector is written as ``scale * int8 + rest``; by Cauchy and Schwarz the rests move
-an inner product by at most
+float32 ones. A vector, turned as ``_rounding`` says, is ``step * int8 + rest``; for a candidate x and a
+reference y less the mean of the bank, by Cauchy and Schwarz,
 
-    |<x, y> - sx sy <x8, y8>|  <=  |rest x| |y|  +  |sx x8| |rest y|
+    |<x, y> - step_x step_y <x8, y8>|  <=  |rest x| |y|  +  |step_x x8| |rest y|
 
-which is computed per candidate from the actual rests. Every reference among the k highest then
-has an integer product within twice that bound of the k-th highest integer product. The reservoirs
-keep all of these and their exact scores decide; a candidate that keeps too many is searched exactly.
+with the actual norms of this candidate and this reference, so that one vector that rounds badly widens
+the bound for no other. A reference may be among the k highest if its score plus the bound reaches
+the k-th highest of all scores less their bounds. The reservoirs keep these. Exact scores of k of them
+then say what the k-th highest is at least, which lets most of the others go, and the exact scores of
+those that are left decide. A candidate that keeps too many is searched exactly.
 
-The mean of the bank is taken out first. It adds the same number to all scores of a candidate and
-so changes no order, and in the embeddings of one modality it is most of every vector: what is left
-is shorter, and the bound shrinks with it.
+The mean of the bank is taken out because it adds the same number to all scores of a candidate and
+so changes no order. In the embeddings of one modality it is most of every vector: what is left is
+shorter, and the bound shrinks with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Reservoirs, Tile, score_selected
+from nnn_core.scoring.search._rounding import SLACK, PackedReferences, Rounded
+from nnn_core.scoring.search._selection import Reservoirs, Tile, highest_selected, score_exactly
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.vectors import FloatMatrix
-
-Bytes = npt.NDArray[np.int8]
-Multiply = Callable[[Bytes, Bytes], npt.NDArray[np.int32]]
-
-_LARGEST = 127
-_SLAB_ROWS = 2048
+from nnn_core.vectors import FloatMatrix, Mask
 
 #: Room in a reservoir: the selection is coarse, so that several times k are kept.
-_MIN_CAPACITY = 4096
-
-#: Fractions of the largest coordinate that are tried as the range of int8; what lies beyond is clipped.
-_RANGES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
-
-_SCALE_SAMPLE = 4096
+_MIN_CAPACITY = 512
+_CAPACITY = 16
 
 
 @dataclass(frozen=True)
@@ -51,95 +41,76 @@ class PrefilterSearch:
 
     Attributes:
         index: the references that are searched.
-        quantised: (distinct, dim) int8, the references less their mean, in steps of ``scale``.
-        scale: what a step of ``quantised`` is worth, in the unit of the vectors' coordinates.
-        longest: largest norm of a reference less the mean.
-        largest_rest: largest norm of what int8 leaves out of a reference less the mean.
-        multiply: function that gives the int32 (m, n) products of int8 rows (m, dim) and (n, dim).
+        mean: (dim,) float64, the mean of the references.
+        packed: the references less the mean, in int8.
+        steps: (distinct,) float32, what a step of each reference is worth.
+        widths: (distinct, 2) float32, at least the norm of each reference less the mean, and of its rest.
     """
 
     index: ReferenceIndex
-    quantised: Bytes
-    scale: float
-    longest: float
-    largest_rest: float
-    multiply: Multiply
+    mean: npt.NDArray[np.float64]
+    packed: PackedReferences
+    steps: npt.NDArray[np.float32]
+    widths: FloatMatrix
     name: str = "prefilter"
     tile_rows: int = 1024
 
     @classmethod
-    def of(cls, index: ReferenceIndex, multiply: Multiply | None = None) -> PrefilterSearch:
-        """Quantise the references of ``index``."""
+    def of(cls, index: ReferenceIndex) -> PrefilterSearch:
+        """Round the references of ``index``."""
         mean = index.vectors.mean(axis=0, dtype=np.float64)
-        scale = _best_scale(index.vectors[:: -(-len(index.vectors) // _SCALE_SAMPLE)] - mean)
-        quantised = np.empty(index.vectors.shape, np.int8)
-        longest = largest_rest = 0.0
-        for first in range(0, len(quantised), _SLAB_ROWS):
-            centred = index.vectors[first : first + _SLAB_ROWS] - mean
-            part = _quantise(centred, scale)
-            quantised[first : first + _SLAB_ROWS] = part
-            longest = max(longest, float(np.linalg.norm(centred, axis=1).max()))
-            largest_rest = max(largest_rest, float(np.linalg.norm(centred - part * scale, axis=1).max()))
-        return cls(index, quantised, scale, longest, largest_rest, multiply or _multiply_native)
+        rounded = Rounded.of(index.vectors, mean)
+        # What float32 loses on scores and thresholds is a small part of the product of the longest vectors.
+        slack = np.float32(SLACK) * rounded.norms.max()
+        widths = np.stack([rounded.norms, rounded.rests + slack], axis=1)
+        return cls(index, mean, PackedReferences.of(rounded.whole), rounded.steps, widths)
 
     @property
     def nbytes(self) -> int:
         """How many bytes of memory the search takes."""
-        return self.index.nbytes + self.quantised.nbytes
+        return self.index.nbytes + self.packed.nbytes + self.steps.nbytes + self.widths.nbytes
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
         own = self.index.own_references(tile.own, distinct=True)
-        capacity = max(_MIN_CAPACITY, 8 * k)
-        candidates, margin = self._quantise_candidates(tile.vectors)
-        reservoirs = Reservoirs(k + np.minimum(own, capacity // 4), margin, capacity)
-        for first in range(0, len(self.quantised), _SLAB_ROWS):
-            reservoirs.offer(self.multiply(candidates, self.quantised[first : first + _SLAB_ROWS]), first)
-        positions, counts, overflowed = reservoirs.finish()
-        top = score_selected(tile, self.index, positions, counts, k)
+        capacity = max(_MIN_CAPACITY, _CAPACITY * k)
+        need = k + np.minimum(own, capacity // 4)
+        scores, reservoirs, overflowed = self._select(tile, need, capacity)
+        top = highest_selected(scores, tile, self.index, *reservoirs.kept, k)
         rows = np.flatnonzero(overflowed | (own > capacity // 4))
         if len(rows):
             top[rows] = ExactSearch(self.index).top(tile[rows], k)
         return top
 
-    def _quantise_candidates(self, vectors: FloatMatrix) -> tuple[Bytes, npt.NDArray[np.int32]]:
-        """int8 candidates, and by how much two of their products may be in the wrong order."""
-        wide = vectors.astype(np.float64)
-        scales = np.abs(wide).max(axis=1, initial=0.0) / _LARGEST
-        scales[scales == 0.0] = 1.0
-        quantised = _quantise(wide, scales[:, None])
-        kept = quantised * scales[:, None]
-        bound = np.linalg.norm(wide - kept, axis=1) * self.longest
-        bound += np.linalg.norm(kept, axis=1) * self.largest_rest
-        # 1e-6 covers the float64 rounding of the bound itself and of the mean.
-        return quantised, np.ceil(2.0 * (bound + 1e-6) / (scales * self.scale)).clip(max=2**29).astype(np.int32)
+    def _select(self, tile: Tile, need: npt.NDArray[np.int64], capacity: int) -> tuple[FloatMatrix, Reservoirs, Mask]:
+        """Exact scores of all that may be among the ``need`` highest, which these are, and the rows that kept too much.
 
+        Args:
+            tile: the candidates to search.
+            need: (rows,) int64, how many of the highest must not be missed, own pairs included.
+            capacity: how many entries are kept of each candidate at most, at least twice ``need``.
 
-def _quantise(vectors: npt.NDArray[np.float64], scale: float | npt.NDArray[np.float64]) -> Bytes:
-    return np.rint(vectors / scale).clip(-_LARGEST, _LARGEST).astype(np.int8)
-
-
-def _best_scale(sample: npt.NDArray[np.float64]) -> float:
-    """The scale whose largest rest is smallest: clipping a few large coordinates makes all others finer."""
-    largest = float(np.abs(sample).max(initial=0.0))
-    if largest == 0.0:  # all references are equal
-        return 1.0
-    scales = [largest * share / _LARGEST for share in _RANGES]
-    return min(scales, key=lambda scale: float(np.linalg.norm(sample - _quantise(sample, scale) * scale, axis=1).max()))
-
-
-@cache
-def has_fast_int8() -> bool:
-    """Whether this processor has instructions for int8 products (VNNI or AMX), as Linux lists them."""
-    cpuinfo = Path("/proc/cpuinfo")
-    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    return bool(words & {"avx512_vnni", "avx_vnni", "amx_int8"})
-
-
-def _multiply_native(candidates: Bytes, references: Bytes) -> npt.NDArray[np.int32]:
-    """Product by PyTorch (oneDNN), which uses the int8 instructions."""
-    import torch
-
-    torch.set_num_threads(1)
-    product = torch._int_mm(torch.from_numpy(candidates), torch.from_numpy(references).T)
-    return product.numpy()  # type: ignore[no-any-return]
+        Returns:
+            Scores (rows, most that were kept) float32, padded with -inf; the reservoirs that hold what was kept, and
+            nothing for rows (mask) that kept too much.
+        """
+        candidates = Rounded.of(tile.vectors, np.zeros_like(self.mean))
+        # In steps of the candidate, as its products are. Rounded, a vector is longer by its rest at most.
+        lengths = np.stack([candidates.rests, candidates.norms + candidates.rests], axis=1)
+        doubt = (lengths / candidates.steps[:, None]).astype(np.float32)
+        reservoirs = Reservoirs(need, doubt, capacity, self.widths)
+        reservoirs.offer_products(candidates.as_candidates, self.packed, self.steps, (0, len(self.steps)))
+        overflowed = reservoirs.finish()
+        positions, counts = reservoirs.kept
+        scores: FloatMatrix = np.full(positions.shape, -np.inf, np.float32)
+        nearest = np.minimum(need, counts)
+        score_exactly(tile, self.index, positions, np.zeros_like(nearest), nearest, scores)
+        lowest = np.where(np.arange(scores.shape[1]) < nearest[:, None], scores, np.inf).min(axis=1, initial=np.inf)
+        # Rounded to float32 a score may be above the exact one by 2**-25, and float64 loses less than that again.
+        reached = (lowest - 2.0**-24 - tile.vectors.astype(np.float64) @ self.mean) / candidates.steps
+        reservoirs.raise_thresholds(reached.astype(np.float32))
+        positions, counts = reservoirs.kept
+        scores = scores[:, : positions.shape[1]]
+        score_exactly(tile, self.index, positions, nearest, counts, scores)
+        scores[np.arange(scores.shape[1]) >= counts[:, None]] = -np.inf
+        return scores, reservoirs, overflowed

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search import _kernels as kernels
+from nnn_core.scoring.search._rounding import PackedReferences
 from nnn_core.scoring.topk import descending
 from nnn_core.vectors import FloatMatrix, Mask
 
@@ -34,40 +36,78 @@ class Tile:
 
 @dataclass
 class Reservoirs:
-    """The entries of each candidate that may be among its ``need`` highest (see ``kernels.collect``).
+    """The entries of each candidate that may be among its ``need`` highest (see ``_kernels``).
 
     Attributes:
         need: (rows,) int64, how many of the highest entries of each candidate must not be missed.
-        margin: (rows,) float32 or int32, how far below the need-th highest an entry still counts.
+        doubt: (rows, 1) float32, by how much scores may be off; with ``widths`` (rows, 2), each candidate's part of it.
         capacity: how many entries a reservoir holds; at least twice the largest ``need``.
+        widths: (references, 2) float32, each reference's part of the bound on the error of a score.
     """
 
     need: npt.NDArray[np.int64]
-    margin: npt.NDArray[np.generic]
+    doubt: FloatMatrix
     capacity: int
+    widths: FloatMatrix | None = None
     _keys: npt.NDArray[np.int64] = field(init=False)
     _counts: npt.NDArray[np.int64] = field(init=False)
-    _thresholds: npt.NDArray[np.generic] = field(init=False)
+    _limits: npt.NDArray[np.int64] = field(init=False)
+    _thresholds: npt.NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
         rows = len(self.need)
-        floats = np.issubdtype(self.margin.dtype, np.floating)
-        lowest = -np.inf if floats else np.iinfo(np.int32).min
-        # The kernel may write one vector of lanes beyond the fill at which it shrinks.
-        self._keys = np.empty((rows, self.capacity + kernels.LANES), np.int64)
+        self._keys = np.empty((rows, self.capacity), np.int64)
         self._counts = np.zeros(rows, np.int64)
-        self._thresholds = np.full(rows, lowest, self.margin.dtype)
+        self._limits = np.minimum(2 * self.need, self.capacity)
+        self._thresholds = np.full(rows, -np.inf, np.float32)
 
-    def offer(self, scores: npt.NDArray[np.generic], first: int, rows: npt.NDArray[np.int64] | None = None) -> None:
+    def offer(self, scores: FloatMatrix, first: int, rows: npt.NDArray[np.int64] | None = None) -> None:
         """Offer scores (m, n) of ``rows`` (default: all) with the references from position ``first`` on."""
         rows = np.arange(len(scores)) if rows is None else rows
-        kernels.collect(scores, rows, first, self.need, self.margin, self._keys, self._counts, self._thresholds)
+        kernels.collect(scores, first, rows, self.need, self.doubt, *self._state)
 
-    def finish(self) -> tuple[Positions, npt.NDArray[np.int64], Mask]:
-        """``(positions, counts, overflowed)``: what was kept of each row, and the rows that kept too much."""
-        kernels.finish(self._keys, self._counts, self.need, self.margin)
+    def offer_products(
+        self,
+        candidates: npt.NDArray[np.uint8],
+        references: PackedReferences,
+        steps: npt.NDArray[np.float32],
+        span: tuple[int, int],
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Offer the products of ``rows`` (default: all) of int8 candidates with the references of a span of positions.
+
+        Args:
+            candidates: (rows, dim) uint8, as ``Rounded.as_candidates``.
+            references: int8 vectors of all references.
+            steps: (references,) float32, what one of a product is worth with each reference.
+            span: the first position, and the one after the last.
+            rows: (m,) int64, rows of ``candidates`` and reservoirs.
+        """
+        rows = np.arange(len(candidates)) if rows is None else rows
+        kernels.collect_products(
+            candidates, rows, references.vectors, references.starts, steps, *span,
+            self.need, self.doubt, self.widths, *self._state,
+        )  # fmt: skip
+
+    @property
+    def _state(self) -> tuple[npt.NDArray[Any], ...]:
+        return self._keys, self._counts, self._limits, self._thresholds
+
+    def finish(self) -> Mask:
+        """Drop what is not among the highest; (rows,) which rows kept too much and now hold nothing."""
+        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts)
         overflowed: Mask = self._counts == kernels.OVERFLOW
-        return self._keys, np.where(overflowed, 0, self._counts), overflowed
+        self._counts[overflowed] = 0
+        return overflowed
+
+    def raise_thresholds(self, thresholds: npt.NDArray[np.float32]) -> None:
+        """Drop what stays below what each row's need-th highest score is now known to reach."""
+        kernels.tighten(self.need, self.doubt, self.widths, self._keys, self._counts, thresholds)
+
+    @property
+    def kept(self) -> tuple[Positions, npt.NDArray[np.int64]]:
+        """``(positions, counts)``: what was kept of each row, the need highest first."""
+        return self._keys[:, : int(self._counts.max(initial=0))] & 0xFFFFFFFF, self._counts
 
 
 def score_selected(
@@ -85,9 +125,28 @@ def score_selected(
     Returns:
         (rows, min(k, references of the shard)) float32, descending, padded with -inf.
     """
+    scores = np.full((len(counts), int(counts.max(initial=0))), -np.inf, np.float32)
+    score_exactly(tile, index, positions, np.zeros_like(counts), counts, scores)
+    return highest_selected(scores, tile, index, positions, counts, k)
+
+
+def score_exactly(
+    tile: Tile,
+    index: ReferenceIndex,
+    positions: Positions,
+    begins: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    scores: FloatMatrix,
+) -> None:
+    """Write the exact scores of each row's selected references from ``begins`` to ``ends`` to the same places."""
+    kernels.score_kept(tile.vectors, index.vectors, positions, begins, ends, scores)
+
+
+def highest_selected(
+    scores: FloatMatrix, tile: Tile, index: ReferenceIndex, positions: Positions, counts: npt.NDArray[np.int64], k: int
+) -> FloatMatrix:
+    """As ``score_selected``, from exact ``scores`` (rows, max counts) of what was selected."""
     widest = int(counts.max(initial=0))
-    scores = np.full((len(tile.vectors), widest), -np.inf, np.float32)
-    kernels.score_kept(tile.vectors, index.vectors, positions, counts, scores)
     positions = np.where(np.arange(widest) < counts[:, None], positions[:, :widest], 0)
     leave_out_own(scores, tile, index, positions)
     return highest(scores, index, positions, k)

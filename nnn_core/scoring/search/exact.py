@@ -48,17 +48,17 @@ class ExactSearch:
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
         own = self.index.own_references(tile.own, distinct=True)
-        # The float32 margin is itself rounded when it is applied; a thousandth more covers that.
-        margin = np.full(len(own), 2.002 * error_bound(self.index.dim), np.float32)
+        # 2**-22 covers the float32 arithmetic on scores and bounds.
+        doubt = np.full((len(own), 1), error_bound(self.index.dim) + 2.0**-22, np.float32)
         need = k + np.minimum(own, _MAX_OWN)
-        reservoirs = Reservoirs(need, margin, 2 * int(need.max(initial=0)) + _SPARE)
+        reservoirs = Reservoirs(need, doubt, 2 * int(need.max(initial=0)) + _SPARE)
         scores = np.empty((len(own), SLAB_ROWS), np.float32)
         for first in range(0, len(self.index.vectors), SLAB_ROWS):
             slab = self.index.vectors[first : first + SLAB_ROWS]
             out = scores if len(slab) == SLAB_ROWS else np.empty((len(own), len(slab)), np.float32)
             reservoirs.offer(np.matmul(tile.vectors, slab.T, out=out), first)
-        positions, counts, overflowed = reservoirs.finish()
-        top = score_selected(tile, self.index, positions, counts, k)
+        overflowed = reservoirs.finish()
+        top = score_selected(tile, self.index, *reservoirs.kept, k)
         rows = np.flatnonzero(overflowed | (own > _MAX_OWN))
         if len(rows):
             top[rows] = _score_exhaustively(tile[rows], self.index, k)

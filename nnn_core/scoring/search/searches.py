@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._prefilter import PrefilterSearch, has_fast_int8
+from nnn_core.scoring.search._lanes import has_fast_int8
+from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,19 @@ import torch
 from fakes import grid_vectors, make_block
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _device, exact
 from nnn_core.scoring.search import _kernels as kernels
+from nnn_core.scoring.search import _lanes as lanes
 from nnn_core.scoring.search import _prefilter as prefilter
 from nnn_core.scoring.search import _selection as selection
 from nnn_core.scoring.search._device import DeviceSearch
+from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import PrefilterSearch
+from nnn_core.scoring.search._rounding import PackedReferences, Rounded
 from nnn_core.scoring.search._selection import Tile, error_bound
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.searches import Search
@@ -36,7 +41,7 @@ Vectors = npt.NDArray[np.float32]
 #: Every search whose result is exact, on arithmetic that any machine has.
 SEARCHES: dict[str, Callable[[ReferenceIndex], Search]] = {
     "exact": ExactSearch,
-    "prefilter": lambda index: PrefilterSearch.of(index, oracles.integer_products),
+    "prefilter": PrefilterSearch.of,
     "device": lambda index: DeviceSearch.of(index, "cpu"),
 }
 if torch.cuda.is_available():  # without a card test_fused.py runs the kernels, slowly
@@ -114,9 +119,7 @@ def test_bits_do_not_depend_on_tiles_or_threads(method: str, threads: int, tile:
 @pytest.mark.parametrize("slab", [1, 15, 16, 17, 100])
 def test_bits_do_not_depend_on_slabs(slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "SLAB_ROWS", slab)
-    monkeypatch.setattr(prefilter, "_SLAB_ROWS", slab)
-    for method in ("exact", "prefilter"):
-        check(method, grid_vectors(33, 24, 1), grid_vectors(270, 24, 2), 50)
+    check("exact", grid_vectors(33, 24, 1), grid_vectors(270, 24, 2), 50)
 
 
 @pytest.mark.parametrize("slab", [1, 30, 100])
@@ -236,27 +239,122 @@ def test_a_product_that_is_wrong_by_the_bound_changes_nothing(error: float, monk
     check("exact", candidates, references, 12)
 
 
-def test_int8_products_are_bounded() -> None:
-    """Integer products of quantised vectors are as near to the scores as the margin says."""
-    for shift in (0.0, 0.4):
-        references = unit_vectors(grid_vectors(500, 48, 2) + np.float32(shift))[0]
-        search = PrefilterSearch.of(make_index(references), oracles.integer_products)
-        candidates = grid_vectors(40, 48, 1)
-        quantised, margin = search._quantise_candidates(candidates)
-        products = oracles.integer_products(quantised, search.quantised).astype(np.float64)
-        scales = np.abs(candidates).max(axis=1).astype(np.float64) / 127 * search.scale
-        mean = references.mean(axis=0, dtype=np.float64)
-        exactly = candidates.astype(np.float64) @ (references.astype(np.float64) - mean).T
-        off = np.abs(exactly / scales[:, None] - products)
-        assert (off.max(axis=1) <= margin / 2).all()
-        assert off.max() > margin.min() / 40  # the bound is not empty
+@pytest.mark.parametrize("rows", [1, 8, 33])
+@pytest.mark.parametrize("references", [15, 16, 17, 1009])
+def test_bits_do_not_depend_on_slabs_of_products(rows: int, references: int) -> None:
+    """Banks and blocks of candidates around the sizes in which int8 vectors are multiplied."""
+    check("prefilter", grid_vectors(rows, 23, 1), grid_vectors(references, 23, 2), 5)
 
 
-def test_native_product() -> None:
-    rng = np.random.default_rng(0)
-    one, other = (rng.integers(-127, 128, (rows, 64)).astype(np.int8) for rows in (33, 70))
-    one[0], other[0], other[1] = 127, 127, -127
-    oracles.assert_same_bits(prefilter._multiply_native(one, other), oracles.integer_products(one, other))
+def skewed(vectors: Vectors, power: float) -> Vectors:
+    """The same with a falling spectrum: the first coordinates by far the largest."""
+    return unit_vectors(vectors * (np.arange(vectors.shape[1]) + 1.0) ** -power)[0]
+
+
+def outlying(vectors: Vectors, seed: int) -> Vectors:
+    """The same with two coordinates as large as all others together, as real models have them."""
+    signs = np.random.default_rng(seed).choice([0.9, 1.0, 1.1], (len(vectors), 2))
+    return unit_vectors(np.concatenate([signs, vectors[:, 2:]], axis=1))[0]
+
+
+def spiked(vectors: Vectors) -> Vectors:
+    """The same, of which every seventh is next to an axis."""
+    raw = vectors.copy()
+    raw[::7] = 0.01 * raw[::7] + np.eye(vectors.shape[1], dtype=np.float32)[np.arange(len(raw[::7])) % vectors.shape[1]]
+    return unit_vectors(raw)[0]
+
+
+HOSTILE: dict[str, Callable[[Vectors], Vectors]] = {
+    "skewed": lambda vectors: skewed(vectors, 1.0),
+    "one direction": lambda vectors: skewed(vectors, 6.0),
+    "outlier dimensions": lambda vectors: outlying(vectors, 5),
+    "spikes": spiked,
+    "equal rows": lambda vectors: vectors[np.arange(len(vectors)) // 9],
+    "opposite rows": lambda vectors: np.concatenate([vectors[::2], -vectors[::2]]),
+}
+
+
+@pytest.mark.parametrize("shape", HOSTILE)
+@pytest.mark.parametrize("dim", [20, 96])
+def test_vectors_that_round_badly(method: str, shape: str, dim: int) -> None:
+    candidates, references = HOSTILE[shape](grid_vectors(40, dim, 1)), HOSTILE[shape](grid_vectors(1500, dim, 2))
+    check(method, candidates, references, 12)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 5, 48, 64, 100])
+def test_turning_keeps_inner_products(dim: int) -> None:
+    vectors, centre = grid_vectors(60, dim, 1), grid_vectors(1, dim, 2)[0].astype(np.float64) / 2
+    rounded = Rounded.of(vectors, centre)
+    exactly = vectors - centre
+    turned = rounded.whole * rounded.steps[:, None].astype(np.float64)
+    norms = np.linalg.norm(exactly, axis=1)
+    assert ((rounded.norms >= norms) & (rounded.norms <= norms * 1.0001)).all()
+    gram, rests = turned @ turned.T, rounded.rests.astype(np.float64)
+    slack = rests[:, None] * norms + (norms + rests)[:, None] * rests
+    assert (np.abs(gram - exactly @ exactly.T) <= slack + 1e-12).all()
+    assert rounded.whole.max(initial=0) <= 127
+    assert (np.abs(rounded.whole).max(axis=1) == 127).all()  # nothing of the range is left unused
+
+
+def test_turning_spreads_every_axis() -> None:
+    """An outlier dimension of any vector comes to at most a few times the root mean square."""
+    for dim in (64, 96, 512, 768, 1000):
+        whole = Rounded.of(np.eye(dim, dtype=np.float32), np.zeros(dim)).whole[:, :dim].astype(np.float64)
+        assert np.sqrt((whole**2).mean(axis=1)).min() > 127 / 5.5
+
+
+@pytest.mark.parametrize("shape", ["plain", *HOSTILE])
+def test_products_are_within_their_bound(shape: str) -> None:
+    """Of every candidate with every reference, and the bound is not empty."""
+    change = HOSTILE.get(shape, lambda vectors: vectors)
+    candidates, references = change(grid_vectors(40, 48, 1)), change(grid_vectors(500, 48, 2))
+    search = PrefilterSearch.of(make_index(references))
+    distinct = search.index.vectors.astype(np.float64)
+    left, right = Rounded.of(candidates, np.zeros(48)), Rounded.of(search.index.vectors, search.mean)
+    products = oracles.integer_products(left.whole, right.whole) * left.steps[:, None].astype(np.float64) * right.steps
+    off = np.abs(candidates.astype(np.float64) @ (distinct - search.mean).T - products)
+    bound = left.rests[:, None] * search.widths[:, 0] + (left.norms + left.rests)[:, None] * search.widths[:, 1]
+    assert (off <= bound).all()
+    assert off.max() > bound.min() / 40
+
+
+def test_a_reference_that_rounds_badly_widens_no_other_bound() -> None:
+    """One whose turned coordinates are next to nothing but for one, so that its rest is half of it."""
+    references = grid_vectors(400, 64, 2)
+    before = PrefilterSearch.of(make_index(references))
+    after = PrefilterSearch(before.index, before.mean, before.packed, before.steps, before.widths.copy())
+    after.widths[7] *= 50.0
+    tile = Tile(grid_vectors(30, 64, 1), np.zeros((30, 0), np.int64))
+    for search in (before, after):
+        _, reservoirs, overflowed = search._select(tile, np.full(30, 5), 512)
+        assert not overflowed.any()
+        positions, counts = reservoirs.kept
+        kept = [set(row[:count].tolist()) for row, count in zip(positions, counts, strict=True)]
+        if search is before:
+            alone = kept
+    assert all(one | {7} == other for one, other in zip(alone, kept, strict=True))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dim", [4, 64, 516])
+def test_products_of_bytes(fast: bool, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the processor's instruction, where it has one, and without."""
+    monkeypatch.setattr(lanes, "has_fast_int8", lambda: fast and has_fast_int8())
+    rng = np.random.default_rng(dim)
+    left, right = (rng.integers(-127, 128, (rows, dim)).astype(np.int8) for rows in (lanes.ROWS, 50))
+    left[0], right[0], right[1] = 127, 127, -127
+    packed = PackedReferences.of(right)
+    assert packed.vectors.ctypes.data % 64 == 0  # or every load costs two
+
+    @njit
+    def multiply(candidates: Any, rows: Any, vectors: Any, starts: Any, products: Any) -> None:
+        for group in range(0, len(vectors) - lanes.GROUPS + 1, lanes.GROUPS):
+            lanes.multiply(candidates, rows, vectors, starts, group, products, group * lanes.LANES)
+
+    products = np.zeros((lanes.ROWS, 2 * lanes.GROUPS * lanes.LANES), np.int32)
+    rows = rng.permutation(lanes.ROWS)
+    multiply(left.view(np.uint8) ^ np.uint8(128), rows, packed.vectors, packed.starts, products)
+    oracles.assert_same_bits(products[:, :50].copy(), oracles.integer_products(left[rows], right))
 
 
 def test_prefilter_falls_back_where_it_keeps_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,48 +367,44 @@ def test_prefilter_falls_back_where_it_keeps_too_much(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(ExactSearch, "top", spy)
     monkeypatch.setattr(prefilter, "_MIN_CAPACITY", 96)
+    monkeypatch.setattr(prefilter, "_CAPACITY", 2)
     base = np.repeat(grid_vectors(5, 16, 2).astype(np.float64), 600, axis=0)
     nudge = np.random.default_rng(0).integers(-40, 41, base.shape) * 2.0**-25
     check("prefilter", grid_vectors(50, 16, 1), to_grid(np.clip(base + nudge, -1, 1)), 8)
     assert 0 < sum(fallen) <= 50
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
 @given(data=st.data())
-def test_reservoirs_keep_the_highest(dtype: type[np.generic], data: st.DataObject) -> None:
-    """With margin 0 exactly the need highest, of equal scores the last; with a margin all within it."""
+def test_reservoirs_keep_the_highest(data: st.DataObject) -> None:
+    """Without doubt exactly the need highest, of equal scores the last; with doubt all that may be among them."""
     rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 120))
     values = data.draw(st.lists(st.integers(-9, 9), min_size=rows * columns, max_size=rows * columns))
-    scores = np.array(values, dtype).reshape(rows, columns) / dtype(1)
-    scores = scores.astype(dtype)
+    scores = np.array(values, np.float32).reshape(rows, columns)
     need = np.array([data.draw(st.integers(1, 12)) for _ in range(rows)])
-    margin = np.full(rows, data.draw(st.sampled_from([0, 0, 3])), dtype)
+    doubt = np.full((rows, 1), data.draw(st.sampled_from([0, 0, 1.5])), np.float32)
     cut = data.draw(st.integers(0, columns))
-    reservoirs = selection.Reservoirs(need, margin, 24 if margin[0] == 0 else 200)
+    reservoirs = selection.Reservoirs(need, doubt, 24 if doubt[0] == 0 else 200)
     order = data.draw(st.sampled_from([(0, 1), (1, 0)]))
     slabs = [(0, scores[:, :cut].copy()), (cut, scores[:, cut:].copy())]
     for number in order:
         reservoirs.offer(slabs[number][1], slabs[number][0])
-    positions, counts, overflowed = reservoirs.finish()
-    assert not overflowed.any()
+    assert not reservoirs.finish().any()
+    positions, counts = reservoirs.kept
     for row in range(rows):
         ranked = sorted(range(columns), key=lambda at: (scores[row, at], at), reverse=True)
         kept = set(positions[row, : counts[row]].tolist())
-        if margin[0] == 0:
-            assert kept == set(ranked[: need[row]])
-        else:
-            kth = scores[row, ranked[min(need[row], columns) - 1]]
-            assert kept >= {at for at in range(columns) if scores[row, at] >= kth - margin[0]} | set(
-                ranked[: need[row]]
-            )
+        assert set(positions[row, : min(need[row], columns)].tolist()) == set(ranked[: need[row]])
+        kth = scores[row, ranked[min(need[row], columns) - 1]]
+        within = {at for at in range(columns) if scores[row, at] > kth - 2 * doubt[row, 0]}
+        assert kept == set(ranked[: need[row]]) | (within if doubt[row, 0] else set())
 
 
 def test_an_overflowing_reservoir_says_so() -> None:
-    reservoirs = selection.Reservoirs(np.array([4, 4]), np.array([0.5, 0.0], np.float32), 32)
+    reservoirs = selection.Reservoirs(np.array([4, 4]), np.array([[0.5], [0.0]], np.float32), 32)
     scores = np.random.default_rng(0).uniform(0.8, 0.9, (2, 500)).astype(np.float32)
     reservoirs.offer(scores, 0)
-    positions, counts, overflowed = reservoirs.finish()
-    assert overflowed.tolist() == [True, False]
+    assert reservoirs.finish().tolist() == [True, False]
+    positions, counts = reservoirs.kept
     assert counts.tolist() == [0, 4]
     assert set(positions[1, :4].tolist()) == set(np.argsort(scores[1])[-4:].tolist())
 
@@ -320,9 +414,10 @@ def test_scores_below_zero_and_ascending(values: list[int], k: int, seed: int) -
     """The order in which scores come does not matter, nor their sign."""
     for ordered in (sorted(values), sorted(values, reverse=True)):
         scores = np.array([ordered], np.float32) / np.float32(7)
-        reservoirs = selection.Reservoirs(np.array([k]), np.zeros(1, np.float32), 2 * k + 32)
+        reservoirs = selection.Reservoirs(np.array([k]), np.zeros((1, 1), np.float32), 2 * k + 32)
         reservoirs.offer(scores, 0)
-        positions, counts, _ = reservoirs.finish()
+        reservoirs.finish()
+        positions, counts = reservoirs.kept
         kept = sorted(scores[0, positions[0, : counts[0]]].tolist())
         assert kept == sorted(scores[0].tolist())[-k:]
 
