@@ -32,6 +32,9 @@ from nnn_core.scoring.search._lanes import (
     to_key,
 )
 
+#: Scores of a candidate that are compared before those that reached the threshold raise it.
+_CHUNK = 8 * LANES
+
 #: References, in vectors of lanes, whose products with a few candidates are in memory at a time.
 _SLAB_GROUPS = 20 * GROUPS
 
@@ -48,14 +51,14 @@ def _score(number: Any, steps: Any, position: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _lower_bound(keys: Any, count: int, need: int, most: int) -> int:
-    """A number that at least ``need`` and at most ``most`` of keys[:count] reach, of which all differ.
+def _lower_bound(keys: Any, count: int, need: int, most: int, low: int) -> int:
+    """A number that at least ``need`` and at most ``most`` of keys[:count], of which all differ, reach.
 
-    Bisection looks at all of them a dozen times or two, but many at once and without a branch.
+    At least ``need`` reach ``low``. Bisection looks at all keys a dozen times, but many at once and without a branch.
     """
-    low = high = keys[0]
+    high = low
     for at in range(count):
-        low, high = min(low, keys[at]), max(high, keys[at])
+        high = max(high, keys[at])
     while low < high:
         middle = (low | high) - ((low ^ high) >> 1)  # the mean, rounded up
         reached = 0
@@ -97,26 +100,28 @@ def _offer(
     keys: Any, count: int, limit: int, threshold: Any, reached: Any,
 ) -> Any:  # fmt: skip
     """Offer the first ``columns`` entries of a row of a tile to a reservoir: its new (count, limit, threshold)."""
-    hits = 0
-    for column in range(0, columns - LANES + 1, LANES):
-        lanes = lanes_at_least(tile, row, column, steps, first + column, threshold - furthest)
-        if lanes:
-            hits += append_lanes(reached, hits, column, lanes)
-    for column in range(columns - columns % LANES, columns):
-        reached[hits] = column
-        hits += 1
-    for hit in range(hits):
-        at = np.int64(reached[hit])
-        score = _score(tile[row, at], steps, first + at)
-        bound = _bound(doubt, widths, first + at)
-        keys[count] = to_key(score - bound, first + at)
-        count += score + bound >= threshold
-        if count == limit:
-            least = _lower_bound(keys, count, need, need + need // 8)
-            count, threshold = _keep_reaching(keys, 0, count, least, doubt, widths), score_of(least)
-            if count > len(keys) - len(keys) // 4:
-                return OVERFLOW, limit, threshold
-            limit = min(max(limit, 2 * count), len(keys))
+    for begin in range(0, columns, _CHUNK):
+        end = min(begin + _CHUNK, columns)
+        hits = 0
+        for column in range(begin, end - LANES + 1, LANES):
+            lanes = lanes_at_least(tile, row, column, steps, first + column, threshold - furthest)
+            if lanes:
+                hits += append_lanes(reached, hits, column, lanes)
+        for column in range(end - (end - begin) % LANES, end):
+            reached[hits] = column
+            hits += 1
+        for hit in range(hits):
+            at = np.int64(reached[hit])
+            score = _score(tile[row, at], steps, first + at)
+            bound = _bound(doubt, widths, first + at)
+            keys[count] = to_key(score - bound, first + at)
+            count += score + bound >= threshold
+            if count == limit:
+                least = _lower_bound(keys, count, need, need + need // 8, to_key(threshold, np.int64(0)))
+                count, threshold = _keep_reaching(keys, 0, count, least, doubt, widths), score_of(least)
+                if count > len(keys) - len(keys) // 4:
+                    return OVERFLOW, limit, threshold
+                limit = min(max(limit, 2 * count), len(keys))
     return count, limit, threshold
 
 
@@ -142,7 +147,7 @@ def collect(
         thresholds: (reservoirs,) float32, what the need-th highest is at least; at first -inf.
     """
     columns = tile.shape[1]
-    reached = np.empty(columns, np.int32)
+    reached = np.empty(_CHUNK, np.int32)
     for row in range(len(tile)):
         own = rows[row]
         if counts[own] != OVERFLOW:
@@ -176,7 +181,7 @@ def collect_products(
         thresholds: as ``collect``.
     """
     products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
-    reached = np.empty(products.shape[1], np.int32)
+    reached = np.empty(_CHUNK, np.int32)
     some, widest = np.empty(ROWS, np.int64), np.empty((1, 2), np.float32)
     for slab in range(first // LANES, -(-last // LANES), _SLAB_GROUPS):
         begin, end = max(first, slab * LANES), min(last, (slab + _SLAB_GROUPS) * LANES)
@@ -198,12 +203,13 @@ def collect_products(
 
 
 @njit(cache=True, nogil=True)
-def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any) -> None:
+def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, thresholds: Any) -> None:
     """Shrink every reservoir to what may be among its ``need`` highest, of which these come first."""
     for row in range(len(counts)):
         if counts[row] > need[row]:
             kept = keys[row]
-            least, highest = _lower_bound(kept, counts[row], need[row], need[row]), 0
+            low = to_key(thresholds[row], np.int64(0))
+            least, highest = _lower_bound(kept, counts[row], need[row], need[row], low), 0
             for at in range(counts[row]):
                 key = kept[at]
                 kept[at] = kept[highest]

@@ -95,7 +95,7 @@ class Reservoirs:
 
     def finish(self) -> Mask:
         """Drop what is not among the highest; (rows,) which rows kept too much and now hold nothing."""
-        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts)
+        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts, self._thresholds)
         overflowed: Mask = self._counts == kernels.OVERFLOW
         self._counts[overflowed] = 0
         return overflowed
