@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,20 +43,105 @@ class Search(Protocol):
         """Scores of each candidate's k nearest references: (rows, min(k, references)) float32, descending."""
 
 
+#: What ``auto`` found to be faster in this process, by dimension, size of the bank (a power of two) and k.
+_FASTER: dict[tuple[int, int, int], str] = {}
+
+#: Candidates that are searched exactly before the prefilter is tried: fewer do not pay for rounding the references.
+_TRIED_AFTER = 2048
+
+#: A tile with fewer candidates than this says little about a full one.
+_TRIED_ROWS = 256
+_TRIALS = 2
+
+
+@dataclass
+class FasterSearch:
+    """The exact or the prefiltered search, whichever takes less time here; their results are the same to the bit.
+
+    Both search one tile of candidates in turns, once enough candidates came by. What was faster then is
+    what all banks of about this size are searched with in this process.
+
+    Attributes:
+        index: the references that are searched.
+        name: the search that ran last.
+    """
+
+    index: ReferenceIndex
+    name: str = "exact"
+    tile_rows: int = ExactSearch.tile_rows
+    _seen: int = field(default=0, init=False)
+    _trying: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _rounding: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _prefilter: PrefilterSearch | None = field(default=None, init=False)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of memory the search takes, once the references are rounded to int8."""
+        return self.index.nbytes + self.index.vectors.size
+
+    def top(self, tile: Tile, k: int) -> FloatMatrix:
+        """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
+        kind = self.index.dim, self.index.rows.bit_length(), k
+        # One thread tries, while the others go on.
+        if kind not in _FASTER and self._trying.acquire(blocking=False):
+            try:
+                self._seen += len(tile.vectors)
+                if self._seen >= _TRIED_AFTER and len(tile.vectors) >= _TRIED_ROWS:
+                    _FASTER[kind] = self._faster(tile, k)
+            finally:
+                self._trying.release()
+        self.name = _FASTER.get(kind, "exact")
+        return self._search(self.name).top(tile, k)
+
+    def _search(self, name: str) -> ExactSearch | PrefilterSearch:
+        if name == "exact":
+            return ExactSearch(self.index)
+        with self._rounding:
+            self._prefilter = self._prefilter or PrefilterSearch.of(self.index)
+            return self._prefilter
+
+    def _faster(self, tile: Tile, k: int) -> str:
+        seconds, tops = {}, {}
+        for name in ("exact", "prefilter"):
+            self._search(name).top(tile[:1], k)  # compiles, and rounds the references
+            seconds[name] = math.inf
+        for _ in range(_TRIALS):
+            for name in seconds:
+                start = time.perf_counter()
+                tops[name] = self._search(name).top(tile, k)
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+        if tops["exact"].tobytes() != tops["prefilter"].tobytes():
+            _log.warning(
+                "int8 products are wrong on this machine, so this process scores by the exact search, which takes "
+                "longer. Please report the processor and the versions of numba and llvmlite."
+            )
+            return "exact"
+        faster = min(seconds, key=lambda name: seconds[name])
+        _log.info(
+            "scoring %d candidates takes the exact search %.3f s and the prefilter %.3f s with %d references and "
+            "k = %d, so this process uses %s from now on",
+            *(len(tile.vectors), seconds["exact"], seconds["prefilter"], self.index.rows, k, faster),
+        )
+        return faster
+
+
 def exact_search(index: ReferenceIndex, search: str = "auto") -> Search:
     """Whichever of the exact searches this machine runs over ``index`` for ``--search``.
 
-    ``auto`` is the device where there is one, then the prefilter where the processor has int8
-    instructions, then exact. ``prefilter`` without such instructions is exact too, which is faster there.
+    ``auto`` is the device where there is one, else what is faster of prefilter and exact. Where the
+    processor has no int8 instructions that is exact, and ``prefilter`` is exact there too.
     """
-    name = "prefilter" if search in ("auto", "prefilter") and has_fast_int8() else "exact"
-    name = "device" if search == "auto" and _has_device() else name
-    _log.info("scoring %d references by the %s search", index.rows, name)
-    if name == "device":
+    if search == "auto" and _has_device():
         from nnn_core.scoring.search._device import DeviceSearch
 
-        return DeviceSearch.of(index)
-    return PrefilterSearch.of(index) if name == "prefilter" else ExactSearch(index)
+        found: Search = DeviceSearch.of(index)
+    elif search == "exact" or not has_fast_int8():
+        found = ExactSearch(index)
+    else:
+        found = PrefilterSearch.of(index) if search == "prefilter" else FasterSearch(index)
+    name = "faster exact" if isinstance(found, FasterSearch) else found.name
+    _log.info("scoring %d references by the %s search", index.rows, name)
+    return found
 
 
 def _has_device() -> bool:
