@@ -1,10 +1,14 @@
 """How fast candidates are scored, relative to the plain matrix product of the same shapes.
 
-    python tests/benchmarks/scoring.py [--quick] [--output FOLDER]
+    python tests/benchmarks/scoring.py [--quick] [--output FOLDER] [--vectors CANDIDATES.npy REFERENCES.npy]
 
 Every row compares things that ran in turns in this very process, A B C A B C ..., and gives the
 median of their ratios: machines differ and drift, ratios hardly do. The table goes to standard
-output, the rows as JSON and as a plot to the output folder.
+output, the rows as JSON and as a plot to the output folder. ``--vectors`` measures the exact searches
+on embeddings of yours instead, repeated and perturbed to a bank of 100,000.
+
+Variables that some machines set for old builds make numpy run slower kernels than the processor has,
+and every ratio to its product better than it is. The benchmark starts itself again without them.
 """
 
 from __future__ import annotations
@@ -39,12 +43,21 @@ from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.searches import Search, _has_device
+from nnn_core.scoring.search.searches import _FASTER, FasterSearch, Search, _has_device
 from nnn_core.scoring.topk import BiasError, TopK, grid_of
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, unit_vectors
 
 DIM = 512
 TOLERANCE = 1e-3
+
+#: What makes numerical libraries run other kernels than the processor's best.
+SLOWING = (
+    "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FAISS_OPT_LEVEL",
+)  # fmt: skip
+
+#: Part of a perturbed vector that is noise.
+NOISE = 0.3
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Row:
 
     Attributes:
         name: what was measured.
-        path: gemm, exact, prefilter, device, approximate, peer or faiss.
+        path: gemm, exact, prefilter, auto, device, approximate, peer or faiss.
         bank: reference queries.
         k: scores kept.
         threads: threads.
@@ -112,6 +125,20 @@ def rows_of(
     ]
 
 
+def cloud_candidates(bank: int, threads: int) -> FloatMatrix:
+    """As many as score in a few seconds."""
+    return make_cloud(threads * max(1024, min(4096, 100_000_000 // bank) // 1024 * 1024), DIM, 1, "candidates")
+
+
+def perturbed(vectors: FloatMatrix, rows: int, seed: int) -> FloatMatrix:
+    """``rows`` unit vectors: those given, again and again, each with noise that lies as the given ones do."""
+    unit = unit_vectors(vectors)[0].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    centred = unit - unit.mean(axis=0)
+    noise = rng.standard_normal((rows, len(unit))) @ centred / np.sqrt(len(unit))
+    return unit_vectors(unit[np.arange(rows) % len(unit)] + NOISE * noise)[0]
+
+
 def sgemm(candidates: FloatMatrix, references: FloatMatrix, threads: int) -> Callable[[], None]:
     """The plain product, a thousand candidates at a time, into memory that is there already."""
     out = np.empty((1024, len(references)), np.float32)
@@ -132,7 +159,7 @@ def peer(candidates: FloatMatrix, references: FloatMatrix, k: int, threads: int)
         from nnn import NNNRetriever
     except ImportError:
         return None
-    retriever, tensors = NNNRetriever(DIM), (torch.from_numpy(candidates), torch.from_numpy(references))
+    retriever, tensors = NNNRetriever(candidates.shape[1]), (torch.from_numpy(candidates), torch.from_numpy(references))
 
     def run(rows: int, batch: int) -> float:
         torch.set_num_threads(threads)
@@ -157,14 +184,16 @@ def faiss_knn(candidates: FloatMatrix, references: FloatMatrix, k: int, threads:
     return run
 
 
-def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, ks: tuple[int, ...]) -> list[Row]:
+def bench_exact(
+    candidates: FloatMatrix, references: FloatMatrix, rounds: int, threads: int, ks: tuple[int, ...]
+) -> list[Row]:
     """The exact searches against the product, FAISS and the authors' package."""
-    rows = threads * max(1024, min(4096, 100_000_000 // bank) // 1024 * 1024)
-    candidates = make_cloud(rows, DIM, 1, "candidates")
+    bank = len(references)
     block, index = as_block(candidates), ReferenceIndex.of(references)
     searches: dict[str, Search] = {"exact": ExactSearch(index)}
     if has_fast_int8():
-        searches["prefilter"] = PrefilterSearch.of(index)
+        searches |= {"prefilter": PrefilterSearch.of(index), "auto": FasterSearch(index)}
+        _FASTER.clear()  # what it found with another number of threads
     if _has_device():
         from nnn_core.scoring.search._device import DeviceSearch
 
@@ -173,6 +202,8 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
     for k in ks:
         programs: dict[str, Callable[[], Any]] = {"sgemm": sgemm(candidates, references, threads)}
         for name, search in searches.items():
+            for _ in range(3 if name == "auto" else 0):  # enough for it to decide
+                score_block(block, search, k, threads)
             programs[name] = lambda search=search, k=k: score_block(block, search, k, threads)
         programs["faiss.knn"] = faiss_knn(candidates, references, k, threads)
         package = peer(candidates, references, k, threads)
@@ -193,6 +224,9 @@ def bench_exact(bank: int, references: FloatMatrix, rounds: int, threads: int, k
                 error = BiasError.between(brute_force(candidates[:256], references, grid_of(k)), top.means(grid_of(k)))
                 against = next((other.microseconds for other in rows if other.path == "peer"), None)
                 note = f"{row.microseconds / against:.2f} of nnn-retrieval; " if against else ""
+                if row.name == "auto":
+                    best = min(each.ratio_to_sgemm for each in rows if each.name in ("exact", "prefilter"))
+                    note += f"takes {searches[row.name].name}, {row.ratio_to_sgemm / best:.2f} of the best"
                 if row.name == "exact":
                     note += f"exact scores {share_of_exact_scores(block, searches[row.name], k):.1%} of it"
                 row = replace(row, error_mean=error.mean, rank_correlation=error.rank_correlation, note=note)
@@ -294,7 +328,20 @@ def describe_machine() -> str:
         platform.processor(),
     )
     int8 = "with" if has_fast_int8() else "without"
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {int8} int8 instructions; numpy {np.__version__}"
+    blas = next(
+        pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
+    )
+    kernels = f"{blas['internal_api']} {blas['version']} with its {blas['architecture']} kernels"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {int8} AVX-512 VNNI; numpy {np.__version__}, {kernels}"
+
+
+def start_without(names: tuple[str, ...]) -> None:
+    """Start this program again, in this process, if one of these environment variables is set."""
+    found = [name for name in names if name in os.environ]
+    if found:
+        print(f"starting again without {', '.join(found)}", flush=True)
+        left = {name: value for name, value in os.environ.items() if name not in names}
+        os.execve(sys.executable, [sys.executable, *sys.argv], left)
 
 
 def plot(rows: list[Row], path: Path) -> None:
@@ -304,7 +351,9 @@ def plot(rows: list[Row], path: Path) -> None:
     except ImportError:
         print("altair is not installed (pip install '.[bench]'), so there is no plot", file=sys.stderr)
         return
-    chosen = [asdict(row) for row in rows if row.threads == 1 and row.k == 128 and row.path not in ("faiss", "device")]
+    chosen = [
+        asdict(row) for row in rows if row.threads == 1 and row.k == 128 and row.path not in ("faiss", "device", "auto")
+    ]
     axes = {"x": alt.X("bank:Q", title="reference queries in the bank").scale(type="log")}
     chart = (
         alt.Chart(alt.Data(values=chosen), title="Scoring one candidate (512 dimensions, k = 128, one thread)")
@@ -324,8 +373,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--quick", action="store_true", help="small banks and few rounds, in a minute")
     parser.add_argument("--only", choices=("exact", "approximate"), help="one half")
+    parser.add_argument("--vectors", type=Path, nargs=2, metavar=("CANDIDATES.npy", "REFERENCES.npy"), help="real ones")
     args = parser.parse_args()
+    start_without(SLOWING)
     print(describe_machine())
+    if args.vectors:
+        candidates, references = (np.load(path) for path in args.vectors)
+        for threads in (1, 2):
+            bench_exact(perturbed(candidates, 2048, 1), perturbed(references, 100_000, 2), 5, threads, (16, 128))
+        return
     rounds = 3 if args.quick else 5
     rows: list[Row] = []
     exact_banks = (20_000,) if args.quick else (20_000, 100_000, 500_000)
@@ -333,7 +389,7 @@ def main() -> None:
     for bank in exact_banks if args.only != "approximate" else ():
         references = make_cloud(bank, DIM, 2, "references")
         for threads in sorted({1, min(2, len(os.sched_getaffinity(0)))}):
-            rows += bench_exact(bank, references, rounds, threads, (16, 128))
+            rows += bench_exact(cloud_candidates(bank, threads), references, rounds, threads, (16, 128))
     approximate = []
     for bank in approximate_banks if args.only != "exact" else ():
         approximate += bench_approximate(bank, make_cloud(bank, DIM, 2, "references"), rounds, 128)
