@@ -32,6 +32,8 @@ from nnn_core.scoring.search._lanes import (
     to_key,
 )
 
+_ALL_LANES = np.uint32((1 << LANES) - 1)
+
 #: Scores of a candidate that are compared before those that reached the threshold raise it.
 _CHUNK = 8 * LANES
 
@@ -51,19 +53,19 @@ def _score(number: Any, steps: Any, position: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _lower_bound(keys: Any, count: int, need: int, most: int, low: int) -> int:
-    """A number that at least ``need`` and at most ``most`` of keys[:count], of which all differ, reach.
+def _lower_bound(keys: Any, row: int, count: int, need: int, most: int, low: int) -> int:
+    """A number that at least ``need`` and at most ``most`` of keys[row, :count], of which all differ, reach.
 
     At least ``need`` reach ``low``. Bisection looks at all keys a dozen times, but many at once and without a branch.
     """
     high = low
     for at in range(count):
-        high = max(high, keys[at])
+        high = max(high, keys[row, at])
     while low < high:
         middle = (low | high) - ((low ^ high) >> 1)  # the mean, rounded up
         reached = 0
         for at in range(count):
-            reached += keys[at] >= middle
+            reached += keys[row, at] >= middle
         if reached < need:
             high = middle - 1
         else:
@@ -74,21 +76,21 @@ def _lower_bound(keys: Any, count: int, need: int, most: int, low: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _bound(doubt: Any, widths: Any, position: int) -> Any:
+def _bound(doubt: Any, row: int, widths: Any, position: int) -> Any:
     """By how much a candidate's score with the reference at ``position`` may be off."""
     if widths is None:
-        return doubt[0]
-    return doubt[0] * widths[position, 0] + doubt[1] * widths[position, 1]
+        return doubt[row, 0]
+    return doubt[row, 0] * widths[position, 0] + doubt[row, 1] * widths[position, 1]
 
 
 @njit(cache=True, nogil=True)
-def _keep_reaching(keys: Any, first: int, count: int, least: int, doubt: Any, widths: Any) -> int:
-    """Drop from keys[first:count] what is below ``least``, however high its score may be; return how many are left."""
+def _keep_reaching(keys: Any, row: int, first: int, count: int, least: int, doubt: Any, widths: Any) -> int:
+    """Drop from keys[row, first:count] what is below ``least``, however high its score may be: how many are left."""
     threshold = score_of(least)
     for at in range(first, count):
-        key = keys[at]
-        keys[first] = key
-        highest = score_of(key) + np.float32(2.0) * _bound(doubt, widths, key & 0xFFFFFFFF)
+        key = keys[row, at]
+        keys[row, first] = key
+        highest = score_of(key) + np.float32(2.0) * _bound(doubt, row, widths, key & 0xFFFFFFFF)
         # An entry that is at best as high as the need-th is not needed, unless it is one of these.
         first += (key >= least) | (highest > threshold)
     return first
@@ -96,39 +98,51 @@ def _keep_reaching(keys: Any, first: int, count: int, least: int, doubt: Any, wi
 
 @njit(cache=True, nogil=True)
 def _offer(
-    tile: Any, row: int, columns: int, steps: Any, first: int, need: int, doubt: Any, widths: Any, furthest: Any,
-    keys: Any, count: int, limit: int, threshold: Any, reached: Any,
-) -> Any:  # fmt: skip
-    """Offer the first ``columns`` entries of a row of a tile to a reservoir: its new (count, limit, threshold)."""
-    for begin in range(0, columns, _CHUNK):
-        end = min(begin + _CHUNK, columns)
-        hits = 0
-        for column in range(begin, end - LANES + 1, LANES):
-            lanes = lanes_at_least(tile, row, column, steps, first + column, threshold - furthest)
-            if lanes:
-                hits += append_lanes(reached, hits, column, lanes)
-        for column in range(end - (end - begin) % LANES, end):
-            reached[hits] = column
-            hits += 1
-        for hit in range(hits):
-            at = np.int64(reached[hit])
-            score = _score(tile[row, at], steps, first + at)
-            bound = _bound(doubt, widths, first + at)
-            keys[count] = to_key(score - bound, first + at)
-            count += score + bound >= threshold
-            if count == limit:
-                least = _lower_bound(keys, count, need, need + need // 8, to_key(threshold, np.int64(0)))
-                count, threshold = _keep_reaching(keys, 0, count, least, doubt, widths), score_of(least)
-                if count > len(keys) - len(keys) // 4:
-                    return OVERFLOW, limit, threshold
-                limit = min(max(limit, 2 * count), len(keys))
-    return count, limit, threshold
+    tile: Any, left: int, columns: int, steps: Any, first: int, rows: Any, count_rows: int, widest: Any,
+    need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, reached: Any,
+) -> None:  # fmt: skip
+    """Offer tile[:, left : left + columns], whose first column is of position ``first``, to the reservoirs ``rows``.
+
+    numba counts references to each array at every call, which takes as long as looking at a short row: hence many rows.
+    """
+    capacity = keys.shape[1]
+    for row in range(count_rows):
+        own = rows[row]
+        count, threshold = counts[own], thresholds[own]
+        furthest = _bound(doubt, own, widest, 0)
+        begin = 0
+        while begin < columns and count != OVERFLOW:
+            hits, end = 0, min(begin + _CHUNK, columns)
+            for column in range(begin, end, LANES):
+                # Products and steps go on behind what counts of them, scores do not.
+                lanes = _ALL_LANES
+                if steps is not None or column + LANES <= end:
+                    lanes = lanes_at_least(tile, row, left + column, steps, first + column, threshold - furthest)
+                if column + LANES > end:
+                    lanes &= np.uint32((1 << (end - column)) - 1)
+                if lanes:
+                    hits += append_lanes(reached, hits, column, lanes)
+            for hit in range(hits):
+                at = np.int64(reached[hit])
+                score = _score(tile[row, left + at], steps, first + at)
+                bound = _bound(doubt, own, widths, first + at)
+                keys[own, count] = to_key(score - bound, first + at)
+                count += score + bound >= threshold
+                if count == limits[own]:
+                    least = _lower_bound(
+                        keys, own, count, need[own], need[own] + need[own] // 8, to_key(threshold, np.int64(0))
+                    )
+                    count, threshold = _keep_reaching(keys, own, 0, count, least, doubt, widths), score_of(least)
+                    limits[own] = min(max(limits[own], 2 * count), capacity)
+                    if count > capacity - capacity // 4:
+                        count = OVERFLOW
+                        break
+            begin += _CHUNK
+        counts[own], thresholds[own] = count, threshold
 
 
 @njit(cache=True, nogil=True)
-def collect(
-    tile: Any, first: int, rows: Any, need: Any, doubt: Any, keys: Any, counts: Any, limits: Any, thresholds: Any
-) -> None:
+def collect(tile: Any, first: int, need: Any, doubt: Any, keys: Any, counts: Any, limits: Any, thresholds: Any) -> None:
     """Offer a tile of scores to the reservoirs of its candidates.
 
     A reservoir holds every entry offered so far that may be among the ``need`` highest; without doubt,
@@ -136,70 +150,128 @@ def collect(
     the order in which tiles come.
 
     Args:
-        tile: (m, n) float32 scores of m candidates with n consecutive references.
+        tile: (rows, n) float32 scores of the candidates with n consecutive references.
         first: position in the index of the first column of ``tile``.
-        rows: (m,) int64, the reservoir of each row of ``tile``.
-        need: (reservoirs,) int64, how many of the highest must not be missed; 1 to half the capacity.
-        doubt: (reservoirs, 1) float32, by how much scores may be off.
-        keys: (reservoirs, capacity) int64, written: the entries, each a score and a position in one number.
-        counts: (reservoirs,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
-        limits: (reservoirs,) int64, the count at which a reservoir is looked through, above ``need``; written.
-        thresholds: (reservoirs,) float32, what the need-th highest is at least; at first -inf.
+        need: (rows,) int64, how many of the highest must not be missed; 1 to half the capacity.
+        doubt: (rows, 1) float32, by how much scores may be off.
+        keys: (rows, capacity) int64, written: the entries, each a score and a position in one number.
+        counts: (rows,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
+        limits: (rows,) int64, the count at which a reservoir is looked through, above ``need``; written.
+        thresholds: (rows,) float32, what the need-th highest is at least; at first -inf; written.
     """
-    columns = tile.shape[1]
-    reached = np.empty(_CHUNK, np.int32)
-    for row in range(len(tile)):
-        own = rows[row]
-        if counts[own] != OVERFLOW:
-            counts[own], limits[own], thresholds[own] = _offer(
-                tile, row, columns, None, first, need[own], doubt[own], None, doubt[own, 0],
-                keys[own], counts[own], limits[own], thresholds[own], reached,
-            )  # fmt: skip
+    rows, reached = np.arange(len(tile)), np.empty(_CHUNK, np.int32)
+    _offer(
+        tile, 0, tile.shape[1], None, first, rows, len(rows), None,
+        need, doubt, None, keys, counts, limits, thresholds, reached,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _multiply_slab(
+    candidates: Any,
+    rows: Any,
+    at: int,
+    count: int,
+    vectors: Any,
+    starts: Any,
+    slab: int,
+    last: int,
+    some: Any,
+    products: Any,
+) -> None:
+    """Products of ``count`` candidates, rows[at:], with groups of references from ``slab`` up to position ``last``."""
+    for row in range(ROWS):
+        some[row] = rows[at + min(row, count - 1)]
+    for group in range(slab, -(-last // LANES), GROUPS):
+        multiply(candidates, some, vectors, starts, group, products, (group - slab) * LANES)
 
 
 @njit(cache=True, nogil=True)
 def collect_products(
-    candidates: Any, rows: Any, references: Any, starts: Any, steps: Any, first: int, last: int,
+    candidates: Any, rows: Any, row_ends: Any, vectors: Any, starts: Any, steps: Any, ends: Any,
     need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, limits: Any, thresholds: Any,
 ) -> None:  # fmt: skip
-    """Multiply int8 vectors and offer the products to the reservoirs of the candidates, see ``collect``.
+    """Multiply int8 vectors, list by list, and offer the products to the reservoirs of the candidates, see ``collect``.
 
     Args:
-        candidates: (reservoirs, 4 * quads) uint8 vectors, 128 added to each coordinate.
-        rows: (m,) int64, the candidates to multiply.
-        references: (groups, quads, LANES * 4) int8 vectors, ``LANES`` side by side, four coordinates at a time.
+        candidates: (rows, 4 * quads) uint8 vectors, 128 added to each coordinate.
+        rows: (any,) int64, the candidates that look into each list, list after list.
+        row_ends: (lists + 1,) int64, 0 and where in ``rows`` each list ends.
+        vectors: (groups, quads, LANES * 4) int8 references, ``LANES`` side by side, four coordinates at a time.
         starts: (groups, LANES) int32, what is added to products: it takes the 128 out again.
         steps: (groups * LANES,) float32, what one of a product is worth with each reference.
-        first: position of the first reference to multiply.
-        last: position after the last.
+        ends: (lists + 1,) int64, 0 and the position after the last reference of each list.
         need: as ``collect``.
-        doubt: (reservoirs, 2) float32, the candidates' part of the bound on a score's error, see the module.
-        widths: (references, 2) float32, the references' part of it.
+        doubt: (rows, 2) float32, the candidates' part of the bound on a score's error, see the module.
+        widths: (references, 2) float32, the references' part of it; None where ``doubt`` (rows, 1) is the bound.
         keys: as ``collect``.
         counts: as ``collect``.
         limits: as ``collect``.
         thresholds: as ``collect``.
     """
     products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
-    reached = np.empty(_CHUNK, np.int32)
-    some, widest = np.empty(ROWS, np.int64), np.empty((1, 2), np.float32)
-    for slab in range(first // LANES, -(-last // LANES), _SLAB_GROUPS):
-        begin, end = max(first, slab * LANES), min(last, (slab + _SLAB_GROUPS) * LANES)
-        for axis in range(2):
-            widest[0, axis] = widths[begin:end, axis].max()
-        for at in range(0, len(rows), ROWS):
-            for row in range(ROWS):
-                some[row] = rows[min(at + row, len(rows) - 1)]
-            for group in range(slab, -(-end // LANES), GROUPS):
-                multiply(candidates, some, references, starts, group, products, (group - slab) * LANES)
-            for row in range(min(ROWS, len(rows) - at)):
-                own = some[row]
-                if counts[own] != OVERFLOW:
-                    counts[own], limits[own], thresholds[own] = _offer(
-                        products[:, begin - slab * LANES :], row, end - begin, steps, begin,
-                        need[own], doubt[own], widths, _bound(doubt[own], widest, 0),
-                        keys[own], counts[own], limits[own], thresholds[own], reached,
-                    )  # fmt: skip
+    some, reached, widest = np.empty(ROWS, np.int64), np.empty(_CHUNK, np.int32), np.empty((1, 2), np.float32)
+    for number in range(len(ends) - 1):
+        first, last = ends[number], ends[number + 1]
+        for slab in range(first // LANES, -(-last // LANES), _SLAB_GROUPS):
+            begin, end = max(first, slab * LANES), min(last, (slab + _SLAB_GROUPS) * LANES)
+            if widths is not None:
+                for axis in range(2):
+                    widest[0, axis] = widths[begin:end, axis].max()
+            for at in range(row_ends[number], row_ends[number + 1], ROWS):
+                count = min(ROWS, row_ends[number + 1] - at)
+                _multiply_slab(candidates, rows, at, count, vectors, starts, slab, end, some, products)
+                _offer(
+                    products, begin - slab * LANES, end - begin, steps, begin, some, count,
+                    None if widths is None else widest,
+                    need, doubt, widths, keys, counts, limits, thresholds, reached,
+                )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def choose_lists(candidates: Any, lists: int, vectors: Any, starts: Any, steps: Any, thresholds: Any) -> Any:
+    """Which candidates look into which list: those whose product with it reaches the candidate's threshold.
+
+    Args:
+        candidates: as ``collect_products``.
+        lists: how many there are.
+        vectors: (groups, quads, LANES * 4) int8 vectors of the lists, as those of references.
+        starts: as ``collect_products``.
+        steps: (groups * LANES,) float32, what one of a product is worth with each list.
+        thresholds: (rows,) float32, what a score must reach.
+
+    Returns:
+        ``(looking, ends)``: int64 candidates, ascending within a list, list after list; (lists + 1,) int64, 0 and
+        where in ``looking`` each list ends.
+    """
+    products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
+    some, numbers, reached = np.empty(ROWS, np.int64), np.arange(len(candidates)), np.empty(lists, np.int32)
+    chosen, ends, count = np.empty((1024, 2), np.int32), np.zeros(lists + 1, np.int64), 0
+    for slab in range(0, -(-lists // LANES), _SLAB_GROUPS):
+        first, last = slab * LANES, min(lists, (slab + _SLAB_GROUPS) * LANES)
+        for at in range(0, len(candidates), ROWS):
+            rows = min(ROWS, len(candidates) - at)
+            _multiply_slab(candidates, numbers, at, rows, vectors, starts, slab, last, some, products)
+            for row in range(rows):
+                hits = 0
+                for column in range(0, last - first, LANES):
+                    lanes = lanes_at_least(products, row, column, steps, first + column, thresholds[at + row])
+                    if column + LANES > last - first:
+                        lanes &= np.uint32((1 << (last - first - column)) - 1)
+                    if lanes:
+                        hits += append_lanes(reached, hits, column, lanes)
+                if count + hits > len(chosen):
+                    chosen = np.concatenate((chosen, np.empty((len(chosen) + hits, 2), np.int32)))
+                for hit in range(hits):
+                    chosen[count, 0], chosen[count, 1] = first + reached[hit], at + row
+                    ends[first + reached[hit] + 1] += 1
+                    count += 1
+    ends = np.cumsum(ends)
+    looking, after = np.empty(count, np.int64), ends[:-1].copy()
+    for at in range(count):
+        looking[after[chosen[at, 0]]] = chosen[at, 1]
+        after[chosen[at, 0]] += 1
+    return looking, ends
 
 
 @njit(cache=True, nogil=True)
@@ -207,16 +279,16 @@ def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, threshold
     """Shrink every reservoir to what may be among its ``need`` highest, of which these come first."""
     for row in range(len(counts)):
         if counts[row] > need[row]:
-            kept = keys[row]
             low = to_key(thresholds[row], np.int64(0))
-            least, highest = _lower_bound(kept, counts[row], need[row], need[row], low), 0
+            least, highest = _lower_bound(keys, row, counts[row], need[row], need[row], low), 0
             for at in range(counts[row]):
-                key = kept[at]
-                kept[at] = kept[highest]
-                kept[highest] = key
+                key = keys[row, at]
+                keys[row, at] = keys[row, highest]
+                keys[row, highest] = key
                 highest += key >= least
-            least = kept[:highest].min()
-            counts[row] = _keep_reaching(kept, highest, counts[row], least, doubt[row], widths)
+            least = keys[row, :highest].min()
+            thresholds[row] = score_of(least)
+            counts[row] = _keep_reaching(keys, row, highest, counts[row], least, doubt, widths)
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +297,7 @@ def tighten(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, threshol
     for row in range(len(counts)):
         if counts[row] > need[row]:
             least = to_key(thresholds[row], np.int64(0))
-            counts[row] = _keep_reaching(keys[row], need[row], counts[row], least, doubt[row], widths)
+            counts[row] = _keep_reaching(keys, row, need[row], counts[row], least, doubt, widths)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -288,27 +360,3 @@ def repeat_scores(scores: Any, times: Any, out: Any) -> None:
             for _ in range(min(times[row, at], out.shape[1] - filled)):
                 out[row, filled] = scores[row, at]
                 filled += 1
-
-
-@njit(cache=True, nogil=True)
-def columns_at_least(scores: Any, thresholds: Any) -> Any:
-    """For each row the columns that reach their threshold.
-
-    Args:
-        scores: (m, n) float32 scores, compared with the threshold of their column.
-        thresholds: (n,) float32, what the scores of each column must reach.
-
-    Returns:
-        ``(columns, ends)``: int64 columns, ascending within a row, row after row; (m,) int64 where each row ends.
-    """
-    columns = np.empty(1024, np.int64)
-    ends = np.empty(len(scores), np.int64)
-    count = 0
-    for row in range(len(scores)):
-        if count + scores.shape[1] > len(columns):
-            columns = np.concatenate((columns, np.empty(max(len(columns), scores.shape[1]), np.int64)))
-        for column in range(scores.shape[1]):
-            columns[count] = column
-            count += scores[row, column] >= thresholds[column]
-        ends[row] = count
-    return columns[:count], ends

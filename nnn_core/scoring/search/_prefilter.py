@@ -43,14 +43,12 @@ class PrefilterSearch:
         index: the references that are searched.
         mean: (dim,) float64, the mean of the references.
         packed: the references less the mean, in int8.
-        steps: (distinct,) float32, what a step of each reference is worth.
         widths: (distinct, 2) float32, at least the norm of each reference less the mean, and of its rest.
     """
 
     index: ReferenceIndex
     mean: npt.NDArray[np.float64]
     packed: PackedReferences
-    steps: npt.NDArray[np.float32]
     widths: FloatMatrix
     name: str = "prefilter"
     tile_rows: int = 1024
@@ -63,12 +61,12 @@ class PrefilterSearch:
         # What float32 loses on scores and thresholds is a small part of the product of the longest vectors.
         slack = np.float32(SLACK) * rounded.norms.max()
         widths = np.stack([rounded.norms, rounded.rests + slack], axis=1)
-        return cls(index, mean, PackedReferences.of(rounded.whole), rounded.steps, widths)
+        return cls(index, mean, PackedReferences.of(rounded), widths)
 
     @property
     def nbytes(self) -> int:
         """How many bytes of memory the search takes."""
-        return self.index.nbytes + self.packed.nbytes + self.steps.nbytes + self.widths.nbytes
+        return self.index.nbytes + self.packed.nbytes + self.widths.nbytes
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
@@ -99,7 +97,7 @@ class PrefilterSearch:
         lengths = np.stack([candidates.rests, candidates.norms + candidates.rests], axis=1)
         doubt = (lengths / candidates.steps[:, None]).astype(np.float32)
         reservoirs = Reservoirs(need, doubt, capacity, self.widths)
-        reservoirs.offer_products(candidates.as_candidates, self.packed, self.steps, (0, len(self.steps)))
+        reservoirs.offer_products(candidates.as_candidates, self.packed)
         overflowed = reservoirs.finish()
         positions, counts = reservoirs.kept
         scores: FloatMatrix = np.full(positions.shape, -np.inf, np.float32)

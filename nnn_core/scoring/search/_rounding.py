@@ -15,7 +15,8 @@ that a coordinate goes through, far below ``SLACK``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -63,6 +64,11 @@ class Rounded:
         _round(vectors, centre, _signs(dim), rounded.whole, rounded.steps, rounded.norms, rounded.rests)
         return rounded
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Rounded]) -> Rounded:
+        """All vectors of several, one after the other."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
     @property
     def as_candidates(self) -> npt.NDArray[np.uint8]:
         """The int8 vectors plus 128, as the kernels take candidates: (rows, dim) uint8."""
@@ -76,32 +82,37 @@ class PackedReferences:
     Attributes:
         vectors: (groups, quads, 64) int8, 16 vectors side by side, four coordinates at a time.
         starts: (groups, 16) int32, what takes the 128 that is added to candidates out of products again.
+        steps: (groups * 16,) float32, what a step of each vector is worth.
+        rows: how many vectors there are; those after them are zeros.
     """
 
     vectors: Bytes
     starts: npt.NDArray[np.int32]
+    steps: Floats
+    rows: int
 
     @classmethod
-    def of(cls, whole: Bytes) -> PackedReferences:
-        """Pack vectors (rows, dim), ``dim`` a multiple of 4."""
-        rows, dim = whole.shape
+    def of(cls, rounded: Rounded) -> PackedReferences:
+        """Pack rounded vectors."""
+        rows, dim = rounded.whole.shape
         groups = -(-rows // LANES)
         # The kernels multiply GROUPS at a time, and read whole lines of the cache.
         vectors = _aligned_zeros((groups + GROUPS - 1, dim // 4, LANES * 4))
         starts = np.zeros((len(vectors), LANES), np.int32)
         for group in range(0, groups, _PACKED_GROUPS):
-            slab = whole[group * LANES : (group + _PACKED_GROUPS) * LANES]
+            slab = rounded.whole[group * LANES : (group + _PACKED_GROUPS) * LANES]
             padded = np.zeros((-(-len(slab) // LANES) * LANES, dim), np.int8)
             padded[: len(slab)] = slab
             by_quad = padded.reshape(-1, LANES, dim // 4, 4).transpose(0, 2, 1, 3)
             vectors[group : group + len(by_quad)] = by_quad.reshape(len(by_quad), dim // 4, LANES * 4)
             starts[group : group + len(by_quad)] = -128 * padded.sum(axis=1, dtype=np.int32).reshape(-1, LANES)
-        return cls(vectors, starts)
+        steps = np.append(rounded.steps, np.ones(starts.size - rows, np.float32))
+        return cls(vectors, starts, steps, rows)
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return self.vectors.nbytes + self.starts.nbytes
+        return self.vectors.nbytes + self.starts.nbytes + self.steps.nbytes
 
 
 def _aligned_zeros(shape: tuple[int, ...]) -> Bytes:

@@ -61,31 +61,31 @@ class Reservoirs:
         self._limits = np.minimum(2 * self.need, self.capacity)
         self._thresholds = np.full(rows, -np.inf, np.float32)
 
-    def offer(self, scores: FloatMatrix, first: int, rows: npt.NDArray[np.int64] | None = None) -> None:
-        """Offer scores (m, n) of ``rows`` (default: all) with the references from position ``first`` on."""
-        rows = np.arange(len(scores)) if rows is None else rows
-        kernels.collect(scores, first, rows, self.need, self.doubt, *self._state)
+    def offer(self, scores: FloatMatrix, first: int) -> None:
+        """Offer the scores (rows, n) of all candidates with the n references from position ``first`` on."""
+        kernels.collect(scores, first, self.need, self.doubt, *self._state)
 
     def offer_products(
         self,
         candidates: npt.NDArray[np.uint8],
         references: PackedReferences,
-        steps: npt.NDArray[np.float32],
-        span: tuple[int, int],
-        rows: npt.NDArray[np.int64] | None = None,
+        ends: npt.NDArray[np.int64] | None = None,
+        looks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
     ) -> None:
-        """Offer the products of ``rows`` (default: all) of int8 candidates with the references of a span of positions.
+        """Offer products of int8 candidates with int8 references, in one list or in several.
 
         Args:
             candidates: (rows, dim) uint8, as ``Rounded.as_candidates``.
-            references: int8 vectors of all references.
-            steps: (references,) float32, what one of a product is worth with each reference.
-            span: the first position, and the one after the last.
-            rows: (m,) int64, rows of ``candidates`` and reservoirs.
+            references: int8 vectors of all references, list after list.
+            ends: (lists + 1,) int64, 0 and the position after the last reference of each list; default: one list.
+            looks: the candidates that look into each list, list after list, and (lists + 1,) where these end, from 0
+                on; default: all candidates look into the one list.
         """
-        rows = np.arange(len(candidates)) if rows is None else rows
+        if ends is None or looks is None:
+            ends = np.array([0, references.rows])
+            looks = np.arange(len(candidates)), np.array([0, len(candidates)])
         kernels.collect_products(
-            candidates, rows, references.vectors, references.starts, steps, *span,
+            candidates, *looks, references.vectors, references.starts, references.steps, ends,
             self.need, self.doubt, self.widths, *self._state,
         )  # fmt: skip
 
@@ -103,6 +103,11 @@ class Reservoirs:
     def raise_thresholds(self, thresholds: npt.NDArray[np.float32]) -> None:
         """Drop what stays below what each row's need-th highest score is now known to reach."""
         kernels.tighten(self.need, self.doubt, self.widths, self._keys, self._counts, thresholds)
+
+    @property
+    def lowest(self) -> npt.NDArray[np.float32]:
+        """(rows,) the need-th highest score in each finished reservoir, -inf where all that was offered is needed."""
+        return self._thresholds
 
     @property
     def kept(self) -> tuple[Positions, npt.NDArray[np.int64]]:

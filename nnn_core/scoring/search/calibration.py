@@ -175,15 +175,19 @@ def _choose_settings(
         None if no setting that is cheaper than the exact search keeps to the tolerance.
     """
     truth = score_block(sample, exact, grid[-1], threads).means(grid)
-    widest = ApproximateSearch.of(exact.index, clusters, ApproximateSettings(1.0, max(_DIMS), max(_SPARES)))
+    dims = _dims_of(exact.index)
+
+    @functools.cache
+    def reduced_to(dims: int) -> ApproximateSearch:
+        return ApproximateSearch.of(exact.index, clusters, ApproximateSettings(1.0, dims, max(_SPARES)))
 
     def keeps_to_tolerance(settings: ApproximateSettings) -> bool:
-        search = replace(widest, settings=settings, reduced=widest.reduced[:, : settings.dims])
+        search = replace(reduced_to(settings.dims), settings=settings)
         means = score_block(sample, search, grid[-1], threads).means(grid)
         return BiasError.between(truth, means).mean <= tolerance
 
     # Fewer lists than the most careful settings need are too few for all others.
-    best = [replace(widest.settings, share=share, dims=widest.reduced.shape[1]) for share in _SHARES]
+    best = [ApproximateSettings(share, dims[-1], max(_SPARES)) for share in _SHARES]
     fewest = bisect.bisect_left(best, True, key=keeps_to_tolerance)
     failed: list[ApproximateSettings] = []
     for settings in _affordable(exact.index, clusters, grid[-1], _SHARES[fewest:]):
@@ -200,8 +204,7 @@ def _affordable(
 ) -> Iterator[ApproximateSettings]:
     """All settings that cost less than half of the exact search, the cheapest first."""
     rows, dim = index.vectors.shape
-    dims = sorted({min(dims, dim) for dims in _DIMS})
-    settings = [ApproximateSettings(*values) for values in itertools.product(shares, dims, _SPARES)]
+    settings = [ApproximateSettings(*values) for values in itertools.product(shares, _dims_of(index), _SPARES)]
 
     def cost(each: ApproximateSettings) -> float:
         return float(clusters.centroids.size + each.share * rows * each.dims + each.spare * k * _RESCORE_COST)
@@ -210,6 +213,10 @@ def _affordable(
         return bool(cost(each) < 0.5 * rows * dim and each.share * rows >= _ROWS_PER_KEPT * each.spare * k)
 
     return iter(sorted(filter(worthwhile, settings), key=cost))
+
+
+def _dims_of(index: ReferenceIndex) -> list[int]:
+    return sorted({min(dims, index.dim) for dims in _DIMS})
 
 
 def _no_better(one: ApproximateSettings, other: ApproximateSettings) -> bool:

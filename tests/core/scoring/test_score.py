@@ -21,7 +21,6 @@ from numba import njit
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _device, exact
-from nnn_core.scoring.search import _kernels as kernels
 from nnn_core.scoring.search import _lanes as lanes
 from nnn_core.scoring.search import _prefilter as prefilter
 from nnn_core.scoring.search import _selection as selection
@@ -322,7 +321,7 @@ def test_a_reference_that_rounds_badly_widens_no_other_bound() -> None:
     """One whose turned coordinates are next to nothing but for one, so that its rest is half of it."""
     references = grid_vectors(400, 64, 2)
     before = PrefilterSearch.of(make_index(references))
-    after = PrefilterSearch(before.index, before.mean, before.packed, before.steps, before.widths.copy())
+    after = dataclasses.replace(before, widths=before.widths.copy())
     after.widths[7] *= 50.0
     tile = Tile(grid_vectors(30, 64, 1), np.zeros((30, 0), np.int64))
     for search in (before, after):
@@ -343,7 +342,7 @@ def test_products_of_bytes(fast: bool, dim: int, monkeypatch: pytest.MonkeyPatch
     rng = np.random.default_rng(dim)
     left, right = (rng.integers(-127, 128, (rows, dim)).astype(np.int8) for rows in (lanes.ROWS, 50))
     left[0], right[0], right[1] = 127, 127, -127
-    packed = PackedReferences.of(right)
+    packed = PackedReferences.of(Rounded(right, *np.ones((3, len(right)), np.float32)))
     assert packed.vectors.ctypes.data % 64 == 0  # or every load costs two
 
     @njit
@@ -420,14 +419,6 @@ def test_scores_below_zero_and_ascending(values: list[int], k: int, seed: int) -
         positions, counts = reservoirs.kept
         kept = sorted(scores[0, positions[0, : counts[0]]].tolist())
         assert kept == sorted(scores[0].tolist())[-k:]
-
-
-def test_columns_at_least() -> None:
-    scores = np.random.default_rng(0).normal(size=(7, 3000)).astype(np.float32)
-    thresholds = np.random.default_rng(1).normal(size=3000).astype(np.float32)
-    columns, ends = kernels.columns_at_least(scores, thresholds)
-    rows = np.split(columns, ends[:-1])
-    assert [row.tolist() for row in rows] == [np.flatnonzero(row >= thresholds).tolist() for row in scores]
 
 
 @pytest.mark.parametrize("references", [30, 900])

@@ -22,8 +22,10 @@ from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _approximate as approximate
 from nnn_core.scoring.search import _clusters as clusters
+from nnn_core.scoring.search import _kernels as kernels
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
+from nnn_core.scoring.search._rounding import PackedReferences, Rounded
 from nnn_core.scoring.search._selection import Reservoirs, Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import TopK
@@ -132,27 +134,21 @@ def test_bits_do_not_depend_on_the_order_of_candidates(dim: int) -> None:
     oracles.assert_same_bits(np.concatenate(singly), whole)
 
 
-@pytest.mark.parametrize("slab", [1, 7, 100])
-def test_bits_do_not_depend_on_slabs(
-    narrow: ApproximateSearch, candidates: VectorBlock, slab: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = score_block(candidates, narrow, 8)
-    monkeypatch.setattr(approximate, "_SLAB_LISTS", slab)
-    oracles.assert_same_bits(score_block(candidates, narrow, 8).scores, whole.scores)
-
-
-@pytest.mark.parametrize("dims", [1, 17, 32, 48, 256])
-@pytest.mark.parametrize("dim", [48, 300])
-def test_a_prefix_of_the_dimensions_is_a_search_in_fewer(dim: int, dims: int) -> None:
-    index = make_index(clustered_vectors(300, dim, 2))
-    trained = Clusters.train(index.vectors)
-    widest = ApproximateSearch.of(index, trained, ApproximateSettings(1.0, 256, 5.0))
-    settings = ApproximateSettings(0.3, dims, 1.5)
-    prefix = dataclasses.replace(widest, settings=settings, reduced=widest.reduced[:, :dims])
-    direct = ApproximateSearch.of(index, trained, settings)
-    oracles.assert_same_bits(np.ascontiguousarray(prefix.reduced), direct.reduced)
-    block = make_block(clustered_vectors(33, dim, 1))
-    oracles.assert_same_bits(score_block(block, prefix, 4).scores, score_block(block, direct, 4).scores)
+@pytest.mark.parametrize("lists", [1, 15, 16, 17, 40, 1000])
+@pytest.mark.parametrize("rows", [1, 8, 21])
+def test_lists_are_chosen_by_their_products(lists: int, rows: int) -> None:
+    rng = np.random.default_rng(lists)
+    vectors = Rounded(rng.integers(-127, 128, (lists, 12)).astype(np.int8), *np.ones((3, lists), np.float32))
+    candidates = Rounded(rng.integers(-127, 128, (rows, 12)).astype(np.int8), *np.ones((3, rows), np.float32))
+    vectors.steps[:] = rng.uniform(0.5, 2.0, lists)
+    packed, thresholds = PackedReferences.of(vectors), rng.uniform(-5e4, 5e4, rows).astype(np.float32)
+    looking, ends = kernels.choose_lists(
+        candidates.as_candidates, lists, packed.vectors, packed.starts, packed.steps, thresholds
+    )
+    scores = oracles.integer_products(candidates.whole, vectors.whole).astype(np.float32) * vectors.steps
+    expected = [np.flatnonzero(scores[:, number] >= thresholds) for number in range(lists)]
+    assert np.array_equal(looking, np.concatenate(expected))
+    assert ends.tolist() == [0, *np.cumsum([len(each) for each in expected]).tolist()]
 
 
 @pytest.mark.parametrize(("rows", "dim"), [(1, 8), (2, 8), (33, 1), (33, 3), (33, 512), (1025, 1), (1025, 16)])
