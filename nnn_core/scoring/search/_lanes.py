@@ -1,7 +1,7 @@
 """What the kernels need of the processor and numba has no words for, on vectors of 16 numbers (lanes).
 
 int8 products use the processor's instruction for them (AVX-512 VNNI) where it has one. Elsewhere the
-same numbers come from 32-bit products, which is right and slow.
+same numbers come from int16 products, of which most processors do as many at a time as of float32 or twice that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ GROUPS = 3
 
 _BIT, _INT32, _INT64, _FLOAT = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS, _BITS = (ir.VectorType(kind, LANES) for kind in (_INT32, _FLOAT, _BIT))
+_SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 
 
 def has_fast_int8() -> bool:
@@ -165,9 +166,24 @@ def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
         kind = ir.FunctionType(_INTS, [_INTS] * 3)
         instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
         return builder.call(instruction, [total, _splat(builder, _INTS, left), right])
-    for byte in range(4):
-        one = builder.and_(builder.lshr(left, _INT32(8 * byte)), _INT32(255))
-        raised = builder.shl(right, ir.Constant(_INTS, [24 - 8 * byte] * LANES))
-        other = builder.ashr(raised, ir.Constant(_INTS, [24] * LANES))
-        total = builder.add(total, builder.mul(_splat(builder, _INTS, one), other))
+    left, right = _splat(builder, _INTS, left), builder.bitcast(right, _SHORTS)
+    low = ir.Constant(_INTS, [0x00FF00FF] * LANES)
+    eight, eights = ir.Constant(_INTS, [8] * LANES), ir.Constant(_SHORTS, [8] * (2 * LANES))
+    even = builder.and_(left, low), builder.ashr(builder.shl(right, eights), eights)
+    odd = builder.and_(builder.lshr(left, eight), low), builder.ashr(right, eights)
+    for one, other in (even, odd):
+        total = builder.add(total, _pair_products(builder, builder.bitcast(one, _SHORTS), other))
     return total
+
+
+def _pair_products(builder: Any, left: Any, right: Any) -> Any:
+    """In each lane the inner product of two int16; most processors have an instruction for it, which LLVM finds."""
+    wide = ir.VectorType(_INT32, 2 * LANES)
+    products = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
+    halves = [
+        builder.shuffle_vector(
+            products, ir.Constant(wide, ir.Undefined), ir.Constant(_INTS, list(range(first, 2 * LANES, 2)))
+        )
+        for first in range(2)
+    ]
+    return builder.add(*halves)
