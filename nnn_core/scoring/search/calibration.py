@@ -40,14 +40,22 @@ SAMPLE_ROWS = 1024
 _SAMPLE_SHARDS = 16
 
 _SHARES = (0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)
-_DIMS = (32, 64, 96, 128, 192, 256)
-_SPARES = (1.5, 2.0, 3.0, 5.0)
+_DIMS = (32, 64, 96, 128, 192, 256, 384)
+_SPARES = (1.25, 1.5, 2.0, 3.0, 5.0)
 
 #: References looked at for each one that is scored exactly, at least; with fewer, some candidate finds too few.
 _ROWS_PER_KEPT = 2
 
-#: Multiplications that take as long as the exact score of one selected reference; measured.
-_RESCORE_COST = 12_000
+#: int8 multiplications that take as long as the exact score of one selected reference; and as what comes with each
+#: reference that is looked at, whatever its dimension; measured.
+_RESCORE_COST = 50_000
+_LOOK_COST = 200
+
+#: References that the prefilter scores exactly for each score that is kept.
+_EXACTLY_KEPT = 2.0
+
+#: What products are computed in. It is part of the names of settings and partials, as it decides which are found.
+_ARITHMETIC = "int8"
 
 
 @dataclass(frozen=True)
@@ -141,14 +149,15 @@ def calibrate_shard(
     trained = _kept(clusters_uri, lambda: Clusters.train(index.vectors).to_bytes())
     clusters = Clusters.from_bytes(trained, clusters_uri)
     # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
-    choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance)
+    choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance, arithmetic=_ARITHMETIC)
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
     exact = exact_search(index)
     chosen = _kept(
         settings_uri, lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads))
     )
     settings = _parse_settings(chosen, settings_uri)
-    digest = name_of("approximate", clusters=clusters_name, settings=asdict(settings) if settings else None)
+    record = asdict(settings) if settings else None
+    digest = name_of("approximate", clusters=clusters_name, settings=record, arithmetic=_ARITHMETIC)
     check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
     check_uri = storage.join(work, "clusters", f"{check}.safetensors")
     if not storage.exists(check_uri):
@@ -206,13 +215,17 @@ def _affordable(
     rows, dim = index.vectors.shape
     settings = [ApproximateSettings(*values) for values in itertools.product(shares, _dims_of(index), _SPARES)]
 
-    def cost(each: ApproximateSettings) -> float:
-        return float(clusters.centroids.size + each.share * rows * each.dims + each.spare * k * _RESCORE_COST)
+    def cost(share: float, dims: int, kept: float) -> float:
+        return float(share * rows * (dims + _LOOK_COST) + kept * k * _RESCORE_COST)
+
+    def approximate_cost(each: ApproximateSettings) -> float:
+        return clusters.centroids.size + cost(each.share, each.dims, each.spare)
 
     def worthwhile(each: ApproximateSettings) -> bool:
-        return bool(cost(each) < 0.5 * rows * dim and each.share * rows >= _ROWS_PER_KEPT * each.spare * k)
+        cheap = approximate_cost(each) < 0.5 * cost(1.0, dim, _EXACTLY_KEPT)
+        return cheap and each.share * rows >= _ROWS_PER_KEPT * each.spare * k
 
-    return iter(sorted(filter(worthwhile, settings), key=cost))
+    return iter(sorted(filter(worthwhile, settings), key=approximate_cost))
 
 
 def _dims_of(index: ReferenceIndex) -> list[int]:

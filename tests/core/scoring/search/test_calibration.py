@@ -108,11 +108,13 @@ def test_what_is_affordable(index: ReferenceIndex, clusters: Clusters) -> None:
     """Cheapest first, each at most half of the exact search, and none for a bank that is searched in no time."""
     affordable = list(calibration._affordable(index, clusters, 2, calibration._SHARES))
     costs = [
-        clusters.centroids.size + each.share * 3000 * each.dims + each.spare * 2 * calibration._RESCORE_COST
+        clusters.centroids.size
+        + each.share * 3000 * (each.dims + calibration._LOOK_COST)
+        + each.spare * 2 * calibration._RESCORE_COST
         for each in affordable
     ]
     assert costs == sorted(costs)
-    assert costs[-1] < 3000 * DIM / 2
+    assert costs[-1] < (3000 * (DIM + calibration._LOOK_COST) + 4 * calibration._RESCORE_COST) / 2
     assert len(set(affordable)) == len(affordable) > 20
     assert all(each.share * 3000 >= 2 * each.spare * 2 for each in affordable)
     assert not list(calibration._affordable(index, clusters, 128, calibration._SHARES))
@@ -269,9 +271,9 @@ def test_names_depend_on_what_matters(shared: Corpus) -> None:
 @pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_impossible_tolerance_is_met_by_exact_searches(tmp_path: Path, own: bool) -> None:
     corpus = Corpus(tmp_path, 60, grid_vectors(5000, DIM, 2, 0.0))
-    calibrated = corpus.calibrate(1e-12, own)
+    calibrated = corpus.calibrate(-1.0, own)
     assert [shard.settings for shard in calibrated] == [None, None]
-    assert corpus.calibrate(1e-12, own) == calibrated
+    assert corpus.calibrate(-1.0, own) == calibrated
     error = measure_all(calibrated, GRID)
     assert (error.mean, error.max, error.rank_correlation) == (0.0, 0.0, 1.0)
     search = calibrated[0].search(ReferenceIndex.load(corpus.bank.shards[0], own))
