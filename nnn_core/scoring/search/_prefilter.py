@@ -30,8 +30,9 @@ from nnn_core.scoring.search._selection import Reservoirs, Tile, highest_selecte
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix, Mask
 
-#: Room in a reservoir: the selection is coarse, so that several times k are kept.
-_MIN_CAPACITY = 512
+#: Room in a reservoir. Most hold a few times k; on banks of many copies that differ little it is some thousands, and
+#: room that is not used costs nothing.
+_MIN_CAPACITY = 4096
 _CAPACITY = 16
 
 
