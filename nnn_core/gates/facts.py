@@ -53,7 +53,7 @@ class Facts:
             standard error; None without queries.
         bank_agreement: of the bank and the validation queries, see ``evaluation.agreement``; None if unknown.
         shared_queries: number of validation queries that are in the bank too, by id or by content.
-        alpha_chosen: whether alpha was chosen on validation queries, so that any value is meant.
+        alpha_chosen: whether k and alpha were chosen on validation queries, so that any values are meant.
         top_overlap: mean overlap of the queries' top 10 with the previous version's, 0 to 1; None if unknown.
     """
 
@@ -187,7 +187,14 @@ class Facts:
         return few or outlier_share(self.rows.means, settings.hub_deviations)
 
     def canary_overlap(self, _: MeasureSettings) -> Measured:
-        """Mean overlap of the canary queries' top 10, by debiased scores, with the previous version's."""
+        """Mean overlap of the canary queries' top 10 with the previous version's, unless another k or alpha was tuned.
+
+        Another alpha moves rankings, and is meant to where it was chosen on validation queries.
+        """
+        if self.previous is not None and self.alpha_chosen:
+            now, before = self.manifest.settings, self.previous.settings
+            if (now.k, now.alpha) != (before.k, before.alpha):
+                return "another k or alpha was chosen on validation queries"
         return _NO_CANARIES if self.top_overlap is None else self.top_overlap
 
     def gain(self, _: MeasureSettings) -> Measured:

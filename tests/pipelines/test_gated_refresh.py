@@ -260,26 +260,63 @@ def clean(world: World, number: int) -> Inputs:
     return Inputs([ids[row] for row in order], candidates[order], references, files)
 
 
-def assert_published(world: World, folder: Path, number: int) -> None:
-    inputs = clean(world, number)
+def doubled_bank(good: Inputs, world: World) -> Inputs:
+    more = make_cloud(REFERENCES, DIM, 401, "references")
+    return dataclasses.replace(good, references=np.concatenate([good.references, more]))
+
+
+def slid_window(good: Inputs, world: World) -> Inputs:
+    """Half of the bank is gone, and as much came."""
+    later = make_cloud(REFERENCES // 2, DIM, 402, "references")
+    return dataclasses.replace(good, references=np.concatenate([good.references[REFERENCES // 2 :], later]))
+
+
+def smaller_alpha(good: Inputs, world: World) -> Inputs:
+    return dataclasses.replace(good, alpha=0.5)
+
+
+#: Clean refreshes of special kinds, beside those of ``clean``.
+CLEAN_KINDS = (doubled_bank, slid_window, smaller_alpha)
+
+
+def assert_published(world: World, inputs: Inputs, folder: Path) -> dict[str, float | None]:
+    """A refresh goes out as version 2; the values of what is shown."""
     manifest, _ = refresh(world.config(inputs, folder), None, OPTIONS)
     assert manifest.version == 2
     assert {gate.verdict for gate in manifest.gates} == {"pass"}
-    drift = {gate.name: gate.value for gate in manifest.gates if gate.name in SHOWN}
-    print(f"clean refresh {number}: {drift}")
+    return {gate.name: gate.value for gate in manifest.gates if gate.name in SHOWN}
 
 
 @pytest.mark.slow
 def test_a_clean_refresh_is_not_blocked(world: World, tmp_path: Path) -> None:
-    assert_published(world, tmp_path, 0)
+    assert_published(world, clean(world, 0), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_clean_refresh_is_blocked(world: World, tmp_path: Path) -> None:
     for number in range(CLEAN):
-        assert_published(world, tmp_path / str(number), number)
-    print(f"0 of {CLEAN} clean refreshes blocked")
+        print(f"clean refresh {number}: {assert_published(world, clean(world, number), tmp_path / str(number))}")
+    for kind in CLEAN_KINDS:
+        print(f"{kind.__name__}: {assert_published(world, kind(world.inputs, world), tmp_path / kind.__name__)}")
+    print(f"0 of {CLEAN + len(CLEAN_KINDS)} clean refreshes blocked")
+
+
+@pytest.mark.slow
+def test_alpha_that_is_tuned_anew_is_not_blocked(world: World, tmp_path: Path) -> None:
+    """It leaves an alpha that was a third of it, and with that most of what the queries found."""
+    config = world.config(dataclasses.replace(world.inputs, alpha=0.25), tmp_path)
+    with pytest.raises(GateError, match="2 of 18 gates failed") as refused:
+        refresh(config, None, OPTIONS)
+    assert "--accept alpha --accept canary_overlap" in str(refused.value)
+    assert refresh(dataclasses.replace(config, accept=("alpha", "canary_overlap")), None, OPTIONS)[0].version == 2
+    manifest, _ = refresh(dataclasses.replace(config, tune=True), None, OPTIONS)
+    assert (manifest.version, manifest.settings.alpha > 0.5) == (3, True)
+    skipped = {gate.name: gate.sentence for gate in manifest.gates if gate.verdict != "pass"}
+    assert skipped == {
+        "alpha": "alpha was chosen on validation queries",
+        "canary_overlap": "another k or alpha was chosen on validation queries",
+    }
 
 
 def test_a_first_version_skips_what_it_cannot_compare(world: World) -> None:

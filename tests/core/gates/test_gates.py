@@ -276,6 +276,7 @@ CASES: list[tuple[str, Facts, Facts, float]] = [
     ("moved_rows", moved(LOW, moves=bins(_0=9, _90=1)), moved(LOW, moves=bins(_0=7, _90=3)), 0.3),
     ("hubs", moved(LOW), moved(bins(_10=90, _90=10)), 0.1),
     ("canary_overlap", known(top_overlap=0.8), known(top_overlap=0.6), 0.6),
+    ("canary_overlap", known(top_overlap=0.8), known(version(), version(), alpha_chosen=True, top_overlap=0.6), 0.6),
     ("gain", known(bits=(-0.01, 0.02)), known(bits=(-0.02, 0.02)), -0.02 + 0.842 * 0.02),
     ("agreement", known(bank_agreement=0.7), known(bank_agreement=0.3), 0.3),
 ]
@@ -316,6 +317,11 @@ def test_every_gate_has_a_case() -> None:
         ("settings", known(), FIRST),
         ("alpha", known(), FIRST),
         ("alpha", known(None, version(alpha=9.0), alpha_chosen=True), "alpha was chosen on validation queries"),
+        (
+            "canary_overlap",
+            known(None, version(alpha=9.0), alpha_chosen=True, top_overlap=0.1),
+            "another k or alpha was chosen on validation queries",
+        ),
         ("spread", known(rows=counted(1)), "there is only one candidate"),
         ("bank_repeats", known(version(grid=(1,), k=1)), "only one neighbour is kept for each candidate"),
         (
