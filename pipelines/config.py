@@ -33,7 +33,8 @@ from pipelines.options import (
     ValidationColumnOptions,
 )
 
-DEFAULT_K_MAX = 128
+#: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
+_K_MAX = 128
 
 #: Headings of --help, with a description.
 GROUPS = {
@@ -87,9 +88,11 @@ class RefreshConfig(ValidationColumnOptions):
         drop_overlap: leave queries that are in the bank out of it.
         objective: what --tune maximises (default: %(default)s).
         tune: choose k and alpha by one half of the queries.
-        k: neighbours in the mean, or auto for the largest of 1, 2, 4, ... the bank can give (default: %(default)s).
+        k: neighbours in the mean, or auto: 16, at most an eighth of a small bank, a bit more with a bank beyond 40,000
+            (default: %(default)s).
         alpha: weight of the mean in the bias (default: %(default)s).
-        k_max: keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring (default: k).
+        k_max: keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring (default: 128, or k
+            if that is larger).
         reference_shard_rows: files of the bank are scored together in groups of up to so many reference queries; a
             file of at least half of that stands alone (default: 65536, approximate 1048576).
         search: exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at
@@ -131,8 +134,8 @@ class RefreshConfig(ValidationColumnOptions):
     drop_overlap: Annotated[bool, _validation(switch=True)] = False
     objective: Annotated[str, _validation(choices=OBJECTIVES)] = "recall@1"
     tune: Annotated[bool, _validation(switch=True)] = False
-    k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = 128
-    alpha: Annotated[float, _scoring()] = 0.75
+    k: Annotated[int | Literal["auto"], BeforeValidator(_parse_k), _scoring()] = "auto"
+    alpha: Annotated[float, _scoring()] = 0.5
     k_max: Annotated[int | None, _scoring("N")] = None
     reference_shard_rows: Annotated[int | None, _scoring("N")] = None
     search: Annotated[str, _scoring(choices=SEARCHES)] = "auto"
@@ -214,8 +217,8 @@ class RefreshConfig(ValidationColumnOptions):
 
     @property
     def kept_scores(self) -> int:
-        """How many scores are kept for each candidate: ``k_max``, by default k (128 for ``auto``)."""
-        return self.k_max or self.wanted_k or DEFAULT_K_MAX
+        """How many scores are kept for each candidate: ``k_max``, by default 128, or k if that is larger."""
+        return self.k_max or max(_K_MAX, self.wanted_k or 0)
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -114,7 +114,7 @@ def gather_references(
     if k is not None and bank.rows < k:
         raise BankTooSmallError(
             f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
-            "scored. Give more --references, a smaller --k, or --k auto for the largest that fits."
+            "scored. Give more --references, a smaller --k, or --k auto for one that fits."
         )
     if exclude_own_pairs and not any(part.paired for part in bank.parts):
         raise InputError(

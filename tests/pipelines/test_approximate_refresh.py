@@ -38,6 +38,7 @@ def config(folder: Path) -> RefreshConfig:
         str(folder / "table"),
         str(folder / "work"),
         k=2,
+        k_max=2,
         alpha=0.75,
         reference_shard_rows=1,
         search="approximate",

@@ -40,6 +40,7 @@ def flags(tmp_path: Path) -> dict[str, str]:
         "work": str(tmp_path / "work"),
         "encoder": f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}",
         "k": "3",
+        "k-max": "3",
         "alpha": "1",
     }
 

@@ -78,7 +78,7 @@ def test_real_embeddings(tmp_path: Path, images: str, texts: str, direction: str
     ids = [f"{row:04d}" for row in range(len(candidates))]
     flags = ["--candidates", write_vectors(tmp_path / "candidates", ids, candidates, 3)]
     flags += ["--references", write_vectors(tmp_path / "references", ids, others, 2)]
-    flags += ["--table", str(tmp_path / "table"), "--work", str(tmp_path / "work"), "--k", str(k)]
+    flags += ["--table", str(tmp_path / "table"), "--work", str(tmp_path / "work"), "--k", str(k), "--alpha", "0.75"]
     flags += ["--candidate-modality", "image" if direction == "text-to-image" else "text"]
     assert cli.main(["refresh", *flags]) == 0
     bias = load_bias_table(str(tmp_path / "table")).bias_of(ids)

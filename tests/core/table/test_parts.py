@@ -27,6 +27,7 @@ from nnn_core.table.parts import (
     BiasSettings,
     RowSlice,
     collect_rows,
+    k_for,
     means_of,
     resolve_k,
     slice_rows,
@@ -160,12 +161,28 @@ def test_duplicates_within_a_shard_are_refused_even_if_equal() -> None:
         (4, 7, (4, (1, 2, 4, 6))),
         (4, 4, (4, (1, 2, 4))),
         (None, 100, (8, (1, 2, 4, 6, 8))),
-        (None, 7, (6, (1, 2, 4, 6))),
+        (None, 63, (4, (1, 2, 4, 6, 8))),
+        (None, 7, (1, (1, 2, 4, 6))),
         (None, 1, (1, (1,))),
     ],
 )
 def test_resolve_k(k: int | None, min_seen: int, expected: tuple[int, tuple[int, ...]]) -> None:
     assert resolve_k(k, (1, 2, 4, 6, 8), min_seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("references", "k"),
+    [(1, 1), (16, 2), (127, 8), (128, 16), (10_000, 16), (40_000, 16), (10**5, 32), (10**6, 64), (10**8, 128)],
+)
+def test_k_for(references: int, k: int) -> None:
+    assert k_for(references) == k
+
+
+@given(references=st.integers(1, 10**9))
+def test_k_for_is_the_power_of_two_that_is_nearest_to_the_fourth_root(references: int) -> None:
+    powers = 2.0 ** np.arange(40)
+    grown = powers[np.abs(np.log2(powers) - np.log2(16 * (references / 1e4) ** 0.25)).argmin()]
+    assert k_for(references) == max(1, powers[powers <= min(max(16, grown), max(1, references / 8))].max())
 
 
 @pytest.mark.parametrize(("k", "min_seen", "shown"), [(4, 3, "--k 4 needs 4"), (None, 0, "--k auto needs 1")])

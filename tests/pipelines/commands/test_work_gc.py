@@ -59,7 +59,7 @@ def refresh(place: Path, version: int) -> list[str]:
 
 @after(2)
 def test_what_a_retained_version_needs_stays(call: Call, place: Path) -> None:
-    call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.5")
+    call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.75")
     assert not call(*gc(place))["files"]  # all of it is young
     age(place)
     found = call(*gc(place, "--yes"))

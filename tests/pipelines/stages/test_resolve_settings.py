@@ -13,6 +13,7 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.partials import Scored
+from nnn_core.table.parts import k_for
 from pipelines.config import RefreshConfig
 from pipelines.refresh import _describe_lineage, _resolve_settings
 
@@ -34,9 +35,31 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
         return
     found = _resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
     assert found.grid == tuple(fitting)
-    assert found.k == (max(fitting) if k == "auto" else k)
+    assert found.k == (max(value for value in fitting if value <= k_for(fewest)) if k == "auto" else k)
     assert (found.alpha, found.bank_digest, found.encoder) == (0.5, BANK.digest, {"weights": "w"})
     assert (found.candidate_modality, found.reference_modality) == ("image", "text")
+
+
+@pytest.mark.parametrize(
+    ("k", "k_max", "kept", "grid"),
+    [
+        ("auto", None, 128, (1, 2, 4, 8, 16, 32, 64, 128)),
+        ("auto", 12, 12, (1, 2, 4, 8, 12)),
+        (16, None, 128, (1, 2, 4, 8, 16, 32, 64, 128)),
+        (128, None, 128, (1, 2, 4, 8, 16, 32, 64, 128)),
+        (5, None, 128, (1, 2, 4, 5, 8, 16, 32, 64, 128)),
+        (200, None, 200, (1, 2, 4, 8, 16, 32, 64, 128, 200)),
+        (5, 9, 9, (1, 2, 4, 5, 8, 9)),
+    ],
+)
+def test_means_for_larger_k_are_kept_by_default(k: int | str, k_max: int | None, kept: int, grid: object) -> None:
+    config = config_of(k, k_max)
+    assert (config.kept_scores, config.grid) == (kept, grid)
+
+
+def test_the_default_point() -> None:
+    config = RefreshConfig("c/*", "r/*", "table", "work")
+    assert (config.k, config.alpha, config.kept_scores) == ("auto", 0.5, 128)
 
 
 @pytest.mark.parametrize("methods", [["exact"], ["prefilter", "exact"]])
