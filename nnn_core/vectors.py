@@ -74,3 +74,14 @@ def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:
     """Round coordinates (rows, dim) in [-1, 1] to the grid, as float32 without further loss."""
     # Above 1/2 float32 is coarser than the grid; its own rounding lands on a multiple all the same.
     return (np.rint(unit * GRID) / GRID).astype(np.float32)
+
+
+def error_bound(dim: int) -> float:
+    """Largest difference between a float32 and the exact inner product of two unit vectors.
+
+    n u / (1 - n u) for n additions in any order with unit roundoff u = 2**-24 (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2nd ed., section 3.1), times a norm that may exceed 1
+    by the rounding to the grid, doubled for libraries that split the product.
+    """
+    nu = dim * 2.0**-24
+    return 2.0 * nu / (1.0 - nu) * (1.0 + 1e-5)

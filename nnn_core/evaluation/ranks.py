@@ -13,21 +13,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from nnn_core.evaluation._ahead import count_tile
 from nnn_core.evaluation.points import Point
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, error_bound
 
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-#: Candidates and queries that are scored at once: 16 MiB of float64 scores.
-_TILE_CANDIDATES = 4096
+#: Candidates and queries that are scored at once: few enough that what is read for each target stays in the cache.
+_TILE_CANDIDATES = 1024
 _TILE_QUERIES = 512
+
+#: Axes that are multiplied at once: the fewer, the nearer is a float32 score to the exact one.
+_TILE_AXES = 128
+
+#: Rounding of a lead, of fewer than 16 numbers to float32, relative to the largest of them; the table's is among them.
+_ROUNDING = 16 * 2.0**-24
 
 
 def biases_at(means: FloatMatrix, grid: Sequence[int], points: Sequence[Point]) -> FloatMatrix:
@@ -109,19 +114,21 @@ class Goals:
     Attributes:
         query: (found,) int64 ascending, number of each target's query.
         ids: (found,) candidate ids of the targets.
-        scores: (points, found) float64, debiased score of each target at each point.
+        scores: (found,) float64, exact score of each target without the bias.
+        means: (found, grid) float32, means of each target.
     """
 
     query: Counts
     ids: tuple[str, ...]
     scores: Doubles
+    means: FloatMatrix
 
     @classmethod
-    def of(cls, targets: Targets, relevant: Sequence[Sequence[str]], biases: FloatMatrix) -> Goals:
-        """The debiased scores of targets that were found in all shards, with their biases (points, found)."""
+    def of(cls, targets: Targets, relevant: Sequence[Sequence[str]]) -> Goals:
+        """Those of targets that were found in all shards."""
         query, names = pairs_of(relevant)
         found = tuple(names[pair] for pair in targets.pairs)
-        return cls(query[targets.pairs], found, targets.scores - biases.astype(np.float64))
+        return cls(query[targets.pairs], found, targets.scores, targets.means)
 
 
 def count_ahead(
@@ -129,40 +136,89 @@ def count_ahead(
     goals: Goals,
     candidates: FloatMatrix,
     ids: Sequence[str],
-    biases: FloatMatrix,
+    means: FloatMatrix,
+    grid: Sequence[int],
+    points: Sequence[Point],
     threads: int = 1,
 ) -> Counts:
     """How many candidates of one shard are ahead of each target, at each point.
 
     Args:
         queries: (queries, dim) float32 vectors of the queries, on the grid of ``vectors``.
-        goals: targets with the debiased scores that candidates are held against.
+        goals: targets that candidates are held against.
         candidates: (rows, dim) float32 vectors of the shard's candidates, on the grid of ``vectors``.
         ids: (rows,) ids of the shard's candidates.
-        biases: (points, rows) float32 biases of the shard's candidates.
+        means: (rows, len(grid)) float32 means of the shard's candidates.
+        grid: the k of each column of the means.
+        points: values of k and alpha; every k is one of the grid.
         threads: threads that count tiles side by side; the result does not depend on it.
 
     Returns:
         (points, found) int64.
     """
     order, before = _places(ids, goals.ids)
-    wanted, wide = goals.scores, biases.astype(np.float64)
+    # Points of one k after another, whatever their order.
+    columns = np.array([grid.index(point.k) for point in points])
+    by_column = np.argsort(columns, kind="stable")
+    used, starts = np.unique(columns[by_column], return_index=True)
+    alphas = np.array([point.alpha for point in points])[by_column]
+    own = np.ascontiguousarray(goals.means[:, used])
+    wanted = np.ascontiguousarray((goals.scores - biases_at(goals.means, grid, points).astype(np.float64))[by_column].T)
+    rounding = _ROUNDING * (1.0 + _largest(alphas) * _largest(means, own))
+    margin = np.float32(_error_bound(queries.shape[1]) + rounding)
 
     def count(tile: tuple[slice, slice]) -> tuple[slice, Counts]:
         some, rows = tile
-        scores = queries[some].astype(np.float64) @ candidates[rows].astype(np.float64).T
+        scores = _multiply(queries[some], candidates[rows])
         pairs = slice(*np.searchsorted(goals.query, [some.start, some.stop]))
-        counts = np.zeros((len(biases), pairs.stop - pairs.start), np.int64)
-        at = goals.query[pairs] - some.start
-        _count_tile(scores, wide[:, rows], wanted[:, pairs], at, order[rows], before[pairs], counts)
+        counts = np.zeros((pairs.stop - pairs.start, len(points)), np.int64)
+        count_tile(
+            scores,
+            np.ascontiguousarray(means[rows][:, used].T),
+            alphas,
+            np.append(starts, len(points)),
+            goals.query[pairs] - some.start,
+            goals.scores[pairs],
+            own[pairs],
+            wanted[pairs],
+            margin,
+            queries[some],
+            candidates[rows],
+            order[rows],
+            before[pairs],
+            counts,
+        )
         return pairs, counts
 
     tiles = product(_slices(len(queries), _TILE_QUERIES), _slices(len(candidates), _TILE_CANDIDATES))
-    ahead = np.zeros(wanted.shape, np.int64)
+    ahead = np.zeros((len(points), len(goals.query)), np.int64)
     with ThreadPoolExecutor(threads) as pool:
         for pairs, counts in pool.map(count, tiles):
-            ahead[:, pairs] += counts
+            ahead[by_column, pairs] += counts.T
     return ahead
+
+
+def _multiply(queries: FloatMatrix, candidates: FloatMatrix) -> FloatMatrix:
+    """(queries, candidates) float32 scores, each off by ``_error_bound`` at most."""
+    axes = list(_slices(queries.shape[1], _TILE_AXES))
+    scores = queries[:, axes[0]] @ candidates[:, axes[0]].T
+    for part in axes[1:]:
+        scores += queries[:, part] @ candidates[:, part].T
+    return scores
+
+
+def _error_bound(dim: int) -> float:
+    """Largest difference of ``_multiply`` from the exact scores.
+
+    That of a product of ``_TILE_AXES`` axes, since the lengths of the parts of two unit vectors multiply and add up to
+    1 at most, and a rounding to float32 for each sum.
+    """
+    return error_bound(min(dim, _TILE_AXES)) + dim / _TILE_AXES * 2.0**-24
+
+
+def _largest(*numbers: npt.NDArray[np.floating]) -> float:
+    """Largest magnitude."""
+    return max(float(np.abs(each).max(initial=0.0)) for each in numbers)
 
 
 def _slices(rows: int, size: int) -> Iterator[slice]:
@@ -176,16 +232,3 @@ def _places(ids: Sequence[str], targets: Sequence[str]) -> tuple[Counts, Counts]
     order[by_id] = np.arange(len(ids))
     ordered = [ids[row] for row in by_id]
     return order, np.array([bisect_left(ordered, target) for target in targets], np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _count_tile(scores: Any, biases: Any, wanted: Any, query: Any, order: Any, before: Any, counts: Any) -> None:
-    for pair in range(len(query)):
-        row = scores[query[pair]]
-        for point in range(len(biases)):
-            bias, goal = biases[point], wanted[point, pair]
-            ahead = 0
-            for candidate in range(len(row)):
-                score = row[candidate] - bias[candidate]
-                ahead += (score > goal) | ((score == goal) & (order[candidate] < before[pair]))
-            counts[point, pair] += ahead

@@ -37,6 +37,7 @@ from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import OBJECTIVES, fold_of
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
 from nnn_core.scoring.bank import Bank, ReferenceIndex
@@ -358,8 +359,12 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
     known = set(trial.ids)
     relevant = [sorted(known.intersection(each)) for each in trial.relevant]
     targets = Targets.find(trial.queries, relevant, trial.candidates, trial.ids, np.ascontiguousarray(biases.T))
-    goals = Goals.of(targets, relevant, targets.means.T)
-    ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, threads)
+    goals = Goals.of(targets, relevant)
+    # Each setting's biases as means that are taken as they are.
+    settings = range(len(biases))
+    points = [Point(setting, 1.0) for setting in settings]
+    columns = (np.ascontiguousarray(biases.T), settings, points)
+    ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, *columns, threads)
     if fit.activated is not None:
         corrected = np.isin(_leaders(trial.queries, trial.candidates, trial.ids), fit.activated)
         ranks = np.where(corrected[goals.query], ranks[1:], ranks[0])

@@ -17,7 +17,7 @@ from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import Overlap, StoredQueries, gather_queries
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead, gather_targets
+from nnn_core.evaluation.ranks import Counts, Goals, Targets, count_ahead, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
 from pipelines.stages._counting import count, timed
@@ -139,9 +139,9 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
     queries, block = stored.load().answered, read_shard(means.shard)
     with timed(_STAGE):
-        goals = Goals.of(targets, queries.relevant, biases_at(targets.means, means.grid, request.points))
-        biases = biases_at(means.load(), means.grid, request.points)
-        ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), biases, threads)
+        goals = Goals.of(targets, queries.relevant)
+        how = (means.load(), means.grid, request.points, threads)
+        ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), *how)
     count(_STAGE, COMPUTED)
     return ahead
 

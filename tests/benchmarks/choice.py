@@ -34,7 +34,7 @@ from nnn_core.evaluation.agreement import agreement_of, moments_of
 from nnn_core.evaluation.choice import choose
 from nnn_core.evaluation.intervals import resampled_means
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Goals, Targets, biases_at, count_ahead
+from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
 from nnn_core.evaluation.rivals import Trial
 from nnn_core.evaluation.summary import Request
 from nnn_core.scoring.bank import ReferenceIndex
@@ -81,9 +81,9 @@ class Pool:
         means = score_block(VectorBlock(ids, ids, trial.candidates), search, max(grid), THREADS).means(grid)
         relevant = [sorted(set(names)) for names in trial.relevant]
         targets = Targets.find(trial.queries, relevant, trial.candidates, trial.ids, means)
-        goals = Goals.of(targets, relevant, biases_at(targets.means, grid, points))
-        biases = biases_at(means, grid, points)
-        ranks = 1 + count_ahead(trial.queries, goals, trial.candidates, trial.ids, biases, THREADS)
+        goals = Goals.of(targets, relevant)
+        where = (trial.candidates, trial.ids, means)
+        ranks = 1 + count_ahead(trial.queries, goals, *where, grid, points, THREADS)
         starts = np.flatnonzero(np.diff(goals.query, prepend=-1))
         return cls(trial, points, np.minimum.reduceat(ranks, starts, axis=1))
 

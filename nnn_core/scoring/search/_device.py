@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Tile, error_bound
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.vectors import FloatMatrix, Mask
+from nnn_core.vectors import FloatMatrix, Mask, error_bound
 
 # Vectors in a file's memory must not be written, and are not: they are copied to the device.
 warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)

@@ -196,14 +196,3 @@ def highest(scores: FloatMatrix, index: ReferenceIndex, positions: Positions, k:
     sorted_scores = np.take_along_axis(scores, order, axis=1) + np.float32(0.0)
     kernels.repeat_scores(sorted_scores, index.repeats[np.take_along_axis(positions, order, axis=1)], top)
     return top
-
-
-def error_bound(dim: int) -> float:
-    """Largest difference between a float32 and the exact inner product of two unit vectors.
-
-    n u / (1 - n u) for n additions in any order with unit roundoff u = 2**-24 (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2nd ed., section 3.1), times a norm that may exceed 1
-    by the rounding to the grid, doubled for libraries that split the product.
-    """
-    nu = dim * 2.0**-24
-    return 2.0 * nu / (1.0 - nu) * (1.0 + 1e-5)

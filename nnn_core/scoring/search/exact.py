@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._selection import Reservoirs, Tile, error_bound, highest, leave_out_own, score_selected
+from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, leave_out_own, score_selected
 from nnn_core.scoring.topk import descending
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, error_bound
 
 #: References scored by one matrix product: with 1,024 candidates, 4 MiB of scores, which stay in the cache.
 SLAB_ROWS = 1024

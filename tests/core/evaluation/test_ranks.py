@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Goals, Targets, biases_at, count_ahead, gather_targets
+from nnn_core.evaluation.ranks import (
+    Goals,
+    Targets,
+    _error_bound,
+    _multiply,
+    biases_at,
+    count_ahead,
+    gather_targets,
+)
+from nnn_core.vectors import unit_vectors
 
 GRID = (1, 4)
 POINTS = Point.of_grid(GRID, (0.0, 0.5, 1.25, 0.5))
@@ -56,9 +65,9 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
     targets = gather_targets(
         Targets.find(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
     )
-    goals = Goals.of(targets, relevant, biases_at(targets.means, GRID, POINTS))
+    goals = Goals.of(targets, relevant)
     counts = [
-        count_ahead(queries, goals, candidates[shard], ids[shard], biases_at(means[shard], GRID, POINTS), threads)
+        count_ahead(queries, goals, candidates[shard], ids[shard], means[shard], GRID, POINTS, threads)
         for shard in shards
     ]
     assert targets.pairs.tolist() == list(range(sum(map(len, relevant))))
@@ -77,6 +86,56 @@ def test_ranks_are_those_of_sorting(cuts: list[int], repeats: int, monkeypatch: 
         assert ranks[at].tolist() == brute_force_ranks(*parts[:4], bias)
 
 
+def count_in_float64(
+    queries: npt.NDArray[np.float32],
+    goals: Goals,
+    candidates: npt.NDArray[np.float32],
+    ids: list[str],
+    means: npt.NDArray[np.float32],
+    grid: tuple[int, ...],
+    points: tuple[Point, ...],
+) -> npt.NDArray[np.int64]:
+    """What ``count_ahead`` counts, one comparison after another."""
+    scores = queries.astype(np.float64)[goals.query] @ candidates.astype(np.float64).T
+    lower = np.array([[name < goal for name in ids] for goal in goals.ids])
+    counts = []
+    for bias, own in zip(biases_at(means, grid, points), biases_at(goals.means, grid, points), strict=True):
+        debiased, wanted = scores - bias.astype(np.float64), (goals.scores - own.astype(np.float64))[:, None]
+        counts.append(((debiased > wanted) | ((debiased == wanted) & lower)).sum(axis=1))
+    return np.array(counts)
+
+
+@pytest.mark.parametrize(
+    ("dim", "apart", "size", "spread"),
+    [(2, 1e-7, 30.0, 1e-7), (100, 1e-6, 0.3, 0.0), (300, 0.0, 0.3, 0.1), (300, 1e-4, 0.3, 1e-7), (100, 1.0, 0.3, 1.0)],
+)
+@given(
+    seed=st.integers(0, 10**6),
+    points=st.lists(st.builds(Point, st.sampled_from([1, 4, 16]), st.sampled_from([0.0, 0.3, 0.7, 1.5])), min_size=1),
+)
+def test_what_float32_cannot_tell_is_decided_exactly(
+    dim: int, apart: float, size: float, spread: float, seed: int, points: list[Point]
+) -> None:
+    """Candidates that are as far apart as float32 rounds, with means that are too, at points in any order."""
+    rng, rows, queries, grid = np.random.default_rng(seed), 60, 3, (1, 4, 16)
+    near = grid_vectors(1, dim, seed).astype(np.float64) + apart * rng.standard_normal((rows, dim))
+    candidates, asked = unit_vectors(near)[0], grid_vectors(queries, dim, seed + 1)
+    means = (size * (1 + spread * rng.uniform(0, 1, (rows, 3)))).astype(np.float32)
+    ids = [f"c{number}" for number in rng.permutation(rows)]
+    relevant = [sorted({ids[row] for row in rng.integers(0, rows, 4)}) for _ in range(queries)]
+    goals = Goals.of(Targets.find(asked, relevant, candidates, ids, means), relevant)
+    how = (candidates, ids, means, grid, tuple(points))
+    assert np.array_equal(count_ahead(asked, goals, *how), count_in_float64(asked, goals, *how))
+
+
+def test_products_keep_to_their_bound() -> None:
+    """All of a sign and of a size, and along few axes: both are the worst that vectors can be."""
+    for dim in (1, 128, 129, 1000):
+        vectors = unit_vectors(np.abs(np.random.default_rng(dim).standard_normal((40, dim))) ** 3)[0]
+        exact = vectors.astype(np.float64) @ vectors.astype(np.float64).T
+        assert np.abs(_multiply(vectors, vectors) - exact).max() <= _error_bound(dim) / 2
+
+
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 40), st.sampled_from([1, 3]), st.data())
 def test_ranks_do_not_depend_on_shards(seed: int, queries: int, rows: int, repeats: int, data: st.DataObject) -> None:
     parts = corpus(seed, queries, rows, 3, repeats)
@@ -89,8 +148,8 @@ def test_a_relevant_candidate_that_no_shard_holds_is_not_found() -> None:
     targets = Targets.find(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
     assert targets.pairs.tolist() == [1]
     assert gather_targets([targets, Targets.find(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
-    goals = Goals.of(targets, [["nowhere"], [ids[0]]], biases_at(targets.means, GRID, POINTS))
-    counts = count_ahead(queries, goals, candidates, ids, biases_at(means, GRID, POINTS))
+    goals = Goals.of(targets, [["nowhere"], [ids[0]]])
+    counts = count_ahead(queries, goals, candidates, ids, means, GRID, POINTS)
     assert counts.shape == (len(POINTS), 1)
 
 

@@ -28,11 +28,11 @@ from nnn_core.scoring.search._device import DeviceSearch
 from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search._rounding import PackedReferences, Rounded
-from nnn_core.scoring.search._selection import Tile, error_bound
+from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
-from nnn_core.vectors import to_grid, unit_vectors
+from nnn_core.vectors import error_bound, to_grid, unit_vectors
 
 Vectors = npt.NDArray[np.float32]
 

@@ -1,0 +1,131 @@
+"""The inner loops of ``ranks.count_ahead``: float32 dismisses what is clear, float64 decides the rest.
+
+With d, by how much a candidate's score without bias is above a target's, and e, by how much its mean over k is, the
+candidate leads at (k, alpha) by d - alpha e. That is linear in alpha, so the lowest and the highest lead over all
+points follow from the lowest and the highest e over all k; most candidates are ahead of a target nowhere or everywhere.
+
+Compiled by numba on first use and kept on disk. None of the loops needs Python's lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def count_tile(
+    scores: Any,
+    means: Any,
+    alphas: Any,
+    starts: Any,
+    query: Any,
+    plain: Any,
+    own: Any,
+    wanted: Any,
+    margin: Any,
+    queries: Any,
+    candidates: Any,
+    order: Any,
+    before: Any,
+    counts: Any,
+) -> None:
+    """Add, for each target and point, the number of candidates of a tile that are ahead.
+
+    Args:
+        scores: (queries, n) float32 scores without bias of n candidates.
+        means: (columns, n) float32 means of the candidates.
+        alphas: (points,) float64 weights, those of the first column's points first.
+        starts: (columns + 1,) int64, where the points of each column start, and where the last end.
+        query: (targets,) int64, row of each target's query in ``scores`` and ``queries``.
+        plain: (targets,) float64, exact score of each target without bias.
+        own: (targets, columns) float32 means of the targets.
+        wanted: (targets, points) float64, debiased score of each target at each point.
+        margin: float32, how near to 0 a lead in float32 is, at most, where the exact one may have another sign.
+        queries: (queries, dim) float32 vectors of the queries.
+        candidates: (n, dim) float32 vectors of the candidates.
+        order: (n,) int64, place of each candidate in the order of ids.
+        before: (targets,) int64; of candidates with equal scores those of a lower place are ahead.
+        counts: (targets, points) int64, added to.
+    """
+    n = scores.shape[1]
+    low, high = np.empty(n, np.float32), np.empty(n, np.float32)
+    leads, steps = np.empty(n, np.float32), np.empty(n, np.float32)
+    kept, exact = np.empty(n + 1, np.int64), np.empty(n)
+    weights = alphas.astype(np.float32)
+    for target in range(len(query)):
+        goal = np.float32(plain[target])
+        _bound_steps(means, own[target], weights.min(), weights.max(), low, high)
+        left, always = _keep_undecided(scores[query[target]], goal, low, high, margin, kept)
+        counts[target] += always
+        for at in range(left):
+            leads[at] = scores[query[target], kept[at]] - goal
+        exact[:left] = np.nan
+        for column in range(len(means)):
+            for at in range(left):
+                steps[at] = means[column, kept[at]] - own[target, column]
+            for point in range(starts[column], starts[column + 1]):
+                surely, perhaps = _count_leads(leads[:left], steps[:left], weights[point], margin)
+                counts[target, point] += surely
+                if perhaps == surely:
+                    continue
+                for at in range(left):
+                    if abs(leads[at] - weights[point] * steps[at]) <= margin:
+                        row = kept[at]
+                        if np.isnan(exact[at]):
+                            exact[at] = _exact_score(queries[query[target]], candidates[row])
+                        bias = np.float32(alphas[point] * np.float64(means[column, row]))
+                        score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
+                        first = (score == goal_here) & (order[row] < before[target])
+                        counts[target, point] += (score > goal_here) | first
+
+
+@njit(cache=True, nogil=True)
+def _bound_steps(means: Any, own: Any, least: Any, most: Any, low: Any, high: Any) -> None:
+    """The lowest and the highest alpha e of each candidate, over all columns and all alphas from least to most."""
+    low[:] = np.float32(np.inf)
+    high[:] = np.float32(-np.inf)
+    for column in range(len(means)):
+        row, mean = means[column], own[column]
+        for at in range(len(row)):
+            step = row[at] - mean
+            low[at] = min(low[at], step)
+            high[at] = max(high[at], step)
+    for at in range(len(low)):
+        low[at] = min(least * low[at], most * low[at])
+        high[at] = max(least * high[at], most * high[at])
+
+
+@njit(cache=True, nogil=True)
+def _keep_undecided(scores: Any, goal: Any, low: Any, high: Any, margin: Any, kept: Any) -> Any:
+    """Write the candidates that may be ahead at some points only; how many, and how many are ahead at all points."""
+    left = always = 0
+    for at in range(len(scores)):
+        lead = scores[at] - goal
+        above = lead > high[at] + margin
+        always += above
+        kept[left] = at  # no branch: what is decided is written over
+        left += (lead >= low[at] - margin) & (not above)
+    return left, always
+
+
+@njit(cache=True, nogil=True)
+def _count_leads(leads: Any, steps: Any, alpha: Any, margin: Any) -> Any:
+    """How many lead by more than the margin, and how many by more than what the margin takes away."""
+    surely = perhaps = np.int32(0)
+    for at in range(len(leads)):
+        lead = leads[at] - alpha * steps[at]
+        surely = np.int32(surely + (lead > margin))
+        perhaps = np.int32(perhaps + (lead >= -margin))
+    return surely, perhaps
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _exact_score(query: Any, candidate: Any) -> Any:
+    """Inner product of two vectors on the grid of ``vectors``, exact in any order of summation."""
+    score = 0.0
+    for axis in range(len(query)):
+        score += np.float64(query[axis]) * np.float64(candidate[axis])
+    return score
