@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,21 @@ def from_tensors(data: bytes, uri: str) -> dict[str, npt.NDArray[Any]]:
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Delete it and run the same command again.") from error
     return arrays
+
+
+def keep_tensors(uri: str, compute: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, npt.NDArray[Any]], bool]:
+    """Arrays that lie under a name, or are computed and kept there; and whether they were computed.
+
+    Args:
+        uri: URI that follows from all that the arrays are computed from.
+        compute: computes them.
+
+    Raises:
+        CorruptArtifactError: what lies there is damaged.
+    """
+    known = storage.exists(uri)
+    data = storage.read_bytes(uri) if known else keep_bytes(uri, to_tensors(compute()))
+    return from_tensors(data, uri), not known
 
 
 def _checksum_of(arrays: Mapping[str, Any]) -> npt.NDArray[np.uint8]:

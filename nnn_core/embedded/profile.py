@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_bytes, to_tensors
+from nnn_core.artifacts import keep_tensors
 from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.vectors import GRID, FloatMatrix
@@ -59,10 +59,8 @@ class VectorSum:
             CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
         """
         uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
-        known = storage.exists(uri)
-        data = storage.read_bytes(uri) if known else to_tensors({"total": cls.of(read_shard(shard).vectors).total})
-        kept = data if known else keep_bytes(uri, data)
-        return cls(shard.rows, from_tensors(kept, uri)["total"]), not known
+        arrays, computed = keep_tensors(uri, lambda: {"total": cls.of(read_shard(shard).vectors).total})
+        return cls(shard.rows, arrays["total"]), computed
 
     @property
     def centroid(self) -> str:

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.artifacts import to_tensors
+from nnn_core.digests import sha256
 from nnn_core.evaluation._ahead import count_tile
 from nnn_core.evaluation.points import Point
 from nnn_core.vectors import FloatMatrix, error_bound
@@ -88,6 +91,16 @@ class Targets:
         pairs = np.flatnonzero(rows >= 0)
         left, right = (vectors.astype(np.float64) for vectors in (queries[query[pairs]], candidates[rows[pairs]]))
         return cls(pairs, np.einsum("pd,pd->p", left, right), means[rows[pairs]])
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Its attributes by name."""
+        return {"pairs": self.pairs, "scores": self.scores, "means": self.means}
+
+    @property
+    def digest(self) -> str:
+        """Digest of its attributes."""
+        return sha256(to_tensors(self.arrays))
 
 
 def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:

@@ -12,16 +12,17 @@ import numpy as np
 from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
+from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import Overlap, StoredQueries, gather_queries
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, count_ahead, gather_targets
+from nnn_core.evaluation.ranks import Counts, Targets, gather_targets
 from nnn_core.evaluation.summary import Evaluation, Request, summarise
 from nnn_core.scoring.bank import Bank
 from pipelines.stages._counting import count, timed
-from pipelines.stages.metrics import COMPUTED, StageName
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import Once
 
 _STAGE = StageName.JUDGE_BIAS
@@ -92,7 +93,8 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
     """The means of all candidate shards to one ``Evaluation``.
 
     The steps: FindTargets scores the relevant candidates; CountAhead counts, for all k and alpha at once, how many
-    candidates are ahead of each; Summarise takes figures from the counts, and chooses.
+    candidates are ahead of each; Summarise takes figures from the counts, and chooses. What the first two find in a
+    shard is kept.
 
     Attributes:
         queries: the stored queries, a single element.
@@ -121,9 +123,10 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
-    queries, block = stored.load().answered, read_shard(means.shard)
     with timed(_STAGE):
-        return Targets.find(queries.vectors, queries.relevant, block.vectors, block.ids.to_pylist(), means.load())
+        targets, computed = ShardJudging(means, stored).find_targets()
+    count(_STAGE, COMPUTED if computed else REUSED)
+    return targets
 
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
@@ -137,12 +140,9 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
-    queries, block = stored.load().answered, read_shard(means.shard)
     with timed(_STAGE):
-        goals = Goals.of(targets, queries.relevant)
-        how = (means.load(), means.grid, request.points, threads)
-        ahead = count_ahead(queries.vectors, goals, block.vectors, block.ids.to_pylist(), *how)
-    count(_STAGE, COMPUTED)
+        ahead, computed = ShardJudging(means, stored).count_ahead(targets, request.points, threads)
+    count(_STAGE, COMPUTED if computed else REUSED)
     return ahead
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton
 
-from nnn_core.embedded.shards import read_ids, read_shard
+from nnn_core.embedded.shards import read_ids
+from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rankings import Rankings
@@ -16,13 +17,15 @@ from nnn_core.evaluation.ranks import biases_at
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.report.review import Review
 from nnn_core.report.sections import Shown
-from pipelines.stages._counting import timed
+from pipelines.stages._counting import count, timed
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedFiles
 from pipelines.stages.judge_bias import JudgeBias
 from pipelines.stages.measure_agreement import MeasureAgreement
-from pipelines.stages.metrics import StageName
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import Once, unite
+
+_STAGE = StageName.JUDGE_BIAS
 
 
 @dataclass
@@ -72,10 +75,10 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:
-    queries, block = stored.load().answered, read_shard(means.shard)
-    with timed(StageName.JUDGE_BIAS):
-        (bias,) = biases_at(means.load(), means.grid, [evaluation.point])
-        return Rankings.of(queries.vectors, block.vectors, block.ids.to_pylist(), bias)
+    with timed(_STAGE):
+        rankings, computed = ShardJudging(means, stored).rank(evaluation.point)
+    count(_STAGE, COMPUTED if computed else REUSED)
+    return rankings
 
 
 def _biases_of(means: ShardMeans, wanted: frozenset[str], evaluation: Evaluation) -> list[tuple[str, float]]:

@@ -308,6 +308,17 @@ def test_a_refresh_publishes_what_it_chose(refreshed: tuple[Path, dict[str, Any]
     assert {gate.name: gate.verdict for gate in table.manifest.gates}["gain"] == "pass"
 
 
+def test_nothing_is_judged_twice(refresh: Any, tmp_path: Path) -> None:
+    """Three shards, each with its targets, counts and rankings."""
+    (_, first, _), (_, again, _) = refresh(), refresh()
+    both = [each["stages"]["judge_bias"] for each in (first, again)]
+    assert [(each["computed"], each["reused"]) for each in both] == [(9, 0), (0, 9)]
+    assert (again["version"], again["evaluation"]) == (first["version"], first["evaluation"])
+    # Another point of the same grid is judged by the same counts.
+    moved = refresh(alpha="0.25", table=str(tmp_path / "other"))[1]["stages"]["judge_bias"]
+    assert (moved["computed"], moved["reused"]) == (3, 6)
+
+
 def test_validation_does_not_change_the_means(refreshed: tuple[Path, dict[str, Any]], published: Path) -> None:
     chosen, given = (load_bias_table(str(where / "table")) for where in (refreshed[0], published))
     assert chosen.ids.equals(given.ids)

@@ -21,7 +21,8 @@ from nnn_core.scoring.partials import partial_name
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 
-#: Folders of artefacts that are cleaned, all of their files being named by a record or derived anew at little cost.
+#: Folders of artefacts that are cleaned, all of their files being named by a record, or derived anew at little cost.
+#: What held-out queries saw is among the latter: judging costs less than scoring as many references.
 _BY_RECORD = ("embedded", "partials")
 _SCRATCH = ("evaluation", "runs")
 
