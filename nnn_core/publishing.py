@@ -137,7 +137,7 @@ def _facts(draft: Draft, work: str) -> Facts:
         draft.manifest,
         previous,
         draft.statistics,
-        bits=evaluation.bits,
+        bits=evaluation.bits if evaluation.queries else None,
         bank_agreement=evaluation.agreement if review.asked >= FEWEST_ANSWERS else None,
         shared_queries=review.overlap or 0,
         alpha_chosen=evaluation.choice is not None,

@@ -63,7 +63,7 @@ def define_refresh(
     if config.validation:
         validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
-            config.relevance, config.max_reject_rate, "--validation", config.work
+            config.relevance, config.max_reject_rate, "--validation", config.work, config.tune or bool(config.relevance)
         )
     if config.drop_overlap:  # which the configuration refuses where there are no queries
         banked = references.embedded | "DropOverlap" >> DropReferences(queries, config.work)

@@ -44,8 +44,10 @@ class QuerySet:
 
     @cached_property
     def answered(self) -> QuerySet:
-        """Those that have an answer, of which figures are."""
+        """Those that have an answer, of which figures are; all of them where nobody knows any answer."""
         rows = [row for row, names in enumerate(self.relevant) if names]
+        if not rows:
+            return self
         ids, relevant = tuple(self.ids[row] for row in rows), tuple(self.relevant[row] for row in rows)
         return QuerySet(ids, self.vectors[rows], relevant, self.grades)
 
@@ -157,6 +159,7 @@ def gather_queries(
     max_reject_rate: float,
     flag: str,
     rejects_folder: str,
+    need_answers: bool = True,
 ) -> tuple[QuerySet, RejectSummary]:
     """All queries, with answers or without, and what was rejected of their files.
 
@@ -166,10 +169,11 @@ def gather_queries(
         max_reject_rate: allowed share of rejected rows, 0 to 1.
         flag: ``--validation`` or ``--queries``, for messages.
         rejects_folder: folder in which rejects are listed, for messages.
+        need_answers: whether queries of which none has an answer are of no use.
 
     Raises:
         RejectedRowsError: too many rows could not be used.
-        InputError: no row is left, an id stands for two queries, or no query has an answer.
+        InputError: no row is left, an id stands for two queries, or no query has an answer though that is needed.
     """
     _, outcome = summarise_side(inputs, max_reject_rate, flag, rejects_folder)
     shards = list(embedded_shards(inputs))
@@ -187,7 +191,7 @@ def gather_queries(
                 )
             answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
             rows[row_id] = vector, dict(answers)
-    if not any(answers for _, answers in rows.values()):
+    if need_answers and not any(answers for _, answers in rows.values()):
         raise InputError(
             f"none of the {len(rows)} validation queries says which candidate answers it: "
             "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "

@@ -97,6 +97,9 @@ def summarise(
         rejected: number of rows of the files of queries that could not be used.
         agreement: of the bank and the queries; None if unknown.
     """
+    unanswered = sum(not names for names in queries.relevant)
+    if request.point is not None and unanswered == len(queries.ids):
+        return _unanswered(queries, request.point, request.objective, rejected, agreement)
     points, (quality, answers) = request.points, _judge(queries, targets, ahead)
     choice, point, every = None, request.point, np.arange(len(answers))
     if point is None:
@@ -117,7 +120,7 @@ def summarise(
         queries=len(answers),
         answers=int(groups.max()) + 1,
         missing=sum(map(len, queries.relevant)) - len(targets.pairs),
-        unused=Unused(rejected, len(queries.ids) - len(queries.answered.ids), len(queries.answered.ids) - len(answers)),
+        unused=Unused(rejected, unanswered, len(queries.ids) - unanswered - len(answers)),
         before=_intervals(before, groups),
         after=_intervals(after, groups),
         gain=_intervals({name: after[name] - before[name] for name in before}, groups),
@@ -128,6 +131,26 @@ def summarise(
             (each.k, each.alpha, float(value))
             for each, value in zip(points, quality.figures[request.objective].mean(axis=1), strict=True)
         ),
+    )
+
+
+def _unanswered(queries: QuerySet, point: Point, objective: str, rejected: int, agreement: float | None) -> Evaluation:
+    """What queries without any answer tell: no figure, but the agreement."""
+    return Evaluation(
+        point=point,
+        choice=None,
+        objective=objective,
+        queries=0,
+        answers=0,
+        missing=0,
+        unused=Unused(rejected, len(queries.ids), 0),
+        before={},
+        after={},
+        gain={},
+        bits=(0.0, 0.0),
+        agreement=agreement,
+        median_rank=(0.0, 0.0),
+        surface=(),
     )
 
 

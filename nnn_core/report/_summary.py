@@ -55,7 +55,8 @@ def headline(report: Report) -> Headline:
         return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report.tuning))
     main = main_figure(report)
     if main is None:
-        return Headline("none", "Not evaluated: no held-out queries were given.", "Whether the bias helps is unknown.")
+        why = "no query has an answer" if report.hubness else "no held-out queries were given"
+        return Headline("none", f"Not evaluated: {why}.", "Whether the bias helps is unknown.")
     if report.tuning is not None and verdict(main[0]) == "unclear" and _ranks_higher(report.tuning.choice):
         figure = main[0]
         return Headline(

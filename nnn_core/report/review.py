@@ -79,17 +79,22 @@ class Review:
         title = f"{settings.reference_modality} to {settings.candidate_modality}"
         return {
             "quality": (_quality_of(self.evaluation, title),),
-            "tuning": _tuning_of(self.evaluation),
+            "tuning": _tuning_of(self.evaluation) if self.evaluation.queries else None,
             **{name: getattr(self, name) for name in ("hubness", "hubs", "changes", "shown")},
         }
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Rows of queries that no figure is of, and a word on queries that are in the bank, or were."""
-        unused = self.evaluation.unused
-        notes = [unused.describe(self.asked + unused.unanswered + unused.rejected)]
+        unused, judged = self.evaluation.unused, self.evaluation.queries
+        every = judged + unused.unanswered + unused.absent
+        notes = [unused.describe(every + unused.rejected)]
+        if not judged and self.evaluation.agreement is not None:
+            notes.append(
+                f"The agreement of the bank and the queries is {self.evaluation.agreement:.2f}: at 1 the bank is near "
+                "to the same candidates as the queries are, at 0 it has nothing to do with them."
+            )
         if self.overlap:
-            every = self.asked + unused.unanswered
             notes.append(f"{self.overlap:,} of {every:,} queries are in the bank, so the figures flatter the bias.")
         if self.dropped:
             notes.append(f"{self.dropped:,} references are validation queries, so they were left out of the bank.")

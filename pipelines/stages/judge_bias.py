@@ -37,12 +37,14 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         max_reject_rate: allowed share of rejected rows, 0 to 1.
         flag: flag that named the files of queries, for messages.
         work: URI of the folder of artefacts.
+        need_answers: whether queries of which none has an answer are refused.
     """
 
     relevance: str | None
     max_reject_rate: float
     flag: str
     work: str
+    need_answers: bool = True
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
         return inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
@@ -51,7 +53,9 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
         rejects = storage.join(self.work, "rejects")
-        queries, rejected = gather_queries(inputs, judgements, self.max_reject_rate, self.flag, rejects)
+        queries, rejected = gather_queries(
+            inputs, judgements, self.max_reject_rate, self.flag, rejects, self.need_answers
+        )
         return replace(queries.store(self.work), rejects=rejected)
 
 
@@ -131,7 +135,7 @@ def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
     targets, asked = gather_targets(parts), stored.load().answered
-    if not len(targets.pairs):
+    if any(asked.relevant) and not len(targets.pairs):
         raise InputError(
             f"none of the candidates that answer the {len(asked.ids)} validation queries is in the index, so nothing "
             "can be judged; check the ids that --relevance or the queries' pair ids name."
@@ -140,6 +144,8 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
 
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
+    if not len(targets.pairs):  # nobody knows an answer
+        return np.zeros((len(request.points), 0), np.int64)
     with timed(_STAGE):
         ahead, computed = ShardJudging(means, stored).count_ahead(targets, request.points, threads)
     count(_STAGE, COMPUTED if computed else REUSED)

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,16 @@ def flags_of_refresh(published: Path, folder: Path) -> dict[str, str]:
     return flags | {name: str(folder / name) for name in ("table", "work")} | {"k": "4", "k-max": "8", "alpha": "0.5"}
 
 
+def warnings_of(error: str) -> str:
+    """Standard error without the lines by which a slow stage says how far it is."""
+    lines = error.splitlines(keepends=True)
+    return "".join(line for line in lines if not re.match(r"\w+ +[\d,]+ of [\d,]+, ", line))
+
+
 def result_of(*command: str) -> dict[str, Any]:
     """What a command that succeeds without a word of warning prints as JSON."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as error:
-        assert (cli.main([*command, "--json"]), error.getvalue()) == (0, "")
+        assert (cli.main([*command, "--json"]), warnings_of(error.getvalue())) == (0, "")
     result: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
     return result
 
@@ -105,7 +112,7 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..
     def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
         code = cli.main(["evaluate", *as_flags({**flags, **changes}), *extra, "--json"])
         out = capsys.readouterr()
-        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err
+        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, warnings_of(out.err)
 
     return run
 
@@ -120,16 +127,22 @@ def refresh(
     def run(*extra: str, **changes: str) -> tuple[int, dict[str, Any], str]:
         code = cli.main(["refresh", *as_flags({**flags, **changes}), *extra, "--json"])
         out = capsys.readouterr()
-        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, out.err
+        return code, json.loads(out.out.splitlines()[-1]) if code == 0 else {}, warnings_of(out.err)
 
     return run
 
 
+def raw_of(published: Path, side: str) -> tuple[list[str], np.ndarray]:
+    """Ids and vectors as they were written."""
+    parts = pa.concat_tables([pq.read_table(path) for path in sorted((published / side).glob("*.parquet"))])
+    return parts["id"].to_pylist(), np.stack(parts["vector"].to_pylist())
+
+
 def vectors_of(published: Path, side: str) -> dict[str, np.ndarray]:
     """Unit vectors by id."""
-    parts = pa.concat_tables([pq.read_table(path) for path in sorted((published / side).glob("*.parquet"))])
-    raw = np.stack(parts["vector"].to_pylist()).astype(np.float64)
-    return dict(zip(parts["id"].to_pylist(), raw / np.linalg.norm(raw, axis=1)[:, None], strict=True))
+    ids, raw = raw_of(published, side)
+    wide = raw.astype(np.float64)
+    return dict(zip(ids, wide / np.linalg.norm(wide, axis=1)[:, None], strict=True))
 
 
 def brute_force_ranks(published: Path, k: int, alpha: float) -> dict[str, int]:
@@ -306,6 +319,18 @@ def test_a_refresh_publishes_what_it_chose(refreshed: tuple[Path, dict[str, Any]
         assert evaluation[part] == tuned[part]
     assert summary["evaluation"] == evaluation
     assert {gate.name: gate.verdict for gate in table.manifest.gates}["gain"] == "pass"
+
+
+def test_queries_tell_of_the_bank_without_answers(refresh: Any, published: Path, tmp_path: Path) -> None:
+    queries = write_vectors(tmp_path / "asked", *raw_of(published, "queries"), 1, [""] * QUERIES)
+    code, summary, error = refresh(validation=queries, table=str(tmp_path / "unanswered"))
+    evaluation = summary["evaluation"]
+    assert (code, error, evaluation["queries"], evaluation["gain"]) == (0, "", 0, {})
+    assert evaluation["unused"] == {"rejected": 0, "unanswered": QUERIES, "absent": 0}
+    page = Path(summary["report"]).read_text()
+    assert "Not evaluated: no query has an answer." in page
+    assert "Hubness" in page
+    assert refresh("--tune", validation=queries, table=str(tmp_path / "tuned"))[0] == 3
 
 
 def test_nothing_is_judged_twice(refresh: Any, tmp_path: Path) -> None:
