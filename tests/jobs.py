@@ -46,6 +46,7 @@ def refresh_arguments(inputs: str, folder: str, version: int = 2) -> list[str]:
         "table": f"{folder}/table",
         "work": f"{folder}/work",
         "k": "4",
+        "k-max": "4",
         "reference-shard-rows": "1",
         "max-reject-rate": "0.1",
         "accept": "candidate_rejects",
