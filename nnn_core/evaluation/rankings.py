@@ -54,8 +54,8 @@ class Ranking:
             ids: (rows,) ids of the shard's candidates.
             bias: (rows,) float32 biases of the shard's candidates.
         """
-        tiles = (queries[at : at + _TILE_QUERIES] for at in range(0, len(queries), _TILE_QUERIES))
-        return cls(tuple(row for tile in tiles for row in _rank_tile(tile.astype(np.float64), candidates, ids, bias)))
+        (ranking,) = _rank(queries, candidates, ids, [bias])
+        return ranking
 
 
 def _order(entry: Entry) -> tuple[float, str]:
@@ -83,22 +83,36 @@ class Rankings:
         cls, queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str], bias: npt.NDArray[np.float32]
     ) -> Rankings:
         """The first candidates of one shard without the bias and with it; arguments as those of ``Ranking.of``."""
-        plain = Ranking.of(queries, candidates, ids, np.zeros_like(bias))
-        return cls(plain, Ranking.of(queries, candidates, ids, bias))
+        return cls(*_rank(queries, candidates, ids, [np.zeros_like(bias), bias]))
+
+
+def _rank(
+    queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str], biases: Sequence[npt.NDArray[np.float32]]
+) -> Iterator[Ranking]:
+    """A ranking for each bias, from the same products."""
+    tiles = (queries[at : at + _TILE_QUERIES] for at in range(0, len(queries), _TILE_QUERIES))
+    ranked = [_rank_tile(tile.astype(np.float64), candidates, ids, biases) for tile in tiles]
+    return (Ranking(tuple(row for tile in ranked for row in tile[at])) for at in range(len(biases)))
 
 
 def _rank_tile(
-    queries: npt.NDArray[np.float64], candidates: FloatMatrix, ids: Sequence[str], bias: npt.NDArray[np.float32]
-) -> Iterator[tuple[Entry, ...]]:
-    kept: list[list[Entry]] = [[] for _ in queries]
+    queries: npt.NDArray[np.float64],
+    candidates: FloatMatrix,
+    ids: Sequence[str],
+    biases: Sequence[npt.NDArray[np.float32]],
+) -> list[list[tuple[Entry, ...]]]:
+    """For each bias the first candidates of each query."""
+    kept: list[list[list[Entry]]] = [[[] for _ in queries] for _ in biases]
     for first in range(0, len(candidates), _TILE_CANDIDATES):
         rows = slice(first, first + _TILE_CANDIDATES)
-        scores = queries @ candidates[rows].astype(np.float64).T - bias[rows].astype(np.float64)
-        depth = min(DEPTH, scores.shape[1])
-        lowest = -np.partition(-scores, depth - 1, axis=1)[:, depth - 1]
-        for query, row in zip(*np.nonzero(scores >= lowest[:, None]), strict=True):
-            kept[query].append((float(scores[query, row]), ids[first + row]))
-    return (tuple(sorted(entries, key=_order)[:DEPTH]) for entries in kept)
+        products = queries @ candidates[rows].astype(np.float64).T
+        lowest = max(0, products.shape[1] - DEPTH)
+        for entries, bias in zip(kept, biases, strict=True):
+            scores = products - bias[rows].astype(np.float64)
+            least = np.partition(scores, lowest, axis=1)[:, lowest]
+            for query, row in zip(*np.nonzero(scores >= least[:, None]), strict=True):
+                entries[query].append((float(scores[query, row]), ids[first + row]))
+    return [[tuple(sorted(row, key=_order)[:DEPTH]) for row in entries] for entries in kept]
 
 
 @dataclass(frozen=True)

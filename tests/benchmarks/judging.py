@@ -2,10 +2,10 @@
 
     python tests/benchmarks/judging.py [--rows N] [--queries N] [--rounds N]
 
-Judging counts the candidates that are ahead of each query's answer, at 14 values of k and 12 of alpha and without
-correction. Scoring finds the 128 highest scores of each candidate in a bank of these queries, by the search that a
-worker would choose and by the exact one. All run in turns in this very process, each with one thread; the figures are
-medians of the ratios of a round.
+Judging counts the candidates that are ahead of each query's answer, at 12 values of alpha for each k of a grid and
+without correction: up to 128, which is the default, and up to 8,192. Scoring finds the 128 highest scores of each
+candidate in a bank of these queries, by the search that a worker would choose and by the exact one. All run in turns
+in this very process, each with one thread; the figures are medians over the rounds, of seconds and of ratios.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,26 +60,34 @@ def main() -> None:
     args = parser.parse_args()
     candidates = make_cloud(args.rows, DIM, 1, "candidates")
     queries = make_cloud(args.queries, DIM, 3, "references")
-    block, points = as_block(candidates), Request(None, GRID).points
+    block = as_block(candidates)
     ids = block.ids.to_pylist()
     means = means_of(candidates, make_cloud(max(GRID), DIM, 2, "references"))
     relevant = answers(queries, candidates, ids)
     goals = Goals.of(Targets.find(queries, relevant, candidates, ids, means), relevant)
     index = ReferenceIndex.of(queries)
     chosen = exact_search(index, "auto")
+
+    def judge(grid: tuple[int, ...]) -> Callable[[], object]:
+        points = Request(None, grid).points
+        return lambda: count_ahead(queries, goals, candidates, ids, means, GRID, points)
+
     programs = {
         "sgemm": sgemm(candidates, queries, 1),
         "exact": lambda: score_block(block, ExactSearch(index), 128),
         f"auto ({chosen.name})": lambda: score_block(block, chosen, 128),
-        "judging": lambda: count_ahead(queries, goals, candidates, ids, means, GRID, points),
+        "judging, k to 128": judge(GRID[:8]),
+        "judging, k to 8192": judge(GRID),
     }
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         seconds = take_turns(programs, args.rounds)
-    print(f"{args.rows:,} candidates, {args.queries:,} queries, {len(points)} points, one thread")
+    print(
+        f"{args.rows:,} candidates, {args.queries:,} queries, one thread; seconds, and how often they hold the others'"
+    )
+    print(f"{'':<20}{'s':>8}" + "".join(f"{name:>20}" for name in seconds))
     for name, values in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds["judging"], values, strict=True))
-        spread = ", ".join(f"{value:.2f}" for value in values)
-        print(f"{name:<20}{statistics.median(values):8.3f} s   judging is {ratio:.2f} times this   ({spread})")
+        ratios = [statistics.median(a / b for a, b in zip(values, other, strict=True)) for other in seconds.values()]
+        print(f"{name:<20}{statistics.median(values):8.3f}" + "".join(f"{ratio:20.2f}" for ratio in ratios))
 
 
 if __name__ == "__main__":

@@ -386,7 +386,7 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
     # Which vectors were not of length 1 as read is known of whole files only.
     sides = [dataclasses.replace(each.references, inputs=(), off_length=None) for each in (dropped, without)]
     assert (sides[0], dropped.evaluation) == (sides[1], without.evaluation)
-    # The next refresh starts from the whole bank, which cleaning keeps.
+    # The next refresh starts from the whole bank, which cleaning keeps; what queries saw is judged anew.
     for path in (tmp_path / "work").rglob("*"):
         os.utime(path, (0, 0))
     tables = [part for name in ("dropped", "without") for part in ("--table", str(tmp_path / name))]
@@ -394,6 +394,7 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
     code, summary, _ = refresh("--drop-overlap", **dropping)
     computed = [summary["stages"][stage]["computed"] for stage in ("embed_references", "score_candidates")]
     assert (code, summary["version"], computed) == (0, 1, [0, 0])
+    assert summary["stages"]["judge_bias"]["reused"] == 0
 
 
 def test_overlap_is_dropped_or_allowed(refresh: Any, published: Path) -> None:

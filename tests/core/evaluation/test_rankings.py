@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking
+from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.report.review import _most_changed, _worst_hubs
 
 
@@ -39,6 +39,15 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_CANDIDATES", 7)
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_QUERIES", 2)
     assert Ranking.of(asked, held, ids, np.zeros(50, np.float32)) == whole
+
+
+def test_both_rankings_come_of_the_same_products() -> None:
+    asked, held, ids = grid_vectors(9, 4, 1), grid_vectors(50, 4, 2), [f"c{row}" for row in range(50)]
+    bias = np.random.default_rng(3).uniform(0, 0.3, 50).astype(np.float32)
+    both = Rankings.of(asked, held, ids, bias)
+    alone = [Ranking.of(asked, held, ids, each) for each in (np.zeros_like(bias), bias)]
+    assert [both.plain, both.debiased] == alone
+    assert both.plain != both.debiased
 
 
 def ranking(*rows: str) -> Ranking:
