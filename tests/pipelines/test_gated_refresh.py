@@ -129,6 +129,14 @@ def bank_of_another_model(good: Inputs, world: World) -> Inputs:
     return dataclasses.replace(good, references=unit(good.references @ basis))
 
 
+def mostly_foreign_bank(good: Inputs, world: World) -> Inputs:
+    """Four fifths of it are of another basis."""
+    basis, _ = np.linalg.qr(np.random.default_rng(9).standard_normal((DIM, DIM)))
+    rows = REFERENCES * 4 // 5
+    foreign = unit(good.references[:rows] @ basis)
+    return dataclasses.replace(good, references=np.concatenate([foreign, good.references[rows:]]))
+
+
 def bank_of_test_queries(good: Inputs, world: World) -> Inputs:
     return dataclasses.replace(good, references=np.concatenate([good.references[QUERIES:], world.queries]))
 
@@ -174,13 +182,14 @@ def swapped_modalities(good: Inputs, world: World) -> Inputs:
 
 Defect = Callable[[Inputs, World], Inputs]
 
-#: Each defect, with the gate that must name it. Two of the twelve come in two kinds.
+#: Each defect, with the gate that must name it. Two of the thirteen come in two kinds.
 DEFECTS: list[tuple[Defect, str]] = [
     (wrong_preprocessing, "candidate_centroid"),
     (unnormalised_vectors, "vector_lengths"),
     (shuffled_ids, "moved_rows"),
     (half_a_bank, "bank_shrinkage"),
     (bank_of_another_model, "reference_centroid"),
+    (mostly_foreign_bank, "agreement"),
     (bank_of_test_queries, "check_disjoint"),
     (constant_bank, "bank_repeats"),
     (alpha_of_zero, "alpha"),
@@ -193,7 +202,7 @@ DEFECTS: list[tuple[Defect, str]] = [
 ]
 
 #: Gates that need queries.
-BY_QUERIES = {"canary_overlap", "gain", "check_disjoint"}
+BY_QUERIES = {"agreement", "canary_overlap", "gain", "check_disjoint"}
 
 CLEAN = 20
 
