@@ -53,7 +53,7 @@ def count_tile(
     n = scores.shape[1]
     low, high = np.empty(n, np.float32), np.empty(n, np.float32)
     leads, steps = np.empty(n, np.float32), np.empty(n, np.float32)
-    kept, exact = np.empty(n + 1, np.int64), np.empty(n)
+    kept, spots, exact = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n)
     weights = alphas.astype(np.float32)
     for target in range(len(query)):
         goal = np.float32(plain[target])
@@ -71,15 +71,15 @@ def count_tile(
                 counts[target, point] += surely
                 if perhaps == surely:
                     continue
-                for at in range(left):
-                    if abs(leads[at] - weights[point] * steps[at]) <= margin:
-                        row = kept[at]
-                        if np.isnan(exact[at]):
-                            exact[at] = _exact_score(queries[query[target]], candidates[row])
-                        bias = np.float32(alphas[point] * np.float64(means[column, row]))
-                        score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
-                        first = (score == goal_here) & (order[row] < before[target])
-                        counts[target, point] += (score > goal_here) | first
+                unclear = _list_unclear(leads[:left], steps[:left], weights[point], margin, spots)
+                for at in spots[:unclear]:
+                    row = kept[at]
+                    if np.isnan(exact[at]):
+                        exact[at] = _exact_score(queries[query[target]], candidates[row])
+                    bias = np.float32(alphas[point] * np.float64(means[column, row]))
+                    score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
+                    first = (score == goal_here) & (order[row] < before[target])
+                    counts[target, point] += (score > goal_here) | first
 
 
 @njit(cache=True, nogil=True)
@@ -120,6 +120,16 @@ def _count_leads(leads: Any, steps: Any, alpha: Any, margin: Any) -> Any:
         surely = np.int32(surely + (lead > margin))
         perhaps = np.int32(perhaps + (lead >= -margin))
     return surely, perhaps
+
+
+@njit(cache=True, nogil=True)
+def _list_unclear(leads: Any, steps: Any, alpha: Any, margin: Any, spots: Any) -> Any:
+    """Write where float32 cannot tell who leads; how many."""
+    unclear = 0
+    for at in range(len(leads)):
+        spots[unclear] = at
+        unclear += abs(leads[at] - alpha * steps[at]) <= margin
+    return unclear
 
 
 @njit(cache=True, nogil=True, fastmath=True)
