@@ -134,8 +134,9 @@ def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
 
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
-    targets, asked = gather_targets(parts), stored.load().answered
-    if any(asked.relevant) and not len(targets.pairs):
+    targets = gather_targets(parts)
+    asked = None if len(targets.pairs) else stored.load().answered
+    if asked is not None and any(asked.relevant):
         raise InputError(
             f"none of the candidates that answer the {len(asked.ids)} validation queries is in the index, so nothing "
             "can be judged; check the ids that --relevance or the queries' pair ids name."
