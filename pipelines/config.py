@@ -82,22 +82,21 @@ class RefreshConfig(ValidationColumnOptions):
         accelerator: GPUs of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver';
             the other stages get none (Dataflow).
         model_copies: copies of the encoder that a machine's worker processes share (default: one in each process).
-        validation: shards of held-out queries, none of them in the bank.
+        validation: shards of held-out queries, of use without answers too.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
         drop_overlap: leave queries that are in the bank out of it.
-        objective: what --tune maximises (default: %(default)s).
-        tune: choose k and alpha by one half of the queries.
-        k: neighbours in the mean, or auto: 16, at most an eighth of a small bank, a bit more with a bank beyond 40,000
-            (default: %(default)s).
+        objective: the figure that reports put first (default: %(default)s).
+        tune: choose k and alpha, and prove their gain.
+        k: neighbours in the mean; auto: 16, less with fewer than 128 references, more beyond 40,000 (default:
+            %(default)s).
         alpha: weight of the mean in the bias (default: %(default)s).
-        k_max: keep means for 1, 2, 4, ... up to N, so that k can be changed later without scoring (default: 128, or k
-            if that is larger).
+        k_max: keep means for 1, 2, 4, ... up to N, for other k without scoring (default: 128, or k if larger).
         reference_shard_rows: files of the bank are scored together in groups of up to so many reference queries; a
             file of at least half of that stands alone (default: 65536, approximate 1048576).
         search: exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at
-            a part of the bank, see --bias-tolerance; auto: the fastest exact one that a worker can run, on its GPU
-            if it has one (default: %(default)s).
+            a part of the bank, see --bias-tolerance; auto: the fastest exact one of a worker, on its GPU if it has one
+            (default: %(default)s).
         bias_tolerance: mean absolute error of a candidate's mean that --search approximate may make, such as 1e-3.
         threads: threads of one worker process, for scores, for files of vectors and for the encoder on the CPU
             (default: all cores locally, 1 on a cluster).

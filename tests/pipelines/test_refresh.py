@@ -21,7 +21,6 @@ from nnn_core.encoders import Encoder, EncoderSource, Fingerprint
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
 from nnn_core.table.manifest import Manifest, current_manifest, read_manifest
-from nnn_core.table.parts import resolve_k
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh_flags import build_parser
 from pipelines.commands.refresh import refresh
@@ -236,8 +235,3 @@ def test_own_pairs_are_left_out_of_all_means(tmp_path: Path) -> None:
     means = expected_means(settings.grid, own)
     np.testing.assert_allclose(table.mean_k, means, rtol=0, atol=1e-6)
     np.testing.assert_allclose(table.bias, 0.75 * means[:, 3], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("seen", "k"), [(1000, 128), (100, 64), (1, 1)])
-def test_k_auto_by_what_every_candidate_has_seen(tmp_path: Path, seen: int, k: int) -> None:
-    assert resolve_k(None, config(tmp_path).grid, seen) == (k, grid_of(k))

@@ -99,7 +99,7 @@ def refresh_flags(folder: Path, *places: str) -> list[str]:
     """The job with its cache below ``folder``, and all that it has to say."""
     config = config_at(*places)
     flags = ["--candidates", config.candidates, "--references", config.references, "--table", config.table]
-    flags += ["--work", config.work, "--k", str(K), "--reference-shard-rows", "50"]
+    flags += ["--work", config.work, "--k", str(K), "--alpha", "0.75", "--reference-shard-rows", "50"]
     return ["refresh", *flags, "--cache-folder", str(folder / "cache"), "--verbose", "--json"]
 
 
