@@ -315,7 +315,7 @@ def test_no_clean_refresh_is_blocked(world: World, tmp_path: Path) -> None:
 def test_alpha_that_is_tuned_anew_is_not_blocked(world: World, tmp_path: Path) -> None:
     """It leaves an alpha that was a third of it, and with that most of what the queries found."""
     config = world.config(dataclasses.replace(world.inputs, alpha=0.25), tmp_path)
-    with pytest.raises(GateError, match="2 of 18 gates failed") as refused:
+    with pytest.raises(GateError, match="2 of 19 gates failed") as refused:
         refresh(config, None, OPTIONS)
     assert "--accept alpha --accept canary_overlap" in str(refused.value)
     assert refresh(dataclasses.replace(config, accept=("alpha", "canary_overlap")), None, OPTIONS)[0].version == 2
