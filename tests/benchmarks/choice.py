@@ -246,18 +246,15 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
             rows.append(row)
             gaining.append(gains)
     print(
-        "\nall sets with a gain: mean share of the best point's gain that is kept, and share of all their gain together;"
+        "\nsets with a gain: mean share of the best point's gain that is kept, share of all their gain; harm, all sets"
     )
-    print("all sets: share of harm")
     for size in SIZES:
-        of_size = [(row, gains) for row, gains in zip(rows, gaining, strict=True) if row.queries == size]
-        for name in RULES if of_size else ():
-            kept = np.mean([row.mean[name] / row.gain for row, gains in of_size if gains] or [np.nan])
-            harm = np.mean([row.harm[name] for row, _ in of_size])
-            together = sum(row.mean[name] for row, gains in of_size if gains) / sum(
-                row.gain for row, gains in of_size if gains
-            )
-            print(f"{size:>6} {name:<8}{kept:>8.0%}{together:>8.0%}{harm:>8.1%}")
+        drawn = [(row, gains) for row, gains in zip(rows, gaining, strict=True) if row.queries == size]
+        found = [row for row, gains in drawn if gains]
+        for name in RULES if found else ():
+            kept = np.mean([row.mean[name] / row.gain for row in found])
+            total = sum(row.mean[name] for row in found) / sum(row.gain for row in found)
+            print(f"{size:>6} {name:<8}{kept:>6.0%}{total:>6.0%}{np.mean([row.harm[name] for row, _ in drawn]):>8.1%}")
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
