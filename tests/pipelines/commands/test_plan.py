@@ -94,7 +94,7 @@ def test_a_refresh_says_how_good_its_plan_was(
     asked = write_vectors(tmp_path / "queries", queries, gaussian(9, DIM, 7), 3, targets)
     flags = refresh_arguments(str(place), str(place), 2)[1:]
     record: dict[str, Any] = dict(zip((flag[2:] for flag in flags[::2]), flags[1::2], strict=True))
-    record |= {"k": 4, "reference-shard-rows": 1, "max-reject-rate": 0.1, "accept": ["candidate_rejects"]}
+    record |= {"k": 4, "k-max": 4, "reference-shard-rows": 1, "max-reject-rate": 0.1, "accept": ["candidate_rejects"]}
     record |= {"validation": asked, "validation-pair-id-column": "pair_id"}
     record = {name.replace("-", "_"): value for name, value in record.items()}
     record |= {"with_plan": True, "rates": str(ROOT / "deploy" / "rates.yaml"), "beam": {"runner": "DirectRunner"}}
