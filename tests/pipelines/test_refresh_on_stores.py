@@ -162,7 +162,7 @@ def test_a_second_run_on_s3_reads_the_bank_from_the_cache(
     reads: list[str] = []
     real = storage.read_bytes
     monkeypatch.setattr(storage, "read_bytes", lambda uri: (reads.append(uri), real(uri))[1])
-    more = dataclasses.replace(config, k=8)
+    more = dataclasses.replace(config, k=8, k_max=8)
     _, summary = refresh(more, None, options())
     assert summary["stages"]["score_candidates"]["computed"] > 0
     shards = [uri for uri in reads if re.search(r"/embedded/.*\.parquet", uri)]
