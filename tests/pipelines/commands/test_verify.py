@@ -152,6 +152,7 @@ def test_any_damage_is_noticed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_byte(
     table: Path, capsys: pytest.CaptureFixture[str], record_count: Callable[[str, int, int], None]
 ) -> None:
