@@ -28,6 +28,9 @@ from nnn_core.vectors import FloatMatrix
 #: (4, 4) sums over candidates of the products of 1, x, y1 and y2; those of parts add up.
 Moments = npt.NDArray[np.float64]
 
+#: Those of no candidates.
+NO_MOMENTS: Moments = np.zeros((4, 4))
+
 _LEAST_COMMON = 0.5
 
 

@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsSingleton
 
 from nnn_core.embedded.profile import to_centroid
 from nnn_core.embedded.shards import read_shard
-from nnn_core.evaluation.agreement import Moments, agreement_of, moments_of
+from nnn_core.evaluation.agreement import NO_MOMENTS, Moments, agreement_of, moments_of
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import StoredQueries
 
@@ -40,7 +40,7 @@ class MeasureAgreement(beam.PTransform):  # type: ignore[misc]
 def _moments_of(means: ShardMeans, stored: StoredQueries, centroid: str) -> Moments:
     bank, block, queries = to_centroid(centroid), read_shard(means.shard), stored.load()
     if bank is None:  # the table is of an earlier release, which kept none
-        return np.zeros(6)
+        return NO_MOMENTS
     return moments_of(block.vectors, block.ids.to_pylist(), bank, queries.vectors, queries.relevant)
 
 

@@ -8,7 +8,7 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.evaluation.agreement import agreement_of, moments_of
+from nnn_core.evaluation.agreement import NO_MOMENTS, agreement_of, moments_of
 from nnn_core.vectors import unit_vectors
 
 
@@ -65,6 +65,11 @@ def test_a_candidate_that_answers_every_query_is_left_out() -> None:
     assert moments_of(candidates, ids, candidates[0].astype(np.float64), queries, [("a",), ("a",)]) == pytest.approx(
         without
     )
+
+
+def test_nothing_is_known_of_no_candidates() -> None:
+    """As of a table of an earlier release, which keeps no mean vector of its bank."""
+    assert agreement_of(np.sum([NO_MOMENTS, NO_MOMENTS], axis=0)) is None
 
 
 @pytest.mark.parametrize(("rows", "bank"), [(0, [1.0, 0, 0]), (1, [1.0, 0, 0]), (5, [0.0, 0, 0]), (5, [1.0, 0, 0])])
