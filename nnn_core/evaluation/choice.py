@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.evaluation.intervals import Interval, standard_error
+from nnn_core.evaluation.intervals import Interval, groups_of, standard_error
 from nnn_core.evaluation.points import Point
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
@@ -115,7 +115,7 @@ def choose(
             unseen[folds == fold] = _nearest_to_best(points, gains[:, folds != fold])[1]
     every = np.arange(len(answers))
     pooled = bits[unseen, every] - bits[0]
-    groups = np.unique(np.asarray(answers), return_inverse=True)[1]
+    groups = groups_of(answers)
     best, candidate = _nearest_to_best(points, gains)
     name, values = objective
     choice = Choice(

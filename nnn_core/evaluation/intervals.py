@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,11 @@ def resampled_means(values: npt.NDArray[np.floating], groups: Groups | None = No
         weights = np.stack([np.bincount(pick, minlength=len(sizes)) for pick in picks])
         means.append(weights @ sums / (weights @ sizes)[:, None])
     return np.concatenate(means)
+
+
+def groups_of(answers: Sequence[str]) -> Groups:
+    """(queries,) the group of each query, by the id of the candidate that answers it."""
+    return np.unique(np.array(answers), return_inverse=True)[1]
 
 
 def standard_error(values: Doubles, groups: Groups) -> float:

@@ -36,7 +36,7 @@ from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import OBJECTIVES, fold_of
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.intervals import Interval, groups_of
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
@@ -400,7 +400,7 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
         runs = [_compare(trial, rival, choosing, objective, threads) for rival in rivals]
     plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
     answers = [min(names) for names, chooses in zip(trial.relevant, choosing, strict=True) if not chooses]
-    groups = np.unique(np.array(answers), return_inverse=True)[1]
+    groups = groups_of(answers)
     for row, found in runs:
         row["queries"] = int((~choosing).sum())
         for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnn_core.evaluation._quality import Doubles, Quality, measure
 from nnn_core.evaluation.choice import Choice, bits_of, choose
-from nnn_core.evaluation.intervals import Groups, Interval, standard_error
+from nnn_core.evaluation.intervals import Groups, Interval, groups_of, standard_error
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet, Unused
 from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
@@ -110,7 +110,7 @@ def summarise(
             at = np.zeros_like(at)
     else:
         at = np.full(len(answers), 0 if point.alpha == 0.0 else points.index(point))
-    groups = np.unique(np.asarray(answers), return_inverse=True)[1]
+    groups = groups_of(answers)
     before, after = ({name: each[rows, every] for name, each in quality.figures.items()} for rows in (0, at))
     bits = bits_of(quality.first[at, every]) - bits_of(quality.first[0])
     return Evaluation(
