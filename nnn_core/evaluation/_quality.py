@@ -27,10 +27,6 @@ class Quality:
     figures: dict[str, Doubles]
     first: Counts
 
-    def of(self, queries: npt.NDArray[np.bool_]) -> Quality:
-        """The same for some of the queries."""
-        return Quality({name: each[:, queries] for name, each in self.figures.items()}, self.first[:, queries])
-
 
 def measure(ranks: Counts, query: Counts, grades: Doubles) -> Quality:
     """Figures of each query.
