@@ -49,7 +49,7 @@ SHARED = {"embed_files", "metrics", "once", "_counting", "_embedder", "_shard_en
 HOMES = {
     "torch": ("encoders", "scoring/search"),
     "open_clip": ("encoders/_open_clip",),
-    "transformers": ("encoders/_transformers", "encoders/_albef"),
+    "transformers": ("encoders/_transformers", "encoders/_albef", "encoders/_settings"),
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
     "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file"),

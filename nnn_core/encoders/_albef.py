@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 _CONFIG = "config_bert.json"
+_VOCABULARY = "vocab.txt"
 _FUSION_LAYER = 6
 _HEAD_WIDTH = 64
 
@@ -35,7 +36,7 @@ class AlbefSource(CheckpointSource):
     """The model that ``albef:DIR`` names."""
 
     scheme = "albef"
-    tokenizer = ("vocab.txt",)
+    tokenizer = (_VOCABULARY,)
     rule = f"{_WORDS} words, {_TOKENS} tokens"
     preprocessing = Preprocessing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
     configs = (_CONFIG,)
@@ -56,7 +57,8 @@ class AlbefSource(CheckpointSource):
         text = _text(state, path, read_json(directory / _CONFIG) if (directory / _CONFIG).is_file() else {})
         heads = {name: _projection(_within(state, f"{name}."), path) for name in ("vision_proj", "text_proj")}
         model = torch.nn.ModuleDict({"vision": vision, "text": text, **heads})
-        tokenizer = BertTokenizer.from_pretrained(directory, do_lower_case=True, local_files_only=True)
+        # Of the vocabulary alone: what else may lie beside it is not in the fingerprint.
+        tokenizer = BertTokenizer(str(directory / _VOCABULARY), do_lower_case=True)
         return Towers(
             model=model,
             transform=cls.preprocessing.transform(size),

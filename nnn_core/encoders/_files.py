@@ -10,6 +10,12 @@ from typing import Any
 
 from nnn_core.errors import InputError
 
+#: Files that a tokenizer in Hugging Face format is made of.
+TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+
 
 def digest(*parts: object) -> str:
     """SHA-256 of JSON values."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
-from nnn_core.encoders._files import digest, file_digest, read_json
+from nnn_core.encoders._files import TOKENIZER, digest, digest_of_files, file_digest, present, read_json
+from nnn_core.encoders._settings import check_open_clip, run_no_code
 from nnn_core.encoders._source import ModelSource
 from nnn_core.encoders._towers import Tokens, Towers
 from nnn_core.errors import InputError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _LOCAL_DIR = "local-dir:"
 _CONFIG = "open_clip_config.json"
+
+#: SHA-256 of the vocabulary that comes with open_clip.
+_CLIP_VOCABULARY = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 
 #: What open_clip does to images unless a pretrained tag or a directory says otherwise.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -59,6 +63,7 @@ class OpenClipSource(ModelSource):
         """The model as open_clip loads it."""
         import open_clip
 
+        run_no_code()
         name, pretrained = _parts(spec)
         model, preprocess = open_clip.create_model_from_pretrained(name, pretrained=pretrained, weights_only=True)
         return _towers(model, preprocess, open_clip.get_tokenizer(name))
@@ -117,6 +122,7 @@ def _fingerprint_directory(directory: Path) -> Fingerprint:
     if not config_path.is_file():
         raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory, it has no {_CONFIG}.")
     config = read_json(config_path)
+    check_open_clip(config.get("model_cfg") or {}, _text_towers(), config_path)
     if not config.get("preprocess_cfg"):
         raise InputError(
             f"--encoder: {str(config_path)!r} has no preprocess_cfg, and open_clip would prepare images as for its "
@@ -127,12 +133,45 @@ def _fingerprint_directory(directory: Path) -> Fingerprint:
     if not weights:
         raise InputError(f"--encoder: {str(directory)!r} holds no weights (*.safetensors, *.bin or *.pth).")
     others = sorted(path for path in directory.iterdir() if path.is_file() and path not in [config_path, *weights])
+    text = config.get("model_cfg", {}).get("text_cfg") or {}
     return Fingerprint(
         weights=digest(*(file_digest(path) for path in weights)),
         architecture=digest(config.get("model_cfg")),
         preprocessing=digest(config.get("preprocess_cfg", {}), DECODING),
-        tokenizer=digest(config.get("model_cfg", {}).get("text_cfg"), *(file_digest(path) for path in others)),
+        tokenizer=digest(
+            text, *(file_digest(path) for path in others), *_vocabulary({**text, "hf_tokenizer_name": ""})
+        ),
     )
+
+
+def _vocabulary(text: Mapping[str, Any]) -> list[str]:
+    """Digests of what a ``text_cfg`` takes from elsewhere for its tokenizer: files of the hub, or of open_clip.
+
+    CLIP's vocabulary as it has always been is left out, so that vectors of all times are found again.
+    """
+    import open_clip
+
+    if name := text.get("hf_tokenizer_name"):
+        return [digest_of_files(present(_tokenizer(name), TOKENIZER))]
+    found = file_digest(Path(open_clip.tokenizer.default_bpe()))
+    return [] if found == _CLIP_VOCABULARY else [found]
+
+
+def _tokenizer(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(TOKENIZER)))
+    except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
+        raise InputError(f"--encoder open_clip:...: the tokenizer {name!r} cannot be had: {error}") from error
+
+
+def _text_towers() -> set[str]:
+    """The models of transformers that the configurations of open_clip itself name."""
+    import open_clip
+
+    configs = [open_clip.get_model_config(name) for name in open_clip.list_models()]
+    return {config["text_cfg"]["hf_model_name"] for config in configs if config["text_cfg"].get("hf_model_name")}
 
 
 def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
@@ -158,7 +197,7 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
         weights=digest(file_digest(checkpoint)),
         architecture=digest(config),
         preprocessing=digest(preprocessing, DECODING),
-        tokenizer=digest(config["text_cfg"]),
+        tokenizer=digest(config["text_cfg"], *_vocabulary(config["text_cfg"])),
     )
 
 

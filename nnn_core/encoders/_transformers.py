@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nnn_core.encoders import Fingerprint
 from nnn_core.encoders._decoding import DECODING
-from nnn_core.encoders._files import digest, digest_of_files, present, read_json
+from nnn_core.encoders._files import TOKENIZER, digest, digest_of_files, present, read_json
+from nnn_core.encoders._settings import architecture_of, run_no_code
 from nnn_core.encoders._source import ModelSource
 from nnn_core.encoders._towers import Tokens, Towers
 from nnn_core.errors import ConfigError, InputError
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
-_TOKENIZER = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
-)
+#: Where it lies, the model is loaded with further weights, if a package for that is installed.
+_ADAPTER = "adapter_config.json"
 #: What a configuration says of the program that wrote it.
 _VOLATILE = ("transformers_version", "torch_dtype", "dtype", "_name_or_path", "architectures")
 
@@ -95,10 +94,15 @@ def _fingerprint(directory: Path) -> Fingerprint:
             f"--encoder transformers:{directory} is of type {kind!r}, and only {', '.join(_MODELS)} are known; write "
             "python:package.module:factory to bring an encoder of your own."
         )
+    if (directory / _ADAPTER).is_file():
+        raise InputError(
+            f"--encoder transformers:{directory} holds an adapter ({_ADAPTER}), which some machines would apply and "
+            "others leave out; merge it into the weights, and save these without it."
+        )
     weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
     if not weights:
         raise InputError(f"--encoder transformers:{directory} holds no weights (*.safetensors or pytorch_model*.bin).")
-    preprocessing, tokenizer = present(directory, _PREPROCESSING), present(directory, _TOKENIZER)
+    preprocessing, tokenizer = present(directory, _PREPROCESSING), present(directory, TOKENIZER)
     if not preprocessing or not tokenizer:
         raise InputError(
             f"--encoder transformers:{directory} lacks its {'tokenizer' if preprocessing else _PREPROCESSING[0]}; "
@@ -124,10 +128,18 @@ def _load(directory: Path) -> Towers:
     from PIL import Image
 
     transformers.utils.logging.disable_progress_bar()
-    kind = read_json(directory / "config.json")["model_type"]
+    run_no_code()
+    config = read_json(directory / "config.json")
+    kind = config["model_type"]
     name, most = _MODELS[kind]
-    model, report = getattr(transformers, name).from_pretrained(
-        directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
+    model_class = getattr(transformers, name)
+    known = architecture_of(config, model_class.config_class, directory / "config.json")
+    model, report = model_class.from_pretrained(
+        directory,
+        config=model_class.config_class.from_dict(known),
+        local_files_only=True,
+        dtype=torch.float32,
+        output_loading_info=True,
     )
     # By default these are a warning, and random weights.
     if wrong := sorted([*report["missing_keys"], *map(str, report["mismatched_keys"])]):
@@ -136,8 +148,9 @@ def _load(directory: Path) -> Towers:
             "so its vectors would mean nothing; give the checkpoint of the whole retrieval model."
         )
     # Pillow resizes in the same way on every machine, and as when these models were trained.
-    processor = transformers.AutoImageProcessor.from_pretrained(directory, local_files_only=True, backend="pil")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    only = {"local_files_only": True, "trust_remote_code": False}
+    processor = transformers.AutoImageProcessor.from_pretrained(directory, backend="pil", **only)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, **only)
     text = getattr(model.config, "text_config", model.config)
     context_length = min(most, text.max_position_embeddings, tokenizer.model_max_length)
     transform = _transform(processor, kind)

@@ -182,3 +182,27 @@ def test_a_directory_that_says_nothing_of_preprocessing_is_refused(copied: Path)
     (copied / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="has no preprocess_cfg"):
         OpenClipSource.parse(f"local-dir:{copied}")
+
+
+def test_a_tokenizer_of_the_hub_is_part_of_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    digests = set()
+    for words in ("a", "b"):
+        (tmp_path / "tokenizer.json").write_text(words)
+        digests.add(OpenClipSource.parse(f"xlm-roberta-base-ViT-B-32/{tmp_path / 'weights.pt'}").fingerprint.tokenizer)
+    assert len(digests) == 2
+
+
+def test_another_vocabulary_of_open_clip_is_another_tokenizer(
+    source: OpenClipSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from open_clip import tokenizer
+
+    (tmp_path / "bpe.txt.gz").write_bytes(b"other merges")
+    monkeypatch.setattr(tokenizer, "default_bpe", lambda: str(tmp_path / "bpe.txt.gz"))
+    now = OpenClipSource.parse(f"local-dir:{DIRECTORY}").fingerprint
+    assert now.tokenizer != source.fingerprint.tokenizer
+    assert now.weights == source.fingerprint.weights
