@@ -125,7 +125,7 @@ def embed_shard(
         usage: how many threads the model may have, to which what it did is added; None for one thread.
 
     Raises:
-        InputError: the file is broken, or changed meanwhile.
+        InputError: the file is broken, or changed meanwhile, or the encoder fails.
         StorageError: the work folder cannot be written.
     """
     source = planned.shard.uri
@@ -133,7 +133,7 @@ def embed_shard(
     usage = usage or Usage()
     before = usage.truncated
     if encoder is not None:
-        batches = encode_rows(batches, request.modality, encoder, request.prompt, usage)
+        batches = encode_rows(batches, request.modality, encoder, request.prompt, usage, repr(source))
     collector = _Collector(planned, request)
     for batch in batches:
         collector.add(batch)

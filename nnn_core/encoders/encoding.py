@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nnn_core.encoders import Encoder
+from nnn_core.encoders._calls import guarded, vectors_of
 from nnn_core.encoders.prompts import AS_IS, Prompts
+from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows
 from nnn_core.inputs.readers.rows import BATCH_BYTES
 from nnn_core.inputs.rejects import Reject
@@ -64,7 +66,12 @@ class Usage:
 
 
 def encode_rows(
-    batches: Iterable[Rows], modality: Modality, encoder: Encoder, prompt: str = AS_IS, usage: Usage | None = None
+    batches: Iterable[Rows],
+    modality: Modality,
+    encoder: Encoder,
+    prompt: str = AS_IS,
+    usage: Usage | None = None,
+    where: str = "the input",
 ) -> Iterator[Rows]:
     """Replace images or captions by their vectors, in batches of the encoder's own size.
 
@@ -76,17 +83,21 @@ def encode_rows(
         encoder: the model, loaded in this process.
         prompt: template that is written around captions, with ``{}`` for the caption.
         usage: says how many threads the model has, and is added to; None for one thread and no record.
+        where: what the rows belong to, for messages.
+
+    Raises:
+        InputError: the encoder fails, or does not give one vector of floats, all of one dimension, for each row.
     """
     usage = usage or Usage()
     full = _rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
     if modality == "text":
         asked = (replace(rows, items=[Prompts.fill(prompt, text) for text in rows.items]) for rows in full)
-        yield from _encode(asked, encoder.encode_texts, encoder, usage)
+        yield from _encode(asked, encoder.encode_texts, encoder, usage, where)
         return
     with _pool(_decoders(encoder, usage)) as pool:
-        pending = _ahead((_submit(rows, encoder, pool) for rows in full), _DECODED_AHEAD)
+        pending = _ahead((_submit(rows, encoder, pool, where) for rows in full), _DECODED_AHEAD)
         decoded = _rebatched((finish() for finish in pending), encoder.batch_size)
-        yield from _encode(decoded, encoder.encode_images, encoder, usage)
+        yield from _encode(decoded, encoder.encode_images, encoder, usage, where)
 
 
 def _decoders(encoder: Encoder, usage: Usage) -> int:
@@ -105,27 +116,35 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _encode(
-    batches: Iterable[Rows], call: Callable[[Sequence[Any]], FloatMatrix], encoder: Encoder, usage: Usage
+    batches: Iterable[Rows], call: Callable[[Sequence[Any]], FloatMatrix], encoder: Encoder, usage: Usage, where: str
 ) -> Iterator[Rows]:
     threads = usage.used = usage.threads_of(encoder)
+    dims: set[int] = set()
     with _pool(threads) as pool:
         submitted = (
-            (rows, pool.submit(_measured, call, list(rows.items), encoder) if rows.ids else None) for rows in batches
+            (rows, pool.submit(_measured, call, list(rows.items), encoder, where) if rows.ids else None)
+            for rows in batches
         )
         # One more than there are threads, so that none waits for what follows here.
         for rows, future in _ahead(submitted, threads):
             vectors, seconds, truncated = future.result() if future else (_NO_VECTORS, 0.0, 0)
+            dims |= {vectors.shape[1]} if future else set()
+            if len(dims) > 1:
+                raise InputError(
+                    f"the encoder gave vectors of dimension {min(dims)} and of {max(dims)} for rows of {where}, so no "
+                    "two of them could be compared; correct the encoder."
+                )
             usage.seconds += seconds
             usage.truncated += truncated
             yield replace(rows, items=vectors)
 
 
 def _measured(
-    call: Callable[[Sequence[Any]], FloatMatrix], items: list[Any], encoder: Encoder
+    call: Callable[[Sequence[Any]], FloatMatrix], items: list[Any], encoder: Encoder, where: str
 ) -> tuple[FloatMatrix, float, int]:
     """The vectors, the seconds that they took, and how many captions were cut, which the encoder counts by thread."""
     start, before = time.perf_counter(), encoder.truncated
-    vectors = call(items)
+    vectors = vectors_of(call, items, where)
     return vectors, time.perf_counter() - start, encoder.truncated - before
 
 
@@ -156,7 +175,7 @@ def _rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None
         yield Rows(ids, pair_ids, items)
 
 
-def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[[], Rows]:
+def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor, where: str) -> Callable[[], Rows]:
     """Start decoding a batch; the returned function waits for it."""
     futures: list[Future[Any]] = [pool.submit(encoder.preprocess_image, item) for item in rows.items]
 
@@ -164,7 +183,7 @@ def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor) -> Callable[
         kept, images, rejects = [], [], list(rows.rejects)
         for row, future in enumerate(futures):
             try:
-                images.append(future.result())
+                images.append(guarded(future.result, f"image {rows.ids[row]!r} of {where}", ValueError))
                 kept.append(row)
             except ValueError as error:
                 rejects.append(Reject(rows.ids[row], _NOT_AN_IMAGE, str(error)))

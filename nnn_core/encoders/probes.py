@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nnn_core import storage
 from nnn_core.artifacts import keep_bytes
 from nnn_core.digests import name_of
 from nnn_core.encoders import FLOAT32, Encoder, EncoderSource, load_once
+from nnn_core.encoders._calls import guarded, vectors_of
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import CorruptArtifactError, InputError
@@ -89,17 +90,18 @@ def measure(
         modalities: what to encode: a model of images alone can encode no captions.
 
     Raises:
-        InputError: the encoder gives vectors without length, or not finite.
+        InputError: the encoder fails, or gives vectors without length, or not finite.
     """
     texts = probe_texts(prompts) if "text" in modalities else {}
     images = probe_images() if "image" in modalities else {}
     found = dict(zip(texts, _encoded(list(texts.values()), encoder.encode_texts, encoder.batch_size), strict=True))
-    pixels = [encoder.preprocess_image(data) for data in images.values()]
+    pixels = [guarded(partial(encoder.preprocess_image, data), "a probe") for data in images.values()]
     return _unit(found | dict(zip(images, _encoded(pixels, encoder.encode_images, encoder.batch_size), strict=True)))
 
 
-def _encoded(items: list[Any], encode: Callable[[list[Any]], FloatMatrix], size: int) -> list[FloatMatrix]:
-    return [vector for first in range(0, len(items), size) for vector in encode(items[first : first + size])]
+def _encoded(items: list[Any], encode: Callable[[Sequence[Any]], FloatMatrix], size: int) -> list[FloatMatrix]:
+    batches = (items[first : first + size] for first in range(0, len(items), size))
+    return [vector for batch in batches for vector in vectors_of(encode, batch, "probes")]
 
 
 def _unit(vectors: Vectors) -> dict[str, FloatMatrix]:

@@ -17,6 +17,7 @@ import nnn_core
 from nnn_core.demo import _scenes as scenes
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.encoding import Usage, _rebatched, encode_rows
+from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import Modality
@@ -87,7 +88,7 @@ def test_a_defect_of_the_decoder_is_not_a_reject() -> None:
         def preprocess_image(self, data: bytes) -> bytes:
             raise RuntimeError("a defect")
 
-    with pytest.raises(RuntimeError, match="a defect"):
+    with pytest.raises(InputError, match="RuntimeError: a defect"):
         list(encode_rows(iter(make_batches([(2, 0)])), "image", Broken()))
 
 
