@@ -4,7 +4,7 @@
 #   make test        the tests
 #   make test-slow   the suites that are too slow for every run, and property tests on ten times the examples;
 #                    prints what they counted
-#   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, which it installs
+#   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark; it installs them
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
@@ -42,7 +42,9 @@ test-slow: $(INSTALLED)
 
 test-engines: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,engines]'
-	$(BIN)/python -m pytest -q -m engines tests/core/consumers/engines/test_engines_real.py
+	for release in 3.5.7 4.0.1; do test -d $(VENV)/spark/$$release || \
+	  $(BIN)/python -m pip install --quiet --target $(VENV)/spark/$$release pyspark==$$release || exit 1; done
+	$(BIN)/python -m pytest -q -m engines
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest -q -s -m fuzz tests/core/inputs/test_fuzz.py

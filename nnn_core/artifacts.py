@@ -98,18 +98,19 @@ def unpack_vectors(packed: pa.FixedSizeBinaryArray) -> npt.NDArray[np.float32]:
 
 
 def to_parquet(
-    table: pa.Table, *, floats: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
+    table: pa.Table, *, split: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
 ) -> bytes:
     """A Parquet file in memory, the same bytes for the same table.
 
     Args:
         table: the Arrow table whose rows are written.
-        floats: paths of float columns that are byte-stream split, which is what lets them compress.
+        split: paths of float columns that are byte-stream split, which lets them compress; only for files that nobody
+            else reads, because Spark below 4.3 and fastparquet do not know this encoding.
         plain: paths of columns that are neither encoded nor compressed, and that nobody selects rows by.
         row_group_rows: most rows in a row group of the file.
     """
     sink = pa.BufferOutputStream()
-    options = _parquet_options(table.column_names, list(floats), list(plain))
+    options = _parquet_options(table.column_names, list(split), list(plain))
     pq.write_table(table, sink, row_group_size=row_group_rows, **options)
     return bytes(sink.getvalue())
 
@@ -126,20 +127,17 @@ def from_parquet(data: bytes) -> pa.Table:
         return file.read(use_threads=len(data) > _SMALL_FILE).combine_chunks()
 
 
-def to_parquet_in_pieces(
-    schema: pa.Schema, pieces: Iterable[pa.Table], *, floats: Iterable[str] = (), row_group_rows: int = 1 << 17
-) -> bytes:
+def to_parquet_in_pieces(schema: pa.Schema, pieces: Iterable[pa.Table], *, row_group_rows: int = 1 << 17) -> bytes:
     """``to_parquet`` of the pieces together, of which only a row group and the compressed file are in memory.
 
     Args:
         schema: Arrow schema that all pieces have.
         pieces: any number of tables; how the rows are cut into pieces does not change the bytes.
-        floats: paths of float columns that are byte-stream split, which lets them compress.
         row_group_rows: most rows in a row group of the file.
     """
     sink = pa.BufferOutputStream()
     waiting = schema.empty_table()
-    with pq.ParquetWriter(sink, schema, **_parquet_options(schema.names, list(floats), [])) as writer:
+    with pq.ParquetWriter(sink, schema, **_parquet_options(schema.names, [], [])) as writer:
         for piece in pieces:
             waiting = pa.concat_tables([waiting, piece])
             while waiting.num_rows >= row_group_rows:
@@ -150,15 +148,13 @@ def to_parquet_in_pieces(
     return bytes(sink.getvalue())
 
 
-def _parquet_options(columns: list[str], floats: list[str], plain: list[str]) -> dict[str, Any]:
+def _parquet_options(columns: list[str], split: list[str], plain: list[str]) -> dict[str, Any]:
     texts = [name for name in columns if not any(path.split(".")[0] == name for path in plain)]
     return {
-        "compression": {**dict.fromkeys([*texts, *floats], "zstd"), **dict.fromkeys(plain, "none")}
-        if plain
-        else "zstd",
+        "compression": {**dict.fromkeys([*texts, *split], "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
         "use_dictionary": False,
-        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
-        "write_statistics": [*texts, *floats] if plain else True,
+        "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT") or None,
+        "write_statistics": [*texts, *split] if plain else True,
         "write_page_index": True,
         "write_page_checksum": True,
         "store_schema": True,

@@ -242,7 +242,7 @@ class IndexFile:
         index = build_index(self.factory, recipe, stored, self.threads)
         found = search_ids(index, recipe, queries.vectors, ids, DEPTH)
         folder = find_engine(recipe.engine).folder
-        positions = to_parquet(pa.table({"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}), floats=["bias"])
+        positions = to_parquet(pa.table({"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}))
         files = (
             keep_file(output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
             keep_file(output, f"{folder}/ids", ".parquet", positions, len(ids)),

@@ -65,7 +65,7 @@ class Reranker:
         for uri in uris:
             try:
                 tables.append(pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "bias", "hub"]))
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeError) as error:
                 raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
         if not tables:
             raise InputError("Reranker.load: no file was named; take those of export.json.")
@@ -75,7 +75,7 @@ class Reranker:
     def to_bytes(self, rows: slice) -> bytes:
         """A file of some rows, with the columns ``id``, ``bias`` and ``hub``, for ``load``."""
         ids, bias, hub = self.ids[rows].combine_chunks(), pa.array(self.bias[rows], pa.float32()), self.hub[rows]
-        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": pa.array(hub)}), floats=["bias"])
+        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": pa.array(hub)}))
 
     def rerank(self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None) -> list[tuple[str, float]]:
         """The corrected order of one query's hits.

@@ -194,7 +194,7 @@ def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock
         table = from_parquet(cache.read(shard.uri, shard.digest))
     except (CorruptArtifactError, InputError) as error:
         raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. Delete it and run again.") from error
     ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
     return VectorBlock(ids, pair_ids, unpack_vectors(packed))

@@ -48,7 +48,7 @@ def _footer(uri: str) -> dict[str, Any]:
     with storage.open_input(uri) as stream:
         try:
             metadata = pq.read_schema(stream).metadata or {}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise InputError(f"{uri!r} is not a Parquet file: {error}.") from error
     record: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
     return record

@@ -81,7 +81,7 @@ class Partial:
             scores = np.full((len(scores), 1), -np.inf, np.float32)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
         table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_SEARCH_KEY: search})
-        storage.create(self.uri, to_parquet(table, floats=["scores.list.element"]))
+        storage.create(self.uri, to_parquet(table, split=["scores.list.element"]))
 
     def read(self) -> tuple[TopK, str]:
         """The scores, and the name of the search that found them.

@@ -128,7 +128,7 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
         raise InputError(
             f"{error} Without it the version is not whole; read an older one, or run a refresh."
         ) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise CorruptArtifactError(
             f"{where!r} is damaged: {error}. Do not use this version; read an older one, or run a refresh."
         ) from error

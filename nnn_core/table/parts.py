@@ -297,7 +297,7 @@ def write_part(
             "choose a smaller one."
         )
     table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
-    data = to_parquet(table, floats=["bias", "mean_k.list.element"], row_group_rows=ROWS_PER_GROUP)
+    data = to_parquet(table, row_group_rows=ROWS_PER_GROUP)
     digest = sha256(data)
     path = existing.get(digest)
     if path is None or not _holds(storage.join(table_uri, path), digest):

@@ -112,7 +112,7 @@ def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> _FileCheck
         if storage.exists(where):
             raise
         return _FileCheck(part.path, _MISSING, str(error))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         problem = f"is no Parquet file: {error}"
     return _FileCheck.of(part.path, problem, f"{where!r}")
 

@@ -191,7 +191,7 @@ def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[d
 def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, int]) -> None:
     schema = _SCHEMA.with_metadata({b"nnn_bias_delta": to_json({"format": "nnn-bias-delta/1", **versions})})
     pieces = (step.replace_schema_metadata(schema.metadata) for step in steps)
-    data = to_parquet_in_pieces(schema, pieces, floats=["bias"])
+    data = to_parquet_in_pieces(schema, pieces)
     if not storage.create(output, data) and storage.read_bytes(output) != data:
         raise StorageError(
             f"--output {output!r} is there already with other content and was left as it is; name a new file."

@@ -1,4 +1,4 @@
-"""Readers outside this program: DuckDB and Polars by the manifest's list of files, and Delta tables."""
+"""Readers outside this program: DuckDB, Polars, pandas and fastparquet by the manifest's list of files, and Delta."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import polars
+import pyarrow.parquet as pq
 import pytest
 from tables import IDS, MEANS, data_files, publish
 
 from nnn_core import storage
+from nnn_core.consumers.rerank import Reranker
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
 from nnn_core.table.lifecycle.check import check_table
+from nnn_core.table.lifecycle.difference import compare_versions
 from nnn_core.table.lifecycle.expiry import expire
 from nnn_core.table.lifecycle.registration import register
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
+from nnn_core.table.reading import load_bias_table
 
 deltalake = pytest.importorskip("deltalake")
 
@@ -71,6 +75,38 @@ def test_polars(table: str, read: object) -> None:
     assert found["id"].to_list() == IDS
     assert found["bias"].to_list() == expected(2)
     assert [list(means) for means in found["mean_k"].to_list()] == MEANS.tolist()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves files open
+def test_fastparquet(table: str) -> None:
+    """What reads Parquet without Arrow: it knows fewer encodings."""
+    fastparquet = pytest.importorskip("fastparquet")
+    found = fastparquet.ParquetFile(files_of(table, 1)).to_pandas().sort_values("id")
+    assert found["id"].to_list() == IDS
+    assert found["bias"].to_list() == expected(2)
+    assert [list(means) for means in found["mean_k"]] == MEANS.tolist()
+
+
+def test_pandas(table: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    found = pandas.read_parquet(files_of(table, 1), engine="pyarrow").sort_values("id")
+    assert found["id"].to_list() == IDS
+    assert found["bias"].to_list() == expected(2)
+    assert [means.tolist() for means in found["mean_k"]] == MEANS.tolist()
+
+
+@pytest.mark.parametrize("kind", ["part", "delta", "rerank"])
+def test_files_that_others_read_hold_old_encodings_only(table: str, tmp_path: Path, kind: str) -> None:
+    """Those of Parquet 1.0: Spark below 4.3 and fastparquet refuse others."""
+    path = files_of(table, 1)[0]
+    if kind == "delta":
+        compare_versions(table, 1, 2, path := str(tmp_path / "delta.parquet"))
+    if kind == "rerank":
+        read = load_bias_table(table)
+        Path(path := str(tmp_path / "biases.parquet")).write_bytes(Reranker.of(read.ids, read.bias).to_bytes(slice(9)))
+    footer = pq.read_metadata(path).row_group(0)
+    found = {encoding for column in range(footer.num_columns) for encoding in footer.column(column).encodings}
+    assert found <= {"PLAIN", "RLE"}
 
 
 def read_delta(table: str, version: int | None = None) -> list[tuple[str, float]]:
