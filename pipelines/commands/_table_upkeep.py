@@ -6,11 +6,12 @@ import argparse
 import re
 from dataclasses import asdict
 
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import ConfigError, CorruptArtifactError
 from nnn_core.table.lifecycle.check import check_table
 from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.iceberg import register_iceberg
 from nnn_core.table.lifecycle.registration import register
-from pipelines.commands._options import print_json
+from pipelines.commands._options import add_version, print_json
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])\Z")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -84,8 +85,29 @@ def _sum_up(done: Expiry, removed: bool) -> str:
     return f"would remove {what}; {kept}; nothing was removed, say --yes to remove"
 
 
+def add_register_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table register``."""
+    add_version(parser)
+    parser.add_argument("--format", choices=("delta", "iceberg"), default="delta", help="(default: %(default)s)")
+    parser.add_argument(
+        "--catalog", metavar="NAME", help="with iceberg: the catalog, as pyiceberg's configuration has it"
+    )
+    parser.add_argument("--name", metavar="NAMESPACE.TABLE", help="with iceberg: the table in the catalog")
+
+
 def register_version(args: argparse.Namespace) -> None:
-    """Print what readers of the Delta table see from now on."""
+    """Print what readers of the Delta or Iceberg table see from now on.
+
+    Raises:
+        ConfigError: a flag that the format needs is missing, or one that it does not know was given.
+    """
+    if bool(args.catalog) != (args.format == "iceberg") or bool(args.name) != (args.format == "iceberg"):
+        raise ConfigError("--catalog and --name belong to --format iceberg, which needs both; add or leave them out.")
+    if args.format == "iceberg":
+        shown = register_iceberg(args.table, args.catalog, args.name, args.version)
+        print(f"version {shown.version} is snapshot {shown.snapshot} of {args.name} (Iceberg): {shown.files} files")
+        print_json(args, {"table": args.table, "catalog": args.catalog, "name": args.name, **asdict(shown)})
+        return
     done = register(args.table, args.version)
     print(
         f"version {done.version} is version {done.delta_version} of the Delta table {args.table}: {done.files} files, "

@@ -19,7 +19,13 @@ from pipelines.commands._table_rows import (
     compare_versions,
     explain_candidate,
 )
-from pipelines.commands._table_upkeep import add_expire_arguments, expire_versions, register_version, verify_version
+from pipelines.commands._table_upkeep import (
+    add_expire_arguments,
+    add_register_arguments,
+    expire_versions,
+    register_version,
+    verify_version,
+)
 
 _ACTIONS = {
     "diff": compare_versions,
@@ -56,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_diff_arguments(_add(commands, "diff", "candidates added, removed and changed between two versions"))
     add_explain_arguments(_add(commands, "explain", "the bias of one candidate: its means, rank, history and queries"))
     add_expire_arguments(_add(commands, "expire", "remove old versions, and files that no version names"))
-    register = _add(commands, "register", "make a version readable as a Delta table, without copying its files")
-    add_version(register)
+    register = _add(commands, "register", "make a version readable as a Delta or Iceberg table, without a copy")
+    add_register_arguments(register)
     args = parser.parse_args(argv)
     if args.command in _ACTIONS:
         _ACTIONS[args.command](args)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from nnn_core import storage
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError, StorageError
+from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 
 _PIN = re.compile(r"(\d{6,})\.pin-[0-9a-f]{16}\Z")
 
@@ -40,6 +41,26 @@ def pinned(table_uri: str, version: int) -> Iterator[None]:
         _unpin(uri)
         raise
     _unpin(uri)
+
+
+@contextlib.contextmanager
+def held_version(table_uri: str, version: int | None) -> Iterator[Manifest]:
+    """A version to register somewhere, pinned until the end of the block.
+
+    Args:
+        table_uri: URI of the table's folder.
+        version: number of the version; None for the current (newest) one.
+
+    Raises:
+        InputError: no such table or version, or expiry removed it meanwhile.
+        StorageError: the table cannot be written.
+    """
+    storage.check_exclusive(table_uri)
+    manifest = read_manifest(table_uri, version)
+    with pinned(table_uri, manifest.version):
+        if manifest.version not in list_versions(table_uri):
+            raise InputError(f"version {manifest.version} of {table_uri!r} was removed by nnn table expire meanwhile.")
+        yield manifest
 
 
 def _unpin(uri: str) -> None:

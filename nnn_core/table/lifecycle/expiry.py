@@ -11,7 +11,8 @@ What may go is decided so that no job and no reader misses it:
   wants one of those meets a conflict. Even so they have to be older than ``older_than``.
 - A refresh names files of the version that was current when it began. That version stays: either it is still the newest
   one, or the refresh meets a conflict.
-- Files that a Delta log names (``registration``) stay until it names others.
+- Files that a Delta log names (``registration``) stay until it names others, and so does a version that an Iceberg
+  table shows (``iceberg``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
 from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
+from nnn_core.table.lifecycle.iceberg import iceberg_versions
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 
 _FOLDER = re.compile(r"\d{6,}\Z")
@@ -79,7 +81,7 @@ def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None
     versions = list_versions(uri)
     pins = find_pins(uri)
     stale = {pin for pin in pins if written_before(pin, cutoff)}
-    needed = {version for pin, version in pins.items() if pin not in stale}
+    needed = {version for pin, version in pins.items() if pin not in stale} | iceberg_versions(uri)
     replaced = dict(itertools.pairwise(versions))
     expired = tuple(
         version
@@ -111,7 +113,8 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
             lost[version] = _named(uri, [version])
     for version in plan.versions:
         storage.remove(manifest_uri(uri, version))
-    pinned = set(find_pins(uri).values())  # before the manifests: see ``pins``
+    # Before the manifests: see ``pins``.
+    pinned = set(find_pins(uri).values()) | iceberg_versions(uri)
     named = _named(uri, list_versions(uri)) | delta_files(uri)
     named = named.union(*(lost[version] for version in pinned & lost.keys()))
     for pin in plan.pins:

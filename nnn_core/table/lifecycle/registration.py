@@ -15,11 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from nnn_core import storage
-from nnn_core.errors import ConfigError, ConflictError, InputError, StorageError
+from nnn_core.errors import ConfigError, ConflictError, StorageError
 from nnn_core.table.lifecycle._delta_log import delta_files
-from nnn_core.table.lifecycle._pins import pinned
-from nnn_core.table.manifest import Manifest, list_versions, read_manifest
+from nnn_core.table.lifecycle._pins import held_version
+from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import TablePart
 
 #: Lists of any length: the grid of k may change from version to version.
@@ -60,11 +59,7 @@ def register(uri: str, version: int | None = None) -> _Registration:
         StorageError: the log cannot be written.
     """
     delta = _import_deltalake()
-    storage.check_exclusive(uri)
-    manifest = read_manifest(uri, version)
-    with pinned(uri, manifest.version):
-        if manifest.version not in list_versions(uri):
-            raise InputError(f"version {manifest.version} of {uri!r} was removed by nnn table expire meanwhile.")
+    with held_version(uri, version) as manifest:
         try:
             return _register(delta, uri, manifest)
         except delta.exceptions.CommitFailedError as error:

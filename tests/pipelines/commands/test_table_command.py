@@ -230,3 +230,10 @@ def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, record_of(lines)["version"], record_of(lines)["files"]) == (0, 2, 1)
     assert lines[0].startswith(f"version 2 is version 1 of the Delta table {table}: 1 files, 1 of them new to it")
     assert run(capsys, "register", "--table", table, "--version", "9")[0] == 3
+    for flags in (
+        ["--format", "iceberg"],
+        ["--catalog", "c", "--name", "a.b"],
+        ["--format", "iceberg", "--name", "a.b"],
+    ):
+        code, _, error = run(capsys, "register", "--table", table, *flags)
+        assert (code, "needs both" in error) == (2, True)
