@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns, require_column
 from nnn_core.inputs.readers._formats import Format
+from nnn_core.inputs.readers._quoting import Quoting, quoting_of
 from nnn_core.inputs.readers._records import (
     LINE_BYTES,
     Record,
@@ -70,19 +71,27 @@ def _header(lines: Iterator[_Fields | Reject], uri: str) -> list[str]:
 
 
 def tab_separated(uri: str) -> Iterator[_Fields | Reject]:
-    """Quotes have no meaning."""
+    """The fields of a TSV, where quotes have a meaning only if the file's own show that they have."""
+    quoting = quoting_of(uri, "\t", Quoting.NONE)
+    return _split(uri) if quoting is Quoting.NONE else _quoted(uri, "\t", quoting)
+
+
+def comma_separated(uri: str) -> Iterator[_Fields | Reject]:
+    """The fields of a CSV, which may hold commas, quotes and line breaks if they are quoted."""
+    return _quoted(uri, ",", quoting_of(uri, ",", Quoting.DOUBLED))
+
+
+def _split(uri: str) -> Iterator[_Fields | Reject]:
     for line in texts_of_lines(uri):
         yield line if isinstance(line, Reject) else (line[0], line[1].split("\t"))
 
 
-def comma_separated(uri: str) -> Iterator[_Fields | Reject]:
-    """By the rules of Python's ``csv``: quoted fields may hold commas, quotes and line breaks.
-
-    What is ambiguous is rejected, not guessed.
-    """
+def _quoted(uri: str, separator: str, quoting: Quoting) -> Iterator[_Fields | Reject]:
+    """By the rules of Python's ``csv``. What is ambiguous is rejected, not guessed."""
     csv.field_size_limit(max(LINE_BYTES, csv.field_size_limit()))
     lines = _CsvLines(uri)
-    reader = csv.reader(lines, strict=True)
+    escape = "\\" if quoting is Quoting.ESCAPED else None
+    reader = csv.reader(lines, delimiter=separator, escapechar=escape, strict=True)
     while True:
         lines.begin()
         try:

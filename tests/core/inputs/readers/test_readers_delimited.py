@@ -7,6 +7,7 @@ import gzip
 import io
 from pathlib import Path
 
+import polars
 import pytest
 from fakes import Everything, read_all
 from hypothesis import given
@@ -240,6 +241,66 @@ def test_what_python_writes_as_csv_is_read(tmp_path: Path, rows: list[tuple[str,
     good = [(row_id, caption) for row_id, caption in rows if caption.strip()]
     assert list(zip(found.ids, found.items, strict=True)) == good
     assert len(found.rejects) == len(rows) - len(good)
+
+
+#: Captions as people have them: what a writer would quote, and what looks as if one had.
+AWKWARD = st.sampled_from(
+    ["plain", 'the "big" cat', '"Stay," he said', "two\nlines", "tab\there", '"all of it"', "a, b"]
+)
+
+
+@given(
+    st.lists(AWKWARD, min_size=1, max_size=8), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+)
+def test_what_python_writes_as_tsv_is_read(tmp_path: Path, captions: list[str], quoting: int) -> None:
+    sink = io.StringIO()
+    rows = [(f"i{number}", caption) for number, caption in enumerate(captions)]
+    csv.writer(sink, "excel-tab", quoting=quoting).writerows([("id", "caption"), *rows])  # type: ignore[arg-type]
+    found = read_lines(tmp_path, "tsv", sink.getvalue().encode())
+    assert list(zip(found.ids, found.items, strict=True)) == rows
+    assert found.rejects == []
+
+
+@pytest.mark.parametrize("style", ["necessary", "always", "non_numeric"])
+def test_what_polars_writes_as_tsv_is_read(tmp_path: Path, style: str) -> None:
+    captions = ['the "big" cat', "two\nlines", "plain", '"Stay," he said', "tab\there"]
+    frame = polars.DataFrame({"id": [1, 2, 3, 4, 5], "caption": captions})
+    data = frame.write_csv(separator="\t", quote_style=style).encode()  # type: ignore[call-overload]
+    assert read_lines(tmp_path, "tsv", data).items == captions
+
+
+@given(st.lists(AWKWARD.filter(lambda text: not set(text) & set("\n\t")), min_size=1, max_size=8))
+def test_bare_text_keeps_its_quotes(tmp_path: Path, captions: list[str]) -> None:
+    """As the files of Conceptual Captions have it: nothing is quoted, so that marks are part of captions."""
+    captions = ['one with "marks" inside', *captions]
+    data = "".join(f"{caption}\thttp://x/{number}\n" for number, caption in enumerate(captions)).encode()
+    assert read_lines(tmp_path, "tsv", data, caption="#1", id="#2").items == captions
+
+
+def test_a_broken_row_does_not_change_what_the_others_show(tmp_path: Path) -> None:
+    captions = [f'the "{number}" cat\nsits' for number in range(9)]
+    sink = io.StringIO()
+    csv.writer(sink, "excel-tab").writerows([("id", "caption"), *enumerate(captions)])
+    lines = sink.getvalue().splitlines(keepends=True)
+    found = read_lines(tmp_path, "tsv", "".join([*lines[:3], 'x\t"open" end\r\n', *lines[3:]]).encode())
+    assert found.items == captions
+    assert found.reasons == [("line 4", "malformed row")]
+
+
+def test_lines_whose_quotes_happen_to_match_stay_lines(tmp_path: Path) -> None:
+    found = read_lines(tmp_path, "tsv", b'id\tcaption\na\t"open at the start\nb\tshut at the end"\n')
+    assert found.items == ['"open at the start', 'shut at the end"']
+
+
+def test_marks_behind_a_backslash(tmp_path: Path) -> None:
+    """As Spark writes CSV."""
+    data = b'id,caption\n1,"a \\"big\\" cat, sitting"\n2,"so, plain"\n3,a dog\n'
+    assert read_lines(tmp_path, "csv", data).items == ['a "big" cat, sitting', "so, plain", "a dog"]
+
+
+def test_a_backslash_that_means_nothing_stays(tmp_path: Path) -> None:
+    data = b'id,caption\n1,"a ""big"" cat, C:\\x"\n2,so \\ plain\n'
+    assert read_lines(tmp_path, "csv", data).items == ['a "big" cat, C:\\x', "so \\ plain"]
 
 
 @given(st.binary(max_size=60))
