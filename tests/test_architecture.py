@@ -55,7 +55,7 @@ HOMES = {
     "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file"),
     "numba": ("scoring/search", "evaluation/_ahead"),
     "fsspec": ("storage",),
-    "deltalake": ("table/lifecycle/registration",),
+    "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
     "jinja2": ("report",),
     "yaml": ("yaml_files",),
 }

@@ -6,11 +6,14 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import groupby
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.readers import format_of, suffix_of
+from nnn_core.inputs._table_logs import current_files
+from nnn_core.inputs.readers import format_of, formats, suffix_of
 from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
@@ -19,32 +22,65 @@ _IMAGES_PER_SHARD = 1024
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
 _TARS = (".tar", ".tar.gz", ".tgz")
 
+_HIDDEN, _NOT_IN_LOG = "hidden", "not named by the log of the table"
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
 _MAX_EXPANSION = 1_000_000
 
 
-def list_shards(pattern: str, flag: str) -> list[ShardName]:
-    """The input shards that ``pattern`` names, in natural order: a file each, but single images in groups.
+@dataclass(frozen=True)
+class Listing:
+    """What a pattern names.
+
+    Attributes:
+        shards: the input shards, in natural order: a file each, but single images in groups.
+        files: how many files they have.
+        left_out: how many further files match but are no input, by the reason.
+    """
+
+    shards: tuple[ShardName, ...]
+    files: int
+    left_out: dict[str, int]
+
+
+def list_input(pattern: str, flag: str) -> Listing:
+    """The input shards that ``pattern`` names.
+
+    What wildcards find below hidden folders, or under hidden names, is no input: those that begin with a dot, as macOS
+    leaves them beside files, and folders and files that begin with an underscore, as Spark's do. An image may begin
+    with one, as cameras name them. Of a Delta table the files count that its log names.
 
     Args:
         pattern: a URI with globs and brace ranges.
         flag: the flag that the pattern was typed after, for messages.
 
     Raises:
-        InputError: no file matches, a file is of no known format, or it is the metadata of another one.
+        InputError: no file matches, a file is of no known format or has a name that cannot be stored, a file is the
+            metadata of another one, or the log of a table cannot be followed.
     """
-    names: list[ShardName] = []
-    found = list_uris(pattern, flag)
+    found, hidden = _find(pattern, flag)
     _refuse_metadata(found, pattern, flag)
-    for grouped, run in groupby(found, key=lambda uri: format_of(uri).grouped):
+    current = current_files(found)
+    if not current:
+        raise InputError(f"{flag} {pattern!r} names only files that the log of their table does not name any more.")
+    names: list[ShardName] = []
+    for grouped, run in groupby(current, key=lambda uri: format_of(uri).grouped):
         uris = list(run)
         names += _group_members(_fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
-    return names
+    for name in names:
+        _check_name(name.uri, flag)
+    left_out = {_HIDDEN: hidden, _NOT_IN_LOG: len(found) - len(current)}
+    return Listing(tuple(names), len(current), {reason: count for reason, count in left_out.items() if count})
+
+
+def list_shards(pattern: str, flag: str) -> list[ShardName]:
+    """The input shards that ``pattern`` names, see ``list_input``."""
+    return list(list_input(pattern, flag).shards)
 
 
 def list_uris(pattern: str, flag: str) -> list[str]:
-    """The files that ``pattern`` (a URI with globs and brace ranges) names.
+    """The files that ``pattern`` (a URI with globs and brace ranges) names, hidden ones left out.
 
     Args:
         pattern: a URI with globs and brace ranges, as the user typed it.
@@ -56,10 +92,44 @@ def list_uris(pattern: str, flag: str) -> list[str]:
     Raises:
         InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
     """
-    matches = [(name, storage.find(name)) for name in _expand_braces(pattern)]
+    return _find(pattern, flag)[0]
+
+
+def _find(pattern: str, flag: str) -> tuple[list[str], int]:
+    """(URIs, how many more are hidden)."""
+    matches, hidden = [(name, storage.find(name)) for name in _expand_braces(pattern)], set[str]()
     if missing := [name for name, found in matches if not found]:
         raise InputError(_missing_message(pattern, flag, missing, len(matches)))
-    return sorted({uri for _, found in matches for uri in found}, key=natural_key)
+    for name, found in matches:
+        hidden.update(uri for uri in found if _is_hidden(uri, name))
+    uris = {uri for _, found in matches for uri in found} - hidden
+    if not uris:
+        raise InputError(
+            f"{flag} {pattern!r} matches only hidden names, such as {min(hidden)!r}: wildcards pass over names that "
+            "begin with a dot or an underscore. Write the dot or underscore itself in the pattern if they are meant."
+        )
+    return sorted(uris, key=natural_key), len(hidden)
+
+
+def _is_hidden(uri: str, pattern: str) -> bool:
+    """Whether a wildcard, not a name in the pattern, stands for a part of the path that is hidden."""
+    names = uri.removeprefix(_fixed_folder(pattern)).lstrip("/").split("/")
+    segments = [segment for segment in pattern.split("/") if segment[:1] in (".", "_")]
+    for place, name in enumerate(names):
+        hidden = name.startswith(".") or (name.startswith("_") and "=" not in name)
+        if name.startswith("_") and place == len(names) - 1 and (suffix := suffix_of(name)):
+            hidden = not formats()[suffix].grouped
+        if hidden and not any(fnmatchcase(name, segment) for segment in segments):
+            return True
+    return False
+
+
+def _check_name(uri: str, flag: str) -> None:
+    """Refuse a name that no artefact could hold: it would end the job after all was embedded."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{flag} names {uri!r}, whose name is not UTF-8; rename it.") from None
 
 
 def _expand_braces(pattern: str) -> list[str]:
