@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,7 @@ class Everything:
     pair_ids: list[str]
     items: list[object]
     rejects: list[Reject]
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
@@ -138,6 +140,7 @@ def gather(batches: Iterable[Rows]) -> Everything:
         whole.pair_ids.extend(rows.pair_ids)
         whole.items.extend(rows.items)
         whole.rejects.extend(rows.rejects)
+        whole.left_out.update(rows.left_out)
     return whole
 
 

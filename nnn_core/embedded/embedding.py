@@ -131,7 +131,7 @@ def embed_shard(
     source = planned.shard.uri
     batches = read_rows(planned.shard, request.modality, request.columns)
     usage = usage or Usage()
-    before = usage.truncated
+    before, whitened = usage.truncated, usage.whitened
     if encoder is not None:
         batches = encode_rows(batches, request.modality, encoder, request.prompt, usage, repr(source))
     collector = _Collector(planned, request)
@@ -155,6 +155,7 @@ def embed_shard(
         positional_keys=collector.positional_keys,
         off_length=collector.off_length if planned.precomputed else None,
         truncated=usage.truncated - before,
+        whitened=usage.whitened - whitened,
     )
     return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
 

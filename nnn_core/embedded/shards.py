@@ -76,6 +76,7 @@ class EmbeddedInput:
         positional_keys: whether the shard's ids say only where a row lay, see ``nnn_core.inputs.keys``.
         off_length: used ready-made vectors whose length was not 1 within 0.01; None if the shard held no vectors.
         truncated: how many captions the model was given a part of only, because it takes no more.
+        whitened: how many images are grey of 16 bits, of which decoding leaves little but white.
     """
 
     source: str
@@ -86,6 +87,7 @@ class EmbeddedInput:
     positional_keys: bool = False
     off_length: int | None = None
     truncated: int = 0
+    whitened: int = 0
 
     def located(self) -> Iterable[EmbeddedShard]:
         """The embedded shards as they travel once the whole side was described."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from nnn_core.encoders import Encoder
 from nnn_core.encoders._calls import guarded, vectors_of
+from nnn_core.encoders._decoding import turns_white
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows
@@ -53,12 +54,14 @@ class Usage:
         used: batches that could be computed at the same time, as the encoder allowed for it.
         seconds: seconds spent in the model, summed over threads.
         truncated: captions of which the model took a part only.
+        whitened: images that turned white as they were decoded, see ``turns_white``.
     """
 
     threads: int = 1
     used: int = 1
     seconds: float = 0.0
     truncated: int = 0
+    whitened: int = 0
 
     def threads_of(self, encoder: Encoder) -> int:
         """How many threads may call ``encoder`` at the same time: one, unless it says that it does not mind."""
@@ -95,7 +98,7 @@ def encode_rows(
         yield from _encode(asked, encoder.encode_texts, encoder, usage, where)
         return
     with _pool(_decoders(encoder, usage)) as pool:
-        pending = _ahead((_submit(rows, encoder, pool, where) for rows in full), _DECODED_AHEAD)
+        pending = _ahead((_submit(_noted(rows, usage), encoder, pool, where) for rows in full), _DECODED_AHEAD)
         decoded = _rebatched((finish() for finish in pending), encoder.batch_size)
         yield from _encode(decoded, encoder.encode_images, encoder, usage, where)
 
@@ -173,6 +176,12 @@ def _rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None
             ids, pair_ids, items = [], [], []
     if ids:
         yield Rows(ids, pair_ids, items)
+
+
+def _noted(rows: Rows, usage: Usage) -> Rows:
+    """The same rows; images that will turn white are counted."""
+    usage.whitened += sum(map(turns_white, rows.items))
+    return rows
 
 
 def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor, where: str) -> Callable[[], Rows]:

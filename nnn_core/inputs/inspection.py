@@ -18,7 +18,7 @@ from PIL import Image
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.keys import positional_keys
-from nnn_core.inputs.listing import list_shards
+from nnn_core.inputs.listing import list_input
 from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
@@ -69,6 +69,7 @@ class ShardReport:
         dimension: length of the vectors; None unless vectors are held.
         norms: least, median and largest length of the first rows' vectors; None if there are none, or none finite.
         rejects: how many of the first rows could not be used, by reason.
+        left_out: how much among the first rows is no row, by what it is.
         missing: what a refresh would ask for, a text for each thing.
     """
 
@@ -86,6 +87,7 @@ class ShardReport:
     dimension: int | None
     norms: tuple[float, float, float] | None
     rejects: dict[str, int]
+    left_out: dict[str, int]
     missing: tuple[str, ...]
 
 
@@ -95,7 +97,8 @@ class Inspection:
 
     Attributes:
         pattern: the glob that was given.
-        files: how many files (or groups of single images) it names.
+        files: how many files it names.
+        left_out: how many further files match but are no input, by the reason.
         formats: how many files there are of each format.
         bytes: size of all files together.
         rows: how many rows all files have; None where the footers of some do not tell.
@@ -106,6 +109,7 @@ class Inspection:
 
     pattern: str
     files: int
+    left_out: dict[str, int]
     formats: dict[str, int]
     bytes: int
     rows: int | None
@@ -147,7 +151,10 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
         InputError: no such file, an unknown format, or a file that is broken.
     """
     columns = replace(columns, require_id=False)
-    names = list_shards(pattern, "GLOB")
+    listing = list_input(pattern, "GLOB")
+    names, formats = listing.shards, Counter[str]()
+    for name in names:
+        formats[format_of(name).name] += len(name.members) or 1
     reports, readable = [], []
     for name in _spread(names):
         outline = Outline() if name.members else format_of(name).outline(name.uri)
@@ -156,8 +163,9 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
         readable += [look] if look.rows.ids else []
     return Inspection(
         pattern=pattern,
-        files=len(names),
-        formats=dict(Counter(format_of(name).name for name in names)),
+        files=listing.files,
+        left_out=listing.left_out,
+        formats=dict(formats),
         bytes=_total_bytes(names),
         rows=_total_rows(names),
         shards=tuple(reports),
@@ -267,6 +275,7 @@ def _report(name: ShardName, outline: Outline, look: _Look) -> ShardReport:
         dimension=None if vectors is None else int(vectors.shape[1]),
         norms=None if vectors is None else _norms(vectors),
         rejects=dict(Counter(reject.reason for reject in rows.rejects)),
+        left_out=rows.left_out,
         missing=tuple(_missing(look)),
     )
 

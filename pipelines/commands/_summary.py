@@ -14,7 +14,7 @@ from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult
 from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
-from pipelines.stages.gather_candidates import POSITIONAL_KEYS
+from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
 
 
 def complete(report: Report, summary: dict[str, Any]) -> Report:
@@ -79,6 +79,12 @@ def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> I
             "keys by which img2dataset numbers its rows: the digits of the shard and of the row. They change when the "
             "corpus is downloaded again, and every bias would then belong to another item. Use --id-column url or "
             "--id-column @sha256, unless the index is built from these very files."
+        )
+    if white := result.distributions.get(WHITENED, 0):
+        yield (
+            f"{white:,} images of {config.candidates!r} are grey PNGs of 16 bits, which turn white when they are "
+            "decoded as the encoder asks for it: to the model they are one and the same image, and may become one hub. "
+            "Convert them to 8 bits, and run again."
         )
     if copies := result.distributions.get(NEAR_COPIES, 0):
         yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)

@@ -36,7 +36,10 @@ def _describe(inspection: Inspection) -> Iterator[str]:
     """The lines that a person reads."""
     formats = ", ".join(f"{count:,} {name}" for name, count in inspection.formats.items())
     yield inspection.pattern
-    yield from _lines({"files": formats, "size": size(inspection.bytes), "rows": _rows(inspection.rows)})
+    left_out = [f"{count:,} files, {reason}" for reason, count in inspection.left_out.items()]
+    yield from _lines(
+        {"files": formats, "left out": left_out, "size": size(inspection.bytes), "rows": _rows(inspection.rows)}
+    )
     for report in inspection.shards:
         yield f"\n{report.uri}"
         yield from _lines(_facts(report))
@@ -48,6 +51,7 @@ def _describe(inspection: Inspection) -> Iterator[str]:
 def _facts(report: ShardReport) -> dict[str, str | Sequence[str]]:
     norms = report.norms and "{:.4g} least, {:.4g} median, {:.4g} largest".format(*report.norms)
     rejects = [f"{count:,} x {reason}" for reason, count in sorted(report.rejects.items())]
+    left_out = [f"{count:,} x {what}, no rows" for what, count in sorted(report.left_out.items())]
     return {
         "format": f"{report.format}, {report.holds}",
         "size": size(report.bytes),
@@ -60,6 +64,7 @@ def _facts(report: ShardReport) -> dict[str, str | Sequence[str]]:
         "norms": norms or "",
         "examples": report.examples,
         "rejects": [f"{reject} (of the first {report.looked_at:,} rows)" for reject in rejects],
+        "left out": left_out,
         "missing": report.missing,
     }
 

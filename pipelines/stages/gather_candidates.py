@@ -16,6 +16,9 @@ from pipelines.stages.once import Once
 #: Name of the metric that is the number of input files whose ids are positional keys.
 POSITIONAL_KEYS = "positional_keys"
 
+#: Name of the metric that is the number of images that turned white as they were decoded.
+WHITENED = "whitened"
+
 
 @dataclass
 class GatherCandidates(beam.PTransform):  # type: ignore[misc]
@@ -33,7 +36,11 @@ class GatherCandidates(beam.PTransform):  # type: ignore[misc]
         return inputs.pipeline | Once(self.gather_candidates, AsList(inputs))
 
     def gather_candidates(self, inputs: list[EmbeddedInput]) -> Corpus:
-        """The candidates as a whole; input files with positional keys are counted."""
-        files = sum(embedded.positional_keys for embedded in inputs)
-        Metrics.distribution(NAMESPACE, POSITIONAL_KEYS).update(files)
+        """The candidates as a whole; input files with positional keys, and images that turned white, are counted."""
+        counts = {
+            POSITIONAL_KEYS: sum(embedded.positional_keys for embedded in inputs),
+            WHITENED: sum(embedded.whitened for embedded in inputs),
+        }
+        for name, number in counts.items():
+            Metrics.distribution(NAMESPACE, name).update(number)
         return gather_candidates(inputs, self.max_reject_rate, self.rejects_folder)

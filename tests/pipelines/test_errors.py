@@ -37,7 +37,7 @@ from pipelines.commands import cli
 from pipelines.commands._summary import summarise
 from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult, _find_error
-from pipelines.stages.gather_candidates import POSITIONAL_KEYS
+from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
 
 DIM = 8
 ENCODER = f"open_clip:local-dir:{Path(nnn_core.__file__).parent / 'demo' / 'encoder'}"
@@ -394,6 +394,13 @@ def test_vectors_alone(work: str, tmp_path: Path) -> None:
     wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
     assert [name for shard in shards for name in read_ids(shard).to_pylist()] == wanted
     assert bank_of(str(tmp_path / "*.npy"), work).rows == 40
+
+
+def test_images_that_turn_white_draw_a_warning() -> None:
+    config = RefreshConfig("c", "r", "t", "w", k=4, alpha=0.5)
+    (warning,) = summarise(config, make_manifest(), RunResult({}, {WHITENED: 7}, 0.0))["warnings"]
+    assert warning.startswith("7 images of ")
+    assert "grey PNGs of 16 bits, which turn white" in warning
 
 
 def test_positional_keys_draw_one_warning(work: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ LINE_BYTES = 16 << 20
 
 _CHUNK_BYTES = 1 << 18
 _MARK = b"\xef\xbb\xbf"
+
+#: Characters of other categories that show nothing: Default_Ignorable_Code_Point, and the empty Braille cell.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 
 _BAD_PAIR_ID = "pair id is no text"
 _EMPTY_CAPTION = "empty caption"
@@ -108,9 +112,17 @@ def _caption_row(row_id: str, pair_id: str, value: object) -> Row | Reject:
         return Reject(row_id, NO_CAPTION)
     if not isinstance(value, str):
         return Reject(row_id, NO_CAPTION, f"the caption is of type {type(value).__name__}")
-    if not value.strip():
+    if is_blank(value):
         return Reject(row_id, _EMPTY_CAPTION)
     return Row(row_id, pair_id, value)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be seen of a text: spaces, control and format characters, and fillers."""
+    return all(
+        character.isspace() or unicodedata.category(character) in ("Cc", "Cf") or character in _FILLERS
+        for character in text
+    )
 
 
 def text_of(value: object) -> str | None:

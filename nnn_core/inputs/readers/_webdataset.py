@@ -21,7 +21,7 @@ from nnn_core.inputs.readers._image_columns import column_bytes
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
 from nnn_core.inputs.readers._parquet import open_table, texts_of
 from nnn_core.inputs.readers._records import LINE_BYTES, PairField, UnusableRowError, caption_rows, text_of
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row, Rows, batched
+from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, NoRow, Row, Rows, batched
 from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NOT_UTF8, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
@@ -30,6 +30,8 @@ _NOT_A_FILE = "not a file"
 _NAME_TOO_LONG = "name too long"
 _NO_IMAGE = "no image"
 _SECOND_IMAGE = "a second image under one key"
+
+_PAX_FOLDER = re.compile(r"PaxHeaders?(\.\w+)?\Z")
 
 #: No file system has longer paths, so no files were packed under them.
 _NAME_BYTES = 4096
@@ -64,6 +66,8 @@ def _read_tar(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     Fields are named by path, such as ``meta.caption`` or ``captions.0.text``. What ``key.json``
     lacks is looked up by key in the table that img2dataset writes beside the tar.
 
+    Members with hidden names are no samples; those of macOS and of PAX's headers are counted as such.
+
     Only what is needed is read into memory, and nothing is unpacked: names such as ``../x`` are ids
     like any others. Links, devices and members of more than ``IMAGE_BYTES`` are rejects.
 
@@ -79,7 +83,7 @@ def _rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
         if isinstance(sample, Reject):
             yield sample
         elif not sample[0]:
-            yield Reject(f".{next(iter(sample[1]))}", NO_ID, "the member's name has no key in front of the dot")
+            yield Reject("", NO_ID, "the member has no name")
         else:
             yield from reader.images(*sample) if modality == "image" else reader.captions(*sample)
     reader.pairs.check(shard.uri)
@@ -116,6 +120,8 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
             if len(member.name) > _NAME_BYTES:
                 length = f"{len(member.name):,} characters, and no file system has more than {_NAME_BYTES:,}"
                 yield Reject(f"{member.name[:100]}...", _NAME_TOO_LONG, length)
+            elif what := _no_sample(member.name):
+                yield NoRow(member.name, what)
             elif member.kind == "file":
                 yield member
             elif member.kind == "link":
@@ -123,6 +129,20 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
                 yield Reject(member.name, _LINK, f"it leads to {member.target[:_NAME_BYTES]!r}; {remedy}")
             elif member.kind == "other":
                 yield Reject(member.name, _NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
+
+
+def _no_sample(name: str) -> str:
+    """What a member is that no sample consists of, by its name; empty for members of samples.
+
+    macOS packs the attributes of ``key.jpg`` as ``._key.jpg`` or below ``__MACOSX``; a tar that does not know the
+    headers of PAX unpacks them as files, which may have been packed again.
+    """
+    *folders, base = name.split("/")
+    if base.startswith("._") or "__MACOSX" in folders:
+        return "attributes of a file on macOS"
+    if any(map(_PAX_FOLDER.match, folders)):
+        return "headers of PAX as a file"
+    return "hidden" if any(part.startswith(".") and part.strip(".") for part in (*folders, base)) else ""
 
 
 def _read(uri: str, member: tar.Member) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,12 +81,14 @@ class Rows:
         pair_ids: identity of each row's own counterpart, ``NO_PAIR`` where it has none.
         items: encoded images (bytes), captions (str), or vectors (rows, dim) float.
         rejects: rows of the same stretch of the file that cannot be used.
+        left_out: how much of the same stretch is no row at all, by what it is.
     """
 
     ids: list[str]
     pair_ids: list[str]
     items: list[Any] | npt.NDArray[np.floating]
     rejects: list[Reject] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,26 +106,33 @@ class Row:
     item: Any
 
 
+class NoRow(Reject):
+    """What is no row, so that it counts as none, neither accepted nor rejected; its ``reason`` says what it is."""
+
+
 def batched(rows: Iterable[Row | Reject]) -> Iterator[Rows]:
     """Collect rows into batches bounded in rows and in payload bytes, the first more so than the others."""
     accepted: list[Row] = []
     most_rows, most_bytes = min(HEAD_ROWS, BATCH_ROWS), min(_HEAD_BYTES, BATCH_BYTES)
     rejects: list[Reject] = []
+    left_out: Counter[str] = Counter()
     payload = 0
     for row in rows:
         if isinstance(row, Row) and not _is_unicode(row):
             rejects.append(Reject(ascii(row.id), NOT_UTF8, "the id, pair id or caption has a broken character"))
+        elif isinstance(row, NoRow):
+            left_out[row.reason] += 1
         elif isinstance(row, Reject):
             rejects.append(row)
         else:
             accepted.append(row)
             payload += len(row.item)
         if payload >= most_bytes or len(accepted) + len(rejects) >= most_rows:
-            yield _to_rows(accepted, rejects)
-            accepted, rejects, payload = [], [], 0
+            yield _to_rows(accepted, rejects, left_out)
+            accepted, rejects, left_out, payload = [], [], Counter(), 0
             most_rows, most_bytes = BATCH_ROWS, BATCH_BYTES
-    if accepted or rejects:
-        yield _to_rows(accepted, rejects)
+    if accepted or rejects or left_out:
+        yield _to_rows(accepted, rejects, left_out)
 
 
 def _is_unicode(row: Row) -> bool:
@@ -135,6 +145,6 @@ def _is_unicode(row: Row) -> bool:
     return True
 
 
-def _to_rows(accepted: list[Row], rejects: list[Reject]) -> Rows:
+def _to_rows(accepted: list[Row], rejects: list[Reject], left_out: Mapping[str, int]) -> Rows:
     items = [row.item for row in accepted]
-    return Rows([row.id for row in accepted], [row.pair_id for row in accepted], items, rejects)
+    return Rows([row.id for row in accepted], [row.pair_id for row in accepted], items, rejects, dict(left_out))

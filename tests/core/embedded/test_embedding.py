@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import hostile
 import numpy as np
 import oracles
 import pyarrow as pa
@@ -338,6 +339,18 @@ def test_a_prompt_is_put_around_captions_and_into_the_name(captions: Path, tmp_p
     assert images.plan(shard).name == dataclasses.replace(images, prompt="{}").plan(shard).name
     result = embed_shard(planned, asked, FormulaEncoder())
     check_vectors(result, {r["id"]: formula(f"a photo of {r['caption']}".encode()) for r in CAPTIONS[1:]})
+
+
+def test_images_that_turn_white_are_counted(tmp_path: Path) -> None:
+    names = ["grey16.png", "grey.jpg", "bits.png"]
+    (tmp_path / "s.tar").write_bytes(make_tar([(name, hostile.good_images()[name]) for name in names]))
+    request = dataclasses.replace(request_for(tmp_path), modality="image")
+    planned = request.plan(describe_shard(str(tmp_path / "s.tar")))
+    for _ in range(2):
+        assert embed_shard(planned, request, FormulaEncoder()).whitened == 1
+    found = request.find(planned)
+    assert found is not None
+    assert found.whitened == 1
 
 
 def test_captions_that_the_model_cuts_are_counted(captions: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 import nnn_core
 from nnn_core.encoders import Encoder, load_once
 from nnn_core.encoders import _decoding as decoding
-from nnn_core.encoders._decoding import upright
+from nnn_core.encoders._decoding import turns_white, upright
 from nnn_core.encoders._open_clip import OpenClipSource
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
@@ -34,6 +34,17 @@ def own_preprocess() -> Any:
     import open_clip
 
     return open_clip.create_model_from_pretrained(f"local-dir:{DIRECTORY}")[1]
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.good_images() if name != "broken-exif.jpg"])
+def test_what_turns_white_is_known_by_its_header(name: str) -> None:
+    data = hostile.good_images()[name]
+    with Image.open(io.BytesIO(data)) as image:
+        scaled = np.asarray(image, np.float64) * (255 / 65535 if image.mode.startswith("I") else 1)
+        assert turns_white(data) == (image.mode.startswith("I"))
+        if turns_white(data):
+            assert scaled.mean() < 200
+            assert np.asarray(image.convert("RGB")).mean() > 250
 
 
 @pytest.mark.parametrize("name", [name for name in hostile.good_images() if name != "broken-exif.jpg"])

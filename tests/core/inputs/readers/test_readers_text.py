@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fakes import Everything, read_all
 from hypothesis import given
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, holds_vectors
-from nnn_core.inputs.readers._records import caption_rows, text_of
+from nnn_core.inputs.readers._records import caption_rows, is_blank, text_of
 from nnn_core.inputs.rejects import Reject
 
 
@@ -33,6 +36,31 @@ def test_the_first_default_id_is_taken(tmp_path: Path, order: tuple[str, str]) -
     assert read_lines(tmp_path, "tsv", data).ids == ["first"]
     record = {order[1]: "second", order[0]: "first", "caption": "x"}
     assert read_records(tmp_path, [record]).ids == ["first"]
+
+
+NOTHING = ["", " ", "\u3000", "\ufeff", "\u200b", "\0", "\u200b \u2060\xad", "\u3164", "\u2800", "\ufe0f", "\r\x1f"]
+
+
+@pytest.mark.parametrize("caption", NOTHING)
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_captions_of_nothing_that_shows_are_empty(tmp_path: Path, caption: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "jsonl":
+        path.write_text(
+            "".join(json.dumps({"id": row, "caption": text}) + "\n" for row, text in (("a", caption), ("b", "x")))
+        )
+    elif suffix == "csv":
+        with path.open("w", newline="") as stream:
+            csv.writer(stream).writerows([("id", "caption"), ("a", caption), ("b", "x")])
+    else:
+        pq.write_table(pa.table({"id": ["a", "b"], "caption": [caption, "x"]}), path)
+    found = read_all(path)
+    assert (found.ids, found.reasons) == (["b"], [("a", "empty caption")])
+
+
+@pytest.mark.parametrize("text", ["\u200bx", "\u2764\ufe0f", "\u0301a", "\u3042", "\U0001f468\u200d\U0001f469", "."])
+def test_what_shows_is_a_caption(text: str) -> None:
+    assert not is_blank(text)
 
 
 def test_references_without_ids_are_numbered(tmp_path: Path) -> None:
@@ -79,7 +107,7 @@ def test_captions_of_one_value(row_id: str, value: object) -> None:
     rows = list(caption_rows(row_id, None, value))
     accepted = [row for row in rows if not isinstance(row, Reject)]
     captions = value if isinstance(value, list) else [value]
-    assert [row.item for row in accepted] == [c for c in captions if isinstance(c, str) and c.strip()]
+    assert [row.item for row in accepted] == [c for c in captions if isinstance(c, str) and not is_blank(c)]
     assert len(rows) == max(1, len(captions))
     assert all(row.pair_id == row_id for row in accepted)
     assert len({row.id for row in accepted}) == len(accepted)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import hostile
 import pyarrow as pa
@@ -181,9 +183,26 @@ def test_a_pair_field_that_no_sample_has_is_an_error(path: Path, suffix: str, mo
         read_tar(path, members, modality, pair_id="imgae")
 
 
-def test_a_name_without_a_key_is_no_id(path: Path) -> None:
-    found = read_tar(path, [(".jpg", b"1"), ("a.jpg", b"2")], "image")
-    assert (found.ids, found.reasons) == (["a"], [(".jpg", "no id")])
+@pytest.mark.parametrize("name", [".jpg", "dir/.name.jpg", ".cache/a.jpg"])
+def test_hidden_members_are_no_samples(path: Path, name: str) -> None:
+    found = read_tar(path, [(name, b"1"), ("./a.jpg", b"2"), ("../b.jpg", b"3")], "image")
+    assert (found.ids, found.reasons, found.left_out) == (["./a", "../b"], [], {"hidden": 1})
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_what_macos_adds_does_not_part_a_sample(tmp_path: Path, modality: Any) -> None:
+    """A folder as macOS leaves it on other disks, packed by tar in the order of the archives that people have."""
+    names = ["dir/k.jpg", "dir/k.txt", "dir/l.jpg", "dir/l.txt"]
+    beside = [f"dir/._{Path(name).name}" for name in names]
+    more = ["__MACOSX/dir/._k.jpg", "PaxHeaders.17/k.jpg", "dir/.DS_Store"]
+    for name in names + beside + more:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" if name not in names else name.encode())
+    order = [name for pair in zip(beside, names, strict=True) for name in pair] + more
+    subprocess.run(["tar", "-cf", "s.tar", *order], cwd=tmp_path, check=True)
+    found = read_all(tmp_path / "s.tar", modality)
+    assert (found.ids, found.pair_ids, found.rejects) == (["dir/k", "dir/l"], ["dir/k", "dir/l"], [])
+    assert found.left_out == {"attributes of a file on macOS": 5, "headers of PAX as a file": 1, "hidden": 1}
 
 
 def test_a_named_field_comes_before_the_text_file(path: Path) -> None:
