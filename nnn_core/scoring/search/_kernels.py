@@ -43,6 +43,9 @@ _SLAB_GROUPS = 20 * GROUPS
 #: Count of a row whose reservoir overflowed: it must be searched in another way.
 OVERFLOW = -1
 
+#: Count of a row of which too few entries reached the threshold it began with: it must be searched from a lower one.
+TOO_FEW = -2
+
 
 @njit(cache=True, nogil=True)
 def _score(number: Any, steps: Any, position: int) -> Any:
@@ -276,10 +279,17 @@ def choose_lists(candidates: Any, lists: int, vectors: Any, starts: Any, steps: 
 
 @njit(cache=True, nogil=True)
 def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, thresholds: Any) -> None:
-    """Shrink every reservoir to what may be among its ``need`` highest, of which these come first."""
+    """Shrink every reservoir to what may be among its ``need`` highest, of which these come first.
+
+    A row that began with a threshold which fewer reach has missed some of them and becomes ``TOO_FEW``.
+    """
     for row in range(len(counts)):
-        if counts[row] > need[row]:
-            low = to_key(thresholds[row], np.int64(0))
+        low, reached = to_key(thresholds[row], np.int64(0)), 0
+        for at in range(counts[row]):
+            reached += keys[row, at] >= low
+        if reached < need[row]:
+            counts[row] = TOO_FEW if counts[row] != OVERFLOW and thresholds[row] > -np.inf else counts[row]
+        elif counts[row] > need[row]:
             least, highest = _lower_bound(keys, row, counts[row], need[row], need[row], low), 0
             for at in range(counts[row]):
                 key = keys[row, at]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from numba import njit
 
 from nnn_core.scoring.search._lanes import GROUPS, LANES
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, Mask
 
 Bytes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
@@ -63,6 +63,9 @@ class Rounded:
         rounded = cls(np.zeros((rows, -(-dim // 4) * 4), np.int8), *(np.empty(rows, np.float32) for _ in range(3)))
         _round(vectors, centre, _signs(dim), rounded.whole, rounded.steps, rounded.norms, rounded.rests)
         return rounded
+
+    def __getitem__(self, rows: slice | Mask) -> Rounded:
+        return Rounded(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Rounded]) -> Rounded:

@@ -43,12 +43,14 @@ class Reservoirs:
         doubt: (rows, 1) float32, by how much scores may be off; with ``widths`` (rows, 2), each candidate's part of it.
         capacity: how many entries a reservoir holds; at least twice the largest ``need``.
         widths: (references, 2) float32, each reference's part of the bound on the error of a score.
+        guess: (rows,) float32, what each candidate's ``need``-th highest entry will hardly be below; default: unknown.
     """
 
     need: npt.NDArray[np.int64]
     doubt: FloatMatrix
     capacity: int
     widths: FloatMatrix | None = None
+    guess: npt.NDArray[np.float32] | None = None
     _keys: npt.NDArray[np.int64] = field(init=False)
     _counts: npt.NDArray[np.int64] = field(init=False)
     _limits: npt.NDArray[np.int64] = field(init=False)
@@ -59,7 +61,7 @@ class Reservoirs:
         self._keys = np.empty((rows, self.capacity), np.int64)
         self._counts = np.zeros(rows, np.int64)
         self._limits = np.minimum(2 * self.need, self.capacity)
-        self._thresholds = np.full(rows, -np.inf, np.float32)
+        self._thresholds = np.full(rows, -np.inf, np.float32) if self.guess is None else self.guess.copy()
 
     def offer(self, scores: FloatMatrix, first: int) -> None:
         """Offer the scores (rows, n) of all candidates with the n references from position ``first`` on."""
@@ -81,8 +83,9 @@ class Reservoirs:
             looks: the candidates that look into each list, list after list, and (lists + 1,) where these end, from 0
                 on; default: all candidates look into the one list.
         """
-        if ends is None or looks is None:
+        if ends is None:
             ends = np.array([0, references.rows])
+        if looks is None:
             looks = np.arange(len(candidates)), np.array([0, len(candidates)])
         kernels.collect_products(
             candidates, *looks, references.vectors, references.starts, references.steps, ends,
@@ -93,12 +96,22 @@ class Reservoirs:
     def _state(self) -> tuple[npt.NDArray[Any], ...]:
         return self._keys, self._counts, self._limits, self._thresholds
 
+    def restart(self) -> npt.NDArray[np.int64]:
+        """Empty the rows whose guess was too high; these must be offered everything once more, now without one."""
+        self._finish()
+        rows = np.flatnonzero(self._counts == kernels.TOO_FEW)
+        self._counts[rows], self._thresholds[rows] = 0, -np.inf
+        return rows
+
     def finish(self) -> Mask:
         """Drop what is not among the highest; (rows,) which rows kept too much and now hold nothing."""
-        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts, self._thresholds)
+        self._finish()
         overflowed: Mask = self._counts == kernels.OVERFLOW
         self._counts[overflowed] = 0
         return overflowed
+
+    def _finish(self) -> None:
+        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts, self._thresholds)
 
     def raise_thresholds(self, thresholds: npt.NDArray[np.float32]) -> None:
         """Drop what stays below what each row's need-th highest score is now known to reach."""

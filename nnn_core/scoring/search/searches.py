@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search._lanes import has_fast_int8
-from nnn_core.scoring.search._prefilter import PrefilterSearch
+from nnn_core.scoring.search._prefilter import SAMPLED, PrefilterSearch
 from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix
@@ -77,7 +77,7 @@ class FasterSearch:
     @property
     def nbytes(self) -> int:
         """How many bytes of memory the search takes, once the references are rounded to int8."""
-        return self.index.nbytes + self.index.vectors.size
+        return self.index.nbytes + self.index.vectors.size * (SAMPLED + 1) // SAMPLED
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""

@@ -334,6 +334,23 @@ def test_a_reference_that_rounds_badly_widens_no_other_bound() -> None:
     assert all(one | {7} == other for one, other in zip(alone, kept, strict=True))
 
 
+@pytest.mark.parametrize("sampled", ["highest", "lowest", "none"])
+def test_a_sample_that_misleads_changes_nothing(sampled: str) -> None:
+    """References that are all near or all far from the candidates: thresholds are too high or of no use."""
+    candidates, references = grid_vectors(30, 64, 1), grid_vectors(3000, 64, 2)
+    search = PrefilterSearch.of(make_index(references))
+    distinct, packed = search.index.vectors, Rounded.of(search.index.vectors, search.mean)
+    nearest = np.zeros(len(distinct), bool)
+    nearest[np.argsort(-(candidates @ distinct.T), axis=1)[:, :12]] = True
+    rows = {"highest": nearest, "lowest": ~nearest, "none": np.zeros_like(nearest)}[sampled]
+    misled = dataclasses.replace(search, sample=(PackedReferences.of(packed[rows]), search.widths[rows]))
+    tile, need = Tile(candidates, np.zeros((30, 0), np.int64)), np.full(30, 40)
+    _, reservoirs, overflowed = misled._select(tile, need, 512)
+    assert not overflowed.any()
+    assert (reservoirs.kept[1] >= need).all()
+    assert misled.top(tile, 40).tobytes() == ExactSearch(search.index).top(tile, 40).tobytes()
+
+
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("dim", [4, 64, 516])
 def test_products_of_bytes(fast: bool, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,6 +413,27 @@ def test_reservoirs_keep_the_highest(data: st.DataObject) -> None:
         kth = scores[row, ranked[min(need[row], columns) - 1]]
         within = {at for at in range(columns) if scores[row, at] > kth - 2 * doubt[row, 0]}
         assert kept == set(ranked[: need[row]]) | (within if doubt[row, 0] else set())
+
+
+@given(data=st.data())
+def test_a_guess_changes_nothing(data: st.DataObject) -> None:
+    """Whatever thresholds reservoirs begin with, they end as those that begin without."""
+    columns = data.draw(st.integers(1, 120))
+    scores = np.array(data.draw(st.lists(st.integers(-9, 9), min_size=3 * columns, max_size=3 * columns)), np.float32)
+    scores = scores.reshape(3, columns)
+    need = np.array([data.draw(st.integers(1, 12)) for _ in range(3)])
+    doubt = np.full((3, 1), data.draw(st.sampled_from([0, 1.5])), np.float32)
+    guess = np.array([data.draw(st.one_of(st.just(-np.inf), st.integers(-10, 10))) for _ in range(3)], np.float32)
+    plain, guessed = (selection.Reservoirs(need, doubt, 200, guess=begin) for begin in (None, guess))
+    for reservoirs in (plain, guessed):
+        reservoirs.offer(scores.copy(), 0)
+    missed = guessed.restart()
+    plain.finish()
+    for row in range(3):
+        lowest = np.sort(scores[row] - doubt[row])[-need[row] :][0] if need[row] <= columns else -np.inf
+        assert (row in missed) == (lowest < guess[row])
+        one, other = (set(positions[row, : counts[row]].tolist()) for positions, counts in (plain.kept, guessed.kept))
+        assert other == (set() if row in missed else one)
 
 
 def test_an_overflowing_reservoir_says_so() -> None:
