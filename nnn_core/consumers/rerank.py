@@ -21,6 +21,9 @@ from nnn_core.vectors import GRID, FloatMatrix
 
 _TILE_ROWS = 8_192
 
+#: Highest inner product of vectors that are unit length but for rounding.
+_HIGHEST_SCORE = 1.001
+
 
 @dataclass(frozen=True)
 class Reranker:
@@ -77,19 +80,22 @@ class Reranker:
         ids, bias, hub = self.ids[rows].combine_chunks(), pa.array(self.bias[rows], pa.float32()), self.hub[rows]
         return to_parquet(pa.table({"id": ids, "bias": bias, "hub": pa.array(hub)}))
 
-    def rerank(self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None) -> list[tuple[str, float]]:
+    def rerank(
+        self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None, weight: float = 1.0
+    ) -> list[tuple[str, float]]:
         """The corrected order of one query's hits.
 
         Args:
             ids: ids of the hits that the engine found with plain vectors, in any order.
             scores: inner product (= cosine) of each hit with the query, in the order of ``ids``, higher is better.
             depth: how many hits to return; None for all.
+            weight: what biases are multiplied by: 1 for those of the table, 0 for the plain order.
 
         Returns:
             (id, debiased score), best first, equal ones in order of id.
 
         Raises:
-            InputError: an id is not in the table, or the two differ in length.
+            InputError: an id is not in the table, the two differ in length, or a score is none of unit vectors.
         """
         if len(ids) != len(scores):
             raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores; one score an id is needed.")
@@ -97,7 +103,12 @@ class Reranker:
             return []
         rows = self._rows(ids)
         plain = np.asarray(scores, np.float64)
-        bias = self.bias[rows].astype(np.float64)
+        if not (np.abs(plain) <= _HIGHEST_SCORE).all():
+            raise InputError(
+                f"rerank: scores reach from {plain.min():g} to {plain.max():g}, but inner products of unit vectors lie "
+                "between -1 and 1, and biases belong to these. Normalise the vectors, or turn distances into cosines."
+            )
+        bias = weight * self.bias[rows].astype(np.float64)
         if self.gated and not self.hub[rows[int(plain.argmax())]]:
             bias = np.zeros_like(bias)
         order = sorted(zip((plain - bias).tolist(), ids, strict=True), key=lambda hit: (-hit[0], hit[1]))

@@ -16,6 +16,7 @@ from nnn_core.consumers.engines.registry import METRICS, Engine, Metric, find_en
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.rankings import Ranking
 from nnn_core.table.manifest import Manifest
+from nnn_core.table.parts import BiasSettings
 from nnn_core.vectors import FloatMatrix
 
 FORMS = ("auto", "inner_product", "norm_completed")
@@ -30,23 +31,22 @@ _UNSAFE = {
     "the order would not be that of <q, r> - b",
 }
 
-#: Length of an asked vector ``[q, 1]``.
-_ASKED_LENGTH = math.sqrt(2.0)
-
 
 @dataclass(frozen=True)
 class BiasRange:
-    """What a recipe needs to know of all biases of a table."""
+    """What a recipe needs to know of all biases of a table: how far they reach, and their alpha if it is known."""
 
     lowest: float
     mean: float
     highest: float
+    alpha: float | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> BiasRange:
         """Lowest, mean and highest bias of a version of the table."""
         parts = manifest.files
-        return cls(min(part.bias_min for part in parts), manifest.bias_mean, max(part.bias_max for part in parts))
+        lowest, highest = min(part.bias_min for part in parts), max(part.bias_max for part in parts)
+        return cls(lowest, manifest.bias_mean, highest, manifest.settings.alpha)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Recipe:
         max_abs_bias: highest absolute value of a shifted bias.
         dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
+        alpha: weight of the mean in the stored biases; None in an export of an earlier release.
     """
 
     engine: str
@@ -70,6 +71,7 @@ class Recipe:
     max_abs_bias: float
     dimensions: int
     unit: bool = False
+    alpha: float | None = None
 
     @property
     def stored_length(self) -> float:
@@ -90,15 +92,57 @@ class Recipe:
         stored = augment(vectors, _shifted(bias, self.bias_shift), self.form, limit)
         return (stored / np.float32(self.stored_length)).astype(np.float32) if self.unit else stored
 
-    def asked(self, queries: FloatMatrix) -> FloatMatrix:
-        """What is sent for queries (rows, dim) float32 unit vectors: (rows, dimensions) float32."""
-        asked = augment_queries(queries, self.form)
-        return (asked / np.float32(_ASKED_LENGTH)).astype(np.float32) if self.unit else asked
+    def asked(self, queries: FloatMatrix, alpha: float | None = None) -> FloatMatrix:
+        """What is sent for queries: (rows, dimensions) float32.
 
-    def debiased(self, scores: npt.ArrayLike) -> Numbers:
-        """Debiased scores ``<q, r> - bias(r)`` from the numbers that the engine returned, of any shape."""
+        Args:
+            queries: (rows, dim) float32 unit vectors.
+            alpha: weight of the mean for these queries; None for that of the table, 0 for plain search.
+
+        Raises:
+            ConfigError: a query is not unit length, or ``alpha`` cannot be had.
+        """
+        asked = augment_queries(queries, self.form, self.weight(alpha))
+        return (asked / np.float32(self._asked_length(alpha))).astype(np.float32) if self.unit else asked
+
+    def debiased(self, scores: npt.ArrayLike, alpha: float | None = None) -> Numbers:
+        """Debiased scores ``<q, r> - bias(r)`` from the numbers that the engine returned.
+
+        Args:
+            scores: numbers of any shape.
+            alpha: the weight that the queries were asked with.
+
+        Raises:
+            ConfigError: ``alpha`` cannot be had.
+        """
         numbers = np.asarray(scores, np.float64)
-        return self._reading.inner_product(numbers, self.stored_length, _ASKED_LENGTH) - self.bias_shift
+        inner = self._reading.inner_product(numbers, self.stored_length, self._asked_length(alpha))
+        return inner - self.weight(alpha) * self.bias_shift
+
+    def weight(self, alpha: float | None) -> float:
+        """What the stored biases are multiplied by for biases with another weight of the mean.
+
+        Args:
+            alpha: that weight; None for the table's.
+
+        Raises:
+            ConfigError: not a finite number of at least 0, or the stored biases cannot be scaled to it.
+        """
+        if alpha is None:
+            return 1.0
+        BiasSettings.check_alpha(alpha)
+        if alpha == 0.0:
+            return 0.0
+        if not self.alpha:
+            held = "an unknown one" if self.alpha is None else "0"
+            raise ConfigError(
+                f"alpha={alpha:g} cannot be had from this index, whose biases have the alpha {held}; export again."
+            )
+        return alpha / self.alpha
+
+    def _asked_length(self, alpha: float | None) -> float:
+        """L: length of an asked vector ``[q, weight]``."""
+        return math.hypot(1.0, self.weight(alpha))
 
     def rank(self, queries: FloatMatrix, stored: FloatMatrix, ids: list[str]) -> Ranking:
         """The first candidates by the engine's metric, of stored vectors as they were written.
@@ -130,6 +174,8 @@ class Recipe:
             "setting": engine.metrics[self.metric].setting,
             "stored_vector": stored_text(self.form, self.unit),
             "query_vector": asked_text(self.form, self.unit),
+            "query_weight": "the last 1 of the query times w subtracts w * bias, so 0 is plain search; the score read "
+            "back is then s - w * bias_shift, and L = sqrt(1 + w^2)",
             "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
             + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
             "imports": engine.imports,
@@ -210,7 +256,8 @@ def make_recipe(
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
     limit = float(np.abs(ends).max())
-    return Recipe(name, chosen, taken, shift, limit, dimensions, engine.layout == "index" and chosen == "cosine")
+    unit = engine.layout == "index" and chosen == "cosine"
+    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha)
 
 
 def _check_eight_bits(engine: Engine) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from nnn_core.consumers.augment import Form, augment, augment_queries
 from nnn_core.consumers.faiss_index import debiased_index, plain_index, search_debiased
 from nnn_core.errors import ConfigError
+from nnn_core.vectors import unit_vectors
 
 FORMS: tuple[Form, ...] = ("inner_product", "norm_completed")
 Case = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -97,9 +101,50 @@ def test_a_bias_beyond_the_limit_is_refused(bias: float, limit: float) -> None:
         augment(grid_vectors(3, 8, 1), np.array([0.0, bias, 0.0], np.float32), "norm_completed", limit)
 
 
-def test_vectors_longer_than_one_are_refused() -> None:
-    with pytest.raises(ConfigError, match="unit length"):
-        augment(2 * grid_vectors(3, 8, 1), np.zeros(3, np.float32), "norm_completed")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("factor", [2.0, 0.9, 0.995, 1e30, 0.0, float("nan")])
+def test_vectors_that_are_not_unit_length_are_refused(form: Form, factor: float) -> None:
+    vectors, bias = grid_vectors(3, 8, 1), np.zeros(3, np.float32)
+    vectors[1] *= np.float32(factor)
+    with pytest.raises(ConfigError, match=r"1 of 3 vectors are not unit length .* normalise=True"):
+        augment(vectors, bias, form)
+    with pytest.raises(ConfigError, match=r"augment_queries: 1 of 3 vectors are not unit length"):
+        augment_queries(vectors, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_vectors_are_normalised_by_request_as_a_refresh_does(form: Form) -> None:
+    unit, _, _ = unit_vectors(vectors := 3 * np.random.default_rng(0).standard_normal((9, 24)).astype(np.float32))
+    bias = np.linspace(0.1, 0.3, 9, dtype=np.float32)
+    assert augment(vectors, bias, form, normalise=True).tobytes() == augment(unit, bias, form).tobytes()
+    assert augment_queries(vectors, form, normalise=True).tobytes() == augment_queries(unit, form).tobytes()
+    for bad in (0.0, np.nan):
+        vectors[2] = bad
+        with pytest.raises(ConfigError, match="1 of 9 vectors are zero or not finite"):
+            augment(vectors, bias, form, normalise=True)
+
+
+@pytest.mark.parametrize("kind", [np.float16, "bfloat16"])
+def test_unit_vectors_in_half_precision_are_unit_length(kind: Any) -> None:
+    vectors = grid_vectors(200, 64, 1)
+    rounded = torch.from_numpy(vectors).bfloat16().float().numpy() if kind == "bfloat16" else vectors.astype(kind)
+    augment(rounded.astype(np.float32), np.zeros(200, np.float32), "norm_completed")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(case=cases(), weight=st.sampled_from([0.0, 0.5, 1.0, 1.5]))
+def test_a_weight_scales_the_bias(form: Form, case: Case, weight: float) -> None:
+    vectors, bias, queries = case
+    scores = augment_queries(queries, form, weight).astype(np.float64) @ augment(vectors, bias, form).T.astype(
+        np.float64
+    )
+    plain = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.testing.assert_allclose(scores, plain - weight * bias.astype(np.float64), rtol=0, atol=1e-6)
+
+
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="weight inf"):
+        augment_queries(grid_vectors(3, 8, 1), weight=float("inf"))
 
 
 def test_faiss_ranks_by_the_debiased_score() -> None:

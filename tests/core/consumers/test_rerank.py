@@ -40,6 +40,18 @@ def test_scores_are_debiased_and_ties_in_order_of_id() -> None:
     assert reranker({"a": 0.25}).rerank([], []) == []
 
 
+def test_a_weight_scales_the_bias() -> None:
+    hits = (["c", "b", "a"], [0.5, 1.0, 0.75])
+    assert reranker({"a": 0.25, "b": 0.5, "c": 0.0}).rerank(*hits, weight=0.0) == [("b", 1.0), ("a", 0.75), ("c", 0.5)]
+    assert reranker({"a": 0.25, "b": 0.5, "c": 0.0}).rerank(*hits, 1, weight=0.5) == [("b", 0.75)]
+
+
+@pytest.mark.parametrize("score", [1.01, -3.0, float("nan"), float("inf")])
+def test_scores_of_other_vectors_than_unit_ones_are_refused(score: float) -> None:
+    with pytest.raises(InputError, match="inner products of unit vectors lie between -1 and 1"):
+        reranker({"a": 0.25, "b": 0.5}).rerank(["a", "b"], [0.5, score])
+
+
 def test_only_hubs_at_the_top_open_the_gate() -> None:
     bias = {**{f"n{row}": 0.1 + row / 1000 for row in range(20)}, "hub": 0.9}
     gated, always = reranker(bias, gated=True), reranker(bias)

@@ -29,9 +29,10 @@ ROWS, DIM = 250, 12
 IDS = [f"c{row}" for row in range(ROWS - 3)] + ['a\\t\tb\nc\\\\"', "é\u2028x", "x y/z"]
 VECTORS = grid_vectors(ROWS, DIM, 1)
 BIAS = (0.2 + 0.3 * np.random.default_rng(2).random(ROWS)).astype(np.float32)
-BIASES = BiasRange(float(BIAS.min()), float(BIAS.mean()), float(BIAS.max()))
+BIASES = BiasRange(float(BIAS.min()), float(BIAS.mean()), float(BIAS.max()), 0.5)
 QUERIES = grid_vectors(20, DIM, 3)
-DEBIASED = QUERIES.astype(np.float64) @ VECTORS.astype(np.float64).T - BIAS.astype(np.float64)
+PLAIN = QUERIES.astype(np.float64) @ VECTORS.astype(np.float64).T
+DEBIASED = PLAIN - BIAS.astype(np.float64)
 EACH = [(engine.name, metric) for engine in engines() for metric in engine.metrics]
 FILES = [engine for engine in engines() if engine.layout != "index"]
 
@@ -43,10 +44,11 @@ def written(engine: Engine, metric: str = "ip", **changes: Any) -> tuple[Recipe,
 
 
 @pytest.mark.parametrize("centre", ["mean", "none", "nonnegative"])
+@pytest.mark.parametrize("alpha", [None, 0.0, 0.25, 0.75])
 @pytest.mark.parametrize(("name", "metric"), EACH)
-def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, centre: str) -> None:
+def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, centre: str, alpha: float | None) -> None:
     recipe = make_recipe(name, metric, DIM, BIASES, centre=centre)
-    stored, asked = recipe.stored(VECTORS, BIAS).astype(np.float64), recipe.asked(QUERIES).astype(np.float64)
+    stored, asked = recipe.stored(VECTORS, BIAS).astype(np.float64), recipe.asked(QUERIES, alpha).astype(np.float64)
     assert stored.shape == (ROWS, recipe.dimensions)
     products = asked @ stored.T
     lengths = np.linalg.norm(asked, axis=1)[:, None], np.linalg.norm(stored, axis=1)
@@ -70,7 +72,20 @@ def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, cen
         "inverse_squared_l2": lambda x: 1 / (1 + x**2),
     }
     said = words[find_engine(name).metrics[recipe.metric].reading](computed)
-    np.testing.assert_allclose(recipe.debiased(said), DEBIASED, atol=2e-6)
+    weight = 1.0 if alpha is None else alpha / 0.5
+    np.testing.assert_allclose(recipe.debiased(said, alpha), PLAIN - weight * BIAS.astype(np.float64), atol=3e-6)
+
+
+def test_an_alpha_that_an_index_cannot_give() -> None:
+    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    for alpha in (-0.5, float("nan")):
+        with pytest.raises(ConfigError, match="must be a finite number of at least 0"):
+            recipe.asked(QUERIES, alpha)
+    for held, said in ((None, "an unknown one"), (0.0, "0")):
+        other = dataclasses.replace(recipe, alpha=held)
+        with pytest.raises(ConfigError, match=f"have the alpha {said}; export again"):
+            other.asked(QUERIES, 0.3)
+        assert other.asked(QUERIES, 0.0).tolist() == recipe.asked(QUERIES, 0.0).tolist()
 
 
 def test_every_reading_is_used() -> None:
