@@ -91,6 +91,7 @@ class Embeddings:
         rejected: how many rows of the input could not be used.
         id_digest: order-free digest of the candidate ids.
         vectors: whether the biases were computed from these very vectors: ``SAME``, ``OTHER`` or ``PART``.
+        off_length: how many ready-made vectors were not unit length as read.
     """
 
     shards: tuple[EmbeddedShard, ...]
@@ -98,6 +99,7 @@ class Embeddings:
     rejected: int
     id_digest: str
     vectors: str
+    off_length: int = 0
 
 
 @lru_cache(maxsize=1)
@@ -153,7 +155,8 @@ def gather_embeddings(
     if ids == table.manifest.id_digest:
         same = add_set_digests(s.vector_digest for s in shards) == table.manifest.candidates.digest
         origin = SAME if same else OTHER
-    return Embeddings(tuple(shards), rows, summary.rejected, ids, origin)
+    off_length = sum(each.off_length or 0 for each in inputs)
+    return Embeddings(tuple(shards), rows, summary.rejected, ids, origin, off_length)
 
 
 def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
@@ -307,6 +310,7 @@ def export_record(
         "rejected": embeddings.rejected,
         "id_digest": embeddings.id_digest,
         "embeddings": embeddings.vectors,
+        "off_length": embeddings.off_length,
         "files": [asdict(each) for each in sorted(files, key=lambda each: each.path)],
         "queries": queries,
         "overlap": asdict(overlap) if overlap else None,

@@ -24,3 +24,20 @@ class Side:
     inputs: tuple[str, ...]
     centroid: str = ""
     off_length: int | None = None
+
+
+def lengths_note(off_length: int | None, rows: int, flag: str) -> str | None:
+    """What to tell of vectors that were not unit length as read; None if all were, or nobody knows.
+
+    Args:
+        off_length: how many ready-made vectors had another length than 1.
+        rows: how many vectors were used.
+        flag: the flag that named the input.
+    """
+    if not off_length:
+        return None
+    return (
+        f"{off_length:,} of {rows:,} vectors of {flag} are not unit length; they were normalised here. Biases belong "
+        "to unit vectors, so an index or a query that keeps the lengths is ranked wrongly: normalise them there too, "
+        "or take the vectors that nnn export writes."
+    )

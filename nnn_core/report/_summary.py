@@ -240,6 +240,7 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
 def _source(source: Source) -> str:
     words = f"{count(source.rows)} rows ({source.modality})"
     words += f", {count(source.rejected)} rejected" if source.rejected else ""
+    words += f", {count(source.off_length)} not of unit length, normalised" if source.off_length else ""
     words += f", from {count(source.files)} files" if source.files else ""
     words += f", digest {source.digest[:16]}" if source.digest else ""
     return words + (f", {source.uri}" if source.uri else "")

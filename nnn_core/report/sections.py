@@ -36,6 +36,7 @@ class Source:
         files: how many input files there were.
         digest: digest of the rows, in hexadecimal; empty where unknown.
         uri: where they came from, as the user named it.
+        off_length: how many ready-made vectors were not unit length as read.
     """
 
     modality: str
@@ -44,11 +45,13 @@ class Source:
     files: int = 0
     digest: str = ""
     uri: str = ""
+    off_length: int = 0
 
     @classmethod
     def of(cls, modality: str, side: Side) -> Source:
         """One side of a version's lineage."""
-        return cls(modality, side.rows, side.rejected, len(side.inputs), side.digest)
+        counts = (side.rows, side.rejected, len(side.inputs))
+        return cls(modality, *counts, side.digest, off_length=side.off_length or 0)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nnn_core.embedded.side import lengths_note
 from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.report import Report
 from nnn_core.report.sections import Stage
@@ -86,6 +87,9 @@ def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> I
             "decoded as the encoder asks for it: to the model they are one and the same image, and may become one hub. "
             "Convert them to 8 bits, and run again."
         )
+    for flag, side in (("--candidates", manifest.candidates), ("--references", manifest.references)):
+        if note := lengths_note(side.off_length, side.rows, flag):
+            yield note
     if copies := result.distributions.get(NEAR_COPIES, 0):
         yield near_copies_message(copies, manifest.rows, config.exclude_own_pairs)
 

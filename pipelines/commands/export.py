@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
 from nnn_core.consumers.export import check_output, manifest_uri
+from nnn_core.embedded.side import lengths_note
 from nnn_core.encoders import EncoderSource
 from nnn_core.table.manifest import Manifest, read_manifest
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     manifest = read_manifest(args.table, args.version)
     config = build(ExportConfig, args, version=manifest.version)
     result = _export(config, manifest, encoder_of_table(args.encoder, args.table, config.version), options)
+    if note := lengths_note(result["off_length"], result["rows"], "--embeddings"):
+        logging.getLogger("nnn").warning(note)
     _print_export(result)
     print_json(args, result)
     return result

@@ -230,6 +230,7 @@ def test_needs_no_more_than_the_table_and_some_vectors(
     assert "100 of 150 candidates" in said
     assert "overlap      1.0000 of the exact top 10" in said
     assert "9 candidates in place of queries" in said
+    assert result["off_length"] == 100
 
 
 def gathered(published: Path, work: Path, pattern: str, max_reject_rate: float = 0.0) -> Embeddings:
