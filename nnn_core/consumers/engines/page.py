@@ -27,8 +27,8 @@ quantisation with one range for all dimensions: the query's weight of the bias i
 1 / sqrt(dim), so a rounding error of the bias counts sqrt(dim) times as much.
 
 Alpha can be chosen for each query: `[q, w]` in place of `[q, 1]` subtracts `w` times the bias on the same index
-(`Recipe.asked(q, alpha=)`), and the score is `s - w * bias_shift` with `L = sqrt(1 + w^2)`. To switch the correction off, ask with
-`w = 0`: that is the plain ranking. To ramp an A/B test up, give a share of users `w = 1` and the others `w = 0`.
+(`Recipe.asked(q, alpha=)`), and the score is `s - w * bias_shift` with `L = sqrt(1 + w^2)`. To switch the correction
+off, ask with `w = 0`: that is the plain ranking. To ramp an A/B test up, give a share of users `w = 1`, the others 0.
 
 `export.json` holds the overlap: how much of the exact top 10 of a sample of queries the vectors in the files give
 by the engine's metric. What an engine's approximate index or quantiser loses comes on top.
