@@ -112,7 +112,8 @@ class ReferenceColumnOptions(ColumnOptions):
         own = self.named("reference_")
         replaced = own.keys() | (_PAYLOADS if own.keys() & _PAYLOADS else set())
         shared = {name: value for name, value in self.named().items() if name not in replaced}
-        return Columns(**shared, **own, require_id=False, inherited=tuple(shared))
+        lent = tuple((name, "") for name in shared)
+        return Columns(**shared, **own, require_id=False, inherited=tuple(shared), side="reference-", lent=lent)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -128,7 +129,11 @@ class ValidationColumnOptions(ReferenceColumnOptions):
     @cached_property
     def validation_columns(self) -> Columns:
         """The names of the bank, except where others were given for the queries; every query needs an id."""
-        return replace(self.reference_columns, require_id=True, **self.named("validation_"))
+        bank, own = self.reference_columns, self.named("validation_")
+        inherited = tuple(name for name in bank.inherited if name not in own)
+        lent = tuple((name, "") for name in bank.inherited if name not in own)
+        lent += tuple((name, bank.side) for name in self.named(bank.side.replace("-", "_")) if name not in own)
+        return replace(bank, require_id=True, **own, inherited=inherited, side="validation-", lent=lent)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -144,4 +149,6 @@ class QueryColumnOptions(ColumnOptions):
     @cached_property
     def query_columns(self) -> Columns:
         """The candidates' names, except where others were given for the queries."""
-        return replace(self.candidate_columns, **self.named("query_"))
+        own = self.named("query_")
+        lent = tuple((name, "") for name in self.named() if name not in own)
+        return replace(self.candidate_columns, **own, side="query-", lent=lent)

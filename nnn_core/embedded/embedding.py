@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class EmbeddingRequest:
             input=shard.digest,
             format=format_of(shard).name,
             modality=PRECOMPUTED if precomputed else self.modality,
-            columns=asdict(self.columns),
+            columns=self.columns.identity,
             encoder=PRECOMPUTED if precomputed else self.encoder,
             rows=ROWS_PER_SHARD,
         )

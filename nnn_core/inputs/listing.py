@@ -14,6 +14,7 @@ from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs._table_logs import current_files
 from nnn_core.inputs.readers import format_of, formats, suffix_of
+from nnn_core.inputs.readers._caption_files import SUFFIX, image_beside
 from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
@@ -21,6 +22,9 @@ _IMAGES_PER_SHARD = 1024
 
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
 _TARS = (".tar", ".tar.gz", ".tgz")
+
+#: Files of text that are asked whether they lie beside an image.
+_LOOKED_BESIDE = 8
 
 _HIDDEN, _NOT_IN_LOG = "hidden", "not named by the log of the table"
 
@@ -65,13 +69,20 @@ def list_input(pattern: str, flag: str) -> Listing:
     if not current:
         raise InputError(f"{flag} {pattern!r} names only files that the log of their table does not name any more.")
     names: list[ShardName] = []
-    for grouped, run in groupby(current, key=lambda uri: format_of(uri).grouped):
+    beside = _lie_beside_images([uri for uri in current if uri.endswith(SUFFIX)])
+    for grouped, run in groupby(current, key=lambda uri: format_of(uri).grouped or (beside and uri.endswith(SUFFIX))):
         uris = list(run)
         names += _group_members(_fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
     for name in names:
         _check_name(name.uri, flag)
     left_out = {_HIDDEN: hidden, _NOT_IN_LOG: len(found) - len(current)}
     return Listing(tuple(names), len(current), {reason: count for reason, count in left_out.items() if count})
+
+
+def _lie_beside_images(uris: Sequence[str]) -> bool:
+    """Whether files of text are captions of images of the same names, as far as a few of them tell."""
+    some = uris[:: max(1, len(uris) // _LOOKED_BESIDE)]
+    return any(image_beside(uri) for uri in some)
 
 
 def list_shards(pattern: str, flag: str) -> list[ShardName]:
@@ -252,7 +263,9 @@ def _describe_members(name: ShardName, fresh: bool) -> InputShard:
     digest, size = hashlib.sha256(), 0
     for member in name.members:
         uri = storage.join(name.uri, member)
-        digest.update(f"{member}\0{storage.content_digest(uri, fresh)}\n".encode(errors="surrogateescape"))
+        beside = f"\0{storage.basename(image_beside(uri) or '')}" if member.endswith(SUFFIX) else ""  # the pair id
+        line = f"{member}\0{storage.content_digest(uri, fresh)}{beside}\n"
+        digest.update(line.encode(errors="surrogateescape"))
         size += storage.size(uri)
     return InputShard(name.uri, f"members:{digest.hexdigest()}", size, members=name.members)
 

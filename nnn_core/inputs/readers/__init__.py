@@ -16,7 +16,17 @@ from importlib.metadata import EntryPoint, entry_points
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.readers import _delimited, _images, _json_captions, _jsonl, _npy, _parquet, _plain, _webdataset
+from nnn_core.inputs.readers import (
+    _caption_files,
+    _delimited,
+    _images,
+    _json_captions,
+    _jsonl,
+    _npy,
+    _parquet,
+    _plain,
+    _webdataset,
+)
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
@@ -92,6 +102,8 @@ def format_of(shard: InputShard | ShardName | str) -> Format:
     Raises:
         InputError: no reader for this suffix.
     """
+    if not isinstance(shard, str) and shard.members and shard.members[0].endswith(_caption_files.SUFFIX):
+        return _caption_files.FORMAT
     uri = shard if isinstance(shard, str) else shard.members[0] if shard.members else shard.uri
     suffix = suffix_of(uri)
     if suffix is None:
@@ -103,9 +115,28 @@ def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bo
     """Whether embeddings are to be read from the shard, rather than images or captions.
 
     Raises:
-        InputError: an unknown format, or a file from which both could be read.
+        InputError: an unknown format, a file from which both could be read, or a name of a column that means nothing in
+            files of this format.
     """
+    _check_names(shard, modality, columns)
     return format_of(shard).holds_vectors(shard.uri, modality, columns)
+
+
+def _check_names(shard: InputShard, modality: Modality, columns: Columns) -> None:
+    """Refuse a name that the reader would never look at; one that was given for another side says nothing here."""
+    format = format_of(shard)
+    asked = {"id", "pair_id", "vector", "image" if modality == "image" else "caption"}
+    for what in sorted(asked - format.names - ({*columns.inherited, *dict(columns.lent)} - {"pair_id"})):
+        name = getattr(columns, what)
+        if name is None or (what == "id" and name.startswith("@")):
+            continue
+        flags = " and ".join(columns.flag(each) for each in sorted(format.names & asked))
+        others = sorted({each.name for each in formats().values() if what in each.names})
+        raise InputError(
+            f"{shard.uri!r}: {columns.flag(what)} {name} means nothing for the format {format.name!r}, in which "
+            f"{flags or 'no column'} can be named. Leave the flag out, or give the rows in a format where it names "
+            f"something: {', '.join(others)}."
+        )
 
 
 def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
@@ -119,6 +150,7 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     Raises:
         InputError: an unknown format, a broken file, a missing column.
     """
+    _check_names(shard, modality, columns)
     read = format_of(shard).read
     if columns.id not in (CONTENT_ID, POSITION_ID):
         return read(shard, modality, columns)

@@ -141,6 +141,15 @@ class _CsvLines(Iterator[str]):
         return line.decode("utf-8", "surrogateescape")
 
 
+def rows_of_table(uri: str, separator: str, columns: Columns) -> Iterator[Row | Reject]:
+    """The rows of a table in a file whose name does not say what separates its fields."""
+    if separator == "\t":
+        lines = tab_separated(uri)
+    else:
+        lines = _quoted(uri, separator, quoting_of(uri, separator, Quoting.DOUBLED))
+    return rows_of_records(_records(lines, columns, uri), columns, uri)
+
+
 def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> Format:
     def rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         yield from rows_of_records(_records(read(uri), columns, uri), columns, uri)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from nnn_core.inputs.readers.rows import Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
 
+#: The attributes of ``Columns`` that name a column each.
+NAMES = frozenset({"id", "pair_id", "caption", "vector", "image"})
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -38,6 +41,8 @@ class Format:
         companion: finds the URI of the file with the ids or further fields that lies elsewhere, None if there is none;
             raises InputError if one is needed and missing.
         outline: reads what a file's footer or header tells, for ``nnn inspect``.
+        names: the attributes of ``Columns`` that mean something in such files; a name that was given for another one of
+            them is refused.
         grouped: whether a file is a single row, so that many are read together as one shard.
     """
 
@@ -47,4 +52,5 @@ class Format:
     holds_vectors: Callable[[str, Modality, Columns], bool] = lambda uri, modality, columns: False
     companion: Callable[[str], str | None] = lambda uri: None
     outline: Callable[[str], Outline] = lambda uri: Outline()
+    names: frozenset[str] = NAMES
     grouped: bool = False

@@ -21,23 +21,15 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
     """One image a file; its id is its path below the folder in front of the pattern's first wildcard, with its suffix.
 
-    What lies beside an image, such as captions in ``key.txt``, is not read.
-
     Raises:
-        InputError: captions or columns were asked for, or a file cannot be read.
+        InputError: captions were asked for, or a file cannot be read.
     """
     uri = shard.uri
     if modality != "image":
         raise InputError(
             f"{uri!r} holds image files, but captions are expected there; check --candidate-modality, "
-            "--reference-modality and which glob was given to --candidates and --references. Captions in files beside "
-            "the images are not read: pack both into tars."
-        )
-    asked = [name for name in (columns.named("id", ()), columns.pair_id) if name]
-    if asked:
-        raise InputError(
-            f"{uri!r} holds image files, which have no column {asked[0]!r}; their ids, and pair ids, are their paths. "
-            "Leave --id-column and --pair-id-column out, or pack the images into tars with JSON."
+            "--reference-modality and which glob was given to --candidates and --references. If captions lie beside "
+            "the images, a file each, name those files (*.txt)."
         )
     return batched(_image_of(member, storage.join(uri, member)) for member in shard.members)
 
@@ -59,4 +51,4 @@ def too_large(size: int, most: int, what: str = "") -> UnusableRowError:
     return UnusableRowError("too large", f"{what}{size:,} bytes, and no more than {most:,} are read")
 
 
-FORMAT = Format("image", tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES), _read, grouped=True)
+FORMAT = Format("image", tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES), _read, names=frozenset(), grouped=True)

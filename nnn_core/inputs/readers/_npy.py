@@ -169,4 +169,6 @@ def _outline(uri: str) -> Outline:
     return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
 
 
-FORMAT = Format("npy", (".npy",), _read, lambda uri, modality, columns: True, find_companion, _outline)
+FORMAT = Format(
+    "npy", (".npy",), _read, lambda uri, modality, columns: True, find_companion, _outline, frozenset({"id", "pair_id"})
+)

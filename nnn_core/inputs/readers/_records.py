@@ -221,6 +221,7 @@ def captions_format(
     suffixes: tuple[str, ...],
     rows: Callable[[str, Columns], Iterator[Row | Reject]],
     heads: Callable[[str], Iterator[Head | Reject]] = lambda uri: iter(()),
+    names: frozenset[str] = frozenset({"id", "pair_id", "caption"}),
 ) -> Format:
     """A format of files that hold captions alone.
 
@@ -229,6 +230,7 @@ def captions_format(
         suffixes: how names of such files end, as in ``Format``.
         rows: reads the rows of a file, by its URI and the names of its fields.
         heads: yields what a file begins with, by its URI: (what a row is called, fields or their names), or a reject.
+        names: attributes of ``Columns`` that mean something in such files, as in ``Format``.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
@@ -240,4 +242,4 @@ def captions_format(
         first = next(heads(uri), None)
         return Outline() if first is None or isinstance(first, Reject) else Outline(columns=tuple(first[1]))
 
-    return Format(name, suffixes, read, outline=outline)
+    return Format(name, suffixes, read, outline=outline, names=names)

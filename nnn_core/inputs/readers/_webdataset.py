@@ -16,7 +16,7 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _tar as tar
 from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
-from nnn_core.inputs.readers._formats import Format
+from nnn_core.inputs.readers._formats import NAMES, Format
 from nnn_core.inputs.readers._image_columns import column_bytes
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
 from nnn_core.inputs.readers._parquet import open_table, texts_of
@@ -61,7 +61,8 @@ def _read_tar(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     the key, unless a field is named for that. Numbered members are rows of their own: ``key.0.jpg``
     and ``key.1.jpg`` (or ``.txt``) have the ids ``key.0`` and ``key.1`` and the pair id ``key``.
     Of other images under one key, ``key.jpg`` is taken rather than ``key.depth.png``, else the
-    first, and the others are rejects. Several captions in a JSON list are ``key#0``, ``key#1``, ...
+    first, and the others are rejects; ``right.jpg`` may be named as the column of images, and text
+    likewise as that of captions. Several captions in a JSON list are ``key#0``, ``key#1``, ...
 
     Fields are named by path, such as ``meta.caption`` or ``captions.0.text``. What ``key.json``
     lacks is looked up by key in the table that img2dataset writes beside the tar.
@@ -105,7 +106,7 @@ def _samples(uri: str, needs: dict[str, int]) -> Iterator[_Sample | Reject]:
         if members and (key != current or suffix in members or len(members) >= _SAMPLE_MEMBERS):
             yield current, members
             members, held = {}, 0
-        most = min(needs.get(suffix.rpartition(".")[2], -1), IMAGE_BYTES - held)
+        most = min(needs.get(_last(suffix), -1), IMAGE_BYTES - held)
         content: _Content = _read(uri, member) if member.size <= most else member.size
         held += member.size if isinstance(content, bytes) else 0
         current, members[suffix] = key, content
@@ -181,9 +182,10 @@ class _Reader:
         self._asked = [name for name in dict.fromkeys(names) if name]
         self.pairs = PairField(columns.pair_id)
         if modality == "text":
-            self.needs = {"txt": LINE_BYTES, "json": LINE_BYTES}
+            self.needs = dict.fromkeys(("txt", "json", _last(columns.caption or "txt")), LINE_BYTES)
         else:
-            self.needs = dict.fromkeys(IMAGE_SUFFIXES, IMAGE_BYTES) | ({"json": LINE_BYTES} if self._asked else {})
+            self.needs = dict.fromkeys((*IMAGE_SUFFIXES, _last(columns.image or "jpg")), IMAGE_BYTES)
+            self.needs |= {"json": LINE_BYTES} if self._asked else {}
 
     @cached_property
     def _metadata(self) -> dict[str, dict[str, object]]:
@@ -191,8 +193,11 @@ class _Reader:
         return _read_metadata(self._companion, self._asked) if self._companion else {}
 
     def images(self, key: str, members: _Members) -> Iterator[Row | Reject]:
-        """The sample's images: ``key.jpg`` and the numbered ones, else the first of any name."""
-        images = [suffix for suffix in members if suffix.rpartition(".")[2] in IMAGE_SUFFIXES]
+        """The sample's image that was named; else ``key.jpg`` and numbered ones, or the first of any name."""
+        if named := self._columns.named("image", members):
+            yield from self._members_rows(key, [named.lower()], members, _image_rows)
+            return
+        images = [suffix for suffix in members if _last(suffix) in IMAGE_SUFFIXES]
         images.sort(key=lambda suffix: "." in suffix)
         if not images:
             yield Reject(key, _NO_IMAGE, _holds_only(members))
@@ -204,7 +209,7 @@ class _Reader:
                 yield Reject(f"{key}.{suffix}", _SECOND_IMAGE, f"{taken[0]!r} was used")
 
     def captions(self, key: str, members: _Members) -> Iterator[Row | Reject]:
-        """The sample's captions: the field that was named, else ``key.txt`` and numbered ones, else the JSON's."""
+        """The sample's field or member that was named; else ``key.txt`` and numbered ones, or the JSON's field."""
         texts = [suffix for suffix in members if suffix == "txt" or (suffix.endswith(".txt") and _number(suffix))]
         if texts and self._columns.caption is None:
             yield from self._members_rows(key, texts, members, _text_rows)
@@ -212,6 +217,9 @@ class _Reader:
         caption = self._columns.caption or CAPTION_DEFAULT
         try:
             fields = self._fields(key, members, caption) if "json" in members or self._columns.caption else {}
+            if caption not in fields and self._columns.caption in members:
+                yield from self._members_rows(key, [caption], members, _text_rows)
+                return
             if caption not in fields:
                 field = f"the JSON has no field {caption!r}"
                 raise UnusableRowError(NO_CAPTION, field if "json" in members else _holds_only(members))
@@ -230,6 +238,8 @@ class _Reader:
             return
         for suffix in suffixes:
             try:
+                if suffix not in members:
+                    raise UnusableRowError(_NO_IMAGE, f"it has no member {suffix!r}; {_holds_only(members)}")
                 yield from make(row_id + _number(suffix), pair_id, suffix, members[suffix])
             except UnusableRowError as error:
                 yield error.reject(key + _number(suffix))
@@ -279,6 +289,11 @@ def _image_rows(row_id: str, pair_id: str, suffix: str, content: _Content) -> _M
 
 def _text_rows(row_id: str, pair_id: str, suffix: str, content: _Content) -> _MadeRows:
     return caption_rows(row_id, pair_id, _text(content, suffix).strip())
+
+
+def _last(suffix: str) -> str:
+    """``jpg`` of ``right.jpg``: what tells the kind of a member's content."""
+    return suffix.rpartition(".")[2]
 
 
 def _number(suffix: str) -> str:
@@ -348,4 +363,4 @@ def _check_metadata(table: pq.ParquetFile, wanted: list[str], uri: str) -> None:
         )
 
 
-FORMAT = Format("tar", (".tar", ".tar.gz", ".tgz"), _read_tar, companion=_find_metadata)
+FORMAT = Format("tar", (".tar", ".tar.gz", ".tgz"), _read_tar, companion=_find_metadata, names=NAMES - {"vector"})

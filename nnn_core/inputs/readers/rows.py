@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Columns:
         inherited: attributes, such as ``id``, whose column names were given for the candidates while these rows are the
             bank's. What kind of rows a file holds, and whether they have ids, is not to be judged by them.
         numbered: whether to leave ids out of account and number the rows.
+        side: what the flags of these rows begin with, such as ``reference-``; empty for the candidates'.
+        lent: (attribute, what the flag begins with) of names that were given for another side, as all in ``inherited``.
     """
 
     id: str | None = None
@@ -61,10 +63,25 @@ class Columns:
     require_id: bool = True
     inherited: tuple[str, ...] = ()
     numbered: bool = False
+    side: str = ""
+    lent: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.id and self.id.startswith("@") and self.id not in (CONTENT_ID, POSITION_ID):
             raise ConfigError(f"--id-column {self.id} is neither a column nor one of {CONTENT_ID}, {POSITION_ID}.")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides which rows are read, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in ("side", "lent")}
+
+    def flag(self, what: str) -> str:
+        """The flag by which the name of a column was given, or by which it can be.
+
+        Args:
+            what: an attribute, such as ``pair_id``.
+        """
+        return f"--{dict(self.lent).get(what, self.side)}{what.replace('_', '-')}-column"
 
     def named(self, what: str, present: Container[str]) -> str | None:
         """The name that was asked for, unless it was meant for the other side and is not ``present``."""

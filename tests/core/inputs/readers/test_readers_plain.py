@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from fakes import Everything, read_all
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _records as records
+
+CAPTIONS = ["A child , climbing", 'A "girl" .', "A dog"]
 
 
 def read_text(tmp_path: Path, data: bytes, name: str = "a.txt", **columns: object) -> Everything:
@@ -41,8 +45,44 @@ def test_candidates_need_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [{"id": "url"}, {"pair_id": "image", "require_id": False}])
 def test_there_are_no_columns_to_name(tmp_path: Path, columns: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"a\.txt' is plain text.*no columns that --id-column or --pair-id-column"):
+    with pytest.raises(InputError, match=r"a\.txt' is plain text.*no columns that --id-column, --pair-id-column or"):
         read_text(tmp_path, b"x\n", **columns)
+
+
+def test_a_table_by_another_name_is_read_by_its_columns(tmp_path: Path) -> None:
+    """Flickr8k as Kaggle has it."""
+    rows = [("a.jpg", 'A child in a "pink" dress , climbing'), ("a.jpg", "two\nlines"), ("b.jpg", "a dog")]
+    sink = io.StringIO()
+    csv.writer(sink).writerows([("image", "caption"), *rows])
+    data = sink.getvalue().encode()
+    found = read_text(tmp_path, data, pair_id="image", caption="caption", require_id=False)
+    assert list(zip(found.pair_ids, found.items, strict=True)) == rows
+    assert found.ids == ["line 2", "line 3", "line 5"]
+    message = (
+        r"a\.txt' is a table of 2 columns between commas \(image, caption\), so its lines are no captions.*"
+        r"--reference-caption-column caption --reference-pair-id-column image"
+    )
+    with pytest.raises(InputError, match=message):
+        read_text(tmp_path, data, require_id=False, side="reference-")
+
+
+def test_a_table_without_a_header_is_read_by_position(tmp_path: Path) -> None:
+    """Flickr8k.token.txt, and results_20130124.token."""
+    data = b'a.jpg#0\tA child , climbing\na.jpg#1\tA "girl" .\nb.jpg#0\tA dog\n'
+    found = read_text(tmp_path, data, id="#1", caption="#2")
+    assert (found.ids, found.items) == (
+        ["a.jpg#0", "a.jpg#1", "b.jpg#0"],
+        ["A child , climbing", 'A "girl" .', "A dog"],
+    )
+    with pytest.raises(InputError, match=r"between tabs \(#1, #2\).*--caption-column '#2' --id-column '#1'"):
+        read_text(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "lines", [["a man, standing", "a cat, sitting"], ["one\ttab", "none"], ["Caption, the", "x"], ["a\tb"]]
+)
+def test_captions_with_separators_stay_captions(tmp_path: Path, lines: list[str]) -> None:
+    assert read_text(tmp_path, "\n".join(lines).encode(), require_id=False).items == lines
 
 
 def test_an_id_column_of_the_other_side_is_not_asked_for(tmp_path: Path) -> None:

@@ -102,6 +102,30 @@ def test_the_image_without_a_further_dot_is_taken(path: Path, names: list[str]) 
     assert found.reasons == [(name, "a second image under one key") for name in others]
 
 
+def test_the_image_that_is_named_is_taken(path: Path) -> None:
+    members = [("a.left.jpg", b"1"), ("a.right.jpg", b"2"), ("b.left.jpg", b"3"), ("b.cls", b"4")]
+    found = read_tar(path, members, "image", image="right.jpg")
+    assert (found.ids, found.items, found.reasons) == (["a"], [b"2"], [("b", "no image")])
+    assert found.rejects[0].detail == "it has no member 'right.jpg'; the sample holds only: left.jpg, cls"
+    found = read_tar(path, [("a.img", b"1"), ("a.jpg", b"2")], "image", image="img")
+    assert (found.ids, found.items) == (["a"], [b"1"])
+    found = read_tar(path, members[1:2], "image", image="photo", inherited=("image",))
+    assert found.items == [b"2"]
+
+
+def test_the_caption_that_is_named_is_a_field_or_a_member(path: Path) -> None:
+    members = [
+        ("a.cap", b" one "),
+        ("a.txt", b"two"),
+        ("b.json", b'{"cap": "three"}'),
+        ("b.cap", b"four"),
+        ("c.txt", b"x"),
+    ]
+    found = read_tar(path, members, "text", caption="cap")
+    assert (found.ids, found.items) == (["a", "b"], ["one", "three"])
+    assert found.reasons == [("c", "no caption")]
+
+
 def test_an_image_with_a_further_dot_is_better_than_none(path: Path) -> None:
     found = read_tar(path, [("k1.depth.png", b"1"), ("k1.full.png", b"2")], "image")
     assert (found.items, found.reasons) == ([b"1"], [("k1.full.png", "a second image under one key")])

@@ -1,0 +1,42 @@
+"""Names of columns that a format would not look at are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import read_all
+
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers import Columns, format_of, formats, holds_vectors
+from nnn_core.inputs.shards import InputShard
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".npy", ".tsv", ".txt", ".json", ".jpg"])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_name_that_means_nothing_is_refused_with_its_flag(suffix: str, modality: str) -> None:
+    shard, names = InputShard(f"a{suffix}", "", 0), format_of(f"a{suffix}").names
+    asked = {"id", "pair_id", "vector", "image" if modality == "image" else "caption"}
+    for what in asked - names:
+        columns = Columns(**{what: "x"}, side="reference-")  # type: ignore[arg-type]
+        message = rf"a\{suffix}': --reference-{what.replace('_', '-')}-column x means nothing for the format"
+        with pytest.raises(InputError, match=message):
+            holds_vectors(shard, modality, columns)  # type: ignore[arg-type]
+
+
+def test_the_image_column_says_nothing_of_captions(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "caption": "x"}\n')
+    assert read_all(tmp_path / "a.jsonl", "text", image="jpg").items == ["x"]
+
+
+def test_every_format_knows_its_names() -> None:
+    assert all(each.names <= format_of("a.parquet").names for each in formats().values())
+
+
+def test_names_that_were_lent_are_not_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("id\tcaption\na\tx\n")
+    assert read_all(tmp_path / "a.tsv", vector="emb", lent=(("vector", ""),)).items == ["x"]
+
+
+def test_flags_are_no_part_of_what_is_read() -> None:
+    assert Columns(side="reference-", lent=(("id", ""),)).identity == Columns().identity

@@ -1,0 +1,29 @@
+"""Names of columns: which side they were given for, and which sides they are lent to."""
+
+from __future__ import annotations
+
+from pipelines.options import QueryColumnOptions, ValidationColumnOptions
+
+
+def test_names_of_the_candidates_are_lent_to_other_sides() -> None:
+    given = {"vector_column": "emb", "id_column": "uid"}
+    for columns in (ValidationColumnOptions(**given).validation_columns, QueryColumnOptions(**given).query_columns):
+        assert dict(columns.lent) == {"vector": "", "id": ""}
+
+
+def test_a_message_names_the_flag_that_was_given() -> None:
+    options = ValidationColumnOptions(id_column="a", reference_caption_column="b", validation_pair_id_column="c")
+    columns = options.validation_columns
+    flags = [columns.flag(what) for what in ("id", "caption", "pair_id", "vector")]
+    assert flags == [
+        "--id-column",
+        "--reference-caption-column",
+        "--validation-pair-id-column",
+        "--validation-vector-column",
+    ]
+    assert columns.inherited == ("id",)
+
+
+def test_an_own_name_of_validation_queries_is_not_forgiven() -> None:
+    options = ValidationColumnOptions(id_column="a", validation_id_column="b")
+    assert (options.validation_columns.id, options.validation_columns.inherited) == ("b", ())
