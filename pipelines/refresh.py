@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
@@ -25,6 +26,7 @@ from nnn_core.publishing import record_encoder
 from nnn_core.report.refresh import Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.own_pairs import check_own_pairs
 from nnn_core.scoring.partials import Scored
 from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -39,9 +41,13 @@ from pipelines.stages.gather_candidates import GatherCandidates
 from pipelines.stages.judge_bias import CheckOverlap, GatherQueries
 from pipelines.stages.measure_vectors import MeasureVectors
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePartials
+from pipelines.stages.metrics import NAMESPACE
 from pipelines.stages.once import Once
 from pipelines.stages.review_bias import ReviewBias
 from pipelines.stages.score_candidates import ScoreCandidates, Scorer
+
+#: Names of the metrics that are the numbers of candidates with references of their own, and of such references.
+OWN_CANDIDATES, OWN_REFERENCES = "own_candidates", "own_references"
 
 
 def define_refresh(
@@ -69,6 +75,8 @@ def define_refresh(
         banked = references.embedded | "DropOverlap" >> DropReferences(queries, config.work)
     cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
     bank = root | "ShardReferences" >> Once(gather_references, AsList(banked), *cut)
+    if config.exclude_own_pairs:
+        bank = root | "CheckOwnPairs" >> Once(check_own_pairs, AsSingleton(bank), AsList(candidates.embedded))
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     how = (config.exclude_own_pairs, config.work, config.threads)
@@ -130,6 +138,8 @@ def _resolve_settings(config: RefreshConfig, bank: Bank, scored: Scored, encoder
     Raises:
         BankTooSmallError: some candidate has fewer than k references.
     """
+    for name, number in ((OWN_CANDIDATES, scored.own_pairs.candidates), (OWN_REFERENCES, scored.own_pairs.references)):
+        Metrics.distribution(NAMESPACE, name).update(number)
     fitting = tuple(k for k in config.grid if k <= bank.rows)
     k, grid = resolve_k(config.wanted_k, fitting, scored.fewest_seen)
     return BiasSettings(

@@ -199,7 +199,7 @@ class ReferenceIndex:
         if pair_ids is None:
             rows, repeats = _distinct(vectors, None)
             return cls(vectors if repeats is None else vectors[rows], repeats)
-        encoded = pair_ids.combine_chunks().dictionary_encode()
+        encoded = one_form(pair_ids.combine_chunks()).dictionary_encode()
         codes = encoded.indices.to_numpy().astype(np.int64)
         rows, repeats = _distinct(vectors, codes)
         if repeats is None:
@@ -239,9 +239,8 @@ class ReferenceIndex:
 
     def _codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
         # An empty pair id means that there is no counterpart, so it is nobody's own.
-        found = pc.index_in(
-            pc.replace_with_mask(ids, pc.equal(ids, ""), pa.scalar(None, ids.type)), self.pair_ids, skip_nulls=True
-        )
+        names = pc.replace_with_mask(one_form(ids), pc.equal(ids, ""), pa.scalar(None, ids.type))
+        found = pc.index_in(names, self.pair_ids, skip_nulls=True)
         codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return codes
 
@@ -259,6 +258,11 @@ class ReferenceIndex:
         counts = np.append(np.bincount(self.pair_codes, weights, minlength=len(self.pair_ids)), 0).astype(np.int64)
         total: npt.NDArray[np.int64] = counts[own].sum(axis=1)
         return total
+
+
+def one_form(names: pa.StringArray) -> pa.StringArray:
+    """Names in one form of Unicode, NFC: macOS takes letters apart that other sources of the same names do not."""
+    return pc.utf8_normalize(names, form="NFC")
 
 
 def _distinct(

@@ -14,6 +14,7 @@ from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceShard
+from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
 from nnn_core.scoring.topk import TopK
 
 _SEARCH_KEY = b"nnn_search"
@@ -151,16 +152,20 @@ class Scored:
     Attributes:
         fewest_seen: fewest references that a candidate was scored against.
         searches: names of the searches that found the scores, such as ``exact``.
+        own_pairs: what was left out of the scores as the candidates' own.
     """
 
     fewest_seen: int
     searches: frozenset[str]
+    own_pairs: OwnPairs = NO_OWN_PAIRS
 
     @classmethod
     def merged(cls, scored: Iterable[Scored]) -> Scored:
         """What scoring was like for several candidate shards together, one or more."""
         every = list(scored)
-        return cls(min(each.fewest_seen for each in every), frozenset().union(*(each.searches for each in every)))
+        searches = frozenset().union(*(each.searches for each in every))
+        own_pairs = sum((each.own_pairs for each in every), NO_OWN_PAIRS)
+        return cls(min(each.fewest_seen for each in every), searches, own_pairs)
 
 
 def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs: bool, search: str) -> str:

@@ -12,6 +12,7 @@ from nnn_core.report import Report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
 from pipelines.config import RefreshConfig
+from pipelines.refresh import OWN_CANDIDATES, OWN_REFERENCES
 from pipelines.running.runner import RunResult
 from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
@@ -51,6 +52,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "dim": manifest.dim,
         "references": manifest.references.rows,
         "rejected": manifest.candidates.rejected + manifest.references.rejected,
+        "own_pairs": _own_pairs(config, result),
         "search": dataclasses.asdict(manifest.search),
         "evaluation": manifest.evaluation,
         "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
@@ -71,6 +73,13 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
         "seconds": round(result.seconds, 3),
         metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
     }
+
+
+def _own_pairs(config: RefreshConfig, result: RunResult) -> dict[str, int] | None:
+    """How many candidates had references of their own, and how many those were; None where they were not left out."""
+    if not config.exclude_own_pairs or OWN_CANDIDATES not in result.distributions:
+        return None
+    return {name: result.distributions.get(name, 0) for name in (OWN_CANDIDATES, OWN_REFERENCES)}
 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
@@ -104,6 +113,11 @@ def print_summary(summary: dict[str, Any]) -> None:
     print(summary["text"])
     for line in _describe_models(summary["stages"]):
         print(line)
+    if own := summary["own_pairs"]:
+        print(
+            f"own pairs    {own[OWN_CANDIDATES]:,} of {summary['rows']:,} candidates have references of their own; "
+            f"{own[OWN_REFERENCES]:,} were left out, of {summary['references']:,} in the bank"
+        )
     if summary["search"]["error"]:
         print(f"search       {_describe_error(summary['search']['error'])}")
     print(f"bias table   {summary['manifest']}")

@@ -14,6 +14,7 @@ from nnn_core.embedded.shards import read_ids
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.own_pairs import OwnPairs
 from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
 from nnn_core.table.parts import RowSlice, slice_rows
 from pipelines.stages._counting import count, timed
@@ -79,7 +80,7 @@ def merge_shard(
     count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
     where = {"uri": candidates.source, "shard": candidates.uri}
     _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
-    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), searches))
+    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), searches, OwnPairs.of(bank.rows - top.seen)))
     if keep_means is not None:
         yield TaggedOutput(MEANS, ShardMeans.store(candidates, means, fitting, keep_means))
     for piece in slices:

@@ -69,6 +69,7 @@ def test_own_references_left_out(flags: dict[str, str], modality: str, capsys: p
     code, summary, error = call("refresh", flags, modality, "--exclude-own-pairs", capsys=capsys)
     assert code == 0, error
     assert summary["warnings"] == []
+    assert summary["own_pairs"] == {"own_candidates": SIZE, "own_references": SIZE}
     table = load_bias_table(flags["table"])
     ids, means = scores(flags, modality, own=True)
     order = np.argsort(ids)

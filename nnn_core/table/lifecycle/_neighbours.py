@@ -21,6 +21,7 @@ from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns, read_rows
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT
 from nnn_core.inputs.shards import InputShard
+from nnn_core.scoring.bank import one_form
 from nnn_core.table.manifest import Manifest
 
 _FloatVector = npt.NDArray[np.float32]
@@ -115,7 +116,7 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
 def _nearest(block: VectorBlock, candidate: _FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
     scores = (block.vectors.astype(np.float64) @ candidate.astype(np.float64)).astype(np.float32)
     if own:
-        excluded = pc.is_in(block.pair_ids, value_set=pa.array(sorted(own), pa.string()))
+        excluded = pc.is_in(one_form(block.pair_ids), value_set=one_form(pa.array(sorted(own), pa.string())))
         scores[excluded.to_numpy(zero_copy_only=False)] = -np.inf
     for row in np.argsort(-scores, kind="stable")[:wanted]:
         if np.isfinite(scores[row]):

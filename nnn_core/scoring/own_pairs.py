@@ -1,0 +1,99 @@
+"""Whether a bank's pair ids meet the candidates that they were meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core.embedded.corpus import embedded_shards
+from nnn_core.embedded.shards import EmbeddedInput, read_ids
+from nnn_core.errors import InputError
+from nnn_core.scoring.bank import Bank, one_form
+
+#: Names of a side of which the differences are told.
+_LOOKED_AT = 100_000
+
+#: What may tell names of one thing apart, the mildest first.
+_DIFFERENCES: dict[str, Callable[[str], str]] = {
+    "upper and lower case": str.casefold,
+    "the folders in front of the names": lambda name: name.rpartition("/")[2],
+    "the suffixes of the files": lambda name: _stem(name),
+    "the folders in front of the names and the suffixes of the files": lambda name: _stem(name.rpartition("/")[2]),
+}
+
+
+def _stem(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + (base.rpartition(".")[0] or base)
+
+
+@dataclass(frozen=True)
+class OwnPairs:
+    """How many references were left out of scores, because they belong to the candidate.
+
+    Attributes:
+        candidates: how many candidates had some.
+        references: how many references were left out, summed over the candidates.
+    """
+
+    candidates: int = 0
+    references: int = 0
+
+    @classmethod
+    def of(cls, left_out: npt.NDArray[np.int64]) -> OwnPairs:
+        """Of some candidates, for each of which (rows,) the number of references that were left out is given."""
+        return cls(int(np.count_nonzero(left_out)), int(left_out.sum()))
+
+    def __add__(self, other: OwnPairs) -> OwnPairs:
+        return OwnPairs(self.candidates + other.candidates, self.references + other.references)
+
+
+NO_OWN_PAIRS = OwnPairs()
+
+
+def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
+    """The bank, if any of its pair ids is a name of a candidate; reads names only, and no more than it takes.
+
+    Args:
+        bank: whose own pairs are to be left out.
+        candidates: all embedded files of candidates.
+
+    Raises:
+        InputError: none is, so nothing would be left out; says what the names differ in, as far as that can be told.
+        CorruptArtifactError: an embedded shard is damaged.
+    """
+    pairs = pc.unique(pa.chunked_array([one_form(read_ids(part, "pair_id")) for part in bank.parts]))
+    pairs = pairs.filter(pc.not_equal(pairs, ""))
+    seen: list[str] = []
+    for shard in embedded_shards(candidates):
+        for column in ("id", "pair_id"):
+            names = one_form(read_ids(shard, column))
+            if pc.any(pc.is_in(names, value_set=pairs)).as_py():
+                return bank
+            seen += names[: _LOOKED_AT - len(seen)].to_pylist()
+    known = [name for name in seen if name]
+    if not known:
+        return bank
+    raise InputError(
+        f"--exclude-own-pairs: none of the {len(pairs):,} pair ids of --references, such as {pairs[0].as_py()!r}, is "
+        f"the id or pair id of a candidate, such as {known[0]!r}, so nothing would be left out."
+        f"{_difference(pairs[:_LOOKED_AT].to_pylist(), known)} Name columns whose values agree, with "
+        "--reference-pair-id-column, --pair-id-column or --id-column, or leave the flag out."
+    )
+
+
+def _difference(pairs: Iterable[str], names: Iterable[str]) -> str:
+    """What keeps the names from meeting; empty if they would not meet even without that."""
+    pairs, names = list(pairs), list(names)
+    for what, without in _DIFFERENCES.items():
+        if met := {without(name): name for name in names}.keys() & {without(pair): pair for pair in pairs}.keys():
+            key = min(met)
+            pair = min(pair for pair in pairs if without(pair) == key)
+            name = min(name for name in names if without(name) == key)
+            return f" They differ in {what}: {pair!r} and {name!r}."
+    return ""
