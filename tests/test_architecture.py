@@ -127,6 +127,23 @@ def test_heavy_libraries_stay_at_home() -> None:
                 assert place.startswith(HOMES[library]), f"{package}/{path} imports {library}"
 
 
+#: Calls of Arrow that would start threads, and what tells them not to.
+THREADED = dict.fromkeys([".iter_batches", ".read_row_group", ".read_row_groups", "pq.read_table"], "use_threads=False")
+THREADED |= {"pq.ParquetFile": "pre_buffer=False"}
+
+
+def test_arrow_starts_no_threads() -> None:
+    """One that is still at work when the interpreter ends may end the program with SIGABRT."""
+    for package in ("nnn_core", "pipelines"):
+        for path in files(package):
+            tree = ast.parse((ROOT / package / path.with_suffix(".py")).read_text(encoding="utf-8"))
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                called = ast.unparse(call.func)
+                said = {ast.unparse(key) for key in call.keywords}
+                needed = {each for name, each in THREADED.items() if called.endswith(name)}
+                assert needed <= said, f"{package}/{path}, line {call.lineno}: {called} starts threads"
+
+
 def test_what_a_room_keeps_to_itself_stays_there() -> None:
     for package in ("nnn_core", "pipelines"):
         for path, names in files(package).items():

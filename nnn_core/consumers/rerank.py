@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import to_parquet
+from nnn_core.artifacts import from_parquet, to_parquet
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.evaluation.rankings import Ranking
@@ -67,7 +66,7 @@ class Reranker:
         tables = []
         for uri in uris:
             try:
-                tables.append(pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=["id", "bias", "hub"]))
+                tables.append(from_parquet(storage.read_bytes(uri), ["id", "bias", "hub"]))
             except (pa.ArrowException, OSError, UnicodeError) as error:
                 raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
         if not tables:

@@ -215,7 +215,8 @@ def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> p
     """
     try:
         with storage.open_input(shard.uri) as stream:
-            table = pq.ParquetFile(stream, page_checksum_verification=True).read([column], use_threads=False)
+            file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
+            table = file.read([column], use_threads=False)
     except (pa.ArrowException, OSError, InputError) as error:
         raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
     return table.column(column).combine_chunks()

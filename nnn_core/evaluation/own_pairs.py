@@ -13,10 +13,9 @@ from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, to_parquet
+from nnn_core.artifacts import from_parquet, keep_exactly, to_parquet
 from nnn_core.digests import sha256
 from nnn_core.embedded.rest import leave_out
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_ids
@@ -66,7 +65,7 @@ class OwnPairIds:
 
 @lru_cache(maxsize=1)
 def _load(uri: str) -> pa.Array:
-    table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
+    table = from_parquet(storage.read_bytes(uri))
     return table.column("pair_id").combine_chunks()
 
 

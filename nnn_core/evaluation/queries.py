@@ -10,10 +10,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_exactly, pack_vectors, to_parquet, unpack_vectors
+from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, to_parquet, unpack_vectors
 from nnn_core.digests import sha256
 from nnn_core.embedded.corpus import embedded_shards, summarise_side
 from nnn_core.embedded.rest import leave_out
@@ -115,7 +114,7 @@ def _load(uri: str, digest: str) -> QuerySet:
     data = storage.read_bytes(uri)
     if sha256(data) != digest:
         raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
-    table = pq.read_table(pa.BufferReader(data))
+    table = from_parquet(data)
     vectors = unpack_vectors(table["vector"].combine_chunks())
     return QuerySet(
         tuple(table["id"].to_pylist()),

@@ -74,10 +74,11 @@ def _find_in_part(uri: str, manifest: Manifest, part: TablePart, ids: list[str])
             names = [row_id for row_id in ids if span is None or span.min <= row_id <= span.max]
             if not names:
                 continue
-            stored = file.read_row_group(group, ["id"]).column("id")
+            stored = file.read_row_group(group, ["id"], use_threads=False).column("id")
             held = pc.is_in(stored, value_set=pa.array(names, pa.string()))
             if pc.any(held).as_py():
-                rows = file.read_row_group(group, ["bias", "mean_k"]).append_column("id", stored).filter(held)
+                further = file.read_row_group(group, ["bias", "mean_k"], use_threads=False)
+                rows = further.append_column("id", stored).filter(held)
                 yield from (FoundRow(row["id"], row["bias"], tuple(row["mean_k"])) for row in rows.to_pylist())
 
 
@@ -102,7 +103,7 @@ def _count_above(file: pq.ParquetFile, group: int, bias: float) -> int:
         return 0
     if statistics is not None and statistics.min > bias:
         return int(file.metadata.row_group(group).num_rows)
-    return int((file.read_row_group(group, ["bias"]).column("bias").to_numpy() > bias).sum())
+    return int((file.read_row_group(group, ["bias"], use_threads=False).column("bias").to_numpy() > bias).sum())
 
 
 def _statistics_of(file: pq.ParquetFile, group: int, column: str) -> pq.Statistics | None:
@@ -117,7 +118,7 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
     where = storage.join(uri, part.path)
     try:
         with storage.open_input(where, sparse=True) as stream:
-            file = pq.ParquetFile(stream, page_checksum_verification=True)
+            file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
             if file.metadata.num_rows != part.rows or not manifest.settings.are_those_of(file.schema_arrow):
                 raise CorruptArtifactError(
                     f"{where!r} is another file than the manifest of version {manifest.version} names: its footer "

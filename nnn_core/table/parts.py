@@ -6,7 +6,6 @@ the same bytes however the corpus was cut into shards.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -17,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nnn_core import storage
-from nnn_core.artifacts import to_parquet
+from nnn_core.artifacts import from_parquet, to_parquet
 from nnn_core.digests import set_digest, sha256
 from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.inputs.shards import Modality
@@ -160,7 +158,7 @@ class TablePart:
                 f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
                 f"{self.bytes} and {self.sha256[:16]}.... Do not use this version; read an older one, or run a refresh."
             )
-        return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
+        return from_parquet(data, columns)
 
 
 @dataclass(frozen=True, slots=True)

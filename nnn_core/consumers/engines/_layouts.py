@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from nnn_core.artifacts import to_parquet
+from nnn_core.artifacts import from_parquet, to_parquet
 from nnn_core.consumers.engines.registry import Engine
 from nnn_core.encoders.fingerprints import FOOTER_KEY
 from nnn_core.errors import CorruptArtifactError, InputError
@@ -108,7 +107,7 @@ def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: b
         return to_parquet(table, plain=[f"{vector}.list.element"], row_group_rows=1 << 14)
 
     def read(data: bytes) -> tuple[list[str], FloatMatrix]:
-        table = pq.read_table(pa.BufferReader(data), columns=["id", vector]).combine_chunks()
+        table = from_parquet(data, ["id", vector])
         vectors = table.column(vector).combine_chunks().flatten().to_numpy()
         return table.column("id").to_pylist(), vectors.reshape(table.num_rows, -1)
 

@@ -169,7 +169,8 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     counts: Counter[int] = Counter()
-    for batch in islice(table.iter_batches(head or BATCH_ROWS, columns=[vector]), 1 if head else None):
+    batches = table.iter_batches(head or BATCH_ROWS, columns=[vector], use_threads=False)
+    for batch in islice(batches, 1 if head else None):
         lengths = pc.value_counts(pc.list_value_length(batch.column(0)).drop_null()).to_pylist()
         counts.update({length["values"]: length["counts"] for length in lengths})
     return min(counts, key=lambda length: (-counts[length], length), default=0)
@@ -194,7 +195,7 @@ def identified_batches(
     id_column, pair_column = choose_id_columns(names, columns, uri)
     read = list(dict.fromkeys(name for name in (id_column, pair_column, *payload) if name))
     first = 0
-    for batch in table.iter_batches(size, columns=read or names[:1]):
+    for batch in table.iter_batches(size, columns=read or names[:1], use_threads=False):
         ids = texts_of(batch, id_column, uri)
         pair_ids = [pair_id or NO_PAIR for pair_id in (texts_of(batch, pair_column, uri) if pair_column else ids)]
         if not columns.require_id:

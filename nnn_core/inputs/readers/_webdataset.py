@@ -345,7 +345,7 @@ def _read_metadata(uri: str, paths: Iterable[str]) -> dict[str, dict[str, object
             return {}
         _check_metadata(table, wanted, uri)
         records: dict[str, dict[str, object]] = {}
-        for batch in table.iter_batches(_METADATA_BATCH_ROWS, columns=sorted({"key", *wanted})):
+        for batch in table.iter_batches(_METADATA_BATCH_ROWS, columns=sorted({"key", *wanted}), use_threads=False):
             keys = texts_of(batch, "key", uri)
             rows = batch.select(wanted).to_pylist()
             records |= {key: row for key, row in zip(keys, rows, strict=True) if key is not None}

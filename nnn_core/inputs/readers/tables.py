@@ -62,7 +62,7 @@ def column_of(table: pa.Table, names: tuple[str, ...], uri: str) -> pa.ChunkedAr
 
 def _parquet(uri: str) -> pa.Table:
     with storage.open_input(uri) as stream:
-        return pq.read_table(stream)
+        return pq.ParquetFile(stream, pre_buffer=False).read(use_threads=False)
 
 
 def _json_lines(uri: str) -> pa.Table:

@@ -224,7 +224,8 @@ def _split(rows: pa.Table | None, bound: str) -> tuple[pa.Table, pa.Table | None
 
 def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally) -> pa.Table:
     """What to do about one stretch of ids, in their order; ``tally`` counts it."""
-    rows = old.join(new, "id", join_type="full outer", right_suffix=" now").sort_by("id")
+    rows = old.join(new, "id", join_type="full outer", right_suffix=" now", use_threads=False)
+    rows = rows.take(pc.sort_indices(rows.column("id")))
     before, after = (rows.column(name).combine_chunks() for name in ("bias", "bias now"))
     fresh, gone = (side.is_null().to_numpy(zero_copy_only=False) for side in (before, after))
     was, now = (side.to_numpy(zero_copy_only=False) for side in (before, after))
