@@ -275,7 +275,8 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         references: the bank: makes sure that no query is in it, and counts its rows that belong to candidates.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
-        max_reject_rate: unusable rows of the queries, as a share (default: 0).
+        max_reject_rate: unusable rows of the queries, and of a bank that is not the table's, as a share (default: 0).
+        subset: accept a part of the table's candidates: all figures are then among these.
         encoder: model, as for nnn refresh; not needed for vectors.
         threads: threads of one worker process (default: all cores).
         drop_own_pairs: judge also what the bias would be without the bank's rows that belong to candidates:
@@ -300,6 +301,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     relevance: Annotated[str | None, Option("GLOB")] = None
     allow_overlap: Annotated[bool, Option(switch=True)] = False
     max_reject_rate: Annotated[float, Option("RATE")] = 0.0
+    subset: Annotated[bool, Option(switch=True)] = False
     encoder: Annotated[str | None, Option("SPEC")] = None
     threads: Annotated[int, Option("N", filled=True)] = 1
     drop_own_pairs: Annotated[bool, _measured()] = False

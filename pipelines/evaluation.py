@@ -15,6 +15,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.evaluation.coverage import Coverage
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.own_pairs import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
@@ -48,19 +49,22 @@ def define_evaluation(
     asked = embed_files(root, "queries", config.queries, asking, encoder, threads=config.threads)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, threads=config.threads)
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda embedded: embedded.shards)
-    bank, found = None, {}
+    bank, found = None, dict[str, Any]()
     if config.references:
         loose = dataclasses.replace(asking, columns=config.reference_columns)
         references = embed_files(root, "references", config.references, loose, encoder, threads=config.threads)
         bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config, manifest)
         own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
+        found["bank_rejects"] = bank | "BankRejects" >> beam.Map(lambda known: known.outcome.rejects)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
         config.relevance, config.max_reject_rate, "--queries", config.work
     )
     if bank is not None:
         queries = queries | "CheckOverlap" >> CheckOverlap(bank, config.allow_overlap)
-    means = shards | "LookUpMeans" >> beam.Map(ShardMeans.look_up, config.table, config.version, config.work)
+    held = AsList(candidates.embedded)
+    coverage = root | "CheckCandidates" >> Once(Coverage.of, held, manifest, config.table, config.subset)
+    means = shards | "LookUpMeans" >> beam.Map(_look_up, AsSingleton(coverage), config)
     request = root | "Request" >> Once(lambda: config.request)
     centroid = root | "Centroid" >> Once(lambda: manifest.references.centroid)
     review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, centroid, config.threads)
@@ -75,6 +79,7 @@ def define_evaluation(
         found["rivals"] = queries | "CompareRivals" >> compare
     if config.attributes:
         found["fairness"] = review | "CompareValues" >> CompareFairness(shards, queries, config.attributes)
+    found["coverage"] = coverage
     findings = root | "Findings" >> Once(_findings, tuple(found), *map(AsSingleton, found.values()))
     return review | "StoreResult" >> beam.Map(_store_result, AsSingleton(findings), config, manifest)
 
@@ -95,7 +100,14 @@ def _gather_bank(inputs: list[EmbeddedInput], config: EvaluationConfig, manifest
     bank = gather_references(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
     if config.drop_own_pairs:
         check_bank_of(bank, manifest.settings.bank_digest, config.table)
+    if bank.digest != manifest.settings.bank_digest:  # what was rejected of the table's own was allowed
+        bank.outcome.rejects.check_rate(config.max_reject_rate, "--references", config.rejects_folder)
     return bank
+
+
+def _look_up(shard: EmbeddedShard, coverage: Coverage, config: EvaluationConfig) -> ShardMeans:
+    """Only once the candidates are known to be the table's."""
+    return ShardMeans.look_up(shard, config.table, config.version, config.work)
 
 
 def _gather_rest(inputs: list[EmbeddedInput], own_pairs: int, config: EvaluationConfig, k: int) -> Bank:

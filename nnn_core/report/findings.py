@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from nnn_core.evaluation.coverage import Coverage
 from nnn_core.evaluation.summary import Evaluation
+from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._content import Report
 from nnn_core.report._numbers import unit_of
 from nnn_core.report.review import Review
@@ -19,14 +21,18 @@ class Findings:
     """What is found beside the review, as far as it was asked for.
 
     Attributes:
+        coverage: how much of the table the candidates are.
         bank_rows: number of references in the bank; None if the bank is not known.
+        bank_rejects: what was rejected of the bank's files; None if the bank is not known.
         own_pairs: number of references that belong to candidates; None if the bank is not known.
         fair: evaluation of means that were taken without the bank's own pairs; None if not asked for.
         rivals: every method's row, as ``evaluation.rivals.compare_corrections`` returns them; empty if not asked for.
         fairness: how evenly the values of each attribute are retrieved; empty if not asked for.
     """
 
+    coverage: Coverage
     bank_rows: int | None = None
+    bank_rejects: RejectSummary | None = None
     own_pairs: int | None = None
     fair: Evaluation | None = None
     rivals: list[dict[str, Any]] = field(default_factory=list)
@@ -47,6 +53,11 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
     if findings.bank_rows is not None and findings.own_pairs is not None:
         gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
         own = OwnPairs(findings.own_pairs, findings.bank_rows, objective, gain, fair, unit_of(objective))
+    sides = (
+        ("queries", review.rejects),
+        ("candidates", findings.coverage.rejects),
+        ("references", findings.bank_rejects),
+    )
     point, unit = review.evaluation.point, unit_of(objective)
     run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked, review.rejects.rejected)
     report = Report(
@@ -55,13 +66,14 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
         rivals=Rivals.of(findings.rivals, objective, unit) if findings.rivals else None,
         fairness=findings.fairness,
         own_pairs=own,
-        rejects=(("queries", review.rejects),) if review.rejects.rejected else (),
-        notes=review.notes,
+        rejects=tuple((side, rejects) for side, rejects in sides if rejects is not None and rejects.rejected),
+        notes=tuple(filter(None, (findings.coverage.describe(), *review.notes))),
         **review.sections(manifest.settings),
     )
     return {
         **asdict(review.evaluation),
         "candidates": review.candidates,
+        "of_candidates": findings.coverage.known,
         "own_pairs": findings.own_pairs,
         "fair": asdict(findings.fair) if findings.fair else None,
         "rivals": findings.rivals,

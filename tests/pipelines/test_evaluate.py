@@ -249,6 +249,16 @@ def test_rows_of_no_figure_are_counted(evaluate: Any, published: Path, tmp_path:
     assert (note in page, "vector has zero norm" in page) == (True, True)
 
 
+def test_a_part_of_the_candidates_is_said_to_be_one(evaluate: Any, published: Path) -> None:
+    part = str(published / "candidates" / "part-[01].parquet")
+    code, _, error = evaluate(candidates=part)
+    assert (code, "gives 40 candidates of the 60" in error) == (3, True)
+    code, result, _ = evaluate("--subset", candidates=part)
+    assert (code, result["candidates"], result["of_candidates"]) == (0, 40, 60)
+    note = "40 of the table&#x27;s 60 candidates were given (--subset)"
+    assert note in Path(result["report"]).read_text().replace("&#39;", "&#x27;")
+
+
 def test_no_row_of_queries_is_left(evaluate: Any, tmp_path: Path) -> None:
     queries = write_vectors(tmp_path / "asked", ["q0"], np.zeros((1, DIM), np.float32), 1, ["c0"])
     code, _, error = evaluate("--max-reject-rate", "1", queries=queries)
