@@ -52,13 +52,18 @@ def count_tile(
     """
     n = scores.shape[1]
     low, high = np.empty(n, np.float32), np.empty(n, np.float32)
-    leads, steps = np.empty(n, np.float32), np.empty(n, np.float32)
-    kept, spots, exact = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n)
+    leads, steps, near, decided = (
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.bool_),
+    )
+    kept, exact = np.empty(n + 1, np.int64), np.empty(n)
     weights = alphas.astype(np.float32)
     for target in range(len(query)):
         goal = np.float32(plain[target])
         _bound_steps(means, own[target], weights.min(), weights.max(), low, high)
-        left, always = _keep_undecided(scores[query[target]], goal, low, high, margin, kept)
+        left, always = _keep_undecided(scores[query[target]], goal, low, high, margin, decided, kept)
         counts[target] += always
         for at in range(left):
             leads[at] = scores[query[target], kept[at]] - goal
@@ -66,20 +71,20 @@ def count_tile(
         for column in range(len(means)):
             for at in range(left):
                 steps[at] = means[column, kept[at]] - own[target, column]
-            for point in range(starts[column], starts[column + 1]):
-                surely, perhaps = _count_leads(leads[:left], steps[:left], weights[point], margin)
-                counts[target, point] += surely
-                if perhaps == surely:
-                    continue
-                unclear = _list_unclear(leads[:left], steps[:left], weights[point], margin, spots)
-                for at in spots[:unclear]:
+            first, last = starts[column], starts[column + 1]
+            _count_leads(leads, steps, left, weights, first, last, margin, counts[target], near)
+            for at in range(left):
+                if near[at] <= margin:
                     row = kept[at]
                     if np.isnan(exact[at]):
                         exact[at] = _exact_score(queries[query[target]], candidates[row])
-                    bias = np.float32(alphas[point] * np.float64(means[column, row]))
-                    score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
-                    first = (score == goal_here) & (order[row] < before[target])
-                    counts[target, point] += (score > goal_here) | first
+                    for point in range(first, last):
+                        lead = leads[at] - weights[point] * steps[at]
+                        if abs(lead) <= margin:
+                            bias = np.float32(alphas[point] * np.float64(means[column, row]))
+                            score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
+                            earlier = (score == goal_here) & (order[row] < before[target])
+                            counts[target, point] += (score > goal_here) | earlier
 
 
 @njit(cache=True, nogil=True)
@@ -99,37 +104,37 @@ def _bound_steps(means: Any, own: Any, least: Any, most: Any, low: Any, high: An
 
 
 @njit(cache=True, nogil=True)
-def _keep_undecided(scores: Any, goal: Any, low: Any, high: Any, margin: Any, kept: Any) -> Any:
+def _keep_undecided(scores: Any, goal: Any, low: Any, high: Any, margin: Any, decided: Any, kept: Any) -> Any:
     """Write the candidates that may be ahead at some points only; how many, and how many are ahead at all points."""
-    left = always = 0
-    for at in range(len(scores)):
+    always = np.int32(0)
+    for at in range(len(scores)):  # apart from the next loop, so that the compiler takes many at a time
         lead = scores[at] - goal
         above = lead > high[at] + margin
-        always += above
+        always = np.int32(always + above)
+        decided[at] = above | (lead < low[at] - margin)
+    left = 0
+    for at in range(len(scores)):
         kept[left] = at  # no branch: what is decided is written over
-        left += (lead >= low[at] - margin) & (not above)
+        left += not decided[at]
     return left, always
 
 
 @njit(cache=True, nogil=True)
-def _count_leads(leads: Any, steps: Any, alpha: Any, margin: Any) -> Any:
-    """How many lead by more than the margin, and how many by more than what the margin takes away."""
-    surely = perhaps = np.int32(0)
-    for at in range(len(leads)):
-        lead = leads[at] - alpha * steps[at]
-        surely = np.int32(surely + (lead > margin))
-        perhaps = np.int32(perhaps + (lead >= -margin))
-    return surely, perhaps
+def _count_leads(
+    leads: Any, steps: Any, count: Any, alphas: Any, first: Any, last: Any, margin: Any, counts: Any, near: Any
+) -> None:
+    """Add, for each alpha from first to last, how many lead by more than the margin; write how near each is to a tie.
 
-
-@njit(cache=True, nogil=True)
-def _list_unclear(leads: Any, steps: Any, alpha: Any, margin: Any, spots: Any) -> Any:
-    """Write where float32 cannot tell who leads; how many."""
-    unclear = 0
-    for at in range(len(leads)):
-        spots[unclear] = at
-        unclear += abs(leads[at] - alpha * steps[at]) <= margin
-    return unclear
+    All alphas at once, because numba counts references to each array at every call.
+    """
+    near[:count] = np.float32(np.inf)
+    for point in range(first, last):
+        alpha, above = alphas[point], np.int32(0)
+        for at in range(count):
+            lead = leads[at] - alpha * steps[at]
+            above = np.int32(above + (lead > margin))
+            near[at] = min(near[at], abs(lead))
+        counts[point] += above
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -32,7 +32,7 @@ _TILE_CANDIDATES = 1024
 _TILE_QUERIES = 512
 
 #: Axes that are multiplied at once: the fewer, the nearer is a float32 score to the exact one.
-_TILE_AXES = 128
+_TILE_AXES = 256
 
 #: Rounding of a lead, of fewer than 16 numbers to float32, relative to the largest of them; the table's is among them.
 _ROUNDING = 16 * 2.0**-24
