@@ -52,13 +52,8 @@ def count_tile(
     """
     n = scores.shape[1]
     low, high = np.empty(n, np.float32), np.empty(n, np.float32)
-    leads, steps, near, decided = (
-        np.empty(n, np.float32),
-        np.empty(n, np.float32),
-        np.empty(n, np.float32),
-        np.empty(n, np.bool_),
-    )
-    kept, exact = np.empty(n + 1, np.int64), np.empty(n)
+    leads, steps, near = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    decided, kept, exact = np.empty(n, np.bool_), np.empty(n + 1, np.int64), np.empty(n)
     weights = alphas.astype(np.float32)
     for target in range(len(query)):
         goal = np.float32(plain[target])
