@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core.evaluation._hubness import gini, robin_hood, skewness
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, error_bound
 
 #: Candidates of each query that are looked at.
 DEPTH = 10
 
 _TILE_CANDIDATES = 8192
 _TILE_QUERIES = 512
+
+#: Candidates of which only the highest score is sorted.
+_GROUP = 16
 
 Entry = tuple[float, str]
 
@@ -91,28 +94,47 @@ def _rank(
 ) -> Iterator[Ranking]:
     """A ranking for each bias, from the same products."""
     tiles = (queries[at : at + _TILE_QUERIES] for at in range(0, len(queries), _TILE_QUERIES))
-    ranked = [_rank_tile(tile.astype(np.float64), candidates, ids, biases) for tile in tiles]
+    ranked = [_rank_tile(tile, candidates, ids, biases) for tile in tiles]
     return (Ranking(tuple(row for tile in ranked for row in tile[at])) for at in range(len(biases)))
 
 
 def _rank_tile(
-    queries: npt.NDArray[np.float64],
-    candidates: FloatMatrix,
-    ids: Sequence[str],
-    biases: Sequence[npt.NDArray[np.float32]],
+    queries: FloatMatrix, candidates: FloatMatrix, ids: Sequence[str], biases: Sequence[npt.NDArray[np.float32]]
 ) -> list[list[tuple[Entry, ...]]]:
-    """For each bias the first candidates of each query."""
+    """For each bias the first candidates of each query: float32 selects, exact scores decide."""
     kept: list[list[list[Entry]]] = [[[] for _ in queries] for _ in biases]
     for first in range(0, len(candidates), _TILE_CANDIDATES):
         rows = slice(first, first + _TILE_CANDIDATES)
-        products = queries @ candidates[rows].astype(np.float64).T
-        lowest = max(0, products.shape[1] - DEPTH)
+        products = queries @ candidates[rows].T
         for entries, bias in zip(kept, biases, strict=True):
-            scores = products - bias[rows].astype(np.float64)
-            least = np.partition(scores, lowest, axis=1)[:, lowest]
-            for query, row in zip(*np.nonzero(scores >= least[:, None]), strict=True):
-                entries[query].append((float(scores[query, row]), ids[first + row]))
+            some = bias[rows]
+            query, row = _select(products - some, _margin(queries.shape[1], some))
+            exact = np.einsum("pd,pd->p", queries[query], candidates[first + row], dtype=np.float64)
+            scores = exact - some[row].astype(np.float64)
+            for at, score, place in zip(query.tolist(), scores.tolist(), (first + row).tolist(), strict=True):
+                entries[at].append((score, ids[place]))
     return [[tuple(sorted(row, key=_order)[:DEPTH]) for row in entries] for entries in kept]
+
+
+def _select(scores: FloatMatrix, margin: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(query, candidate) of all scores (queries, candidates) that may be among the query's first, off by the margin.
+
+    Groups of candidates of which each has one score that high are a bound on the last of the first, and there are fewer
+    of them to sort.
+    """
+    groups = scores.shape[1] // _GROUP
+    # Candidates ``groups`` apart are together: so the maximum takes many neighbours at a time.
+    grouped = scores[:, : groups * _GROUP].reshape(len(scores), _GROUP, groups).max(axis=1)
+    highest = np.concatenate([grouped, scores[:, groups * _GROUP :]], axis=1) if groups >= DEPTH else scores
+    lowest = max(0, highest.shape[1] - DEPTH)
+    least = np.partition(highest, lowest, axis=1)[:, lowest]
+    query, row = np.nonzero(scores >= (least - np.float32(2.0 * margin))[:, None])
+    return query, row
+
+
+def _margin(dim: int, bias: npt.NDArray[np.float32]) -> float:
+    """By how much a score in float32 less the bias is off, at most: by the product, and by one rounding."""
+    return error_bound(dim) + 2.0**-23 * (1.0 + float(np.abs(bias).max(initial=0.0)))
 
 
 @dataclass(frozen=True)

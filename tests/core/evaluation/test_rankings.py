@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.report.review import _most_changed, _worst_hubs
+from nnn_core.vectors import to_grid
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 6), st.booleans(), st.data())
@@ -39,6 +40,20 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_CANDIDATES", 7)
     monkeypatch.setattr("nnn_core.evaluation.rankings._TILE_QUERIES", 2)
     assert Ranking.of(asked, held, ids, np.zeros(50, np.float32)) == whole
+
+
+@pytest.mark.parametrize("rows", [159, 160, 1003])
+def test_candidates_that_float32_cannot_tell_apart(rows: int) -> None:
+    """Copies of a few candidates that differ, as their biases do, by less than a product in float32 is off."""
+    rng = np.random.default_rng(rows)
+    asked, few = grid_vectors(5, 512, 1), grid_vectors(6, 512, 2)
+    near = few[rng.integers(0, 6, rows)] + rng.uniform(-4e-8, 4e-8, (rows, 512)).astype(np.float32)
+    held, ids = to_grid(near), [f"c{number}" for number in rng.permutation(rows)]
+    bias = (0.25 + rng.integers(0, 8, rows) * 2.0**-24).astype(np.float32)
+    ranking = Ranking.of(asked, held, ids, bias)
+    for query, row in zip(asked.astype(np.float64), ranking.ids, strict=True):
+        scores = held.astype(np.float64) @ query - bias.astype(np.float64)
+        assert row == [ids[at] for at in sorted(range(rows), key=lambda at: (-scores[at], ids[at]))[:DEPTH]]
 
 
 def test_both_rankings_come_of_the_same_products() -> None:
