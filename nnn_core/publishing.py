@@ -13,7 +13,6 @@ from nnn_core.encoders.probes import recorded
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
-from nnn_core.evaluation.choice import FEWEST_ANSWERS
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import judge, refusal
@@ -138,7 +137,8 @@ def _facts(draft: Draft, work: str) -> Facts:
         previous,
         draft.statistics,
         bits=evaluation.bits if evaluation.queries else None,
-        bank_agreement=evaluation.agreement if review.asked >= FEWEST_ANSWERS else None,
+        bank_agreement=evaluation.agreement,
+        queries=review.asked,
         shared_queries=review.overlap or 0,
         alpha_chosen=evaluation.choice is not None,
         top_overlap=None if before is None else top_overlap(before, review.first[1]),

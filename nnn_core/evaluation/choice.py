@@ -40,10 +40,10 @@ OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 #: An agreement from which on a bank is taken to be of the queries' domain; also the default bound of its gate.
 RELATED = 0.6
 
-#: Standard errors by which a gain must exceed 0, without and with such an agreement.
-_DOUBTED, _RELATED = 1.645, 0.842
+#: Standard errors from a mean to the end of its one-sided interval of 95 % and of 80 %.
+_CERTAIN, LIKELY = 1.645, 0.842
 
-#: With fewer distinct candidates that answer queries nothing is proved.
+#: With fewer queries, or fewer distinct candidates that answer them, nothing is proved.
 FEWEST_ANSWERS = 30
 
 _FOLDS = 10
@@ -126,7 +126,7 @@ def choose(
         points[candidate],
         float(pooled.mean()),
         standard_error(pooled, groups),
-        _RELATED if agreement is not None and agreement >= RELATED else _DOUBTED,
+        LIKELY if agreement is not None and agreement >= RELATED else _CERTAIN,
         int(groups.max()) + 1,
     )
     return (replace(choice, point=choice.candidate) if choice.proven else choice), unseen

@@ -75,7 +75,6 @@ class Trial:
 
     Attributes:
         queries: (queries, dim) float32 vectors of the queries.
-        query_ids: (queries,) ids by which a query chooses or reports.
         relevant: for each query the ids of its relevant candidates.
         candidates: (rows, dim) float32 vectors of the candidates.
         ids: (rows,) ids of the candidates.
@@ -84,7 +83,6 @@ class Trial:
     """
 
     queries: FloatMatrix
-    query_ids: Sequence[str]
     relevant: Sequence[Sequence[str]]
     candidates: FloatMatrix
     ids: Sequence[str]
@@ -102,8 +100,7 @@ class Trial:
     def asked_by(self, some: _Mask) -> Trial:
         """The same with some of the queries."""
         rows = np.flatnonzero(some).tolist()
-        names, relevant = [self.query_ids[row] for row in rows], [self.relevant[row] for row in rows]
-        return replace(self, queries=self.queries[some], query_ids=names, relevant=relevant)
+        return replace(self, queries=self.queries[some], relevant=[self.relevant[row] for row in rows])
 
 
 def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank, most: int = _MOST_CANDIDATES) -> Trial:
@@ -132,7 +129,6 @@ def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank,
     references = [read_shard(part).vectors for shard in bank.shards for part in shard.parts]
     return Trial(
         queries.vectors[asked],
-        [queries.ids[row] for row in asked],
         [queries.relevant[row] for row in asked],
         np.concatenate(vectors),
         ids,
@@ -418,9 +414,7 @@ def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:
     """Compile and page in what is timed afterwards."""
     rows = slice(_WARM_ROWS)
     banks = trial.bank[rows], trial.second_bank[rows]
-    few = Trial(
-        trial.queries[:1], trial.query_ids[:1], [trial.ids[:1]], trial.candidates[rows], trial.ids[rows], *banks
-    )
+    few = Trial(trial.queries[:1], [trial.ids[:1]], trial.candidates[rows], trial.ids[rows], *banks)
     for rival in rivals:
         _rank_quality(few, _fit(few, rival))
 

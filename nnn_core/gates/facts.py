@@ -9,15 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nnn_core.embedded.profile import to_centroid
 from nnn_core.encoders.fingerprints import differing
+from nnn_core.evaluation.choice import FEWEST_ANSWERS, LIKELY
 from nnn_core.gates._histogram import outlier_share, population_stability
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.table.manifest import Manifest
 
 _HUB_DEVIATIONS = "deviations (scaled median absolute ones) beyond which a candidate is a hub"
 _MIN_ROWS = "below so many rows on either side, what is compared by distribution is noise and skipped"
-
-#: Standard errors from a mean to the end of its one-sided 80 % interval.
-_LIKELY = 0.842
 
 #: A number, or the reason why there is none.
 Measured = float | str
@@ -52,6 +50,7 @@ class Facts:
         bits: mean gain of the bias in halvings of right answers' ranks, on queries that did not choose it, and its
             standard error; None without queries.
         bank_agreement: of the bank and the validation queries, see ``evaluation.agreement``; None if unknown.
+        queries: number of validation queries, with an answer or without.
         shared_queries: number of validation queries that are in the bank too, by id or by content.
         alpha_chosen: whether k and alpha were chosen on validation queries, so that any values are meant.
         top_overlap: mean overlap of the queries' top 10 with the previous version's, 0 to 1; None if unknown.
@@ -63,6 +62,7 @@ class Facts:
     base: int | None = None
     bits: tuple[float, float] | None = None
     bank_agreement: float | None = None
+    queries: int = 0
     shared_queries: int = 0
     alpha_chosen: bool = False
     top_overlap: float | None = None
@@ -202,7 +202,7 @@ class Facts:
 
         In halvings of the right answers' ranks, which tell harm from luck by far fewer queries than a recall does.
         """
-        return _NO_QUERIES if self.bits is None else self.bits[0] + _LIKELY * self.bits[1]
+        return _NO_QUERIES if self.bits is None else self.bits[0] + LIKELY * self.bits[1]
 
     def agreement(self, _: MeasureSettings) -> Measured:
         """Correlation of candidates' similarity to the bank with that to the validation queries.
@@ -211,7 +211,9 @@ class Facts:
         """
         if self.manifest.settings.alpha == 0:
             return "alpha is 0, so the bank corrects nothing"
-        return _NO_QUERIES if self.bank_agreement is None else self.bank_agreement
+        if self.bank_agreement is None or self.queries < FEWEST_ANSWERS:
+            return _NO_QUERIES
+        return self.bank_agreement
 
     def _unread(self) -> str:
         """Why the previous version's rows are unknown; empty if they are known."""

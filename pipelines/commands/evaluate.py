@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, InputError
-from nnn_core.evaluation.choice import FEWEST_ANSWERS, OBJECTIVES
+from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.summary import Evaluation, Request
@@ -154,7 +154,8 @@ def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thres
         rows,
         base=config.version,
         bits=tuple(result["bits"]),
-        bank_agreement=result["agreement"] if result["queries"] >= FEWEST_ANSWERS else None,
+        bank_agreement=result["agreement"],
+        queries=result["queries"],
         alpha_chosen=chosen,
     )
     draft = dataclasses.replace(draft, evaluation=evaluation, gates=judge(facts, thresholds, accepted))

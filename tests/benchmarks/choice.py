@@ -194,8 +194,7 @@ def null_trial(rows: int, references: int, queries: int, dim: int = 64) -> Trial
     images = unit_vectors(rng.standard_normal((rows + references, dim)))[0]
     texts = unit_vectors(images + 2.2 * unit_vectors(rng.standard_normal(images.shape))[0].astype(np.float64))[0]
     ids = [f"{row:06}" for row in range(rows)]
-    names, relevant = [f"q{row}" for row in range(queries)], [[ids[row]] for row in range(queries)]
-    return Trial(texts[:queries], names, relevant, images[:rows], ids, texts[rows:])
+    return Trial(texts[:queries], [[ids[row]] for row in range(queries)], images[:rows], ids, texts[rows:])
 
 
 def foreign_trial(rows: int, references: int, queries: int) -> Trial:

@@ -45,7 +45,7 @@ def demo_trial() -> Trial:
         relevant = [
             [ids[row] for row in sorted(rows)] for rows in demo.relevant_positions(where["validation"], names, ids)
         ]
-    return Trial(queries, names, relevant, images, ids, bank)
+    return Trial(queries, relevant, images, ids, bank)
 
 
 def real_trials(direction: str, splits: int) -> Iterator[Trial]:
@@ -63,8 +63,7 @@ def real_trials(direction: str, splits: int) -> Iterator[Trial]:
         ids = [f"{row:04}" for row in asked]
         same = captions[asked][:, None] == captions[asked]
         relevant = [[ids[at] for at in np.flatnonzero(row)] for row in same]
-        names = [f"{seed}-{name}" for name in ids]  # another split, other halves
-        yield Trial(sides[0][asked], names, relevant, sides[1][asked], ids, sides[0][bank], sides[1][bank])
+        yield Trial(sides[0][asked], relevant, sides[1][asked], ids, sides[0][bank], sides[1][bank])
 
 
 def hub_trial(strength: float, rows: int = 10_000, references: int = 5000, queries: int = 2000) -> Trial:
@@ -84,8 +83,7 @@ def hub_trial(strength: float, rows: int = 10_000, references: int = 5000, queri
     pulled = images + strength * rng.exponential(size=(len(images), 1)) * _unit(centre[None])
     candidates, asked = unit_vectors(pulled[:rows])[0], unit_vectors(texts)[0]
     ids = [f"{row:06}" for row in range(rows)]
-    names = [f"q{row}" for row in range(queries)]
-    return Trial(asked[:queries], names, [[ids[row]] for row in range(queries)], candidates, ids, asked[rows:])
+    return Trial(asked[:queries], [[ids[row]] for row in range(queries)], candidates, ids, asked[rows:])
 
 
 def _unit(vectors: FloatMatrix) -> FloatMatrix:

@@ -42,9 +42,8 @@ def trial(seed: int = 0, queries: int = 30, rows: int = 90, references: int = 70
     rng = np.random.default_rng(seed)
     ids = [f"c{number:03}" for number in rng.permutation(rows)]
     relevant = [[ids[row] for row in rng.integers(0, rows, rng.integers(1, 4))] for _ in range(queries)]
-    names = [f"q{row}" for row in range(queries)]
     asked, held, bank = (grid_vectors(count, dim, seed + at) for at, count in enumerate((queries, rows, references)))
-    return Trial(asked, names, relevant, held, ids, bank, grid_vectors(25, dim, seed + 9))
+    return Trial(asked, relevant, held, ids, bank, grid_vectors(25, dim, seed + 9))
 
 
 def wide(*vectors: Vectors) -> Matrix:
@@ -239,11 +238,11 @@ def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
 
 def test_a_sampled_second_bank_is_repeatable() -> None:
     case = trial()
-    few = Trial(case.queries, case.query_ids, case.relevant, case.candidates, case.ids, case.bank[:20])
+    few = Trial(case.queries, case.relevant, case.candidates, case.ids, case.bank[:20])
     assert few.second_bank.shape == (20, 8)
     assert np.array_equal(few.second_bank, few.second_bank)
     assert {row.tobytes() for row in few.second_bank} <= {row.tobytes() for row in case.candidates}
-    many = Trial(case.queries, case.query_ids, case.relevant, case.candidates, case.ids, grid_vectors(200, 8, 5))
+    many = Trial(case.queries, case.relevant, case.candidates, case.ids, grid_vectors(200, 8, 5))
     assert np.array_equal(many.second_bank, case.candidates)
 
 

@@ -278,7 +278,7 @@ CASES: list[tuple[str, Facts, Facts, float]] = [
     ("canary_overlap", known(top_overlap=0.8), known(top_overlap=0.6), 0.6),
     ("canary_overlap", known(top_overlap=0.8), known(version(), version(), alpha_chosen=True, top_overlap=0.6), 0.6),
     ("gain", known(bits=(-0.01, 0.02)), known(bits=(-0.02, 0.02)), -0.02 + 0.842 * 0.02),
-    ("agreement", known(bank_agreement=0.7), known(bank_agreement=0.3), 0.3),
+    ("agreement", known(bank_agreement=0.7, queries=30), known(bank_agreement=0.3, queries=30), 0.3),
 ]
 
 
@@ -334,7 +334,7 @@ def test_every_gate_has_a_case() -> None:
         ("agreement", known(), "no validation queries were given, or too few"),
         (
             "agreement",
-            known(version(alpha=0.0), bank_agreement=0.1),
+            known(version(alpha=0.0), bank_agreement=0.1, queries=30),
             "alpha is 0, so the bank corrects nothing",
         ),
         (
