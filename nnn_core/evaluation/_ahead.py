@@ -17,21 +17,9 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def count_tile(
-    scores: Any,
-    means: Any,
-    alphas: Any,
-    starts: Any,
-    query: Any,
-    plain: Any,
-    own: Any,
-    wanted: Any,
-    margin: Any,
-    queries: Any,
-    candidates: Any,
-    order: Any,
-    before: Any,
-    counts: Any,
-) -> None:
+    scores: Any, means: Any, alphas: Any, starts: Any, query: Any, plain: Any, own: Any, wanted: Any, margin: Any,
+    queries: Any, candidates: Any, order: Any, before: Any, counts: Any,
+) -> None:  # fmt: skip
     """Add, for each target and point, the number of candidates of a tile that are ahead.
 
     Args:

@@ -185,22 +185,12 @@ def count_ahead(
         scores = _multiply(queries[some], candidates[rows])
         pairs = slice(*np.searchsorted(goals.query, [some.start, some.stop]))
         counts = np.zeros((pairs.stop - pairs.start, len(points)), np.int64)
+        some_means = np.ascontiguousarray(means[rows][:, used].T)
         count_tile(
-            scores,
-            np.ascontiguousarray(means[rows][:, used].T),
-            alphas,
-            np.append(starts, len(points)),
-            goals.query[pairs] - some.start,
-            goals.scores[pairs],
-            own[pairs],
-            wanted[pairs],
-            margin,
-            queries[some],
-            candidates[rows],
-            order[rows],
-            before[pairs],
-            counts,
-        )
+            scores, some_means, alphas, np.append(starts, len(points)), goals.query[pairs] - some.start,
+            goals.scores[pairs], own[pairs], wanted[pairs], margin,
+            queries[some], candidates[rows], order[rows], before[pairs], counts,
+        )  # fmt: skip
         return pairs, counts
 
     tiles = product(_slices(len(queries), _TILE_QUERIES), _slices(len(candidates), _TILE_CANDIDATES))
