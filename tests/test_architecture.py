@@ -53,7 +53,7 @@ HOMES = {
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
     "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file"),
-    "numba": ("scoring/search", "evaluation/_ahead"),
+    "numba": ("scoring/search", "evaluation/_ahead", "table/_hashing"),
     "fsspec": ("storage",),
     "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
     "jinja2": ("report",),

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet, to_parquet
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.evaluation.rankings import Ranking
+from nnn_core.records import to_json
+from nnn_core.table.ids import IdIndex, Ids, Missing, check_missing, refuse_missing
 from nnn_core.vectors import GRID, FloatMatrix
 
 _TILE_ROWS = 8_192
 
+_FORMAT = "nnn-reranker/1"
+
 #: Highest inner product of vectors that are unit length but for rounding.
 _HIGHEST_SCORE = 1.001
+
+
+#: The arrays of a re-ranker on disk, each a ``.npy`` file, and what says that they are complete.
+_ARRAYS, _MARK = ("data", "offsets", "slots", "bias", "hub"), "reranker.json"
 
 
 @dataclass(frozen=True)
@@ -29,16 +40,18 @@ class Reranker:
     """Biases to look up, and how they are applied.
 
     Attributes:
-        ids: (rows,) candidate ids, an Arrow column.
+        index: rows by candidate id.
         bias: (rows,) float32, the bias of each candidate.
         hub: (rows,) bool, whether each candidate is a hub.
+        mean: mean of all biases, that of candidates without one, float32.
         gated: whether the bias is applied only where the plain top 1 is a hub, as the gates of QB-Norm
             (Bogolin et al., CVPR 2022) and DB-Norm (Wang et al., arXiv 2310.11612) do.
     """
 
-    ids: pa.ChunkedArray
+    index: IdIndex
     bias: npt.NDArray[np.float32]
     hub: npt.NDArray[np.bool_]
+    mean: float
     gated: bool = False
 
     @classmethod
@@ -53,11 +66,11 @@ class Reranker:
             gated: whether only queries whose plain top 1 is a hub are corrected.
             deviations: a hub's bias lies more than so many robust standard deviations above the median.
         """
-        return cls(ids, bias, robust_z(bias) > deviations, gated)
+        return cls(IdIndex.of(ids), bias, robust_z(bias) > deviations, _mean(bias), gated)
 
     @classmethod
     def load(cls, uris: Iterable[str], gated: bool = False) -> Reranker:
-        """The re-ranker of the files that ``nnn export --engine rerank`` wrote.
+        """The re-ranker of the files that ``nnn export --engine rerank`` wrote, in memory.
 
         Raises:
             InputError: a file cannot be read, or none was named.
@@ -72,57 +85,107 @@ class Reranker:
         if not tables:
             raise InputError("Reranker.load: no file was named; take those of export.json.")
         table = pa.concat_tables(tables)
-        return cls(table.column("id"), table.column("bias").to_numpy(), table.column("hub").to_numpy(), gated)
+        bias = table.column("bias").to_numpy()
+        return cls(IdIndex.of(table.column("id")), bias, table.column("hub").to_numpy(), _mean(bias), gated)
+
+    def save(self, folder: str) -> None:
+        """Write it to a new folder of this machine, for ``open``; ready once the folder exists.
+
+        Raises:
+            StorageError: the folder is there already, or cannot be written.
+        """
+        place = Path(folder)
+        try:
+            if place.exists():
+                raise StorageError(f"{folder!r} is there already and was left as it is; name a new folder.")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as draft:
+                ready = Path(draft) / "ready"
+                ready.mkdir()
+                for name, array in {**self.index.to_arrays(), "bias": self.bias, "hub": self.hub}.items():
+                    np.save(ready / f"{name}.npy", array)
+                (ready / _MARK).write_bytes(to_json({"format": _FORMAT, "rows": len(self.bias), "mean": self.mean}))
+                ready.rename(place)
+        except OSError as error:
+            raise StorageError(f"cannot write {folder!r}: {error}. Name a folder on a disk of this machine.") from error
+
+    @classmethod
+    def open(cls, folder: str, gated: bool = False) -> Reranker:
+        """What ``save`` wrote, mapped into memory: nothing is read before it is looked up, and processes share it.
+
+        Raises:
+            InputError: there is no such folder.
+            CorruptArtifactError: it does not hold a re-ranker.
+        """
+        place = Path(folder)
+        if not place.is_dir():
+            raise InputError(f"{folder!r} is no folder of a re-ranker; write one with Reranker.save.")
+        try:
+            mark = json.loads((place / _MARK).read_bytes())
+            files = {name: place / f"{name}.npy" for name in _ARRAYS}
+            arrays = {name: np.asarray(np.load(path, "r", allow_pickle=False)) for name, path in files.items()}
+            if mark["format"] != _FORMAT or {len(arrays[name]) for name in ("bias", "hub")} != {mark["rows"]}:
+                raise ValueError("its files do not belong together")
+            bias, hub = arrays.pop("bias"), arrays.pop("hub")
+            return cls(IdIndex(**arrays), bias, hub, mark["mean"], gated)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptArtifactError(f"{folder!r} is damaged: {error}. Delete it and save it again.") from error
 
     def to_bytes(self, rows: slice) -> bytes:
-        """A file of some rows, with the columns ``id``, ``bias`` and ``hub``, for ``load``."""
-        ids, bias, hub = self.ids[rows].combine_chunks(), pa.array(self.bias[rows], pa.float32()), self.hub[rows]
-        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": pa.array(hub)}))
+        """A Parquet file of some rows, with the columns ``id``, ``bias`` and ``hub``, for ``load``."""
+        ids, bias, hub = self.index.texts(rows).cast(pa.string()), pa.array(self.bias[rows]), pa.array(self.hub[rows])
+        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": hub}))
 
     def rerank(
-        self, ids: Sequence[str], scores: Sequence[float], depth: int | None = None, weight: float = 1.0
-    ) -> list[tuple[str, float]]:
+        self,
+        ids: Ids,
+        scores: Sequence[float],
+        depth: int | None = None,
+        weight: float = 1.0,
+        missing: Missing = "error",
+    ) -> list[tuple[Any, float]]:
         """The corrected order of one query's hits.
 
         Args:
-            ids: ids of the hits that the engine found with plain vectors, in any order.
+            ids: ids of the hits that the engine found with plain vectors, in any order; texts or whole numbers.
             scores: inner product (= cosine) of each hit with the query, in the order of ``ids``, higher is better.
             depth: how many hits to return; None for all.
             weight: what biases are multiplied by: 1 for those of the table, 0 for the plain order.
+            missing: ``mean`` gives a hit that is not in the table the mean of all biases; ``error`` refuses the query.
 
         Returns:
             (id, debiased score), best first, equal ones in order of id.
 
         Raises:
             InputError: an id is not in the table, the two differ in length, or a score is none of unit vectors.
+            ConfigError: ``missing`` is another word.
         """
         if len(ids) != len(scores):
             raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores; one score an id is needed.")
+        check_missing(missing)
         if not len(ids):
             return []
-        rows = self._rows(ids)
+        rows = self.index.find(ids)
+        if missing == "error":
+            refuse_missing(ids, rows, "the table")
         plain = np.asarray(scores, np.float64)
         if not (np.abs(plain) <= _HIGHEST_SCORE).all():
             raise InputError(
                 f"rerank: scores reach from {plain.min():g} to {plain.max():g}, but inner products of unit vectors lie "
                 "between -1 and 1, and biases belong to these. Normalise the vectors, or turn distances into cosines."
             )
-        bias = weight * self.bias[rows].astype(np.float64)
-        if self.gated and not self.hub[rows[int(plain.argmax())]]:
-            bias = np.zeros_like(bias)
-        order = sorted(zip((plain - bias).tolist(), ids, strict=True), key=lambda hit: (-hit[0], hit[1]))
+        first = rows[int(plain.argmax())]
+        if self.gated and (first < 0 or not self.hub[first]):
+            weight = 0.0
+        debiased = plain - weight * np.where(rows < 0, self.mean, self.bias[rows]).astype(np.float64)
+        names = [each.as_py() if isinstance(each, pa.Scalar) else each for each in ids]
+        order = sorted(zip(debiased.tolist(), names, strict=True), key=lambda hit: (-hit[0], hit[1]))
         return [(row_id, score) for score, row_id in order[:depth]]
 
-    def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
-        if found.null_count:
-            missing = next(row_id for row_id, row in zip(ids, found, strict=True) if not row.is_valid)
-            raise InputError(
-                f"rerank: {found.null_count} of {len(ids)} ids have no bias (first: {missing!r}), so they cannot be "
-                "ranked among the others; refresh the table with them, or take them out of the index."
-            )
-        rows: npt.NDArray[np.int64] = found.to_numpy().astype(np.int64)
-        return rows
+
+def _mean(bias: npt.NDArray[np.float32]) -> float:
+    """The mean as a float32, rounded once."""
+    return float(np.float32(math.fsum(bias.tolist()) / max(1, len(bias))))
 
 
 def plain_scores(exact: Ranking, bias: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float64]]:

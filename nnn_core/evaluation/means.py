@@ -49,7 +49,7 @@ class ShardMeans:
             InputError: a candidate is not in the table.
         """
         loaded = _table(table, version)
-        means = loaded.means_for(read_ids(shard).to_pylist())
+        means = loaded.means_for(read_ids(shard))
         return cls.store(shard, means, loaded.manifest.settings.grid, work)
 
     def load(self) -> FloatMatrix:

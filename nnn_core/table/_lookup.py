@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table.ids import Ids, id_texts
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.parts import TablePart
 
@@ -32,7 +33,7 @@ class FoundRow:
     means: tuple[float, ...]
 
 
-def find(uri: str, ids: Sequence[str], version: int | None = None) -> list[FoundRow | None]:
+def find(uri: str, ids: Ids, version: int | None = None) -> list[FoundRow | None]:
     """The rows of some candidates, read from the few row groups that can hold them.
 
     Pages are checked against their own checksums; only ``load_bias_table`` and ``nnn table verify`` compare whole files
@@ -40,17 +41,17 @@ def find(uri: str, ids: Sequence[str], version: int | None = None) -> list[Found
 
     Args:
         uri: URI of the table's folder.
-        ids: candidate ids, any number, though for many ``load_bias_table`` is faster.
+        ids: candidate ids, texts or whole numbers, any number, though for many ``load_bias_table`` is faster.
         version: number of the version; None for the current (newest) one.
 
     Returns:
         A row for each of ``ids``, None where the version has no such candidate.
 
     Raises:
-        InputError: no such table, version or file.
+        InputError: no such table, version or file, or an id is neither a text nor a whole number.
         CorruptArtifactError: a file or the manifest is damaged.
     """
-    return find_in(uri, read_manifest(uri, version), ids)
+    return find_in(uri, read_manifest(uri, version), id_texts(ids).to_pylist())
 
 
 def find_in(uri: str, manifest: Manifest, ids: Sequence[str]) -> list[FoundRow | None]:

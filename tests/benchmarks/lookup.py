@@ -1,4 +1,4 @@
-"""One id in a table of ten million: how long a lookup takes, and how much of the table it reads.
+"""One id in a table of ten million: how long it takes, and how much of the table it reads. And 200 hits of a query.
 
     python tests/benchmarks/lookup.py [--rows 10000000] [--folder DIR]
 
@@ -25,15 +25,18 @@ import numpy as np
 import pyarrow as pa
 
 from nnn_core import storage
+from nnn_core.consumers.rerank import Reranker
 from nnn_core.embedded.corpus import ROWS_PER_PART
 from nnn_core.embedded.side import Side
 from nnn_core.table._lookup import find_in
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, write_part
+from nnn_core.table.reading import load_bias_table
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
 SETTINGS = BiasSettings(128, 0.75, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
 LOOKUPS = 200
+HITS = 200
 
 
 class Counted:
@@ -110,6 +113,53 @@ def measure(uri: str, rows: int) -> dict[str, float]:
     }
 
 
+def measure_reranker(uri: str, rows: int, folder: Path) -> dict[str, float]:
+    """200 hits of a query, never the same ones, with biases that are mapped into memory."""
+    if not folder.exists():
+        start = time.perf_counter()
+        table = load_bias_table(uri)
+        loaded = time.perf_counter() - start
+        Reranker.of(table.ids, table.bias).save(str(folder))
+        print(
+            f"read in {loaded:.1f} s, built and saved in {time.perf_counter() - start - loaded:.1f} s", file=sys.stderr
+        )
+        del table
+    before, start = resident(), time.perf_counter()
+    reranker = Reranker.open(str(folder))
+    opened = time.perf_counter() - start
+    rng, found, ranked = random.Random(0), [], []
+    reranker.rerank([id_of(0)], [0.5])  # imports and compiles
+    for _ in range(1000):
+        ids = [id_of(rng.randrange(rows)) for _ in range(HITS)]
+        scores = [rng.random() for _ in ids]
+        start = time.perf_counter()
+        rows_found = reranker.index.find(ids)
+        biases = reranker.bias[rows_found]
+        found.append(time.perf_counter() - start)
+        assert (rows_found >= 0).all()
+        assert len(biases) == HITS
+        start = time.perf_counter()
+        reranker.rerank(ids, scores, 10)
+        ranked.append(time.perf_counter() - start)
+    return {
+        "hits": HITS,
+        "open_ms": 1000 * opened,
+        "disk_bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "resident_growth_bytes": resident() - before,
+        **{f"lookup_ms_{name}": 1000 * value for name, value in spread(found).items()},
+        **{f"rerank_ms_{name}": 1000 * value for name, value in spread(ranked).items()},
+    }
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    return {"least": min(seconds), "median": statistics.median(seconds), "p99": sorted(seconds)[-len(seconds) // 100]}
+
+
+def resident() -> int:
+    """Bytes of this process in memory, those of mapped files included."""
+    return 1024 * int(next(line for line in Path("/proc/self/status").open() if line.startswith("VmRSS")).split()[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
@@ -119,6 +169,7 @@ def main() -> None:
     if not list_versions(uri):
         publish(uri, args.rows)
     print(json.dumps(measure(uri, args.rows), indent=1))
+    print(json.dumps(measure_reranker(uri, args.rows, Path(args.folder) / f"{args.rows}-reranker"), indent=1))
 
 
 if __name__ == "__main__":

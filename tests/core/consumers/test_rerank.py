@@ -10,7 +10,7 @@ import pytest
 from fakes import grid_vectors
 
 from nnn_core.consumers.rerank import Reranker, check_target, count_at_least, needed_depth, plain_scores
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
 from nnn_core.evaluation.rankings import Ranking
 
 ROWS, DIM = 400, 16
@@ -52,6 +52,53 @@ def test_scores_of_other_vectors_than_unit_ones_are_refused(score: float) -> Non
         reranker({"a": 0.25, "b": 0.5}).rerank(["a", "b"], [0.5, score])
 
 
+def test_a_hit_without_a_bias_has_the_mean_by_request() -> None:
+    found = reranker({"a": 0.25, "b": 0.5, "c": 0.0})
+    with pytest.raises(InputError, match=r"1 of 2 candidates have no bias in the table \(first: 'new'\)"):
+        found.rerank(["a", "new"], [0.5, 0.75])
+    assert found.rerank(["a", "new"], [0.5, 0.75], missing="mean") == [("new", 0.5), ("a", 0.25)]
+    with pytest.raises(ConfigError, match="choose of 'error' and 'mean'"):
+        found.rerank(["a"], [0.5], missing="zero")  # type: ignore[arg-type]
+    hubs = {**{f"n{row}": 0.1 + row / 1000 for row in range(20)}, "hub": 0.9}
+    assert reranker(hubs, gated=True).rerank(["new", "n1"], [0.6, 0.5], missing="mean") == [("new", 0.6), ("n1", 0.5)]
+
+
+def test_ids_may_be_whole_numbers() -> None:
+    found = reranker({"7": 0.25, "12": 0.5, "100": 0.0})
+    wanted = [(7, 0.5), (12, 0.5), (100, 0.5)]
+    assert found.rerank([100, 12, 7], [0.5, 1.0, 0.75]) == wanted
+    assert found.rerank(np.array([100, 12, 7]), [0.5, 1.0, 0.75]) == wanted
+    assert found.rerank(pa.array([100, 12, 7]), [0.5, 1.0, 0.75], 1) == wanted[:1]
+    with pytest.raises(InputError, match=r"7\.5 is not an id: ids are texts or whole numbers, not float"):
+        found.rerank([7.5], [0.5])  # type: ignore[list-item]
+
+
+def test_a_saved_re_ranker_is_mapped_and_the_same(tmp_path: Path) -> None:
+    whole = Reranker.of(pa.chunked_array([pa.array(IDS)]), BIAS, deviations=1.0)
+    whole.save(folder := str(tmp_path / "new" / "saved"))
+    mapped = Reranker.open(folder, gated=True)
+    assert mapped.gated
+    for name in ("data", "offsets", "slots"):
+        assert getattr(mapped.index, name).tobytes() == getattr(whole.index, name).tobytes()
+        assert not getattr(mapped.index, name).flags.owndata
+    assert (mapped.bias.tobytes(), mapped.hub.tobytes(), mapped.mean) == (
+        whole.bias.tobytes(),
+        whole.hub.tobytes(),
+        whole.mean,
+    )
+    for query in PLAIN[:5]:
+        assert Reranker.open(folder).rerank(IDS, query.tolist(), 10) == whole.rerank(IDS, query.tolist(), 10)
+    with pytest.raises(StorageError, match="is there already and was left as it is"):
+        whole.save(folder)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["saved"]
+    with pytest.raises(InputError, match="is no folder of a re-ranker"):
+        Reranker.open(str(tmp_path / "nowhere"))
+    path = Path(folder) / "slots.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CorruptArtifactError, match=r"saved' is damaged: .* Delete it and save it again"):
+        Reranker.open(folder)
+
+
 def test_only_hubs_at_the_top_open_the_gate() -> None:
     bias = {**{f"n{row}": 0.1 + row / 1000 for row in range(20)}, "hub": 0.9}
     gated, always = reranker(bias, gated=True), reranker(bias)
@@ -86,7 +133,7 @@ def test_biases_from_files(tmp_path: Path) -> None:
         uris.append(str(tmp_path / f"{number}.parquet"))
         Path(uris[-1]).write_bytes(whole.to_bytes(rows))
     loaded = Reranker.load(uris, gated=True)
-    assert (loaded.ids.to_pylist(), loaded.gated) == (IDS, True)
+    assert (loaded.index.texts(slice(None)).to_pylist(), loaded.gated) == (IDS, True)
     np.testing.assert_array_equal(loaded.bias, BIAS)
     np.testing.assert_array_equal(loaded.hub, whole.hub)
     Path(uris[0]).write_bytes(b"PAR1 no")

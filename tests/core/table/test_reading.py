@@ -47,6 +47,9 @@ def test_candidates_without_a_bias_are_counted(table: str) -> None:
     with pytest.raises(InputError) as caught:
         load_bias_table(table).bias_of([IDS[0], "unknown-1", "unknown-2", IDS[1]])
     assert "2 of 4 candidates have no bias in version 1" in str(caught.value)
+    held = load_bias_table(table)
+    mean = np.float32(held.manifest.bias_mean)
+    assert held.bias_of(["nobody", IDS[3]], missing="mean").tolist() == [mean, held.bias[3]]
     assert "(first: 'unknown-1')" in str(caught.value)
 
 
