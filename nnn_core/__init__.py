@@ -13,16 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnn_core.consumers.augment import augment, augment_queries
     from nnn_core.consumers.rerank import Reranker
+    from nnn_core.consumers.scorer import BiasScorer
     from nnn_core.inputs.readers import Format
     from nnn_core.table.reading import BiasTable, find, load_bias_table, reweight
 
-__all__ = ["BiasTable", "Format", "Reranker", "augment", "augment_queries", "find", "load_bias_table", "reweight"]
+__all__ = [
+    "BiasScorer",
+    "BiasTable",
+    "Format",
+    "Reranker",
+    "augment",
+    "augment_queries",
+    "find",
+    "load_bias_table",
+    "reweight",
+]
 __version__ = "0.1.0"
 
 #: The rooms of the public names, which are imported when somebody asks for one.
 _HOMES = {
     "nnn_core.consumers.augment": ("augment", "augment_queries"),
     "nnn_core.consumers.rerank": ("Reranker",),
+    "nnn_core.consumers.scorer": ("BiasScorer",),
     "nnn_core.inputs.readers": ("Format",),
     "nnn_core.table.reading": ("BiasTable", "find", "load_bias_table", "reweight"),
 }

@@ -185,6 +185,7 @@ def _describe_lineage(
         searches={bank.shards[each.number].digest: each.digest for each in calibrated},
         k_max=config.kept_scores,
         exclude_own_pairs=config.exclude_own_pairs,
+        bank=tuple((storage.basename(part.uri), part.digest, part.rows, part.vector_digest) for part in bank.parts),
     )
     return Lineage(corpus, bank, sums, search, needs)
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "work": ("pipelines.commands.work", "remove artefacts that no version needs"),
     "encoder": ("pipelines.commands.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
     "table": ("pipelines.commands.table", "list, show, verify, roll back and expire versions of a bias table"),
+    "score": ("pipelines.commands.score", "biases of items that arrived since the last refresh, before the next one"),
     "export": ("pipelines.commands.export", "files and recipes for vector engines, with the overlap that they keep"),
 }
 

@@ -44,6 +44,8 @@ class Needs:
         searches: how a reference shard was searched, by its digest, see ``partials.Partial.of``; exact if not named.
         k_max: how many scores of each candidate were kept.
         exclude_own_pairs: whether a candidate's own references were left out.
+        bank: (name of the file, digest, rows, ``vector_digest``) of each embedded shard of the bank; empty in the
+            record of an earlier release.
     """
 
     embedded: tuple[str, ...]
@@ -52,6 +54,19 @@ class Needs:
     searches: dict[str, str]
     k_max: int
     exclude_own_pairs: bool
+    bank: tuple[tuple[str, str, int, str], ...] = ()
+
+    @classmethod
+    def find(cls, manifest: Manifest, work: str) -> list[Needs]:
+        """The records of a version in a work folder, none or more, of which the last says most.
+
+        Raises:
+            CorruptArtifactError: a record is damaged.
+        """
+        folder, lineage = storage.join(work, "needs"), _lineage(manifest)
+        uris = [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith(lineage)]
+        found = [records.from_json(cls, storage.read_bytes(uri), uri) for uri in sorted(uris)]
+        return sorted(found, key=lambda needs: len(needs.bank))
 
     def files(self) -> Iterator[str]:
         """Paths below the work folder."""

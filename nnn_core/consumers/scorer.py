@@ -1,0 +1,231 @@
+"""Biases of candidates that the table does not have yet: what the next refresh against the same bank would publish.
+
+Scores are those of a refresh: exact inner products of vectors on the grid, so the bits of a bias do not depend on who
+computes it, and the items that arrived today are ranked by the same rule as those that were there yesterday.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nnn_core import storage
+from nnn_core.artifacts import to_parquet
+from nnn_core.digests import add_set_digests
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.encoders.fingerprints import check_dimension
+from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError, StorageError
+from nnn_core.records import to_json
+from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard, group_shards
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.search.searches import Search, exact_search
+from nnn_core.scoring.topk import TopK
+from nnn_core.table.ids import Ids, id_texts
+from nnn_core.table.lifecycle.cleaning import Needs
+from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.vectors import FloatMatrix, unit_vectors
+
+#: References that are searched as one.
+_ROWS_PER_INDEX = 1 << 16
+
+#: Candidates that are scored at a time: few, so that scores of only these are in memory.
+_BLOCK_ROWS = 4096
+
+_FORMAT = "nnn-scores/1"
+
+
+@dataclass(frozen=True)
+class BiasScorer:
+    """The bank of a version in memory, and what makes biases of scores. It holds 4 bytes a coordinate of the bank, and
+    a quarter of that again where the processor multiplies int8; scoring adds less than 200 MB, whatever is scored.
+
+    Attributes:
+        manifest: manifest of the version whose bank and settings are used.
+        searches: the bank, in pieces that are searched one by one.
+        threads: how many threads score a block.
+    """
+
+    manifest: Manifest
+    searches: tuple[Search, ...]
+    threads: int = 1
+
+    @classmethod
+    def open(cls, table: str, work: str, version: int | None = None, threads: int = 1) -> BiasScorer:
+        """Load the bank of a version, once.
+
+        Args:
+            table: URI of the table's folder.
+            work: URI of the refresh's folder of artefacts, where the bank's vectors lie.
+            version: number of the version; None for the current (newest) one.
+            threads: how many threads score a block.
+
+        Raises:
+            InputError: no such version, or ``work`` has no record of its bank.
+            ConfigError: the version's scores are approximate.
+            CorruptArtifactError: a shard of the bank is damaged or gone.
+        """
+        manifest = read_manifest(table, version)
+        if "approximate" in manifest.search.methods:
+            raise ConfigError(
+                f"version {manifest.version} of {table!r} was found by an approximate search, whose biases exact "
+                "scores would not match; give new items theirs by a refresh, which scores only what is new."
+            )
+        parts, pairs = _bank_of(manifest, table, work), manifest.settings.exclude_own_pairs
+        shards = [
+            ReferenceShard(number, group, "", sum(part.rows for part in group), manifest.dim)
+            for number, group in enumerate(group_shards(parts, _ROWS_PER_INDEX))
+        ]
+        searches = tuple(exact_search(ReferenceIndex.load(shard, pairs)) for shard in shards)
+        return cls(manifest, searches, threads)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the bank takes in memory."""
+        return sum(search.nbytes for search in self.searches)
+
+    def bias(
+        self, vectors: npt.NDArray[np.floating], ids: Ids | None = None, pair_ids: Sequence[str] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Biases (rows,) float32, the same bits that a refresh would publish.
+
+        Args:
+            vectors: (rows, dim), any float type and length; they are normalised as a refresh does.
+            ids: (rows,) candidate ids, needed where the table leaves out own pairs.
+            pair_ids: (rows,) pair ids of the candidates, empty for none; None where they are the ids.
+
+        Raises:
+            ConfigError: shapes disagree, or ids are needed and missing.
+            InputError: a vector is zero or not finite, or has another dimension than the bank.
+            BankTooSmallError: a candidate has fewer than k references, once its own are left out.
+        """
+        if vectors.ndim != 2 or not all(len(each) == len(vectors) for each in (ids, pair_ids) if each is not None):
+            raise ConfigError(f"bias: vectors {vectors.shape} with ids need (rows, dim) and an id a row.")
+        if ids is None and self.manifest.settings.exclude_own_pairs:
+            raise ConfigError("bias: this table leaves out a candidate's own references, so ids are needed; pass ids=.")
+        check_dimension(self.manifest.dim, vectors.shape[1], "the table", "the vectors to score")
+        unit, not_finite, zero = unit_vectors(vectors)
+        if lost := int((not_finite | zero).sum()):
+            raise InputError(f"bias: {lost} of {len(vectors)} vectors are zero or not finite; leave them out.")
+        names = id_texts(ids) if ids is not None else pa.array([""] * len(unit), pa.string())
+        return self.bias_of_block(VectorBlock(names, names if pair_ids is None else id_texts(pair_ids), unit))
+
+    def bias_of_block(self, block: VectorBlock) -> npt.NDArray[np.float32]:
+        """``bias`` of rows that are on the grid already, such as those of an embedded shard: (rows,) float32.
+
+        Raises:
+            BankTooSmallError: a candidate has fewer than k references, once its own are left out.
+        """
+        cuts = range(0, len(block.vectors), _BLOCK_ROWS)
+        pieces = [self._bias(_slice(block, first, first + _BLOCK_ROWS)) for first in cuts]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    def _bias(self, block: VectorBlock) -> npt.NDArray[np.float32]:
+        settings = self.manifest.settings
+        top = TopK.empty(settings.k, len(block.vectors))
+        for search in self.searches:
+            top |= score_block(block, search, settings.k, self.threads)
+        if (fewest := int(top.seen.min())) < settings.k:
+            raise BankTooSmallError(
+                f"some candidate has only {fewest} reference queries once its own are left out, and the table's k is "
+                f"{settings.k}; a refresh would be refused too. Use a larger bank."
+            )
+        means: FloatMatrix = np.zeros((len(block.vectors), len(settings.grid)), np.float32)
+        means[:, settings.grid.index(settings.k)] = top.means((settings.k,))[:, 0]
+        return settings.biases(means)
+
+
+def _slice(block: VectorBlock, first: int, last: int) -> VectorBlock:
+    rows = slice(first, last)
+    return VectorBlock(block.ids[rows], block.pair_ids[rows], block.vectors[rows])
+
+
+def _bank_of(manifest: Manifest, table: str, work: str) -> list[EmbeddedShard]:
+    """The embedded shards of a version's bank.
+
+    Raises:
+        InputError: they are not recorded, or are another bank.
+        CorruptArtifactError: the record is damaged.
+    """
+    found = Needs.find(manifest, work)
+    parts = [
+        EmbeddedShard(storage.join(work, "embedded", name), digest, rows, manifest.dim, vectors, "", (), 0, name)
+        for needs in found[-1:]
+        for name, digest, rows, vectors in needs.bank
+    ]
+    if not parts or add_set_digests(part.vector_digest for part in parts) != manifest.settings.bank_digest:
+        raise InputError(
+            f"--work {work!r} does not say which vectors the bank of version {manifest.version} of {table!r} has. Name "
+            "the folder that the refresh had as --work; if an earlier release published the version, run the refresh "
+            "once more, which scores nothing anew."
+        )
+    return parts
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Biases of some candidates; ``a | b`` joins them.
+
+    Attributes:
+        ids: candidate ids.
+        bias: float32 biases of the candidates, as bytes, in their order.
+    """
+
+    ids: tuple[str, ...]
+    bias: bytes
+
+    @classmethod
+    def of_shard(cls, shard: EmbeddedShard, scorer: BiasScorer) -> Scores:
+        """The biases of an embedded shard's rows.
+
+        Raises:
+            InputError: its vectors are of another dimension than the bank's.
+            CorruptArtifactError: its file is damaged.
+            BankTooSmallError: see ``BiasScorer.bias``.
+        """
+        check_dimension(scorer.manifest.dim, shard.dim, "the table", repr(shard.source))
+        block = read_shard(shard)
+        return cls(tuple(block.ids.to_pylist()), scorer.bias_of_block(block).astype("<f4").tobytes())
+
+    @classmethod
+    def merge(cls, parts: Iterable[Scores]) -> Scores:
+        """All of them, in any order."""
+        every = list(parts)
+        return cls(tuple(row_id for part in every for row_id in part.ids), b"".join(part.bias for part in every))
+
+    def write(self, output: str, manifest: Manifest) -> int:
+        """Store a Parquet file of ``id``, ascending, and ``bias``; the same bytes for the same rows.
+
+        Args:
+            output: URI of the new file.
+            manifest: manifest of the version that the biases go with, which the file's footer names.
+
+        Returns:
+            How many rows it has.
+
+        Raises:
+            InputError: there is no row.
+            DuplicateIdError: an id stands for two rows.
+            StorageError: another file lies there, or it cannot be written.
+        """
+        if not self.ids:
+            raise InputError("no row of --candidates can be used, so there is nothing to score; look at the input.")
+        table = pa.table({"id": pa.array(self.ids, pa.string()), "bias": pa.array(np.frombuffer(self.bias, "<f4"))})
+        table = table.sort_by("id").combine_chunks()
+        names = table.column("id")
+        same = pc.index(pc.equal(names.slice(1), names.slice(0, len(names) - 1)), True).as_py()
+        if same >= 0:
+            raise DuplicateIdError(
+                f"candidate id {names[same].as_py()!r} occurs more than once, so nothing was written; make ids unique."
+            )
+        settings = manifest.settings
+        said = {"format": _FORMAT, "version": manifest.version, "k": settings.k, "alpha": settings.alpha}
+        footer = to_json({**said, "bank_digest": settings.bank_digest, "encoder": settings.encoder})
+        data = to_parquet(table.replace_schema_metadata({b"nnn_scores": footer}))
+        if not storage.create(output, data) and storage.read_bytes(output) != data:
+            raise StorageError(f"--output {output!r} is there already with other content; name a new file.")
+        return len(names)

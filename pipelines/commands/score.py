@@ -1,0 +1,49 @@
+"""``nnn score``: biases of items that are not in the table yet, as the next refresh would publish them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from nnn_core import storage
+from nnn_core.artifacts import from_parquet
+from nnn_core.table.manifest import read_manifest
+from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
+from pipelines.commands._parsing import parse_flags
+from pipelines.options import COLUMNS
+from pipelines.running.runner import run, runs_locally
+from pipelines.score import ScoreConfig, define_score
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse flags, run, print."""
+    parser = make_parser(
+        "score",
+        "Give items that arrived since the last refresh the very biases that the next one would publish against the "
+        "same bank, as a Parquet file of id and bias. The table stays as it is.",
+        (ScoreConfig, Output),
+        {COLUMNS: "Names of columns or JSON fields."},
+    )
+    args, options = parse_flags(parser, argv)
+    manifest = read_manifest(args.table, args.version)
+    threads = threads_of(args, runs_locally(options))
+    config = build(ScoreConfig, args, version=manifest.version, threads=threads)
+    storage.check_exclusive(config.work)
+    storage.check_exclusive(config.output)
+    encoder = encoder_of_table(args.encoder, args.table, config.version)
+    run(options, lambda root: define_score(root, config, manifest, encoder))
+    result = {"table": config.table, "version": manifest.version, "output": config.output, **_describe(config.output)}
+    print(f"scored       {result['rows']:,} candidates with the bank of version {manifest.version}")
+    span = f"{result['bias_min']:.6f} to {result['bias_max']:.6f}"
+    print(f"bias         {span} (the table's mean is {manifest.bias_mean:.6f})")
+    print(f"written to   {config.output}")
+    print_json(args, result)
+    return result
+
+
+def _describe(output: str) -> dict[str, Any]:
+    bias: pa.ChunkedArray = from_parquet(storage.read_bytes(output), ["bias"]).column("bias")
+    values = bias.to_numpy()
+    return {"rows": len(values), "bias_min": float(values.min()), "bias_max": float(values.max())}
