@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 GRID = float(2**25)
 
 #: Rows normalised at a time: few enough that the float64 copies stay in the processor's cache.
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 
 _LENGTH_TOLERANCE = 0.01
 
@@ -41,25 +41,36 @@ def unit_vectors(vectors: npt.NDArray[np.floating]) -> tuple[FloatMatrix, Mask, 
         ``(unit, not_finite, zero)``: unit vectors (rows, dim) float32, zero where unusable, and
         two masks (rows,) of the rows that have a NaN or infinity, and of those without length.
     """
-    blocks = [
-        _unit_block(vectors[first : first + _BLOCK_ROWS]) for first in range(0, max(1, len(vectors)), _BLOCK_ROWS)
-    ]
-    unit, not_finite, zero = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    rows, dim = np.shape(vectors)
+    unit = np.empty((rows, dim), np.float32)
+    not_finite, zero = np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
+    room = np.empty((2, min(rows, _BLOCK_ROWS), dim))
+    for first in range(0, rows, _BLOCK_ROWS):
+        some = slice(first, first + _BLOCK_ROWS)
+        not_finite[some], zero[some] = _unit_block(vectors[some], unit[some], *room)
     return unit, not_finite, zero
 
 
-def _unit_block(vectors: npt.NDArray[np.floating]) -> tuple[FloatMatrix, Mask, Mask]:
-    wide = np.ascontiguousarray(vectors, dtype=np.float64)
-    not_finite: Mask = ~np.isfinite(wide).all(axis=1)  # type: ignore[assignment]
+def _unit_block(
+    vectors: npt.NDArray[np.floating],
+    unit: FloatMatrix,
+    wide: npt.NDArray[np.float64],
+    spare: npt.NDArray[np.float64],
+) -> tuple[Mask, Mask]:
+    """Fill ``unit`` with the unit vectors; room for as many rows or more is given, as fresh memory costs time."""
+    wide, spare = wide[: len(vectors)], spare[: len(vectors)]
+    wide[...] = vectors
+    largest = np.abs(wide, out=spare).max(axis=1, initial=0.0)
+    not_finite: Mask = ~np.isfinite(largest)
     if not_finite.any():
-        wide = np.where(not_finite[:, None], 0.0, wide)
-    # Scaled by the largest coordinate first, so that the squares neither overflow nor vanish.
-    largest = np.abs(wide).max(axis=1, initial=0.0)
+        wide[not_finite], largest[not_finite] = 0.0, 0.0
     zero: Mask = ~not_finite & (largest == 0.0)
-    scaled = wide / np.where(largest > 0.0, largest, 1.0)[:, None]
-    norms = np.sqrt((scaled * scaled).sum(axis=1))
-    scaled /= np.where(norms > 0.0, norms, 1.0)[:, None]
-    return to_grid(scaled), not_finite, zero
+    # Scaled by the largest coordinate first, so that the squares neither overflow nor vanish.
+    wide /= np.where(largest > 0.0, largest, 1.0)[:, None]
+    norms = np.sqrt(np.multiply(wide, wide, out=spare).sum(axis=1))
+    wide /= np.where(norms > 0.0, norms, 1.0)[:, None]
+    _round_to_grid(wide, unit)
+    return not_finite, zero
 
 
 def off_length(vectors: npt.NDArray[np.floating]) -> int:
@@ -72,8 +83,17 @@ def off_length(vectors: npt.NDArray[np.floating]) -> int:
 
 def to_grid(unit: npt.NDArray[np.float64]) -> FloatMatrix:
     """Round coordinates (rows, dim) in [-1, 1] to the grid, as float32 without further loss."""
+    rounded = np.empty(unit.shape, np.float32)
+    _round_to_grid(unit.copy(), rounded)
+    return rounded
+
+
+def _round_to_grid(unit: npt.NDArray[np.float64], rounded: FloatMatrix) -> None:
+    """Fill ``rounded``; what ``unit`` holds is lost."""
+    unit *= GRID
     # Above 1/2 float32 is coarser than the grid; its own rounding lands on a multiple all the same.
-    return (np.rint(unit * GRID) / GRID).astype(np.float32)
+    rounded[...] = np.rint(unit, out=unit)
+    rounded /= np.float32(GRID)
 
 
 def error_bound(dim: int) -> float:

@@ -43,6 +43,20 @@ def test_vectors_equal_the_oracle(dim: int) -> None:
     np.testing.assert_allclose(np.linalg.norm(unit.astype(np.float64), axis=1), 1.0, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_the_bits_are_those_of_the_formula(kind: type[np.floating]) -> None:
+    vectors = np.random.default_rng(5).standard_normal((131, 24)).astype(kind)
+    vectors[7] = 0
+    vectors[64, 3] = np.nan
+    vectors[130, 0] = -np.inf
+    wide = np.where(np.isfinite(vectors).all(axis=1)[:, None], vectors, 0).astype(np.float64)
+    scaled = wide / np.maximum(np.abs(wide).max(axis=1), 1e-300)[:, None]
+    scaled /= np.maximum(np.sqrt((scaled * scaled).sum(axis=1)), 1e-300)[:, None]
+    unit, not_finite, zero = unit_vectors(vectors)
+    assert unit.tobytes() == (np.rint(scaled * 2**25) / 2**25).astype(np.float32).tobytes()
+    assert (np.flatnonzero(not_finite).tolist(), np.flatnonzero(zero).tolist()) == ([64, 130], [7])
+
+
 @pytest.mark.parametrize("dim", [512, 4096])
 def test_errors_that_all_point_one_way_stay_within_the_bound(dim: int) -> None:
     unit, _, _ = unit_vectors(np.ones((1, dim), np.float32))
