@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_bytes
 from nnn_core.digests import name_of, sha256
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard, write_shard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.encoders.encoding import Usage, encode_rows
@@ -182,11 +184,14 @@ class _Collector:
         unit, not_finite, zero = unit_vectors(vectors)
         for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
             self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
-        kept = np.flatnonzero(~(not_finite | zero))
-        self.off_length += off_length(vectors[kept])
-        self._ids += [rows.ids[row] for row in kept]
-        self._pair_ids += [rows.pair_ids[row] for row in kept]
-        self._vectors.append(unit[kept])
+        ids, pair_ids, usable = rows.ids, rows.pair_ids, ~(not_finite | zero)
+        if not usable.all():
+            ids, pair_ids = list(compress(ids, usable)), list(compress(pair_ids, usable))
+            vectors, unit = vectors[usable], unit[usable]
+        self.off_length += off_length(vectors)
+        self._ids += ids
+        self._pair_ids += pair_ids
+        self._vectors.append(unit)
         self.cut(ROWS_PER_SHARD)
 
     def cut(self, least: int) -> None:
@@ -195,10 +200,13 @@ class _Collector:
             self._write(min(len(self._ids), ROWS_PER_SHARD))
 
     def _write(self, rows: int) -> None:
-        vectors = np.concatenate(self._vectors)
+        vectors = np.concatenate(self._vectors) if len(self._vectors) > 1 else self._vectors[0]
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
         self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
-        self.shards.append(write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source))
+        shard = write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source)
+        # While they are in memory: most shards are asked for their sum later.
+        VectorSum.of_shard(shard, self.request.work, vectors[:rows])
+        self.shards.append(shard)
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]

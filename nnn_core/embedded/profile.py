@@ -48,18 +48,23 @@ class VectorSum:
         return VectorSum(self.rows + other.rows, self.total + other.total)
 
     @classmethod
-    def of_shard(cls, shard: EmbeddedShard, work: str) -> tuple[VectorSum, bool]:
+    def of_shard(cls, shard: EmbeddedShard, work: str, vectors: FloatMatrix | None = None) -> tuple[VectorSum, bool]:
         """The sum of an embedded shard's vectors, and whether it had to be computed.
 
         Args:
             shard: the embedded shard whose vectors are added up.
             work: URI of the folder of artefacts, where sums are kept.
+            vectors: the shard's vectors, where they are in memory; None to read them if the sum is not kept yet.
 
         Raises:
             CorruptArtifactError: the shard, or the sum that was kept of it, is damaged.
         """
         uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
-        arrays, computed = keep_tensors(uri, lambda: {"total": cls.of(read_shard(shard).vectors).total})
+
+        def compute() -> dict[str, npt.NDArray[np.int64]]:
+            return {"total": cls.of(read_shard(shard).vectors if vectors is None else vectors).total}
+
+        arrays, computed = keep_tensors(uri, compute)
         return cls(shard.rows, arrays["total"]), computed
 
     @property

@@ -22,6 +22,7 @@ from nnn_core.embedded.embedding import (
     EmbeddingRequest,
     embed_shard,
 )
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.listing import describe_shard
@@ -135,6 +136,14 @@ def test_a_shard_of_rejects_alone(tmp_path: Path) -> None:
     assert (result.rejects.rows, result.rejects.rejected) == (2, 2)
 
 
+def test_the_sum_of_vectors_is_kept_with_them(tmp_path: Path) -> None:
+    result = embed(write_vectors(tmp_path / "v.parquet", [[3.0, 4.0], None, [0.0, -1.0]]), tmp_path)
+    (shard,) = result.shards
+    found, computed = VectorSum.of_shard(shard, str(tmp_path / "work"))
+    expected = read_shard(shard).vectors.sum(axis=0, dtype=np.float64) * 2**25
+    assert (computed, found.rows, found.total.tolist()) == (False, 2, expected.tolist())
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 100])
 def test_large_inputs_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(embedding, "ROWS_PER_SHARD", size)
@@ -189,7 +198,7 @@ def test_a_second_run_finds_the_first(captions: Path, tmp_path: Path) -> None:
     result = embed_shard(planned, request, FormulaEncoder())  # type: ignore[arg-type]
     assert request.find(planned) == result  # type: ignore[arg-type]
     files = {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()}
-    assert len(files) == 3
+    assert len(files) == 4  # vectors and their sum, rejects, completion mark
     assert embed_shard(planned, request, FormulaEncoder()) == result  # type: ignore[arg-type]
     assert {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()} == files
 
