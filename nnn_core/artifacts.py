@@ -27,13 +27,13 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
     return data if storage.create(uri, data) else storage.read_bytes(uri)
 
 
-def keep_exactly(uri: str, data: bytes) -> None:
+def keep_exactly(uri: str, data: bytes | memoryview) -> None:
     """Create the object under a name that follows from ``data``, or find it there as it should be.
 
     Raises:
         CorruptArtifactError: other bytes lie under the name.
     """
-    if keep_bytes(uri, data) != data:
+    if not storage.create(uri, data) and storage.read_bytes(uri) != bytes(data):
         raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
 
 
@@ -96,7 +96,7 @@ def unpack_vectors(packed: pa.FixedSizeBinaryArray) -> npt.NDArray[np.float32]:
 
 def to_parquet(
     table: pa.Table, *, split: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
-) -> bytes:
+) -> memoryview:
     """A Parquet file in memory, the same bytes for the same table.
 
     Args:
@@ -109,7 +109,7 @@ def to_parquet(
     sink = pa.BufferOutputStream()
     options = _parquet_options(table.column_names, list(split), list(plain))
     pq.write_table(table, sink, row_group_size=row_group_rows, **options)
-    return bytes(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:

@@ -197,7 +197,7 @@ def export_shard(shard: EmbeddedShard, recipe: Recipe, table: BiasTable, queries
     return Exported((written,), ranked, recipe.rank(queries.vectors, stored, names))
 
 
-def keep_file(output: str, stem: str, suffix: str, data: bytes, rows: int) -> WrittenFile:
+def keep_file(output: str, stem: str, suffix: str, data: bytes | memoryview, rows: int) -> WrittenFile:
     """Store a file under a name that follows from its content.
 
     Raises:

@@ -134,7 +134,7 @@ class Reranker:
     def to_bytes(self, rows: slice) -> bytes:
         """A Parquet file of some rows, with the columns ``id``, ``bias`` and ``hub``, for ``load``."""
         ids, bias, hub = self.index.texts(rows).cast(pa.string()), pa.array(self.bias[rows]), pa.array(self.hub[rows])
-        return to_parquet(pa.table({"id": ids, "bias": bias, "hub": hub}))
+        return bytes(to_parquet(pa.table({"id": ids, "bias": bias, "hub": hub})))
 
     def rerank(
         self,

@@ -302,7 +302,7 @@ def check_exclusive(uri: str) -> None:
         )
 
 
-def create(uri: str, data: bytes) -> bool:
+def create(uri: str, data: bytes | memoryview) -> bool:
     """Create the object with these bytes, unless the name is taken.
 
     Returns:
@@ -344,7 +344,7 @@ class _Creation:
 
     fs: Any
     path: str
-    data: bytes
+    data: bytes | memoryview
     note: str = field(default_factory=lambda: secrets.token_hex(8))
     doubtful: bool = False
 
@@ -355,7 +355,7 @@ class _Creation:
         argument = _NOTES.get(_protocol(self.fs))
         notes = {argument: {_NOTE: self.note}} if argument else {}
         try:
-            self.fs.pipe_file(self.path, self.data, mode="create", **notes)
+            self.fs.pipe_file(self.path, bytes(self.data), mode="create", **notes)
         except Exception as error:
             if not is_of_store(error):
                 raise
@@ -377,4 +377,4 @@ class _Creation:
             with contextlib.suppress(KeyError):
                 return bool(self.fs.getxattr(self.path, _NOTE) == self.note)
             return False
-        return self.doubtful and bool(self.fs.cat_file(self.path) == self.data)
+        return self.doubtful and bool(self.fs.cat_file(self.path) == bytes(self.data))

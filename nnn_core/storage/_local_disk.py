@@ -60,7 +60,7 @@ def _folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def create_local(path: str, data: bytes) -> bool:
+def create_local(path: str, data: bytes | memoryview) -> bool:
     """Exclusive and atomic on a local disk: the name appears with all of its bytes, or not at all.
 
     An unnamed file leaves nothing behind when the process is killed.
@@ -81,7 +81,7 @@ def create_local(path: str, data: bytes) -> bool:
         return _link(f"/proc/self/fd/{stream.fileno()}", path, stream.fileno())
 
 
-def _create_named(folder: str, path: str, data: bytes) -> bool:
+def _create_named(folder: str, path: str, data: bytes | memoryview) -> bool:
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:
@@ -92,7 +92,7 @@ def _create_named(folder: str, path: str, data: bytes) -> bool:
             os.unlink(temporary)
 
 
-def _write_durably(stream: IO[bytes], data: bytes) -> None:
+def _write_durably(stream: IO[bytes], data: bytes | memoryview) -> None:
     stream.write(data)
     stream.flush()
     os.fsync(stream.fileno())

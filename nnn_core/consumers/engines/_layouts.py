@@ -104,7 +104,7 @@ def _parquet(vector: str, extra: Callable[[Rows], dict[str, pa.Array]], fixed: b
         table = pa.table({"id": pa.array(rows.ids, pa.string()), vector: lists, **extra(rows)})
         essentials = json.dumps(footer, sort_keys=True).encode()
         table = table.replace_schema_metadata({FOOTER_KEY: essentials})
-        return to_parquet(table, plain=[f"{vector}.list.element"], row_group_rows=1 << 14)
+        return bytes(to_parquet(table, plain=[f"{vector}.list.element"], row_group_rows=1 << 14))
 
     def read(data: bytes) -> tuple[list[str], FloatMatrix]:
         table = from_parquet(data, ["id", vector])
