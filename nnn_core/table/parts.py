@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet, to_parquet
@@ -199,6 +198,8 @@ def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
     Raises:
         DuplicateIdError: an id stands for two rows; both places are named.
     """
+    import pyarrow.compute as pc  # takes as long to import as a command that only reads manifests runs
+
     ordered = sorted(slices, key=lambda piece: (piece.source, piece.data))
     table, rows = _concatenate(ordered)
     origin = np.repeat(np.arange(len(ordered)), rows)

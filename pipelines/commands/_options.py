@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import re
 import types
@@ -129,33 +128,6 @@ def add_options(place: argparse._ActionsContainer, model: type, *names: str) -> 
     for each in declared(model):
         if not names or each.name in names:
             _add(place, each)
-
-
-def add_command(commands: Any, name: str, text: str, **settings: Any) -> argparse.ArgumentParser:
-    """A command of a command, with --json.
-
-    Args:
-        commands: the action that ``add_subparsers`` returned.
-        name: name of the new command.
-        text: what the command does, without capital letter and full stop.
-        **settings: further arguments of the command's parser, such as ``allow_abbrev``.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=f"{text[0].upper()}{text[1:]}.", **settings
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    return parser
-
-
-def add_version(parser: argparse._ActionsContainer, text: str = "which version (default: the current one)") -> None:
-    """Add ``--version``, a version of a table."""
-    parser.add_argument("--version", type=int, metavar="N", help=text)
-
-
-def print_json(args: argparse.Namespace, record: Any) -> None:
-    """Print the result for programs, if that was asked for."""
-    if args.json:
-        print(json.dumps(record))
 
 
 def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:

@@ -9,7 +9,8 @@ from nnn_core.errors import ConfigError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import Difference
 from nnn_core.table.lifecycle.explanation import Explanation, Sources, Standing, explain
-from pipelines.commands._options import add_options, add_version, build, print_json
+from pipelines.commands._options import add_options, build
+from pipelines.commands._output import add_version, print_json
 from pipelines.options import ReferenceColumnOptions
 
 
@@ -112,3 +113,10 @@ def _describe_standing(standing: Standing) -> str:
     if standing.bias is None:
         return f"version {standing.version}: not in it"
     return f"version {standing.version}: bias {standing.bias:.6f} (k = {standing.k}, alpha = {standing.alpha:g})"
+
+
+#: The flags that a command adds, and what it does.
+COMMANDS = {
+    "diff": (add_diff_arguments, compare_versions),
+    "explain": (add_explain_arguments, explain_candidate),
+}

@@ -11,7 +11,7 @@ from nnn_core.table.lifecycle.check import check_table
 from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
 from nnn_core.table.lifecycle.iceberg import register_iceberg
 from nnn_core.table.lifecycle.registration import register
-from pipelines.commands._options import add_version, print_json
+from pipelines.commands._output import add_version, print_json
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([mhdw])\Z")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -114,3 +114,11 @@ def register_version(args: argparse.Namespace) -> None:
         f"{done.added} of them new to it"
     )
     print_json(args, {"table": args.table, **asdict(done)})
+
+
+#: The flags that a command adds, and what it does.
+COMMANDS = {
+    "verify": (add_version, verify_version),
+    "expire": (add_expire_arguments, expire_versions),
+    "register": (add_register_arguments, register_version),
+}

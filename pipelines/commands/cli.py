@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 
 from nnn_core import __version__
 from nnn_core.errors import NNNError, did_you_mean
@@ -51,7 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{_usage()}", file=sys.stderr)
         return 2
     # Some modules take seconds to import, in which people press Ctrl-C too.
-    return run_command(lambda argv: import_module(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+    return run_command(lambda argv: _load(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+
+
+def _load(name: str) -> ModuleType:
+    """Import a module, which makes some hundred thousand objects that stay for good.
+
+    Looking for garbage among them, again and again, would be a tenth of the time of a small job.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _usage() -> str:

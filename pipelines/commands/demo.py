@@ -13,7 +13,8 @@ from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report import render_verdict
 from nnn_core.report.archive import read_report
 from pipelines.commands._demo_data import demo_encoder, embedded_vectors, places, relevant_positions, write_corpus
-from pipelines.commands._options import Output, add_options, build, declared, make_parser, print_json, threads_of
+from pipelines.commands._options import Output, add_options, build, declared, make_parser, threads_of
+from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._summary import without_text
 from pipelines.commands.refresh import refresh

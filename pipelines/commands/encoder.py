@@ -17,7 +17,8 @@ from nnn_core.inputs.readers import Columns, holds_vectors, read_rows
 from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.table.manifest import read_manifest
 from nnn_core.vectors import FloatMatrix
-from pipelines.commands._options import add_command, add_options, add_version, print_json
+from pipelines.commands._options import add_options
+from pipelines.commands._output import add_command, add_version, print_json
 from pipelines.config import RefreshConfig
 
 

@@ -27,7 +27,8 @@ from nnn_core.report.archive import read_report, write_report
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
-from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
+from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
+from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.config import MEASURED, EvaluationConfig
 from pipelines.evaluation import define_evaluation

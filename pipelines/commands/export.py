@@ -12,7 +12,8 @@ from nnn_core.consumers.export import check_output, manifest_uri
 from nnn_core.embedded.side import lengths_note
 from nnn_core.encoders import EncoderSource
 from nnn_core.table.manifest import Manifest, read_manifest
-from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json
+from pipelines.commands._options import Output, build, encoder_of_table, make_parser
+from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.export import GROUPS, ExportConfig, define_export, recipe_of
 from pipelines.options import COLUMNS

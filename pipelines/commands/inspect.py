@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from nnn_core.inputs.inspection import Inspection, ShardReport, inspect
 from nnn_core.report.numbers import size
-from pipelines.commands._options import add_options, build, print_json
+from pipelines.commands._options import add_options, build
+from pipelines.commands._output import print_json
 from pipelines.options import ColumnOptions
 
 

@@ -19,7 +19,7 @@ from nnn_core.report.archive import write_report
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold
-from pipelines.commands._options import print_json
+from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._summary import complete, print_summary, summarise, without_text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from nnn_core.table.lifecycle.cleaning import clean
-from pipelines.commands._options import add_command, print_json
+from pipelines.commands._output import add_command, print_json
 from pipelines.commands._table_upkeep import parse_age
 
 

@@ -1,0 +1,82 @@
+"""``nnn table list``, ``show``, ``reweight`` and ``rollback``: versions as a whole."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from nnn_core.encoders.fingerprints import shown_parts
+from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
+from pipelines.commands._output import add_version, print_json
+
+
+def list_all(args: argparse.Namespace) -> None:
+    """Print a line for each version."""
+    read_manifest(args.table)  # raises when there is no table
+    manifests = [read_manifest(args.table, version) for version in list_versions(args.table)]
+    for manifest in manifests:
+        print(_describe(manifest))
+    print_json(args, {"versions": [_record(args.table, manifest) for manifest in manifests]})
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print what one version is."""
+    _print_one(args, read_manifest(args.table, args.version))
+
+
+def add_reweight_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table reweight``."""
+    parser.add_argument("--k", type=int, help="one of the grid of the table (default: unchanged)")
+    parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: unchanged)")
+    add_version(parser, "version to start from (default: the current one)")
+
+
+def reweight_version(args: argparse.Namespace) -> None:
+    """Publish a version, and print what it is."""
+    from nnn_core.table.reading import reweight
+
+    _print_one(args, reweight(args.table, args.k, args.alpha, args.version))
+
+
+def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table rollback``."""
+    parser.add_argument("version", type=int, metavar="N", help="the version to go back to")
+
+
+def roll_back(args: argparse.Namespace) -> None:
+    """Publish a version, and print what it is."""
+    from nnn_core.table.lifecycle.rollback import rollback
+
+    _print_one(args, rollback(args.table, args.version))
+
+
+def _print_one(args: argparse.Namespace, manifest: Manifest) -> None:
+    print(_describe(manifest))
+    print_json(args, _record(args.table, manifest))
+
+
+def _record(table: str, manifest: Manifest) -> dict[str, Any]:
+    """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
+    content = asdict(manifest)
+    content["settings"]["encoder"] = shown_parts(manifest.settings.encoder)
+    return {"manifest": manifest_uri(table, manifest.version), "rows": manifest.rows, **content}
+
+
+def _describe(manifest: Manifest) -> str:
+    """One line a version."""
+    s = manifest.settings
+    return (
+        f"version {manifest.version}: {manifest.rows:,} {s.candidate_modality} candidates, bank of "
+        f"{manifest.references.rows:,} {s.reference_modality} queries, k = {s.k} of {', '.join(map(str, s.grid))}, "
+        f"alpha = {s.alpha:g}, mean bias {manifest.bias_mean:.4f}"
+    )
+
+
+#: The flags that a command adds, and what it does.
+COMMANDS = {
+    "list": (lambda parser: None, list_all),
+    "show": (add_version, show),
+    "reweight": (add_reweight_arguments, reweight_version),
+    "rollback": (add_rollback_arguments, roll_back),
+}
