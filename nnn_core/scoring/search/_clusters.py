@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -186,6 +185,8 @@ def _means(vectors: FloatMatrix, lists: npt.NDArray[np.int64], centroids: FloatM
 
 
 def _kmeans(vectors: FloatMatrix, clusters: int) -> FloatMatrix:
+    import faiss  # here, as exact searches do without it
+
     kmeans = faiss.Kmeans(
         vectors.shape[1],
         min(clusters, len(vectors)),
