@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from multiprocessing.pool import AsyncResult, ThreadPool
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
@@ -14,7 +14,7 @@ from apache_beam.utils.shared import Shared
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring.cache import BoundedCache
@@ -22,8 +22,9 @@ from nnn_core.scoring.partials import Partial, ScoredRange
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
+from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
-from pipelines.stages._counting import count, timed, timed_part
+from pipelines.stages._counting import count, count_work, timed, timed_part
 from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
 _STAGE = StageName.SCORE_CANDIDATES
@@ -117,48 +118,64 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
     def process(
         self, task: _ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
     ) -> Iterator[tuple[str, ScoredRange]]:
-        candidates = task.candidates
+        candidates, scorer = task.candidates, self._scorer
         settings = {shard.number: shard for shard in calibrated}
-        read = cache(lambda: read_shard(candidates))
         start = time.perf_counter()
-        partials = [
-            self._score(candidates, read, reference, settings.get(reference.number))
-            for reference in bank.shards[task.first : task.last]
-        ]
+        partials, missing = list[Partial](), list[tuple[Partial, ReferenceShard, CalibratedShard | None]]()
+        for reference in bank.shards[task.first : task.last]:
+            how = settings.get(reference.number)
+            found_by = how.digest if how else "exact"
+            partial = Partial.of(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
+            partials.append(partial)
+            if storage.exists(partial.uri):
+                count(_STAGE, REUSED)
+            else:
+                missing.append((partial, reference, how))
+        if missing:
+            self._score(candidates, missing)
         where = {"uri": candidates.source, "shard": candidates.uri}
         span, seconds = f"{task.first}..{task.last - 1}", round(time.perf_counter() - start, 3)
         _LOG.info(Event("scored", stage=_STAGE, **where, rows=candidates.rows, references=span, seconds=seconds))
         yield f"{candidates.source}\n{storage.basename(candidates.uri)}", ScoredRange.of(candidates, partials)
 
     def _score(
-        self,
-        candidates: EmbeddedShard,
-        read: Callable[[], VectorBlock],
-        reference: ReferenceShard,
-        how: CalibratedShard | None,
-    ) -> Partial:
-        scorer, found_by = self._scorer, how.digest if how else "exact"
-        partial = Partial.of(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
-        if storage.exists(partial.uri):
-            count(_STAGE, REUSED)
-            return partial
-        with timed(_STAGE):
-            search, block = self._search(reference, how), read()
-            with timed_part(_STAGE, SEARCH_MSEC):
-                top = score_block(block, search, scorer.k_max, scorer.threads)
-            partial.write(top, search.name)
-        count(_STAGE, COMPUTED)
-        count(_STAGE, PAIRS, candidates.rows * reference.rows)
-        return partial
+        self, candidates: EmbeddedShard, missing: Sequence[tuple[Partial, ReferenceShard, CalibratedShard | None]]
+    ) -> None:
+        """Compute partials one by one. Meanwhile other threads load the next references and store the last scores."""
+        with ThreadPool(2) as pool:
+            reading = pool.apply_async(read_shard, (candidates,))
+            loading = pool.apply_async(self._search, missing[0][1:])
+            storing: AsyncResult[int] | None = None
+            for number, (partial, reference, _) in enumerate(missing, 1):
+                with timed(_STAGE):
+                    with timed_part(_STAGE, LOAD_MSEC):
+                        block, search = reading.get(), loading.get()
+                    if number < len(missing):
+                        loading = pool.apply_async(self._search, missing[number][1:])
+                    with timed_part(_STAGE, SEARCH_MSEC):
+                        top = score_block(block, search, self._scorer.k_max, self._scorer.threads)
+                    if storing is not None:
+                        count_work(_STAGE, storing.get())
+                    storing = pool.apply_async(_store, (partial, top, search.name))
+                    if number == len(missing):
+                        count_work(_STAGE, storing.get())
+                count(_STAGE, COMPUTED)
+                count(_STAGE, PAIRS, candidates.rows * reference.rows)
 
     def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
             scorer = self._scorer
-            with timed_part(_STAGE, LOAD_MSEC):
-                index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
+            index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return how.search(index, scorer.cache)
-            return exact_search(index, scorer.search)
+            return exact_search(index, scorer.search, scorer.k_max)
 
         search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
         return search
+
+
+def _store(partial: Partial, top: TopK, search: str) -> int:
+    """Store scores; returns how many bytes were written, which are counted in the thread that Beam knows."""
+    with storage.tally() as written:
+        partial.write(top, search)
+    return written.bytes

@@ -81,7 +81,7 @@ class FasterSearch:
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
-        kind = self.index.dim, self.index.rows.bit_length(), k
+        kind = self._kind(k)
         # One thread tries, while the others go on.
         if kind not in _FASTER and self._trying.acquire(blocking=False):
             try:
@@ -92,6 +92,14 @@ class FasterSearch:
                 self._trying.release()
         self.name = _FASTER.get(kind, "exact")
         return self._search(self.name).top(tile, k)
+
+    def prepare(self, k: int) -> None:
+        """Round the references, if banks of this size were faster to search with the prefilter in this process."""
+        if _FASTER.get(self._kind(k)) == "prefilter":
+            self._search("prefilter")
+
+    def _kind(self, k: int) -> tuple[int, int, int]:
+        return self.index.dim, self.index.rows.bit_length(), k
 
     def _search(self, name: str) -> ExactSearch | PrefilterSearch:
         if name == "exact":
@@ -125,11 +133,16 @@ class FasterSearch:
         return faster
 
 
-def exact_search(index: ReferenceIndex, search: str = "auto") -> Search:
+def exact_search(index: ReferenceIndex, search: str = "auto", k: int | None = None) -> Search:
     """Whichever of the exact searches this machine runs over ``index`` for ``--search``.
 
     ``auto`` is the device where there is one, else what is faster of prefilter and exact. Where the
     processor has no int8 instructions that is exact, and ``prefilter`` is exact there too.
+
+    Args:
+        index: the references to search.
+        search: ``auto``, ``exact`` or ``prefilter``.
+        k: how many scores will be asked for, so that all is made ready for them at once; None to wait for the first.
     """
     if search == "auto" and _has_device():
         from nnn_core.scoring.search._device import DeviceSearch
@@ -140,6 +153,8 @@ def exact_search(index: ReferenceIndex, search: str = "auto") -> Search:
     else:
         found = PrefilterSearch.of(index) if search == "prefilter" else FasterSearch(index)
     name = "faster exact" if isinstance(found, FasterSearch) else found.name
+    if isinstance(found, FasterSearch) and k is not None:
+        found.prepare(k)
     _log.info("scoring %d references by the %s search", index.rows, name)
     return found
 
