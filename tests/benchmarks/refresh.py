@@ -1,11 +1,14 @@
-"""What a whole refresh costs beyond its kernel.
+"""What a whole refresh costs beyond its kernel, and which part of it takes how much.
 
     python tests/benchmarks/refresh.py --candidates 100000 --references 100000
 
 Embeddings are written as .npy files, the kernel is timed on them by itself, then a refresh runs over
 them in a process of its own, with each of the given numbers of threads, then the kernel again. The ratio
 is that of the whole process (interpreter, imports, reading, checking, scoring, merging, publishing)
-to the mean of the two kernel times.
+to the mean of the two kernel times; by the clock, and by the time of the processor, which other programs disturb less.
+
+``shares`` are the parts of the process's time by the clock. ``start`` is all that no stage counts: the interpreter and
+its imports, Beam's graph and bundles, the digests of the input files, and the report.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +42,9 @@ ROWS_PER_FILE = 50_000
 #: Candidates that the kernel is timed on; its time grows in proportion.
 KERNEL_ROWS = 16_384
 
+#: Candidates that are scored before, after which every search has made its choice.
+WARM_ROWS = 4096
+
 
 def write_embeddings(folder: Path, side: str, rows: int, dim: int, seed: int) -> str:
     """clip-retrieval files of float32 vectors; returns their glob."""
@@ -48,38 +57,57 @@ def write_embeddings(folder: Path, side: str, rows: int, dim: int, seed: int) ->
     return str(folder / "img_emb_*.npy")
 
 
-def time_kernel(candidates: int, references: int, dim: int, k: int, threads: int) -> float:
-    """Seconds for scoring alone, with everything in memory, extrapolated from ``KERNEL_ROWS`` candidates."""
+@dataclass(frozen=True)
+class Spent:
+    """Time that something took, in seconds.
+
+    Attributes:
+        clock: by the clock.
+        processor: of the processor, summed over its cores.
+    """
+
+    clock: float
+    processor: float
+
+
+def time_kernel(candidates: int, references: int, dim: int, k: int, threads: int) -> Spent:
+    """Scoring alone, with everything in memory and made ready, extrapolated from ``KERNEL_ROWS`` candidates."""
     rows = min(KERNEL_ROWS, candidates)
     ids = pa.array([str(row) for row in range(rows)])
     block = VectorBlock(ids, ids, make_cloud(rows, dim, 1, "candidates"))
     bank = make_cloud(references, dim, 10_000, "references")
     parts = [ReferenceIndex.of(bank[at : at + ROWS_PER_SHARD]) for at in range(0, references, ROWS_PER_SHARD)]
     searches = [exact_search(part) for part in parts]
-    score_block(VectorBlock(ids[:64], ids[:64], block.vectors[:64]), searches[0], k, threads)
-    start = time.perf_counter()
+    for search in searches:  # compiles, chooses how to search, and rounds the references
+        score_block(VectorBlock(ids[:WARM_ROWS], ids[:WARM_ROWS], block.vectors[:WARM_ROWS]), search, k, threads)
+    start, before = time.perf_counter(), time.process_time()
     for search in searches:
         score_block(block, search, k, threads)
-    return (time.perf_counter() - start) * candidates / rows
+    whole = candidates / rows
+    return Spent((time.perf_counter() - start) * whole, (time.process_time() - before) * whole)
 
 
-def time_refresh(folder: Path, globs: tuple[str, str], k: int, threads: int) -> tuple[float, dict]:  # type: ignore[type-arg]
-    """Seconds of the whole process, and its summary."""
+def time_refresh(folder: Path, globs: tuple[str, str], k: int, threads: int) -> tuple[Spent, dict[str, Any]]:
+    """The whole process, and its summary."""
     name = folder / str(threads)
     command = [sys.executable, "-m", "pipelines.refresh", "--json", "--k", str(k), "--threads", str(threads)]
-    command += [
-        "--candidates",
-        globs[0],
-        "--references",
-        globs[1],
-        "--table",
-        f"{name}/table",
-        "--work",
-        f"{name}/work",
-    ]
-    start = time.perf_counter()
+    command += ["--candidates", globs[0], "--references", globs[1]]
+    command += ["--table", f"{name}/table", "--work", f"{name}/work"]
+    start, before = time.perf_counter(), _processor_of_children()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])
+    spent = Spent(time.perf_counter() - start, _processor_of_children() - before)
+    return spent, json.loads(done.stdout.splitlines()[-1])
+
+
+def _processor_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def shares_of(seconds: float, stages: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The part of each stage in a process that took so many seconds, and of what no stage counts."""
+    counted = {stage: figures["seconds"] / seconds for stage, figures in stages.items()}
+    return {name: round(share, 3) for name, share in {"start": 1 - sum(counted.values()), **counted}.items()}
 
 
 def main() -> None:
@@ -100,16 +128,17 @@ def main() -> None:
         )
         for threads in map(int, args.threads.split(",")):
             before = time_kernel(*shape, cores)
-            seconds, summary = time_refresh(folder, globs, args.k, threads)
-            kernel = (before + time_kernel(*shape, cores)) / 2
-            stages = {stage: figures["seconds"] for stage, figures in summary["stages"].items()}
+            spent, summary = time_refresh(folder, globs, args.k, threads)
+            after = time_kernel(*shape, cores)
+            kernel = Spent((before.clock + after.clock) / 2, (before.processor + after.processor) / 2)
             row = {"threads": threads, "candidates": args.candidates, "references": args.references}
+            row |= {"seconds": round(spent.clock, 1), "kernel_seconds": round(kernel.clock, 1)}
+            row |= {"processor": round(spent.processor, 1), "kernel_processor": round(kernel.processor, 1)}
             row |= {
-                "seconds": round(seconds, 1),
-                "kernel_seconds": round(kernel, 1),
-                "ratio": round(seconds / kernel, 3),
+                "ratio": round(spent.clock / kernel.clock, 3),
+                "processor_ratio": round(spent.processor / kernel.processor, 3),
             }
-            print(json.dumps({**row, "stages": stages}), flush=True)
+            print(json.dumps({**row, "shares": shares_of(spent.clock, summary["stages"])}), flush=True)
 
 
 if __name__ == "__main__":
