@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages._side_by_side import SideBySide
 
 
 @dataclass
@@ -17,10 +18,12 @@ class ListShards(beam.PTransform):  # type: ignore[misc]
     Attributes:
         pattern: URIs, globs and brace ranges, see ``nnn_core.inputs.listing.list_shards``.
         flag: where the user wrote it, for messages.
+        threads: files that are looked at, or whose bytes are hashed, at the same time.
     """
 
     pattern: str
     flag: str
+    threads: int = 1
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection[InputShard]:
         return (
@@ -28,5 +31,5 @@ class ListShards(beam.PTransform):  # type: ignore[misc]
             | "Start" >> beam.Impulse()
             | "NameShards" >> beam.FlatMap(lambda _: list_shards(self.pattern, self.flag))
             | "Spread" >> beam.Reshuffle()
-            | "DescribeShard" >> beam.Map(describe_shard)
+            | "DescribeShard" >> beam.ParDo(SideBySide(describe_shard, self.threads))
         )

@@ -52,12 +52,12 @@ def embed_files(
         pattern: pattern that names the input files, see ``ListShards``.
         request: how rows are read and encoded.
         encoder: the model, not loaded; None when all input files hold vectors.
-        threads: batches that a worker process may compute, or shards of vectors convert, at the same time.
+        threads: batches that a worker process may compute, or files hash or convert, at the same time.
         copies: copies of the model that the worker processes of a machine share; None for one in each process.
         hints: Beam's resource hints for the stage that runs the model.
         flag: flag by which the user named the files, for messages; None for the one that is called like the side.
     """
-    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}")
+    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}", threads)
     embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), threads, copies)
     embedded = shards | f"Embed{side.capitalize()}" >> embed.with_resource_hints(**hints)
     return EmbeddedFiles(shards, embedded, request)

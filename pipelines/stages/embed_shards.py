@@ -6,14 +6,11 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
@@ -21,14 +18,11 @@ from nnn_core.inputs.shards import InputShard
 from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
 from pipelines.stages._embedder import Embedder, Embedding
+from pipelines.stages._side_by_side import SideBySide
 
 _LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
-
-#: Shards that wait for each thread before they are converted together, so that none stands idle for long behind a
-#: large one.
-_SIDE_BY_SIDE = 16
 
 
 @dataclass
@@ -99,7 +93,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
 
 
-class _ConvertShards(beam.DoFn):  # type: ignore[misc]
+class _ConvertShards(SideBySide):
     """Shards of ready-made vectors, several of a bundle side by side, to results in the order of the shards.
 
     Args:
@@ -109,30 +103,16 @@ class _ConvertShards(beam.DoFn):  # type: ignore[misc]
     """
 
     def __init__(self, request: EmbeddingRequest, stage: str, threads: int) -> None:
-        self._embedder, self._stage, self._threads = Embedder(None, request), stage, threads
+        super().__init__(Embedder(None, request).embed, threads)
+        self._stage = stage
 
-    def start_bundle(self) -> None:
-        self._waiting: list[PlannedInput] = []
-
-    def process(self, planned: PlannedInput) -> Iterator[EmbeddedInput]:
-        self._waiting.append(planned)
-        if len(self._waiting) >= _SIDE_BY_SIDE * self._threads:
-            yield from self._convert()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from map(GlobalWindows.windowed_value, self._convert())
-
-    def _convert(self) -> Iterator[EmbeddedInput]:
-        shards, self._waiting = self._waiting, []
+    def take(self, results: Iterator[Embedding]) -> Iterator[EmbeddedInput]:
         since = time.perf_counter()
-        # Threads of this kind do not outlive a program that is interrupted, as those of an executor would. None
-        # outlives this call either, since a bundle that fails elsewhere never comes to its end.
-        with ThreadPool(self._threads) as pool:
-            for embedding in pool.imap(self._embedder.embed, shards):
-                # The stage's time is that of the process; shards that are converted side by side share it.
-                now = time.perf_counter()
-                yield _take_result(embedding, self._stage, now - since)
-                since = now
+        for embedding in results:
+            # The stage's time is that of the process; shards that are converted side by side share it.
+            now = time.perf_counter()
+            yield _take_result(embedding, self._stage, now - since)
+            since = now
 
 
 def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:

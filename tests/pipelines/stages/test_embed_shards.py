@@ -162,7 +162,7 @@ def test_files_of_vectors_are_converted_side_by_side(
 
 
 def test_results_come_in_the_order_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.stages.embed_shards._SIDE_BY_SIDE", 2)
+    monkeypatch.setattr("pipelines.stages._side_by_side._EACH", 2)
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     plans = [request.plan(shard) for shard in vector_files(tmp_path, 11)]
     converter = _ConvertShards(request, "embed", 2)
