@@ -10,7 +10,8 @@ import pyarrow as pa
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet
 from nnn_core.table.manifest import read_manifest
-from pipelines.commands._options import Output, build, encoder_of_table, make_parser, print_json, threads_of
+from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
+from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.options import COLUMNS
 from pipelines.running.runner import run, runs_locally
