@@ -18,6 +18,7 @@ from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.summary import Request
 from nnn_core.gates.judge import check_accepted
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.inputs.rejects import RATE_FLAGS
 from nnn_core.inputs.shards import Modality
 from nnn_core.scoring.search import SEARCHES
 from nnn_core.scoring.topk import grid_of
@@ -36,10 +37,13 @@ from pipelines.options import (
 #: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
 _K_MAX = 128
 
+#: Unusable rows that queries may have: a few among thousands move no mean, while a candidate that is missing is missed.
+_LOOSE_RATE = 0.01
+
 #: Headings of --help, with a description.
 GROUPS = {
     "what to compute": None,
-    COLUMNS: "Names of columns or JSON fields; --reference-... and --validation-... for these.",
+    COLUMNS: "Names of columns or fields; --reference-..., --validation-... for these.",
     "validation": "Held-out queries that judge the bias before it is published.",
     OUTPUT: None,
 }
@@ -75,13 +79,14 @@ class RefreshConfig(ValidationColumnOptions):
         candidate_modality: what candidates are (default: %(default)s).
         reference_modality: what references and queries are (default: the other).
         exclude_own_pairs: leave a candidate's own references (same pair id) out.
-        max_reject_rate: unusable rows of a side, also of the validation queries, as a share (default: 0).
+        max_reject_rate: unusable candidates, as a share (default: 0); --reference-..., --validation-...
+            (default: 0.01).
         cache_bytes: bytes of the bank that each worker's machine keeps on its disk when --work is an object store;
             0 for none (default: a tenth of what is free, at most 8 GiB).
         cache_folder: cache directory (default: under $TMPDIR).
         accelerator: GPUs of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver';
             the other stages get none (Dataflow).
-        model_copies: copies of the encoder that a machine's worker processes share (default: one in each process).
+        model_copies: encoders a machine's processes share (default: one each).
         validation: shards of held-out queries, of use without answers too.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
@@ -103,7 +108,7 @@ class RefreshConfig(ValidationColumnOptions):
         gates: YAML file of thresholds that a version must meet to be published (deploy/gates.yaml has the
             defaults).
         accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
-        report: name of the HTML report (default: a new one below WORK/reports).
+        report: HTML report (default: a new one below WORK/reports).
         run: name of this run, which is no option.
 
     Raises:
@@ -123,6 +128,8 @@ class RefreshConfig(ValidationColumnOptions):
     reference_modality: Annotated[Modality | None, _what()] = None
     exclude_own_pairs: Annotated[bool, _what(switch=True)] = False
     max_reject_rate: Annotated[float, _what("RATE")] = 0.0
+    reference_max_reject_rate: Annotated[float | None, _what("RATE")] = None
+    validation_max_reject_rate: Annotated[float | None, _what("RATE")] = None
     cache_bytes: Annotated[int | None, _what("N")] = None
     cache_folder: Annotated[str | None, _what("DIR")] = None
     accelerator: Annotated[str | None, _what("TYPE")] = None
@@ -163,8 +170,9 @@ class RefreshConfig(ValidationColumnOptions):
             raise ConfigError(
                 "--allow-overlap keeps queries in the bank and --drop-overlap does not; give one of them."
             )
-        if not 0.0 <= self.max_reject_rate <= 1.0:
-            raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+        for side, rate in self.reject_rates.items():
+            if not 0.0 <= rate <= 1.0:
+                raise ConfigError(f"{RATE_FLAGS[f'--{side}']} {rate} must lie between 0 and 1.")
         if self.rows_per_reference_shard < 1 or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
         if self.model_copies is not None and self.model_copies < 1:
@@ -181,6 +189,14 @@ class RefreshConfig(ValidationColumnOptions):
         if self.bias_tolerance is not None and not 0.0 < self.bias_tolerance < 1.0:
             raise ConfigError(f"--bias-tolerance {self.bias_tolerance} must lie between 0 and 1.")
         check_accepted(self.accept)
+
+    @property
+    def reject_rates(self) -> dict[str, float]:
+        """Share of the rows of each side that may be unusable."""
+        loose = max(_LOOSE_RATE, self.max_reject_rate)
+        own = {"references": self.reference_max_reject_rate, "validation": self.validation_max_reject_rate}
+        rates = {side: loose if rate is None else rate for side, rate in own.items()}
+        return {"candidates": self.max_reject_rate, **rates}
 
     @cached_property
     def thresholds(self) -> Thresholds:
@@ -275,7 +291,8 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         references: the bank: makes sure that no query is in it, and counts its rows that belong to candidates.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
-        max_reject_rate: unusable rows of the queries, and of a bank that is not the table's, as a share (default: 0).
+        max_reject_rate: unusable rows of the queries, and of a bank that is not the table's, as a share (default:
+            %(default)s).
         subset: accept a part of the table's candidates: all figures are then among these.
         encoder: model, as for nnn refresh; not needed for vectors.
         threads: threads of one worker process (default: all cores).
@@ -300,7 +317,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     references: Annotated[str | None, Option("GLOB")] = None
     relevance: Annotated[str | None, Option("GLOB")] = None
     allow_overlap: Annotated[bool, Option(switch=True)] = False
-    max_reject_rate: Annotated[float, Option("RATE")] = 0.0
+    max_reject_rate: Annotated[float, Option("RATE")] = _LOOSE_RATE
     subset: Annotated[bool, Option(switch=True)] = False
     encoder: Annotated[str | None, Option("SPEC")] = None
     threads: Annotated[int, Option("N", filled=True)] = 1

@@ -64,20 +64,20 @@ def define_refresh(
     use: dict[str, Any] = {"threads": config.threads, "copies": config.model_copies, "hints": config.hints}
     references = embed_files(root, "references", config.references, asking, encoder, **use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, **use)
-    rejects = (config.max_reject_rate, config.rejects_folder)
+    rates, rejects = config.reject_rates, config.rejects_folder
     queries, banked = None, references.embedded
     if config.validation:
         validation = embed_files(root, "validation", config.validation, judging, encoder, **use)
         queries = validation.embedded | "GatherQueries" >> GatherQueries(
-            config.relevance, config.max_reject_rate, "--validation", config.work, config.tune or bool(config.relevance)
+            config.relevance, rates["validation"], "--validation", config.work, config.tune or bool(config.relevance)
         )
     if config.drop_overlap:  # which the configuration refuses where there are no queries
         banked = references.embedded | "DropOverlap" >> DropReferences(queries, config.work)
-    cut = (config.rows_per_reference_shard, config.wanted_k, *rejects, config.exclude_own_pairs)
+    cut = (config.rows_per_reference_shard, config.wanted_k, rates["references"], rejects, config.exclude_own_pairs)
     bank = root | "ShardReferences" >> Once(gather_references, AsList(banked), *cut)
     if config.exclude_own_pairs:
         bank = root | "CheckOwnPairs" >> Once(check_own_pairs, AsSingleton(bank), AsList(candidates.embedded))
-    gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(*rejects)
+    gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(rates["candidates"], rejects)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     how = (config.exclude_own_pairs, config.work, config.threads)
     calibrated = None

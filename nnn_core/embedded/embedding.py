@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -21,8 +22,11 @@ from nnn_core.inputs.listing import check_unchanged
 from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.rows import POSITION_ID
 from nnn_core.inputs.rejects import Reject, RejectSummary, to_jsonl
-from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.inputs.shards import InputShard, Modality, ShardName
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
+
+#: A column of an ``Outline`` that could hold vectors.
+_LIST_OF_FLOATS = re.compile(r"(.+?): (?:large_|fixed_size_)?list<\w+: (?:double|float|halffloat)\b")
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,7 @@ class EmbeddingRequest:
             InputError: the shard needs an encoder and none was given, or it cannot be read.
         """
         precomputed = holds_vectors(shard, self.modality, self.columns)
-        if not precomputed and self.encoder is None:
-            raise InputError(
-                f"{shard.uri!r} holds no vectors, so an encoder is needed to embed its {self.modality}s; "
-                "name one with --encoder."
-            )
+        check_needs(ShardName(shard.uri, shard.members), precomputed, self)
         # Ids made of the file's name are not those of the same bytes under another name.
         named = {"source": storage.basename(shard.uri)} if self.columns.id == POSITION_ID else {}
         if self.prompt != AS_IS and self.modality == "text" and not precomputed:
@@ -113,6 +113,23 @@ class PlannedInput:
     shard: InputShard
     name: str
     precomputed: bool
+
+
+def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -> None:
+    """Refuse a file that needs an encoder where there is none.
+
+    Raises:
+        InputError: naming the columns of which each might hold the vectors, if there are any.
+    """
+    if precomputed or request.encoder is not None:
+        return
+    columns = () if name.members else format_of(name).outline(name.uri).columns
+    lists = [match[1] for column in columns if (match := _LIST_OF_FLOATS.match(column))]
+    hint = f"; if {' or '.join(map(repr, lists))} holds vectors, say so with {request.columns.flag('vector')}"
+    raise InputError(
+        f"{name.uri!r} holds no vectors that were asked for, so an encoder is needed to embed its {request.modality}s; "
+        f"name one with --encoder{hint if lists else ''}."
+    )
 
 
 def embed_shard(

@@ -21,7 +21,7 @@ import numpy as np
 
 from nnn_core.encoders import Encoder
 from nnn_core.encoders._calls import guarded, vectors_of
-from nnn_core.encoders._decoding import turns_white
+from nnn_core.encoders._decoding import turns_white, upright
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows
@@ -30,7 +30,8 @@ from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
 
-_NOT_AN_IMAGE = "image cannot be decoded"
+#: Reason for rejects of images.
+NOT_AN_IMAGE = "image cannot be decoded"
 
 #: Threads that decode images, at least.
 _DECODE_THREADS = 4
@@ -178,6 +179,15 @@ def _rebatched(batches: Iterable[Rows], size: int, most_bytes: int | None = None
         yield Rows(ids, pair_ids, items)
 
 
+def decode_error(data: bytes) -> str:
+    """Why the encoders of this package cannot decode an image; empty if they can."""
+    try:
+        with upright(data):
+            return ""
+    except ValueError as error:
+        return str(error)
+
+
 def _noted(rows: Rows, usage: Usage) -> Rows:
     """The same rows; images that will turn white are counted."""
     usage.whitened += sum(map(turns_white, rows.items))
@@ -195,7 +205,7 @@ def _submit(rows: Rows, encoder: Encoder, pool: ThreadPoolExecutor, where: str) 
                 images.append(guarded(future.result, f"image {rows.ids[row]!r} of {where}", ValueError))
                 kept.append(row)
             except ValueError as error:
-                rejects.append(Reject(rows.ids[row], _NOT_AN_IMAGE, str(error)))
+                rejects.append(Reject(rows.ids[row], NOT_AN_IMAGE, str(error)))
         return Rows([rows.ids[row] for row in kept], [rows.pair_ids[row] for row in kept], images, rejects)
 
     return finish

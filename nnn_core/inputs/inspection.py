@@ -19,24 +19,19 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import list_input
-from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, holds_vectors, read_rows
+from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, read_head
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
     CONTENT_ID,
-    HEAD_ROWS,
     ID_DEFAULTS,
     POSITION_ID,
     VECTOR_DEFAULTS,
 )
-from nnn_core.inputs.shards import MODALITIES, InputShard, Modality, ShardName
-
-#: Files that are looked into, spread over all.
-_SHARDS = 3
+from nnn_core.inputs.shards import MODALITIES, Modality, ShardName, spread
 
 _THREADS = 16
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 100
-_KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
 _NUMBERED = re.compile(r"(?:row|line) \d+(?:#\d+)?\Z")
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -156,7 +151,7 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
     for name in names:
         formats[format_of(name).name] += len(name.members) or 1
     reports, readable = [], []
-    for name in _spread(names):
+    for name in spread(names):
         outline = Outline() if name.members else format_of(name).outline(name.uri)
         look = _look_into(name, outline, modality, columns)
         reports.append(_report(name, outline, look))
@@ -172,12 +167,6 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
         as_candidates=_flags("--candidates", pattern, readable[0]) if readable else "",
         as_references=_flags("--references", pattern, readable[0]) if readable else "",
     )
-
-
-def _spread(names: Sequence[ShardName]) -> list[ShardName]:
-    """The first, and a few that lie evenly over the rest, the last among them."""
-    places = {round(step * (len(names) - 1) / max(1, _SHARDS - 1)) for step in range(_SHARDS)}
-    return [names[place] for place in sorted(places)]
 
 
 def _total_bytes(names: Sequence[ShardName]) -> int:
@@ -250,11 +239,8 @@ def _attempts(columns: Columns, outline: Outline) -> Iterator[Columns]:
 
 
 def _read_head(name: ShardName, modality: Modality, columns: Columns) -> _Look:
-    companion = None if name.members else format_of(name).companion(name.uri)
-    shard = InputShard(name.uri, "", 0, companion, name.members[:HEAD_ROWS], HEAD_ROWS)
-    rows = next(iter(read_rows(shard, modality, columns)), Rows([], [], []))
-    kind = "vectors" if holds_vectors(shard, modality, columns) else _KINDS[modality]
-    return _Look(modality, columns, rows, kind, companion)
+    holds, rows = read_head(name, modality, columns)
+    return _Look(modality, columns, rows, holds, None if name.members else format_of(name).companion(name.uri))
 
 
 def _report(name: ShardName, outline: Outline, look: _Look) -> ShardReport:

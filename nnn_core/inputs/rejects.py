@@ -20,6 +20,13 @@ TOO_LONG = "row too long"
 WRONG_DIMENSION = "vector has the wrong dimension"
 NULL_VECTOR = "vector is null"
 
+#: The flags that bound the rejects of a side, by the flag that named its files.
+RATE_FLAGS = {
+    "--candidates": "--max-reject-rate",
+    "--references": "--reference-max-reject-rate",
+    "--validation": "--validation-max-reject-rate",
+}
+
 #: Reasons that a message names.
 _REASONS_SHOWN = 5
 
@@ -85,13 +92,14 @@ class RejectSummary:
         reasons = tuple((reason, counts[reason], examples[reason]) for reason in sorted(counts))
         return cls(sum(summary.rows for summary in every), sum(summary.rejected for summary in every), reasons)
 
-    def check_rate(self, most: float, flag: str, where: str) -> None:
+    def check_rate(self, most: float, flag: str, where: str, beginning: bool = False) -> None:
         """Refuse to go on when too much of one side's input was unusable.
 
         Args:
             most: allowed share of rejected rows, 0 to 1.
             flag: the flag that named the input, for the message.
             where: folder that lists the rejects.
+            beginning: whether the rows are only the first ones of some files, of which nothing is listed yet.
 
         Raises:
             RejectedRowsError: naming the five most frequent reasons with an example of each, see ``frequent_reasons``.
@@ -99,12 +107,19 @@ class RejectSummary:
         rate = self.rejected / max(1, self.rows)
         if rate <= most:
             return
+        limit = RATE_FLAGS.get(flag, "--max-reject-rate")
         raise RejectedRowsError(
-            f"{self.rejected} of {self.rows} rows of {flag} were rejected ({rate:.3%}), more than "
-            f"--max-reject-rate {most:g} allows, so nothing was published:{self.frequent_reasons}\n"
-            f"Every reject is listed under {where}. Repair the input, or allow them with "
-            f"--max-reject-rate {min(1.0, (int(rate * 1000) + 1) / 1000):g}."
+            f"{self.rejected} of {'the first ' if beginning else ''}{self.rows} rows of {flag} were rejected "
+            f"({rate:.3%}), more than {limit} {most:g} allows, so nothing was published:{self.frequent_reasons}\n"
+            f"{'' if beginning else f'Every reject is listed under {where}. '}{self._remedy(limit, rate, beginning)}"
         )
+
+    def _remedy(self, limit: str, rate: float, beginning: bool) -> str:
+        if self.rejected == self.rows and len(self.reasons) == 1:
+            return "All rows fail for one reason: repair the input, or check which columns and which side were named."
+        if beginning:
+            return f"Repair the input, or allow for some with {limit}."
+        return f"Repair the input, or allow them with {limit} {min(1.0, (int(rate * 1000) + 1) / 1000):g}."
 
     @property
     def frequent_reasons(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -73,6 +73,12 @@ def cut_groups(
             group, held = [], 0
     if group:
         yield tuple(group)
+
+
+def spread(items: Sequence[Item], count: int = 3) -> list[Item]:
+    """The first, the last, and others that lie evenly between them: ``count`` together, or all if there are fewer."""
+    places = {round(step * (len(items) - 1) / max(1, count - 1)) for step in range(count)}
+    return [items[place] for place in sorted(places)]
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -82,14 +83,19 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
     raise InputError(
         f"--exclude-own-pairs: none of the {len(pairs):,} pair ids of --references, such as {pairs[0].as_py()!r}, is "
         f"the id or pair id of a candidate, such as {known[0]!r}, so nothing would be left out."
-        f"{_difference(pairs[:_LOOKED_AT].to_pylist(), known)} Name columns whose values agree, with "
+        f"{differing_names(pairs[:_LOOKED_AT].to_pylist(), known)} Name columns whose values agree, with "
         "--reference-pair-id-column, --pair-id-column or --id-column, or leave the flag out."
     )
 
 
-def _difference(pairs: Iterable[str], names: Iterable[str]) -> str:
-    """What keeps the names from meeting; empty if they would not meet even without that."""
-    pairs, names = list(pairs), list(names)
+def differing_names(pair_ids: Iterable[str], candidates: Iterable[str]) -> str:
+    """What keeps pair ids from meeting names of candidates, a sentence with an example of both.
+
+    Empty if some meet, or if they would not even without any such difference.
+    """
+    pairs, names = ({unicodedata.normalize("NFC", name) for name in side if name} for side in (pair_ids, candidates))
+    if pairs & names:
+        return ""
     for what, without in _DIFFERENCES.items():
         if met := {without(name): name for name in names}.keys() & {without(pair): pair for pair in pairs}.keys():
             key = min(met)

@@ -19,6 +19,9 @@ from pipelines.running.runner import settle_runner
 #: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
 _SECRET_FLAGS = ("--azure_connection_string", "--s3_access_key_id", "--s3_secret_access_key", "--s3_session_token")
 
+#: Not a spelling of ours.
+_DRY_RUN_OF_BEAM = "--dry_run"
+
 
 def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, PipelineOptions]:
     """Our flags by ``parser``, the rest as Beam's, both on top of the file of --config; logging is set up on the way.
@@ -52,7 +55,7 @@ def _spell(flag: str, known: Mapping[str, argparse.Action]) -> str:
     """A flag of ours as argparse knows it: a launcher of templates writes ``--k_max=512`` and ``--tune=true``."""
     name, equals, value = flag.partition("=")
     dashed = name.replace("_", "-")
-    if not name.startswith("--") or dashed not in known:
+    if not name.startswith("--") or dashed not in known or name == _DRY_RUN_OF_BEAM:
         return flag
     if known[dashed].nargs == 0 and value == "true":
         return dashed

@@ -18,7 +18,7 @@ class _Planning:
 
     Attributes:
         with_plan: plan first, and compare with what was done.
-        rates: for --with-plan: YAML of worker types and prices.
+        rates: for a plan: YAML of worker types and prices.
     """
 
     with_plan: Annotated[bool, Option()] = False
@@ -27,7 +27,7 @@ class _Planning:
 
 def build_parser() -> Parser:
     """The command line of ``nnn refresh``."""
-    return make_parser(
+    parser = make_parser(
         "refresh",
         "Compute the bias of every candidate against a bank of reference queries, and publish it as "
         "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
@@ -38,6 +38,9 @@ def build_parser() -> Parser:
         "--temp_location=gs://B/tmp. Without --runner, and with --runner=DirectRunner, the job runs in this process, "
         "with --threads.",
     )
+    # No option of a file: Beam has one of that name, which describes a job for Dataflow and does not submit it.
+    parser.add_argument("--dry-run", action="store_true", help="read the first rows of each side, plan, and stop")
+    return parser
 
 
 def config_from(args: argparse.Namespace, local: bool) -> RefreshConfig:

@@ -19,6 +19,7 @@ from nnn_core import storage
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._preflight import look_ahead
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import runs_locally
@@ -37,9 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
             "a cluster's runner such as --runner=DataflowRunner."
         )
+    if args.dry_run:
+        raise ConfigError("--dry-run starts no job, so there is nothing to launch; give it to nnn refresh.")
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
+    look_ahead(config, config.encoder_source, local=False)
     pipeline = beam.Pipeline(options=options)
     define_refresh(pipeline, config, config.encoder_source)
     pipeline.run()

@@ -166,9 +166,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
     rates = Rates.read(args.rates)
     config = config_from(args, runs_locally(options))
-    foretold = Foretold.of(config, config.encoder_source, rates)
-    regrouping = _regrouping_of(foretold, config)
-    print("\n".join(_describe(foretold, regrouping, args.workers)))
-    record = _record_of(foretold, regrouping)
+    record = show_plan(Foretold.of(config, config.encoder_source, rates), config, args.workers)
     print_json(args, record)
     return record
+
+
+def show_plan(foretold: Foretold, config: RefreshConfig, workers: int = _Pricing.workers) -> dict[str, Any]:
+    """Print a plan, and return it for programs."""
+    regrouping = _regrouping_of(foretold, config)
+    print("\n".join(_describe(foretold, regrouping, workers)))
+    return _record_of(foretold, regrouping)

@@ -21,8 +21,10 @@ from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._preflight import describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._summary import complete, print_summary, summarise, without_text
+from pipelines.commands.plan import show_plan
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 from pipelines.running.runner import run, runs_locally
@@ -73,13 +75,20 @@ def refresh(
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Parse flags, run, print."""
+    """Parse flags, look at the input, run, print."""
     args, options = parse_flags(build_parser(), argv)
     config = config_from(args, runs_locally(options))
     encoder = config.encoder_source
-    if args.rates and not args.with_plan:
+    if args.rates and not (args.with_plan or args.dry_run):
         raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
-    foretold = Foretold.of(config, encoder, Rates.read(args.rates)) if args.with_plan else None
+    heads = look_ahead(config, encoder, runs_locally(options))
+    planned = args.with_plan or args.dry_run
+    foretold = Foretold.of(config, encoder, Rates.read(args.rates)) if planned else None
+    if args.dry_run and foretold is not None:
+        print("\n".join(line for head in heads for line in describe_head(head)))
+        record = {"heads": [record_of(head) for head in heads], "plan": show_plan(foretold, config)}
+        print_json(args, record)
+        return record
     _, summary = refresh(config, encoder, options)
     print_summary(summary)
     if foretold is not None:

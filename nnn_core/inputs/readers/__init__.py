@@ -28,10 +28,21 @@ from nnn_core.inputs.readers import (
     _webdataset,
 )
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers.rows import CONTENT_ID, POSITION_ID, Columns, Rows
+from nnn_core.inputs.readers.rows import CONTENT_ID, HEAD_ROWS, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 
-__all__ = ["Columns", "Format", "Outline", "Rows", "format_of", "formats", "holds_vectors", "read_rows", "suffix_of"]
+__all__ = [
+    "Columns",
+    "Format",
+    "Outline",
+    "Rows",
+    "format_of",
+    "formats",
+    "holds_vectors",
+    "read_head",
+    "read_rows",
+    "suffix_of",
+]
 
 _BUILT_IN = (
     _webdataset.FORMAT,
@@ -44,6 +55,7 @@ _BUILT_IN = (
     _json_captions.FORMAT,
     _images.FORMAT,
 )
+_KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
 _ENTRY_POINTS = "nnn_core.formats"
 _SUFFIX = re.compile(r"\.[^/A-Z]+")
 _NUMBERED = re.compile(r"(?:row|line) (\d+(?:#\d+)?)\Z")
@@ -159,6 +171,18 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
     identify = _by_content if columns.id == CONTENT_ID else _by_position
     plain = replace(columns, id=None, require_id=False, numbered=columns.id == POSITION_ID)
     return (identify(rows, shard) for rows in read(shard, modality, plain))
+
+
+def read_head(name: ShardName, modality: Modality, columns: Columns) -> tuple[str, Rows]:
+    """(``images``, ``captions`` or ``vectors``; the first rows of a shard), from few bytes.
+
+    Raises:
+        InputError: as ``read_rows``.
+    """
+    companion = None if name.members else format_of(name).companion(name.uri)
+    shard = InputShard(name.uri, "", 0, companion, name.members[:HEAD_ROWS], HEAD_ROWS)
+    holds = "vectors" if holds_vectors(shard, modality, columns) else _KINDS[modality]
+    return holds, next(iter(read_rows(shard, modality, columns)), Rows([], [], []))
 
 
 def _by_content(rows: Rows, shard: InputShard) -> Rows:

@@ -90,13 +90,13 @@ def test_the_message_has_what_a_user_needs() -> None:
         RejectSummary(1000, 28, reasons).check_rate(0.02, "--references", "s3://work/rejects")
     message = str(caught.value)
     assert "28 of 1000 rows of --references were rejected (2.800%)" in message
-    assert "--max-reject-rate 0.02" in message
+    assert "--reference-max-reject-rate 0.02" in message
     assert "  7 x reason 7 (e.g. 'id-7' in x.tar)\n  6 x reason 6" in message
     assert "reason 3" in message
     assert "reason 2" not in message
     assert "\n  3 more, for 2 other reasons\n" in message
     assert "s3://work/rejects" in message
-    assert message.endswith("--max-reject-rate 0.029.")
+    assert message.endswith("--reference-max-reject-rate 0.029.")
 
 
 def test_reasons_of_the_same_count_come_in_alphabetical_order() -> None:

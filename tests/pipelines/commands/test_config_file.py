@@ -77,7 +77,7 @@ def test_the_schema_has_every_option_and_says_what_it_is() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     flags = {action.option_strings[0] for action in build_parser()._actions} - {"-h"}
     keys = {f"--{key.replace('_', '-')}" for key in schema["properties"]}
-    assert keys - {"--beam"} == flags - {"--config", "--config-schema"}
+    assert keys - {"--beam"} == flags - {"--config", "--config-schema", "--dry-run"}
     described = [key for key, each in schema["properties"].items() if "description" in each]
     assert len(described) > 20
 
@@ -220,10 +220,10 @@ def test_a_file_in_a_store() -> None:
 
 @pytest.mark.parametrize("model", [RefreshConfig, EvaluationConfig, ExportConfig])
 def test_every_option_is_described(model: type) -> None:
-    """Only the columns of a side, which are those of the candidates with a prefix, need no words of their own."""
+    """Only the options of a side, which are those of the candidates with a prefix, need no words of their own."""
     hidden = [each.name for each in declared(model) if each.help is None]
     assert all(name.startswith(("reference_", "validation_", "query_")) for name in hidden)
-    assert all(name.endswith("_column") for name in hidden)
+    assert all(name.endswith(("_column", "_max_reject_rate")) for name in hidden)
 
 
 def test_a_configuration_takes_no_unknown_field() -> None:

@@ -104,6 +104,14 @@ def test_a_refresh_says_how_good_its_plan_was(
     pairs = CANDIDATES // 3 * REFERENCES
     assert f"pairs to score    {pairs:,} of" in said
     assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.2/h, 4 processes" in said
+    assert cli.main(["refresh", "--config", str(tmp_path / "refresh.yaml"), "--dry-run", "--json"]) == 0
+    dry = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(head["side"], head["files"], head["holds"]) for head in dry["heads"]] == [
+        ("candidates", 3, "vectors"),
+        ("references", 2, "vectors"),
+        ("validation", 3, "vectors"),
+    ]
+    assert dry["plan"]["pairs_todo"] == pairs
 
     before = {path.name for path in (place / "work" / "partials").iterdir()}
     assert cli.main(["refresh", "--config", str(tmp_path / "refresh.yaml"), "--json"]) == 0

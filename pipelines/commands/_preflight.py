@@ -1,0 +1,68 @@
+"""The look at the beginning of every side's input with which a refresh begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nnn_core import storage
+from nnn_core.encoders import EncoderSource
+from nnn_core.planning.preflight import Head, check_heads, check_held_out
+from pipelines.config import RefreshConfig
+
+#: Encoders that decode images as this package does; others may decode more.
+_OWN_ENCODERS = ("open_clip:", "transformers:", "albef:", "beit3:")
+
+
+def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool) -> list[Head]:
+    """The beginning of every side, checked.
+
+    Args:
+        config: what the refresh is to compute.
+        encoder: the model, not loaded; None when all input holds vectors.
+        local: whether the job runs on this machine; paths on the disks of others are left to them.
+
+    Returns:
+        The beginnings of the candidates, the references and, if there are any, the validation queries; of a side that
+        only other machines can read there is none.
+
+    Raises:
+        InputError: input that cannot be read as it was asked for.
+        RejectedRowsError: rows that cannot be used.
+    """
+    asking, holding, judging = config.requests(encoder)
+    decode = (config.encoder or "").startswith(_OWN_ENCODERS)
+    patterns = {"candidates": config.candidates, "references": config.references, "validation": config.validation}
+    requests = {"candidates": holding, "references": asking, "validation": judging}
+    heads = {
+        side: Head.read(side, pattern, requests[side], config.reject_rates[side], decode)
+        for side, pattern in patterns.items()
+        if pattern and (local or not storage.is_local(pattern))
+    }
+    if {"candidates", "references"} <= heads.keys():
+        check_heads(heads["candidates"], heads["references"], config.exclude_own_pairs)
+    if {"validation", "references"} <= heads.keys() and not (config.allow_overlap or config.drop_overlap):
+        check_held_out(heads["validation"], heads["references"])
+    return list(heads.values())
+
+
+def describe_head(head: Head) -> Iterator[str]:
+    """Lines for a person."""
+    files = f"{head.files:,} file{'s' if head.files > 1 else ''} of {head.holds}"
+    left_out = "".join(f"; {count:,} more are {reason}" for reason, count in head.left_out.items())
+    yield f"{head.side:<18}{files}{left_out}"
+    pairs = [f"{row_id!r} ({pair_id!r})" if pair_id != row_id else repr(row_id) for row_id, pair_id in _first(head)]
+    yield f"{'':<18}ids (and pair ids, where they differ): {', '.join(pairs)}"
+    dims = ", ".join(map(str, head.dims))
+    if dims:
+        yield f"{'':<18}dimension {dims}"
+
+
+def _first(head: Head) -> list[tuple[str, str]]:
+    return list(zip(head.ids, head.pair_ids, strict=True))[:3]
+
+
+def record_of(head: Head) -> dict[str, Any]:
+    """A beginning for programs."""
+    shared = {name: getattr(head, name) for name in ("side", "files", "left_out", "holds")}
+    return {**shared, "dims": list(head.dims), "ids": head.ids[:3], "pair_ids": head.pair_ids[:3]}
