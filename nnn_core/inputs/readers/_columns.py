@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers._fields import split_path
 from nnn_core.inputs.readers.rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
 
 
 def choose_column(
     what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...] = ()
 ) -> str | None:
-    """The column to read: the one asked for, else the first default that is there, else None.
+    """The column to read, or the path of a field in one: as asked, else the first default that is there, else None.
 
     Args:
         what: the kind of column, such as ``pair id``; its flag is ``--pair-id-column``.
@@ -22,13 +23,14 @@ def choose_column(
         InputError: the column asked for is not there, or the one to read is there twice.
     """
     flag = f"--{what.replace(' ', '-')}-column"
-    if wanted is not None and wanted not in present:
+    if wanted is not None and split_path(present, wanted)[0] is None:
         raise InputError(
             f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
         )
     column = wanted or next((name for name in defaults if name in present), None)
-    if column is not None and present.count(column) > 1:
-        raise InputError(f"{uri!r} has {present.count(column)} columns named {column!r}; choose another with {flag}.")
+    head = column and split_path(present, column)[0]
+    if head and present.count(head) > 1:
+        raise InputError(f"{uri!r} has {present.count(head)} columns named {head!r}; choose another with {flag}.")
     return column
 
 

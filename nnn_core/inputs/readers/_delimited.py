@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Callable, Iterator
 
@@ -34,6 +35,9 @@ def _records(lines: Iterator[_Fields | Reject], columns: Columns, uri: str) -> I
     Raises:
         InputError: no header, or a needed column is missing.
     """
+    if (first := next(lines, None)) is None:
+        return
+    lines = itertools.chain([first], lines)
     header = None if _by_position(columns) else _checked(_header(lines, uri), columns, uri)
     for line in lines:
         if isinstance(line, Reject):
@@ -61,7 +65,7 @@ def _by_position(columns: Columns) -> bool:
 
 
 def _header(lines: Iterator[_Fields | Reject], uri: str) -> list[str]:
-    first = next(lines, (1, [""]))
+    first = next(lines)
     if isinstance(first, Reject):
         raise InputError(
             f"{uri!r}: its header cannot be read: {first.reason}, {first.detail}. Rewrite the file as UTF-8, with the "

@@ -1,9 +1,12 @@
-"""Fields of nested records by their path: ``captions.0.text``."""
+"""Fields of nested records by their path, ``captions.0.text``, in JSON and in Arrow alike."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 #: What ``value_at`` gives where there is no such field; a field that is there may well be null.
 MISSING: Final = object()
@@ -27,6 +30,49 @@ def value_at(record: object, path: str) -> object:
     if head is None:
         return MISSING
     return value_at(record[head], rest) if rest else record[head]
+
+
+def type_at(kind: pa.DataType, path: str) -> pa.DataType | None:
+    """The type of what lies at ``path`` in values of an Arrow type; None if there is no such field."""
+    if not path:
+        return kind
+    head, _, rest = path.partition(".")
+    if pa.types.is_struct(kind):
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        found, rest = split_path(names, path)
+        return None if found is None else type_at(kind.field(names.index(found)).type, rest)
+    if pa.types.is_map(kind):
+        return type_at(kind.item_type, rest)
+    if _is_list(kind):
+        return type_at(kind.value_type, rest if head.isdecimal() else path)
+    return None
+
+
+def array_at(array: pa.Array, path: str) -> pa.Array:
+    """What lies at ``path`` in each value of an Arrow array, null where there is nothing.
+
+    Args:
+        array: structs, maps or lists.
+        path: where the values lie, of which ``type_at`` knows the type.
+    """
+    kind = type_at(array.type, path)
+    if path and pa.types.is_struct(array.type):
+        head, rest = split_path([array.type.field(place).name for place in range(array.type.num_fields)], path)
+        return array_at(pc.struct_field(array, head), rest)
+    if not path:
+        return array
+    values = (value_at(plain(value), path) for value in array.to_pylist())
+    return pa.array([None if value is MISSING else value for value in values], kind)
+
+
+def plain(value: object) -> object:
+    """A value as JSON would have it: Arrow gives maps as lists of pairs."""
+    pairs = isinstance(value, list) and value and all(isinstance(each, tuple) and len(each) == 2 for each in value)
+    return dict(value) if pairs else value  # type: ignore[call-overload]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def split_path(present: Container[str], path: str) -> tuple[str | None, str]:

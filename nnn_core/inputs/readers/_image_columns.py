@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_column
+from nnn_core.inputs.readers._fields import MISSING, plain, split_path, type_at, value_at
 from nnn_core.inputs.readers._images import IMAGE_BYTES, too_large
 from nnn_core.inputs.readers._records import no_images
 from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row
@@ -23,7 +24,11 @@ def image_row(
     row_id: str, pair_id: str, batch: pa.RecordBatch, place: int, image: str, remarks: list[str]
 ) -> Row | Reject:
     """The image in one cell, which is taken out of Arrow alone: others may be as large."""
-    value = batch.column(image)[place].as_py()
+    head, path = split_path(batch.schema.names, image)
+    value = batch.column(head)[place].as_py()
+    if path:
+        found = value_at(plain(value), path)
+        value = None if found is MISSING else found
     data = value.get("bytes") if isinstance(value, dict) else value
     if data is not None:
         if len(data) > IMAGE_BYTES:
@@ -47,24 +52,33 @@ def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
         InputError: there is none, or it holds no bytes.
     """
     default = default_image_column(schema)
-    named = columns.named("image", schema.names)
+    present = [columns.image] if columns.image and split_path(schema.names, columns.image)[0] else []
+    named = columns.named("image", present)
     image = choose_column("image", schema.names, named, uri, (default,) if default else ())
     if image is None:
         raise no_images(uri)
     if not _holds_images(schema, image):
         raise InputError(
-            f"{uri!r}: column {image!r} is of type {schema.field(image).type}; images must be bytes, or structs with a "
+            f"{uri!r}: column {image!r} is of type {_types(schema, image)}; images must be bytes, or structs with a "
             "field 'bytes'. Paths and URLs are not followed."
         )
     return image
 
 
 def _holds_images(schema: pa.Schema, name: str) -> bool:
-    kinds = [schema.field(place).type for place in schema.get_all_field_indices(name)]
-    return all(_is_bytes(kind) or (pa.types.is_struct(kind) and _has_bytes(kind)) for kind in kinds)
+    head, path = split_path(schema.names, name)
+    kinds = [type_at(schema.field(place).type, path) for place in schema.get_all_field_indices(head)]
+    return all(kind is not None and (_is_bytes(kind) or _has_bytes(kind)) for kind in kinds)
 
 
-def _has_bytes(kind: pa.StructType) -> bool:
+def _types(schema: pa.Schema, name: str) -> str:
+    head, path = split_path(schema.names, name)
+    return str(type_at(schema.field(head).type, path) or f"{schema.field(head).type}, in which there is no {path!r}")
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return bool(pa.types.is_null(kind))  # a column without any value has no type of its own
     place = kind.get_field_index("bytes")
     return place >= 0 and _is_bytes(kind.field(place).type)
 

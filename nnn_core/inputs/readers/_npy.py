@@ -61,6 +61,8 @@ def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.f
         shape, fortran_order, dtype = read_header[version](stream)
     except (ValueError, KeyError, OSError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
+    if shape == (0,):  # as numpy has it where it was given no rows
+        shape, fortran_order = (0, 0), False
     if len(shape) != 2 or fortran_order or dtype.kind != "f":
         raise InputError(
             f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}; "

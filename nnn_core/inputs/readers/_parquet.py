@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections import Counter
 from collections.abc import Iterator
 from itertools import compress, islice, product
@@ -17,7 +18,8 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _image_columns as image_columns
 from nnn_core.inputs.readers._columns import choose_id_columns, require_column
-from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
+from nnn_core.inputs.readers._fields import MISSING, array_at, plain, split_path, type_at, value_at
+from nnn_core.inputs.readers._footer import WithoutArrowSchema
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._records import caption_rows
 from nnn_core.inputs.readers.rows import (
@@ -51,15 +53,21 @@ _BUFFER_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def open_table(uri: str) -> Iterator[pq.ParquetFile]:
+def open_table(uri: str, plain: bool = False) -> Iterator[pq.ParquetFile]:
     """The Parquet file at ``uri``; anything Arrow finds wrong with it names the file.
+
+    Args:
+        uri: URI of the file.
+        plain: whether to take the types of Parquet, not those that the writer had in Arrow: to Arrow a null in a column
+            of lists of a fixed size is an error of the file.
 
     Raises:
         InputError: not Parquet, or broken.
     """
     with storage.open_input(uri) as stream:
         try:
-            yield pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            source = io.BufferedReader(WithoutArrowSchema(stream)) if plain else stream
+            yield pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{uri!r} is not a readable Parquet file: {error}. Restore or rewrite the file, or take it out."
@@ -75,8 +83,9 @@ def _holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
     with open_table(uri) as table:
         schema = table.schema_arrow
     what = "image" if modality == "image" else "caption"
-    vector, payload = columns.named("vector", schema.names), columns.named(what, _present(schema, columns.caption))
-    has_vector = vector in schema.names if vector else any(name in schema.names for name in VECTOR_DEFAULTS)
+    vector = columns.named("vector", _present(schema, columns.vector))
+    payload = columns.named(what, _present(schema, columns.image if what == "image" else columns.caption))
+    has_vector = any(field_type(schema, name) is not None for name in ([vector] if vector else VECTOR_DEFAULTS))
     has_payload = _has(schema, what, payload)
     if has_vector and has_payload and (vector is None) == (payload is None):
         raise InputError(
@@ -95,7 +104,8 @@ def _present(schema: pa.Schema, path: str | None) -> list[str]:
 
 def _has(schema: pa.Schema, what: str, named: str | None) -> bool:
     if what == "image":
-        return named in schema.names if named else image_columns.default_image_column(schema) is not None
+        column = named or image_columns.default_image_column(schema)
+        return column is not None and field_type(schema, column) is not None
     return split_path(schema.names, named or CAPTION_DEFAULT)[0] is not None
 
 
@@ -109,9 +119,16 @@ def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
     Raises:
         InputError: broken file, missing column, or images asked for where there are none.
     """
+    if not _rows_in(shard.uri):
+        return iter(())  # a part without rows has no types either
     if _holds_vectors(shard.uri, modality, columns):
         return _vector_rows(shard, columns)
     return batched((_image_rows if modality == "image" else _caption_rows)(shard, columns))
+
+
+def _rows_in(uri: str) -> int:
+    with open_table(uri) as table:
+        return int(table.metadata.num_rows)
 
 
 def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
@@ -129,7 +146,7 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
             for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
                 if row_id is None:
                     yield Reject(f"row {row}", NO_ID)
-                elif path and (value := value_at(value, path)) is MISSING:
+                elif path and (value := value_at(plain(value), path)) is MISSING:
                     yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
                 else:
                     yield from caption_rows(row_id, pair_id, value)
@@ -141,7 +158,10 @@ def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
         schema = table.schema_arrow
         image = image_columns.choose_image_column(schema, columns, uri)
         remarks = image_columns.remark_columns(schema, image)
-        size = min(shard.head or BATCH_ROWS, image_columns.images_at_once(table.metadata, image))
+        size = min(
+            shard.head or BATCH_ROWS,
+            image_columns.images_at_once(table.metadata, split_path(schema.names, image)[0] or image),
+        )
         for first, ids, pair_ids, batch in identified_batches(table, [image, *remarks], columns, uri, size):
             for place, (row_id, pair_id) in enumerate(zip(ids, pair_ids, strict=True)):
                 if row_id is None:
@@ -154,14 +174,48 @@ def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
     uri = shard.uri
     with open_table(uri) as table:
         vector = require_column("vector", table.schema_arrow.names, columns.vector, uri, VECTOR_DEFAULTS)
+        plain_types = _has_null_of_fixed_size(table, vector)
+    with open_table(uri, plain_types) as table:
+        head, path = split_path(table.schema_arrow.names, vector)
+        column = head or vector
         dim = _dimension(table, vector, uri, shard.head)
-        for first, ids, pair_ids, batch in identified_batches(table, [vector], columns, uri, shard.head or BATCH_ROWS):
-            yield _to_rows(first, ids, pair_ids, batch.column(vector), dim)
+        for first, ids, pair_ids, batch in identified_batches(table, [column], columns, uri, shard.head or BATCH_ROWS):
+            yield _to_rows(first, ids, pair_ids, _lists(batch, column, path), dim)
+
+
+def _has_null_of_fixed_size(table: pq.ParquetFile, vector: str) -> bool:
+    """Whether a column of lists of a fixed size has, or may have, nulls."""
+    schema, footer = table.schema_arrow, table.metadata
+    column = split_path(schema.names, vector)[0]
+    if not pa.types.is_fixed_size_list(field_type(schema, vector) or pa.null()):
+        return False
+    chunks = (
+        footer.row_group(group).column(place)
+        for group, place in product(range(footer.num_row_groups), range(footer.num_columns))
+    )
+    counts = [each.statistics for each in chunks if f"{each.path_in_schema}.".startswith(f"{column}.")]
+    return any(each is None or not each.has_null_count or each.null_count for each in counts)
+
+
+def _lists(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
+    lists = array_at(batch.column(column), path)
+    return lists.cast(pa.list_(pa.float32())) if pa.types.is_null(lists.type) else lists
+
+
+def field_type(schema: pa.Schema, path: str) -> pa.DataType | None:
+    """The type of a column, or of a field in one; None if there is none."""
+    column, rest = split_path(schema.names, path)
+    return None if column is None else type_at(schema.field(schema.names.index(column)).type, rest)
 
 
 def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -> int:
     """The most frequent length of the vectors (or of the first), which a fixed-size list states itself."""
-    kind = table.schema_arrow.field(vector).type
+    kind = field_type(table.schema_arrow, vector)
+    column, path = split_path(table.schema_arrow.names, vector)
+    if kind is None:
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {column!r} (--vector-column).")
+    if pa.types.is_null(kind):
+        return 0
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise InputError(f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats.")
     if not pa.types.is_floating(kind.value_type):
@@ -169,9 +223,9 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     counts: Counter[int] = Counter()
-    batches = table.iter_batches(head or BATCH_ROWS, columns=[vector], use_threads=False)
+    batches = table.iter_batches(head or BATCH_ROWS, columns=[column], use_threads=False)
     for batch in islice(batches, 1 if head else None):
-        lengths = pc.value_counts(pc.list_value_length(batch.column(0)).drop_null()).to_pylist()
+        lengths = pc.value_counts(pc.list_value_length(array_at(batch.column(0), path)).drop_null()).to_pylist()
         counts.update({length["values"]: length["counts"] for length in lengths})
     return min(counts, key=lambda length: (-counts[length], length), default=0)
 
@@ -193,7 +247,8 @@ def identified_batches(
     """
     names = table.schema_arrow.names
     id_column, pair_column = choose_id_columns(names, columns, uri)
-    read = list(dict.fromkeys(name for name in (id_column, pair_column, *payload) if name))
+    wanted = [name for name in (id_column, pair_column, *payload) if name]
+    read = list(dict.fromkeys(head for name in wanted if (head := split_path(names, name)[0])))
     first = 0
     for batch in table.iter_batches(size, columns=read or names[:1], use_threads=False):
         ids = texts_of(batch, id_column, uri)
@@ -212,7 +267,11 @@ def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | 
     """
     if column is None:
         return [None] * batch.num_rows
-    array = batch.column(column)
+    head, path = split_path(batch.schema.names, column)
+    kind = type_at(batch.column(head).type, path)
+    if kind is None:
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so its ids cannot be read.")
+    array = array_at(batch.column(head), path)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if not any(is_id(array.type) for is_id in _ID_TYPES):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
+from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, ID_DEFAULTS, NO_PAIR, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NOT_UTF8, TOO_LONG, Reject
@@ -157,9 +158,9 @@ class PairField:
         if self.name is None:
             return own
         self.records += 1
-        self.found = self.found or self.name in record
-        value = record.get(self.name)
-        if value is None or value == "":
+        value = value_at(record, self.name)
+        self.found = self.found or value is not MISSING
+        if value is MISSING or value is None or value == "":
             return NO_PAIR
         if (pair_id := text_of(value)) is None:
             raise UnusableRowError(_BAD_PAIR_ID, f"field {self.name!r} is of type {type(value).__name__}")
@@ -199,12 +200,12 @@ def rows_of_records(
             yield each
             continue
         position, record = each
-        field = columns.named("id", record) or next((name for name in id_defaults if name in record), None)
-        row_id = text_of(record.get(field)) if field and not columns.numbered else None
+        field = _named_id(columns, record) or next((name for name in id_defaults if name in record), None)
+        row_id = text_of(value_at(record, field)) if field and not columns.numbered else None
         own = row_id or position
         if row_id is None and columns.require_id:
             yield Reject(position, NO_ID)
-        elif caption not in record:
+        elif (value := value_at(record, caption)) is MISSING:
             yield Reject(own, NO_CAPTION, f"there is no field {caption!r}, see --caption-column")
         else:
             try:
@@ -212,8 +213,14 @@ def rows_of_records(
             except UnusableRowError as error:
                 yield error.reject(own)
             else:
-                yield from caption_rows(own, pair_id, record[caption])
+                yield from caption_rows(own, pair_id, value)
     pairs.check(uri)
+
+
+def _named_id(columns: Columns, record: Mapping[str, object]) -> str | None:
+    """The path that was named for ids, unless it was meant for the other side and leads nowhere."""
+    missing = columns.id is None or value_at(record, columns.id) is MISSING
+    return None if missing and "id" in columns.inherited else columns.id
 
 
 def captions_format(

@@ -74,12 +74,6 @@ def test_null_rows_are_rejected(path: Path, kind: str, value: pa.DataType) -> No
     assert found.reasons == [("b", "vector is null"), ("e", "vector is null")]
 
 
-def test_null_rows_among_lists_of_fixed_size_are_an_error(path: Path) -> None:
-    """Arrow itself cannot read them back; at least nothing is lost in silence."""
-    with pytest.raises(InputError, match=r"shard\.parquet' .*Expected all lists to be of size=3"):
-        read_table(path, {"id": ["a", "b"], "vector": lists([[1.0, 2.0, 3.0], None], "fixed_size_list")})
-
-
 @pytest.mark.parametrize("kind", ["list", "large_list"])
 def test_wrong_lengths(path: Path, kind: str) -> None:
     rows = [[1.0], [1.0, 2.0], [3.0, 4.0], [], [5.0, 6.0], [7.0, 8.0, 9.0], None]
