@@ -28,7 +28,10 @@ _LOOKED_BESIDE = 8
 
 _HIDDEN, _NOT_IN_LOG = "hidden", "not named by the log of the table"
 
-_BRACES = re.compile(r"\{([^{}]*)\}")
+#: A bracket or brace that stands for itself, as in ``[[]`` and ``[{]``.
+_LITERAL = re.compile(r"\[([\[{}])\]")
+
+_BRACES = re.compile(r"(?<!\[)\{([^{}]*)\}(?!\])")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
 _MAX_EXPANSION = 1_000_000
 
@@ -63,6 +66,7 @@ def list_input(pattern: str, flag: str) -> Listing:
         InputError: no file matches, a file is of no known format or has a name that cannot be stored, a file is the
             metadata of another one, or the log of a table cannot be followed.
     """
+    pattern = _spelled(pattern)
     found, hidden = _find(pattern, flag)
     _refuse_metadata(found, pattern, flag)
     current = current_files(found)
@@ -103,7 +107,7 @@ def list_uris(pattern: str, flag: str) -> list[str]:
     Raises:
         InputError: the whole pattern, or one explicit name of a brace range, matches nothing.
     """
-    return _find(pattern, flag)[0]
+    return _find(_spelled(pattern), flag)[0]
 
 
 def _find(pattern: str, flag: str) -> tuple[list[str], int]:
@@ -143,6 +147,23 @@ def _check_name(uri: str, flag: str) -> None:
         raise InputError(f"{flag} names {uri!r}, whose name is not UTF-8; rename it.") from None
 
 
+def _spelled(pattern: str) -> str:
+    """``pattern`` with the brackets and braces marked as literal that are part of the name of what is there.
+
+    Only names in front of the first real wildcard can be looked up.
+    """
+    done: list[str] = []
+    for segment in (segments := pattern.split("/")):
+        literal = "/".join([*done, segment])
+        if re.search(r"[*?]", segment):
+            break
+        if re.search(r"[\[{]", _LITERAL.sub("", segment)) and not storage.exists(literal):
+            break
+        done.append(_LITERAL.sub(r"\1", segment))
+    escaped = [re.sub(r"([\[{}])", r"[\1]", segment) for segment in done]
+    return "/".join([*escaped, *segments[len(done) :]])
+
+
 def _expand_braces(pattern: str) -> list[str]:
     """``a{1..3}.tar`` and ``{a,b}.tar`` as a shell would expand them; ranges keep their zeros.
 
@@ -151,8 +172,10 @@ def _expand_braces(pattern: str) -> list[str]:
     """
     match = _BRACES.search(pattern)
     if match is None:
-        if "{" in pattern or "}" in pattern:
-            raise ConfigError(f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}.")
+        if set("{}") & set(_LITERAL.sub("", pattern)):
+            raise ConfigError(
+                f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}, and a brace of a name as [{{]."
+            )
         return [pattern]
     head, tail = pattern[: match.start()], pattern[match.end() :]
     names: list[str] = []
@@ -223,8 +246,10 @@ def _globs_in(folder: str) -> list[str]:
 
 def _fixed_folder(pattern: str) -> str:
     """The folder in ``pattern`` below which all that it matches lies, as ``list_uris`` spells it."""
-    fixed = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
-    return storage.normal(storage.parent(fixed) if fixed == pattern or not fixed.endswith("/") else fixed.rstrip("/"))
+    marks = re.finditer(rf"{_LITERAL.pattern}|[*?\[{{]", pattern)
+    end = next((mark.start() for mark in marks if len(mark[0]) == 1), None)
+    fixed = _LITERAL.sub(r"\1", pattern[:end])
+    return storage.normal(fixed.rstrip("/") if end is not None and fixed.endswith("/") else storage.parent(fixed))
 
 
 def _group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:

@@ -50,13 +50,23 @@ def normal(uri: str) -> str:
 
 def is_local(uri: str) -> bool:
     """Whether ``uri`` is a path on a disk of this machine."""
-    return get_protocol(uri) in ("file", "local")
+    return _plain_protocol(uri) in ("file", "local")
+
+
+def _is_chained(uri: str) -> bool:
+    """Whether two colons join file systems, as in ``simplecache::s3://``, and are no part of a name."""
+    head, colons, rest = uri.partition("::")
+    return bool(colons) and (head in fsspec.available_protocols() or "://" in rest or rest.startswith("/"))
+
+
+def _plain_protocol(uri: str) -> str:
+    return str(get_protocol(uri if _is_chained(uri) else uri.partition("::")[0]))
 
 
 def _resolve(uri: str) -> tuple[Any, str]:
     refuse_credentials(uri)
     try:
-        fs, path = fsspec.url_to_fs(uri)
+        fs, path = _url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise StorageError(
             f"cannot open {uri!r}: {error}. Check the protocol in front of '://' and install "
@@ -67,6 +77,14 @@ def _resolve(uri: str) -> tuple[Any, str]:
             raise
         raise unreachable(uri, error) from error
     return fs, path
+
+
+def _url_to_fs(uri: str) -> tuple[Any, str]:
+    if "::" not in uri or _is_chained(uri):
+        fs, path = fsspec.url_to_fs(uri)
+        return fs, str(path)
+    kind = fsspec.get_filesystem_class(_plain_protocol(uri))
+    return kind(**kind._get_kwargs_from_urls(uri)), str(kind._strip_protocol(uri))
 
 
 def _asking(uri: str, action: Callable[[Any, str], Result]) -> Result:
@@ -293,7 +311,7 @@ def check_exclusive(uri: str) -> None:
         StorageError: the protocol has no exclusive creation.
     """
     refuse_credentials(uri)
-    protocol = get_protocol(uri)
+    protocol = _plain_protocol(uri)
     if protocol in fsspec.available_protocols() and protocol not in _EXCLUSIVE:
         raise StorageError(
             f"cannot write {uri!r}: over {protocol!r} an object cannot be created exclusively, so two jobs could "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import itertools
+import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any, Protocol
 
 import ijson
 from ijson.common import ObjectBuilder
@@ -16,22 +19,38 @@ ELEMENT_BYTES = 16 << 20
 _DEPTH = 200
 _CHUNK_BYTES = 1 << 16
 
+#: Strings, and everything else between them and punctuation.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\\Z)?|[^\s"\[\]{}:,]+', re.S)
+_NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity")
+
 _OPENING, _CLOSING = ("start_map", "start_array"), ("end_map", "end_array")
 
 
 def elements_of(uri: str, *names: str) -> Iterator[tuple[str, Any]]:
     """(name, element) of the lists that the file's outermost object has under ``names``, in file order.
 
+    Python's ``NaN`` and ``Infinity``, which are no JSON, are nulls; a file that has them is begun a second time.
+
     Raises:
         InputError: not JSON, cut short, or an element beyond all bounds.
     """
-    with open_decompressed(uri) as stream:
+    done = 0
+    try:
+        for element in _parsed(uri, names):
+            yield element
+            done += 1
+    except ijson.JSONError:
         try:
-            yield from _elements(_Bounded(stream, uri), uri, names)
+            yield from itertools.islice(_parsed(uri, names, lenient=True), done, None)
         except ijson.JSONError as error:
             raise InputError(
                 f"{uri!r} is not readable JSON: {_first_line(error)}. Restore the file or take it out."
             ) from error
+
+
+def _parsed(uri: str, names: tuple[str, ...], lenient: bool = False) -> Iterator[tuple[str, Any]]:
+    with open_decompressed(uri) as stream:
+        yield from _elements(_Bounded(_Lenient(stream) if lenient else stream, uri), uri, names)
 
 
 def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -57,10 +76,33 @@ def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tu
             raise InputError(f"{uri!r} is nested more than {_DEPTH} deep, as no caption file is; take it out.")
 
 
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class _Lenient:
+    """The stream, without a byte order mark, and with nulls for numbers that JSON does not have."""
+
+    def __init__(self, stream: _Readable) -> None:
+        self._stream, self._held = stream, stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+
+    def read(self, size: int = -1) -> bytes:
+        """Some of it, of about that size; nothing at its end."""
+        while True:
+            data = self._stream.read(size)
+            text, self._held = self._held + data, b""
+            if data:
+                # What may go on in the next piece waits for it: the last token, or a string without an end.
+                end = max((match.start() for match in _TOKENS.finditer(text)), default=0)
+                text, self._held = text[:end], text[end:]
+            if text or not data:
+                return _TOKENS.sub(lambda match: b"null" if match[0] in _NO_NUMBERS else match[0], text)
+
+
 class _Bounded:
     """The stream, which refuses to go on when an element has no end."""
 
-    def __init__(self, stream: IO[bytes], uri: str) -> None:
+    def __init__(self, stream: _Readable, uri: str) -> None:
         self._stream, self._uri, self._bytes = stream, uri, 0
 
     def forget(self) -> None:

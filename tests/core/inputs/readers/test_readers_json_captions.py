@@ -188,3 +188,16 @@ def test_outline_names_the_fields_of_the_first_element(tmp_path: Path, content: 
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     assert column in format_of(str(path)).outline(str(path)).columns
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 16])
+def test_what_python_writes_but_json_lacks_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK_BYTES", chunk)
+    said = 'NaN: "quoted" \\ , NaN, -Infinity'
+    annotations = [
+        {"id": n, "image_id": 1, "caption": said, "score": float(v)} for n, v in enumerate(("nan", "-inf", "1"))
+    ]
+    record = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": annotations, "x": float("inf")}
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps(record))
+    found = read_all(tmp_path / "a.json")
+    assert (found.ids, found.items, found.pair_ids) == (["0", "1", "2"], [said] * 3, ["a.jpg"] * 3)
