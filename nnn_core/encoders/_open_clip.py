@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def _fingerprint_directory(directory: Path) -> Fingerprint:
     if not config_path.is_file():
         raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory, it has no {_CONFIG}.")
     config = read_json(config_path)
-    check_open_clip(config.get("model_cfg") or {}, _text_towers(), config_path)
+    check_open_clip(config.get("model_cfg") or {}, _text_towers, config_path)
     if not config.get("preprocess_cfg"):
         raise InputError(
             f"--encoder: {str(config_path)!r} has no preprocess_cfg, and open_clip would prepare images as for its "
@@ -149,12 +150,18 @@ def _vocabulary(text: Mapping[str, Any]) -> list[str]:
 
     CLIP's vocabulary as it has always been is left out, so that vectors of all times are found again.
     """
-    import open_clip
-
     if name := text.get("hf_tokenizer_name"):
         return [digest_of_files(present(_tokenizer(name), TOKENIZER))]
-    found = file_digest(Path(open_clip.tokenizer.default_bpe()))
+    found = file_digest(_own_vocabulary())
     return [] if found == _CLIP_VOCABULARY else [found]
+
+
+def _own_vocabulary() -> Path:
+    """The vocabulary that comes with open_clip, found without the seconds that its import takes."""
+    package = find_spec("open_clip")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
 
 
 def _tokenizer(name: str) -> Path:

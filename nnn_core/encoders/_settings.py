@@ -8,7 +8,7 @@ library may execute a file of the directory. Whoever trusts a model's own code b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,12 @@ def run_no_code() -> None:
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 
-def check_open_clip(config: Mapping[str, Any], text_towers: Collection[str], path: Path) -> None:
+def check_open_clip(config: Mapping[str, Any], text_towers: Callable[[], Collection[str]], path: Path) -> None:
     """Refuse a ``model_cfg`` of open_clip that names more than an architecture.
 
     Args:
         config: the object in the directory's configuration.
-        text_towers: names of the models of transformers that open_clip itself takes text towers from.
+        text_towers: gives the names of the models of transformers that open_clip itself takes text towers from.
         path: path of the configuration, for messages.
 
     Raises:
@@ -53,7 +53,7 @@ def check_open_clip(config: Mapping[str, Any], text_towers: Collection[str], pat
         for name, known in _LAYER_ARGUMENTS.items():
             _check_arguments(settings, name, known, path)
         timm, text = (str(settings.get(name) or "") for name in ("timm_model_name", "hf_model_name"))
-        if any(mark in timm for mark in ":/\\") or (text and text not in text_towers):
+        if any(mark in timm for mark in ":/\\") or (text and text not in text_towers()):
             raise InputError(
                 f"--encoder: {str(path)!r} takes a tower from {text or timm!r}, a place whose files say what is "
                 f"loaded and no model that open_clip knows, so it was not loaded. {_OWN_CODE}"

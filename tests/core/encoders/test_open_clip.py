@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import nnn_core
-from nnn_core.encoders import Encoder, load_once, parse_encoder
+from nnn_core.encoders import Encoder, _open_clip, load_once, parse_encoder
 from nnn_core.encoders._open_clip import OpenClipSource
 from nnn_core.errors import ConfigError, InputError
 
@@ -201,8 +201,9 @@ def test_another_vocabulary_of_open_clip_is_another_tokenizer(
 ) -> None:
     from open_clip import tokenizer
 
+    assert _open_clip._own_vocabulary().samefile(tokenizer.default_bpe())
     (tmp_path / "bpe.txt.gz").write_bytes(b"other merges")
-    monkeypatch.setattr(tokenizer, "default_bpe", lambda: str(tmp_path / "bpe.txt.gz"))
+    monkeypatch.setattr(_open_clip, "_own_vocabulary", lambda: tmp_path / "bpe.txt.gz")
     now = OpenClipSource.parse(f"local-dir:{DIRECTORY}").fingerprint
     assert now.tokenizer != source.fingerprint.tokenizer
     assert now.weights == source.fingerprint.weights
