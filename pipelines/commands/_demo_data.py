@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from importlib.resources import files
+from multiprocessing import get_context
 
 import numpy as np
 
 from nnn_core import storage
 from nnn_core.demo.corpus import corpus_files
-from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import read_shard
-from nnn_core.encoders import Encoder, EncoderSource, parse_encoder
+from nnn_core.encoders import EncoderSource, load_once, parse_encoder
+from nnn_core.errors import StorageError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import Columns
-from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
 
 
@@ -31,14 +32,22 @@ def places(directory: str) -> dict[str, str]:
     }
 
 
-def write_corpus(directory: str) -> None:
-    """Render the corpus below ``directory`` unless an earlier run has finished doing so."""
+def write_corpus(directory: str, source: EncoderSource) -> None:
+    """Render the corpus below ``directory``, and load its encoder meanwhile, unless an earlier run has finished it."""
     done = storage.join(directory, "corpus", "complete")
     if storage.exists(done):
         return
-    for name, data in corpus_files():
-        storage.create(storage.join(directory, "corpus", name), data)
+    # A process of its own: threads would take turns, as both is work of the interpreter.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        rendered = pool.submit(_render)
+        load_once(source)
+        for name, data in rendered.result():
+            storage.create(storage.join(directory, "corpus", name), data)
     storage.create(done, b"")
+
+
+def _render() -> list[tuple[str, bytes]]:
+    return list(corpus_files())
 
 
 def demo_encoder() -> EncoderSource:
@@ -46,16 +55,22 @@ def demo_encoder() -> EncoderSource:
     return parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}")
 
 
-def embedded_vectors(
-    pattern: str, modality: Modality, work: str, source: EncoderSource, encoder: Encoder
-) -> tuple[list[str], FloatMatrix]:
-    """(ids, vectors) of all rows of some shards; those that the refresh embedded are read back."""
-    request = EmbeddingRequest(modality, Columns(), source.fingerprint.digest, work)
+def embedded_vectors(pattern: str, request: EmbeddingRequest) -> tuple[list[str], FloatMatrix]:
+    """(ids, vectors) of all rows of some shards, as the refresh embedded them.
+
+    Args:
+        pattern: glob of the shards.
+        request: how the refresh embedded them, see ``RefreshConfig.requests``.
+
+    Raises:
+        StorageError: they are not there any more.
+    """
     blocks = []
     for name in list_shards(pattern, "the demo's corpus"):
-        planned = request.plan(describe_shard(name))
-        result = request.find(planned) or embed_shard(planned, request, encoder)
-        blocks += [read_shard(shard) for shard in result.shards]
+        embedded = request.find(request.plan(describe_shard(name)))
+        if embedded is None:
+            raise StorageError(f"{request.work!r} lost vectors of {pattern!r}; run nnn demo again.")
+        blocks += [read_shard(shard) for shard in embedded.shards]
     ids = [row_id for block in blocks for row_id in block.ids.to_pylist()]
     return ids, np.concatenate([block.vectors for block in blocks])
 

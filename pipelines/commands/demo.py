@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from nnn_core import load_bias_table
 from nnn_core.consumers.faiss_index import debiased_index, plain_index, search_debiased
-from nnn_core.encoders import EncoderSource, load_once
+from nnn_core.encoders import EncoderSource
 from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report import render_verdict
 from nnn_core.report.archive import read_report
@@ -25,22 +25,22 @@ from pipelines.running.runner import runs_locally
 _DEPTH = 10
 
 
-def _search(where: Mapping[str, str], source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
+def _search(config: RefreshConfig, source: EncoderSource, version: int) -> tuple[dict[str, dict[str, float]], int]:
     """Search the candidates for every test query, with and without the bias, as a consumer would.
 
     Args:
-        where: URIs and patterns of the demo's files, by field of ``RefreshConfig``.
+        config: what the refresh was told.
         source: the encoder, not loaded.
         version: number of the table's version.
 
     Returns:
         The figures of ``base`` and ``nnn`` (see ``metrics.summarise_ranking``), and the number of queries.
     """
-    table = load_bias_table(where["table"], version)
-    encoder = load_once(source)
-    ids, candidates = embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
-    query_ids, queries = embedded_vectors(where["validation"], "text", where["work"], source, encoder)
-    relevant = relevant_positions(where["validation"], query_ids, ids)
+    table = load_bias_table(config.table, version)
+    _, holding, judging = config.requests(source)
+    ids, candidates = embedded_vectors(config.candidates, holding)
+    query_ids, queries = embedded_vectors(str(config.validation), judging)
+    relevant = relevant_positions(str(config.relevance), query_ids, ids)
     _, base = plain_index(candidates).search(queries, _DEPTH)
     _, debiased = search_debiased(debiased_index(candidates, table.bias_of(ids)), queries, _DEPTH)
     rankings = {"base": base, "nnn": debiased}
@@ -71,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     add_options(parser, Output)
     args, options = parse_flags(parser, argv)
     source, where = demo_encoder(), places(args.directory)
-    write_corpus(args.directory)
+    write_corpus(args.directory, source)
     fixed = {**where, "tune": True, "k_max": 128, "threads": threads_of(args, runs_locally(options))}
     config = build(RefreshConfig, args, **fixed)
     manifest, summary = refresh(config, source, options)
-    metrics, queries = _search(where, source, manifest.version)
+    metrics, queries = _search(config, source, manifest.version)
     print(render_verdict(read_report(summary["report"])))
     recalls = (f"recall@{n} {metrics['nnn'][f'recall@{n}']:.1%}" for n in (1, 5, 10))
     print(f"An exact FAISS index with the bias as one more coordinate finds, for the {queries:,} queries: "

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from nnn_core import load_bias_table
-from nnn_core.encoders import load_once
 from nnn_core.encoders.fingerprints import PROBES
 from nnn_core.evaluation.metrics import summarise_ranking
 from nnn_core.report.archive import read_report
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
+from pipelines.config import RefreshConfig
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -35,9 +35,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def vectors(folder: Path, which: str) -> tuple[list[str], np.ndarray]:
-    where, source = demo.places(str(folder / "nnn-demo")), demo.demo_encoder()
-    modality = "image" if which == "candidates" else "text"
-    return demo.embedded_vectors(where[which], modality, where["work"], source, load_once(source))
+    config = RefreshConfig(**demo.places(str(folder / "nnn-demo")))
+    requests = dict(zip(("references", "candidates", "validation"), config.requests(demo.demo_encoder()), strict=True))
+    return demo.embedded_vectors(getattr(config, which), requests[which])
 
 
 def test_metrics_are_those_of_a_brute_force(finished: tuple[Path, dict[str, Any], str]) -> None:
