@@ -16,15 +16,18 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALL := $(BIN)/python deploy/install.py $(PIP_FLAGS)
+
+# Every program would compile all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-slow test-engines fuzz bench check clean
 
 setup: $(INSTALLED)
 
-$(INSTALLED): setup.py deploy/constraints.txt
+$(INSTALLED): setup.py deploy/constraints.txt deploy/install.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test]'
+	$(INSTALL) --editable '.[test]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -34,14 +37,14 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,bench]'
+	$(INSTALL) --editable '.[test,bench]'
 	$(BIN)/python tests/benchmarks/scoring.py
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q --hypothesis-profile=thorough -m 'slow or counted or hypothesis'
 
 test-engines: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint deploy/constraints.txt $(PIP_FLAGS) --editable '.[test,engines]'
+	$(INSTALL) --editable '.[test,engines]'
 	for release in 3.5.7 4.0.1; do test -d $(VENV)/spark/$$release || \
 	  $(BIN)/python -m pip install --quiet --target $(VENV)/spark/$$release pyspark==$$release || exit 1; done
 	$(BIN)/python -m pytest -q -m engines
