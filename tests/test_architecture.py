@@ -175,7 +175,14 @@ def test_only_the_agreed_top_level() -> None:
     assert top <= {"pipelines", "nnn_core", "tests", "deploy"} | agreed
 
 
-def test_a_refresh_of_vectors_imports_no_torch() -> None:
-    code = "import sys, pipelines.commands.refresh; print('torch' in sys.modules, 'open_clip' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "needless"),
+    [
+        ("pipelines.commands.refresh", {"torch", "open_clip", "faiss"}),
+        ("pipelines.commands._table_versions", {"apache_beam", "numba", "faiss", "PIL", "pyarrow.compute"}),
+    ],
+)
+def test_a_command_imports_only_what_it_uses(module: str, needless: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert not needless & set(done.stdout.split())

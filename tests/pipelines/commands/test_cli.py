@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -148,3 +149,12 @@ def test_a_name_that_went_leads_to_the_one_that_stayed(capsys: pytest.CaptureFix
 def test_no_table_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["table", "list", "--table", str(tmp_path)]) == 3
     assert "holds no bias table" in capsys.readouterr().err
+
+
+def test_garbage_is_collected_again_once_a_command_is_imported() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        cli._load("this_is_no_module")
+    assert gc.isenabled()
+    gc.unfreeze()
+    assert cli._load(cli.__name__) is cli
+    assert not gc.get_freeze_count(), "what is there already is not new"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracles
@@ -12,12 +14,14 @@ import pytest
 from fakes import grid_vectors, make_bank, make_shard
 
 from nnn_core.embedded.corpus import Corpus, gather_candidates
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, write_shard
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, write_shard
+from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.bank import Bank
-from nnn_core.scoring.partials import Scored, ScoredRange
+from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
+from nnn_core.scoring.search.searches import Search
+from nnn_core.scoring.topk import TopK
 from nnn_core.table.parts import collect_rows, means_of
 from pipelines.stages import score_candidates
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, merge_shard
@@ -139,3 +143,38 @@ def test_a_partial_that_is_there_is_not_computed_again(
     assert world.score([(0, 3)], used) == first
     with pytest.raises(TypeError, match="not callable"):
         world.score([(0, 3)], other)
+
+
+def test_the_next_references_are_loaded_while_the_search_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = {shard.digest: threading.Event() for shard in world.bank.shards}
+    load, score = ReferenceIndex.load, score_candidates.score_block
+    searched: list[int] = []
+
+    def tell(shard: ReferenceShard, *args: Any) -> ReferenceIndex:
+        begun[shard.digest].set()
+        return load(shard, *args)
+
+    def wait(block: VectorBlock, search: Search, k: int, threads: int) -> TopK:
+        number = len(searched)
+        for shard in world.bank.shards[number + 1 : number + 2]:
+            assert begun[shard.digest].wait(60)
+        assert not any(begun[shard.digest].is_set() for shard in world.bank.shards[number + 2 :])
+        searched.append(search.index.rows)
+        return score(block, search, k, threads)
+
+    monkeypatch.setattr(ReferenceIndex, "load", tell)
+    monkeypatch.setattr(score_candidates, "score_block", wait)
+    world.score([(0, 3)])
+    assert searched == [9, 1, 13]
+
+
+@pytest.mark.parametrize("place", [(ReferenceIndex, "load"), (Partial, "write"), (score_candidates, "read_shard")])
+def test_what_fails_in_another_thread_ends_the_task(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: tuple[object, str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        world.score([(0, 3)])

@@ -1,0 +1,40 @@
+"""Elements of a bundle that are worked on by several threads."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+from nnn_core.inputs.listing import describe_shard
+from pipelines.stages import _list_shards
+from pipelines.stages._side_by_side import SideBySide
+
+
+@pytest.mark.parametrize("elements", [0, 1, 31, 32, 33, 70])
+def test_results_come_in_the_order_of_the_elements(elements: int) -> None:
+    step = SideBySide(lambda number: -number, 2)
+    step.start_bundle()
+    taken = [result for number in range(elements) for result in step.process(number)]
+    taken += [result.value for result in step.finish_bundle()]
+    assert taken == [-number for number in range(elements)]
+
+
+def test_files_are_described_by_as_many_threads_as_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.parquet" for number in range(6)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    expected = [describe_shard(str(path)) for path in paths]
+    together = threading.Barrier(3)
+
+    def describe(name: str) -> object:
+        together.wait(60)
+        return describe_shard(name)
+
+    monkeypatch.setattr(_list_shards, "describe_shard", describe)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        found = pipeline | _list_shards.ListShards(str(tmp_path / "*.parquet"), "--candidates", threads=3)
+        assert_that(found, equal_to(expected))
