@@ -12,7 +12,15 @@ from apache_beam.pvalue import AsList
 
 from nnn_core import storage
 from nnn_core.consumers.engines.overlap import SAMPLE_ROWS
-from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import (
+    CENTRES,
+    FORMS,
+    QUANTISATIONS,
+    BiasRange,
+    Recipe,
+    make_recipe,
+    sub_vectors_of,
+)
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
 from nnn_core.consumers.export import MOST_INDEX_BYTES, Embeddings, IndexFile, gather_embeddings, load_biases
 from nnn_core.consumers.rerank import check_target
@@ -53,14 +61,19 @@ class ExportConfig(QueryColumnOptions):
         centre: what is taken off every bias, which changes no ranking; nonnegative makes every score at least 0
             (default: %(default)s).
         quantisation: what the engine will do (default: %(default)s).
+        pad_to: add zeros up to a multiple of N dimensions, for quantisers of sub-vectors (default: 8 for lancedb; what
+            PQ... of --index divides).
         index: FAISS's factory string (default: Flat; SQ8 for int8).
+        nprobe: lists that a FAISS IVF index searches (default: the least that reaches --target-overlap).
+        ef_search: candidates that a FAISS HNSW index looks at (default: likewise).
         max_index_bytes: bytes of vectors that a FAISS index is built of in memory (default: %(default)s).
         threads: threads that build a FAISS index; with more than one an HNSW graph differs from run to run
             (default: %(default)s).
         queries: shards of queries (default: some of the candidates).
         sample: how many queries (default: %(default)s).
         seed: seed of the sample (default: %(default)s).
-        target_overlap: with --engine rerank: how much of the exact top 10 is to be kept (default: %(default)s).
+        target_overlap: with --engine rerank or faiss: how much of the exact top 10 is to be kept (default:
+            %(default)s).
         hub_deviations: with --engine rerank: a candidate is a hub when its bias lies more than X robust standard
             deviations above the median (default: %(default)s).
 
@@ -81,7 +94,10 @@ class ExportConfig(QueryColumnOptions):
     form: Annotated[str, _form(choices=FORMS)] = "auto"
     centre: Annotated[str, _form(choices=CENTRES)] = "mean"
     quantisation: Annotated[str, _form(choices=QUANTISATIONS)] = "none"
+    pad_to: Annotated[int | None, _form("N")] = None
     index: Annotated[str | None, _form("FACTORY")] = None
+    nprobe: Annotated[int | None, _form("N")] = None
+    ef_search: Annotated[int | None, _form("N")] = None
     max_index_bytes: Annotated[int, _form("N")] = MOST_INDEX_BYTES
     threads: Annotated[int, _form("N")] = 1
     queries: Annotated[str | None, _measured("GLOB")] = None
@@ -96,8 +112,18 @@ class ExportConfig(QueryColumnOptions):
         self.refuse_credentials("table", "embeddings", "output", "work", "queries")
         if self.engine != RERANK:
             find_engine(self.engine)
-        if self.index is not None and self.engine != "faiss":
-            raise ConfigError(f"--index says nothing to --engine {self.engine}; only faiss builds an index here.")
+        if (self.index or self.nprobe or self.ef_search) and self.engine != "faiss":
+            raise ConfigError(
+                f"--index, --nprobe and --ef-search say nothing to --engine {self.engine}; only faiss builds an index "
+                "here."
+            )
+        for flag, value, kind in (("--nprobe", self.nprobe, "IVF"), ("--ef-search", self.ef_search, "HNSW")):
+            if value is not None and (
+                value < 1 or kind not in self.factory or None not in (self.nprobe, self.ef_search)
+            ):
+                raise ConfigError(
+                    f"{flag} {value} must be at least 1, alone, and for an {kind} index; --index is {self.factory}."
+                )
         if self.sample < 1 or self.threads < 1 or self.max_index_bytes < 1:
             raise ConfigError("--sample, --threads and --max-index-bytes must be at least 1.")
         if not 0.0 <= self.max_reject_rate <= 1.0:
@@ -122,7 +148,8 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     """
     if config.engine == RERANK:
         return None
-    options = (config.form, config.centre, config.quantisation)
+    pad_to = config.pad_to or (sub_vectors_of(config.factory) if config.engine == "faiss" else None)
+    options = (config.form, config.centre, config.quantisation, pad_to)
     return make_recipe(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options)
 
 
@@ -152,7 +179,8 @@ def define_export(
     if recipe is None:
         return shards | "ExportBiases" >> ExportBiases(*shared, config.hub_deviations, config.target_overlap)
     if find_engine(recipe.engine).layout == "index":
-        index = IndexFile(config.factory, config.max_index_bytes, config.threads)
+        look = config.nprobe or config.ef_search
+        index = IndexFile(config.factory, config.max_index_bytes, config.threads, config.target_overlap, look)
         return shards | "ExportIndex" >> ExportIndex(*shared, recipe, index)
     return shards | "ExportFiles" >> ExportFiles(*shared, recipe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,15 @@ import pyarrow as pa
 
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly, to_parquet
-from nnn_core.consumers.engines._faiss_file import build_index, check_size, search_ids, to_bytes
+from nnn_core.consumers.engines._faiss_file import (
+    Tuned,
+    build_index,
+    check_size,
+    search_ids,
+    set_like,
+    to_bytes,
+    tune,
+)
 from nnn_core.consumers.engines._layouts import LAYOUTS, Rows, read_rows, write_rows
 from nnn_core.consumers.engines.overlap import TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
@@ -30,6 +38,7 @@ from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import in_order
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.reading import BiasTable
+from nnn_core.vectors import FloatMatrix
 
 _FORMAT = "nnn-export/1"
 
@@ -66,11 +75,13 @@ class Exported:
         files: every file that was written, with its digest and size.
         rankings: exact plain and debiased rankings of the candidates in the files.
         found: first candidates of each query as the engine ranks the vectors in the files.
+        tuned: how far a FAISS index looks, and what an index of plain vectors finds; None of other engines.
     """
 
     files: tuple[WrittenFile, ...]
     rankings: Rankings
     found: Ranking
+    tuned: Tuned | None = None
 
     def __or__(self, other: Exported) -> Exported:
         return Exported(self.files + other.files, self.rankings | other.rankings, self.found | other.found)
@@ -217,16 +228,26 @@ class IndexFile:
         factory: FAISS's factory string of the index, such as ``Flat`` or ``HNSW32``.
         most_bytes: most bytes of vectors that the index may be built of.
         threads: how many threads build the index.
+        target: mean overlap with the exact top 10 that the index is to look far enough for, above 0 and at most 1.
+        look: ``nprobe`` or ``efSearch`` of the index; None for the least that reaches ``target``.
     """
 
     factory: str
     most_bytes: int
     threads: int
+    target: float = 0.99
+    look: int | None = None
 
     def export(
-        self, embeddings: Embeddings, recipe: Recipe, table: BiasTable, queries: QuerySet, output: str
-    ) -> tuple[tuple[WrittenFile, ...], Ranking]:
-        """Write the index and the ids of its positions; also what it finds for the queries.
+        self,
+        embeddings: Embeddings,
+        recipe: Recipe,
+        table: BiasTable,
+        queries: QuerySet,
+        rankings: Rankings,
+        output: str,
+    ) -> Exported:
+        """Write the index and the ids of its positions, and search it for the queries.
 
         Raises:
             ConfigError: the vectors take more than ``most_bytes``, or FAISS cannot build such an index.
@@ -242,15 +263,72 @@ class IndexFile:
             bias[rows] = table.bias_of(names)
             stored[rows] = recipe.stored(block.vectors, bias[rows])
             ids += names
-        index = build_index(self.factory, recipe, stored, self.threads)
-        found = search_ids(index, recipe, queries.vectors, ids, DEPTH)
+        data, found, tuned = self._build(recipe, stored, ids, queries, rankings)
         folder = find_engine(recipe.engine).folder
         positions = to_parquet(pa.table({"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}))
         files = (
-            keep_file(output, f"{folder}/index", ".faiss", to_bytes(index), len(ids)),
+            keep_file(output, f"{folder}/index", ".faiss", data, len(ids)),
             keep_file(output, f"{folder}/ids", ".parquet", positions, len(ids)),
         )
-        return files, Ranking(tuple(tuple(row) for row in found))
+        if self.factory == "Flat":  # exact, whatever the vectors
+            return Exported(files, rankings, found)
+        del data  # before another index is built
+        tuned = self._with_plain(tuned, embeddings, recipe, stored, ids, queries, rankings)
+        return Exported(files, rankings, found, tuned)
+
+    def _build(
+        self, recipe: Recipe, stored: FloatMatrix, ids: list[str], queries: QuerySet, rankings: Rankings
+    ) -> tuple[bytes, Ranking, Tuned]:
+        """The bytes of the index, what it finds, and how far it looks for that."""
+        index = build_index(self.factory, recipe, stored, self.threads)
+
+        def found() -> Ranking:
+            return _ranking(search_ids(index, recipe, queries.vectors, ids, DEPTH))
+
+        tuned = tune(index, lambda: TopOverlap.of(rankings.debiased, found()).mean, self.target, self.look)
+        return to_bytes(index), found(), tuned
+
+    def _with_plain(
+        self,
+        tuned: Tuned,
+        embeddings: Embeddings,
+        recipe: Recipe,
+        buffer: FloatMatrix,
+        ids: list[str],
+        queries: QuerySet,
+        rankings: Rankings,
+    ) -> Tuned:
+        """Also what an index of the plain vectors would find: what is lost there, the bias is not to blame for.
+
+        Args:
+            tuned: how far the index looks.
+            embeddings: the vectors.
+            recipe: recipe whose metric and number of dimensions the plain index has.
+            buffer: (rows, dimensions) float32, which is overwritten.
+            ids: ids of the rows.
+            queries: the queries that are asked.
+            rankings: the exact rankings.
+        """
+        buffer[:] = 0.0
+        first = 0
+        for shard in embeddings.shards:
+            vectors = read_shard(shard).vectors
+            buffer[first : first + shard.rows, : vectors.shape[1]] = vectors
+            first += shard.rows
+        index = build_index(self.factory, recipe, buffer, self.threads)
+        set_like(index, tuned)
+        asked = np.zeros((len(queries.vectors), recipe.dimensions), np.float32)
+        asked[:, : queries.vectors.shape[1]] = queries.vectors
+        scores, places = index.search(asked, min(DEPTH, len(ids)))
+        rows = (
+            [(float(score), ids[place]) for score, place in zip(*each, strict=True) if place >= 0]
+            for each in zip(scores, places.tolist(), strict=True)
+        )
+        return replace(tuned, plain=TopOverlap.of(rankings.plain, _ranking(rows)).mean)
+
+
+def _ranking(found: Iterable[Iterable[tuple[float, str]]]) -> Ranking:
+    return Ranking(tuple(tuple(row) for row in found))
 
 
 def export_biases(table: BiasTable, deviations: float, output: str) -> tuple[list[WrittenFile], int]:

@@ -54,6 +54,11 @@ def _print_export(result: dict[str, Any]) -> None:
             f"overlap      {overlap['mean']:.4f} of the exact top {overlap['depth']} on average, "
             f"{overlap['lowest']:.2f} at worst ({asked}; the bias changes {overlap['changed']:.1%} of it)"
         )
+    if tuned := result.get("tuned"):
+        tried = ", ".join(f"{share:.4f} at {value}" for value, share in tuned["overlaps"])
+        if tuned["parameter"]:
+            print(f"{tuned['parameter']:<12} {tuned['value']}, which is in the index; overlap {tried}")
+        print(f"plain        the same index of plain vectors keeps {tuned['plain']:.4f} of the exact plain top 10")
     if depths := result.get("depths"):
         shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
         print(f"re-rank      a plain top {depths['needed']:,} keeps {depths['target']:g} of the exact top 10 ({asked})")

@@ -190,7 +190,8 @@ def _commit_exported(
     recipe: Recipe,
     index: str | None,
 ) -> str:
-    details = {"recipe": recipe.to_record(), "index": index}
+    tuned = dataclasses.asdict(exported.tuned) if exported.tuned else None
+    details = {"recipe": recipe.to_record(), "index": index, "tuned": tuned}
     folder = find_engine(recipe.engine).folder
     return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
 
@@ -216,9 +217,7 @@ class ExportIndex(_Export):
 
     def build_index(self, rankings: Rankings, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The index and the ids of its rows, both in memory as a whole."""
-        queries = stored.load()
-        files, found = self.index.export(embeddings, self.recipe, self.task.biases, queries, self.task.output)
-        return Exported(files, rankings, found)
+        return self.index.export(embeddings, self.recipe, self.task.biases, stored.load(), rankings, self.task.output)
 
 
 @dataclass

@@ -178,7 +178,7 @@ def test_the_sample_does_not_depend_on_the_cut(export: Run, published: Path, tmp
     ],
 )
 def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index: str) -> None:
-    code, result, _ = export(engine="faiss", metric=metric, index=index)
+    code, result, said = export(engine="faiss", metric=metric, index=index)
     assert code == 0
     paths = {Path(file["path"]).suffix: str(tmp_path / "out" / file["path"]) for file in result["files"]}
     recipe = Recipe.from_record(result["recipe"])
@@ -190,6 +190,14 @@ def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index:
     assert result["overlap"]["mean"] == pytest.approx(measured)
     assert measured == 1.0 or index != "Flat"
     assert result["index"] == index
+    if index == "Flat":
+        assert result["tuned"] is None
+    else:
+        tuned = result["tuned"]
+        assert tuned["overlaps"][-1][1] >= 0.99 or len(tuned["overlaps"]) > 1
+        assert tuned["value"] == (loaded.hnsw.efSearch if "HNSW" in index else loaded.nprobe)
+        assert 0.9 < tuned["plain"] <= 1.0
+        assert f"{tuned['parameter']:<12} {tuned['value']}, which is in the index" in said
     bias = load_bias_table(str(published / "table")).bias_of([ids[found[0, 0]]])[0]
     best = queries[0] @ unit(gaussian(CANDIDATES, DIM, 1))[int(ids[found[0, 0]][1:])] - bias
     assert recipe.debiased(scores[0, 0]) == pytest.approx(best, abs=1e-6)
@@ -283,6 +291,9 @@ def test_an_output_of_something_else(export: Run, output: Path) -> None:
         ({"metric": "cosine", "form": "inner_product"}, "divides every stored vector"),
         ({"quantisation": "int8"}, "one range for all dimensions"),
         ({"index": "Flat"}, "only faiss builds an index"),
+        ({"nprobe": "4"}, "only faiss builds an index"),
+        ({"engine": "faiss", "nprobe": "4"}, "for an IVF index; --index is Flat"),
+        ({"engine": "faiss", "index": "HNSW8", "ef-search": "0"}, "must be at least 1"),
         ({"sample": "0"}, "must be at least 1"),
         ({"output": "s3://key:secret@bucket/x"}, "credential"),
     ],

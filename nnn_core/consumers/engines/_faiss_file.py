@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import faiss
 import numpy as np
 
@@ -78,3 +81,68 @@ def search_ids(
         [(float(score), ids[place]) for score, place in zip(row, places, strict=True) if place >= 0]
         for row, places in zip(debiased, positions.tolist(), strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What an approximate index finds, by how far it looks.
+
+    Attributes:
+        parameter: FAISS's name of what was set, ``nprobe`` or ``efSearch``; None where the index has none.
+        value: the value that the written index has; None without a parameter.
+        overlaps: (value, mean overlap with the exact debiased top 10) of all values that were tried.
+        plain: mean overlap of an index of plain vectors, built and searched alike, with the exact plain top 10.
+    """
+
+    parameter: str | None
+    value: int | None
+    overlaps: tuple[tuple[int, float], ...]
+    plain: float
+
+
+def tune(index: faiss.Index, overlap: Callable[[], float], target: float, wanted: int | None) -> Tuned:
+    """Set how far an index looks: as far as the overlap needs, or as was asked for.
+
+    Args:
+        index: an index, whose parameter is set in place.
+        overlap: searches it and says how much of the exact top 10 it finds.
+        target: least overlap that is wanted; the least value that reaches it is taken, or else the least of the best.
+        wanted: the value to take whatever comes of it; None to find one.
+
+    Returns:
+        What was found, of which ``plain`` is not known yet and 0.
+    """
+    name = next((name for name in _LADDERS if _set(index, name, 1)), None)
+    if name is None:
+        return Tuned(None, None, (), 0.0)
+    most = getattr(faiss.try_extract_index_ivf(index), "nlist", None) if name == "nprobe" else None
+    values = [wanted] if wanted else [value for value in _LADDERS[name] if most is None or value < 2 * most]
+    tried: list[tuple[int, float]] = []
+    for value in values:
+        _set(index, name, value)
+        tried.append((value, overlap()))
+        if tried[-1][1] >= target:
+            break
+    best = max(share for _, share in tried)
+    chosen = next(value for value, share in tried if share >= min(target, best))
+    _set(index, name, chosen)
+    return Tuned(name, chosen, tuple(tried), 0.0)
+
+
+def set_like(index: faiss.Index, tuned: Tuned) -> None:
+    """Let an index look as far as another one does."""
+    if tuned.parameter is not None and tuned.value is not None:
+        _set(index, tuned.parameter, tuned.value)
+
+
+#: What says how far an index looks, and the values that are tried.
+_LADDERS = {"nprobe": [1 << power for power in range(17)], "efSearch": [16 << power for power in range(9)]}
+
+
+def _set(index: faiss.Index, name: str, value: int) -> bool:
+    """Set a parameter of an index or of what it wraps; whether it has it."""
+    try:
+        faiss.ParameterSpace().set_index_parameter(index, name, value)
+    except RuntimeError:
+        return False
+    return True

@@ -52,13 +52,19 @@ READINGS = {
 }
 
 
-def stored_text(form: Form, unit: bool) -> str:
-    """The stored vector for people; b is the shifted bias, and ``unit`` says whether it is divided by its length."""
-    text = "[r, -b]" if form == "inner_product" else "[r, -b, sqrt(M^2 - 1 - b^2)]"
-    return f"{text} / M" if unit else text
+def stored_text(form: Form, unit: bool, zeros: bool = False) -> str:
+    """The stored vector for people; b is the shifted bias.
+
+    Args:
+        form: form of the vector.
+        unit: whether it is divided by its length.
+        zeros: whether zeros follow.
+    """
+    text = "[r, -b" if form == "inner_product" else "[r, -b, sqrt(M^2 - 1 - b^2)"
+    return f"{text}{', 0...' if zeros else ''}]{' / M' if unit else ''}"
 
 
-def asked_text(form: Form, unit: bool) -> str:
-    """The asked vector for people; ``unit`` says whether it is divided by its length."""
-    text = "[q, 1]" if form == "inner_product" else "[q, 1, 0]"
-    return f"{text} / sqrt(2)" if unit else text
+def asked_text(form: Form, unit: bool, zeros: bool = False) -> str:
+    """The asked vector for people, see ``stored_text``."""
+    text = "[q, 1" if form == "inner_product" else "[q, 1, 0"
+    return f"{text}{', 0...' if zeros else ''}]{' / sqrt(2)' if unit else ''}"

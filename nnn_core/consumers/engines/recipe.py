@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -30,6 +31,10 @@ _UNSAFE = {
     "l2": "a distance depends on the length of the stored vector, and [r, -b] is the longer the larger its bias, so "
     "the order would not be that of <q, r> - b",
 }
+
+
+#: Dimensions come in multiples of this where sub-vectors are quantised: 513 would be 1 or 513 sub-vectors.
+_SUB_VECTORS = 8
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Recipe:
         dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
         alpha: weight of the mean in the stored biases; None in an export of an earlier release.
+        zeros: how many of the dimensions are zeros at the end, for quantisers that cut vectors into sub-vectors.
     """
 
     engine: str
@@ -72,6 +78,7 @@ class Recipe:
     dimensions: int
     unit: bool = False
     alpha: float | None = None
+    zeros: int = 0
 
     @property
     def stored_length(self) -> float:
@@ -89,7 +96,7 @@ class Recipe:
             (rows, dimensions) float32.
         """
         limit = self.max_abs_bias if self.form == "norm_completed" else None
-        stored = augment(vectors, _shifted(bias, self.bias_shift), self.form, limit)
+        stored = self._padded(augment(vectors, _shifted(bias, self.bias_shift), self.form, limit))
         return (stored / np.float32(self.stored_length)).astype(np.float32) if self.unit else stored
 
     def asked(self, queries: FloatMatrix, alpha: float | None = None) -> FloatMatrix:
@@ -102,8 +109,18 @@ class Recipe:
         Raises:
             ConfigError: a query is not unit length, or ``alpha`` cannot be had.
         """
-        asked = augment_queries(queries, self.form, self.weight(alpha))
+        asked = self._padded(augment_queries(queries, self.form, self.weight(alpha)))
         return (asked / np.float32(self._asked_length(alpha))).astype(np.float32) if self.unit else asked
+
+    def _padded(self, vectors: FloatMatrix) -> FloatMatrix:
+        """Vectors (rows, fewer dimensions) with zeros at the end."""
+        missing = self.dimensions - vectors.shape[1]
+        if missing < 0 or missing != self.zeros:
+            raise ConfigError(
+                f"this recipe is for vectors of {self.dimensions - self.zeros} dimensions with the bias, and these "
+                f"have {vectors.shape[1]}; take the model that the export was made with."
+            )
+        return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
     def debiased(self, scores: npt.ArrayLike, alpha: float | None = None) -> Numbers:
         """Debiased scores ``<q, r> - bias(r)`` from the numbers that the engine returned.
@@ -172,8 +189,8 @@ class Recipe:
             **asdict(self),
             "folder": engine.folder,
             "setting": engine.metrics[self.metric].setting,
-            "stored_vector": stored_text(self.form, self.unit),
-            "query_vector": asked_text(self.form, self.unit),
+            "stored_vector": stored_text(self.form, self.unit, self.zeros > 0),
+            "query_vector": asked_text(self.form, self.unit, self.zeros > 0),
             "query_weight": "the last 1 of the query times w subtracts w * bias, so 0 is plain search; the score read "
             "back is then s - w * bias_shift, and L = sqrt(1 + w^2)",
             "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
@@ -211,6 +228,7 @@ def make_recipe(
     form: str = "auto",
     centre: str = "mean",
     quantisation: str = "none",
+    pad_to: int | None = None,
 ) -> Recipe:
     """Choose the augmentation, and refuse what would not rank by the debiased score.
 
@@ -223,6 +241,8 @@ def make_recipe(
         centre: ``mean`` stores biases less their mean; ``none`` as they are; ``nonnegative`` shifts them so that no
             score is negative, for engines that demand it.
         quantisation: ``int8`` if the engine will quantise vectors to eight bits, else ``none``.
+        pad_to: zeros are added up to a multiple of this many dimensions; None for 8 where the engine's default index
+            quantises by sub-vectors, and for no zeros elsewhere.
 
     Raises:
         ConfigError: a combination that is not safe, or that the engine has not.
@@ -247,7 +267,11 @@ def make_recipe(
     taken = cast(Form, right if form == "auto" else form)
     if chosen != "ip" and taken == "inner_product":
         raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[chosen]}; leave --form out.")
-    dimensions = dim + (1 if taken == "inner_product" else 2)
+    if pad_to is not None and pad_to < 1:
+        raise ConfigError(f"--pad-to {pad_to} must be at least 1; 1 adds no zeros.")
+    augmented = dim + (1 if taken == "inner_product" else 2)
+    zeros = -augmented % (pad_to or (_SUB_VECTORS if engine.sub_vectors else 1))
+    dimensions = augmented + zeros
     if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
         raise ConfigError(
             f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
@@ -257,7 +281,7 @@ def make_recipe(
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
     limit = float(np.abs(ends).max())
     unit = engine.layout == "index" and chosen == "cosine"
-    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha)
+    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha, zeros)
 
 
 def _check_eight_bits(engine: Engine) -> None:
@@ -276,3 +300,8 @@ def _check_eight_bits(engine: Engine) -> None:
             "--engine rerank."
         )
     raise ConfigError(f"{engine.title} documents no eight-bit quantisation; leave --quantisation out.")
+
+
+def sub_vectors_of(factory: str) -> int:
+    """What the dimension must be a multiple of for a factory string: the least common one of its product quantisers."""
+    return math.lcm(*(int(number) for number in re.findall(r"PQ(\d+)", factory)))

@@ -53,6 +53,8 @@ class Engine:
             none.
         per_dimension: the engine's name for eight-bit quantisation with a range for each dimension, None where it has
             none.
+        sub_vectors: the engine's name for its default index where that cuts vectors into sub-vectors, None elsewhere:
+            such a quantiser wants a number of dimensions that many numbers divide.
         attribute: how the engine subtracts a stored attribute from the score of what was retrieved, None where it
             cannot.
     """
@@ -70,6 +72,7 @@ class Engine:
     most_files: int | None = None
     shared_range: str | None = None
     per_dimension: str | None = None
+    sub_vectors: str | None = None
     attribute: str | None = None
 
     def check_files(self, number: int) -> None:

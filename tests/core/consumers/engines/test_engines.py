@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.consumers.engines._faiss_file import build_index, check_size
+from nnn_core.consumers.engines._faiss_file import Tuned, build_index, check_size, tune
 from nnn_core.consumers.engines._layouts import POINTS_PER_REQUEST, Rows, read_rows, write_rows
 from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
 from nnn_core.consumers.engines.page import engines_page
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe, sub_vectors_of
 from nnn_core.consumers.engines.registry import METRICS, Engine, engine_names, engines, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import Ranking
@@ -74,6 +74,64 @@ def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, cen
     said = words[find_engine(name).metrics[recipe.metric].reading](computed)
     weight = 1.0 if alpha is None else alpha / 0.5
     np.testing.assert_allclose(recipe.debiased(said, alpha), PLAIN - weight * BIAS.astype(np.float64), atol=3e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("pad_to", "dimensions"), [(1, (13, 14)), (8, (16, 16)), (13, (13, 26)), (None, (16, 16))])
+def test_zeros_change_no_score(metric: str, pad_to: int | None, dimensions: tuple[int, int]) -> None:
+    """LanceDB's default index cuts vectors into sub-vectors, of which 513 dimensions would give 1 or 513."""
+    plain, padded = (make_recipe("lancedb", metric, DIM, BIASES, pad_to=each) for each in (1, pad_to))
+    width = dimensions[metric != "ip"]
+    assert (padded.dimensions, padded.zeros) == (width, width - plain.dimensions)
+    stored, asked = padded.stored(VECTORS, BIAS), padded.asked(QUERIES, 0.3)
+    assert stored.shape[1] == asked.shape[1] == width
+    assert stored[:, : plain.dimensions].tolist() == plain.stored(VECTORS, BIAS).tolist()
+    assert asked[:, : plain.dimensions].tolist() == plain.asked(QUERIES, 0.3).tolist()
+    assert not stored[:, plain.dimensions :].any()
+    assert not asked[:, plain.dimensions :].any()
+
+
+def test_what_cannot_be_padded() -> None:
+    with pytest.raises(ConfigError, match="--pad-to 0 must be at least 1"):
+        make_recipe("qdrant", "ip", DIM, BIASES, pad_to=0)
+    with pytest.raises(ConfigError, match="for vectors of 13 dimensions with the bias, and these have 12"):
+        make_recipe("qdrant", "ip", DIM, BIASES).asked(
+            QUERIES[:, :-1] / np.linalg.norm(QUERIES[:, :-1], axis=1)[:, None]
+        )
+
+
+@pytest.mark.parametrize(
+    ("factory", "number"), [("Flat", 1), ("PQ16", 16), ("IVF32,PQ8", 8), ("OPQ8_64,IVF4,PQ12x4fs", 24), ("SQ8", 1)]
+)
+def test_what_a_product_quantiser_divides(factory: str, number: int) -> None:
+    assert sub_vectors_of(factory) == number
+
+
+class Pretended:
+    """An overlap that grows with how far an index looks."""
+
+    def __init__(self, *shares: float) -> None:
+        self.shares = iter(shares)
+
+    def __call__(self) -> float:
+        return next(self.shares)
+
+
+def test_an_index_looks_as_far_as_it_must() -> None:
+    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    index = build_index("IVF8,Flat", recipe, recipe.stored(VECTORS, BIAS))
+    assert tune(index, Pretended(0.5, 0.9, 0.995), 0.99, None) == Tuned(
+        "nprobe", 4, ((1, 0.5), (2, 0.9), (4, 0.995)), 0.0
+    )
+    assert index.nprobe == 4
+    # A quantiser may keep it from the target: then no further than helps.
+    found = tune(index, Pretended(0.5, 0.7, 0.7, 0.7), 0.99, None)
+    assert (found.value, [value for value, _ in found.overlaps]) == (2, [1, 2, 4, 8])
+    assert tune(index, Pretended(0.6), 0.99, 3) == Tuned("nprobe", 3, ((3, 0.6),), 0.0)
+    other = build_index("HNSW8", recipe, recipe.stored(VECTORS, BIAS))
+    assert tune(other, Pretended(0.6, 1.0), 0.9, None).overlaps == ((16, 0.6), (32, 1.0))
+    assert other.hnsw.efSearch == 32
+    assert tune(build_index("SQ8", recipe, recipe.stored(VECTORS, BIAS)), Pretended(), 0.9, None).parameter is None
 
 
 def test_an_alpha_that_an_index_cannot_give() -> None:
@@ -269,7 +327,7 @@ def test_weaviate_objects() -> None:
     [
         ("milvus", {"id": "string", "vector": "list<float>", "bias": "float"}),
         ("pinecone", {"id": "string", "values": "list<float>", "metadata": "string"}),
-        ("lancedb", {"id": "string", "vector": f"fixed_size_list<float>[{DIM + 1}]", "bias": "float"}),
+        ("lancedb", {"id": "string", "vector": "fixed_size_list<float>[16]", "bias": "float"}),
     ],
 )
 def test_parquet_schemas(name: str, columns: dict[str, str]) -> None:
