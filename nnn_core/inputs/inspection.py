@@ -39,7 +39,10 @@ _NAMES = ("id", "pair_id", "caption", "vector", "image")
 
 #: Names under which people keep what the default names do not find.
 _GUESSES = {
-    "id": (ID_DEFAULTS, ("url", "uid", "image_id", "image_url", "filename", "file_name", "sample_id", "sha256")),
+    "id": (
+        ID_DEFAULTS,
+        ("url", "uid", "image_id", "image_url", "filename", "file_name", "sample_id", "sha256", "image"),
+    ),
     "caption": ((CAPTION_DEFAULT,), ("text", "TEXT", "captions", "title", "raw", "sentence", "alt", "query", "prompt")),
     "vector": (VECTOR_DEFAULTS, ("embeddings", "image_embedding", "text_embedding", "emb", "features", "vec")),
 }
@@ -150,12 +153,12 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
     names, formats = listing.shards, Counter[str]()
     for name in names:
         formats[format_of(name).name] += len(name.members) or 1
-    reports, readable = [], []
+    reports, looks = [], list[tuple[ShardName, _Look]]()
     for name in spread(names):
         outline = Outline() if name.members else format_of(name).outline(name.uri)
         look = _look_into(name, outline, modality, columns)
         reports.append(_report(name, outline, look))
-        readable += [look] if look.rows.ids else []
+        looks.append((name, look))
     return Inspection(
         pattern=pattern,
         files=listing.files,
@@ -164,8 +167,8 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
         bytes=_total_bytes(names),
         rows=_total_rows(names),
         shards=tuple(reports),
-        as_candidates=_flags("--candidates", pattern, readable[0]) if readable else "",
-        as_references=_flags("--references", pattern, readable[0]) if readable else "",
+        as_candidates=_working_flags("--candidates", pattern, looks),
+        as_references=_working_flags("--references", pattern, looks),
     )
 
 
@@ -232,6 +235,8 @@ def _attempts(columns: Columns, outline: Outline) -> Iterator[Columns]:
         del guesses["caption"]
     if guesses:
         yield replace(columns, **guesses)
+    if present and all(name.startswith("#") for name in present):  # a table that is called .txt
+        yield replace(columns, id=present[0], caption=present[-1])
     addresses = [place for place, name in enumerate(present, 1) if "://" in name]
     texts = [place for place, name in enumerate(present, 1) if "://" not in name]
     if addresses and texts:  # a first line like this is no header
@@ -278,6 +283,8 @@ def _missing(look: _Look) -> Iterator[str]:
         return
     if _is_numbered(rows):
         yield f"no ids, which candidates need: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes some"
+    if repeated := _repeated(rows):
+        yield f"ids of their own, which candidates need: {repeated!r} occurs {rows.ids.count(repeated)} times"
     if not any(rows.pair_ids):
         yield "no pair ids, which --exclude-own-pairs needs"
     if positional_keys(rows.ids):
@@ -308,16 +315,37 @@ def _describe(item: object) -> str:
         return f"no readable image, {len(item):,} bytes"
 
 
-def _flags(side: str, pattern: str, look: _Look) -> str:
-    """Flags of ``nnn refresh`` that read the files as ``side``."""
-    candidates = side == "--candidates"
-    prefix = "--" if candidates else "--reference-"
+def _working_flags(side: str, pattern: str, looks: Sequence[tuple[ShardName, _Look]]) -> str:
+    """Flags of ``nnn refresh`` that read the files as ``side``, by which it would begin; empty if there are none."""
+    candidates, first = side == "--candidates", next((look for _, look in looks if look.rows.ids), None)
+    if first is None or (candidates and _repeated(first.rows)):
+        return ""
+    columns = _columns_of(first, candidates)
+    try:
+        for name, look in looks:
+            if (look.modality, look.columns) != (first.modality, first.columns):
+                read_head(name, first.modality, columns)
+    except InputError:
+        return ""
     flags = [side, shlex.quote(pattern)]
-    if look.holds != "vectors" and candidates != (look.modality == "image"):
+    if first.holds != "vectors" and candidates != (first.modality == "image"):
         flags.append("--candidate-modality text")
-    for what in _NAMES:
-        if name := getattr(look.columns, what):
-            flags.append(f"{prefix}{what.replace('_', '-')}-column {shlex.quote(name)}")
-    if candidates and look.columns.id is None and _is_numbered(look.rows):
-        flags.append(f"--id-column {POSITION_ID}")
+    named = [(what, getattr(columns, what)) for what in _NAMES]
+    flags += [f"{columns.flag(what)} {shlex.quote(name)}" for what, name in named if name]
     return " ".join(flags)
+
+
+def _columns_of(look: _Look, candidates: bool) -> Columns:
+    """The names by which a side is to be read as it was looked at."""
+    columns = replace(look.columns, require_id=candidates, side="" if candidates else "reference-")
+    if candidates and columns.id is None and _is_numbered(look.rows):
+        return replace(columns, id=POSITION_ID)
+    if columns.id and columns.pair_id is None and _repeated(look.rows):
+        return replace(columns, id=None, pair_id=columns.id)  # what several captions have in common
+    return columns
+
+
+def _repeated(rows: Rows) -> str:
+    """An id that several of the rows have; empty if there is none."""
+    row_id, count = next(iter(Counter(rows.ids).most_common(1)), ("", 0))
+    return row_id if count > 1 else ""

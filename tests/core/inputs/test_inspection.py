@@ -218,3 +218,45 @@ def test_little_of_a_big_file_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.shards[0].ids
     assert found.bytes > 35 << 20
     assert sum(sizes) < 8 << 20
+
+
+def write_lines(path: Path, records: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_ids_that_repeat_are_pair_ids(tmp_path: Path) -> None:
+    """Several captions of one image: its name is no id of theirs."""
+    path = tmp_path / "captions.txt"
+    path.write_text("image,caption\na.jpg,a cat\na.jpg,a pet\nb.jpg,a dog\n")
+    found = look(path)
+    (report,) = found.shards
+    assert report.examples == ("a cat", "a pet", "a dog")
+    assert "ids of their own, which candidates need: 'a.jpg' occurs 2 times" in report.missing
+    assert found.as_candidates == ""
+    assert found.as_references == f"--references {path} --reference-pair-id-column image"
+
+
+def test_a_table_without_a_header_is_guessed_by_position(tmp_path: Path) -> None:
+    path = tmp_path / "token.txt"
+    path.write_text("a.jpg#0\ta cat\na.jpg#1\ta pet\n")
+    found = look(path)
+    flags = "--reference-id-column '#1' --reference-caption-column '#2'"
+    assert found.as_references == f"--references {path} {flags}"
+    assert found.shards[0].ids == ("a.jpg#0", "a.jpg#1")
+
+
+def test_flags_that_would_not_work_are_not_shown(tmp_path: Path) -> None:
+    """The last file lacks a column that the first has."""
+    write_lines(tmp_path / "a.jsonl", [{"id": "a", "text": "x", "of": "i"}])
+    pq.write_table(pa.table({"id": ["b"], "other": ["y"]}), tmp_path / "b.parquet")
+    found = look(f"{tmp_path}/*")
+    assert (found.as_candidates, found.as_references) == ("", "")
+
+
+def test_files_are_counted_one_by_one_and_hidden_ones_too(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "._a.png", ".x/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(image(2, 2, "PNG"))
+    found = look(f"{tmp_path}/**/*.png")
+    assert (found.files, found.formats, found.left_out, found.rows) == (2, {"image": 2}, {"hidden": 2}, 2)
