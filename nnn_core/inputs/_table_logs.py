@@ -24,7 +24,7 @@ def current_files(uris: Sequence[str]) -> list[str]:
     Raises:
         InputError: the log cannot be read here, or leaves out single rows of a file.
     """
-    roots = {uri: _root(uri) for uri in uris if uri.lower().endswith(".parquet")}
+    roots = {uri: _root(uri) for uri in uris if uri.lower().endswith((".parquet", ".pq", ".parq"))}
     kinds = {root: _kind(root) for root in dict.fromkeys(roots.values())}
     current = {root: _delta_files(root) for root, kind in kinds.items() if kind == "Delta"}
     other = {root: kind for root, kind in kinds.items() if kind not in ("", "Delta")}

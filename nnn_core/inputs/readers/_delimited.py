@@ -20,6 +20,7 @@ from nnn_core.inputs.readers._records import (
     texts_of_lines,
     too_long,
 )
+from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, Reject
 
@@ -29,7 +30,9 @@ _POSITION = re.compile(r"#\d+\Z")
 _Fields = tuple[int, list[str]]
 
 
-def _records(lines: Iterator[_Fields | Reject], columns: Columns, uri: str) -> Iterator[Record | Reject]:
+def _records(
+    lines: Iterator[_Fields | Reject], columns: Columns, uri: str, payload: str = "caption"
+) -> Iterator[Record | Reject]:
     """Fields by the names in the header, or by their positions ``#1``, ``#2`` if columns are named so.
 
     Raises:
@@ -38,23 +41,23 @@ def _records(lines: Iterator[_Fields | Reject], columns: Columns, uri: str) -> I
     if (first := next(lines, None)) is None:
         return
     lines = itertools.chain([first], lines)
-    header = None if _by_position(columns) else _checked(_header(lines, uri), columns, uri)
+    header = None if _by_position(columns) else _checked(_header(lines, uri), columns, uri, payload)
     for line in lines:
         if isinstance(line, Reject):
             yield line
             continue
         number, fields = line
-        header = header or _checked([f"#{place}" for place in range(1, len(fields) + 1)], columns, uri)
+        header = header or _checked([f"#{place}" for place in range(1, len(fields) + 1)], columns, uri, payload)
         if len(fields) == len(header):
             yield f"line {number}", dict(zip(header, fields, strict=True))
         else:
             yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the first line has {len(header)}")
 
 
-def _checked(header: list[str], columns: Columns, uri: str) -> list[str]:
+def _checked(header: list[str], columns: Columns, uri: str, payload: str) -> list[str]:
     """``header``, which has all columns that are needed, each once."""
     choose_id_columns(header, columns, uri)
-    require_column("caption", header, columns.caption, uri, (CAPTION_DEFAULT,))
+    require_column(payload, header, getattr(columns, payload), uri, (CAPTION_DEFAULT,) if payload == "caption" else ())
     return header
 
 
@@ -158,7 +161,21 @@ def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> For
     def rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         yield from rows_of_records(_records(read(uri), columns, uri), columns, uri)
 
-    return captions_format(name, (f".{name}", f".{name}.gz"), rows, read)
+    def vectors(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+        yield from rows_of_vectors(_records(read(uri), columns, uri, "vector"), columns, uri)
+
+    def holds_vectors(uri: str, columns: Columns) -> bool:
+        return bool(columns.vector) and records_hold_vectors(lambda: _fields_by_name(read(uri)), columns)
+
+    return captions_format(name, (f".{name}", f".{name}.gz"), rows, read, vectors=vectors, holds_vectors=holds_vectors)
+
+
+def _fields_by_name(lines: Iterator[_Fields | Reject]) -> Iterator[Record | Reject]:
+    """The records of a table with a header, whatever its columns are."""
+    header = next(lines, None)
+    for line in lines:
+        if not isinstance(line, Reject) and not isinstance(header, Reject) and header is not None:
+            yield f"line {line[0]}", dict(zip(header[1], line[1], strict=False))
 
 
 TSV = _format("tsv", tab_separated)

@@ -1,17 +1,22 @@
-"""Captions in one JSON file, which has one of two layouts.
+"""Captions or vectors in one JSON file, which has one of several layouts.
 
 COCO's captions: ``{"images": [{"id", "file_name"}], "annotations": [{"id", "image_id", "caption"}]}``.
 Karpathy's splits of COCO and Flickr: ``{"images": [{"filename", "sentences": [{"raw", "sentid"}]}]}``.
+A list of records, as BLIP, ALBEF and LAVIS have it: ``[{"image", "caption"}]``; the fields are those of JSON lines.
+JSON lines under this name.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._json_stream import elements_of
-from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, text_of
+from nnn_core.inputs.readers._json_stream import elements_of, items_of
+from nnn_core.inputs.readers._jsonl import records_of
+from nnn_core.inputs.readers._records import Head, Record, captions_format, lines_of, rows_of_records, text_of
+from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, NO_CAPTION, Reject
 
@@ -25,6 +30,8 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     Raises:
         InputError: the file is of neither layout, broken, or no row has the field that was named.
     """
+    if (records := _plain_records(uri)) is not None:
+        return rows_of_records(records, columns, uri)
     name, element = _first(uri)
     if name == "images" and _SENTENCES in element:  # Karpathy's
         columns = replace(columns, caption=columns.caption or "raw", pair_id=columns.pair_id or "filename")
@@ -33,6 +40,44 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         return rows_of_records(records, columns, uri, ("sentid",))
     columns = replace(columns, caption=columns.caption or CAPTION_DEFAULT, pair_id=columns.pair_id or _FILE_NAME)
     return rows_of_records(_annotations(uri, columns), columns, uri, (_ID,))
+
+
+def _plain_records(uri: str) -> Iterator[Record | Reject] | None:
+    """The records of a list or of JSON lines; None for a file of another layout."""
+    lines = (line for _, line in lines_of(uri) if line is None or line.strip())
+    first, second = next(lines, None), next(lines, None)
+    if first is None:
+        return None
+    if first.lstrip().startswith(b"["):
+        listed = isinstance(next(items_of(uri), {}), dict)
+        return (_numbered(number, item) for number, item in enumerate(items_of(uri))) if listed else None
+    return records_of(uri) if all(line is not None and _is_object(line) for line in (first, second)) else None
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _numbered(number: int, item: object) -> Record | Reject:
+    if isinstance(item, dict):
+        return f"row {number}", item
+    return Reject(f"row {number}", MALFORMED, "it is not a JSON object")
+
+
+def _vectors(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+    return rows_of_vectors(_plain_records(uri) or (), columns, uri)
+
+
+def _holds_vectors(uri: str, columns: Columns) -> bool:
+    return records_hold_vectors(lambda: _plain_records(uri) or (), columns)
+
+
+def _heads(uri: str) -> Iterator[Head | Reject]:
+    records = _plain_records(uri)
+    return iter([_first(uri)]) if records is None else records
 
 
 def _first(uri: str) -> tuple[str, dict[str, object]]:
@@ -44,9 +89,9 @@ def _first(uri: str) -> tuple[str, dict[str, object]]:
     name, element = next(elements_of(uri, "images", "annotations"), ("", None))
     if not isinstance(element, dict):
         raise InputError(
-            f"{uri!r} is JSON, but neither COCO captions (an object with the lists 'images' and 'annotations') nor "
-            "one of Karpathy's splits (a list 'images' whose elements have 'sentences'), so it cannot be read. Give "
-            "other captions as JSON lines (.jsonl): one object a line, with an id and a caption."
+            f"{uri!r} is JSON, but neither a list of objects, nor COCO captions (an object with the lists 'images' and "
+            "'annotations'), nor one of Karpathy's splits (a list 'images' whose elements have 'sentences'), so it "
+            "cannot be read. Give other captions as JSON lines (.jsonl): one object a line, with an id and a caption."
         )
     return name, element
 
@@ -94,4 +139,4 @@ def _images(uri: str, names: set[str]) -> dict[str, dict[str, object]]:
     return images
 
 
-FORMAT = captions_format("json", (".json", ".json.gz"), _rows, lambda uri: iter([_first(uri)]))
+FORMAT = captions_format("json", (".json", ".json.gz"), _rows, _heads, vectors=_vectors, holds_vectors=_holds_vectors)

@@ -19,6 +19,9 @@ ELEMENT_BYTES = 16 << 20
 _DEPTH = 200
 _CHUNK_BYTES = 1 << 16
 
+#: What stands for the name of a list that is the whole file.
+OUTERMOST = ""
+
 #: Strings, and everything else between them and punctuation.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\\Z)?|[^\s"\[\]{}:,]+', re.S)
 _NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity")
@@ -48,27 +51,35 @@ def elements_of(uri: str, *names: str) -> Iterator[tuple[str, Any]]:
             ) from error
 
 
+def items_of(uri: str) -> Iterator[Any]:
+    """The elements of the file's outermost list, see ``elements_of``."""
+    return (element for _, element in elements_of(uri, OUTERMOST))
+
+
 def _parsed(uri: str, names: tuple[str, ...], lenient: bool = False) -> Iterator[tuple[str, Any]]:
     with open_decompressed(uri) as stream:
         yield from _elements(_Bounded(_Lenient(stream) if lenient else stream, uri), uri, names)
 
 
 def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    depth, name, listed = 0, "", False
+    depth, name, listed = 0, OUTERMOST, False
+    place = 2  # the depth of elements
     builder: ObjectBuilder | None = None
     for event, value in ijson.basic_parse(stream, use_float=True, buf_size=_CHUNK_BYTES):
         if builder is None:
             stream.forget()
         depth -= event in _CLOSING
-        if depth == 1 and event == "map_key":
+        if depth == 0 and event == "start_array":
+            listed, place = OUTERMOST in names, 1
+        elif depth == 1 and event == "map_key" and place == 2:
             name = value
-        elif depth == 1 and builder is None:
+        elif depth == 1 and builder is None and place == 2:
             listed = event == "start_array" and name in names
-        elif depth == 2 and builder is None and listed and event not in _CLOSING:
+        elif depth == place and builder is None and listed and event not in _CLOSING:
             builder = ObjectBuilder()
         if builder is not None:
             builder.event(event, value)
-            if depth == 2 and event not in _OPENING:
+            if depth == place and event not in _OPENING:
                 yield name, builder.value
                 builder = None
         depth += event in _OPENING

@@ -1,4 +1,4 @@
-"""Captions as JSON lines: one object a line, whose caption may be a list."""
+"""Captions or vectors as JSON lines: one object a line, whose caption may be a list."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, texts_of_lines
+from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
 from nnn_core.inputs.readers.rows import Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, MALFORMED_JSON, Reject
 
@@ -29,4 +30,11 @@ def _record(position: str, text: str) -> Record | Reject:
     )
 
 
-FORMAT = captions_format("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), _rows, records_of)
+FORMAT = captions_format(
+    "jsonl",
+    (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
+    _rows,
+    records_of,
+    vectors=lambda uri, columns: rows_of_vectors(records_of(uri), columns, uri),
+    holds_vectors=lambda uri, columns: records_hold_vectors(lambda: records_of(uri), columns),
+)

@@ -21,7 +21,8 @@ from nnn_core.inputs.readers._columns import choose_id_columns, require_column
 from nnn_core.inputs.readers._fields import MISSING, array_at, plain, split_path, type_at, value_at
 from nnn_core.inputs.readers._footer import WithoutArrowSchema
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._records import caption_rows
+from nnn_core.inputs.readers._records import UnusableRowError, caption_rows
+from nnn_core.inputs.readers._vectors import of_one_length, vector_of
 from nnn_core.inputs.readers.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -175,12 +176,43 @@ def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
     with open_table(uri) as table:
         vector = require_column("vector", table.schema_arrow.names, columns.vector, uri, VECTOR_DEFAULTS)
         plain_types = _has_null_of_fixed_size(table, vector)
+        kind = field_type(table.schema_arrow, vector)
+    if kind is not None and _is_convertible(kind):
+        yield from batched(of_one_length(_converted_rows(shard, columns, vector)))
+        return
     with open_table(uri, plain_types) as table:
         head, path = split_path(table.schema_arrow.names, vector)
         column = head or vector
         dim = _dimension(table, vector, uri, shard.head)
         for first, ids, pair_ids, batch in identified_batches(table, [column], columns, uri, shard.head or BATCH_ROWS):
             yield _to_rows(first, ids, pair_ids, _lists(batch, column, path), dim)
+
+
+def _converted_rows(shard: InputShard, columns: Columns, vector: str) -> Iterator[Row | Reject]:
+    """Rows of a column whose vectors are text, bytes, objects or lists of whole numbers."""
+    with open_table(shard.uri) as table:
+        head, path = split_path(table.schema_arrow.names, vector)
+        column = head or vector
+        size = min(shard.head or BATCH_ROWS, image_columns.rows_within(BATCH_BYTES, table.metadata, column))
+        for first, ids, pair_ids, batch in identified_batches(table, [column], columns, shard.uri, size):
+            values = array_at(batch.column(column), path).to_pylist()
+            for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
+                try:
+                    yield Reject(f"row {row}", NO_ID) if row_id is None else Row(row_id, pair_id, vector_of(value))
+                except UnusableRowError as error:
+                    yield error.reject(row_id or f"row {row}")
+
+
+def _is_convertible(kind: pa.DataType) -> bool:
+    """Whether vectors are kept in a form that has to be converted value by value.
+
+    Lists of unsigned bytes are not: they are codes around some zero, or packed bits, which only their maker can tell.
+    """
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        whole = pa.types.is_signed_integer(kind.value_type) or pa.types.is_decimal(kind.value_type)
+        return bool(whole or pa.types.is_struct(kind.value_type))
+    forms = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(is_form(kind) for is_form in (*forms, pa.types.is_fixed_size_binary, pa.types.is_struct))
 
 
 def _has_null_of_fixed_size(table: pq.ParquetFile, vector: str) -> bool:
@@ -219,7 +251,10 @@ def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise InputError(f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats.")
     if not pa.types.is_floating(kind.value_type):
-        raise InputError(f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats.")
+        raise InputError(
+            f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. Unsigned bytes are codes "
+            "around a zero, or packed bits, as only their maker can tell: write the vectors as floats."
+        )
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     counts: Counter[int] = Counter()
@@ -320,4 +355,4 @@ def _nulls(footer: pq.FileMetaData) -> dict[str, str]:
     return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}
 
 
-FORMAT = Format("parquet", (".parquet",), _read, _holds_vectors, outline=_outline)
+FORMAT = Format("parquet", (".parquet", ".pq", ".parq"), _read, _holds_vectors, outline=_outline)

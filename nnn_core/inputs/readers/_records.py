@@ -200,7 +200,7 @@ def rows_of_records(
             yield each
             continue
         position, record = each
-        field = _named_id(columns, record) or next((name for name in id_defaults if name in record), None)
+        field = named_id(columns, record) or next((name for name in id_defaults if name in record), None)
         row_id = text_of(value_at(record, field)) if field and not columns.numbered else None
         own = row_id or position
         if row_id is None and columns.require_id:
@@ -217,7 +217,7 @@ def rows_of_records(
     pairs.check(uri)
 
 
-def _named_id(columns: Columns, record: Mapping[str, object]) -> str | None:
+def named_id(columns: Columns, record: Mapping[str, object]) -> str | None:
     """The path that was named for ids, unless it was meant for the other side and leads nowhere."""
     missing = columns.id is None or value_at(record, columns.id) is MISSING
     return None if missing and "id" in columns.inherited else columns.id
@@ -229,8 +229,10 @@ def captions_format(
     rows: Callable[[str, Columns], Iterator[Row | Reject]],
     heads: Callable[[str], Iterator[Head | Reject]] = lambda uri: iter(()),
     names: frozenset[str] = frozenset({"id", "pair_id", "caption"}),
+    vectors: Callable[[str, Columns], Iterator[Row | Reject]] | None = None,
+    holds_vectors: Callable[[str, Columns], bool] = lambda uri, columns: False,
 ) -> Format:
-    """A format of files that hold captions alone.
+    """A format of files that hold captions, or vectors in place of them.
 
     Args:
         name: name of the format, as in ``Format``.
@@ -238,9 +240,13 @@ def captions_format(
         rows: reads the rows of a file, by its URI and the names of its fields.
         heads: yields what a file begins with, by its URI: (what a row is called, fields or their names), or a reject.
         names: attributes of ``Columns`` that mean something in such files, as in ``Format``.
+        vectors: reads the rows of a file that holds vectors; None for a format that never does.
+        holds_vectors: whether the vectors of a file are to be read.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+        if vectors is not None and holds_vectors(shard.uri, columns):
+            return batched(vectors(shard.uri, columns))
         if modality != "text":
             raise no_images(shard.uri)
         return batched(rows(shard.uri, columns))
@@ -249,4 +255,11 @@ def captions_format(
         first = next(heads(uri), None)
         return Outline() if first is None or isinstance(first, Reject) else Outline(columns=tuple(first[1]))
 
-    return Format(name, suffixes, read, outline=outline, names=names)
+    return Format(
+        name,
+        suffixes,
+        read,
+        lambda uri, modality, columns: holds_vectors(uri, columns),
+        outline=outline,
+        names=names | {"vector"} if vectors else names,
+    )

@@ -136,10 +136,12 @@ def test_a_field_that_nothing_has_is_an_error(tmp_path: Path, content: object) -
 
 @pytest.mark.parametrize(
     "content",
-    [[], [{"image": "x", "caption": "y"}], {}, {"images": []}, {"annotations": 7}, {"data": COCO}, "x", 7, None],
+    [[7], ["x"], {}, {"images": []}, {"annotations": 7}, {"data": COCO}, {"id": "x", "caption": "y"}, "x", 7, None],
 )
 def test_other_json_is_refused_with_what_was_expected(tmp_path: Path, content: object) -> None:
-    with pytest.raises(InputError, match=r"a\.json' is JSON, but neither COCO .* nor one of Karpathy.*\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"a\.json' is JSON, but neither a list of objects, nor COCO .* nor one of Karpathy.*\.jsonl"
+    ):
         read_json(tmp_path, content)
 
 

@@ -66,7 +66,7 @@ def test_vectors_and_images_of_parquet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [{"id": "meta.no"}, {"vector": "embedding.no"}, {"vector": "meta.caption"}, {"pair_id": "_id.no"}]
+    "columns", [{"id": "meta.no"}, {"vector": "embedding.no"}, {"vector": "meta.id"}, {"pair_id": "_id.no"}]
 )
 def test_paths_that_lead_nowhere_are_named(tmp_path: Path, columns: dict[str, str]) -> None:
     (path,) = columns.values()

@@ -60,7 +60,11 @@ def test_fields_that_only_some_lines_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("x.txt", b"id\n", "--attributes '.*' has no known format; the suffix must be one of .parquet, .tsv"),
+        (
+            "x.txt",
+            b"id\n",
+            "--attributes '.*' has no known format; the suffix must be one of .parquet, .pq, .parq, .tsv",
+        ),
         ("x.parquet.gz", b"id\n", "has no known format"),
         ("x.parquet", b"PAR1", "--attributes '.*' is not a readable table: .* Restore or correct it"),
         ("x.tsv", b"id\tgrade\na\tgood\n", "is not a readable table: .*good"),
