@@ -56,6 +56,7 @@ HOMES = {
     "numba": ("scoring/search", "evaluation/_ahead", "table/_hashing"),
     "fsspec": ("storage",),
     "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
+    "h5py": ("inputs/readers/_arrays",),
     "jinja2": ("report",),
     "yaml": ("yaml_files",),
 }

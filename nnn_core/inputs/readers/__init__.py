@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import (
+    _arrays,
     _caption_files,
     _delimited,
     _images,
@@ -47,6 +48,9 @@ __all__ = [
 _BUILT_IN = (
     _webdataset.FORMAT,
     _npy.FORMAT,
+    _arrays.NPZ,
+    _arrays.SAFETENSORS,
+    _arrays.HDF5,
     _parquet.FORMAT,
     _delimited.TSV,
     _delimited.CSV,

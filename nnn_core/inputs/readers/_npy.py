@@ -40,7 +40,7 @@ def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
             ids: list[str | None] = [f"row {row}" for row in range(shape[0])]
             pair_ids = [NO_PAIR] * shape[0]
         else:
-            ids, pair_ids = _metadata(shard.companion, shard, shape[0], columns)
+            ids, pair_ids = read_metadata(shard.companion, shard, shape[0], columns)
         yield from _blocks(stream, shape[1], dtype, ids, pair_ids)
 
 
@@ -90,17 +90,18 @@ def _blocks(
         some = slice(first, first + step)
         rows = len(ids[some])
         vectors = np.frombuffer(stream.read(rows * dim * dtype.itemsize), dtype).reshape(rows, dim)
-        yield _with_ids(vectors, ids[some], pair_ids[some], first)
+        yield rows_with_ids(vectors, ids[some], pair_ids[some], first)
 
 
-def _with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
+def rows_with_ids(vectors: npt.NDArray[np.floating], ids: list[str | None], pair_ids: list[str], first: int) -> Rows:
+    """A batch of vectors, those without an id as rejects; its first row is number ``first`` of the file."""
     rejects = [Reject(f"row {first + row}", NO_ID) for row, row_id in enumerate(ids) if row_id is None]
     kept = [row_id is not None for row_id in ids]
     some = vectors[kept] if rejects else vectors
     return Rows([row_id for row_id in ids if row_id is not None], list(compress(pair_ids, kept)), some, rejects)
 
 
-def _metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> tuple[list[str | None], list[str]]:
+def read_metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> tuple[list[str | None], list[str]]:
     """(ids, pair ids) of all ``rows`` vectors, or of the first if the shard's head is enough."""
     ids, pair_ids = list[str | None](), list[str]()
     with open_table(uri) as table:

@@ -21,9 +21,9 @@ from nnn_core.inputs.readers.rows import Row, batched
 def read(shard, modality, columns):
     return batched(Row(f"{shard.uri}#{n}", "", "a caption") for n in range(2))
 
-LONGER = Format("hdf", (".h5", ".odd.tsv"), read)
+LONGER = Format("hdf", (".odd", ".odd.tsv"), read)
 TAKEN = Format("mine", (".mine", ".tsv"), read)
-UPPER = Format("upper", (".H5",), read)
+UPPER = Format("upper", (".ODD",), read)
 NOTHING = "a string"
 """
 
@@ -79,13 +79,13 @@ def test_names_and_suffixes_are_unique() -> None:
 
 def test_an_installed_package_adds_a_format(install: Install, tmp_path: Path) -> None:
     install("LONGER")
-    assert format_of("x.H5").name == "hdf"
+    assert format_of("x.ODD").name == "hdf"
     assert (format_of("a.odd.tsv").name, format_of("a.tsv").name) == ("hdf", "tsv")  # the longest suffix decides
-    for name in ("a.h5", "b.h5"):
+    for name in ("a.odd", "b.odd"):
         (tmp_path / name).write_bytes(b"")
-    (first, _) = list_shards(f"{tmp_path}/*.h5", "--references")
+    (first, _) = list_shards(f"{tmp_path}/*.odd", "--references")
     (rows,) = read_rows(InputShard(first.uri, "digest", 0), "text", Columns())
-    assert rows.ids == [f"{tmp_path}/a.h5#0", f"{tmp_path}/a.h5#1"]
+    assert rows.ids == [f"{tmp_path}/a.odd#0", f"{tmp_path}/a.odd#1"]
 
 
 def test_a_suffix_that_is_taken_is_refused(install: Install) -> None:
