@@ -57,7 +57,7 @@ class ExportConfig(QueryColumnOptions):
         encoder: model, as for nnn refresh; not needed for vectors.
         max_reject_rate: share that may be unusable.
         metric: distance of the index (default: %(default)s).
-        form: augmentation (default: that of the metric).
+        form: augmentation (default: that of the metric); attribute: plain vectors, with the bias beside them.
         centre: what is taken off every bias, which changes no ranking; nonnegative makes every score at least 0
             (default: %(default)s).
         quantisation: what the engine will do (default: %(default)s).
@@ -72,8 +72,8 @@ class ExportConfig(QueryColumnOptions):
         queries: shards of queries (default: some of the candidates).
         sample: how many queries (default: %(default)s).
         seed: seed of the sample (default: %(default)s).
-        target_overlap: with --engine rerank or faiss: how much of the exact top 10 is to be kept (default:
-            %(default)s).
+        target_overlap: with --engine rerank or faiss, or --form attribute: how much of the exact top 10 is to be kept
+            (default: %(default)s).
         hub_deviations: with --engine rerank: a candidate is a hub when its bias lies more than X robust standard
             deviations above the median (default: %(default)s).
 
@@ -182,7 +182,7 @@ def define_export(
         look = config.nprobe or config.ef_search
         index = IndexFile(config.factory, config.max_index_bytes, config.threads, config.target_overlap, look)
         return shards | "ExportIndex" >> ExportIndex(*shared, recipe, index)
-    return shards | "ExportFiles" >> ExportFiles(*shared, recipe)
+    return shards | "ExportFiles" >> ExportFiles(*shared, recipe, config.target_overlap)
 
 
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:

@@ -44,10 +44,13 @@ def _print_export(result: dict[str, Any]) -> None:
     print(f"files        {len(result['files'])}, {size:,} bytes; the vectors are {result['embeddings']}")
     if recipe:
         print(f"engine       {recipe['engine']}, {recipe['setting']}: {recipe['imports']}")
-        print(f"stored       {recipe['stored_vector']} with b = bias - {recipe['bias_shift']:.8g}")
+        inside = f" with b = bias - {recipe['bias_shift']:.8g}" if recipe["form"] != "attribute" else ""
+        print(f"stored       {recipe['stored_vector']}{inside}")
         print(f"query        {recipe['query_vector']}")
         print(f"score        {recipe['score_read_back']}")
         print(f"settings     {recipe['index_settings']}")
+        if "query" in recipe:
+            print(f"ask          {recipe['query_to']}, <q> being the query's vector:\n{recipe['query']}")
     asked = f"{result['queries']['rows']} {result['queries']['source']}"
     if overlap:
         print(
@@ -63,7 +66,8 @@ def _print_export(result: dict[str, Any]) -> None:
         shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
         print(f"re-rank      a plain top {depths['needed']:,} keeps {depths['target']:g} of the exact top 10 ({asked})")
         print(f"             overlap {shares}; all of every query at {depths['complete']:,}")
-        print(f"hubs         {result['hubs']:,} candidates, for the gate")
+        if "hubs" in result:
+            print(f"hubs         {result['hubs']:,} candidates, for the gate")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import InputError
 from nnn_core.evaluation.queries import StoredQueries
-from nnn_core.evaluation.rankings import Rankings
+from nnn_core.evaluation.rankings import DEPTH, Rankings
 from nnn_core.table.reading import BiasTable
 from pipelines.stages.once import unite
 
@@ -164,17 +164,24 @@ class ExportFiles(_Export):
 
     Attributes:
         recipe: how vectors and queries are augmented.
+        target: share of the exact top 10 that is to be kept where the bias is an attribute, 0 to 1.
     """
 
     recipe: Recipe
+    target: float = 0.99
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        return (
+        exported = (
             shards
             | "ExportShard" >> beam.Map(self.export_shard, *self.sides)
             | "AllFiles" >> beam.CombineGlobally(unite).without_defaults()
-            | "CommitExport" >> beam.Map(_commit_exported, *self.sides, self.task, self.recipe, None)
         )
+        ranks = None
+        if self.recipe.form == "attribute":
+            rankings = exported | "Rankings" >> beam.Map(lambda each: each.rankings)
+            ranks = AsSingleton(shards | "CountPlain" >> CountPlain(self.task, self.queries, rankings))
+        last = (self.task, self.recipe, None, ranks, self.target)
+        return exported | "CommitExport" >> beam.Map(_commit_exported, *self.sides, *last)
 
     def export_shard(self, shard: EmbeddedShard, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The file of one shard."""
@@ -189,9 +196,15 @@ def _commit_exported(
     task: ExportTask,
     recipe: Recipe,
     index: str | None,
+    ranks: list[Any] | None = None,
+    target: float = 0.99,
 ) -> str:
     tuned = dataclasses.asdict(exported.tuned) if exported.tuned else None
-    details = {"recipe": recipe.to_record(), "index": index, "tuned": tuned}
+    depths = needed_depth(ranks, target, embeddings.rows) if ranks is not None else None
+    depth = max(DEPTH, depths.needed) if depths else None
+    details = {"recipe": recipe.to_record(depth), "index": index, "tuned": tuned}
+    if depths:
+        details["depths"] = dataclasses.asdict(depths)
     folder = find_engine(recipe.engine).folder
     return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
 
@@ -233,19 +246,9 @@ class ExportBiases(_Export):
     target_overlap: float
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
-        rankings = AsSingleton(self.rank_all(shards))
-        return (
-            shards
-            | "CountPlain" >> beam.Map(self.count_plain, self.sides[0], rankings)
-            | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
-            | "CommitBiases" >> beam.Map(self.commit_biases, *self.sides)
-        )
-
-    def count_plain(self, shard: EmbeddedShard, stored: StoredQueries, rankings: Rankings) -> list[Any]:
-        """For each query, how many candidates of a shard a plain search finds before each of the exact top 10."""
-        exact, table = rankings.debiased, self.task.biases
-        scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
-        return count_at_least(stored.load().vectors, read_shard(shard).vectors, scores)
+        rankings = self.rank_all(shards)
+        counted = shards | "CountPlain" >> CountPlain(self.task, self.queries, rankings)
+        return counted | "CommitBiases" >> beam.Map(self.commit_biases, *self.sides)
 
     def commit_biases(self, ranks: list[Any], stored: StoredQueries, embeddings: Embeddings) -> str:
         """Write the biases and the manifest."""
@@ -253,6 +256,32 @@ class ExportBiases(_Export):
         depths = dataclasses.asdict(needed_depth(ranks, self.target_overlap, embeddings.rows))
         details = {"recipe": None, "depths": depths, "hubs": hubs}
         return self.task.commit("biases", embeddings, stored, files, None, details)
+
+
+@dataclass
+class CountPlain(beam.PTransform):  # type: ignore[misc]
+    """Embedded shards to the plain ranks of each query's exact top 10, a single element.
+
+    Attributes:
+        task: what every step of the export needs to know.
+        queries: the sampled queries as stored, a single element.
+        rankings: the exact rankings of all candidates, a single element.
+    """
+
+    task: ExportTask
+    queries: beam.PCollection[StoredQueries]
+    rankings: beam.PCollection[Rankings]
+
+    def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[list[Any]]:
+        sides = AsSingleton(self.queries), AsSingleton(self.rankings)
+        counted = shards | "CountShard" >> beam.Map(self.count, *sides)
+        return counted | "AddCounts" >> beam.CombineGlobally(_add_counts).without_defaults()
+
+    def count(self, shard: EmbeddedShard, stored: StoredQueries, rankings: Rankings) -> list[Any]:
+        """For each query, how many candidates of a shard a plain search finds before each of the exact top 10."""
+        exact, table = rankings.debiased, self.task.biases
+        scores = plain_scores(exact, [table.bias_of(ids) for ids in exact.ids])
+        return count_at_least(stored.load().vectors, read_shard(shard).vectors, scores)
 
 
 def _add_counts(parts: Iterable[list[Any]]) -> list[Any]:

@@ -203,6 +203,22 @@ def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index:
     assert recipe.debiased(scores[0, 0]) == pytest.approx(best, abs=1e-6)
 
 
+def test_plain_vectors_with_the_bias_beside_them(export: Run, published: Path, tmp_path: Path) -> None:
+    code, result, said = export("--target-overlap", "0.95", engine="qdrant", form="attribute")
+    assert (code, result["recipe"]["form"]) == (0, "attribute")
+    (depth,) = {json.loads(result["recipe"]["query"].replace("<q>", "[]"))["prefetch"]["limit"]}
+    assert depth == max(10, result["depths"]["needed"])
+    lines = [line for file in result["files"] for line in (tmp_path / "out" / file["path"]).read_text().splitlines()]
+    points = [point for line in lines for point in json.loads(line)["points"]]
+    table = load_bias_table(str(published / "table"))
+    plain = dict(zip(IDS, unit(gaussian(CANDIDATES, DIM, 1)), strict=True))
+    for point in points:
+        np.testing.assert_allclose(point["vector"], plain[point["payload"]["id"]], atol=1e-6)
+        assert np.float32(point["payload"]["bias"]) == table.bias_of([point["payload"]["id"]])[0]
+    assert result["overlap"]["mean"] == pytest.approx(1 - result["overlap"]["changed"])
+    assert "POST /collections/NAME/points/query" in said
+
+
 def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
     code, result, said = export("--target-overlap", "0.95", "--hub-deviations", "2", engine="rerank")
     assert code == 0

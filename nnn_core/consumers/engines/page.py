@@ -43,21 +43,31 @@ re-orders what the engine found: a candidate that is not among the K plain hits 
 
 _ATTRIBUTES = """## Subtracting a stored attribute
 
-Every file (but those of Vertex AI) holds the table's `bias` as an attribute too. Some engines can subtract it at
-ranking time from the score of an index of plain vectors. That only re-orders the K candidates that were
-retrieved without it; `--engine rerank` measures the K that your data needs.
+Some engines can subtract the bias at ranking time from the scores of an index of *plain* vectors.
+`nnn export --form attribute` writes these, with the table's `bias` beside them, and measures K. Do not subtract the
+attribute in an index whose vectors hold the bias already (any other `--form`): it would count twice. `recipe.form` in
+`export.json` says which of the two an export is.
+
+It only re-orders the K candidates that were retrieved without the bias. `recipe.query` in `export.json` is what stands
+below with its numbers filled in: `<K>` plain hits, `<mean>` the bias of an item that has none yet, `<shift>` what keeps
+every score above 0. `<q>` is the query's vector, unit length.
 """
 
 
 def engines_page() -> str:
     """The text of the page."""
-    attributes = [f"| {_cell(engine.title)} | {_cell(engine.attribute)} |" for engine in engines() if engine.attribute]
+    attributes = [
+        f"{engine.title}: {engine.attribute.where}; debiased score = `{engine.attribute.score}`\n\n"
+        f"```\n{engine.attribute.query.strip()}\n```\n"
+        for engine in engines()
+        if engine.attribute
+    ]
     table = [_line(engine, metric) for engine in engines() for metric in engine.metrics]
     parts = [
         _HEAD,
         "\n".join([_COLUMNS, *table]),
         _RERANK,
-        "\n".join([_ATTRIBUTES, "| engine | recipe |", "|---|---|", *attributes]),
+        "\n".join([_ATTRIBUTES, *attributes]),
     ]
     return "\n".join(f"{part.rstrip()}\n" for part in parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,10 @@ from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.vectors import FloatMatrix
 
-FORMS = ("auto", "inner_product", "norm_completed")
+#: How an index holds the bias: inside the vectors, or beside plain ones.
+RecipeForm = Literal["inner_product", "norm_completed", "attribute"]
+
+FORMS = ("auto", "inner_product", "norm_completed", "attribute")
 CENTRES = ("mean", "none", "nonnegative")
 QUANTISATIONS = ("none", "int8")
 
@@ -61,24 +64,29 @@ class Recipe:
     Attributes:
         engine: name of the engine, as ``--engine`` spells it.
         metric: metric of the engine: ``ip``, ``cosine`` or ``l2``.
-        form: form of the stored vectors, ``inner_product`` or ``norm_completed``, see ``augment``.
+        form: form of the stored vectors, ``inner_product`` or ``norm_completed``, see ``augment``; ``attribute`` for
+            plain vectors with the bias beside them.
         bias_shift: what was taken off every bias before storing; rankings do not depend on it.
         max_abs_bias: highest absolute value of a shifted bias.
         dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
         alpha: weight of the mean in the stored biases; None in an export of an earlier release.
         zeros: how many of the dimensions are zeros at the end, for quantisers that cut vectors into sub-vectors.
+        bias_mean: mean of all biases, for items without one; None in an export of an earlier release.
+        bias_max: highest of all biases; None in an export of an earlier release.
     """
 
     engine: str
     metric: Metric
-    form: Form
+    form: RecipeForm
     bias_shift: float
     max_abs_bias: float
     dimensions: int
     unit: bool = False
     alpha: float | None = None
     zeros: int = 0
+    bias_mean: float | None = None
+    bias_max: float | None = None
 
     @property
     def stored_length(self) -> float:
@@ -95,6 +103,8 @@ class Recipe:
         Returns:
             (rows, dimensions) float32.
         """
+        if self.form == "attribute":
+            return self._padded(augment(vectors, bias)[:, :-1])
         limit = self.max_abs_bias if self.form == "norm_completed" else None
         stored = self._padded(augment(vectors, _shifted(bias, self.bias_shift), self.form, limit))
         return (stored / np.float32(self.stored_length)).astype(np.float32) if self.unit else stored
@@ -109,6 +119,12 @@ class Recipe:
         Raises:
             ConfigError: a query is not unit length, or ``alpha`` cannot be had.
         """
+        if self.form == "attribute":
+            if alpha is not None:
+                raise ConfigError(
+                    "alpha is no part of a query's vector where the bias is an attribute; weigh it there."
+                )
+            return self._padded(augment_queries(queries)[:, :-1])
         asked = self._padded(augment_queries(queries, self.form, self.weight(alpha)))
         return (asked / np.float32(self._asked_length(alpha))).astype(np.float32) if self.unit else asked
 
@@ -132,6 +148,8 @@ class Recipe:
         Raises:
             ConfigError: ``alpha`` cannot be had.
         """
+        if self.form == "attribute":
+            raise ConfigError("the engine subtracts the attribute itself; read its number as score_read_back says.")
         numbers = np.asarray(scores, np.float64)
         inner = self._reading.inner_product(numbers, self.stored_length, self._asked_length(alpha))
         return inner - self.weight(alpha) * self.bias_shift
@@ -182,22 +200,65 @@ class Recipe:
     def _reading(self) -> Reading:
         return READINGS[find_engine(self.engine).metrics[self.metric].reading]
 
-    def to_record(self) -> dict[str, Any]:
-        """The recipe for whoever sends queries, as JSON values."""
+    def attribute_query(self, depth: int | None = None) -> dict[str, str]:
+        """The query that subtracts the attribute, with its numbers filled in but for the vector ``<q>``.
+
+        Args:
+            depth: how many plain hits are corrected; None leaves ``<K>`` in the text.
+
+        Raises:
+            ConfigError: the engine cannot, or the recipe is of an earlier release.
+        """
+        attribute = find_engine(self.engine).attribute
+        if attribute is None or self.bias_mean is None or self.bias_max is None:
+            raise ConfigError(
+                f"there is no recipe by which {self.engine} subtracts an attribute; export again, or rerank."
+            )
+        # Above 0 whatever float32 makes of it: a score is at least -1 less the highest bias.
+        shift = math.ceil(1000.0 * (1.0 + max(0.0, self.bias_max)) + 1.0) / 1000.0
+        numbers = {"<mean>": f"{self.bias_mean:.9g}", "<shift>": f"{shift:g}", "<dim>": str(self.dimensions)}
+        if depth is not None:
+            numbers |= {"<K>": str(depth), "<K at most 1000>": str(min(depth, 1000))}
+        texts = {"query": attribute.query, "where": attribute.where, "score_read_back": attribute.score}
+        for word, number in numbers.items():
+            texts = {name: text.replace(word, number) for name, text in texts.items()}
+        return {name: text.strip() for name, text in texts.items()}
+
+    def to_record(self, depth: int | None = None) -> dict[str, Any]:
+        """The recipe for whoever sends queries, as JSON values.
+
+        Args:
+            depth: how many plain hits are corrected where the bias is an attribute.
+        """
         engine = find_engine(self.engine)
+        if self.form == "attribute":
+            said = self.attribute_query(depth)
+            return {
+                **asdict(self),
+                "folder": engine.folder,
+                "setting": engine.metrics[self.metric].setting,
+                "stored_vector": "r, with the attribute bias",
+                "query_vector": "q",
+                "query": said["query"],
+                "query_to": said["where"],
+                "score_read_back": said["score_read_back"],
+                "imports": engine.imports,
+                "index_settings": engine.settings,
+                "sources": list(engine.sources),
+            }
+        form: Form = self.form
         return {
             **asdict(self),
             "folder": engine.folder,
             "setting": engine.metrics[self.metric].setting,
-            "stored_vector": stored_text(self.form, self.unit, self.zeros > 0),
-            "query_vector": asked_text(self.form, self.unit, self.zeros > 0),
+            "stored_vector": stored_text(form, self.unit, self.zeros > 0),
+            "query_vector": asked_text(form, self.unit, self.zeros > 0),
             "query_weight": "the last 1 of the query times w subtracts w * bias, so 0 is plain search; the score read "
             "back is then s - w * bias_shift, and L = sqrt(1 + w^2)",
             "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
             + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
             "imports": engine.imports,
             "index_settings": engine.settings,
-            "attribute": engine.attribute,
             "sources": list(engine.sources),
         }
 
@@ -257,19 +318,21 @@ def make_recipe(
             f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
             "debiased score."
         )
-    if quantisation != "none":
+    if quantisation != "none" and form != "attribute":
         _check_eight_bits(engine)
     if form not in FORMS or centre not in CENTRES:
         raise ConfigError(
             f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
         )
     right = "inner_product" if chosen == "ip" else "norm_completed"
-    taken = cast(Form, right if form == "auto" else form)
+    taken = cast(RecipeForm, right if form == "auto" else form)
+    if taken == "attribute":
+        _check_attribute(engine, chosen)
     if chosen != "ip" and taken == "inner_product":
         raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[chosen]}; leave --form out.")
     if pad_to is not None and pad_to < 1:
         raise ConfigError(f"--pad-to {pad_to} must be at least 1; 1 adds no zeros.")
-    augmented = dim + (1 if taken == "inner_product" else 2)
+    augmented = dim + {"attribute": 0, "inner_product": 1, "norm_completed": 2}[taken]
     zeros = -augmented % (pad_to or (_SUB_VECTORS if engine.sub_vectors else 1))
     dimensions = augmented + zeros
     if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
@@ -277,11 +340,30 @@ def make_recipe(
             f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
             f"{dimensions:,}; choose another engine, or --engine rerank."
         )
+    centre = "none" if taken == "attribute" else centre
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
     limit = float(np.abs(ends).max())
     unit = engine.layout == "index" and chosen == "cosine"
-    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha, zeros)
+    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha, zeros, biases.mean, biases.highest)
+
+
+def _check_attribute(engine: Engine, metric: Metric) -> None:
+    """Refuse plain vectors where nothing would subtract the bias.
+
+    Raises:
+        ConfigError: the engine cannot, or by another metric than the recipe is written for.
+    """
+    if engine.attribute is None:
+        raise ConfigError(
+            f"{engine.title} cannot subtract an attribute from a score; leave --form out, which puts the bias into the "
+            "vector, or take --engine rerank."
+        )
+    if metric != "ip":
+        raise ConfigError(
+            f"--form attribute goes with --metric ip, not {metric}: vectors are unit length, so all metrics rank them "
+            "alike, and the bias belongs to inner products."
+        )
 
 
 def _check_eight_bits(engine: Engine) -> None:

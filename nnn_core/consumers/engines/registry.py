@@ -34,6 +34,23 @@ class _MetricUse:
 
 
 @dataclass(frozen=True)
+class _Attribute:
+    """How an engine subtracts a stored attribute from the scores of an index of plain vectors.
+
+    Attributes:
+        query: the whole query or statement, in which ``<q>`` stands for the query's vector, ``<K>`` for the number of
+            plain hits, ``<mean>`` for the bias of an item without one, ``<shift>`` for what keeps scores above 0, and
+            ``<dim>`` for the number of dimensions.
+        where: what it is sent to, for people.
+        score: how the debiased score is read off the engine's number x.
+    """
+
+    query: str
+    where: str
+    score: str
+
+
+@dataclass(frozen=True)
 class Engine:
     """One engine.
 
@@ -73,7 +90,7 @@ class Engine:
     shared_range: str | None = None
     per_dimension: str | None = None
     sub_vectors: str | None = None
-    attribute: str | None = None
+    attribute: _Attribute | None = None
 
     def check_files(self, number: int) -> None:
         """Refuse more files than the engine imports at once.

@@ -180,6 +180,8 @@ def test_a_block_of_the_table_is_stored_as_within_the_whole() -> None:
         ({"form": "other"}, "choose of"),
         ({"name": "pgvector", "dim": 2_000}, "at most 2,000 dimensions"),
         ({"name": "vertex", "quantisation": "int8"}, "documents no eight-bit"),
+        ({"name": "milvus", "form": "attribute"}, "Milvus cannot subtract an attribute"),
+        ({"metric": "l2", "form": "attribute"}, "--form attribute goes with --metric ip"),
         ({"name": "annoy"}, "none of faiss, qdrant"),
     ],
 )
@@ -211,6 +213,42 @@ def test_a_shared_range_loses_what_a_range_for_each_dimension_keeps() -> None:
         return float(np.abs(wide @ (low + steps * (high - low) / 255 - stored).T).mean())
 
     assert error(stored.min(), stored.max()) > 1.5 * error(stored.min(axis=0), stored.max(axis=0))
+
+
+ATTRIBUTES = [engine.name for engine in engines() if engine.attribute]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_an_index_of_plain_vectors(name: str) -> None:
+    """The bias is beside the vectors and not in them, so that it is not subtracted twice."""
+    recipe = make_recipe(name, "ip", DIM, BIASES, form="attribute")
+    assert recipe.stored(VECTORS, BIAS).tolist() == VECTORS.tolist()
+    assert recipe.asked(QUERIES).tolist() == QUERIES.tolist()
+    assert (recipe.dimensions, recipe.bias_shift) == (DIM, 0.0)
+    plain = Ranking.of(QUERIES, VECTORS, IDS, np.zeros_like(BIAS))
+    assert recipe.rank(QUERIES, VECTORS, IDS).ids == plain.ids
+    record = json.loads(json.dumps(recipe.to_record(75)))
+    assert Recipe.from_record(record) == recipe
+    # Nothing is left to fill in but the query's vector.
+    assert set(re.findall(r"<[a-zA-Z][^>]*>", record["query"])) <= {"<q>", "<float>"}
+    assert "75" in record["query"]
+    assert f"{BIASES.mean:.9g}" in record["query"]
+    assert "<" not in record["score_read_back"]
+    for wrong in (lambda: recipe.asked(QUERIES, 0.3), lambda: recipe.debiased(0.5)):
+        with pytest.raises(ConfigError, match="attribute"):
+            wrong()
+
+
+@pytest.mark.parametrize("highest", [0.0, -0.2, 0.49953, 1.75])
+def test_the_shift_keeps_scores_above_zero_in_float32(highest: float) -> None:
+    recipe = make_recipe("elasticsearch", "ip", DIM, BiasRange(-0.5, 0.1, highest), form="attribute")
+    query = json.loads(recipe.to_record(100)["query"].replace("<q>", "[0.5, 0.5]"))
+    rescore = query["rescore"]["query"]
+    shift = rescore["rescore_query"]["script_score"]["script"]["params"]["shift"]
+    assert np.float32(-1.0) - np.float32(highest) + np.float32(shift) > 1e-4
+    # Else the engine adds the first score.
+    assert (rescore["query_weight"], rescore["rescore_query_weight"]) == (0, 1)
+    assert query["rescore"]["window_size"] == query["knn"]["k"] == 100
 
 
 @pytest.mark.parametrize(("name", "metric"), EACH)

@@ -212,6 +212,33 @@ def test_embedded_engines(corpus: Corpus, tmp_path: Path, engine: str, metric: s
     assert corpus.overlap(recipe, _SEARCHES[engine](corpus, recipe, tmp_path), 1e-5) == 1.0
 
 
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+def test_the_attribute_of_qdrant(corpus: Corpus) -> None:
+    """The body as it stands in export.json; an item without the field gets the mean, and does not fail the query."""
+    client_of = pytest.importorskip("qdrant_client")
+    models = client_of.models
+    recipe = corpus.recipe("qdrant", "ip", form="attribute")
+    client = client_of.QdrantClient(":memory:")
+    client.create_collection("items", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.DOT))
+    for line in corpus.file(recipe).decode().splitlines():
+        client.upsert("items", [models.PointStruct(**point) for point in json.loads(line)["points"]])
+    hits = []
+    for query in corpus.queries:
+        body = recipe.attribute_query(ROWS)["query"].replace("<q>", json.dumps(query.tolist()))
+        asked = models.QueryRequest.model_validate_json(body)
+        found = client.query_points(
+            "items", prefetch=asked.prefetch, query=asked.query, limit=asked.limit, with_payload=asked.with_payload
+        )
+        hits.append([(point.payload["id"], point.score) for point in found.points])
+    assert corpus.debiased_overlap(hits, 1e-5) == 1.0
+    client.delete_payload("items", ["bias"], points=models.Filter(must=[]))
+    found = client.query_points("items", prefetch=asked.prefetch, query=asked.query, limit=3)
+    plain = np.sort(corpus.queries[-1].astype(np.float64) @ corpus.vectors.T.astype(np.float64))[::-1][:3]
+    mean = float(corpus.bias.mean())
+    np.testing.assert_allclose([point.score for point in found.points], plain - mean, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Any]:
     """A server with pgvector, as the pgserver package brings it, on a socket only."""
@@ -245,6 +272,27 @@ def test_pgvector(corpus: Corpus, postgres: Any, tmp_path: Path, metric: str) ->
     )
     rows = [json.loads(line) for line in found.splitlines() if line.startswith("[")]
     assert corpus.overlap(recipe, [[(hit["id"], hit["score"]) for hit in row] for row in rows], 1e-5) == 1.0
+
+
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+def test_the_attribute_of_pgvector(corpus: Corpus, postgres: Any) -> None:
+    """The statement as it stands in export.json, on an HNSW index: its inner search must find K hits."""
+    recipe = corpus.recipe("pgvector", "ip", form="attribute")
+    lines = corpus.file(recipe).decode()
+    postgres.psql(
+        f"CREATE TABLE items (id text PRIMARY KEY, bias real, embedding vector({DIM}));\n"
+        f"COPY items (id, bias, embedding) FROM STDIN;\n{lines}\\.\n"
+        "CREATE INDEX ON items USING hnsw (embedding vector_ip_ops);\n"
+    )
+    hits = []
+    for query in corpus.queries:
+        text = recipe.attribute_query(1000)["query"].replace("<q>", f"'{json.dumps(query.tolist())}'")
+        text = text.replace("SELECT id, distance", "SELECT '>' || to_json(id)::text, distance")
+        found = postgres.psql(f"\\pset format unaligned\n\\t on\n{text}\n")
+        rows = [line[1:].rsplit("|", 1) for line in found.splitlines() if line.startswith(">")]
+        hits.append([(json.loads(name), -float(number)) for name, number in rows])
+    assert corpus.debiased_overlap(hits, 1e-5) > 0.97
 
 
 def test_parquet_is_what_the_documentation_says(corpus: Corpus) -> None:
