@@ -34,6 +34,29 @@ off, ask with `w = 0`: that is the plain ranking. To ramp an A/B test up, give a
 by the engine's metric. What an engine's approximate index or quantiser loses comes on top.
 """
 
+#: Not tried by anybody here: what their documentation says, and what follows from it.
+_OTHERS = """## Engines without an export of their own
+
+What these take can be made of `augment` and `augment_queries`, or of the lines for another engine. They were not tried.
+
+| engine | metric | stored | query | to know |
+|---|---|---|---|---|
+| [Amazon S3 Vectors](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-vectors-limitations.html) | \
+cosine, euclidean; no inner product | `[r, -b, sqrt(M^2 - 1 - b^2)]` | `[q, 1, 0]` | \
+float32, at most 4,096 dimensions; 500 vectors a `PutVectors`; at most 100 hits, so there is little to re-rank |
+| [Vertex AI Vector Search 2.0](\
+https://docs.cloud.google.com/sdk/gcloud/reference/vector-search/collections/data-objects/search) | \
+the query names it | `[r, -b]` for a dot product, else `[r, -b, sqrt(M^2 - 1 - b^2)]` | `[q, 1]` or `[q, 1, 0]` | \
+data objects in a collection, not files of `contentsDeltaUri` |
+| [turbopuffer](\
+https://reference.langchain.com/javascript/langchain-turbopuffer/vectorstores/TurbopufferDistanceMetric) | \
+cosine_distance, euclidean_squared | `[r, -b, sqrt(M^2 - 1 - b^2)]` | `[q, 1, 0]` | \
+the number is 1 - cosine, as that of `lancedb` |
+| [Solr, Lucene](https://solr.apache.org/guide/solr/latest/query-guide/dense-vector-search.html) | \
+cosine, euclidean; `dot_product` demands unit vectors | `[r, -b, sqrt(M^2 - 1 - b^2)]` | `[q, 1, 0]` | \
+`DenseVectorField`; not the scalar-quantised one |
+"""
+
 _RERANK = """## Without touching the index
 
 `nnn export --engine rerank --target-overlap 0.99` writes the biases to look up, and measures how many plain hits must
@@ -66,6 +89,7 @@ def engines_page() -> str:
     parts = [
         _HEAD,
         "\n".join([_COLUMNS, *table]),
+        _OTHERS,
         _RERANK,
         "\n".join([_ATTRIBUTES, *attributes]),
     ]

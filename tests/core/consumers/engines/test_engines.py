@@ -178,7 +178,7 @@ def test_a_block_of_the_table_is_stored_as_within_the_whole() -> None:
         ({"quantisation": "int8"}, "one range for all dimensions"),
         ({"quantisation": "int4"}, "none of none, int8"),
         ({"form": "other"}, "choose of"),
-        ({"name": "pgvector", "dim": 2_000}, "at most 2,000 dimensions"),
+        ({"name": "pgvector", "dim": 4_000}, "at most 4,000 dimensions"),
         ({"name": "vertex", "quantisation": "int8"}, "documents no eight-bit"),
         ({"name": "milvus", "form": "attribute"}, "Milvus cannot subtract an attribute"),
         ({"metric": "l2", "form": "attribute"}, "--form attribute goes with --metric ip"),

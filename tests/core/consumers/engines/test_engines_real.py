@@ -295,6 +295,31 @@ def test_the_attribute_of_pgvector(corpus: Corpus, postgres: Any) -> None:
     assert corpus.debiased_overlap(hits, 1e-5) > 0.97
 
 
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+def test_pgvector_in_half_precision(corpus: Corpus, postgres: Any) -> None:
+    """What is left above 2,000 dimensions; the file is the same."""
+    if "halfvec" not in postgres.psql("SELECT typname FROM pg_type WHERE typname = 'halfvec';"):
+        pytest.skip("this pgvector is older than 0.7")
+    recipe = corpus.recipe("pgvector", "ip")
+    lines = corpus.file(recipe).decode()
+    postgres.psql(
+        f"CREATE TABLE halves (id text PRIMARY KEY, bias real, embedding halfvec({recipe.dimensions}));\n"
+        f"COPY halves (id, bias, embedding) FROM STDIN;\n{lines}\\.\n"
+        "CREATE INDEX ON halves USING hnsw (embedding halfvec_ip_ops);\nSET hnsw.ef_search = 400;\n"
+    )
+    hits = []
+    for query in recipe.asked(corpus.queries):
+        asked = json.dumps(query.tolist())
+        found = postgres.psql(
+            "\\pset format unaligned\n\\t on\nSET hnsw.ef_search = 400;\n"
+            f"SELECT '>' || to_json(id)::text, embedding <#> '{asked}' AS x FROM halves ORDER BY x LIMIT {DEPTH};\n"
+        )
+        rows = [line[1:].rsplit("|", 1) for line in found.splitlines() if line.startswith(">")]
+        hits.append([(json.loads(name), float(number)) for name, number in rows])
+    assert corpus.overlap(recipe, hits, 2e-3) > 0.97
+
+
 def test_parquet_is_what_the_documentation_says(corpus: Corpus) -> None:
     types = {
         "milvus": {"id": pa.string(), "vector": pa.list_(pa.float32()), "bias": pa.float32()},
