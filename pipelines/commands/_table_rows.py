@@ -23,11 +23,19 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="write a Parquet file of id, bias and op (add, change, remove), for consumers that update in place",
     )
+    parser.add_argument(
+        "--min-change",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="leave changes of less than X out of it; they add up, so compare with the version that was last taken in "
+        "full (default: %(default)s)",
+    )
 
 
 def compare_versions(args: argparse.Namespace) -> None:
     """Print what two versions differ in."""
-    found = difference.compare_versions(args.table, args.old, args.new, args.output)
+    found = difference.compare_versions(args.table, args.old, args.new, args.output, args.min_change)
     print("\n".join(_describe(found)))
     if args.output:
         print(f"written to {args.output}")
@@ -38,6 +46,8 @@ def _describe(found: Difference) -> list[str]:
     lines = [f"from version {found.old} to version {found.new}"]
     lines += [f"  {name}: {old} -> {new}" for name, (old, new) in found.settings.items()]
     lines += [f"{getattr(found, name):>14,} {name}" for name in ("added", "removed", "changed", "unchanged")]
+    if found.small:
+        lines.append(f"{found.small:>14,} of the changed ones by less than --min-change, so left out of the file")
     lines.append(f"{found.shared_files:>14,} files in common, which were not read")
     if found.changes:
         changes = found.changes

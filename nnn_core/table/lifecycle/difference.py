@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
 from nnn_core.encoders.fingerprints import differing, shown_parts
-from nnn_core.errors import StorageError
+from nnn_core.errors import ConfigError, StorageError
 from nnn_core.records import to_json
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.parts import TablePart
@@ -66,6 +66,7 @@ class Difference:
         removed: how many candidates only the old version has.
         changed: how many candidates of both versions have another bias.
         unchanged: how many candidates of both versions have the same bias to the bit.
+        small: how many of the changed ones changed by less than was asked for, and are not in the written file.
         shared_files: how many files both versions name.
         settings: (old, new) of each setting that differs, by name, such as k and alpha.
         changes: how the biases changed; None if no candidate has another bias.
@@ -77,6 +78,7 @@ class Difference:
     removed: int
     changed: int
     unchanged: int
+    small: int
     shared_files: int
     settings: dict[str, tuple[Any, Any]]
     changes: _Changes | None
@@ -109,6 +111,7 @@ class _Tally:
         unchanged: how many candidates have the same bias to the bit.
         added: how many candidates only the new version has.
         removed: how many candidates only the old version has.
+        small: how many changed by less than was asked for.
         stretches: (number, lowest, highest, sum, sum of absolute values) of the changes in each stretch of ids.
         sketch: counts of all changes by size, for their quantiles.
     """
@@ -116,6 +119,7 @@ class _Tally:
     unchanged: int
     added: int = 0
     removed: int = 0
+    small: int = 0
     stretches: list[tuple[int, float, float, float, float]] = field(default_factory=list)
     sketch: _Sketch = field(default_factory=_Sketch)
 
@@ -144,7 +148,7 @@ class _Tally:
         return _Changes(lowest, highest, mean, mean_absolute, quantiles)
 
 
-def compare_versions(uri: str, old: int, new: int, output: str | None = None) -> Difference:
+def compare_versions(uri: str, old: int, new: int, output: str | None = None, min_change: float = 0.0) -> Difference:
     """Compare two versions, and write what a consumer has to do to get from the one to the other.
 
     Args:
@@ -153,24 +157,30 @@ def compare_versions(uri: str, old: int, new: int, output: str | None = None) ->
         new: number of the version to get to.
         output: URI of a Parquet file to write, of ``id`` (ascending), ``bias`` (null if ``op`` is ``remove``) and
             ``op`` (``add``, ``change`` or ``remove``); the same bytes whenever it is written. None to write none.
+        min_change: least change of a bias that the file tells. What it leaves out adds up from file to file, so an
+            index that skips small changes is compared with the version that it last took in full.
 
     Raises:
+        ConfigError: ``min_change`` is negative or no number.
         InputError: no such table, version or file.
         CorruptArtifactError: a file is damaged.
         StorageError: ``output`` cannot be written, or another file has that name.
     """
+    if not (math.isfinite(min_change) and min_change >= 0.0):
+        raise ConfigError(f"--min-change {min_change} must be a number of at least 0; 0 leaves nothing out.")
     if output is not None:
         storage.check_exclusive(output)
     manifests = read_manifest(uri, old), read_manifest(uri, new)
     shared = {part.sha256 for part in manifests[0].files} & {part.sha256 for part in manifests[1].files}
     tally = _Tally(unchanged=sum(part.rows for part in manifests[0].files if part.sha256 in shared))
     sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
-    steps = (_compare_rows(*stretch, tally) for stretch in _aligned(*sides))
+    steps = (_compare_rows(*stretch, tally, min_change) for stretch in _aligned(*sides))
     if output is None:
         collections.deque(steps, maxlen=0)
     else:
-        _write_delta(output, steps, {"old": old, "new": new})
-    counts = (tally.added, tally.removed, tally.changed, tally.unchanged)
+        skipped = {"min_change": min_change} if min_change else {}
+        _write_delta(output, steps, {"old": old, "new": new, **skipped})
+    counts = (tally.added, tally.removed, tally.changed, tally.unchanged, tally.small)
     return Difference(old, new, *counts, len(shared), _compare_settings(*manifests), tally.finish())
 
 
@@ -188,7 +198,7 @@ def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[d
     return one, other
 
 
-def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, int]) -> None:
+def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, Any]) -> None:
     schema = _SCHEMA.with_metadata({b"nnn_bias_delta": to_json({"format": "nnn-bias-delta/1", **versions})})
     pieces = (step.replace_schema_metadata(schema.metadata) for step in steps)
     data = to_parquet_in_pieces(schema, pieces)
@@ -222,7 +232,7 @@ def _split(rows: pa.Table | None, bound: str) -> tuple[pa.Table, pa.Table | None
     return rows.slice(0, count), rows.slice(count) if count < rows.num_rows else None
 
 
-def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally) -> pa.Table:
+def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally, min_change: float) -> pa.Table:
     """What to do about one stretch of ids, in their order; ``tally`` counts it."""
     rows = old.join(new, "id", join_type="full outer", right_suffix=" now", use_threads=False)
     rows = rows.take(pc.sort_indices(rows.column("id")))
@@ -234,5 +244,7 @@ def _compare_rows(old: pa.Table, new: pa.Table, tally: _Tally) -> pa.Table:
     tally.removed += int(gone.sum())
     tally.unchanged += int((~(fresh | gone | differs)).sum())
     tally.add(was[differs], now[differs])
-    steps = pa.array(np.select([fresh, gone, differs], [ADD, REMOVE, CHANGE], ""), pa.string())
+    small = differs & (np.abs(now.astype(np.float64) - was.astype(np.float64)) < min_change)
+    tally.small += int(small.sum())
+    steps = pa.array(np.select([fresh, gone, differs & ~small], [ADD, REMOVE, CHANGE], ""), pa.string())
     return pa.Table.from_arrays([rows.column("id"), after, steps], schema=_SCHEMA).filter(pc.not_equal(steps, ""))

@@ -19,7 +19,7 @@ from tables import publish_biases
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
 from nnn_core.encoders.probes import to_text
-from nnn_core.errors import CorruptArtifactError, InputError, StorageError
+from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import SHARES, _Sketch, compare_versions
 from nnn_core.table.manifest import read_manifest
@@ -85,6 +85,24 @@ def table(tmp_path: Path) -> str:
     publish_biases(uri, 1, biases, ("100", "200"))
     publish_biases(uri, 2, {**biases, "150": 0.25, "1505": 7.0}, ("100", "200"))
     return uri
+
+
+@given(BIASES, BIASES, st.sampled_from([0.0, 0.25, 1.0, 100.0]))
+def test_small_changes_are_left_out_by_request(old: dict[str, float], new: dict[str, float], least: float) -> None:
+    uri = f"memory://difference/{uuid.uuid4().hex}"
+    publish_biases(uri, 1, old)
+    publish_biases(uri, 2, new, bank="c")
+    found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet", least)
+    small = {row_id for row_id in old.keys() & new.keys() if 0 < abs(new[row_id] - old[row_id]) < least}
+    assert found.small == len(small)
+    after = apply(read_delta(f"{uri}/delta.parquet"), old)
+    assert after == {row_id: old[row_id] if row_id in small else bias for row_id, bias in new.items()}
+
+
+@pytest.mark.parametrize("least", [-0.1, float("nan"), float("inf")])
+def test_a_least_change_that_is_none(table: str, least: float) -> None:
+    with pytest.raises(ConfigError, match="--min-change"):
+        compare_versions(table, 1, 2, None, least)
 
 
 def test_files_in_common_are_not_read(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
