@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nnn_core.embedded.side import lengths_note
 from nnn_core.gates.row_statistics import near_copies_message
+from nnn_core.planning.preflight import Head
 from nnn_core.report import Report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
@@ -17,6 +18,9 @@ from pipelines.running.runner import RunResult
 from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
 from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
+
+#: A bank of which a smaller share belongs to candidates, as few of them, was probably meant to hold more.
+_FEW = 0.01
 
 
 def complete(report: Report, summary: dict[str, Any]) -> Report:
@@ -39,8 +43,10 @@ def _stage(name: str, figures: dict[str, Any]) -> Stage:
     )
 
 
-def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> dict[str, Any]:
-    """The run's summary, ready for JSON."""
+def summarise(
+    config: RefreshConfig, manifest: Manifest, result: RunResult, heads: Sequence[Head] = ()
+) -> dict[str, Any]:
+    """The run's summary, ready for JSON; ``heads`` are the beginnings of the input, for examples."""
     stages = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
     return {
         "version": manifest.version,
@@ -69,7 +75,7 @@ def summarise(config: RefreshConfig, manifest: Manifest, result: RunResult) -> d
             }
             for stage, counters in stages.items()
         },
-        "warnings": list(_warnings(config, manifest, result)),
+        "warnings": [*_warnings(config, manifest, result), *_few_own_pairs(config, manifest, result, heads)],
         "seconds": round(result.seconds, 3),
         metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
     }
@@ -80,6 +86,26 @@ def _own_pairs(config: RefreshConfig, result: RunResult) -> dict[str, int] | Non
     if not config.exclude_own_pairs or OWN_CANDIDATES not in result.distributions:
         return None
     return {name: result.distributions.get(name, 0) for name in (OWN_CANDIDATES, OWN_REFERENCES)}
+
+
+def _few_own_pairs(
+    config: RefreshConfig, manifest: Manifest, result: RunResult, heads: Sequence[Head]
+) -> Iterator[str]:
+    """A warning where next to nothing of the bank belongs to candidates, with names of both sides."""
+    own = _own_pairs(config, result)
+    shares = (manifest.rows * _FEW, manifest.references.rows * _FEW)
+    if own is None or own[OWN_CANDIDATES] >= shares[0] or own[OWN_REFERENCES] >= shares[1]:
+        return
+    named = {head.side: head for head in heads}
+    examples = ""
+    if {"candidates", "references"} <= named.keys():
+        pair_ids = [name for name in named["references"].pair_ids if name][:3]
+        examples = f" Pair ids such as {', '.join(map(repr, pair_ids))}; ids such as "
+        examples += f"{', '.join(map(repr, named['candidates'].ids[:3]))}."
+    yield (
+        f"--exclude-own-pairs left {own[OWN_REFERENCES]:,} references out, of {own[OWN_CANDIDATES]:,} of "
+        f"{manifest.rows:,} candidates: next to none. Check that the bank's pair ids are names of candidates.{examples}"
+    )
 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:

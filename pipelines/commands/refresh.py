@@ -14,6 +14,7 @@ from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.planning.costs import Rates
+from nnn_core.planning.preflight import Head
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
@@ -32,7 +33,7 @@ from pipelines.stages.commit_bias_table import VERSION_METRIC
 
 
 def refresh(
-    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions
+    config: RefreshConfig, encoder: EncoderSource | None, options: PipelineOptions, heads: Sequence[Head] = ()
 ) -> tuple[Manifest, dict[str, Any]]:
     """Run the job, write its report and sum up what it did.
 
@@ -40,6 +41,7 @@ def refresh(
         config: what to compute, and where to store it.
         encoder: the model, not loaded; None when all input holds vectors.
         options: Beam's pipeline options, such as the runner.
+        heads: the beginnings of the input, for examples in warnings.
 
     Returns:
         The manifest of the table's version, and the run's summary; its ``report`` is the URI of the page.
@@ -61,7 +63,7 @@ def refresh(
         raise GateError(f"{error}\nThe report is {page}") from None
     # Some runners lose metrics of the last steps; the version is then the current one.
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
-    summary = summarise(config, manifest, result)
+    summary = summarise(config, manifest, result, heads)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
     report = complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         record = {"heads": [record_of(head) for head in heads], "plan": show_plan(foretold, config)}
         print_json(args, record)
         return record
-    _, summary = refresh(config, encoder, options)
+    _, summary = refresh(config, encoder, options, heads)
     print_summary(summary)
     if foretold is not None:
         summary["plan"] = compare(foretold, summary, 1 if runs_locally(options) else None)

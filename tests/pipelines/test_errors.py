@@ -33,11 +33,14 @@ from nnn_core.errors import (
     StorageError,
 )
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.inputs.readers import Rows
+from nnn_core.planning.preflight import Head
 from nnn_core.report.sections import Source
 from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
 from pipelines.commands._summary import summarise
 from pipelines.config import RefreshConfig
+from pipelines.refresh import OWN_CANDIDATES, OWN_REFERENCES
 from pipelines.running.runner import RunResult, _find_error
 from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
 
@@ -396,6 +399,23 @@ def test_vectors_alone(work: str, tmp_path: Path) -> None:
     wanted = [f"{number}.npy#{row}" for number in (1, 10) for row in range(20)]
     assert [name for shard in shards for name in read_ids(shard).to_pylist()] == wanted
     assert bank_of(str(tmp_path / "*.npy"), work).rows == 40
+
+
+@pytest.mark.parametrize(("own", "told"), [((1, 2), True), ((3, 2), False), ((1, 5), False)])
+def test_next_to_no_own_pairs_draw_a_warning(own: tuple[int, int], told: bool) -> None:
+    config = RefreshConfig("c", "r", "t", "w", k=4, alpha=0.5, exclude_own_pairs=True)
+    manifest = make_manifest()
+    rows = {"candidates": 200, "references": 400}
+    sides: Any = {name: dataclasses.replace(getattr(manifest, name), rows=count) for name, count in rows.items()}
+    manifest = dataclasses.replace(manifest, **sides, files=(dataclasses.replace(manifest.files[0], rows=200),))
+    result = RunResult({}, dict(zip((OWN_CANDIDATES, OWN_REFERENCES), own, strict=True)), 0.0)
+    head = (Rows(["item-1"], ["item-1.jpg"], []),)
+    heads = [Head(side, 1, {}, "vectors", ("u",), head) for side in rows]
+    warnings = summarise(config, manifest, result, heads)["warnings"]
+    assert bool(warnings) == told
+    if told:
+        assert "left 2 references out, of 1 of 200 candidates: next to none" in warnings[0]
+        assert "Pair ids such as 'item-1.jpg'; ids such as 'item-1'." in warnings[0]
 
 
 def test_images_that_turn_white_draw_a_warning() -> None:

@@ -8,7 +8,7 @@ from nnn_core.inputs.readers.rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, C
 
 
 def choose_column(
-    what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...] = ()
+    what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...] = (), flag: str = ""
 ) -> str | None:
     """The column to read, or the path of a field in one: as asked, else the first default that is there, else None.
 
@@ -18,11 +18,12 @@ def choose_column(
         wanted: name of the column that was asked for; None if none was.
         uri: the file, for messages.
         defaults: names of columns that are looked for if none was asked for.
+        flag: flag of the kind of column on the side of the file, for messages; by default that of the candidates.
 
     Raises:
         InputError: the column asked for is not there, or the one to read is there twice.
     """
-    flag = f"--{what.replace(' ', '-')}-column"
+    flag = flag or f"--{what.replace(' ', '-')}-column"
     if wanted is not None and split_path(present, wanted)[0] is None:
         raise InputError(
             f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
@@ -34,17 +35,18 @@ def choose_column(
     return column
 
 
-def require_column(what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...]) -> str:
+def require_column(
+    what: str, present: list[str], wanted: str | None, uri: str, defaults: tuple[str, ...], flag: str = ""
+) -> str:
     """The column to read, as ``choose_column`` finds it.
 
     Raises:
         InputError: there is no such column.
     """
-    column = choose_column(what, present, wanted, uri, defaults)
+    flag = flag or f"--{what}-column"
+    column = choose_column(what, present, wanted, uri, defaults, flag)
     if column is None:
-        raise InputError(
-            f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with --{what}-column."
-        )
+        raise InputError(f"{uri!r} has no column for the {what}; it has: {_listed(present)}. Name it with {flag}.")
     return column
 
 
@@ -63,10 +65,12 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
     """
     id_column = None
     if not columns.numbered:
-        id_column = choose_column("id", present, columns.named("id", present), uri, ID_DEFAULTS)
+        found = columns.id is not None and split_path(present, columns.id)[0] is not None
+        named = columns.id if found else columns.named("id", ())
+        id_column = choose_column("id", present, named, uri, ID_DEFAULTS, columns.flag("id"))
     if columns.require_id and id_column is None:
         raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
-    return id_column, choose_column("pair id", present, columns.pair_id, uri)
+    return id_column, choose_column("pair id", present, columns.pair_id, uri, flag=columns.flag("pair_id"))
 
 
 def no_ids_message(fact: str) -> str:

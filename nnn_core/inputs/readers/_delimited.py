@@ -57,7 +57,8 @@ def _records(
 def _checked(header: list[str], columns: Columns, uri: str, payload: str) -> list[str]:
     """``header``, which has all columns that are needed, each once."""
     choose_id_columns(header, columns, uri)
-    require_column(payload, header, getattr(columns, payload), uri, (CAPTION_DEFAULT,) if payload == "caption" else ())
+    defaults = (CAPTION_DEFAULT,) if payload == "caption" else ()
+    require_column(payload, header, getattr(columns, payload), uri, defaults, columns.flag(payload))
     return header
 
 

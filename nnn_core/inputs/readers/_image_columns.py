@@ -54,8 +54,14 @@ def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
     default = default_image_column(schema)
     present = [columns.image] if columns.image and split_path(schema.names, columns.image)[0] else []
     named = columns.named("image", present)
-    image = choose_column("image", schema.names, named, uri, (default,) if default else ())
+    image = choose_column("image", schema.names, named, uri, (default,) if default else (), columns.flag("image"))
     if image is None:
+        names = [name for name in schema.names if _holds_images(schema, name) and not _is_null(schema, name)]
+        if names:
+            raise InputError(
+                f"{uri!r} has no column of images by a usual name; if {' or '.join(map(repr, names))} holds them, say "
+                f"so with {columns.flag('image')}."
+            )
         raise no_images(uri)
     if not _holds_images(schema, image):
         raise InputError(
@@ -69,6 +75,10 @@ def _holds_images(schema: pa.Schema, name: str) -> bool:
     head, path = split_path(schema.names, name)
     kinds = [type_at(schema.field(place).type, path) for place in schema.get_all_field_indices(head)]
     return all(kind is not None and (_is_bytes(kind) or _has_bytes(kind)) for kind in kinds)
+
+
+def _is_null(schema: pa.Schema, name: str) -> bool:
+    return all(pa.types.is_null(schema.field(place).type) for place in schema.get_all_field_indices(name))
 
 
 def _types(schema: pa.Schema, name: str) -> str:

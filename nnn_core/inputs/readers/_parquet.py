@@ -69,6 +69,11 @@ def open_table(uri: str, plain: bool = False) -> Iterator[pq.ParquetFile]:
         try:
             source = io.BufferedReader(WithoutArrowSchema(stream)) if plain else stream
             yield pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        except pa.ArrowNotImplementedError as error:
+            raise InputError(
+                f"{uri!r} is Parquet with something that is not supported here: {error}. Write its columns anew as "
+                "text, whole numbers, bytes or lists of floats."
+            ) from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{uri!r} is not a readable Parquet file: {error}. Restore or rewrite the file, or take it out."
@@ -138,7 +143,7 @@ def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]
         names = table.schema_arrow.names
         column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
         named = columns.caption and (column or columns.caption)
-        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,))
+        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,), columns.flag("caption"))
         size = min(
             shard.head or BATCH_ROWS, _TEXT_ROWS, image_columns.rows_within(BATCH_BYTES, table.metadata, caption)
         )
@@ -174,7 +179,8 @@ def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
 def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
     uri = shard.uri
     with open_table(uri) as table:
-        vector = require_column("vector", table.schema_arrow.names, columns.vector, uri, VECTOR_DEFAULTS)
+        names, flag = table.schema_arrow.names, columns.flag("vector")
+        vector = require_column("vector", names, columns.vector, uri, VECTOR_DEFAULTS, flag)
         plain_types = _has_null_of_fixed_size(table, vector)
         kind = field_type(table.schema_arrow, vector)
     if kind is not None and _is_convertible(kind):

@@ -206,7 +206,7 @@ def rows_of_records(
         if row_id is None and columns.require_id:
             yield Reject(position, NO_ID)
         elif (value := value_at(record, caption)) is MISSING:
-            yield Reject(own, NO_CAPTION, f"there is no field {caption!r}, see --caption-column")
+            yield Reject(own, NO_CAPTION, f"there is no field {caption!r}, see {columns.flag('caption')}")
         else:
             try:
                 pair_id = pairs.of(record, row_id or NO_PAIR)

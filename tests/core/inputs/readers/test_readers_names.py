@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fakes import read_all
 
@@ -40,3 +42,18 @@ def test_names_that_were_lent_are_not_asked_for(tmp_path: Path) -> None:
 
 def test_flags_are_no_part_of_what_is_read() -> None:
     assert Columns(side="reference-", lent=(("id", ""),)).identity == Columns().identity
+
+
+def test_images_under_another_name_are_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"], "content": [b"image"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="if 'content' holds them, say so with --reference-image-column"):
+        read_all(tmp_path / "a.parquet", "image", side="reference-")
+    assert read_all(tmp_path / "a.parquet", "image", image="content").items == [b"image"]
+
+
+@pytest.mark.parametrize("what", ["id", "pair_id", "caption", "vector"])
+def test_a_column_that_is_missing_names_the_flag_of_its_side(tmp_path: Path, what: str) -> None:
+    pq.write_table(pa.table({"id": ["a"], "caption": ["x"]}), tmp_path / "a.parquet")
+    flag = f"--validation-{what.replace('_', '-')}-column"
+    with pytest.raises(InputError, match=rf"has no column 'no' \({flag}\)"):
+        read_all(tmp_path / "a.parquet", side="validation-", **{what: "no"})
