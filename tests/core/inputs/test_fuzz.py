@@ -18,7 +18,9 @@ from pathlib import Path
 
 import hostile
 import numpy as np
+import pyarrow as pa
 import pytest
+import safetensors.numpy
 from fakes import FormulaEncoder, make_shard, make_tar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -173,7 +175,8 @@ def test_parquet(tmp_path: Path) -> None:
 def test_delimited(tmp_path: Path, suffix: str) -> None:
     mark = "\t" if "tsv" in suffix else ","
     text = (
-        "\n".join(mark.join(fields) for fields in (["id", "caption"], ["a", '"x ""y"""'], ["b", "é"], ["c", ""])) + "\n"
+        "\n".join(mark.join(fields) for fields in (["id", "caption"], ["a", '"x ""y""\n z"'], ["b", "é"], ["c", ""]))
+        + "\n"
     )
     data = text.encode()
     fuzz([gzip.compress(data) if suffix.endswith("gz") else data], reads(tmp_path / f"captions.{suffix}"))
@@ -198,6 +201,45 @@ def test_json(tmp_path: Path) -> None:
     sentences = [{"raw": "x", "sentid": 1}, {"raw": "y", "sentid": 2}]
     splits = {"images": [{"filename": "a.jpg", "imgid": 1, "split": "train", "sentences": sentences}]}
     fuzz([json.dumps(record).encode() for record in (coco, splits)], reads(tmp_path / "captions.json"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_vectors_of_records(tmp_path: Path, suffix: str) -> None:
+    forms: list[object] = [[1.0, 2.0], "[1, 2]", {"values": [1, 2]}, "AACAPwAAAEA=", [{"v": 1}, {"v": 2}]]
+    records = [{"_id": {"n": row}, "vector": form} for row, form in enumerate(forms)]
+    if suffix == "csv":
+        data = b'_id,vector\n1,"[1, 2]"\n2,"[3 4]"\n3,AACAPwAAAEA=\n'
+        fuzz([data], reads(tmp_path / "a.csv", id="_id", vector="vector"))
+        return
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    text = lines if suffix == "jsonl" else json.dumps(records)
+    fuzz([text.encode()], reads(tmp_path / f"a.{suffix}", id="_id.n", vector="vector"))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "h5"])
+def test_several_arrays(tmp_path: Path, suffix: str) -> None:
+    arrays = {"emb": np.ones((3, 4), np.float32), "labels": np.arange(3)}
+    sink = io.BytesIO()
+    if suffix == "npz":
+        np.savez_compressed(sink, **arrays)  # type: ignore[arg-type]
+    elif suffix == "safetensors":
+        sink.write(safetensors.numpy.save(arrays))
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(sink, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    fuzz([sink.getvalue()], reads(tmp_path / f"a.{suffix}", require_id=False))
+
+
+def test_a_parquet_file_with_nulls_of_fixed_size(tmp_path: Path) -> None:
+    column = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    fuzz([hostile.table({"id": ["a", "b", "c"], "vector": column})], reads(tmp_path / "a.parquet"))
+
+
+def test_text_that_may_be_a_table(tmp_path: Path) -> None:
+    seeds = [b"image,caption\na.jpg,x\nb.jpg,y\n", b"a.jpg#0\tx\nb.jpg#0\ty\n"]
+    fuzz(seeds, reads(tmp_path / "a.txt", caption="caption", id="image"))
 
 
 def test_image_decoding() -> None:
