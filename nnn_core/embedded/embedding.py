@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import numpy as np
+import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_bytes
 from nnn_core.digests import name_of, sha256
+from nnn_core.embedded.known import Found, KnownImages, keep_keys, keys_of
 from nnn_core.embedded.profile import VectorSum
-from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard, write_shard
+from nnn_core.embedded.shards import (
+    ROWS_PER_SHARD,
+    EmbeddedInput,
+    EmbeddedShard,
+    VectorBlock,
+    read_shard,
+    write_shard,
+)
 from nnn_core.encoders import PRECOMPUTED, Encoder
-from nnn_core.encoders.encoding import Usage, encode_rows
+from nnn_core.encoders.encoding import Usage, encode_rows, turns_white
 from nnn_core.encoders.prompts import AS_IS
 from nnn_core.errors import InputError
 from nnn_core.inputs.keys import positional_keys
@@ -81,6 +92,13 @@ class EmbeddingRequest:
         )
         return PlannedInput(shard, name, precomputed)
 
+    def recognise(self, planned: PlannedInput) -> PlannedInput:
+        """The same with what is known of its members, if it is a group of single images."""
+        if not planned.shard.contents:
+            return planned
+        found = KnownImages.below(self.work).find(planned.shard, self.encoder)
+        return replace(planned, known=len(planned.shard.members) - found.missing)
+
     def mark_of(self, planned: PlannedInput) -> str:
         """URI of the completion mark of an input shard."""
         return storage.join(self.folder, f"{planned.name}.json")
@@ -107,12 +125,19 @@ class PlannedInput:
     Attributes:
         shard: descriptor of the input shard to embed.
         name: name of the input shard's result, which its files begin with.
-        precomputed: whether the input shard holds vectors, so that no model is needed.
+        precomputed: whether the input shard holds vectors.
+        known: of how many members of a group the vectors are known from other groups.
     """
 
     shard: InputShard
     name: str
     precomputed: bool
+    known: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether no model is needed."""
+        return self.precomputed or 0 < self.known == len(self.shard.members)
 
 
 def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -> None:
@@ -157,26 +182,58 @@ def embed_shard(
     for batch in batches:
         collector.add(batch)
     collector.cut(1)
-    check_unchanged(planned.shard)
-    rejects, shards = collector.rejects, tuple(collector.shards)
-    listed = None
-    if rejects:
-        data = to_jsonl(rejects)
-        listed = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
-        storage.create(listed, data)
-    rows = len(rejects) + sum(shard.rows for shard in shards)
-    result = EmbeddedInput(
-        source=source,
-        digest=planned.shard.digest,
-        shards=shards,
-        rejects=RejectSummary.of(rejects, rows, storage.basename(source), listed),
-        precomputed=planned.precomputed,
-        positional_keys=collector.positional_keys,
-        off_length=collector.off_length if planned.precomputed else None,
-        truncated=usage.truncated - before,
-        whitened=usage.whitened - whitened,
-    )
-    return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
+    return collector.finish(usage.truncated - before, usage.whitened - whitened)
+
+
+def embed_groups(
+    groups: Sequence[PlannedInput], request: EmbeddingRequest, encoder: Encoder | None, usage: Usage | None = None
+) -> list[EmbeddedInput]:
+    """``embed_shard`` of groups of single images, each put together from the vectors that are known and new ones.
+
+    New images of all groups are encoded together, so that batches are full.
+
+    Args:
+        groups: the groups and the names of their results, in any number.
+        request: what to read of them, and where artefacts go.
+        encoder: the loaded model; None when all vectors are known.
+        usage: how many threads the model may have, to which what it did is added; None for one thread.
+
+    Raises:
+        InputError: a file is broken, or changed meanwhile, or the encoder fails.
+        CorruptArtifactError: what is known of an image is damaged.
+        StorageError: the work folder cannot be written.
+    """
+    known = KnownImages.below(request.work)
+    collectors = [_GroupCollector(each, request, found=known.find(each.shard, request.encoder)) for each in groups]
+    batches: Iterable[Rows] = itertools.chain.from_iterable(each.read(number) for number, each in enumerate(collectors))
+    if encoder is not None:
+        batches = encode_rows(batches, request.modality, encoder, usage=usage, where=repr(groups[0].shard.uri))
+    for batch in batches:
+        for number, rows in _by_group(batch):
+            collectors[number].add(rows)
+    return [collector.put_together() for collector in collectors]
+
+
+#: Between the number of a row's group and the row's own id, while rows of several groups are encoded together.
+_OF = " "
+
+
+def _of_group(rows: Rows, number: int) -> Rows:
+    rejects = [replace(reject, id=f"{number}{_OF}{reject.id}") for reject in rows.rejects]
+    return replace(rows, ids=[f"{number}{_OF}{row_id}" for row_id in rows.ids], rejects=rejects)
+
+
+def _by_group(rows: Rows) -> Iterator[tuple[int, Rows]]:
+    """The rows, and the rejects, of each group with their own ids again."""
+    names = [row_id.partition(_OF) for row_id in rows.ids]
+    numbers = np.array([int(number) for number, _, _ in names], np.int64)
+    vectors = np.asarray(rows.items)
+    for number in np.unique(numbers).tolist():
+        kept = np.flatnonzero(numbers == number).tolist()
+        yield number, Rows([names[row][2] for row in kept], [rows.pair_ids[row] for row in kept], vectors[kept])
+    for reject in rows.rejects:
+        owner, _, row_id = reject.id.partition(_OF)
+        yield int(owner), Rows([], [], [], [replace(reject, id=row_id)])
 
 
 @dataclass
@@ -216,6 +273,30 @@ class _Collector:
         while len(self._ids) >= least:
             self._write(min(len(self._ids), ROWS_PER_SHARD))
 
+    def finish(self, truncated: int, whitened: int) -> EmbeddedInput:
+        """Write the completion mark, once all is written."""
+        planned, request = self.planned, self.request
+        check_unchanged(planned.shard)
+        rejects, shards = self.rejects, tuple(self.shards)
+        listed = None
+        if rejects:
+            data = to_jsonl(rejects)
+            listed = storage.join(request.rejects_folder, f"{planned.name}-{sha256(data)[:16]}.jsonl")
+            storage.create(listed, data)
+        rows = len(rejects) + sum(shard.rows for shard in shards)
+        result = EmbeddedInput(
+            source=planned.shard.uri,
+            digest=planned.shard.digest,
+            shards=shards,
+            rejects=RejectSummary.of(rejects, rows, storage.basename(planned.shard.uri), listed),
+            precomputed=planned.precomputed,
+            positional_keys=self.positional_keys,
+            off_length=self.off_length if planned.precomputed else None,
+            truncated=truncated,
+            whitened=whitened,
+        )
+        return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
+
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors) if len(self._vectors) > 1 else self._vectors[0]
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
@@ -227,3 +308,58 @@ class _Collector:
         self.shards.append(shard)
         del self._ids[:rows], self._pair_ids[:rows]
         self._vectors = [vectors[rows:]]
+
+
+@dataclass
+class _GroupCollector(_Collector):
+    """Checks vectors of new members of a group, and puts them where they belong among those that are known.
+
+    The pair id of a member is its path in any case; so is its id, unless it is made of the content. Images that turn
+    white are read each time, so that they are counted.
+    """
+
+    found: Found = field(kw_only=True)
+    white: set[str] = field(default_factory=set)
+
+    def read(self, number: int) -> Iterator[Rows]:
+        """The members whose vectors are not known, marked as those of a group."""
+        shard = self.planned.shard
+        members = tuple(shard.members[at] for at in np.flatnonzero(self.found.inputs < 0))
+        if members:
+            for rows in read_rows(replace(shard, members=members), self.request.modality, self.request.columns):
+                self.white.update(
+                    name for name, item in zip(rows.pair_ids, rows.items, strict=True) if turns_white(item)
+                )
+                yield _of_group(rows, number)
+
+    def put_together(self) -> EmbeddedInput:
+        members = self.planned.shard.members
+        for name, positions in self.found.by_input():
+            block = self._load(name)
+            rows = self.found.rows[positions]
+            for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
+                path = block.pair_ids[row].as_py()
+                row_id = block.ids[row].as_py()
+                self._ids.append(members[position] if row_id == path else row_id)
+                self._pair_ids.append(members[position])
+            self._vectors.append(block.vectors[rows])
+        place = {member: at for at, member in enumerate(members)}
+        order = sorted(range(len(self._ids)), key=lambda row: place[self._pair_ids[row]])
+        self._ids, self._pair_ids = ([each[row] for row in order] for each in (self._ids, self._pair_ids))
+        if order:
+            self._vectors = [np.concatenate(self._vectors)[order]]
+        keys = keys_of(self.planned.shard, self.request.encoder)[[place[pair_id] for pair_id in self._pair_ids]]
+        keys[[pair_id in self.white for pair_id in self._pair_ids]] = b""
+        self.cut(1)
+        # Members were not rejected in their order, but those of one reason were.
+        self.rejects.sort(key=lambda reject: reject.reason)
+        keep_keys(keys, self.planned.name, self.request.work)
+        return self.finish(truncated=0, whitened=len(self.white))
+
+    def _load(self, name: str) -> VectorBlock:
+        """The rows of an earlier input."""
+        planned = replace(self.planned, name=name)
+        mark = self.request.mark_of(planned)
+        blocks = [read_shard(shard) for shard in self.request.read(planned, storage.read_bytes(mark)).shards]
+        ids, pair_ids = (pa.concat_arrays([getattr(each, what) for each in blocks]) for what in ("ids", "pair_ids"))
+        return VectorBlock(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))

@@ -21,7 +21,8 @@ import numpy as np
 
 from nnn_core.encoders import Encoder
 from nnn_core.encoders._calls import guarded, vectors_of
-from nnn_core.encoders._decoding import turns_white, upright
+from nnn_core.encoders._decoding import turns_white as turns_white
+from nnn_core.encoders._decoding import upright
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows

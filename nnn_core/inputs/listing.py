@@ -15,10 +15,10 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs._table_logs import current_files
 from nnn_core.inputs.readers import format_of, formats, suffix_of
 from nnn_core.inputs.readers._caption_files import SUFFIX, image_beside
-from nnn_core.inputs.shards import InputShard, ShardName, cut_groups, natural_key
+from nnn_core.inputs.shards import CONTENT_BYTES, InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
-_IMAGES_PER_SHARD = 1024
+IMAGES_PER_SHARD = 1024
 
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
 _TARS = (".tar", ".tar.gz", ".tgz")
@@ -255,12 +255,12 @@ def _fixed_folder(pattern: str) -> str:
 def _group_members(folder: str, uris: Sequence[str]) -> Iterator[ShardName]:
     """Cut single files into groups, each of which ends after a file of which the hash of the name says so."""
     members = (uri.removeprefix(folder).lstrip("/") for uri in uris)
-    return (ShardName(folder, group) for group in cut_groups(members, _ends_group, 8 * _IMAGES_PER_SHARD))
+    return (ShardName(folder, group) for group in cut_groups(members, _ends_group, 8 * IMAGES_PER_SHARD))
 
 
 def _ends_group(member: str) -> bool:
     digest = hashlib.blake2b(member.encode(errors="surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % _IMAGES_PER_SHARD == 0
+    return int.from_bytes(digest, "big") % IMAGES_PER_SHARD == 0
 
 
 def describe_shard(name: ShardName | str, fresh: bool = False) -> InputShard:
@@ -285,14 +285,16 @@ def describe_shard(name: ShardName | str, fresh: bool = False) -> InputShard:
 
 
 def _describe_members(name: ShardName, fresh: bool) -> InputShard:
-    digest, size = hashlib.sha256(), 0
+    digest, size, contents = hashlib.sha256(), 0, b""
     for member in name.members:
         uri = storage.join(name.uri, member)
+        content = storage.content_digest(uri, fresh)
         beside = f"\0{storage.basename(image_beside(uri) or '')}" if member.endswith(SUFFIX) else ""  # the pair id
-        line = f"{member}\0{storage.content_digest(uri, fresh)}{beside}\n"
-        digest.update(line.encode(errors="surrogateescape"))
+        digest.update(f"{member}\0{content}{beside}\n".encode(errors="surrogateescape"))
+        if not beside:
+            contents += hashlib.blake2b(content.encode(), digest_size=CONTENT_BYTES).digest()
         size += storage.size(uri)
-    return InputShard(name.uri, f"members:{digest.hexdigest()}", size, members=name.members)
+    return InputShard(name.uri, f"members:{digest.hexdigest()}", size, members=name.members, contents=contents)
 
 
 def check_unchanged(shard: InputShard) -> None:

@@ -16,6 +16,11 @@ MODALITIES: tuple[Modality, ...] = ("image", "text")
 _DIGITS = re.compile(r"(\d+)")
 
 
+#: Digests of the content of single images, ``CONTENT_BYTES`` of each.
+Contents = bytes
+CONTENT_BYTES = 16
+
+
 @dataclass(frozen=True, slots=True)
 class ShardName:
     """What one input shard is called, before anyone looked at it.
@@ -40,6 +45,7 @@ class InputShard:
         companion: URI of the file with the ids or further fields; None if there is no such file.
         members: single images that are read as one shard, by their paths below ``uri``; empty for a file.
         head: how many first rows are of interest, of which a reader may make use; None for all.
+        contents: digests of the bytes of each image of a group, ``CONTENT_BYTES`` each, in the order of ``members``.
     """
 
     uri: str
@@ -48,6 +54,7 @@ class InputShard:
     companion: str | None = None
     members: tuple[str, ...] = ()
     head: int | None = None
+    contents: Contents = b""
 
 
 def cut_groups(

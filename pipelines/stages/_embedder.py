@@ -1,12 +1,13 @@
-"""Embedder: one input shard to its vectors, in whatever thread or process; Beam's metrics are left to the caller."""
+"""Embedder: input shards to their vectors, in whatever thread or process; Beam's metrics are left to the caller."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnn_core import storage
-from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_shard
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_groups, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoders.encoding import Usage
@@ -14,18 +15,18 @@ from nnn_core.encoders.encoding import Usage
 
 @dataclass(frozen=True)
 class Embedding:
-    """One input shard, embedded.
+    """One input shard, or groups of single images, embedded together.
 
     Attributes:
-        planned: the input shard that was embedded, and the name of its result.
-        result: what the input shard became: where its vectors are.
+        planned: the input shards that were embedded, and the names of their results.
+        results: what each input shard became: where its vectors are.
         usage: what the model did; None where the shard held vectors.
-        seconds: wall time of reading, embedding and storing the shard, in seconds; loading the model not included.
+        seconds: wall time of reading, embedding and storing, in seconds; loading the model not included.
         written: how many bytes were stored.
     """
 
-    planned: PlannedInput
-    result: EmbeddedInput
+    planned: Sequence[PlannedInput]
+    results: Sequence[EmbeddedInput]
     usage: Usage | None
     seconds: float
     written: int
@@ -49,11 +50,14 @@ class Embedder:
     threads: int = 1
     copy: int = 0
 
-    def embed(self, planned: PlannedInput) -> Embedding:
-        """See ``embed_shard``."""
+    def embed(self, planned: Sequence[PlannedInput]) -> Embedding:
+        """See ``embed_shard``, and ``embed_groups`` for several."""
         encoder = load_once(self.source, self.copy) if self.source else None
         usage = Usage(self.threads) if self.source else None
         start = time.perf_counter()
         with storage.tally() as written:
-            result = embed_shard(planned, self.request, encoder, usage)
-        return Embedding(planned, result, usage, time.perf_counter() - start, written.bytes)
+            if planned[0].shard.contents:
+                results = embed_groups(planned, self.request, encoder, usage)
+            else:
+                results = [embed_shard(each, self.request, encoder, usage) for each in planned]
+        return Embedding(planned, results, usage, time.perf_counter() - start, written.bytes)

@@ -15,13 +15,13 @@ from pipelines.stages._embedder import Embedder, Embedding
 _NUMBERS = count()
 
 
-class ShardEncoder(ModelHandler[PlannedInput, Embedding, Embedder]):  # type: ignore[misc]
+class ShardEncoder(ModelHandler[tuple[PlannedInput, ...], Embedding, Embedder]):  # type: ignore[misc]
     """Runs the encoder over whole input shards.
 
-    An element is a shard's descriptor, not its rows: the handler reads the shard, decodes its
-    images in threads beside the model, and batches inside, always in the same way. So nothing
-    big passes between transforms, or between processes that share a model, and a vector's bits do not depend
-    on how Beam cut bundles.
+    An element is a shard's descriptor, or those of several groups of images, not its rows: the handler reads them,
+    decodes images in threads beside the model, and batches inside. So nothing big passes between transforms, or
+    between processes that share a model; and since batches are of one size, a vector's bits do not depend on how Beam
+    cut bundles.
 
     Args:
         embedder: what embeds a shard.
@@ -38,12 +38,12 @@ class ShardEncoder(ModelHandler[PlannedInput, Embedding, Embedder]):  # type: ig
         return replace(self._embedder, copy=next(_NUMBERS) % self.model_copies())
 
     def run_inference(
-        self, batch: Sequence[PlannedInput], model: Embedder, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[tuple[PlannedInput, ...]], model: Embedder, inference_args: dict[str, Any] | None = None
     ) -> Iterable[Embedding]:
         return map(model.embed, batch)
 
-    def get_num_bytes(self, batch: Sequence[PlannedInput]) -> int:
-        return sum(planned.shard.bytes for planned in batch)
+    def get_num_bytes(self, batch: Sequence[tuple[PlannedInput, ...]]) -> int:
+        return sum(planned.shard.bytes for together in batch for planned in together)
 
     def get_metrics_namespace(self) -> str:
         return self._namespace

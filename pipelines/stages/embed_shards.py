@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -14,6 +14,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
+from nnn_core.inputs.listing import IMAGES_PER_SHARD
 from nnn_core.inputs.shards import InputShard
 from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
@@ -23,6 +24,10 @@ from pipelines.stages._side_by_side import SideBySide
 _LOG = logging.getLogger("nnn")
 
 _ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
+
+
+#: Most groups of single images that are put together at the same time.
+_GROUPS_TOGETHER = 16
 
 
 @dataclass
@@ -62,7 +67,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
                 routes[_ENCODE]
                 | "SpreadEncoding" >> beam.Reshuffle()
                 | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResult" >> beam.Map(_take_result, self.stage)
+                | "TakeResults" >> beam.FlatMap(_take_results, self.stage)
             )
         return results | "Together" >> beam.Flatten()
 
@@ -77,20 +82,45 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.copies))
 
 
-@dataclass
 class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
-    request: EmbeddingRequest
-    stage: str
+    """Shards to finished results, and to what is embedded together: a file each, but groups with few new images."""
+
+    def __init__(self, request: EmbeddingRequest, stage: str) -> None:
+        self._request, self._stage = request, stage
+
+    def start_bundle(self) -> None:
+        self._waiting: list[PlannedInput] = []
 
     def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
-        metrics.tell(self.stage, expected=1)
-        planned = self.request.plan(shard)
-        found = self.request.find(planned)
+        metrics.tell(self._stage, expected=1)
+        planned = self._request.plan(shard)
+        found = self._request.find(planned)
         if found is not None:
-            count(self.stage, metrics.REUSED)
+            count(self._stage, metrics.REUSED)
             yield TaggedOutput(_FOUND, found)
+            return
+        planned = self._request.recognise(planned)
+        if planned.ready:
+            yield TaggedOutput(_CONVERT, (planned,))
+        elif not planned.known:
+            yield TaggedOutput(_ENCODE, (planned,))
         else:
-            yield TaggedOutput(_CONVERT if planned.precomputed else _ENCODE, planned)
+            self._waiting.append(planned)
+            if self._new >= IMAGES_PER_SHARD or len(self._waiting) == _GROUPS_TOGETHER:
+                yield self._together()
+
+    def finish_bundle(self) -> Iterator[TaggedOutput]:
+        if self._waiting:
+            output = self._together()
+            yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+
+    @property
+    def _new(self) -> int:
+        return sum(len(planned.shard.members) - planned.known for planned in self._waiting)
+
+    def _together(self) -> TaggedOutput:
+        groups, self._waiting = tuple(self._waiting), []
+        return TaggedOutput(_ENCODE, groups)
 
 
 class _ConvertShards(SideBySide):
@@ -111,17 +141,17 @@ class _ConvertShards(SideBySide):
         for embedding in results:
             # The stage's time is that of the process; shards that are converted side by side share it.
             now = time.perf_counter()
-            yield _take_result(embedding, self._stage, now - since)
+            yield from _take_results(embedding, self._stage, now - since)
             since = now
 
 
-def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -> EmbeddedInput:
-    """What became of a shard, counted here: metrics do not leave the thread or process that embedded it.
+def _take_results(embedding: Embedding, stage: str, spent: float | None = None) -> Sequence[EmbeddedInput]:
+    """What became of shards, counted here: metrics do not leave the thread or process that embedded them.
 
     Args:
-        embedding: the embedded input shard, with time and bytes that it took.
+        embedding: the embedded input shards, with time and bytes that they took.
         stage: name of the stage in metrics.
-        spent: seconds of this process that the shard took; None for all that passed while it was embedded.
+        spent: seconds of this process that the shards took; None for all that passed while they were embedded.
     """
     usage = embedding.usage
     if usage is not None:
@@ -129,16 +159,17 @@ def _take_result(embedding: Embedding, stage: str, spent: float | None = None) -
         count_seconds(stage, metrics.MODEL_HAD_MSEC, embedding.seconds * usage.used)
     count_seconds(stage, metrics.MSEC, embedding.seconds if spent is None else spent)
     count_work(stage, embedding.written)
-    planned, result = embedding.planned, embedding.result
-    rejects = result.rejects
-    held = {
-        metrics.READ: planned.shard.bytes,
-        metrics.ROWS: rejects.rows,
-        metrics.REJECTED: rejects.rejected,
-        metrics.TRUNCATED: result.truncated,
-    }
-    for what, number in {metrics.COMPUTED: 1, **held}.items():
-        count(stage, what, number)
-    figures = {"rows": rejects.rows, "rejected": rejects.rejected, "rejects": rejects.uri}
-    _LOG.info(Event("embedded", stage=stage, uri=planned.shard.uri, **figures, seconds=round(embedding.seconds, 3)))
-    return result
+    for planned, result in zip(embedding.planned, embedding.results, strict=True):
+        rejects = result.rejects
+        new = rejects.rows - planned.known
+        held = {
+            metrics.READ: planned.shard.bytes * new // max(1, rejects.rows),
+            metrics.ROWS: new,
+            metrics.REJECTED: rejects.rejected,
+            metrics.TRUNCATED: result.truncated,
+        }
+        for what, number in {metrics.COMPUTED: 1, **held}.items():
+            count(stage, what, number)
+        figures = {"rows": new, "known": planned.known, "rejected": rejects.rejected, "rejects": rejects.uri}
+        _LOG.info(Event("embedded", stage=stage, uri=planned.shard.uri, **figures, seconds=round(embedding.seconds, 3)))
+    return embedding.results

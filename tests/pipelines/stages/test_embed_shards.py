@@ -167,7 +167,7 @@ def test_results_come_in_the_order_of_the_files(tmp_path: Path, monkeypatch: pyt
     plans = [request.plan(shard) for shard in vector_files(tmp_path, 11)]
     converter = _ConvertShards(request, "embed", 2)
     converter.start_bundle()
-    first = [result.source for planned in plans for result in converter.process(planned)]
+    first = [result.source for planned in plans for result in converter.process((planned,))]
     rest = [result.value.source for result in converter.finish_bundle()]
     assert [*first, *rest] == [planned.shard.uri for planned in plans]
     assert (len(first), len(rest)) == (8, 3)
@@ -179,7 +179,7 @@ def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
     Path(plans[1].shard.uri).write_bytes(b"PAR1 no more PAR1")
     converter = _ConvertShards(request, "embed", 2)
     converter.start_bundle()
-    taken = [result for planned in plans for result in converter.process(planned)]
+    taken = [result for planned in plans for result in converter.process((planned,))]
     with pytest.raises(InputError, match=r"1\.parquet"):
         taken.extend(result.value for result in converter.finish_bundle())
     assert [result.source for result in taken] == [plans[0].shard.uri]
@@ -192,7 +192,7 @@ def test_no_thread_outlives_a_bundle_that_is_given_up(tmp_path: Path) -> None:
     converter = _ConvertShards(request, "embed", 2)
     converter.start_bundle()
     for shard in vector_files(tmp_path, 3):
-        assert list(converter.process(request.plan(shard))) == []
+        assert list(converter.process((request.plan(shard),))) == []
     assert set(threading.enumerate()) <= before
     results = converter.finish_bundle()
     next(results)

@@ -88,7 +88,7 @@ def groups(members: list[str]) -> set[ShardName]:
 
 @pytest.mark.parametrize("change", ["more", "less"])
 def test_one_image_changes_one_group_or_two_that_meet(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    monkeypatch.setattr(listing, "_IMAGES_PER_SHARD", 16)
+    monkeypatch.setattr(listing, "IMAGES_PER_SHARD", 16)
     members = [f"{number:05d}.jpg" for number in range(3000)]
     before = groups(members)
     assert sum(len(group.members) for group in before) == 3000
