@@ -98,7 +98,7 @@ class RefreshConfig(ValidationColumnOptions):
         alpha: weight of the mean in the bias (default: %(default)s).
         k_max: keep means for 1, 2, 4, ... up to N, for other k without scoring (default: 128, or k if larger).
         reference_shard_rows: files of the bank are scored together in groups of up to so many reference queries; a
-            file of at least half of that stands alone (default: 65536, approximate 1048576).
+            file of at least half of that stands alone (default: about a 64th of the bank, approximate 1048576).
         search: exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at
             a part of the bank, see --bias-tolerance; auto: the fastest exact one of a worker, on its GPU if it has one
             (default: %(default)s).
@@ -173,7 +173,7 @@ class RefreshConfig(ValidationColumnOptions):
         for side, rate in self.reject_rates.items():
             if not 0.0 <= rate <= 1.0:
                 raise ConfigError(f"{RATE_FLAGS[f'--{side}']} {rate} must lie between 0 and 1.")
-        if self.rows_per_reference_shard < 1 or self.threads < 1:
+        if (self.reference_shard_rows is not None and self.reference_shard_rows < 1) or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
         if self.model_copies is not None and self.model_copies < 1:
             raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
@@ -241,11 +241,11 @@ class RefreshConfig(ValidationColumnOptions):
         return grid_of(self.kept_scores, self.wanted_k)
 
     @property
-    def rows_per_reference_shard(self) -> int:
-        """``reference_shard_rows``, by default larger for the approximate search, whose cost grows by its root."""
-        if self.reference_shard_rows is not None:
-            return self.reference_shard_rows
-        return 1 << 20 if self.search == "approximate" else 1 << 16
+    def rows_per_reference_shard(self) -> int | None:
+        """``reference_shard_rows``; many by default for the approximate search, whose cost grows by their root."""
+        if self.reference_shard_rows is None and self.search == "approximate":
+            return 1 << 20
+        return self.reference_shard_rows
 
     @property
     def bank_modality(self) -> Modality:

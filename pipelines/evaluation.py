@@ -21,6 +21,7 @@ from nnn_core.evaluation.own_pairs import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.scorer import Scorer
 from nnn_core.table.manifest import Manifest
 from pipelines.config import EvaluationConfig
 from pipelines.stages.compare_corrections import CompareCorrections, CompareFairness
@@ -31,7 +32,7 @@ from pipelines.stages.judge_bias import CheckOverlap, GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
 from pipelines.stages.once import Once
 from pipelines.stages.review_bias import ReviewBias
-from pipelines.stages.score_candidates import ScoreCandidates, Scorer
+from pipelines.stages.score_candidates import ScoreCandidates
 
 
 def define_evaluation(
@@ -127,9 +128,10 @@ def _score_rest(
     settings = manifest.settings
     gathered = candidates | "GatherCandidates" >> GatherCandidates(1.0, config.rejects_folder)
     corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
-    scorer = Scorer(max(settings.grid), settings.exclude_own_pairs, config.work, config.threads, "auto")
+    how = (settings.exclude_own_pairs, config.work, config.threads, "auto")
+    scorer = Scorer(max(settings.grid), *how, grid=settings.grid)
     scored = shards | "ScoreRest" >> ScoreCandidates(rest, corpus, None, scorer)
-    return (scored | "MergeRest" >> MergePartials(rest, corpus, settings.grid, config.work))[MEANS]
+    return (scored | "MergeRest" >> MergePartials(rest, corpus, None, scorer, keep_means=True))[MEANS]
 
 
 def _findings(names: tuple[str, ...], *values: Any) -> Findings:

@@ -28,6 +28,7 @@ from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank, gather_references
 from nnn_core.scoring.own_pairs import check_own_pairs
 from nnn_core.scoring.partials import Scored
+from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport
@@ -44,7 +45,7 @@ from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, MergePart
 from pipelines.stages.metrics import NAMESPACE
 from pipelines.stages.once import Once
 from pipelines.stages.review_bias import ReviewBias
-from pipelines.stages.score_candidates import ScoreCandidates, Scorer
+from pipelines.stages.score_candidates import ScoreCandidates
 
 #: Names of the metrics that are the numbers of candidates with references of their own, and of such references.
 OWN_CANDIDATES, OWN_REFERENCES = "own_candidates", "own_references"
@@ -73,8 +74,7 @@ def define_refresh(
         )
     if config.drop_overlap:  # which the configuration refuses where there are no queries
         banked = references.embedded | "DropOverlap" >> DropReferences(queries, config.work)
-    cut = (config.rows_per_reference_shard, config.wanted_k, rates["references"], rejects, config.exclude_own_pairs)
-    bank = root | "ShardReferences" >> Once(gather_references, AsList(banked), *cut)
+    bank = root | "ShardReferences" >> Once(_gather_references, AsList(banked), config)
     if config.exclude_own_pairs:
         bank = root | "CheckOwnPairs" >> Once(check_own_pairs, AsSingleton(bank), AsList(candidates.embedded))
     gathered = candidates.embedded | "GatherCandidates" >> GatherCandidates(rates["candidates"], rejects)
@@ -85,12 +85,13 @@ def define_refresh(
         calibrated = bank | "CalibrateSearch" >> CalibrateSearch(
             candidates.embedded, config.grid, config.bias_tolerance, *how, config.cache
         )
-    scorer = Scorer(config.kept_scores, *how, config.search, config.cache)
+    scorer = Scorer(config.kept_scores, *how, config.search, config.cache, config.grid)
+    keep_means = config.validation is not None
     merged = (
         candidates.embedded
         | "CandidateShards" >> beam.FlatMap(EmbeddedInput.located)
         | "ScoreCandidates" >> ScoreCandidates(bank, corpus, calibrated, scorer).with_resource_hints(**config.hints)
-        | "MergePartials" >> MergePartials(bank, corpus, config.grid, config.work if config.validation else None)
+        | "MergePartials" >> MergePartials(bank, corpus, calibrated, scorer, keep_means)
     )
     sides = map(AsSingleton, (corpus, bank))
     recording = Once(record_encoder, encoder, config.prompts, config.work, config.modalities, *sides)
@@ -123,6 +124,20 @@ def define_refresh(
         settings=settings,
         lineage=lineage,
         review=review,
+    )
+
+
+def _gather_references(embedded: list[EmbeddedInput], config: RefreshConfig) -> Bank:
+    """The bank, grouped as the previous version's was where that follows from the bank and still suits it."""
+    before = Needs.of_current(config.table, config.work)
+    return gather_references(
+        embedded,
+        config.rows_per_reference_shard,
+        config.wanted_k,
+        config.reject_rates["references"],
+        config.rejects_folder,
+        config.exclude_own_pairs,
+        before.reference_shard_rows if before else None,
     )
 
 
@@ -184,8 +199,11 @@ def _describe_lineage(
         references=tuple(shard.digest for shard in bank.shards),
         searches={bank.shards[each.number].digest: each.digest for each in calibrated},
         k_max=config.kept_scores,
+        kept=tuple(sorted(scored.kept)),
+        grid=tuple(k for k in config.grid if k <= bank.rows),
         exclude_own_pairs=config.exclude_own_pairs,
         bank=tuple((storage.basename(part.uri), part.digest, part.rows, part.vector_digest) for part in bank.parts),
+        reference_shard_rows=bank.grouping.rows if bank.grouping.chosen else None,
     )
     return Lineage(corpus, bank, sums, search, needs)
 

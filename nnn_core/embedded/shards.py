@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict
@@ -140,6 +142,10 @@ class VectorBlock:
     ids: pa.StringArray
     pair_ids: pa.StringArray
     vectors: FloatMatrix
+
+    def take(self, rows: npt.NDArray[np.int64]) -> VectorBlock:
+        """Some of the rows."""
+        return VectorBlock(self.ids.take(pa.array(rows)), self.pair_ids.take(pa.array(rows)), self.vectors[rows])
 
 
 def write_shard(

@@ -19,8 +19,10 @@ from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import format_of
-from nnn_core.scoring.bank import ReferenceShard, shard_references
-from nnn_core.scoring.partials import Partial
+from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
+from nnn_core.scoring.partials import EXACT
+from nnn_core.scoring.scorer import Scorer
+from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest
 
 #: Bytes a row where nothing tells: a small photograph, a caption.
@@ -45,7 +47,8 @@ class SidePlan:
         why: reason why each file of ``todo`` is to be embedded, in the same order.
         removed: number of input files of the previous version that are gone.
         rows_known: number of rows of ``embedded``, without rejects.
-        rows_todo: number of rows of ``todo``, estimated if only reading a file would tell.
+        rows_todo: number of rows of ``todo`` to embed, estimated if only reading a file would tell.
+        rows_reused: number of further rows of ``todo``: single images whose vectors are known from other groups.
         estimated: whether ``rows_todo`` is an estimate.
         model: whether a model is needed to embed ``todo``.
     """
@@ -60,6 +63,7 @@ class SidePlan:
     removed: int
     rows_known: int
     rows_todo: int
+    rows_reused: int
     estimated: bool
     model: bool
 
@@ -71,12 +75,17 @@ class SidePlan:
     @property
     def rows(self) -> int:
         """All of them."""
-        return self.rows_known + self.rows_todo
+        return self.rows_known + self.rows_new
+
+    @property
+    def rows_new(self) -> int:
+        """Those of ``todo``, which no score is kept of."""
+        return self.rows_todo + self.rows_reused
 
     @property
     def shards_todo(self) -> int:
         """Embedded shards that ``todo`` will become, at least."""
-        return max(len(self.todo), -(-self.rows_todo // ROWS_PER_SHARD))
+        return max(len(self.todo), -(-self.rows_new // ROWS_PER_SHARD))
 
     @property
     def shards(self) -> list[EmbeddedShard]:
@@ -102,7 +111,7 @@ class SidePlan:
         planned = [request.plan(describe_shard(name)) for name in list_shards(pattern, f"--{flag}")]
         found = [(each, request.find(each)) for each in planned]
         done = {each: result for each, result in found if result is not None}
-        todo = tuple(each for each in planned if each not in done)
+        todo = tuple(request.recognise(each) for each in planned if each not in done)
         rows, estimated = _count_rows(todo, done, request.modality)
         inputs = {each.shard.digest for each in planned}
         return cls(
@@ -116,8 +125,9 @@ class SidePlan:
             len(set(before.inputs) - inputs) if before else 0,
             sum(shard.rows for result in done.values() for shard in result.shards),
             rows,
+            sum(each.known for each in todo),
             estimated,
-            any(not each.precomputed for each in todo),
+            any(not each.ready for each in todo),
         )
 
 
@@ -137,7 +147,8 @@ def _count_rows(
     a_row = size / read if read else _BYTES_A_ROW[modality]
     total, estimated = 0, False
     for each in todo:
-        rows = len(each.shard.members) or format_of(each.shard).outline(each.shard.uri).rows
+        members = len(each.shard.members)
+        rows = members - each.known if members else format_of(each.shard).outline(each.shard.uri).rows
         estimated = estimated or rows is None
         total += max(1, round(each.shard.bytes / a_row)) if rows is None else rows
     return total, estimated
@@ -149,13 +160,13 @@ class Scoring:
 
     Attributes:
         k_max: scores kept for each candidate and reference shard.
-        rows_per_shard: references that are scored together, at most.
+        rows_per_shard: references that are scored together, at most; None for what suits the bank.
         exclude_own_pairs: whether a candidate's own references are left out.
         approximate: whether partials depend on a calibration, which only the run knows.
     """
 
     k_max: int
-    rows_per_shard: int
+    rows_per_shard: int | None
     exclude_own_pairs: bool
     approximate: bool = False
 
@@ -176,6 +187,7 @@ class Plan:
         reasons: reason to how many (candidate, reference) pairs are to be scored for it.
         changed: parts of the encoder's fingerprint that differ from the previous version's.
         previous: number of the current version; None for a first refresh.
+        grouping: how files of the bank become reference shards.
         validation: what is to be embedded of the validation queries; None if there are none.
     """
 
@@ -190,7 +202,13 @@ class Plan:
     reasons: dict[str, int] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     previous: int | None = None
+    grouping: Grouping = field(default_factory=lambda: Grouping.of(0, None))
     validation: SidePlan | None = None
+
+    @property
+    def largest_group(self) -> int:
+        """Rows of a reference shard, at most, as far as the bank has so many."""
+        return max(1, min(self.grouping.most, self.references.rows))
 
     @property
     def sides(self) -> tuple[SidePlan, ...]:
@@ -207,6 +225,7 @@ class Plan:
         work: str,
         previous: Manifest | None,
         changed: Sequence[str],
+        before: Needs | None = None,
     ) -> Plan:
         """Which pairs of shards have no partial yet.
 
@@ -217,26 +236,21 @@ class Plan:
             work: URI of the folder of artefacts, in which finished partials lie.
             previous: manifest of the current version; None for a first refresh.
             changed: parts of the encoder's fingerprint that differ from the previous version's.
+            before: what the current version was made of; None where that is not known.
         """
         shards = [shard for shard in candidates.shards if shard.rows]
         groups: tuple[ReferenceShard, ...] = ()
+        grouping = Grouping.of(references.rows, scoring.rows_per_shard, before.reference_shard_rows if before else None)
         with contextlib.suppress(BankTooSmallError):
-            groups = shard_references(references.shards, scoring.rows_per_shard)
-        # Of an approximate search all are missing, since its settings are the run's affair.
-        known = () if scoring.approximate else set(storage.list_names(storage.join(work, "partials")))
-        missing = [
-            (shard, group)
-            for shard, group in itertools.product(shards, groups)
-            if storage.basename(Partial.of(shard, group, scoring.k_max, scoring.exclude_own_pairs, work).uri)
-            not in known
-        ]
-        reasons = _explain(missing, len(shards), len(groups))
-        if candidates.rows_todo:
-            reasons["candidates to embed"] = candidates.rows_todo * references.rows
-        if references.rows_todo and candidates.rows_known:
-            reasons["references to embed"] = candidates.rows_known * references.rows_todo
+            groups = shard_references(references.shards, grouping)
+        missing = _missing(shards, groups, references.rows, scoring, work)
+        reasons = _explain(missing, before)
+        if candidates.rows_new:
+            reasons["candidates to embed"] = candidates.rows_new * references.rows
+        if references.rows_new and candidates.rows_known:
+            reasons["references to embed"] = candidates.rows_known * references.rows_new
         new_shards = candidates.shards_todo
-        new_groups = min(references.shards_todo, -(-references.rows_todo // scoring.rows_per_shard))
+        new_groups = min(references.shards_todo, -(-references.rows_new // grouping.rows))
         partials = (len(shards) + new_shards) * (len(groups) + new_groups)
         dims = [shard.dim for shard in (*shards, *references.shards)]
         if previous is not None and not changed:
@@ -253,20 +267,41 @@ class Plan:
             reasons,
             tuple(changed),
             previous.version if previous else None,
+            grouping,
         )
 
 
-def _explain(missing: Sequence[tuple[EmbeddedShard, ReferenceShard]], shards: int, groups: int) -> dict[str, int]:
-    """(candidate, reference) pairs to score, by reason."""
-    of_shard = Counter(shard.uri for shard, _ in missing)
-    of_group = Counter(group.digest for _, group in missing)
+def _missing(
+    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], bank: int, scoring: Scoring, work: str
+) -> list[tuple[EmbeddedShard, ReferenceShard]]:
+    """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
+    pairs = itertools.product(shards, groups)
+    if scoring.approximate:
+        return list(pairs)
+    known = set(storage.list_names(storage.join(work, "partials")))
+    scorer = Scorer(scoring.k_max, scoring.exclude_own_pairs, work, 1, EXACT)
+    return [
+        (shard, group)
+        for shard, group in pairs
+        if not any(storage.basename(each.uri) in known for each in scorer.partials(shard, group, bank))
+    ]
+
+
+def _explain(missing: Sequence[tuple[EmbeddedShard, ReferenceShard]], before: Needs | None) -> dict[str, int]:
+    """(candidate, reference) pairs to score, by what the current version's scores lacked."""
+    if before is None:
+        reason = "candidates never scored"
+        return {reason: sum(shard.rows * group.rows for shard, group in missing)} if missing else {}
+    scored, grouped, embedded = set(before.candidates), set(before.references), set(before.embedded)
     reasons = Counter[str]()
     for shard, group in missing:
-        if of_shard[shard.uri] == groups:
+        if shard.digest not in scored:
             reason = "candidates never scored"
-        elif of_group[group.digest] == shards:
-            reason = "references new or grouped anew"
+        elif group.digest in grouped:
+            reason = "scores not under --work, or kept otherwise"
+        elif all(storage.basename(part.uri) in embedded for part in group.parts):
+            reason = "references grouped anew"
         else:
-            reason = "scores not under --work"
+            reason = "references new, or grouped with new ones"
         reasons[reason] += shard.rows * group.rows
-    return reasons
+    return dict(reasons)

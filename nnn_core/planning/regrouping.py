@@ -18,7 +18,7 @@ from statistics import fmean
 
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.planning.costs import MERGED_SCORES, PARTIAL_SECONDS, Worker
-from nnn_core.scoring.bank import group_shards, in_order
+from nnn_core.scoring.bank import Grouping, group_shards, in_order
 
 #: Sizes that are tried, relative to the current one, up to a bound on the memory that a group takes.
 _FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 4, 16, 64, 256)
@@ -138,7 +138,7 @@ class _Habit:
 
 
 def _cut(ordered: list[EmbeddedShard], rows: int) -> _Groups:
-    groups = group_shards(ordered, rows)
+    groups = group_shards(ordered, Grouping.of(0, rows))
     return {tuple(shard.digest for shard in group): sum(shard.rows for shard in group) for group in groups}
 
 

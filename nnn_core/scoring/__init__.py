@@ -1,5 +1,6 @@
 """The bank of reference queries, and the k highest scores of every candidate against it.
 
 ``bank`` cuts references into reference shards, ``search/`` finds the top-k of candidates in one shard, ``partials``
-keeps that as an artefact, and ``topk`` is the value that partials are merged by.
+keeps some of that as an artefact, ``merged`` makes of all partials the means over the whole bank, with a second look
+where a partial lacks something, ``scorer`` names both, and ``topk`` is the value that scores are merged by.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,47 @@ from nnn_core.errors import BankTooSmallError, InputError
 from nnn_core.inputs.shards import cut_groups, natural_key
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
+
+#: Reference shards that a bank is cut into by default, about; twice as many at most, as far as its files allow.
+_SHARDS = 64
+_LEAST_ROWS, _MOST_ROWS = 1 << 7, 1 << 20
+
+#: By default this many times the rows of a group may come from one file.
+_OF_ONE_FILE = 8
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How files of the bank become reference shards.
+
+    Attributes:
+        rows: smaller files share a reference shard up to so many rows; a file of at least half of that stands alone.
+        most: most rows of one file in one reference shard.
+        chosen: whether ``rows`` follows from the bank.
+    """
+
+    rows: int
+    most: int
+    chosen: bool = False
+
+    @classmethod
+    def of(cls, references: int, asked: int | None, before: int | None = None) -> Grouping:
+        """The grouping that was asked for, by default the power of two nearest to a 64th of the bank, from 128 to 2^20.
+
+        So up to 64 equal files stand alone, and what is one day of a window costs its own share when it is replaced;
+        a day of 700,000 in a bank of 10^7 is one shard. What an earlier refresh chose stays while it is off by less
+        than a factor of 2^1.5: a bank that grows or shrinks by less than half is not regrouped.
+
+        Args:
+            references: reference queries of the bank.
+            asked: rows of a group that the user asked for; None for the default.
+            before: rows of a group that the previous version's refresh chose; None if it chose none.
+        """
+        if asked is not None:
+            return cls(asked, asked)
+        ideal = math.log2(min(max(references / _SHARDS, _LEAST_ROWS), _MOST_ROWS))
+        rows = before if before and abs(math.log2(before) - ideal) < 1.5 else 1 << round(ideal)
+        return cls(rows, min(_OF_ONE_FILE * rows, max(rows, _MOST_ROWS)), True)
 
 
 @dataclass(frozen=True)
@@ -47,11 +90,13 @@ class Bank:
         shards: all reference shards of the bank, in order of their numbers.
         side: rows, rejects and digests of the bank, as a manifest records them.
         outcome: what became of the bank's input files.
+        grouping: how files became reference shards.
     """
 
     shards: tuple[ReferenceShard, ...]
     side: Side
     outcome: Outcome
+    grouping: Grouping
 
     @property
     def parts(self) -> list[EmbeddedShard]:
@@ -88,21 +133,23 @@ class Bank:
 
 def gather_references(
     inputs: Sequence[EmbeddedInput],
-    rows_per_shard: int,
+    rows_per_shard: int | None,
     k: int | None,
     max_reject_rate: float,
     rejects_folder: str,
     exclude_own_pairs: bool,
+    before: int | None = None,
 ) -> Bank:
     """Check the bank as a whole, as far as that needs no scoring, and cut it into reference shards.
 
     Args:
         inputs: all embedded files of the bank.
-        rows_per_shard: reference queries that are indexed and scored together.
+        rows_per_shard: reference queries that are indexed and scored together; None for what suits the bank.
         k: least number of reference queries that will do; None for no such bound.
         max_reject_rate: allowed share of rejected rows, 0 to 1.
         rejects_folder: folder in which rejects are listed, for messages.
         exclude_own_pairs: whether own pairs are left out of scores, for which the bank needs pair ids.
+        before: what an earlier refresh took for ``rows_per_shard`` where it was None; None if nothing is known.
 
     Raises:
         RejectedRowsError: too many rows could not be used.
@@ -110,7 +157,8 @@ def gather_references(
         InputError: the vectors differ in dimension, or no row has the pair id that is needed.
     """
     side, outcome = summarise_side(inputs, max_reject_rate, "--references", rejects_folder)
-    bank = Bank(shard_references(embedded_shards(inputs), rows_per_shard), side, outcome)
+    grouping = Grouping.of(side.rows, rows_per_shard, before)
+    bank = Bank(shard_references(embedded_shards(inputs), grouping), side, outcome, grouping)
     if k is not None and bank.rows < k:
         raise BankTooSmallError(
             f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
@@ -125,12 +173,12 @@ def gather_references(
     return bank
 
 
-def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> tuple[ReferenceShard, ...]:
-    """Group whole embedded shards, in natural order of their sources, up to ``rows_per_shard`` rows each.
+def shard_references(embedded: Iterable[EmbeddedShard], grouping: Grouping) -> tuple[ReferenceShard, ...]:
+    """Group whole embedded shards, in natural order of their sources.
 
     A reference shard is its list of files; nothing is copied. Where a group ends is said by the digest of its last
     shard, as in content-defined chunking, so a bank that gains or loses a file changes one group or two, wherever
-    the file lies in the order: a window of days may slide. A shard of at least half of ``rows_per_shard`` stands alone.
+    the file lies in the order: a window of days may slide.
 
     Raises:
         BankTooSmallError: the bank is empty.
@@ -143,7 +191,7 @@ def shard_references(embedded: Iterable[EmbeddedShard], rows_per_shard: int) -> 
             "candidates with. Check the files and the list of rejects."
         )
     check_alike(ordered)
-    return tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, rows_per_shard)))
+    return tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, grouping)))
 
 
 def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
@@ -151,19 +199,28 @@ def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
     return sorted((shard for shard in embedded if shard.rows), key=lambda shard: (natural_key(shard.source), shard.uri))
 
 
-def group_shards(ordered: Iterable[EmbeddedShard], rows_per_shard: int) -> list[tuple[EmbeddedShard, ...]]:
+def group_shards(ordered: Iterable[EmbeddedShard], grouping: Grouping) -> list[tuple[EmbeddedShard, ...]]:
     """Cut a bank, of which the shards are in order, into groups."""
+    stretches = [
+        stretch
+        for _, shards in itertools.groupby(ordered, key=lambda shard: shard.source)
+        for stretch in cut_groups(shards, lambda _: False, grouping.most, lambda shard: shard.rows)
+    ]
 
-    def ends(shard: EmbeddedShard) -> bool:
+    def ends(stretch: tuple[EmbeddedShard, ...]) -> bool:
         # With this chance groups come to about half of what they may hold, and few are cut for being full.
-        return int(shard.digest[:16], 16) < min(1.0, 2 * shard.rows / rows_per_shard) * (1 << 64)
+        return int(stretch[-1].digest[:16], 16) < min(1.0, 2 * _rows(stretch) / grouping.rows) * (1 << 64)
 
-    return list(cut_groups(ordered, ends, rows_per_shard, lambda shard: shard.rows))
+    return [tuple(itertools.chain(*group)) for group in cut_groups(stretches, ends, grouping.rows, _rows)]
+
+
+def _rows(shards: Iterable[EmbeddedShard]) -> int:
+    return sum(shard.rows for shard in shards)
 
 
 def _to_shard(number: int, parts: Sequence[EmbeddedShard]) -> ReferenceShard:
     digest = name_of("reference shard", parts=[part.digest for part in parts])
-    return ReferenceShard(number, tuple(parts), digest, sum(part.rows for part in parts), parts[0].dim)
+    return ReferenceShard(number, tuple(parts), digest, _rows(parts), parts[0].dim)
 
 
 @dataclass(frozen=True)

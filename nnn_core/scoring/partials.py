@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core import storage
@@ -24,8 +26,39 @@ _SUFFIX = ".parquet"
 #: Bytes of the digest in a partial's name.
 _NAME_BYTES = 20
 
+#: Bytes of how many scores a partial keeps, where ranges of partials travel.
+_KEPT_BYTES = 4
+
 #: Names of the searches that partials come from.
 _SEARCHES = ("exact", "prefilter", "device", "approximate")
+
+#: How all searches that give the exact scores are called where partials are named.
+EXACT = "exact"
+
+#: Numbers of scores that partials of an exact search keep of more.
+_SIZES = tuple(size for power in range(3, 30) for size in (1 << power, 3 << power - 1))
+
+
+def kept_scores(k_max: int, references: int, bank: int) -> int:
+    """How many scores of each candidate a partial keeps: mostly all that count among the k_max highest of the bank.
+
+    Of so many scores, drawn without regard to the reference shard, a shard holds its share s on average, with a
+    deviation of at most sqrt(s); kept are the least size of 8, 12, 16, 24, ... that s + 4 sqrt(s) + 4 fits in.
+
+    Args:
+        k_max: how many scores of each candidate count.
+        references: reference queries of the reference shard.
+        bank: reference queries of the whole bank.
+    """
+    share = k_max * references / bank
+    return min(k_max, next(size for size in _SIZES if size >= share + 4 * math.sqrt(share) + 4))
+
+
+def other_sizes(k_max: int, kept: int) -> tuple[int, ...]:
+    """Numbers of scores for which a partial will do as well: what is missing is found by a second look."""
+    sizes = sorted({size for size in _SIZES if size < k_max} | {k_max})
+    more = [size for size in sizes if size > kept]
+    return (*more, *(size for size in reversed(sizes) if kept / 2 <= size < kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +87,7 @@ class Partial:
         k_max: int,
         exclude_own_pairs: bool,
         work: str,
-        search: str = "exact",
+        search: str = EXACT,
     ) -> Partial:
         """The partial of this pair of shards.
 
@@ -118,30 +151,37 @@ class ScoredRange:
         folder: URI of the folder in which the partials lie.
         names: the digests that the partials' files are named by, 20 bytes each, in the order of the reference shards:
             of all that travels, this alone grows with the number of pairs.
-        k_max: how many scores are kept for each candidate, at most.
+        kept: how many scores each partial keeps of a candidate, at most; 4 bytes each, big-endian.
     """
 
     candidates: EmbeddedShard
     first: int
     folder: str
     names: bytes
-    k_max: int
+    kept: bytes
 
     @classmethod
     def of(cls, candidates: EmbeddedShard, partials: Sequence[Partial]) -> ScoredRange:
         """The range of ``partials``, one or more, in consecutive reference shards."""
         head = partials[0]
         names = (storage.basename(partial.uri).removesuffix(_SUFFIX) for partial in partials)
-        return cls(candidates, head.reference, storage.parent(head.uri), bytes.fromhex("".join(names)), head.k_max)
+        kept = b"".join(partial.k_max.to_bytes(_KEPT_BYTES, "big") for partial in partials)
+        return cls(candidates, head.reference, storage.parent(head.uri), bytes.fromhex("".join(names)), kept)
+
+    @classmethod
+    def done(cls, candidates: EmbeddedShard) -> ScoredRange:
+        """Of a candidate shard whose scores were merged before, so that its partials are not asked for."""
+        return cls(candidates, 0, "", b"", b"")
 
     @property
     def partials(self) -> list[Partial]:
         """One for each reference shard of the range."""
         shard, size = self.candidates, _NAME_BYTES
         names = [self.names[at : at + size].hex() + _SUFFIX for at in range(0, len(self.names), size)]
+        kept = [int.from_bytes(self.kept[at : at + _KEPT_BYTES], "big") for at in range(0, len(self.kept), _KEPT_BYTES)]
         return [
-            Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, self.k_max)
-            for number, name in enumerate(names, self.first)
+            Partial(shard.digest, number, storage.join(self.folder, name), shard.rows, k)
+            for number, (name, k) in enumerate(zip(names, kept, strict=True), self.first)
         ]
 
 
@@ -153,11 +193,13 @@ class Scored:
         fewest_seen: fewest references that a candidate was scored against.
         searches: names of the searches that found the scores, such as ``exact``.
         own_pairs: what was left out of the scores as the candidates' own.
+        kept: how many scores partials kept of each candidate, at most.
     """
 
     fewest_seen: int
     searches: frozenset[str]
     own_pairs: OwnPairs = NO_OWN_PAIRS
+    kept: frozenset[int] = frozenset()
 
     @classmethod
     def merged(cls, scored: Iterable[Scored]) -> Scored:
@@ -165,7 +207,25 @@ class Scored:
         every = list(scored)
         searches = frozenset().union(*(each.searches for each in every))
         own_pairs = sum((each.own_pairs for each in every), NO_OWN_PAIRS)
-        return cls(min(each.fewest_seen for each in every), searches, own_pairs)
+        kept = frozenset().union(*(each.kept for each in every))
+        return cls(min(each.fewest_seen for each in every), searches, own_pairs, kept)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The same as arrays."""
+        columns = {
+            "fewest_seen": [self.fewest_seen],
+            "searches": [_SEARCHES.index(name) for name in sorted(self.searches)],
+            "own_pairs": [self.own_pairs.candidates, self.own_pairs.references],
+            "kept": sorted(self.kept),
+        }
+        return {name: np.array(values, np.int64) for name, values in columns.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.int64]]) -> Scored:
+        """Read ``to_arrays`` back."""
+        searches = frozenset(_SEARCHES[number] for number in arrays["searches"].tolist())
+        own_pairs = OwnPairs(*arrays["own_pairs"].tolist())
+        return cls(int(arrays["fewest_seen"][0]), searches, own_pairs, frozenset(arrays["kept"].tolist()))
 
 
 def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs: bool, search: str) -> str:
@@ -181,26 +241,22 @@ def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs:
     return f"{name}{_SUFFIX}"
 
 
-def merge_partials(partials: list[Partial], references: int) -> tuple[TopK, frozenset[str]]:
-    """The top-k of a candidate shard over the whole bank, whatever the order of ``partials``; and the searches used.
+def in_order(partials: Sequence[Partial], references: int, candidates: EmbeddedShard) -> list[Partial]:
+    """The partials of one candidate shard in the order of the bank.
 
     Args:
-        partials: the partials of one candidate shard, one for each reference shard of the bank, in any order.
+        partials: the partials in any order.
         references: number of reference shards of the bank.
+        candidates: the embedded shard of candidates.
 
     Raises:
         CorruptArtifactError: partials are missing or doubled.
     """
     ordered = sorted(partials, key=lambda partial: partial.reference)
-    if [partial.reference for partial in ordered] != list(range(references)):
-        numbers = [partial.reference for partial in ordered]
+    numbers = [partial.reference for partial in ordered]
+    if numbers != list(range(references)):
         raise CorruptArtifactError(
-            f"candidate shard {ordered[0].candidates[:16]} has partials of reference shards {numbers}, "
+            f"candidate shard {candidates.digest[:16]} has partials of reference shards {numbers}, "
             f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
         )
-    top, searches = TopK.empty(ordered[0].k_max, ordered[0].rows), set()
-    for partial in ordered:
-        scores, search = partial.read()
-        top = top | scores
-        searches.add(search)
-    return top, frozenset(searches)
+    return ordered

@@ -15,6 +15,7 @@ from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import Hours, Rates, Work
 from nnn_core.planning.plan import Plan, Scoring, SidePlan
 from nnn_core.report.numbers import seconds
+from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.config import RefreshConfig
 
@@ -52,13 +53,14 @@ def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     previous = current_manifest(config.table)
     changed = _changed_parts(previous, encoder, config.prompts)
     asking, holding, judging = config.requests(encoder)
-    before = (previous.candidates, previous.references) if previous else (None, None)
-    candidates = SidePlan.of("candidates", config.candidates, holding, before[0], changed)
-    references = SidePlan.of("references", config.references, asking, before[1], changed)
+    sides = (previous.candidates, previous.references) if previous else (None, None)
+    candidates = SidePlan.of("candidates", config.candidates, holding, sides[0], changed)
+    references = SidePlan.of("references", config.references, asking, sides[1], changed)
     scoring = Scoring(
         config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
     )
-    found = Plan.of(candidates, references, scoring, config.work, previous, changed)
+    before = Needs.of_current(config.table, config.work)
+    found = Plan.of(candidates, references, scoring, config.work, previous, changed, before)
     if config.validation is None:
         return found
     # Versions do not say which queries judged them.
@@ -88,7 +90,7 @@ def _work_of(found: Plan, config: RefreshConfig) -> Work:
         k_max=config.kept_scores,
         grid=len(config.grid),
         groups=found.groups,
-        group_rows=config.rows_per_reference_shard,
+        group_rows=found.largest_group,
     )
 
 

@@ -11,6 +11,7 @@ from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES,
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
+from nnn_core.scoring.bank import Grouping
 from pipelines.commands._config_file import ConfigFile
 from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours
 from pipelines.commands._options import Output, make_parser
@@ -21,7 +22,7 @@ from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
 from pipelines.running.runner import runs_locally
 
-_SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "estimated")
+_SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "rows_reused", "estimated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class _Pricing:
 
 
 def _regrouping_of(foretold: Foretold, config: RefreshConfig) -> Regrouping | None:
-    """Another size of the reference shards, if it pays; of exact searches only, which do not depend on it."""
-    if config.bias_tolerance is not None:
+    """Another size of the reference shards than was asked for, if it pays; exact searches do not depend on it."""
+    if config.bias_tolerance is not None or config.reference_shard_rows is None:
         return None
     candidates, references = foretold.plan.candidates, foretold.plan.references
     asked = Asked(
@@ -53,7 +54,7 @@ def _regrouping_of(foretold: Foretold, config: RefreshConfig) -> Regrouping | No
         references.removed,
     )
     worker = next(iter(foretold.rates.workers.values()))
-    return Regrouping.propose(references.shards, config.rows_per_reference_shard, asked, worker)
+    return Regrouping.propose(references.shards, config.reference_shard_rows, asked, worker)
 
 
 def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -> Iterator[str]:
@@ -61,7 +62,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     found, work, rates = foretold.plan, foretold.work, foretold.rates
     for side in found.sides:
         yield from _describe_side(side)
-    yield f"reference shards  {found.groups:,}"
+    yield f"reference shards  {found.groups:,} ({_describe_grouping(found.grouping)})"
     yield f"partials          {found.partials:,}, of which {found.partials_todo:,} are to be computed"
     share = found.pairs_todo / found.pairs if found.pairs else 0.0
     yield f"pairs to score    {found.pairs_todo:,} of {found.pairs:,} ({share:.2%})"
@@ -112,10 +113,17 @@ def _describe_side(side: SidePlan) -> Iterator[str]:
     yield (
         f"{side.flag:<18}{side.files:,} files, {size(side.bytes)}; {len(side.embedded):,} embedded "
         f"({side.rows_known:,} rows), {len(side.todo):,} to embed ({about}{side.rows_todo:,} rows)"
+        + (f"; {side.rows_reused:,} rows known from other groups" if side.rows_reused else "")
         + (f"; {side.removed:,} gone since" if side.removed else "")
     )
     for reason, files in sorted(side.reasons.items()):
         yield f"                  {files:,} files: {reason}"
+
+
+def _describe_grouping(grouping: Grouping) -> str:
+    if not grouping.chosen:
+        return f"--reference-shard-rows {grouping.rows}"
+    return f"about a 64th of the bank: files of {grouping.rows // 2:,} rows or more stand alone"
 
 
 def _describe_regrouping(found: Regrouping) -> Iterator[str]:

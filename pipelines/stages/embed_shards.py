@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 
-from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event

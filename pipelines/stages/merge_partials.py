@@ -5,26 +5,39 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.utils.shared import Shared
 
 from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.shards import read_ids
+from nnn_core.embedded.shards import EmbeddedShard, read_ids, read_shard
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
-from nnn_core.scoring.bank import Bank
-from nnn_core.scoring.own_pairs import OwnPairs
-from nnn_core.scoring.partials import Scored, ScoredRange, merge_partials
+from nnn_core.scoring.bank import Bank, ReferenceIndex
+from nnn_core.scoring.cache import BoundedCache
+from nnn_core.scoring.merged import Look, MergedShard
+from nnn_core.scoring.partials import EXACT, ScoredRange
+from nnn_core.scoring.score import score_block
+from nnn_core.scoring.scorer import Scorer
+from nnn_core.scoring.search.calibration import CalibratedShard
+from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.table.parts import RowSlice, slice_rows
+from nnn_core.vectors import FloatMatrix
 from pipelines.stages._counting import count, timed
-from pipelines.stages.metrics import COMPUTED, SHUFFLED, StageName
+from pipelines.stages.metrics import COMPUTED, PAIRS, REUSED, SHUFFLED, StageName
 
 _STAGE = StageName.MERGE_PARTIALS
 
 _LOG = logging.getLogger("nnn")
 
 TABLE_ROWS, SCORED, MEANS = "rows", "scored", "means"
+
+#: References of second looks kept in memory by a worker process.
+_CACHE_BYTES = 256 << 20
 
 
 @dataclass
@@ -33,55 +46,82 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
 
     Outputs ``rows``: (part number, RowSlice), the one shuffle of the job that carries data, about
     60 bytes a candidate; ``scored``: one ``Scored`` for each candidate shard; and ``means``: one ``ShardMeans``
-    for each, if a folder for them is given.
+    for each, if they are asked for.
 
     Attributes:
         bank: the reference queries, a single element.
         corpus: the candidates as a whole, a single element.
-        grid: the values of k to take means for; those beyond the bank's size are left out.
-        keep_means: folder of artefacts; None where nobody evaluates.
+        calibrated: how each reference shard is searched, a single element; None for exact searches.
+        scorer: what is asked of the scores.
+        keep_means: whether means are stored for an evaluation.
     """
 
     bank: beam.PCollection[Bank]
     corpus: beam.PCollection[Corpus]
-    grid: tuple[int, ...]
-    keep_means: str | None = None
+    calibrated: beam.PCollection[list[CalibratedShard]] | None
+    scorer: Scorer
+    keep_means: bool = False
 
     def expand(self, partials: beam.PCollection[tuple[str, ScoredRange]]) -> beam.pvalue.DoOutputsTuple:
+        sides = (
+            AsSingleton(self.bank),
+            AsSingleton(self.corpus),
+            AsSingleton(self.calibrated) if self.calibrated else [],
+        )
         return (
             partials
             | "ByCandidateShard" >> beam.GroupByKey()
             | "MergeShard"
-            >> beam.FlatMap(
-                merge_shard, self.grid, AsSingleton(self.bank), AsSingleton(self.corpus), self.keep_means
-            ).with_outputs(TABLE_ROWS, SCORED, MEANS)
+            >> beam.ParDo(_MergeShard(self.scorer, self.keep_means), *sides).with_outputs(TABLE_ROWS, SCORED, MEANS)
         )
 
 
-def merge_shard(
-    keyed: tuple[str, Iterable[ScoredRange]],
-    grid: tuple[int, ...],
-    bank: Bank,
-    corpus: Corpus,
-    keep_means: str | None = None,
-) -> Iterator[TaggedOutput]:
+class _MergeShard(beam.DoFn):  # type: ignore[misc]
     """Merge, average and cut the rows of one candidate shard."""
-    with timed(_STAGE):
-        ranges = list(keyed[1])
+
+    def __init__(self, scorer: Scorer, keep_means: bool) -> None:
+        self._scorer, self._keep_means = scorer, keep_means
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
+
+    def process(
+        self, keyed: tuple[str, Iterable[ScoredRange]], bank: Bank, corpus: Corpus, calibrated: list[CalibratedShard]
+    ) -> Iterator[TaggedOutput]:
+        ranges, scorer = list(keyed[1]), self._scorer
         candidates = ranges[0].candidates
+        settings = {shard.number: shard.digest for shard in calibrated}
+        uri = scorer.merged_uri(candidates, bank, [settings.get(shard.number, EXACT) for shard in bank.shards])
         partials = [partial for each in ranges for partial in each.partials]
-        top, searches = merge_partials(partials, len(bank.shards))
-        fitting = tuple(k for k in grid if k <= bank.rows)
-        means = top.means(fitting)
-        slices: list[tuple[int, RowSlice]] = slice_rows(
-            read_ids(candidates), means, candidates.source, corpus.boundaries
-        )
-    count(_STAGE, COMPUTED)
-    count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
-    where = {"uri": candidates.source, "shard": candidates.uri}
-    _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
-    yield TaggedOutput(SCORED, Scored(int(top.seen.min()), searches, OwnPairs.of(bank.rows - top.seen)))
-    if keep_means is not None:
-        yield TaggedOutput(MEANS, ShardMeans.store(candidates, means, fitting, keep_means))
-    for piece in slices:
-        yield TaggedOutput(TABLE_ROWS, piece)
+        with timed(_STAGE):
+            how = (bank, scorer.grid_of(bank.rows), scorer.k_max)
+            merged, computed = MergedShard.of(candidates, uri, partials, *how, self._look_at(candidates, bank))
+            slices: list[tuple[int, RowSlice]] = slice_rows(
+                read_ids(candidates), merged.means, candidates.source, corpus.boundaries
+            )
+        count(_STAGE, COMPUTED if computed else REUSED)
+        count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
+        where = {"uri": candidates.source, "shard": candidates.uri}
+        _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
+        yield TaggedOutput(SCORED, merged.scored)
+        if self._keep_means:
+            yield TaggedOutput(MEANS, ShardMeans.store(candidates, merged.means, merged.grid, scorer.work))
+        for piece in slices:
+            yield TaggedOutput(TABLE_ROWS, piece)
+
+    def _look_at(self, candidates: EmbeddedShard, bank: Bank) -> Look:
+        """The second look at a candidate shard, whose vectors are read if it comes to that."""
+        scorer, read = self._scorer, cache(lambda: read_shard(candidates))
+
+        def look(number: int, rows: npt.NDArray[np.int64]) -> FloatMatrix:
+            reference, block = bank.shards[number], read()
+
+            def load() -> Search:
+                return exact_search(ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache), "exact")
+
+            search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
+            count(_STAGE, PAIRS, len(rows) * reference.rows)
+            return score_block(block.take(rows), search, scorer.k_max, scorer.threads).scores
+
+        return look

@@ -18,12 +18,12 @@ from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
 from nnn_core.scoring.cache import BoundedCache
-from nnn_core.scoring.partials import Partial, ScoredRange
+from nnn_core.scoring.partials import EXACT, Partial, ScoredRange
 from nnn_core.scoring.score import score_block
+from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.scoring.topk import TopK
-from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.stages._counting import count, count_work, timed, timed_part
 from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
@@ -58,27 +58,6 @@ def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterato
         if pairs >= _PAIRS_PER_TASK or shard.number == len(shards) - 1:
             yield _ScoreTask(candidates, first, shard.number + 1)
             first, pairs = shard.number + 1, 0
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """What every worker needs to know.
-
-    Attributes:
-        k_max: scores kept for each candidate.
-        exclude_own_pairs: whether a candidate's own reference queries are left out.
-        work: URI of the folder of artefacts.
-        threads: threads of one worker process.
-        search: how scores are found, one of ``search.SEARCHES``.
-        cache: where each worker's machine keeps copies of the bank.
-    """
-
-    k_max: int
-    exclude_own_pairs: bool
-    work: str
-    threads: int
-    search: str
-    cache: DiskCache = NO_CACHE
 
 
 @dataclass
@@ -120,23 +99,28 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[tuple[str, ScoredRange]]:
         candidates, scorer = task.candidates, self._scorer
         settings = {shard.number: shard for shard in calibrated}
+        key = f"{candidates.source}\n{storage.basename(candidates.uri)}"
+        found_by = [settings[shard.number].digest if shard.number in settings else EXACT for shard in bank.shards]
+        if storage.exists(scorer.merged_uri(candidates, bank, found_by)):
+            count(_STAGE, REUSED, task.last - task.first)
+            yield key, ScoredRange.done(candidates)
+            return
         start = time.perf_counter()
         partials, missing = list[Partial](), list[tuple[Partial, ReferenceShard, CalibratedShard | None]]()
         for reference in bank.shards[task.first : task.last]:
-            how = settings.get(reference.number)
-            found_by = how.digest if how else "exact"
-            partial = Partial.of(candidates, reference, scorer.k_max, scorer.exclude_own_pairs, scorer.work, found_by)
-            partials.append(partial)
-            if storage.exists(partial.uri):
+            fitting = list(scorer.partials(candidates, reference, bank.rows, found_by[reference.number]))
+            found = next((each for each in fitting if storage.exists(each.uri)), None)
+            partials.append(found or fitting[0])
+            if found:
                 count(_STAGE, REUSED)
             else:
-                missing.append((partial, reference, how))
+                missing.append((partials[-1], reference, settings.get(reference.number)))
         if missing:
             self._score(candidates, missing)
         where = {"uri": candidates.source, "shard": candidates.uri}
         span, seconds = f"{task.first}..{task.last - 1}", round(time.perf_counter() - start, 3)
         _LOG.info(Event("scored", stage=_STAGE, **where, rows=candidates.rows, references=span, seconds=seconds))
-        yield f"{candidates.source}\n{storage.basename(candidates.uri)}", ScoredRange.of(candidates, partials)
+        yield key, ScoredRange.of(candidates, partials)
 
     def _score(
         self, candidates: EmbeddedShard, missing: Sequence[tuple[Partial, ReferenceShard, CalibratedShard | None]]
@@ -144,16 +128,16 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         """Compute partials one by one. Meanwhile other threads load the next references and store the last scores."""
         with ThreadPool(2) as pool:
             reading = pool.apply_async(read_shard, (candidates,))
-            loading = pool.apply_async(self._search, missing[0][1:])
+            loading = pool.apply_async(self._search, missing[0])
             storing: AsyncResult[int] | None = None
             for number, (partial, reference, _) in enumerate(missing, 1):
                 with timed(_STAGE):
                     with timed_part(_STAGE, LOAD_MSEC):
                         block, search = reading.get(), loading.get()
                     if number < len(missing):
-                        loading = pool.apply_async(self._search, missing[number][1:])
+                        loading = pool.apply_async(self._search, missing[number])
                     with timed_part(_STAGE, SEARCH_MSEC):
-                        top = score_block(block, search, self._scorer.k_max, self._scorer.threads)
+                        top = score_block(block, search, partial.k_max, self._scorer.threads)
                     if storing is not None:
                         count_work(_STAGE, storing.get())
                     storing = pool.apply_async(_store, (partial, top, search.name))
@@ -162,13 +146,13 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
                 count(_STAGE, COMPUTED)
                 count(_STAGE, PAIRS, candidates.rows * reference.rows)
 
-    def _search(self, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
+    def _search(self, partial: Partial, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:
             scorer = self._scorer
             index = ReferenceIndex.load(reference, scorer.exclude_own_pairs, scorer.cache)
             if how:
                 return how.search(index, scorer.cache)
-            return exact_search(index, scorer.search, scorer.k_max)
+            return exact_search(index, scorer.search, partial.k_max)
 
         search: Search = self._cache.get(reference.digest, load, lambda loaded: loaded.nbytes)
         return search

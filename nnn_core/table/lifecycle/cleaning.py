@@ -16,15 +16,20 @@ from dataclasses import dataclass
 from nnn_core import records, storage
 from nnn_core.artifacts import keep_exactly
 from nnn_core.digests import name_of, sha256
+from nnn_core.embedded.known import contents_path
 from nnn_core.errors import ConfigError
-from nnn_core.scoring.partials import partial_name
+from nnn_core.scoring.merged import merged_path
+from nnn_core.scoring.partials import EXACT, partial_name
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
-from nnn_core.table.manifest import Manifest, list_versions, read_manifest
+from nnn_core.table.manifest import Manifest, current_manifest, list_versions, read_manifest
 
 #: Folders of artefacts that are cleaned, all of their files being named by a record, or derived anew at little cost.
 #: What held-out queries saw is among the latter: judging costs less than scoring as many references.
-_BY_RECORD = ("embedded", "partials")
+_BY_RECORD = ("embedded", "contents", "partials", "merged")
 _SCRATCH = ("evaluation", "runs")
+
+#: Folder of the records of what versions were made of.
+_NEEDS = "needs"
 
 #: Folder of the addresses of the tables whose refreshes worked here.
 _TABLES = "tables"
@@ -42,10 +47,13 @@ class Needs:
         candidates: digests of the candidates' embedded shards.
         references: digests of the bank's reference shards.
         searches: how a reference shard was searched, by its digest, see ``partials.Partial.of``; exact if not named.
-        k_max: how many scores of each candidate were kept.
+        k_max: how many scores of each candidate counted.
         exclude_own_pairs: whether a candidate's own references were left out.
         bank: (name of the file, digest, rows, ``vector_digest``) of each embedded shard of the bank; empty in the
             record of an earlier release.
+        reference_shard_rows: rows of a reference shard that followed from the bank; None where they were asked for.
+        kept: how many scores partials kept of each candidate; empty if all of ``k_max``.
+        grid: values of k that the version has means of.
     """
 
     embedded: tuple[str, ...]
@@ -55,6 +63,9 @@ class Needs:
     k_max: int
     exclude_own_pairs: bool
     bank: tuple[tuple[str, str, int, str], ...] = ()
+    reference_shard_rows: int | None = None
+    kept: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
 
     @classmethod
     def find(cls, manifest: Manifest, work: str) -> list[Needs]:
@@ -63,21 +74,32 @@ class Needs:
         Raises:
             CorruptArtifactError: a record is damaged.
         """
-        folder, lineage = storage.join(work, "needs"), _lineage(manifest)
+        folder, lineage = storage.join(work, _NEEDS), _lineage(manifest)
         uris = [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith(lineage)]
         found = [records.from_json(cls, storage.read_bytes(uri), uri) for uri in sorted(uris)]
         return sorted(found, key=lambda needs: len(needs.bank))
+
+    @classmethod
+    def of_current(cls, table: str, work: str) -> Needs | None:
+        """What the current version was made of; None without a version, or where it left no record here."""
+        manifest = current_manifest(table)
+        found = cls.find(manifest, work) if manifest else []
+        return found[-1] if found else None
 
     def files(self) -> Iterator[str]:
         """Paths below the work folder."""
         for name in self.embedded:
             yield f"embedded/{name}"
-            yield f"embedded/{name.partition('-')[0]}.json"
-        for reference in self.references:
-            search = self.searches.get(reference, "exact")
-            for candidates in self.candidates:
-                name = partial_name(candidates, reference, self.k_max, self.exclude_own_pairs, search)
-                yield f"partials/{name}"
+            stem = name.partition("-")[0]
+            yield f"embedded/{stem}.json"
+            yield contents_path(stem)
+        searches = [self.searches.get(reference, EXACT) for reference in self.references]
+        how = (self.k_max, self.exclude_own_pairs)
+        for candidates in self.candidates:
+            yield merged_path(candidates, self.references, searches, self.grid, *how)
+            for reference, search in zip(self.references, searches, strict=True):
+                for kept in self.kept or (self.k_max,):
+                    yield f"partials/{partial_name(candidates, reference, kept, self.exclude_own_pairs, search)}"
 
     def store(self, manifest: Manifest, work: str, table: str) -> None:
         """Record in a work folder what a version was made of, and whose it is.
@@ -90,7 +112,7 @@ class Needs:
         place = storage.normal(table)
         keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), records.to_json(place))
         data = records.to_json(self)
-        keep_exactly(storage.join(work, "needs", f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
+        keep_exactly(storage.join(work, _NEEDS, f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
 
 
 def _lineage(manifest: Manifest) -> str:
@@ -136,7 +158,7 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         )
     _check_all_named(tables, work)
     cutoff = time.time() - older_than
-    names = storage.list_names(storage.join(work, "needs"))
+    names = storage.list_names(storage.join(work, _NEEDS))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
@@ -148,15 +170,17 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
                 "folder that its refreshes had as --work."
             )
         unknown += ((table, version) for version in without)
+    folders = (*_BY_RECORD, *_SCRATCH)
+    there = [f"{folder}/{name}" for folder in folders for name in storage.list_names(storage.join(work, folder))]
     gone = [
         path
-        for folder in (*_BY_RECORD, *_SCRATCH)
-        for name in storage.list_names(storage.join(work, folder))
-        if (path := f"{folder}/{name}") not in needed
-        and not name.startswith(_KEPT)
+        for path in there
+        if path not in needed
+        and not storage.basename(path).startswith(_KEPT)
         and written_before(storage.join(work, path), cutoff)
     ]
-    done = _Cleaning(tuple(gone), sum(size_of(storage.join(work, path)) for path in gone), len(needed), tuple(unknown))
+    size = sum(size_of(storage.join(work, path)) for path in gone)
+    done = _Cleaning(tuple(gone), size, len(needed.intersection(there)), tuple(unknown))
     if remove:
         for path in sorted(gone, key=lambda path: (not path.endswith(".json"), path)):
             storage.remove(storage.join(work, path))
@@ -181,7 +205,7 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
 def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed: set[str]) -> bool:
     """Add what a version needs by the records of these names; whether it left any."""
     lineage = _lineage(read_manifest(table, version))
-    marks = [storage.join(work, "needs", name) for name in names if name.startswith(lineage)]
+    marks = [storage.join(work, _NEEDS, name) for name in names if name.startswith(lineage)]
     for mark in marks:
         needed.update(records.from_json(Needs, storage.read_bytes(mark), mark).files())
     return bool(marks)

@@ -8,7 +8,7 @@ from fakes import make_shard
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.planning.costs import DEFAULT_RATES, Worker
 from nnn_core.planning.regrouping import Asked, Regrouping
-from nnn_core.scoring.bank import shard_references
+from nnn_core.scoring.bank import Grouping, shard_references
 
 CPU = next(iter(DEFAULT_RATES.workers.values()))
 CANDIDATES, SHARDS = 10**8, 1526
@@ -23,7 +23,7 @@ def ask(added: int = 1, dropped: int = 0) -> Asked:
 
 
 def groups(shards: list[EmbeddedShard], rows: int) -> dict[str, int]:
-    return {group.digest: group.rows for group in shard_references(shards, rows)}
+    return {group.digest: group.rows for group in shard_references(shards, Grouping.of(0, rows))}
 
 
 def new_rows(before: dict[str, int], after: dict[str, int]) -> int:

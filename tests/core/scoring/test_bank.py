@@ -20,7 +20,7 @@ from nnn_core.embedded import shards as embedded
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, InputError
 from nnn_core.scoring import bank as references
-from nnn_core.scoring.bank import Bank, ReferenceIndex, shard_references
+from nnn_core.scoring.bank import Bank, Grouping, ReferenceIndex, shard_references
 
 ROWS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
@@ -61,22 +61,60 @@ def test_a_new_file_changes_at_most_the_last_group(rows: list[int], new: int, si
 def test_a_window_slides_without_regrouping() -> None:
     """Days of 10 rows, up to 60 a group: a day more at the end and one less at the front change a group each."""
     days = make_shards([10] * 400)
-    groups = [{shard.digest for shard in shard_references(days[day : day + 100], 60)} for day in range(300)]
+    groups = [
+        {shard.digest for shard in shard_references(days[day : day + 100], Grouping.of(0, 60))} for day in range(300)
+    ]
     new = [len(after - before) for before, after in itertools.pairwise(groups)]
     assert max(new) <= 8  # where no day of a stretch ends a group, those that were cut for being full move
     assert np.mean(new) < 2.5
     assert 100 / 6 < np.mean([len(each) for each in groups]) < 100 / 2
 
 
+@pytest.mark.parametrize("days", [14, 30, 60])
+@pytest.mark.parametrize("rows", [100, 1000, 70_000, 300_000])
+def test_by_default_a_day_of_a_window_is_a_shard(days: int, rows: int) -> None:
+    """Whatever its size and however many embedded shards it became: a day that is replaced costs its own rows."""
+
+    def day(number: int) -> list[EmbeddedShard]:
+        cuts = range(0, rows, embedded.ROWS_PER_SHARD)
+        return [
+            make_shard(f"day-{number}-{at}", min(embedded.ROWS_PER_SHARD, rows - at), source=f"day-{number:03d}")
+            for at in cuts
+        ]
+
+    windows = [[shard for number in range(first, first + days) for shard in day(number)] for first in (0, 1)]
+    grouping = Grouping.of(days * rows, None)
+    before, after = ({shard.digest: shard.rows for shard in shard_references(each, grouping)} for each in windows)
+    assert len(after) == days
+    assert [after[digest] for digest in after.keys() - before.keys()] == [rows]
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=300))
+def test_by_default_there_are_few_shards(rows: list[int]) -> None:
+    grouping = Grouping.of(sum(rows), None)
+    groups = shard_references(make_shards(rows), grouping)
+    # Files that stand alone have half of a group's rows; two groups that meet because one is full have all of them.
+    assert len([group for group in groups if 2 * group.rows >= grouping.rows]) <= 2 * sum(rows) / grouping.rows
+    assert grouping.rows >= min(2.0**20, max(2.0**7, sum(rows) / 64 / 2**0.5)) - 1e-6
+
+
+@given(st.integers(1, 10**8), st.floats(0.5001, 1.5))
+def test_a_bank_that_changes_by_less_than_half_is_not_regrouped(references: int, factor: float) -> None:
+    first = Grouping.of(references, None)
+    assert Grouping.of(max(1, round(references * factor)), None, first.rows) == first
+    assert Grouping.of(references, None, 100 * first.rows) == first
+    assert Grouping.of(references, 77, first.rows) == Grouping(77, 77)
+
+
 def test_groups_follow_the_natural_order_of_sources() -> None:
     shards = [make_shard("x", source=f"q-{number}.npy") for number in (10, 9, 1)]
-    parts = shard_references(shards, 100)[0].parts
+    parts = shard_references(shards, Grouping.of(0, 100))[0].parts
     assert [part.source for part in parts] == ["q-1.npy", "q-9.npy", "q-10.npy"]
 
 
 def test_stretches_of_one_source_stay_in_order() -> None:
     shards = [make_shard(f"x-{number:05d}", source="q.npy") for number in (2, 0, 1)]
-    parts = shard_references(shards, 100)[0].parts
+    parts = shard_references(shards, Grouping.of(0, 100))[0].parts
     assert [part.uri for part in parts] == [f"work/x-{number:05d}.parquet" for number in range(3)]
 
 
@@ -91,23 +129,23 @@ def test_the_digest_of_a_bank_is_that_of_its_vectors() -> None:
 
 def test_the_digest_of_a_group_is_that_of_its_files() -> None:
     shards = make_shards([3, 4])
-    before = shard_references(shards, 100)[0].digest
+    before = shard_references(shards, Grouping.of(0, 100))[0].digest
     moved = [dataclasses.replace(shard, uri=f"elsewhere/{shard.uri}") for shard in shards]
-    assert shard_references(moved, 100)[0].digest == before
+    assert shard_references(moved, Grouping.of(0, 100))[0].digest == before
     changed = [dataclasses.replace(shards[0], digest="f" * 64), shards[1]]
-    assert shard_references(changed, 100)[0].digest != before
-    assert shard_references(shards[:1], 100)[0].digest != before
+    assert shard_references(changed, Grouping.of(0, 100))[0].digest != before
+    assert shard_references(shards[:1], Grouping.of(0, 100))[0].digest != before
 
 
 @pytest.mark.parametrize("rows", [[], [0, 0]])
 def test_an_empty_bank_is_refused(rows: list[int]) -> None:
     with pytest.raises(BankTooSmallError, match="the bank is empty: no row of --references could be used"):
-        shard_references(make_shards(rows), 10)
+        shard_references(make_shards(rows), Grouping.of(0, 10))
 
 
 def test_vectors_of_two_dimensions_are_refused() -> None:
     with pytest.raises(InputError, match=r"vectors differ in dimension: 4 in 'a\.npy', 5 in 'b\.npy'"):
-        shard_references([make_shard("x", 1, 5, "b.npy"), make_shard("y", 1, 4, "a.npy")], 10)
+        shard_references([make_shard("x", 1, 5, "b.npy"), make_shard("y", 1, 4, "a.npy")], Grouping.of(0, 10))
 
 
 def test_a_bank_must_suffice_for_k() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-import random
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.scoring.bank import shard_references
-from nnn_core.scoring.partials import Partial, Scored, ScoredRange, merge_partials
+from nnn_core.scoring.bank import Grouping, shard_references
+from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange, in_order, kept_scores, other_sizes
 from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
@@ -46,33 +46,34 @@ def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> Non
     oracles.assert_same_bits(np.ascontiguousarray(read.scores), top.scores)
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.data())
-def test_merge_equals_the_top_of_everything(tmp_path: Path, rows: int, count: int, data: st.DataObject) -> None:
-    row = st.lists(st.floats(-1, 1, width=32), max_size=5)
-    parts = [data.draw(st.lists(row, min_size=rows, max_size=rows)) for _ in range(count)]
-    k = data.draw(st.integers(1, 8))
-    partials = [store(tmp_path, top_of(part, k), number) for number, part in enumerate(parts)]
-    random.Random(count).shuffle(partials)
-    merged, methods = merge_partials(partials, count)
-    assert methods == {"exact"}
-    together = [[score for part in parts for score in part[r]] for r in range(rows)]
-    assert merged.seen.tolist() == [len(row) for row in together]
-    best = [sorted(row, reverse=True)[:k] for row in together]
-    np.testing.assert_array_equal(merged.scores, oracles.padded(best))
-
-
 @pytest.mark.parametrize("numbers", [[0, 2], [0, 1, 1], [1, 2, 3], [0, 1], [0, 1, 2, 3]])
 def test_missing_or_doubled_partials_are_refused(tmp_path: Path, numbers: list[int]) -> None:
     partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in numbers]
     with pytest.raises(CorruptArtifactError) as caught:
-        merge_partials(partials, 3)
+        in_order(partials, 3, make_shard("c"))
     assert f"partials of reference shards {numbers}, expected each of 0 to 2 once" in str(caught.value)
-    assert "c" * 16 in str(caught.value)
+    assert make_shard("c").digest[:16] in str(caught.value)
+    whole = [store(tmp_path, top_of([[0.5]], 2), number) for number in (2, 0, 1)]
+    assert [partial.reference for partial in in_order(whole, 3, make_shard("c"))] == [0, 1, 2]
+
+
+@given(st.integers(1, 300), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_enough_is_kept(k_max: int, references: int, others: int) -> None:
+    kept = kept_scores(k_max, references, references + others)
+    share = k_max * references / (references + others)
+    assert share <= kept <= k_max
+    assert kept == k_max or share + 4 * share**0.5 + 4 <= kept <= 2 * (share + 4 * share**0.5 + 4)
+    assert kept_scores(k_max, references, references) == k_max
+    assert kept_scores(128, 4096, 60 * 4096) == 12
+    others_ = other_sizes(k_max, kept)
+    assert kept not in others_
+    assert all(kept / 2 <= size <= k_max for size in others_)
+    assert kept == k_max or k_max in others_
 
 
 def test_names_follow_every_input() -> None:
     candidates = make_shard("c", 3)
-    reference = shard_references([make_shard("r", 5)], 10)[0]
+    reference = shard_references([make_shard("r", 5)], Grouping.of(0, 10))[0]
     base = Partial.of(candidates, reference, 8, False, "work")
     assert base.uri.startswith("work/partials/")
     assert (base.candidates, base.reference, base.rows, base.k_max) == (candidates.digest, 0, 3, 8)
@@ -89,8 +90,8 @@ def test_names_follow_every_input() -> None:
 def test_names_ignore_places_and_numbers() -> None:
     """A bank that loses its first shard keeps the partials of the others."""
     candidates, parts = make_shard("c", 3), [make_shard(f"r{number}", 5) for number in range(2)]
-    second = shard_references(parts, 5)[1]
-    alone = shard_references(parts[1:], 5)[0]
+    second = shard_references(parts, Grouping.of(0, 5))[1]
+    alone = shard_references(parts[1:], Grouping.of(0, 5))[0]
     assert (second.number, alone.number) == (1, 0)
     moved = dataclasses.replace(candidates, uri="elsewhere", source="elsewhere")
     first, again = (Partial.of(c, r, 8, False, "w") for c, r in ((candidates, second), (moved, alone)))
@@ -152,15 +153,6 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
     assert refused > len(whole) // 2
 
 
-def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
-    partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in range(3)]
-    Path(partials[1].uri).unlink()
-    partials[1].write(top_of([[0.25]], 2), "approximate")
-    top, methods = merge_partials(partials, 3)
-    assert methods == {"exact", "approximate"}
-    assert top.scores.tolist() == [[0.5, 0.5]]
-
-
 def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).unlink()
@@ -172,13 +164,23 @@ def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
 def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
     shard = make_shard("c")
     folder = f"memory://{'deep/' * 20}partials"
-    partials = [Partial(shard.digest, number, f"{folder}/{number:040x}.parquet", shard.rows, 8) for number in range(60)]
+    partials = [
+        Partial(shard.digest, number, f"{folder}/{number:040x}.parquet", shard.rows, 8 + number % 3)
+        for number in range(60)
+    ]
     scored = ScoredRange.of(shard, partials[10:])
     assert scored.partials == partials[10:]
-    assert len(pickle.dumps(scored)) < 50 * 20 + 800
+    assert len(pickle.dumps(scored)) < 50 * 24 + 800
+    assert ScoredRange.done(shard).partials == []
 
 
 def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
-    each = [Scored(3, frozenset({"exact"})), Scored(2, frozenset({"approximate"})), Scored(5, frozenset({"exact"}))]
+    exact, approximate, small = frozenset({"exact"}), frozenset({"approximate"}), frozenset({8})
+    each = [
+        Scored(3, exact, NO_OWN_PAIRS, small),
+        Scored(2, approximate, OwnPairs(1, 3), small | {12}),
+        Scored(5, exact),
+    ]
     assert Scored.merged(each) == Scored.merged([Scored.merged(each[::-1][:2]), each[0]])
-    assert Scored.merged(each) == Scored(2, frozenset({"exact", "approximate"}))
+    assert Scored.merged(each) == Scored(2, exact | approximate, OwnPairs(1, 3), small | {12})
+    assert all(Scored.from_arrays(scored.to_arrays()) == scored for scored in each)

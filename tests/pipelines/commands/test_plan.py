@@ -143,9 +143,9 @@ def test_reasons_name_what_is_missing(plan: Call, two_versions: TwoVersions) -> 
     place = two_versions.restore(1)
     partials = sorted((place / "work" / "partials").iterdir())
     partials[0].unlink()
-    assert plan(1)["reasons"] == {"scores not under --work": CANDIDATES // 3 * REFERENCES // 2}
+    assert plan(1)["reasons"] == {"scores not under --work, or kept otherwise": CANDIDATES // 3 * REFERENCES // 2}
     regrouped = plan(1, "--reference-shard-rows", "80")
-    assert set(regrouped["reasons"]) == {"candidates never scored"}
+    assert set(regrouped["reasons"]) == {"references grouped anew"}
     for path in (place / "work" / "embedded").glob("*.json"):
         path.unlink()
     lost = plan(1)["candidates"]["reasons"]

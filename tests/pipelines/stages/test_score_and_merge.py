@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import oracles
 import pytest
+from apache_beam.pvalue import TaggedOutput
 from fakes import grid_vectors, make_bank, make_shard
 
 from nnn_core.embedded.corpus import Corpus, gather_candidates
@@ -18,14 +19,16 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, 
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
+from nnn_core.scoring.own_pairs import NO_OWN_PAIRS
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange
+from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.table.parts import collect_rows, means_of
 from pipelines.stages import score_candidates
-from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, merge_shard
-from pipelines.stages.score_candidates import Scorer, _ScoreTask, plan_tasks
+from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, _MergeShard
+from pipelines.stages.score_candidates import _ScoreTask, plan_tasks
 
 DIM, GRID = 6, (1, 2, 4)
 
@@ -78,8 +81,19 @@ class World:
             1,
         )  # fmt: skip
 
+    @property
+    def scorer(self) -> Scorer:
+        return Scorer(max(GRID), False, str(self.folder / "work"), 1, "exact", grid=(*GRID, 64))
+
+    def merge(
+        self, ranges: Sequence[ScoredRange], corpus: Corpus | None = None, keep: bool = True
+    ) -> list[TaggedOutput]:
+        step = _MergeShard(self.scorer, keep)
+        step.setup()
+        return list(step.process(("key", ranges), self.bank, corpus or corpus_of(self.candidates), []))
+
     def score(self, ranges: Sequence[tuple[int, int]], calibrated: Sequence[CalibratedShard] = ()) -> list[ScoredRange]:
-        scorer = Scorer(max(GRID), False, str(self.folder / "work"), 1, "approximate" if calibrated else "exact")
+        scorer = dataclasses.replace(self.scorer, search="approximate") if calibrated else self.scorer
         step = score_candidates._ScoreShards(scorer)
         step.setup()
         tasks = [_ScoreTask(self.candidates, *each) for each in ranges]
@@ -102,8 +116,7 @@ def test_rows_of_a_shard_are_the_means_of_all_its_scores(
     world: World, ranges: list[tuple[int, int]], boundaries: tuple[str, ...]
 ) -> None:
     corpus = dataclasses.replace(corpus_of(world.candidates), boundaries=boundaries)
-    work = str(world.folder / "work")
-    outputs = list(merge_shard(("key", world.score(ranges)), (*GRID, 64), world.bank, corpus, work))
+    outputs = world.merge(world.score(ranges), corpus)
     parts = [each.value for each in outputs if each.tag == TABLE_ROWS]
     assert [number for number, _ in parts] == list(range(len(boundaries) + 1))
     expected, seen = world.expected(GRID), []
@@ -114,20 +127,32 @@ def test_rows_of_a_shard_are_the_means_of_all_its_scores(
         assert {sum(name >= cut for cut in boundaries) for name in ids} == {number}
         np.testing.assert_allclose(means_of(rows), [expected[name] for name in ids], rtol=0, atol=1e-7)
     assert seen == sorted(world.ids)
-    assert [each.value for each in outputs if each.tag == SCORED] == [Scored(23, frozenset({"exact"}))]
+    assert [each.value for each in outputs if each.tag == SCORED] == [
+        Scored(23, frozenset({"exact"}), NO_OWN_PAIRS, frozenset({4}))
+    ]
     (kept,) = (each.value for each in outputs if each.tag == MEANS)
     assert kept.grid == GRID, "no mean of 64 is taken over 23 references"
     np.testing.assert_allclose(kept.load(), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
 
 
 def test_means_are_kept_only_for_who_evaluates(world: World) -> None:
-    outputs = merge_shard(("key", world.score([(0, 3)])), GRID, world.bank, corpus_of(world.candidates))
+    outputs = world.merge(world.score([(0, 3)]), keep=False)
     assert MEANS not in {each.tag for each in outputs}
+
+
+def test_what_was_merged_is_neither_scored_nor_merged_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.merge(world.score([(0, 3)]))
+    for path in (world.folder / "work" / "partials").iterdir():
+        path.unlink()
+    monkeypatch.setattr(score_candidates, "score_block", None)
+    again = world.score([(0, 2), (2, 3)])
+    assert [scored.partials for scored in again] == [[], []]
+    assert [(each.tag, each.value) for each in world.merge(again)] == [(each.tag, each.value) for each in first]
 
 
 def test_a_shard_without_all_its_partials_is_not_merged(world: World) -> None:
     with pytest.raises(CorruptArtifactError, match="expected each of 0 to 2 once"):
-        list(merge_shard(("key", world.score([(0, 2)])), GRID, world.bank, corpus_of(world.candidates)))
+        world.merge(world.score([(0, 2)]))
 
 
 @pytest.mark.parametrize("search", ["exact", "approximate"])

@@ -1,0 +1,165 @@
+"""Merged shards: the means of one embedded shard of candidates over the whole bank, kept by what they follow from.
+
+A reference shard holds few of a candidate's k highest scores, so a partial keeps fewer than k
+(``partials.kept_scores``). Nothing is missing all the same: what it does not keep is no higher than the lowest that it
+keeps, and where that lies above the k-th highest of all kept scores, the candidate is scored once more against that
+reference shard (the second look). The k highest are then those of the whole bank, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nnn_core.artifacts import keep_tensors
+from nnn_core.digests import name_of
+from nnn_core.embedded.shards import EmbeddedShard
+from nnn_core.errors import CorruptArtifactError
+from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.own_pairs import OwnPairs
+from nnn_core.scoring.partials import Partial, Scored, in_order
+from nnn_core.scoring.topk import TopK, descending
+from nnn_core.vectors import FloatMatrix
+
+_FOLDER = "merged"
+
+#: Columns of scores that are sorted in one go.
+_COLUMNS = 256
+
+#: (number of a reference shard, rows of candidates) to the k highest scores of these, (rows, at most k), descending.
+Look = Callable[[int, npt.NDArray[np.int64]], FloatMatrix]
+
+
+def merged_path(
+    candidates: str,
+    references: Sequence[str],
+    searches: Sequence[str],
+    grid: Sequence[int],
+    k_max: int,
+    exclude_own_pairs: bool,
+) -> str:
+    """Path below the work folder of a merged shard, by all that it follows from.
+
+    Args:
+        candidates: digest of the embedded shard of candidates.
+        references: digests of all reference shards, in order.
+        searches: how each of these was searched, see ``partials.Partial.of``.
+        grid: values of k that there are means of.
+        k_max: how many scores of each candidate counted.
+        exclude_own_pairs: whether a candidate's own references were left out.
+    """
+    name = name_of(
+        "merged",
+        candidates=candidates,
+        references=list(references),
+        searches=list(searches),
+        grid=list(grid),
+        k_max=k_max,
+        exclude_own_pairs=exclude_own_pairs,
+    )
+    return f"{_FOLDER}/{name}.safetensors"
+
+
+def merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str]]:
+    """The top-k of a candidate shard over the whole bank; and the searches used.
+
+    Args:
+        ordered: the partials of one candidate shard, one for each reference shard of the bank, from ``in_order``.
+        k: how many scores of each candidate to keep.
+        look: scores candidates once more, whose partial may not hold all that counts.
+    """
+    scores = np.zeros((ordered[0].rows, 0), np.float32)
+    seen = np.zeros(ordered[0].rows, np.int64)
+    waiting, unkept, searches = [scores], [], set()
+    for partial in ordered:
+        top, search = partial.read()
+        searches.add(search)
+        seen = seen + top.seen
+        unkept.append(_highest_unkept(top) if top.k < k else None)
+        waiting.append(top.scores)
+        if sum(each.shape[1] for each in waiting) >= _COLUMNS + k:
+            waiting = [_highest(waiting, k)]
+    scores = _highest(waiting, k)
+    if scores.shape[1] < (width := min(k, int(seen.max(initial=0)))):
+        scores = np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=-np.inf)
+    for partial, highest in zip(ordered, unkept, strict=True):
+        rows = np.flatnonzero(highest > _lowest(scores, k)) if highest is not None else ()
+        if len(rows):
+            further = look(partial.reference, np.asarray(rows))[:, partial.k_max :]
+            scores[rows] = descending(np.concatenate([scores[rows], further], axis=1), scores.shape[1])
+    return TopK(k, seen, scores), frozenset(searches)
+
+
+def _highest_unkept(top: TopK) -> npt.NDArray[np.float32]:
+    """(rows,) what no score that was not kept exceeds; -inf where all were kept."""
+    if not top.scores.shape[1]:
+        return np.full(len(top.seen), -np.inf, np.float32)
+    lowest: npt.NDArray[np.float32] = np.where(top.seen > top.k, top.scores[:, -1], np.float32(-np.inf))
+    return lowest
+
+
+def _lowest(scores: FloatMatrix, k: int) -> npt.NDArray[np.float32]:
+    """(rows,) the k-th highest score so far; -inf where there are fewer."""
+    return scores[:, k - 1] if scores.shape[1] == k else np.full(len(scores), -np.inf, np.float32)
+
+
+def _highest(blocks: Sequence[FloatMatrix], k: int) -> FloatMatrix:
+    scores = np.concatenate(blocks, axis=1)
+    return descending(scores, min(k, scores.shape[1]))
+
+
+@dataclass(frozen=True)
+class MergedShard:
+    """What the bank says of a shard of candidates.
+
+    Attributes:
+        grid: values of k of which there are means: those that the bank has so many references for.
+        means: (rows, grid) float32 means of the k highest scores, rows in the order of the candidates.
+        scored: what scoring was like.
+    """
+
+    grid: tuple[int, ...]
+    means: FloatMatrix
+    scored: Scored
+
+    @classmethod
+    def of(
+        cls,
+        candidates: EmbeddedShard,
+        uri: str,
+        partials: Sequence[Partial],
+        bank: Bank,
+        grid: tuple[int, ...],
+        k: int,
+        look: Look,
+    ) -> tuple[MergedShard, bool]:
+        """The means, and whether they had to be merged.
+
+        Args:
+            candidates: the embedded shard of candidates.
+            uri: where they are kept, see ``merged_path``.
+            partials: the shard's partials, one for each reference shard, in any order; none if it was merged before.
+            bank: all reference shards.
+            grid: values of k to take means for, of which the bank has so many references.
+            k: how many scores of each candidate count.
+            look: scores candidates once more, whose partial may not hold all that counts.
+
+        Raises:
+            CorruptArtifactError: partials are missing, doubled or damaged, or the kept means are.
+        """
+
+        def merge() -> dict[str, npt.NDArray[np.generic]]:
+            ordered = in_order(partials, len(bank.shards), candidates)
+            top, searches = merge_partials(ordered, k, look)
+            kept = frozenset(partial.k_max for partial in ordered)
+            own_pairs = OwnPairs.of(bank.rows - top.seen)
+            scored = Scored(int(top.seen.min()), searches, own_pairs, kept)
+            return {"means": top.means(grid), **scored.to_arrays()}
+
+        arrays, computed = keep_tensors(uri, merge)
+        if arrays["means"].shape != (candidates.rows, len(grid)):
+            raise CorruptArtifactError(f"{uri!r} is that of another shard. Delete it and run the same command again.")
+        return cls(grid, arrays["means"], Scored.from_arrays(arrays)), computed
