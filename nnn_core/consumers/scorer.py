@@ -21,7 +21,7 @@ from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
 from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError, StorageError
 from nnn_core.records import to_json
-from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard, group_shards
+from nnn_core.scoring.bank import Grouping, ReferenceIndex, ReferenceShard, group_shards
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.scoring.topk import TopK
@@ -78,7 +78,7 @@ class BiasScorer:
         parts, pairs = _bank_of(manifest, table, work), manifest.settings.exclude_own_pairs
         shards = [
             ReferenceShard(number, group, "", sum(part.rows for part in group), manifest.dim)
-            for number, group in enumerate(group_shards(parts, _ROWS_PER_INDEX))
+            for number, group in enumerate(group_shards(parts, Grouping.of(manifest.references.rows, _ROWS_PER_INDEX)))
         ]
         searches = tuple(exact_search(ReferenceIndex.load(shard, pairs)) for shard in shards)
         return cls(manifest, searches, threads)

@@ -21,8 +21,9 @@ ID_BYTES = 12
 IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
 _TILE_BYTES = 64 << 20
 
-#: Kept scores that one process reads and merges in a second, as measured (65,536 candidates, k = 128).
-MERGED_SCORES = 1e7
+#: Kept scores that one process reads and merges in a second, as measured (16,384 candidates; 12 scores of each of 60
+#: reference shards: 1.5e7, 128 scores of each of 20: 3e7).
+MERGED_SCORES = 1.5e7
 
 #: Bytes of ready-made vectors that one process checks and keeps in a second, as measured (65,536 rows of 512).
 CONVERTED_BYTES = 5e7
@@ -134,7 +135,7 @@ class Work:
         candidates: number of candidates in the table.
         references: number of references in the bank.
         dim: dimension of the vectors.
-        k_max: scores kept for each candidate and reference shard.
+        kept: scores kept for each candidate and reference shard.
         grid: number of values of k in the table.
         groups: number of reference shards.
         group_rows: references that are scored together, at most.
@@ -148,7 +149,7 @@ class Work:
     candidates: int
     references: int
     dim: int
-    k_max: int
+    kept: int
     grid: int
     groups: int
     group_rows: int
@@ -166,7 +167,7 @@ class Work:
     @property
     def kept_scores(self) -> float:
         """In all partials of the table, which every refresh merges."""
-        return float(self.candidates * self.groups * min(self.k_max, self.group_rows))
+        return float(self.candidates * self.groups * self.kept)
 
     @property
     def partial_bytes(self) -> float:
@@ -174,16 +175,22 @@ class Work:
         return SCORE_BYTES * self.kept_scores
 
     @property
+    def merged_bytes(self) -> float:
+        """The means that all of them come to, under --work."""
+        return 4.0 * self.candidates * self.grid
+
+    @property
     def stored_bytes(self) -> float:
         """What lies under --work and --table after a first version."""
-        return self.embedded_bytes + self.partial_bytes + self.table_bytes
+        return self.embedded_bytes + self.partial_bytes + self.merged_bytes + self.table_bytes
 
     @property
     def written_bytes(self) -> float:
-        """What is stored anew: vectors and ids, scores, and a version of the table."""
+        """What is stored anew: vectors and ids, scores, and with any of these all means and a version of the table."""
         vectors = (self.images + self.texts + self.vectors) * (4.0 * self.dim + ID_BYTES)
         share = self.pairs / max(1, self.candidates * self.references)
-        return vectors + share * self.partial_bytes + self.table_bytes
+        means = self.merged_bytes + self.table_bytes if self.pairs else 0.0
+        return vectors + share * self.partial_bytes + means
 
     @property
     def table_bytes(self) -> float:
@@ -224,7 +231,7 @@ class Hours:
         encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
         converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
         scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
-        merging = work.kept_scores / MERGED_SCORES / worker.processes
+        merging = (work.kept_scores if work.pairs else 0.0) / MERGED_SCORES / worker.processes
         return cls((encoding + converting) / 3600, scoring / 3600, merging / 3600)
 
     @property

@@ -205,10 +205,9 @@ class Plan:
     grouping: Grouping = field(default_factory=lambda: Grouping.of(0, None))
     validation: SidePlan | None = None
 
-    @property
-    def largest_group(self) -> int:
-        """Rows of a reference shard, at most, as far as the bank has so many."""
-        return max(1, min(self.grouping.most, self.references.rows))
+    def largest_group(self, dim: int) -> int:
+        """Rows of a reference shard of vectors of that dimension, at most, as far as the bank has so many."""
+        return max(1, min(self.grouping.most_of(dim), self.references.rows))
 
     @property
     def sides(self) -> tuple[SidePlan, ...]:

@@ -19,6 +19,7 @@ from statistics import fmean
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.planning.costs import MERGED_SCORES, PARTIAL_SECONDS, Worker
 from nnn_core.scoring.bank import Grouping, group_shards, in_order
+from nnn_core.scoring.partials import kept_scores
 
 #: Sizes that are tried, relative to the current one, up to a bound on the memory that a group takes.
 _FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 4, 16, 64, 256)
@@ -37,7 +38,7 @@ class Asked:
         candidates: number of candidates in the table.
         shards: number of embedded shards of candidates.
         dim: dimension of the vectors.
-        k_max: scores kept for each candidate and group of references.
+        k_max: how many scores of each candidate count.
         added: files of the bank that each refresh adds.
         dropped: files of the bank that each refresh drops.
     """
@@ -133,13 +134,18 @@ class _Habit:
             _cut(ordered, rows),
             fmean(_new_rows(before, after) for before, after in pairwise(cut)),
             fmean(len(groups) for groups in cut[1:]),
-            fmean(sum(min(k_max, held) for held in groups.values()) for groups in cut[1:]),
+            fmean(_kept(groups, k_max) for groups in cut[1:]),
         )
 
 
 def _cut(ordered: list[EmbeddedShard], rows: int) -> _Groups:
     groups = group_shards(ordered, Grouping.of(0, rows))
     return {tuple(shard.digest for shard in group): sum(shard.rows for shard in group) for group in groups}
+
+
+def _kept(groups: _Groups, k_max: int) -> int:
+    bank = sum(groups.values())
+    return sum(min(held, kept_scores(k_max, held, bank)) for held in groups.values())
 
 
 def _new_rows(before: _Groups, after: _Groups) -> int:

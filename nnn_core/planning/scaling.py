@@ -12,10 +12,11 @@ from pathlib import Path
 
 from nnn_core.embedded.shards import ROWS_PER_SHARD
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
+from nnn_core.scoring.bank import Grouping
+from nnn_core.scoring.partials import kept_scores
 from nnn_core.scoring.topk import grid_of
 
 _K_MAX = 128
-_GROUP_ROWS = 1 << 16
 _DAYS = 14
 _GROWTH = 0.02
 
@@ -47,24 +48,28 @@ def _tables(rates: Rates) -> Iterator[str]:
 def _work(candidates: int, references: int, dim: int, new: int, day: int) -> Work:
     """Of a refresh with so many new candidates, and so many new references."""
     pairs = new * references + (candidates - new) * day
+    daily = references // _DAYS
+    grouping = Grouping.of(references, None)
+    groups = _DAYS * -(-daily // grouping.most_of(dim))
+    held = references // groups
     return Work(
         images=new,
         texts=day,
         vectors=0,
         pairs=pairs,
-        partials=-(-pairs // (ROWS_PER_SHARD * _GROUP_ROWS)),
+        partials=-(-pairs // (ROWS_PER_SHARD * held)),
         candidates=candidates,
         references=references,
         dim=dim,
-        k_max=_K_MAX,
+        kept=kept_scores(_K_MAX, held, references),
         grid=len(grid_of(_K_MAX, _K_MAX)),
-        groups=-(-references // _GROUP_ROWS),
-        group_rows=_GROUP_ROWS,
+        groups=groups,
+        group_rows=held,
     )
 
 
 def _rows(work: Work, rates: Rates) -> Iterator[str]:
-    stored = (work.embedded_bytes + work.partial_bytes) / 1e12
+    stored = (work.embedded_bytes + work.partial_bytes + work.merged_bytes) / 1e12
     head = (
         f"| {work.candidates:.0e} | {work.references:.0e} | {work.dim} | {work.flop:.1e} | {stored:,.1f} TB | "
         f"{work.shuffled_bytes / 1e9:,.0f} GB | {work.peak_bytes / 2**30:.1f} GiB |"

@@ -25,8 +25,9 @@ from nnn_core.vectors import FloatMatrix
 _SHARDS = 64
 _LEAST_ROWS, _MOST_ROWS = 1 << 7, 1 << 20
 
-#: By default this many times the rows of a group may come from one file.
+#: By default this many times the rows of a group may come from one file, in vectors of at most so many bytes.
 _OF_ONE_FILE = 8
+_FILE_BYTES = 3 << 29
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class Grouping:
             return cls(asked, asked)
         ideal = math.log2(min(max(references / _SHARDS, _LEAST_ROWS), _MOST_ROWS))
         rows = before if before and abs(math.log2(before) - ideal) < 1.5 else 1 << round(ideal)
-        return cls(rows, min(_OF_ONE_FILE * rows, max(rows, _MOST_ROWS)), True)
+        return cls(rows, min(_OF_ONE_FILE * rows, _MOST_ROWS), True)
+
+    def most_of(self, dim: int) -> int:
+        """``most`` for vectors of that dimension, since a worker holds them; what was asked for is kept to."""
+        return min(self.most, _FILE_BYTES // (4 * dim)) if self.chosen else self.most
 
 
 @dataclass(frozen=True)
@@ -201,10 +206,12 @@ def in_order(embedded: Iterable[EmbeddedShard]) -> list[EmbeddedShard]:
 
 def group_shards(ordered: Iterable[EmbeddedShard], grouping: Grouping) -> list[tuple[EmbeddedShard, ...]]:
     """Cut a bank, of which the shards are in order, into groups."""
+    ordered = list(ordered)
+    most = grouping.most_of(max((shard.dim for shard in ordered), default=1))
     stretches = [
         stretch
         for _, shards in itertools.groupby(ordered, key=lambda shard: shard.source)
-        for stretch in cut_groups(shards, lambda _: False, grouping.most, lambda shard: shard.rows)
+        for stretch in cut_groups(shards, lambda _: False, most, lambda shard: shard.rows)
     ]
 
     def ends(stretch: tuple[EmbeddedShard, ...]) -> bool:

@@ -15,6 +15,7 @@ from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import Hours, Rates, Work
 from nnn_core.planning.plan import Plan, Scoring, SidePlan
 from nnn_core.report.numbers import seconds
+from nnn_core.scoring.partials import kept_scores
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.config import RefreshConfig
@@ -78,6 +79,9 @@ def _changed_parts(previous: Manifest | None, encoder: EncoderSource | None, pro
 
 def _work_of(found: Plan, config: RefreshConfig) -> Work:
     todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
+    references = found.references.rows
+    held = -(-references // max(1, found.groups))
+    kept = config.kept_scores if config.bias_tolerance else kept_scores(config.kept_scores, held, max(1, references))
     return Work(
         images=todo["image"],
         texts=todo["text"],
@@ -85,12 +89,12 @@ def _work_of(found: Plan, config: RefreshConfig) -> Work:
         pairs=found.pairs_todo,
         partials=found.partials_todo,
         candidates=found.candidates.rows,
-        references=found.references.rows,
+        references=references,
         dim=found.dim or ASSUMED_DIM,
-        k_max=config.kept_scores,
+        kept=min(kept, held),
         grid=len(config.grid),
         groups=found.groups,
-        group_rows=found.largest_group,
+        group_rows=found.largest_group(found.dim or ASSUMED_DIM),
     )
 
 

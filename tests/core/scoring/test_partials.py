@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.scoring.bank import Grouping, shard_references
-from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
+from nnn_core.scoring.own_pairs import OwnPairs
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange, in_order, kept_scores, other_sizes
 from nnn_core.scoring.topk import TopK
 
@@ -177,7 +177,7 @@ def test_a_range_describes_each_of_its_partials_in_few_bytes() -> None:
 def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
     exact, approximate, small = frozenset({"exact"}), frozenset({"approximate"}), frozenset({8})
     each = [
-        Scored(3, exact, NO_OWN_PAIRS, small),
+        Scored(3, exact, kept=small),
         Scored(2, approximate, OwnPairs(1, 3), small | {12}),
         Scored(5, exact),
     ]

@@ -40,7 +40,7 @@ WORK = Work(
     candidates=10**6,
     references=10**5,
     dim=500,
-    k_max=128,
+    kept=75,
     grid=8,
     groups=2,
     group_rows=1 << 16,
@@ -196,15 +196,18 @@ def test_costs_by_hand() -> None:
         }
     )
     (cost,) = rates.estimate(work)
-    # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 2.56e8 scores at 1e7/s each.
+    # Two processes: 10^5 vectors of 2,000 bytes at 50 MB/s each, 1,000 partials of 5 ms, 1.5e8 scores at 1.5e7/s each.
     assert cost.hours.embed == pytest.approx(2 + 2 / 3600)
     assert cost.hours.score == pytest.approx((1000 + 2.5) / 3600)
-    assert cost.hours.merge == pytest.approx(12.8 / 3600)
+    assert cost.hours.merge == pytest.approx(5 / 3600)
     assert cost.dollars == pytest.approx(3 * cost.hours.total)
     assert not cost.fits
     assert work.flop == 10**12
     # A hundredth of the pairs is new, and so of the scores.
-    assert work.written_bytes == pytest.approx(110_800 * 2012 + work.partial_bytes / 100 + work.table_bytes)
+    means = work.merged_bytes + work.table_bytes
+    assert work.written_bytes == pytest.approx(110_800 * 2012 + work.partial_bytes / 100 + means)
+    nothing = dataclasses.replace(work, images=0, texts=0, vectors=0, pairs=0, partials=0)
+    assert (nothing.written_bytes, rates.estimate(nothing)[0].hours.total) == (0, 0)
 
 
 def test_pages_are_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

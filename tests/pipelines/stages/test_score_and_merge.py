@@ -19,7 +19,6 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, 
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
-from nnn_core.scoring.own_pairs import NO_OWN_PAIRS
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
@@ -127,9 +126,8 @@ def test_rows_of_a_shard_are_the_means_of_all_its_scores(
         assert {sum(name >= cut for cut in boundaries) for name in ids} == {number}
         np.testing.assert_allclose(means_of(rows), [expected[name] for name in ids], rtol=0, atol=1e-7)
     assert seen == sorted(world.ids)
-    assert [each.value for each in outputs if each.tag == SCORED] == [
-        Scored(23, frozenset({"exact"}), NO_OWN_PAIRS, frozenset({4}))
-    ]
+    (scored,) = (each.value for each in outputs if each.tag == SCORED)
+    assert scored == Scored(23, frozenset({"exact"}), kept=frozenset({4}))
     (kept,) = (each.value for each in outputs if each.tag == MEANS)
     assert kept.grid == GRID, "no mean of 64 is taken over 23 references"
     np.testing.assert_allclose(kept.load(), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
