@@ -117,7 +117,7 @@ def test_tables_that_share_the_folder_are_cleaned_together(
     assert {path.split("/")[0] for path in removed} == {"runs"}
     # Nobody reads what has no version.
     shutil.rmtree(other)
-    assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "partials"}
+    assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "merged", "partials"}
 
 
 @after(1)
