@@ -160,6 +160,12 @@ class MergedShard:
             return {"means": top.means(grid), **scored.to_arrays()}
 
         arrays, computed = keep_tensors(uri, merge)
-        if arrays["means"].shape != (candidates.rows, len(grid)):
-            raise CorruptArtifactError(f"{uri!r} is that of another shard. Delete it and run the same command again.")
-        return cls(grid, arrays["means"], Scored.from_arrays(arrays)), computed
+        try:
+            scored, means = Scored.from_arrays(arrays), arrays["means"]
+            if means.shape != (candidates.rows, len(grid)):
+                raise ValueError(f"means of {means.shape}, expected of {(candidates.rows, len(grid))}")
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise CorruptArtifactError(
+                f"{uri!r} is not what its name promises ({error!r}). Delete it and run the same command again."
+            ) from error
+        return cls(grid, means, scored), computed

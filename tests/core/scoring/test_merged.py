@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core import storage
+from nnn_core.artifacts import to_tensors
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.merged import Look, MergedShard, merge_partials
@@ -121,8 +122,17 @@ def test_means_are_kept(tmp_path: Path) -> None:
     assert not computed
     assert again.scored == first.scored
     oracles.assert_same_bits(again.means, first.means)
-    with pytest.raises(CorruptArtifactError, match="that of another shard"):
+    with pytest.raises(CorruptArtifactError, match="not what its name promises"):
         MergedShard.of(make_shard("c", 6), uri, [], *how)
+
+
+@pytest.mark.parametrize("arrays", [{}, {"means": np.zeros((7, 3))}, {"fewest_seen": np.zeros(0, np.int64)}])
+def test_another_file_under_the_name_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    uri = str(tmp_path / "merged")
+    storage.create(uri, to_tensors(arrays))
+    bank = make_bank([make_shard("r", 40)])
+    with pytest.raises(CorruptArtifactError, match="Delete it and run the same command again"):
+        MergedShard.of(make_shard("c", 7), uri, [], bank, (1, 2, 8), 8, World.look)  # type: ignore[arg-type]
 
 
 def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
