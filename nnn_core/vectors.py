@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 GRID = float(2**25)
 
 #: Rows normalised at a time: few enough that the float64 copies stay in the processor's cache.
-_BLOCK_ROWS = 64
+_BLOCK_ROWS = 128
 
 _LENGTH_TOLERANCE = 0.01
 
