@@ -8,7 +8,9 @@ from importlib import import_module
 
 from pipelines.commands._output import add_command
 
-_ROWS, _UPKEEP, _VERSIONS = (f"pipelines.commands._table_{name}" for name in ("rows", "upkeep", "versions"))
+_ROWS, _HUBS, _UPKEEP, _VERSIONS = (
+    f"pipelines.commands._table_{name}" for name in ("rows", "hubs", "upkeep", "versions")
+)
 
 _COMMANDS = {
     "list": (_VERSIONS, "the committed versions"),
@@ -18,6 +20,7 @@ _COMMANDS = {
     "rollback": (_VERSIONS, "make an old version the current one again, without copying its files"),
     "diff": (_ROWS, "candidates added, removed and changed between two versions"),
     "explain": (_ROWS, "the bias of one candidate: its means, rank, history and queries"),
+    "hubs": (_HUBS, "candidates that are near too many queries, worst first"),
     "expire": (_UPKEEP, "remove old versions, and files that no version names"),
     "register": (_UPKEEP, "make a version readable as a Delta or Iceberg table, without a copy"),
 }

@@ -224,6 +224,21 @@ def test_explain_tells_of_versions_that_cannot_be_read(
         path.write_bytes(whole)
 
 
+def test_hubs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri, usual = str(tmp_path / "hubs"), {f"n{row}": 0.1 + row / 1000 for row in range(50)}
+    tables.publish_biases(uri, 1, {**usual, "a": 0.9, "gone": 0.8})
+    tables.publish_biases(uri, 2, {**usual, "a": 0.9, "new": 0.95})
+    files = ["--output", str(tmp_path / "hubs.parquet"), "--quarantine", str(tmp_path / "ids.txt")]
+    code, lines, _ = run(capsys, "hubs", "--table", uri, "--since", "1", *files, "--json")
+    record = record_of(lines)
+    assert (code, record["ids"], record["new"], record["gone"]) == (0, ["new", "a"], ["new"], ["gone"])
+    assert lines[0] == "version 2: 2 of 52 candidates are hubs (k = 2)"
+    assert lines[1].endswith("'new'  new")
+    assert (tmp_path / "ids.txt").read_text() == "new\na\n"
+    assert pq.read_table(tmp_path / "hubs.parquet").column("id").to_pylist() == ["new", "a"]
+    assert run(capsys, "hubs", "--table", uri, "--deviations", "0")[0] == 2
+
+
 def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("deltalake")
     code, lines, _ = run(capsys, "register", "--table", table, "--version", "2", "--json")
