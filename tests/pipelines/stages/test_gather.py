@@ -91,7 +91,7 @@ def test_limits_that_are_just_kept() -> None:
     assert references([*FILES, file(9, 1, paired=1)], own_pairs=True).rows == 17
 
 
-def test_files_with_positional_keys_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, int]] = []
 
     class Distribution:
@@ -102,6 +102,6 @@ def test_files_with_positional_keys_are_counted(monkeypatch: pytest.MonkeyPatch)
             told.append((self.name, value))
 
     monkeypatch.setattr(stage.Metrics, "distribution", Distribution)
-    files = [dataclasses.replace(each, positional_keys=at < 2) for at, each in enumerate(FILES)]
+    files = [dataclasses.replace(each, positional_keys=at < 2, whitened=at) for at, each in enumerate(FILES)]
     assert GatherCandidates(1.0, "rejects").gather_candidates(files) == candidates(files)
-    assert told == [(stage.POSITIONAL_KEYS, 2)]
+    assert told == [(stage.POSITIONAL_KEYS, 2), (stage.WHITENED, sum(range(len(FILES))))]
