@@ -149,6 +149,7 @@ def transform(refreshed: tuple[Path, BiasTable], **more: Any) -> ScoreItems:
     return ScoreItems(str(refreshed[0] / "old-table"), str(refreshed[0] / "work"), **more)
 
 
+@pytest.mark.slow
 def test_items_get_their_bias_in_a_pipeline(refreshed: tuple[Path, BiasTable]) -> None:
     published = refreshed[1].bias_of(IDS).tolist()
 

@@ -19,11 +19,15 @@ DIM, TOPICS, BANK, ROWS, K = 32, 8, 400, 300, 16
 
 
 def attacked() -> dict[str, float]:
-    """Means of innocent candidates, and of two that were aimed: at all queries, and at those of one topic."""
+    """Means of innocent candidates, and of two that were aimed: at all queries, and at those of one topic.
+
+    Images and texts lie apart, as those of real models do, so an item that is aimed at texts lies among them.
+    """
     rng = np.random.default_rng(1)
     topics = grid_vectors(TOPICS, DIM, 2) * 2 + grid_vectors(1, DIM, 3)
     bank = topics[np.arange(BANK) % TOPICS] + 0.15 * rng.standard_normal((BANK, DIM))
-    innocent = topics[rng.integers(TOPICS, size=ROWS)] + 0.35 * rng.standard_normal((ROWS, DIM))
+    apart = 2 * grid_vectors(1, DIM, 4) + 0.15 * rng.standard_normal((ROWS, DIM))
+    innocent = 0.25 * topics[rng.integers(TOPICS, size=ROWS)] + apart
     at_all, at_one = bank.mean(axis=0), bank[::TOPICS].mean(axis=0)
     vectors, _, _ = unit_vectors(np.concatenate([innocent, [at_one], [at_all]]))
     queries, _, _ = unit_vectors(bank)
@@ -32,12 +36,11 @@ def attacked() -> dict[str, float]:
     return dict(zip(names, means.tolist(), strict=True))
 
 
-def test_a_vector_that_is_aimed_at_a_topic_is_a_hub(tmp_path: Path) -> None:
+def test_vectors_that_are_aimed_at_queries_are_hubs(tmp_path: Path) -> None:
     means = attacked()
     publish_biases(uri := str(tmp_path), 1, means)
-    found = Hubs.find(uri, least=2.5)
-    assert "aimed-at-one-topic" in found.ids
-    assert len(found.ids) < ROWS / 20
+    found = Hubs.find(uri)
+    assert found.ids == ["aimed-at-one-topic", "aimed-at-all"]
     values = np.array(list(means.values()))
     scale = 1.4826 * np.median(np.abs(values - np.median(values)))
     for row in found.rows.to_pylist():
