@@ -77,6 +77,12 @@ class GateError(NNNError):
     exit_code = 10
 
 
+class RunnerError(NNNError):
+    """The engine that was to run the job failed, or never began; what it had finished is kept."""
+
+    exit_code = 11
+
+
 ERRORS: dict[str, type[NNNError]] = {
     cls.__name__: cls
     for cls in (
@@ -89,6 +95,7 @@ ERRORS: dict[str, type[NNNError]] = {
         ConflictError,
         CorruptArtifactError,
         GateError,
+        RunnerError,
         NNNError,
     )
 }

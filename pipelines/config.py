@@ -103,12 +103,13 @@ class RefreshConfig(ValidationColumnOptions):
             a part of the bank, see --bias-tolerance; auto: the fastest exact one of a worker, on its GPU if it has one
             (default: %(default)s).
         bias_tolerance: mean absolute error of a candidate's mean that --search approximate may make, such as 1e-3.
-        threads: threads of one worker process, for scores, for files of vectors and for the encoder on the CPU
-            (default: all cores locally, 1 on a cluster).
+        threads: threads of a worker process: scores, files of vectors, the CPU's encoder (default: all cores; 1 on a
+            cluster).
         gates: YAML file of thresholds that a version must meet to be published (deploy/gates.yaml has the
             defaults).
         accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
         report: HTML report (default: a new one below WORK/reports).
+        worker_start_timeout: wait for an engine's first worker (default: %(default)g).
         run: name of this run, which is no option.
 
     Raises:
@@ -150,6 +151,7 @@ class RefreshConfig(ValidationColumnOptions):
     gates: Annotated[str | None, _scoring("FILE")] = None
     accept: Annotated[tuple[str, ...], _scoring("GATE")] = ()
     report: Annotated[str | None, _scoring("URI")] = None
+    worker_start_timeout: Annotated[float, _scoring("SECONDS")] = 300.0
     run: str = "run"
 
     def __post_init__(self) -> None:
@@ -175,6 +177,8 @@ class RefreshConfig(ValidationColumnOptions):
                 raise ConfigError(f"{RATE_FLAGS[f'--{side}']} {rate} must lie between 0 and 1.")
         if (self.reference_shard_rows is not None and self.reference_shard_rows < 1) or self.threads < 1:
             raise ConfigError("--reference-shard-rows and --threads must be at least 1.")
+        if not self.worker_start_timeout > 0:
+            raise ConfigError(f"--worker-start-timeout {self.worker_start_timeout} must be more than 0 seconds.")
         if self.model_copies is not None and self.model_copies < 1:
             raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
         if self.cache_bytes is not None and self.cache_bytes < 0:
@@ -271,6 +275,11 @@ class RefreshConfig(ValidationColumnOptions):
     def report_uri(self) -> str:
         """Where the last step leaves the content of the report."""
         return storage.join(self.work, "runs", f"{self.run}.json")
+
+    @property
+    def beacon(self) -> str:
+        """What the first worker creates, where the launcher waits for it."""
+        return storage.join(self.work, "runs", f"{self.run}.begun")
 
     @property
     def rejects_folder(self) -> str:

@@ -34,6 +34,7 @@ from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport
 from nnn_core.table.parts import BiasSettings, resolve_k
 from pipelines.config import RefreshConfig
+from pipelines.running.known_runners import is_portable
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.drop_references import DropReferences
@@ -63,6 +64,7 @@ def define_refresh(
     """
     asking, holding, judging = config.requests(encoder)
     use: dict[str, Any] = {"threads": config.threads, "copies": config.model_copies, "hints": config.hints}
+    use["beacon"] = config.beacon if is_portable(root.options) else None
     references = embed_files(root, "references", config.references, asking, encoder, **use)
     candidates = embed_files(root, "candidates", config.candidates, holding, encoder, **use)
     rates, rejects = config.reject_rates, config.rejects_folder

@@ -15,8 +15,10 @@ def size(value: float) -> str:
     return f"{value / 1024**power:,.1f} {_UNITS[power - 1]}"
 
 
-def seconds(value: float) -> str:
-    """A duration: 0.42 s, 31 s, 4 min 10 s, 2 h 5 min."""
+def seconds(value: float | None) -> str:
+    """A duration: 0.42 s, 31 s, 4 min 10 s, 2 h 5 min; None is not known."""
+    if value is None:
+        return "not known"
     if not math.isfinite(value):
         return "\u2013"
     if value < 60:

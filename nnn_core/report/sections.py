@@ -418,7 +418,7 @@ class Stage:
 
     Attributes:
         name: name of the stage in the pipeline.
-        seconds: time of work, added up over workers.
+        seconds: time of work, added up over workers; None where it is not known.
         computed: artefacts that were computed.
         reused: artefacts that an earlier run had computed.
         rows: how many rows were computed.
@@ -429,7 +429,7 @@ class Stage:
     """
 
     name: str
-    seconds: float
+    seconds: float | None
     computed: int
     reused: int
     rows: int = 0

@@ -75,7 +75,7 @@ class _Done:
     def total(self, what: str, *stages: str) -> float:
         """A figure added up over stages, by default over all of them."""
         figures: Mapping[str, Mapping[str, float]] = self.summary["stages"]
-        return sum(figures.get(stage, {}).get(what, 0) for stage in stages or figures)
+        return sum(figures.get(stage, {}).get(what) or 0 for stage in stages or figures)
 
     def hours(self, processes: int) -> Hours:
         """Of machines with so many processes, all at work."""

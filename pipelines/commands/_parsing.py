@@ -13,8 +13,8 @@ from nnn_core.errors import ConfigError, did_you_mean
 from pipelines.commands._beam_options import beam_parser
 from pipelines.commands._config_file import apply_config, file_schema, read_config
 from pipelines.commands._options import Parser, Switch
+from pipelines.running.known_runners import settle_runner
 from pipelines.running.logs import configure_logging
-from pipelines.running.runner import settle_runner
 
 #: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
 _SECRET_FLAGS = ("--azure_connection_string", "--s3_access_key_id", "--s3_secret_access_key", "--s3_session_token")

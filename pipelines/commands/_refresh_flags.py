@@ -34,9 +34,8 @@ def build_parser() -> Parser:
         "crash, and a later refresh computes only what changed.",
         (ConfigFile, RefreshConfig, Output, _Planning),
         GROUPS,
-        epilog="Any Apache Beam option may follow, e.g. --runner=DataflowRunner --project=P --region=R "
-        "--temp_location=gs://B/tmp. Without --runner, and with --runner=DirectRunner, the job runs in this process, "
-        "with --threads.",
+        epilog="Any Apache Beam option may follow, e.g. --runner=FlinkRunner. By default, and with "
+        "--runner=DirectRunner, the job runs in this process.",
     )
     # No option of a file: Beam has one of that name, which describes a job for Dataflow and does not submit it.
     parser.add_argument("--dry-run", action="store_true", help="read the first rows of each side, plan, and stop")

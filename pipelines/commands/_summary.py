@@ -9,6 +9,7 @@ from typing import Any
 from nnn_core.embedded.side import lengths_note
 from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.planning.preflight import Head
+from nnn_core.planning.written import Done
 from nnn_core.report import Report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
@@ -27,6 +28,19 @@ def complete(report: Report, summary: dict[str, Any]) -> Report:
     """The report with what the stages cost."""
     stages = tuple(_stage(name, figures) for name, figures in summary["stages"].items())
     return dataclasses.replace(report, stages=stages, run=dataclasses.replace(report.run, seconds=summary["seconds"]))
+
+
+def recounted(result: RunResult, done: Mapping[str, Done]) -> RunResult:
+    """What a run reports, with the counts of what was written where the runner lost some.
+
+    A stage whose artefacts the runner counted right keeps all its figures; of another one, times are not known.
+    """
+    counters = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
+    for stage, found in done.items():
+        told = counters.get(stage, {})
+        if (told.get(metrics.COMPUTED, 0), told.get(metrics.REUSED, 0)) != (found.computed, found.reused):
+            counters[stage] = {metrics.COMPUTED: found.computed, metrics.REUSED: found.reused, **found.held}
+    return dataclasses.replace(result, counters=counters)
 
 
 def _stage(name: str, figures: dict[str, Any]) -> Stage:
@@ -66,7 +80,7 @@ def summarise(
             stage: {
                 "computed": counters.get(metrics.COMPUTED, 0),
                 "reused": counters.get(metrics.REUSED, 0),
-                "seconds": counters.get(metrics.MSEC, 0) / 1000,
+                "seconds": _seconds_of(counters),
                 **{name: counters[name] for name in metrics.HELD if name in counters},
                 **{
                     f"{part}_seconds": counters[name] / 1000 for part, name in metrics.PARTS.items() if name in counters
@@ -79,6 +93,13 @@ def summarise(
         "seconds": round(result.seconds, 3),
         metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
     }
+
+
+def _seconds_of(counters: Mapping[str, int]) -> float | None:
+    """Time of work; None where something was computed of which no time was told."""
+    if metrics.MSEC not in counters and counters.get(metrics.COMPUTED):
+        return None
+    return counters.get(metrics.MSEC, 0) / 1000
 
 
 def _own_pairs(config: RefreshConfig, result: RunResult) -> dict[str, int] | None:

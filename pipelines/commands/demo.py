@@ -20,7 +20,7 @@ from pipelines.commands._summary import without_text
 from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
-from pipelines.running.runner import runs_locally
+from pipelines.running.known_runners import runs_locally
 
 _DEPTH = 10
 

@@ -33,7 +33,8 @@ from pipelines.commands._parsing import parse_flags
 from pipelines.config import MEASURED, EvaluationConfig
 from pipelines.evaluation import define_evaluation
 from pipelines.options import COLUMNS, Option
-from pipelines.running.runner import run, runs_locally
+from pipelines.running.known_runners import runs_locally
+from pipelines.running.runner import run
 
 
 def _evaluate(

@@ -22,7 +22,7 @@ from pipelines.commands._parsing import parse_flags
 from pipelines.commands._preflight import look_ahead
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
-from pipelines.running.runner import runs_locally
+from pipelines.running.known_runners import runs_locally
 
 
 def main(argv: Sequence[str] | None = None) -> None:

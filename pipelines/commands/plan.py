@@ -20,7 +20,7 @@ from pipelines.commands._parsing import parse_flags
 from pipelines.commands._refresh_flags import config_from
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
-from pipelines.running.runner import runs_locally
+from pipelines.running.known_runners import runs_locally
 
 _SIDE = ("files", "bytes", "reasons", "removed", "rows_known", "rows_todo", "rows_reused", "estimated")
 

@@ -15,6 +15,7 @@ from nnn_core.encoders import EncoderSource
 from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.planning.costs import Rates
 from nnn_core.planning.preflight import Head
+from nnn_core.planning.written import Artefacts, done_by
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
@@ -24,11 +25,12 @@ from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._preflight import describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
-from pipelines.commands._summary import complete, print_summary, summarise, without_text
+from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
 from pipelines.commands.plan import show_plan
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
-from pipelines.running.runner import run, runs_locally
+from pipelines.running.known_runners import is_portable, runs_locally
+from pipelines.running.runner import Watch, run
 from pipelines.stages.commit_bias_table import VERSION_METRIC
 
 
@@ -55,14 +57,19 @@ def refresh(
     if config.report and storage.exists(config.report):
         raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")
     prepare_table(config.table)
+    before = Artefacts.of(config.work) if is_portable(options) else None
     try:
-        result = run(options, lambda root: define_refresh(root, config, encoder))
+        watch = Watch(config.work, config.beacon, config.worker_start_timeout)
+        result = run(options, lambda root: define_refresh(root, config, encoder), watch)
     except GateError as error:
         report = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
         page = write_report(report, config.work, "refused", config.report)
         raise GateError(f"{error}\nThe report is {page}") from None
     # Some runners lose metrics of the last steps; the version is then the current one.
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
+    if before is not None:
+        new = Artefacts.of(config.work).since(before)
+        result = recounted(result, done_by(manifest, config.work, config.kept_scores, new))
     summary = summarise(config, manifest, result, heads)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)

@@ -14,7 +14,8 @@ from pipelines.commands._options import Output, build, encoder_of_table, make_pa
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.options import COLUMNS
-from pipelines.running.runner import run, runs_locally
+from pipelines.running.known_runners import runs_locally
+from pipelines.running.runner import run
 from pipelines.score import ScoreConfig, define_score
 
 

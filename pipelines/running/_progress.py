@@ -29,22 +29,24 @@ class Tally:
 
     Attributes:
         done: artefacts that are there.
-        expected: artefacts that are known to be needed, as far as anyone knows yet.
+        expected: artefacts that are known to be needed, as far as anyone knows yet; None where nobody will know.
         started: when it was first heard of, seconds of a monotonic clock.
     """
 
     done: int = 0
-    expected: int = 0
+    expected: int | None = 0
     started: float = field(default_factory=time.monotonic)
 
     @property
     def total(self) -> int:
         """The best guess of all that is needed."""
-        return max(self.done, self.expected)
+        return max(self.done, self.expected or 0)
 
     def words(self, now: float) -> str:
-        """Such as ``12 of 40, 3.1/s, 9 s left``."""
+        """Such as ``12 of 40, 3.1/s, 9 s left``, or ``12 so far, 3.1/s`` where nobody knows of how many."""
         rate = self.done / max(now - self.started, 1e-3)
+        if self.expected is None:
+            return f"{self.done:,} so far, {rate:.3g}/s"
         left = f", {_seconds((self.total - self.done) / rate)} left" if 0 < self.done < self.total else ""
         return f"{self.done:,} of {self.total:,}, {rate:.3g}/s{left}"
 
@@ -118,7 +120,7 @@ def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
         with lock, contextlib.suppress(OSError):
             tally = tallies.setdefault(stage, Tally())
             tally.done += done
-            tally.expected += expected
+            tally.expected = (tally.expected or 0) + expected
             screen.show(stage, tally)
 
     LISTENERS.append(add)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 from nnn_core.events import Event
@@ -16,11 +17,18 @@ FORMATS = ("text", "json")
 _TALKATIVE = ("apache_beam", "gcsfs")
 
 
+#: Loggers by which Beam passes on what a job service or a worker of another process says: pages of Java and JSON, and
+#: the same failure once more.
+_PASSED_ON = re.compile(r"root|Prism(Runner|JobServer)|SdkWorker@.*")
+
+
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
     """Log to standard error: warnings, or everything when ``verbose``."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not verbose:
+        handler.addFilter(lambda record: not _PASSED_ON.fullmatch(record.name))
     # Beam's worker lowers the level of the root logger when it starts; that of the handler holds.
     logging.basicConfig(level=handler.level, handlers=[handler], force=True)
     for name in _TALKATIVE:

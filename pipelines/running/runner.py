@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,23 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
+from grpc import RpcError
 
-from nnn_core.errors import ERRORS, ConfigError, NNNError
+from nnn_core.errors import NNNError
+from pipelines.running._failures import explain, find_error, is_interrupt, without_place
 from pipelines.running._formatters import in_json
-from pipelines.running._progress import Messages, shown
+from pipelines.running._job_service import Watch as Watch
+from pipelines.running._job_service import await_end, hush_worker
+from pipelines.running._progress import Lines, Messages, shown
+from pipelines.running.known_runners import is_portable, runs_locally
 from pipelines.stages.metrics import NAMESPACE
-
-_LOCAL_RUNNER = "FnApiRunner"
-
-#: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
-#: download another runner's binary, and would silently use it where the network lets it.
-_LOCAL_NAMES = ("", "directrunner", "direct", _LOCAL_RUNNER.lower())
-
-_RAISED = re.compile(r"(?ms)^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)")
-#: Of a Ctrl-C that reaches a step, Beam makes an error like any other.
-_INTERRUPTED = re.compile(r"^(RuntimeError: )?KeyboardInterrupt( \[while running|$)", re.M)
-_WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -45,65 +38,66 @@ class RunResult:
     seconds: float
 
 
-def settle_runner(options: PipelineOptions) -> None:
-    """Let every name of the local runner mean the one in this process.
-
-    Raises:
-        ConfigError: it was asked for worker processes.
-    """
-    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
-    if (standard.runner or "").lower() not in _LOCAL_NAMES:
-        return
-    standard.runner = _LOCAL_RUNNER
-    if direct.direct_running_mode == "multi_processing" or direct.direct_num_workers != 1:
-        raise ConfigError(
-            "--direct_running_mode=multi_processing and --direct_num_workers are not supported: a local job runs in "
-            "one process; --threads says how many cores it uses, by default all."
-        )
-
-
-def runs_locally(options: PipelineOptions) -> bool:
-    """Whether the job runs in this process."""
-    return bool(options.view_as(StandardOptions).runner == _LOCAL_RUNNER)
-
-
-def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object]) -> RunResult:
+def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object], watch: Watch | None = None) -> RunResult:
     """Build the pipeline with ``define``, run it and wait for it.
+
+    Args:
+        options: Beam's pipeline options, such as the runner.
+        define: wires the job on a new pipeline.
+        watch: what to look at while the job runs on other machines; None where there is nothing to see.
 
     Raises:
         NNNError: of the class that a worker raised.
+        RunnerError: the engine failed, or none of its workers began.
         KeyboardInterrupt: somebody pressed Ctrl-C, wherever it struck.
     """
     start = time.monotonic()
     try:
         pipeline = beam.Pipeline(options=options)
         define(pipeline)
-        display = Messages() if in_json() else None
-        with shown(display) if runs_locally(options) else contextlib.nullcontext():
-            result = pipeline.run()
-            result.wait_until_finish()
+        result = _run_here(pipeline) if runs_locally(options) else _run_elsewhere(pipeline, watch)
     except NNNError as error:
-        raise type(error)(_WHILE_RUNNING.sub("", str(error))) from None
+        raise type(error)(without_place(str(error))) from None
     except Exception as error:
-        if _INTERRUPTED.search(str(error)):
+        if is_interrupt(error):
             raise KeyboardInterrupt from None
-        raised = _find_error(str(error))
+        raised = find_error(str(error))
         if raised is None:
             raise
         raise raised from None
-    return _to_result(result.metrics().query(), time.monotonic() - start)
+    return _to_result(_metrics_of(result), time.monotonic() - start)
 
 
-def _find_error(text: str) -> NNNError | None:
-    """The error of ours in a worker's traceback, which is all that a runner hands back.
+def _run_here(pipeline: beam.Pipeline) -> Any:
+    with shown(Messages() if in_json() else None):
+        result = pipeline.run()
+        result.wait_until_finish()
+    return result
 
-    A traceback names causes first; the last error is the one that was raised.
-    """
-    matches = _RAISED.findall(text)
-    if not matches:
-        return None
-    name, message = matches[-1]
-    return ERRORS.get(name, NNNError)(_WHILE_RUNNING.sub("", message.strip()))
+
+def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
+    if not logging.getLogger("apache_beam").isEnabledFor(logging.ERROR):
+        hush_worker()
+    portable = is_portable(pipeline.options)  # Beam takes the runner's name out of the options when it runs a job
+    try:
+        result = pipeline.run()
+        await_end(result, watch, Messages() if in_json() else Lines())
+    except NNNError:
+        raise
+    except Exception as error:
+        if is_interrupt(error) or not portable:
+            raise
+        raise explain(error) from None
+    return result
+
+
+def _metrics_of(result: Any) -> dict[str, list[Any]]:
+    """The job's metrics; none where an engine that has done its work does not tell them any more."""
+    try:
+        metrics: dict[str, list[Any]] = result.metrics().query()
+    except RpcError:
+        return {"counters": [], "distributions": []}
+    return metrics
 
 
 def _to_result(metrics: dict[str, list[Any]], seconds: float) -> RunResult:

@@ -43,6 +43,7 @@ def embed_files(
     copies: int | None = None,
     hints: Mapping[str, str] = MappingProxyType({}),
     flag: str | None = None,
+    beacon: str | None = None,
 ) -> EmbeddedFiles:
     """Wire the listing and embedding of one side.
 
@@ -56,8 +57,9 @@ def embed_files(
         copies: copies of the model that the worker processes of a machine share; None for one in each process.
         hints: Beam's resource hints for the stage that runs the model.
         flag: flag by which the user named the files, for messages; None for the one that is called like the side.
+        beacon: URI of an object that tells the launcher that a worker began; None where nobody waits for it.
     """
-    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}", threads)
+    shards = root | f"List{side.capitalize()}" >> ListShards(pattern, flag or f"--{side}", threads, beacon)
     embed = EmbedShards(request, encoder, StageName(f"embed_{side}"), threads, copies)
     embedded = shards | f"Embed{side.capitalize()}" >> embed.with_resource_hints(**hints)
     return EmbeddedFiles(shards, embedded, request)

@@ -41,7 +41,8 @@ from pipelines.commands import cli
 from pipelines.commands._summary import summarise
 from pipelines.config import RefreshConfig
 from pipelines.refresh import OWN_CANDIDATES, OWN_REFERENCES
-from pipelines.running.runner import RunResult, _find_error
+from pipelines.running._failures import find_error
+from pipelines.running.runner import RunResult
 from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
 
 DIM = 8
@@ -154,10 +155,10 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
         "Traceback (most recent call last):\n  File ...\n"
         "nnn_core.errors.CorruptArtifactError: cannot read 'x'. Delete it:\n  or not. [while running 'A/B']\n\n"
     )
-    found = _find_error(text)
+    found = find_error(text)
     assert type(found) is CorruptArtifactError
     assert str(found) == "cannot read 'x'. Delete it:\n  or not."
-    assert _find_error("ValueError: x") is None
+    assert find_error("ValueError: x") is None
 
 
 def test_a_folder_is_no_glob(candidates: str, work: str, tmp_path: Path) -> None:

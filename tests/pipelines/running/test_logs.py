@@ -90,6 +90,17 @@ def test_a_failure_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "nnn: cannot read 's3://[redacted]@bucket/x'.\n"
 
 
+@pytest.mark.parametrize("name", ["root", "PrismRunner", "SdkWorker@localhost:1"])
+def test_what_an_engine_says_is_shown_to_those_who_ask(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in (False, True):
+        configure_logging(verbose)
+        logging.getLogger(name).error("Traceback of a page")
+        logging.getLogger("nnn").warning("ours")
+        shown = capsys.readouterr().err
+        assert ("Traceback of a page" in shown) == verbose
+        assert "ours" in shown
+
+
 @pytest.mark.slow
 def test_a_run_logs_every_shard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

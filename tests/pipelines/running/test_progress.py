@@ -43,6 +43,7 @@ def test_a_run_goes_on_where_nobody_reads_its_progress(monkeypatch: pytest.Monke
 def test_words() -> None:
     tally = Tally(done=10, expected=40, started=0.0)
     assert tally.words(5.0) == "10 of 40, 2/s, 15 s left"
+    assert Tally(10, None, 0.0).words(5.0) == "10 so far, 2/s"
     assert Tally(4, 4, 0.0).words(2.0) == "4 of 4, 2/s"
     assert [_seconds(value) for value in (99.4, 240, 9000)] == ["99 s", "4 min", "2.5 h"]
 

@@ -1,0 +1,119 @@
+"""Which runners a job may run on, why others are refused, and the options that an engine needs."""
+
+from __future__ import annotations
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+
+from nnn_core.errors import ConfigError, did_you_mean
+
+_LOCAL = "FnApiRunner"
+
+#: Names under which people ask for the local runner. ``DirectRunner`` itself would first try to
+#: download another runner's binary, and would silently use it where the network lets it.
+_LOCAL_NAMES = ("", "direct", "fnapi")
+
+#: Runners behind Beam's job service, whose workers are other processes.
+_PORTABLE = ("FlinkRunner", "SparkRunner", "PrismRunner", "PortableRunner")
+
+#: All that the job was tested on, by the name without "Runner" in lower case. The last one is of use to tests: it
+#: hands a bundle that failed to its step again.
+_TESTED = {
+    name.removesuffix("Runner").lower(): name for name in (*_PORTABLE, "DataflowRunner", "BundleBasedDirectRunner")
+}
+
+#: Why a runner is refused.
+_REFUSED = {
+    "dask": (
+        "it merges tagged outputs, loses what finish_bundle returns and runs the last sink only, without an error, so "
+        "rows would be missing from the table"
+    ),
+}
+
+#: How long an engine keeps a worker that has nothing to do, in milliseconds. By default it ends with each stage, and
+#: the next stage waits for a Python program to start.
+_KEPT_MILLIS = 120_000
+
+#: What Flink and Spark reach into, which Java 17 forbids unless it is told otherwise.
+OPENED = (
+    "java.lang",
+    "java.lang.invoke",
+    "java.lang.reflect",
+    "java.io",
+    "java.net",
+    "java.nio",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "sun.nio.ch",
+    "sun.nio.cs",
+    "sun.security.action",
+    "sun.util.calendar",
+)
+
+
+def settle_runner(options: PipelineOptions) -> None:
+    """Name the runner as Beam does, let every name of the local one mean that of this process, and add what an engine
+    needs where the user said nothing.
+
+    Raises:
+        ConfigError: a runner that loses rows or that nobody tested, or worker processes of the local one.
+    """
+    standard = options.view_as(StandardOptions)
+    standard.runner = _find_runner(standard.runner or "")
+    if standard.runner == _LOCAL:
+        _refuse_processes(options.view_as(DirectOptions))
+    if is_portable(options):
+        _add_needs(options)
+
+
+def runs_locally(options: PipelineOptions) -> bool:
+    """Whether the job runs in this process."""
+    return bool(options.view_as(StandardOptions).runner == _LOCAL)
+
+
+def is_portable(options: PipelineOptions) -> bool:
+    """Whether the job goes to a job service, such as Flink's, whose workers are other processes."""
+    return options.view_as(StandardOptions).runner in _PORTABLE
+
+
+def _find_runner(given: str) -> str:
+    """The runner's name as Beam has it, of a name in any case, with or without "Runner" and its module."""
+    name = given.rpartition(".")[2].lower().removesuffix("runner")
+    if name in _LOCAL_NAMES:
+        return _LOCAL
+    if name in _TESTED:
+        return _TESTED[name]
+    offered = f"DirectRunner (the default: this process), {', '.join(_PORTABLE)}, DataflowRunner"
+    if name in _REFUSED:
+        raise ConfigError(
+            f"--runner={given} is refused: {_REFUSED[name]}. Use one of {offered}; deploy/README.md says what was run "
+            "on each."
+        )
+    hint = did_you_mean(given, [*_TESTED.values(), "DirectRunner"])
+    raise ConfigError(
+        f"--runner={given} is no runner that this job was tested on, and an untested one may lose rows without an "
+        f"error{hint or '.'} Use one of {offered}."
+    )
+
+
+def _refuse_processes(direct: DirectOptions) -> None:
+    if direct.direct_running_mode == "multi_processing" or direct.direct_num_workers != 1:
+        raise ConfigError(
+            "--direct_running_mode=multi_processing and --direct_num_workers are not supported: a local job runs in "
+            "one process; --threads says how many cores it uses, by default all."
+        )
+
+
+def _add_needs(options: PipelineOptions) -> None:
+    portable, server = options.view_as(PortableOptions), options.view_as(JobServerOptions)
+    # A worker in this process starts at once, and would keep it from ending as long as the engine keeps the worker.
+    if portable.environment_type not in (None, "LOOPBACK"):
+        portable.environment_cache_millis = portable.environment_cache_millis or _KEPT_MILLIS
+    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
+    server.job_server_jvm_properties = [*opened, *server.job_server_jvm_properties]
