@@ -63,7 +63,8 @@ class Job:
 
     def succeeds(self, folder: str) -> None:
         code, error = self.run(folder)
-        assert (code, error) == (0, "")
+        said = [line for line in error.splitlines() if " are not unit length; " not in line]
+        assert (code, said) == (0, [])
         assert objects(folder) == self.after
 
     def left_nothing_wrong(self, folder: str) -> bool:
