@@ -5,6 +5,8 @@
 #   make test-slow   the suites that are too slow for every run, and property tests on ten times the examples;
 #                    prints what they counted
 #   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark; it installs them
+#   make test-runners  the job on Prism, Flink and Spark on this machine, and what a worker's death does; it fetches
+#                    them below .runners (Go, Java and Maven; 600 MB)
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
@@ -21,7 +23,7 @@ INSTALL := $(BIN)/python deploy/install.py $(PIP_FLAGS)
 # Every program would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow test-engines fuzz bench check clean
+.PHONY: setup demo test test-slow test-engines test-runners fuzz bench check clean
 
 setup: $(INSTALLED)
 
@@ -48,6 +50,10 @@ test-engines: $(INSTALLED)
 	for release in 3.5.7 4.0.1; do test -d $(VENV)/spark/$$release || \
 	  $(BIN)/python -m pip install --quiet --target $(VENV)/spark/$$release pyspark==$$release || exit 1; done
 	$(BIN)/python -m pytest -q -m engines
+
+test-runners: $(INSTALLED)
+	$(BIN)/python tests/runner_parts.py
+	$(BIN)/python -m pytest -q -s -rs -m runners tests/deploy/test_runners.py
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest -q -s -m fuzz tests/core/inputs/test_fuzz.py

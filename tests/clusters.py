@@ -1,0 +1,219 @@
+"""Engines on this machine, on loopback with free ports, each for as long as it is needed; ended by process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner_parts import HOME, ROOT
+
+from pipelines.running.known_runners import OPENED
+
+#: A worker is started as "python", and finds this package.
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+}
+
+_JAVA = ("java", "-XX:TieredStopAtLevel=1", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED))
+
+#: Flink's own memory, in megabytes, small: a task manager that is started by hand wants every part of it.
+_MEMORY = {
+    "framework.heap.size": 128,
+    "task.heap.size": 256,
+    "framework.off-heap.size": 128,
+    "task.off-heap.size": 64,
+    "managed.size": 64,
+    "network.min": 256,
+    "network.max": 256,
+    "jvm-metaspace.size": 256,
+    "jvm-overhead.min": 64,
+    "jvm-overhead.max": 64,
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_port(port: int, server: subprocess.Popen[bytes], log: Path, seconds: float = 120.0) -> None:
+    """Wait until a server listens."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"nothing listens on {port}: {log.read_text()}")
+
+
+@dataclass
+class Cluster:
+    """The processes of an engine.
+
+    Attributes:
+        folder: where their logs go.
+        processes: those that run, by name.
+    """
+
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def start(self, name: str, command: list[str], port: int | None = None, **environment: str) -> None:
+        """Start a process, and wait until it listens on its port."""
+        log = self.folder / f"{name}.log"
+        stream = self._open.enter_context(log.open("wb"))
+        settings = {**ENVIRONMENT, **environment}
+        process = subprocess.Popen(command, env=settings, stdout=stream, stderr=stream, cwd=self.folder)
+        self.processes[name] = process
+        self._open.callback(self._end, process)
+        if port:
+            await_port(port, process, log)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End all of them."""
+        self._open.close()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that can run here.
+
+    Attributes:
+        name: what it is called in the table of runners.
+        parts: what it is made of, see ``runner_parts``.
+        start: starts its processes, if it has any before a job comes, and gives the flags of ``nnn refresh``.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    start: Callable[[Cluster], list[str]]
+
+    @contextmanager
+    def running(self, folder: Path) -> Iterator[tuple[list[str], Cluster]]:
+        """The engine's flags and processes, while they run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        cluster = Cluster(folder)
+        try:
+            yield self.start(cluster), cluster
+        finally:
+            cluster.close()
+
+
+def _prism(cluster: Cluster) -> list[str]:
+    return ["--runner=PrismRunner", f"--prism_location={HOME / 'prism'}"]
+
+
+def _flink_local(cluster: Cluster) -> list[str]:
+    return ["--runner=FlinkRunner", "--flink_master=[local]", f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"]
+
+
+def _spark_local(cluster: Cluster) -> list[str]:
+    return [
+        "--runner=SparkRunner",
+        "--spark_master_url=local[2]",
+        f"--spark_job_server_jar={HOME / 'spark-job-server.jar'}",
+    ]
+
+
+def _in_processes() -> list[str]:
+    """Workers that the boot program starts beside the engine's process that asks for them."""
+    environment = {name: ENVIRONMENT[name] for name in ("PATH", "PYTHONPATH")}
+    # The python on the PATH is complete: the boot program is not to make another one.
+    environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] = "1"
+    settings = {"command": str(HOME / "container"), "env": environment}
+    return ["--environment_type=PROCESS", f"--environment_config={json.dumps(settings)}"]
+
+
+def _flink_cluster(cluster: Cluster) -> list[str]:
+    """A job manager and two task managers of one slot, each of which starts workers."""
+    return [*_start_flink(cluster, managers=2, slots=1), *_in_processes()]
+
+
+def _flink_with_pool(cluster: Cluster) -> list[str]:
+    """A job manager and a task manager of two slots with a pool of workers beside it, as in a pod of Kubernetes."""
+    port = free_port()
+    pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    cluster.start("pool", pool, port)
+    flags = _start_flink(cluster, managers=1, slots=2)
+    return [*flags, "--environment_type=EXTERNAL", f"--environment_config=127.0.0.1:{port}"]
+
+
+def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
+    """A job manager and task managers, which try a task again; the flags that lead to them."""
+    web = free_port()
+    (cluster.folder / "config.yaml").write_text("{}\n")
+    settings = {
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": free_port(),
+        "rest.address": "127.0.0.1",
+        "rest.port": web,
+        "restart-strategy.type": "fixed-delay",
+        "restart-strategy.fixed-delay.attempts": 3,
+        "restart-strategy.fixed-delay.delay": "1 s",
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.cpu.cores": 1.0,
+        "taskmanager.numberOfTaskSlots": slots,
+        **{f"taskmanager.memory.{name}": f"{size}m" for name, size in _MEMORY.items()},
+    }
+    given = [part for name, value in settings.items() for part in ("-D", f"{name}={value}")]
+    # Network buffers are direct memory, which Java bounds by its heap unless told otherwise.
+    java = [*_JAVA, "-Xmx512m", "-XX:MaxDirectMemorySize=1g", "-cp", f"{HOME / 'flink'}/*"]
+    runtime, place = "org.apache.flink.runtime", ["--configDir", str(cluster.folder), *given]
+    cluster.start("job-manager", [*java, f"{runtime}.entrypoint.StandaloneSessionClusterEntrypoint", *place], web)
+    for number in range(managers):
+        cluster.start(f"task-manager-{number}", [*java, f"{runtime}.taskexecutor.TaskManagerRunner", *place])
+    jar = f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"
+    return ["--runner=FlinkRunner", f"--flink_master=127.0.0.1:{web}", jar, "--parallelism=2"]
+
+
+def _spark_cluster(cluster: Cluster) -> list[str]:
+    """A master and two workers of one core."""
+    port, home = free_port(), cluster.folder / "spark"
+    (home / "jars").mkdir(parents=True)
+    jar = HOME / "spark-job-server.jar"
+    (home / "jars" / jar.name).symlink_to(jar)
+    deploy = "org.apache.spark.deploy"
+    settings = {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12", "SPARK_LOCAL_IP": "127.0.0.1"}
+    java = [*_JAVA, "-Xmx256m", "-cp", str(jar)]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
+    cluster.start("master", [*java, f"{deploy}.master.Master", *where], port, **settings)
+    master = f"spark://127.0.0.1:{port}"
+    for number in (1, 2):
+        worker = ["--cores", "1", "--memory", "768m", "--webui-port", str(free_port()), "--host", "127.0.0.1", master]
+        cluster.start(f"worker-{number}", [*java, f"{deploy}.worker.Worker", *worker], **settings)
+    return ["--runner=SparkRunner", f"--spark_master_url={master}", f"--spark_job_server_jar={jar}", *_in_processes()]
+
+
+ENGINES = [
+    Engine("Prism", ("prism",), _prism),
+    Engine("Flink local", ("java", "flink-job-server.jar"), _flink_local),
+    Engine("Flink cluster", ("java", "flink-job-server.jar", "flink", "container"), _flink_cluster),
+    Engine("Flink with a pool", ("java", "flink-job-server.jar", "flink"), _flink_with_pool),
+    Engine("Spark local", ("java", "spark-job-server.jar"), _spark_local),
+    Engine("Spark cluster", ("java", "spark-job-server.jar", "container"), _spark_cluster),
+]
