@@ -20,6 +20,7 @@ TEST = [
     "html5lib>=1.1",
     "hypothesis>=6.150",
     "jsonschema>=4.23",
+    "kubernetes-validate>=1.34",
     "moto[server]>=5.1",
     "mypy>=1.15",
     "nnn-retrieval==0.1",
