@@ -24,6 +24,9 @@ from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vecto
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, Reject
 
+#: What a column may be called, if it is to be told from text.
+NAME = re.compile(r"[^\W\d][\w ]{0,29}\Z")
+
 _POSITION = re.compile(r"#\d+\Z")
 
 #: (number of its first line, fields)
@@ -85,8 +88,23 @@ def tab_separated(uri: str) -> Iterator[_Fields | Reject]:
 
 
 def comma_separated(uri: str) -> Iterator[_Fields | Reject]:
-    """The fields of a CSV, which may hold commas, quotes and line breaks if they are quoted."""
-    return _quoted(uri, ",", quoting_of(uri, ",", Quoting.DOUBLED))
+    """The fields of a CSV, which may hold commas, quotes and line breaks if they are quoted.
+
+    Where the first line has names of columns between other separators, and no comma, these stand for commas.
+    """
+    separator = _separator(uri)
+    return _quoted(uri, separator, quoting_of(uri, separator, Quoting.DOUBLED))
+
+
+def _separator(uri: str) -> str:
+    """What stands between the fields of a CSV: spreadsheets write semicolons where the comma is the decimal mark."""
+    first = next(texts_of_lines(uri), None)
+    text = first[1] if isinstance(first, tuple) else ""
+    for separator in () if "," in text else (";", "\t", "|"):
+        names = [name.strip().strip('"') for name in text.split(separator)]
+        if len(names) > 1 and all(map(NAME.match, names)):
+            return separator
+    return ","
 
 
 def _split(uri: str) -> Iterator[_Fields | Reject]:

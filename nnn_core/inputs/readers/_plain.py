@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns
-from nnn_core.inputs.readers._delimited import rows_of_table
+from nnn_core.inputs.readers._delimited import NAME, rows_of_table
 from nnn_core.inputs.readers._records import Head, caption_rows, captions_format, texts_of_lines
 from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row
 from nnn_core.inputs.rejects import Reject
@@ -20,7 +19,6 @@ _HEAD_LINES = 100
 
 _SEPARATORS = {"\t": "tabs", ",": "commas", "|": "vertical bars", ";": "semicolons"}
 _CAPTION_NAMES = ("caption", "captions", "comment", "text", "title", "sentence", "raw", "description")
-_NAME = re.compile(r"[^\W\d][\w ]{0,29}\Z")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def _table_of(uri: str) -> _Table | None:
         return None
     for separator in _SEPARATORS:
         header = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
-        is_header = all(map(_NAME.match, header)) and any(name.lower() in _CAPTION_NAMES for name in header)
+        is_header = all(map(NAME.match, header)) and any(name.lower() in _CAPTION_NAMES for name in header)
         counts = [line.count(separator) for line in lines]
         if counts[0] and is_header and sum(count >= counts[0] for count in counts) > 0.5 * len(counts):
             return _Table(separator, header)

@@ -83,12 +83,25 @@ def test_missing_columns_name_the_flag(
     assert ", ".join(header.split("\t")) in message
 
 
-@pytest.mark.parametrize(("suffix", "separator"), [("csv", ";"), ("csv", "\t"), ("tsv", "|")])
-def test_another_separator_is_named(tmp_path: Path, suffix: str, separator: str) -> None:
-    data = f"id{separator}caption\na{separator}x\n".encode()
+def test_another_separator_of_a_tsv_is_named(tmp_path: Path) -> None:
     for columns in ({"id": "@sha256"}, {"id": "id"}):
         with pytest.raises(InputError, match=r"one column \(fields of a \.csv are separated by commas"):
-            read_lines(tmp_path, suffix, data, **columns)
+            read_lines(tmp_path, "tsv", b"id|caption\na|x\n", **columns)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_of_a_csv_is_told_from_its_header(tmp_path: Path, separator: str) -> None:
+    """As spreadsheets write it in many countries."""
+    captions = [f"a{separator} b", 'the "big", cat', "two\nlines", "plain, text"]
+    sink = io.StringIO()
+    csv.writer(sink, delimiter=separator).writerows([("id", "caption"), *enumerate(captions)])
+    found = read_lines(tmp_path, "csv", b"\xef\xbb\xbf" + sink.getvalue().encode())
+    assert (found.ids, found.items) == (["0", "1", "2", "3"], captions)
+
+
+def test_a_header_of_text_has_no_separator_but_commas(tmp_path: Path) -> None:
+    data = b"a cat; 2 dogs\nshe said: x; y\n"
+    assert read_lines(tmp_path, "csv", data, caption="#1", require_id=False).items == data.decode().splitlines()
 
 
 def test_pair_ids_of_tsv(tmp_path: Path) -> None:
