@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -116,7 +116,7 @@ def _find(pattern: str, flag: str) -> tuple[list[str], int]:
     if missing := [name for name, found in matches if not found]:
         raise InputError(_missing_message(pattern, flag, missing, len(matches)))
     for name, found in matches:
-        hidden.update(uri for uri in found if _is_hidden(uri, name))
+        hidden.update(_hidden(found, name))
     uris = {uri for _, found in matches for uri in found} - hidden
     if not uris:
         raise InputError(
@@ -126,10 +126,16 @@ def _find(pattern: str, flag: str) -> tuple[list[str], int]:
     return sorted(uris, key=natural_key), len(hidden)
 
 
-def _is_hidden(uri: str, pattern: str) -> bool:
-    """Whether a wildcard, not a name in the pattern, stands for a part of the path that is hidden."""
-    names = uri.removeprefix(_fixed_folder(pattern)).lstrip("/").split("/")
+def _hidden(uris: Iterable[str], pattern: str) -> Iterator[str]:
+    """Those in whose path a wildcard, not a name in the pattern, stands for a part that is hidden."""
+    if not any(mark in pattern for mark in "*?["):
+        return
+    folder = _fixed_folder(pattern)
     segments = [segment for segment in pattern.split("/") if segment[:1] in (".", "_")]
+    yield from (uri for uri in uris if _is_hidden(uri.removeprefix(folder).lstrip("/").split("/"), segments))
+
+
+def _is_hidden(names: Sequence[str], segments: Sequence[str]) -> bool:
     for place, name in enumerate(names):
         hidden = name.startswith(".") or (name.startswith("_") and "=" not in name)
         if name.startswith("_") and place == len(names) - 1 and (suffix := suffix_of(name)):
