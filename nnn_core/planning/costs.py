@@ -204,11 +204,12 @@ class Work:
 
     @property
     def peak_bytes(self) -> float:
-        """Memory of one worker process: a group of the bank and a shard of candidates, or the model."""
+        """Memory of one worker process: a group of the bank, the next one and a shard of candidates, or the model."""
         group = 4.0 * self.dim * min(self.group_rows, max(1, self.references))
         block = 4.0 * self.dim * min(ROWS_PER_SHARD, self.candidates)
         model = MODEL_BYTES if self.images or self.texts else 0
-        return IDLE_BYTES + max(2 * group + 2 * block + _TILE_BYTES, model + block)
+        loaded = 2 if self.groups < 2 else 3
+        return IDLE_BYTES + max(loaded * group + 2 * block + _TILE_BYTES, model + block)
 
 
 @dataclass(frozen=True)
