@@ -90,7 +90,18 @@ def time_kernel(candidates: int, references: int, dim: int, k: int, threads: int
 def time_refresh(folder: Path, globs: tuple[str, str], k: int, threads: int) -> tuple[Spent, dict[str, Any]]:
     """The whole process, and its summary."""
     name = folder / str(threads)
-    command = [sys.executable, "-m", "pipelines.refresh", "--json", "--k", str(k), "--threads", str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.refresh",
+        "--json",
+        "--k",
+        str(k),
+        "--k-max",
+        str(k),
+        "--threads",
+        str(threads),
+    ]
     command += ["--candidates", globs[0], "--references", globs[1]]
     command += ["--table", f"{name}/table", "--work", f"{name}/work"]
     start, before = time.perf_counter(), _processor_of_children()
