@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from nnn_core import storage
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.encoders import FLOAT32, PRECISIONS, EncoderSource, parse_encoder
+from nnn_core.encoders.generations import digest_of
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.choice import OBJECTIVES
@@ -223,10 +224,10 @@ class RefreshConfig(ValidationColumnOptions):
         Args:
             encoder: the model, not loaded; None when all input holds vectors.
         """
-        digest = encoder.fingerprint.digest if encoder else None
+        bank, index = (digest_of(encoder, each) for each in (self.bank_modality, self.candidate_modality))
         prompts, columns = self.prompts, self.candidate_columns
-        asking = EmbeddingRequest(self.bank_modality, self.reference_columns, digest, self.work, prompts.reference)
-        holding = EmbeddingRequest(self.candidate_modality, columns, digest, self.work, prompts.candidate)
+        asking = EmbeddingRequest(self.bank_modality, self.reference_columns, bank, self.work, prompts.reference)
+        holding = EmbeddingRequest(self.candidate_modality, columns, index, self.work, prompts.candidate)
         return asking, holding, replace(asking, columns=self.validation_columns)
 
     @property

@@ -14,6 +14,7 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.generations import digest_of
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.evaluation.coverage import Coverage
 from nnn_core.evaluation.means import ShardMeans
@@ -89,11 +90,12 @@ def _requests(
     config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None
 ) -> tuple[EmbeddingRequest, EmbeddingRequest]:
     """How the files of queries are read and encoded, and those of candidates."""
-    digest, settings = encoder.fingerprint.digest if encoder else None, manifest.settings
-    prompts, work = Prompts.recorded(settings.encoder), config.work
+    settings, work = manifest.settings, config.work
+    asked, held = (digest_of(encoder, each) for each in (settings.reference_modality, settings.candidate_modality))
+    prompts = Prompts.recorded(settings.encoder)
     return (
-        EmbeddingRequest(settings.reference_modality, config.query_columns, digest, work, prompts.reference),
-        EmbeddingRequest(settings.candidate_modality, config.candidate_columns, digest, work, prompts.candidate),
+        EmbeddingRequest(settings.reference_modality, config.query_columns, asked, work, prompts.reference),
+        EmbeddingRequest(settings.candidate_modality, config.candidate_columns, held, work, prompts.candidate),
     )
 
 

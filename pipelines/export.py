@@ -27,6 +27,7 @@ from nnn_core.consumers.rerank import check_target
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.generations import digest_of
 from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
@@ -157,10 +158,9 @@ def define_export(
     root: beam.Pipeline, config: ExportConfig, manifest: Manifest, recipe: Recipe | None, encoder: EncoderSource | None
 ) -> beam.PCollection[str]:
     """Wire the export; the single element is the URI of its manifest."""
-    digest, prompts = encoder.fingerprint.digest if encoder else None, Prompts.recorded(manifest.settings.encoder)
-    held = EmbeddingRequest(
-        manifest.settings.candidate_modality, config.candidate_columns, digest, config.work, prompts.candidate
-    )
+    prompts, modality = Prompts.recorded(manifest.settings.encoder), manifest.settings.candidate_modality
+    digest = digest_of(encoder, modality)
+    held = EmbeddingRequest(modality, config.candidate_columns, digest, config.work, prompts.candidate)
     inputs = embed_files(
         root, "candidates", config.embeddings, held, encoder, threads=config.threads, flag="--embeddings"
     ).embedded
@@ -170,6 +170,7 @@ def define_export(
     asked = shards
     if config.queries:
         modality = manifest.settings.reference_modality
+        digest = digest_of(encoder, modality)
         request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
         queries = embed_files(root, "queries", config.queries, request, encoder, threads=config.threads).embedded
         asked = queries | "QueryShards" >> beam.FlatMap(lambda each: each.shards)

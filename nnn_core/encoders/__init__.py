@@ -139,6 +139,7 @@ def load_once(source: EncoderSource, copy: int = 0) -> Encoder:
     Raises:
         InputError: see ``EncoderSource.load``.
     """
+    source = getattr(source, "bare", source)  # of ``generations.SettledSource``
     with _LOADING:
         for other in [key for key in _LOADED if key[0] != source]:
             del _LOADED[other]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import threading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 #: A batch of preprocessed images stays below this size, and a batch below this many rows.
 _BATCH_BYTES = 64 << 20
 _MAX_BATCH = 256
+_SMALL_BATCH = 4
 
 #: No token of any vocabulary stands for more characters, spaces aside.
 _TOKEN_CHARACTERS = 64
@@ -83,6 +85,12 @@ class TowersEncoder:
         towers.model.eval().requires_grad_(False).to(self._device)
         height, width = towers.image_size
         self.batch_size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (3 * 4 * height * width)))
+
+    def small(self) -> TowersEncoder:
+        """The same model for a few rows, with batches of as few, unless a card has prepared itself for larger ones."""
+        other = copy.copy(self)
+        other.batch_size = self.batch_size if self._card else min(_SMALL_BATCH, self.batch_size)
+        return other
 
     @property
     def concurrent(self) -> bool:

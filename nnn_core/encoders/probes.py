@@ -178,7 +178,9 @@ def recorded(
     parts = static_parts(source, prompts)
     if work is None:
         return {**parts, PROBES: _measured(source, prompts, modalities)}
-    uri = storage.join(work, "probes", f"{name_of(PROBES, **parts, modalities=sorted(modalities))}.json")
+    later = [each.digest for each in getattr(source, "generations", ()) if each.number]  # see ``generations``
+    named = {"generations": later} if later else {}
+    uri = storage.join(work, "probes", f"{name_of(PROBES, **parts, **named, modalities=sorted(modalities))}.json")
     if not storage.exists(uri):
         keep_bytes(uri, _measured(source, prompts, modalities).encode())
     text = storage.read_bytes(uri).decode()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nnn_core.embedded.side import Side
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.fingerprints import differing
+from nnn_core.encoders.generations import settle
 from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.shards import MODALITIES, Modality
@@ -46,6 +47,8 @@ class Foretold:
             InputError: input that cannot be read.
             CorruptArtifactError: the current version's manifest is damaged.
         """
+        if encoder is not None:
+            encoder = settle(encoder, config.work, config.modalities, remember=False)
         found = _plan(config, encoder)
         return cls(found, _work_of(found, config), rates)
 

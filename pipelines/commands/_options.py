@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.encoders import FLOAT32, PRECOMPUTED, EncoderSource, parse_encoder
-from nnn_core.encoders.fingerprints import check_encoder
-from nnn_core.encoders.probes import static_parts
+from nnn_core.encoders.fingerprints import PROBES, check_encoder
+from nnn_core.encoders.generations import settle
+from nnn_core.encoders.probes import recorded, static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.table.manifest import read_manifest
 from pipelines.options import OUTPUT, Option
@@ -152,19 +153,32 @@ def threads_of(args: argparse.Namespace, local: bool) -> int:
     return args.threads or (len(os.sched_getaffinity(0)) if local else 1)
 
 
-def encoder_of_table(spec: str | None, table: str, version: int) -> EncoderSource | None:
+def encoder_of_table(spec: str | None, table: str, version: int, work: str) -> EncoderSource | None:
     """The encoder that ``--encoder`` names for a published table, in the precision of its manifest.
+
+    Args:
+        spec: what ``--encoder`` says; None for no encoder.
+        table: URI of the table's folder.
+        version: number of the version.
+        work: URI of the folder of artefacts, which knows vectors of the encoder.
 
     Raises:
         InputError: it is not the encoder that the table is valid for; names the parts that differ.
     """
     if spec is None:
         return None
-    recorded = read_manifest(table, version).settings.encoder
-    encoder = parse_encoder(spec, recorded.get("precision", FLOAT32))
-    if recorded.get("kind") != PRECOMPUTED:
-        check_encoder(recorded, static_parts(encoder, Prompts.recorded(recorded)), table, f"--encoder {spec}")
-    return encoder
+    settings = read_manifest(table, version).settings
+    made_with = settings.encoder
+    encoder = parse_encoder(spec, made_with.get("precision", FLOAT32))
+    modalities = {settings.candidate_modality, settings.reference_modality}
+    if made_with.get("kind") == PRECOMPUTED:
+        return settle(encoder, work, modalities)
+    prompts = Prompts.recorded(made_with)
+    check_encoder(made_with, static_parts(encoder, prompts), table, f"--encoder {spec}")
+    settled = settle(encoder, work, modalities)
+    if PROBES in made_with:
+        check_encoder(made_with, recorded(settled, prompts, work, modalities), table, f"--encoder {spec}")
+    return settled
 
 
 def declared(model: type) -> Iterator[Declared]:

@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     manifest = read_manifest(args.table, args.version)
     request, threads = _request_from(args, manifest), threads_of(args, runs_locally(options))
     config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
-    encoder = encoder_of_table(args.encoder, args.table, config.version)
+    encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     others = [read_report(uri) for uri in args.beside]
     result, report = _evaluate(config, manifest, encoder, options)
     if others:

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(parser, argv)
     manifest = read_manifest(args.table, args.version)
     config = build(ExportConfig, args, version=manifest.version)
-    result = _export(config, manifest, encoder_of_table(args.encoder, args.table, config.version), options)
+    result = _export(config, manifest, encoder_of_table(args.encoder, args.table, config.version, config.work), options)
     if note := lengths_note(result["off_length"], result["rows"], "--embeddings"):
         logging.getLogger("nnn").warning(note)
     _print_export(result)

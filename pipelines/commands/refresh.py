@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
+from nnn_core.encoders.generations import settle
 from nnn_core.errors import ConfigError, GateError, StorageError
 from nnn_core.planning.costs import Rates
 from nnn_core.planning.preflight import Head
@@ -58,6 +59,8 @@ def refresh(
         raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")
     prepare_table(config.table)
     before = Artefacts.of(config.work) if is_portable(options) else None
+    if encoder is not None:
+        encoder = settle(encoder, config.work, config.modalities)
     try:
         watch = Watch(config.work, config.beacon, config.worker_start_timeout)
         result = run(options, lambda root: define_refresh(root, config, encoder), watch)

@@ -11,6 +11,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_gr
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoders.encoding import Usage
+from nnn_core.encoders.generations import SettledSource
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Embedder:
     def embed(self, planned: Sequence[PlannedInput]) -> Embedding:
         """See ``embed_shard``, and ``embed_groups`` for several."""
         encoder = load_once(self.source, self.copy) if self.source else None
+        if isinstance(self.source, SettledSource):
+            self.source.check_vectors(self.request.modality)
         usage = Usage(self.threads) if self.source else None
         start = time.perf_counter()
         with storage.tally() as written:
