@@ -1,10 +1,16 @@
-"""Names of artefacts: every costly result is a file named by what it was computed from."""
+"""How artefacts are kept: every costly result is a file named by what it was computed from.
+
+What is read back says under which name it was written and what it held, so that no other is taken for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
 
-from nnn_core import storage
-from nnn_core.errors import CorruptArtifactError
+from nnn_core import records, storage
+from nnn_core.digests import sha256
+from nnn_core.errors import CorruptArtifactError, InputError, LostArtifactError
+
+_LOG = logging.getLogger("nnn")
+
+_T = TypeVar("_T")
 
 _CHECKSUM = "sha256"
+
+_REMEDY = "Delete it and run the same command again."
 
 
 def keep_bytes(uri: str, data: bytes) -> bytes:
@@ -28,32 +41,115 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
 
 
 def keep_exactly(uri: str, data: bytes | memoryview) -> None:
-    """Create the object under a name that follows from ``data``, or find it there as it should be.
+    """Have the object under a name that follows from ``data``; other bytes that lie there are damaged, and go."""
+    if not storage.create(uri, data) and storage.read_bytes(uri) != bytes(data):
+        lost(uri, "is not what its name says")
+        storage.create(uri, data)
+
+
+def read_exactly(uri: str, digest: str) -> bytes:
+    """The bytes of an object, of whose SHA-256 in hex at least the beginning is known.
 
     Raises:
-        CorruptArtifactError: other bytes lie under the name.
+        LostArtifactError: it is gone, or holds other bytes.
     """
-    if not storage.create(uri, data) and storage.read_bytes(uri) != bytes(data):
-        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
+    try:
+        data = storage.read_bytes(uri)
+    except InputError as error:
+        raise lost(uri, "is gone") from error
+    if not digest or not sha256(data).startswith(digest):
+        raise lost(uri, "is not what its name says")
+    return data
 
 
-def to_tensors(arrays: Mapping[str, Any]) -> bytes:
-    """Arrays as a safetensors file, with a checksum of their own, which the format has not."""
-    return bytes(safetensors.numpy.save({**arrays, _CHECKSUM: _checksum_of(arrays)}))
+def keep(uri: str, make: Callable[[], bytes], parse: Callable[[bytes], _T]) -> tuple[_T, bool]:
+    """What lies under a name, or is made and kept there; and whether it was made. What is damaged is made anew.
+
+    Args:
+        uri: URI that follows from all that the artefact is computed from.
+        make: computes the artefact's bytes.
+        parse: reads them; raises CorruptArtifactError if they are not what was written under this name.
+    """
+    try:
+        if storage.exists(uri):
+            return parse(storage.read_bytes(uri)), False
+    except InputError:
+        pass  # it went in between
+    except CorruptArtifactError as error:
+        lost(uri, str(error))
+    return parse(keep_bytes(uri, make())), True
+
+
+def lost(uri: str, why: str) -> LostArtifactError:
+    """Take what is not a whole artefact out of the way of the one that is computed anew.
+
+    Args:
+        uri: URI of the artefact, which may be gone already.
+        why: what is wrong with it.
+
+    Returns:
+        The error for who cannot compute it anew at once.
+    """
+    with contextlib.suppress(InputError):
+        storage.remove(uri)
+    _LOG.warning("%s is computed anew: it %s", uri, why)
+    return LostArtifactError(f"{uri!r} was not usable and is out of the way: {why}. Run the same command again.")
+
+
+def to_sealed(record: Any, uri: str) -> bytes:
+    """A record as JSON that carries a checksum of its content and of the name that it is stored under.
+
+    A seal tells accidents: a changed byte, a file under the name of another. Whoever means to deceive can write one.
+
+    Args:
+        record: a dataclass, or plain values that JSON can hold.
+        uri: URI that it is stored under, of which the last segment counts, so that folders can be moved.
+    """
+    content = json.loads(records.to_json(record))
+    return records.to_json({"checksum": _seal(uri, records.to_json(content)), "content": content}) + b"\n"
+
+
+def from_sealed(data: bytes, uri: str) -> Any:
+    """The content of ``to_sealed``, as ``json.loads`` gives it.
+
+    Raises:
+        CorruptArtifactError: other bytes than were written under this name.
+    """
+    try:
+        content = json.loads(data)["content"]
+        if to_sealed(content, uri) != data:
+            raise ValueError("its checksum does not match its content and name")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. {_REMEDY}") from error
+    return content
+
+
+def _seal(uri: str, content: bytes) -> str:
+    return sha256(storage.basename(uri).encode() + b"\0" + content)
+
+
+def to_tensors(arrays: Mapping[str, Any], uri: str) -> bytes:
+    """Arrays as a safetensors file, with a checksum of their own and of the name that it is stored under.
+
+    Args:
+        arrays: arrays by name.
+        uri: URI that they are stored under, of which the last segment counts.
+    """
+    return bytes(safetensors.numpy.save({**arrays, _CHECKSUM: np.frombuffer(checksum_of(arrays, uri), np.uint8)}))
 
 
 def from_tensors(data: bytes, uri: str) -> dict[str, npt.NDArray[Any]]:
     """Read the arrays of ``to_tensors`` back.
 
     Raises:
-        CorruptArtifactError: damaged.
+        CorruptArtifactError: other arrays than were written under this name.
     """
     try:
         arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
-        if not np.array_equal(arrays.pop(_CHECKSUM), _checksum_of(arrays)):
-            raise ValueError("its checksum does not match its content")
+        if arrays.pop(_CHECKSUM).tobytes() != checksum_of(arrays, uri):
+            raise ValueError("its checksum does not match its content and name")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. Delete it and run the same command again.") from error
+        raise CorruptArtifactError(f"{uri!r} is damaged: {error}. {_REMEDY}") from error
     return arrays
 
 
@@ -63,21 +159,17 @@ def keep_tensors(uri: str, compute: Callable[[], Mapping[str, Any]]) -> tuple[di
     Args:
         uri: URI that follows from all that the arrays are computed from.
         compute: computes them.
-
-    Raises:
-        CorruptArtifactError: what lies there is damaged.
     """
-    known = storage.exists(uri)
-    data = storage.read_bytes(uri) if known else keep_bytes(uri, to_tensors(compute()))
-    return from_tensors(data, uri), not known
+    return keep(uri, lambda: to_tensors(compute(), uri), lambda data: from_tensors(data, uri))
 
 
-def _checksum_of(arrays: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
-    digest = hashlib.sha256()
+def checksum_of(arrays: Mapping[str, Any], uri: str) -> bytes:
+    """SHA-256 of arrays by name, and of the name that they are stored under, the last segment of ``uri``."""
+    digest = hashlib.sha256(storage.basename(uri).encode() + b"\0")
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return np.frombuffer(digest.digest(), np.uint8)
+    return digest.digest()
 
 
 def pack_vectors(vectors: npt.NDArray[np.float32]) -> pa.FixedSizeBinaryArray:

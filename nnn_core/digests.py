@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 #: Part of every artefact's name; raised when the meaning or layout of an artefact changes.
-FORMAT = 4
+FORMAT = 5
 
 
 def name_of(kind: str, **inputs: object) -> str:

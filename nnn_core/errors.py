@@ -71,6 +71,10 @@ class CorruptArtifactError(NNNError):
     exit_code = 9
 
 
+class LostArtifactError(CorruptArtifactError):
+    """An artefact that is gone or was damaged, and is out of the way: running the job again computes it anew."""
+
+
 class GateError(NNNError):
     """A version that fails a gate, and so was not published."""
 
@@ -94,6 +98,7 @@ ERRORS: dict[str, type[NNNError]] = {
         StorageError,
         ConflictError,
         CorruptArtifactError,
+        LostArtifactError,
         GateError,
         RunnerError,
         NNNError,

@@ -80,6 +80,11 @@ def describe_version(
             f"the table has {manifest.rows} rows for {lineage.corpus.side.rows} candidates, so it was not published; "
             "this is a defect of the pipeline."
         )
+    if lineage.corpus.id_digest and manifest.id_digest != lineage.corpus.id_digest:
+        raise CorruptArtifactError(
+            "the ids of the table's rows are not those of the candidates: their digests differ, so it was not "
+            "published. What lies under --work was changed while the job ran; run the same command again."
+        )
     return manifest
 
 

@@ -31,6 +31,7 @@ class Corpus:
         dim: dimension of the vectors.
         boundaries: ids at which the table is cut into parts.
         shards: (name of the file, digest) of all embedded shards, ascending.
+        id_digest: order-free digest of all ids, see ``digests.set_digest``.
     """
 
     side: Side
@@ -38,6 +39,7 @@ class Corpus:
     dim: int
     boundaries: tuple[str, ...]
     shards: tuple[tuple[str, str], ...] = ()
+    id_digest: str = ""
 
     def outline(self) -> Corpus:
         """The same without all that grows with the number of files: what every worker is told."""
@@ -76,9 +78,9 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
     files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    return Corpus(
-        side, outcome, shards[0].dim, part_boundaries((shard.id_sample for shard in shards), side.rows), files
-    )
+    cuts = part_boundaries((shard.id_sample for shard in shards), side.rows)
+    ids = add_set_digests(shard.id_digest for shard in shards)
+    return Corpus(side, outcome, shards[0].dim, cuts, files, ids)
 
 
 def summarise_side(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes
+from nnn_core.artifacts import keep, lost
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.known import Found, KnownImages, keep_keys, keys_of
 from nnn_core.embedded.profile import VectorSum
@@ -27,7 +27,7 @@ from nnn_core.embedded.shards import (
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.encoders.encoding import Usage, encode_rows, turns_white
 from nnn_core.encoders.prompts import AS_IS
-from nnn_core.errors import InputError
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import check_unchanged
 from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, read_rows
@@ -103,10 +103,24 @@ class EmbeddingRequest:
         """URI of the completion mark of an input shard."""
         return storage.join(self.folder, f"{planned.name}.json")
 
-    def find(self, planned: PlannedInput) -> EmbeddedInput | None:
-        """The result of an earlier run; None unless it is complete."""
+    def find(self, planned: PlannedInput, mend: bool = True) -> EmbeddedInput | None:
+        """The result of an earlier run; None unless it is complete.
+
+        Args:
+            planned: the input shard and the name of its result.
+            mend: whether a completion mark that is damaged goes, for it to be written anew.
+        """
         mark = self.mark_of(planned)
-        return self.read(planned, storage.read_bytes(mark)) if storage.exists(mark) else None
+        if not storage.exists(mark):
+            return None
+        try:
+            return self.read(planned, storage.read_bytes(mark))
+        except CorruptArtifactError as error:
+            if mend:
+                lost(mark, str(error))
+        except InputError:  # it went in between
+            pass
+        return None
 
     def read(self, planned: PlannedInput, data: bytes) -> EmbeddedInput:
         """The result that a completion mark describes, whose bytes are ``data``.
@@ -295,7 +309,8 @@ class _Collector:
             truncated=truncated,
             whitened=whitened,
         )
-        return request.read(planned, keep_bytes(request.mark_of(planned), result.to_json()))
+        mark = request.mark_of(planned)
+        return keep(mark, lambda: result.to_json(mark), lambda data: request.read(planned, data))[0]
 
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors) if len(self._vectors) > 1 else self._vectors[0]
@@ -359,7 +374,9 @@ class _GroupCollector(_Collector):
     def _load(self, name: str) -> VectorBlock:
         """The rows of an earlier input."""
         planned = replace(self.planned, name=name)
-        mark = self.request.mark_of(planned)
-        blocks = [read_shard(shard) for shard in self.request.read(planned, storage.read_bytes(mark)).shards]
+        earlier = self.request.find(planned)
+        if earlier is None:
+            raise lost(self.request.mark_of(planned), "is gone")
+        blocks = [read_shard(shard) for shard in earlier.shards]
         ids, pair_ids = (pa.concat_arrays([getattr(each, what) for each in blocks]) for what in ("ids", "pair_ids"))
         return VectorBlock(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_bytes, to_tensors
+from nnn_core.artifacts import from_tensors, keep_bytes, lost, to_tensors
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.shards import CONTENT_BYTES, InputShard
 
 #: Keys of rows: digests of an image's bytes and of the encoder, as numpy compares them.
@@ -50,7 +51,8 @@ def keys_of(shard: InputShard, encoder: str | None) -> Keys:
 def keep_keys(keys: Keys, name: str, work: str) -> None:
     """Store the keys of an input's rows, in the order of its embedded shards; before its completion mark."""
     flat = np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), CONTENT_BYTES)
-    keep_bytes(storage.join(work, contents_path(name)), to_tensors({"keys": flat}))
+    uri = storage.join(work, contents_path(name))
+    keep_bytes(uri, to_tensors({"keys": flat}, uri))
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class KnownImages:
         """What is known now; only inputs whose completion mark is there count.
 
         Raises:
-            CorruptArtifactError: keys are damaged.
+            LostArtifactError: keys are damaged.
         """
         kept = storage.list_names(storage.join(work, _FOLDER))
         if not kept:
@@ -134,7 +136,10 @@ class KnownImages:
 
 @lru_cache(maxsize=4096)
 def _read(uri: str) -> Keys:
-    keys = from_tensors(storage.read_bytes(uri), uri)["keys"]
+    try:
+        keys = from_tensors(storage.read_bytes(uri), uri)["keys"]
+    except (CorruptArtifactError, InputError) as error:
+        raise lost(uri, str(error)) from error
     return np.frombuffer(keys.tobytes(), f"S{CONTENT_BYTES}")
 
 

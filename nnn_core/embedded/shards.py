@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
@@ -11,13 +10,23 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
 from nnn_core import records, storage
-from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, to_parquet, unpack_vectors
+from nnn_core.artifacts import (
+    from_parquet,
+    from_sealed,
+    keep_exactly,
+    lost,
+    pack_vectors,
+    to_parquet,
+    to_sealed,
+    unpack_vectors,
+)
 from nnn_core.digests import set_digest, sha256
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import CorruptArtifactError, InputError, LostArtifactError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
@@ -45,6 +54,7 @@ class EmbeddedShard:
             that does not depend on how it is cut into shards.
         paired: how many rows have a pair id.
         source: URI of the input shard that the rows come from.
+        orders: digests of the columns ``id`` and ``pair_id``, row by row, see ``order_digest``.
     """
 
     uri: str
@@ -56,6 +66,7 @@ class EmbeddedShard:
     id_sample: tuple[str, ...]
     paired: int
     source: str
+    orders: tuple[str, str] = ("", "")
 
     #: A mark with more than these would lose it, so it is not taken.
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -95,14 +106,18 @@ class EmbeddedInput:
         """The embedded shards as they travel once the whole side was described."""
         return (shard.located() for shard in self.shards)
 
-    def to_json(self) -> bytes:
-        """The completion mark of an input shard. It holds no location, so a work folder can be moved."""
+    def to_json(self, mark: str) -> bytes:
+        """The completion mark of an input shard. It holds no location, so a work folder can be moved.
+
+        Args:
+            mark: URI that it is stored under, of which the last segment counts.
+        """
         record = asdict(self)
         for each in (record, *record["shards"]):
             each.pop("source")
         for each in (record["rejects"], *record["shards"]):
             each["uri"] = each["uri"] and storage.basename(each["uri"])
-        return records.to_json(record) + b"\n"
+        return to_sealed(record, mark)
 
     @classmethod
     def from_json(cls, data: bytes, folder: str, rejects_folder: str, source: str, mark: str) -> EmbeddedInput:
@@ -113,13 +128,13 @@ class EmbeddedInput:
             folder: URI of the folder where the embedded shards lie now.
             rejects_folder: URI of the folder where rejects are listed now.
             source: URI that the input shard has now.
-            mark: URI of the completion mark, for messages.
+            mark: URI of the completion mark.
 
         Raises:
-            CorruptArtifactError: not a completion mark.
+            CorruptArtifactError: not a completion mark, or not the one that was written under this name.
         """
         try:
-            record = json.loads(data)
+            record = from_sealed(data, mark)
             for each in record["shards"]:
                 each.update(uri=storage.join(folder, each["uri"]), source=source)
             listed = record["rejects"]["uri"]
@@ -165,7 +180,6 @@ def write_shard(
         source: URI of the input shard that the rows come from, for messages.
 
     Raises:
-        CorruptArtifactError: a damaged file lies under the name.
         StorageError: the work folder cannot be written.
     """
     columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
@@ -185,6 +199,7 @@ def write_shard(
         id_sample=tuple(sorted(row_id for row_id in ids if _sampled(row_id))),
         paired=sum(1 for pair_id in pair_ids if pair_id),
         source=source,
+        orders=(order_digest(columns["id"]), order_digest(columns["pair_id"])),
     )
 
 
@@ -196,36 +211,48 @@ def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock
         cache: disk cache in which a copy of the file may lie or be left.
 
     Raises:
-        CorruptArtifactError: the file is gone, or its bytes are not those that were described.
+        LostArtifactError: the file is gone, or its bytes are not those that were described.
     """
     try:
         table = from_parquet(cache.read(shard.uri, shard.digest))
-    except (CorruptArtifactError, InputError) as error:
-        raise CorruptArtifactError(f"{error} {_remedy(shard)}") from error
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. Delete it and run again.") from error
+    except (CorruptArtifactError, InputError, pa.ArrowException, OSError, UnicodeError) as error:
+        raise _lost(shard, error) from error
     ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
     return VectorBlock(ids, pair_ids, unpack_vectors(packed))
 
 
-def _remedy(shard: EmbeddedShard) -> str:
-    mark = storage.join(storage.parent(shard.uri), storage.basename(shard.uri).partition("-")[0] + ".json")
-    return f"Delete it, if it is still there, and {mark!r}, and run the same command again: it is computed anew."
+def _lost(shard: EmbeddedShard, error: Exception) -> LostArtifactError:
+    """Its input is embedded anew once the mark is gone that says where the vectors are."""
+    name = storage.basename(shard.uri).partition("-")[0]
+    return lost(storage.join(storage.parent(shard.uri), f"{name}.json"), f"names {shard.uri!r}: {error}")
 
 
 def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> pa.StringArray:
     """The ids, or pair ids, (rows,) of an embedded shard, without reading its vectors.
 
     Raises:
-        CorruptArtifactError: the file is damaged.
+        LostArtifactError: the file is damaged, or holds other ids or in another order than were described.
     """
     try:
         with storage.open_input(shard.uri) as stream:
             file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
-            table = file.read([column], use_threads=False)
-    except (pa.ArrowException, OSError, InputError) as error:
-        raise CorruptArtifactError(f"{shard.uri!r} is not readable: {error}. {_remedy(shard)}") from error
-    return table.column(column).combine_chunks()
+            found = file.read([column], use_threads=False).column(column).combine_chunks()
+        expected = shard.orders[("id", "pair_id").index(column)]
+        if expected and order_digest(found) != expected:
+            raise CorruptArtifactError(f"its column {column!r} has other rows than were written")
+    except (CorruptArtifactError, InputError, pa.ArrowException, OSError, UnicodeError, KeyError) as error:
+        raise _lost(shard, error) from error
+    return found
+
+
+def order_digest(column: pa.StringArray) -> str:
+    """SHA-256 of the texts of a column without nulls, row by row, in hex: others for another order or other cuts."""
+    if not len(column):
+        return hashlib.sha256().hexdigest()
+    lengths = pc.binary_length(column).to_numpy(zero_copy_only=False).astype("<i8")
+    ends = np.frombuffer(column.buffers()[1], "<i4", len(column) + 1, 4 * column.offset)
+    texts = memoryview(column.buffers()[2] or b"")[ends[0] : ends[-1]]
+    return hashlib.sha256(lengths.tobytes() + texts).hexdigest()
 
 
 def _sampled(row_id: str) -> bool:

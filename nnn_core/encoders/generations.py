@@ -19,13 +19,14 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
-from nnn_core import records, storage
-from nnn_core.artifacts import keep_bytes
+from nnn_core import storage
+from nnn_core.artifacts import from_sealed, keep, to_sealed
 from nnn_core.digests import name_of
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, load_once
 from nnn_core.encoders.probes import distances, from_text, measure, to_text, tolerance_of
 from nnn_core.errors import InputError
 from nnn_core.inputs.shards import Modality
+from nnn_core.vectors import FloatMatrix
 
 _LOG = logging.getLogger("nnn")
 
@@ -132,7 +133,7 @@ def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool
     fingerprint = source.fingerprint
     note = _note(fingerprint, work, modality)
     if storage.exists(note):
-        return Generation.of(fingerprint, modality, _read_note(note))
+        return Generation.of(fingerprint, modality, int(from_sealed(storage.read_bytes(note), note)["generation"]))
     known = _recorded(fingerprint, work, modality)
     if not known:
         return Generation.of(fingerprint, modality, 0)
@@ -159,10 +160,10 @@ def _check_vectors(source: SettledSource, modality: Modality) -> None:
     (own,) = (each for each in source.generations if each.modality == modality)
     uri = _place(source.fingerprint, source.work, modality, own.number)
     text = _measured(source.bare, modality)  # type: ignore[arg-type]
-    recorded = keep_bytes(uri, text.encode()).decode()
+    recorded, _ = keep(uri, lambda: to_sealed(json.loads(text), uri), lambda data: _parse(data, uri))
     most = tolerance_of([source.fingerprint.precision])
     note = _note(source.fingerprint, source.work, modality)
-    if not (distance := _farthest(from_text(text), from_text(recorded, uri))) <= most:
+    if not (distance := _farthest(from_text(text), recorded)) <= most:
         raise InputError(
             f"the encoder gives other {modality} vectors in this process than {uri!r} records: probes lie "
             f"{distance:.2g} away, and {most:g} is allowed. Vectors of two kinds would be mixed, so none were stored. "
@@ -180,8 +181,8 @@ def _measured(source: Any, modality: Modality) -> str:
     return to_text(measure(small() if small else encoder, modalities=[modality]))
 
 
-def _farthest(own: Mapping[str, object], text: Mapping[str, object]) -> float:
-    found = distances(own, text)  # type: ignore[arg-type]
+def _farthest(own: Mapping[str, FloatMatrix], other: Mapping[str, FloatMatrix]) -> float:
+    found = distances(own, other)
     return max(found.values(), default=float("inf"))
 
 
@@ -199,27 +200,20 @@ def _note(fingerprint: Fingerprint, work: str, modality: Modality) -> str:
 
 
 def _write_note(uri: str, number: int) -> None:
-    storage.create(uri, json.dumps({"generation": number, "libraries": libraries()}, sort_keys=True).encode())
+    storage.create(uri, to_sealed({"generation": number, "libraries": libraries()}, uri))
 
 
-def _read_note(uri: str) -> int:
-    return records.from_json(_Note, storage.read_bytes(uri), uri).generation
+def _parse(data: bytes, uri: str) -> dict[str, FloatMatrix]:
+    return from_text(json.dumps(from_sealed(data, uri)), uri)
 
 
-@dataclass(frozen=True)
-class _Note:
-    generation: int
-
-
-def _recorded(fingerprint: Fingerprint, work: str, modality: Modality) -> dict[int, dict[str, object]]:
+def _recorded(fingerprint: Fingerprint, work: str, modality: Modality) -> dict[int, dict[str, FloatMatrix]]:
     """The vectors of every generation by its number, the newest first."""
     stem = f"{_stem(fingerprint, modality)}-"
     names = sorted(storage.list_names(storage.join(work, "probes")), reverse=True)
     numbers = [name.removeprefix(stem).removesuffix(".json") for name in names if name.startswith(stem)]
     places = {int(each): _place(fingerprint, work, modality, int(each)) for each in numbers if each.isdecimal()}
-    return {
-        number: dict(from_text(storage.read_bytes(uri).decode(errors="replace"), uri)) for number, uri in places.items()
-    }
+    return {number: _parse(storage.read_bytes(uri), uri) for number, uri in places.items()}
 
 
 def _words(versions: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from nnn_core import storage
-from nnn_core.artifacts import keep_bytes
+from nnn_core.artifacts import from_sealed, keep, to_sealed
 from nnn_core.digests import name_of
 from nnn_core.encoders import FLOAT32, Encoder, EncoderSource, load_once
 from nnn_core.encoders._calls import guarded, vectors_of
@@ -181,10 +181,11 @@ def recorded(
     later = [each.digest for each in getattr(source, "generations", ()) if each.number]  # see ``generations``
     named = {"generations": later} if later else {}
     uri = storage.join(work, "probes", f"{name_of(PROBES, **parts, **named, modalities=sorted(modalities))}.json")
-    if not storage.exists(uri):
-        keep_bytes(uri, _measured(source, prompts, modalities).encode())
-    text = storage.read_bytes(uri).decode()
-    from_text(text, uri)  # raises where it is damaged
+    text, _ = keep(
+        uri,
+        lambda: to_sealed(json.loads(_measured(source, prompts, modalities)), uri),
+        lambda data: json.dumps(from_sealed(data, uri), sort_keys=True),
+    )
     return {**parts, PROBES: text}
 
 

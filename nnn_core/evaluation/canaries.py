@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from nnn_core import records, storage
-from nnn_core.artifacts import keep_exactly
+from nnn_core import storage
+from nnn_core.artifacts import from_sealed, keep_exactly, to_sealed
 from nnn_core.digests import name_of
 from nnn_core.errors import InputError
 from nnn_core.evaluation.rankings import DEPTH
@@ -27,7 +27,8 @@ def store_canaries(manifest: Manifest, queries: str, rows: _Rows, work: str) -> 
         rows: for each query the ids of its first candidates, best first.
         work: URI of the folder of artefacts, which keeps the canaries.
     """
-    keep_exactly(_uri(manifest, queries, work), records.to_json(rows, ensure_ascii=False))
+    uri = _uri(manifest, queries, work)
+    keep_exactly(uri, to_sealed(rows, uri))
 
 
 def find_canaries(manifest: Manifest, queries: str, work: str) -> _Rows | None:
@@ -41,7 +42,8 @@ def find_canaries(manifest: Manifest, queries: str, work: str) -> _Rows | None:
         data = storage.read_bytes(uri)
     except InputError:
         return None
-    return records.from_json(_Rows, data, uri)
+    rows: _Rows = from_sealed(data, uri)
+    return rows
 
 
 def _uri(manifest: Manifest, queries: str, work: str) -> str:

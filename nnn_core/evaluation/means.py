@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_exactly, to_tensors
-from nnn_core.digests import sha256
+from nnn_core.artifacts import checksum_of, from_tensors, keep_exactly, lost, to_tensors
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix
 
@@ -31,14 +31,10 @@ class ShardMeans:
 
     @classmethod
     def store(cls, shard: EmbeddedShard, means: FloatMatrix, grid: tuple[int, ...], work: str) -> ShardMeans:
-        """Store means (rows, grid) below ``work``, under a name that follows from the content.
-
-        Raises:
-            CorruptArtifactError: a damaged file lies under the name.
-        """
-        data = to_tensors({"means": np.ascontiguousarray(means, np.float32)})
-        uri = storage.join(work, "evaluation", f"means-{sha256(data)[:40]}.safetensors")
-        keep_exactly(uri, data)
+        """Store means (rows, grid) below ``work``, under a name that follows from the content."""
+        arrays = {"means": np.ascontiguousarray(means, np.float32)}
+        uri = storage.join(work, "evaluation", f"means-{checksum_of(arrays, '').hex()[:40]}.safetensors")
+        keep_exactly(uri, to_tensors(arrays, uri))
         return cls(shard, uri, grid)
 
     @classmethod
@@ -56,9 +52,12 @@ class ShardMeans:
         """The stored means, (rows, grid) float32.
 
         Raises:
-            CorruptArtifactError: the file is damaged.
+            LostArtifactError: the file is gone or damaged.
         """
-        means: FloatMatrix = from_tensors(storage.read_bytes(self.uri), self.uri)["means"]
+        try:
+            means: FloatMatrix = from_tensors(storage.read_bytes(self.uri), self.uri)["means"]
+        except (CorruptArtifactError, InputError) as error:
+            raise lost(self.uri, str(error)) from error
         return means
 
 

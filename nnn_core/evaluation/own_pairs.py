@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core import storage
-from nnn_core.artifacts import from_parquet, keep_exactly, to_parquet
+from nnn_core.artifacts import from_parquet, keep_exactly, read_exactly, to_parquet
 from nnn_core.digests import sha256
 from nnn_core.embedded.rest import leave_out
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_ids
@@ -65,7 +65,8 @@ class OwnPairIds:
 
 @lru_cache(maxsize=1)
 def _load(uri: str) -> pa.Array:
-    table = from_parquet(storage.read_bytes(uri))
+    name = storage.basename(uri)
+    table = from_parquet(read_exactly(uri, name.partition("-")[2].partition(".")[0]))
     return table.column("pair_id").combine_chunks()
 
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, to_parquet, unpack_vectors
+from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, read_exactly, to_parquet, unpack_vectors
 from nnn_core.digests import sha256
 from nnn_core.embedded.corpus import embedded_shards, summarise_side
 from nnn_core.embedded.rest import leave_out
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, check_alike, read_shard
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import Judgements
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.vectors import FloatMatrix, Mask
@@ -91,7 +91,7 @@ class StoredQueries:
         """The stored queries; what is asked for again, shard after shard, is read once.
 
         Raises:
-            CorruptArtifactError: the file's bytes are not those that were stored.
+            LostArtifactError: the file's bytes are not those that were stored.
         """
         return _load(self.uri, self.digest)
 
@@ -111,10 +111,7 @@ class StoredQueries:
 
 @lru_cache(maxsize=1)
 def _load(uri: str, digest: str) -> QuerySet:
-    data = storage.read_bytes(uri)
-    if sha256(data) != digest:
-        raise CorruptArtifactError(f"{uri!r} is damaged. Delete it and run the same command again.")
-    table = from_parquet(data)
+    table = from_parquet(read_exactly(uri, digest))
     vectors = unpack_vectors(table["vector"].combine_chunks())
     return QuerySet(
         tuple(table["id"].to_pylist()),

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.artifacts import to_tensors
-from nnn_core.digests import sha256
+from nnn_core.artifacts import checksum_of
 from nnn_core.evaluation._ahead import count_tile
 from nnn_core.evaluation.points import Point
 from nnn_core.vectors import FloatMatrix, error_bound
@@ -100,7 +99,7 @@ class Targets:
     @property
     def digest(self) -> str:
         """Digest of its attributes."""
-        return sha256(to_tensors(self.arrays))
+        return checksum_of(self.arrays, "").hex()
 
 
 def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:

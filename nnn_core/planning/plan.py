@@ -51,6 +51,7 @@ class SidePlan:
         rows_reused: number of further rows of ``todo``: single images whose vectors are known from other groups.
         estimated: whether ``rows_todo`` is an estimate.
         model: whether a model is needed to embed ``todo``.
+        hashed_bytes: bytes of input files that were fetched for their digests, which their store does not tell.
     """
 
     flag: str
@@ -66,6 +67,7 @@ class SidePlan:
     rows_reused: int
     estimated: bool
     model: bool
+    hashed_bytes: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -109,7 +111,7 @@ class SidePlan:
             InputError: no such file, or one that needs an encoder where none was named.
         """
         planned = [request.plan(describe_shard(name)) for name in list_shards(pattern, f"--{flag}")]
-        found = [(each, request.find(each)) for each in planned]
+        found = [(each, request.find(each, mend=False)) for each in planned]
         done = {each: result for each, result in found if result is not None}
         todo = tuple(request.recognise(each) for each in planned if each not in done)
         rows, estimated = _count_rows(todo, done, request.modality)
@@ -128,7 +130,13 @@ class SidePlan:
             sum(each.known for each in todo),
             estimated,
             any(not each.ready for each in todo),
+            sum(each.shard.bytes for each in planned if _is_hashed(each)),
         )
+
+
+def _is_hashed(planned: PlannedInput) -> bool:
+    """Whether a file had to be fetched to know its digest."""
+    return planned.shard.digest.startswith("sha256:") and not storage.is_local(planned.shard.uri)
 
 
 def _reason(planned: PlannedInput, before: Side | None, changed: Sequence[str]) -> str:

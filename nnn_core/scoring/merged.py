@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.artifacts import keep_tensors
+from nnn_core.artifacts import keep_tensors, lost
 from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import LostArtifactError
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.own_pairs import OwnPairs
 from nnn_core.scoring.partials import Partial, Scored, in_order
@@ -74,14 +74,21 @@ def merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK
     scores = np.zeros((ordered[0].rows, 0), np.float32)
     seen = np.zeros(ordered[0].rows, np.int64)
     waiting, unkept, searches = [scores], [], set()
+    gone: list[LostArtifactError] = []
     for partial in ordered:
-        top, search = partial.read()
+        try:
+            top, search = partial.read()
+        except LostArtifactError as error:  # all are found that have to be computed anew, not one a run
+            gone.append(error)
+            continue
         searches.add(search)
         seen = seen + top.seen
         unkept.append(_highest_unkept(top) if top.k < k else None)
         waiting.append(top.scores)
         if sum(each.shape[1] for each in waiting) >= _COLUMNS + k:
             waiting = [_highest(waiting, k)]
+    if gone:
+        raise gone[0]
     scores = _highest(waiting, k)
     if scores.shape[1] < (width := min(k, int(seen.max(initial=0)))):
         scores = np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=-np.inf)
@@ -148,10 +155,13 @@ class MergedShard:
             look: scores candidates once more, whose partial may not hold all that counts.
 
         Raises:
-            CorruptArtifactError: partials are missing, doubled or damaged, or the kept means are.
+            CorruptArtifactError: partials were left out or doubled.
+            LostArtifactError: a partial, or the means that were merged before, is gone or damaged.
         """
 
         def merge() -> dict[str, npt.NDArray[np.generic]]:
+            if not partials:
+                raise lost(uri, "is gone or damaged, and its partials were not asked for")
             ordered = in_order(partials, len(bank.shards), candidates)
             top, searches = merge_partials(ordered, k, look)
             kept = frozenset(partial.k_max for partial in ordered)
@@ -165,7 +175,5 @@ class MergedShard:
             if means.shape != (candidates.rows, len(grid)):
                 raise ValueError(f"means of {means.shape}, expected of {(candidates.rows, len(grid))}")
         except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise CorruptArtifactError(
-                f"{uri!r} is not what its name promises ({error!r}). Delete it and run the same command again."
-            ) from error
+            raise lost(uri, f"is not what its name promises ({error!r})") from error
         return cls(grid, means, scored), computed

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.artifacts import from_parquet, to_parquet
+from nnn_core.artifacts import checksum_of, from_parquet, lost, to_parquet
 from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.scoring.bank import ReferenceShard
 from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
 from nnn_core.scoring.topk import TopK
+from nnn_core.vectors import FloatMatrix
 
 _SEARCH_KEY = b"nnn_search"
+
+_CHECKSUM_KEY = b"nnn_checksum"
 
 _SUFFIX = ".parquet"
 
@@ -114,14 +118,16 @@ class Partial:
         if not scores.shape[1]:  # Arrow has no lists of size 0
             scores = np.full((len(scores), 1), -np.inf, np.float32)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1])
-        table = pa.table({"seen": pa.array(top.seen), "scores": lists}).replace_schema_metadata({_SEARCH_KEY: search})
+        checksum = checksum_of(_arrays(top.seen, scores, search), self.uri).hex()
+        table = pa.table({"seen": pa.array(top.seen), "scores": lists})
+        table = table.replace_schema_metadata({_SEARCH_KEY: search, _CHECKSUM_KEY: checksum})
         storage.create(self.uri, to_parquet(table, split=["scores.list.element"]))
 
     def read(self) -> tuple[TopK, str]:
         """The scores, and the name of the search that found them.
 
         Raises:
-            CorruptArtifactError: the file is not the partial that its name promises.
+            LostArtifactError: the file is gone, or is not the partial that its name promises.
         """
         try:
             table = from_parquet(storage.read_bytes(self.uri))
@@ -132,13 +138,20 @@ class Partial:
             seen = table.column("seen").to_numpy().astype(np.int64)
             top = TopK(self.k_max, seen, flat[:, : min(self.k_max, int(seen.max(initial=0)))])
             search = table.schema.metadata[_SEARCH_KEY].decode()
+            checksum = checksum_of(_arrays(seen, flat, search), self.uri).hex()
+            if table.schema.metadata[_CHECKSUM_KEY].decode() != checksum:
+                raise ValueError("its checksum does not match its content and name")
             if search not in _SEARCHES:
                 raise ValueError(f"found by an unknown search {search!r}")
             return top, search
         except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-            raise CorruptArtifactError(
-                f"{self.uri!r} is not a readable partial: {error}. Delete it and run the same command again."
-            ) from error
+            raise lost(self.uri, f"is not a readable partial: {error}") from error
+        except InputError as error:
+            raise lost(self.uri, "is gone") from error
+
+
+def _arrays(seen: npt.NDArray[np.int64], scores: FloatMatrix, search: str) -> dict[str, npt.NDArray[Any]]:
+    return {"seen": seen, "scores": scores, "search": np.frombuffer(search.encode(), np.uint8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +263,8 @@ def in_order(partials: Sequence[Partial], references: int, candidates: EmbeddedS
         candidates: the embedded shard of candidates.
 
     Raises:
-        CorruptArtifactError: partials are missing or doubled.
+        CorruptArtifactError: partials were left out or doubled.
+        LostArtifactError: the file of one is gone or damaged.
     """
     ordered = sorted(partials, key=lambda partial: partial.reference)
     numbers = [partial.reference for partial in ordered]

@@ -23,10 +23,11 @@ from fsspec.utils import get_protocol, glob_translate
 
 from nnn_core.errors import InputError, StorageError
 from nnn_core.redaction import refuse_credentials
-from nnn_core.storage._local_disk import LinkedFileSystem, create_local
+from nnn_core.storage._local_disk import LinkedFileSystem, create_local, sync_folder
 from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 from nnn_core.storage._uris import basename as basename
+from nnn_core.storage._uris import check_place
 from nnn_core.storage._uris import join as join
 from nnn_core.storage._uris import parent as parent
 from nnn_core.storage._written import add_written
@@ -35,6 +36,12 @@ from nnn_core.storage._written import tally as tally
 #: Protocols on which an object can be created exclusively. Elsewhere fsspec looks whether the name is
 #: taken and then writes, so two writers may both succeed.
 _EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+
+#: What the clients of stores call the MD5 of an object, or of its parts' MD5s.
+_MD5S = {"s3": "ETag", "s3a": "ETag", "gs": "md5Hash", "gcs": "md5Hash"}
+
+#: What this process has read, by URI, ETag and size.
+_HASHED: dict[tuple[str, Any, Any], str] = {}
 
 #: What the clients of stores call the notes that an object can be written with.
 _NOTES = {"s3": "Metadata", "gs": "metadata", "gcs": "metadata"}
@@ -64,6 +71,7 @@ def _plain_protocol(uri: str) -> str:
 
 
 def _resolve(uri: str) -> tuple[Any, str]:
+    check_place(uri)
     refuse_credentials(uri)
     try:
         fs, path = _url_to_fs(uri)
@@ -277,10 +285,12 @@ def remove(uri: str) -> bool:
 
 
 def content_digest(uri: str, fresh: bool = False) -> str:
-    """A digest that changes when the object's bytes change.
+    """A digest of an object's bytes: others for other bytes, and the same wherever the same bytes lie.
 
-    Object stores report a checksum or ETag with the listing, which costs no read; anywhere
-    else the content is hashed. (A modification time would miss an edit within its resolution.)
+    S3 and Cloud Storage tell an MD5 with the listing, which costs no read; anywhere else the content is hashed.
+    The ETag of a web server is no digest: many make it of time and size, so three files may share one. All that it is
+    good for is to say that a file need not be read again by this process. (A modification time would miss an edit
+    within its resolution, and CRC-32 is too short to be all that tells files apart.)
 
     Args:
         uri: the object to look at.
@@ -295,13 +305,25 @@ def content_digest(uri: str, fresh: bool = False) -> str:
         if fresh:
             fs.invalidate_cache(path)
         info = fs.info(path)
-        for key in ("ETag", "md5Hash", "crc32c"):
-            if info.get(key):
-                return f"{key.lower()}:{info[key]}:{info['size']}"
+        key = _MD5S.get(_protocol(fs))
+        if key and info.get(key):
+            return f"{key.lower()}:{info[key]}:{info['size']}"
+        version = (uri, info.get("ETag"), info.get("size"))
+        if info.get("ETag") and version in _HASHED:
+            return _HASHED[version]
         with fs.open(path, "rb") as stream:
-            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+            found = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        if info.get("ETag"):
+            _HASHED[version] = found
+        return found
 
     return _reading(uri, digest)
+
+
+def keep_names(*folders: str) -> None:
+    """Have a local disk keep the names of what was created in folders, as it keeps the bytes; stores do so anyway."""
+    for uri in filter(is_local, folders):
+        sync_folder(_resolve(uri)[1])
 
 
 def check_exclusive(uri: str) -> None:
@@ -310,6 +332,7 @@ def check_exclusive(uri: str) -> None:
     Raises:
         StorageError: the protocol has no exclusive creation.
     """
+    check_place(uri)
     refuse_credentials(uri)
     protocol = _plain_protocol(uri)
     if protocol in fsspec.available_protocols() and protocol not in _EXCLUSIVE:

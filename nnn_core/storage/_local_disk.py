@@ -81,6 +81,16 @@ def create_local(path: str, data: bytes | memoryview) -> bool:
         return _link(f"/proc/self/fd/{stream.fileno()}", path, stream.fileno())
 
 
+def sync_folder(path: str) -> None:
+    """Have the disk keep the names in a folder, which last no longer than what it was told of them."""
+    with contextlib.suppress(OSError):  # some file systems cannot
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _create_named(folder: str, path: str, data: bytes | memoryview) -> bool:
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}.tmp")
     try:

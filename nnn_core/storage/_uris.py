@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
+from nnn_core.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/{0,2})(.*)\Z", re.DOTALL)
+
+
+def check_place(uri: str) -> None:
+    """Refuse what is no place: an empty text, a protocol with nothing behind it, or with a slash missing.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    match = _SCHEME.match(uri)
+    if not uri.strip() or (match and not match[3].strip("/ ")) or "\0" in uri:
+        raise ConfigError(f"{uri!r} names no place; write a path, or a URI such as s3://bucket/folder.")
+    if match and match[2] == "/" and match[1].lower() != "file":
+        raise ConfigError(
+            f"{uri!r} would be a folder called {match[1] + ':'!r} on this machine; write {match[1]}://{match[3]}, or "
+            f"./{uri} if that is what you mean."
+        )
+
 
 def join(uri: str, *names: str) -> str:
     """``uri`` with path segments appended, whatever the protocol."""

@@ -8,15 +8,18 @@ index loses entries where two processes write it.)
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 
 from nnn_core import storage
 from nnn_core.digests import sha256
@@ -40,7 +43,8 @@ class DiskCache:
     Attributes:
         max_bytes: bound on all files together, those being written included; 0 keeps nothing. None is a tenth of
             what the disk has free, 8 GiB at most.
-        folder: path of the cache; None for a folder of the user's own below the one for temporary files.
+        folder: path of the cache; None for a folder of the user's own below the one for temporary files, or another
+            there if somebody else has made that one.
     """
 
     max_bytes: int | None = None
@@ -74,7 +78,7 @@ class DiskCache:
 
     @property
     def _place(self) -> str:
-        return self.folder or os.path.join(tempfile.gettempdir(), f"nnn-bias-cache-{os.getuid()}")
+        return self.folder or _private_folder()
 
     def _recall(self, digest: str) -> bytes | None:
         path = os.path.join(self._place, digest)
@@ -140,6 +144,21 @@ class DiskCache:
 
     def _default_bound(self, used: int) -> int:
         return min(_LARGEST_DEFAULT, (shutil.disk_usage(self._place).free + used) // 10)
+
+
+@cache
+def _private_folder() -> str:
+    """A folder that belongs to the user, and that nobody else can write or read; made if need be."""
+    folder = os.path.join(tempfile.gettempdir(), f"nnn-bias-cache-{os.getuid()}")
+    with contextlib.suppress(OSError):  # the other tells
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        status = os.lstat(folder)
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return folder
+    other = tempfile.mkdtemp(prefix=f"nnn-bias-cache-{os.getuid()}-")
+    atexit.register(shutil.rmtree, other, ignore_errors=True)
+    _LOG.warning("%s is not this user's own, so artefacts are kept in %s until this process ends", folder, other)
+    return other
 
 
 #: Reads everything where it lies.

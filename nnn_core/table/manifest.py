@@ -26,7 +26,8 @@ from nnn_core.table.parts import BiasSettings, TablePart
 
 _FORMAT = "nnn-bias-table/1"
 
-_MANIFEST_NAME = re.compile(r"(\d{6,})\.json\Z")
+#: As ``manifest_uri`` writes it: six digits, and more only where they are needed.
+_MANIFEST_NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,17})\.json\Z")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,12 @@ def list_versions(table_uri: str) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
+def foreign_manifests(table_uri: str) -> list[str]:
+    """Names beside the manifests that look like one of a version and are none, so that readers pass them over."""
+    names = storage.list_names(storage.join(table_uri, "versions"))
+    return [name for name in names if name.endswith(".json") and not _MANIFEST_NAME.match(name)]
+
+
 def choose_version(table_uri: str, version: int | None = None) -> int:
     """``version`` if it is committed, by default the current (newest) one.
 
@@ -201,6 +208,9 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
         return current
     data = manifest.to_json()
     uri = manifest_uri(table_uri, manifest.version)
+    versions = storage.parent(uri)
+    parts = {storage.parent(storage.join(table_uri, part.path)) for part in manifest.files}
+    storage.keep_names(*sorted(parts), versions, table_uri)
     # A number whose version has expired is free as a name; what was published after it makes it taken.
     late = current is not None and current.version > manifest.version and not storage.exists(uri)
     if late or (not storage.create(uri, data) and storage.read_bytes(uri) != data):
@@ -208,6 +218,7 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
             f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so this "
             "one published nothing. Run the same command again to publish on top of it; finished work is kept."
         )
+    storage.keep_names(versions)
     return manifest
 
 

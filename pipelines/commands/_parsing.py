@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 from nnn_core.errors import ConfigError, did_you_mean
+from nnn_core.redaction import redact
 from pipelines.commands._beam_options import beam_parser
 from pipelines.commands._config_file import apply_config, file_schema, read_config
 from pipelines.commands._options import Parser, Switch
@@ -64,6 +65,12 @@ def _spell(flag: str, known: Mapping[str, argparse.Action]) -> str:
     return dashed + equals + value
 
 
+def _is_secret(flag: str) -> bool:
+    """Whether a flag of Beam is for a credential, or holds one in its value."""
+    name, _, value = flag.partition("=")
+    return name in _SECRET_FLAGS or redact(value) != value
+
+
 def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
     """Beam's options from the flags that are not ours.
 
@@ -71,7 +78,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; a value that Beam cannot
             use; a credential; or worker processes of the local runner.
     """
-    if secret := next((flag for flag in flags if flag.partition("=")[0] in _SECRET_FLAGS), None):
+    if secret := next((flag for flag in flags if _is_secret(flag)), None):
         raise ConfigError(
             f"{secret.partition('=')[0]} would be written into the job graph; give credentials through the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
@@ -88,8 +95,9 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         )
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
-        hint = did_you_mean(unknown[0].partition("=")[0], names) or ". See nnn refresh --help."
-        raise ConfigError(f"unknown flag {unknown[0]}{hint}")
+        name = unknown[0].partition("=")[0]  # what follows may be a secret
+        hint = did_you_mean(name, names) or ". See nnn refresh --help."
+        raise ConfigError(f"unknown flag {name}{hint}")
     options = PipelineOptions(list(flags))
     settle_runner(options)
     debug = options.view_as(DebugOptions)

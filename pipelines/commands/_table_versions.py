@@ -56,6 +56,15 @@ def _print_one(args: argparse.Namespace, manifest: Manifest) -> None:
     print_json(args, _record(args.table, manifest))
 
 
+def _try_manifest(table: str, version: int) -> Manifest | None:
+    """An old manifest that is damaged is told of, and is in nobody's way."""
+    try:
+        return read_manifest(table, version)
+    except CorruptArtifactError as error:
+        logging.getLogger("nnn").warning("version %d is left out: %s", version, error)
+        return None
+
+
 def _record(table: str, manifest: Manifest) -> dict[str, Any]:
     """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
     content = asdict(manifest)

@@ -118,6 +118,8 @@ def _describe_side(side: SidePlan) -> Iterator[str]:
     )
     for reason, files in sorted(side.reasons.items()):
         yield f"                  {files:,} files: {reason}"
+    if side.hashed_bytes:
+        yield f"                  {size(side.hashed_bytes)} are fetched for their digests: their store tells no MD5"
 
 
 def _describe_grouping(grouping: Grouping) -> str:
@@ -163,8 +165,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = make_parser(
         "plan",
         "Show what nnn refresh with the same flags would compute, why, and what it would cost. Reads "
-        "listings, footers and the marks of finished work (files on a local disk are read once, for their digest); "
-        "computes nothing.",
+        "listings, footers and the marks of finished work (files whose store tells no MD5 are read, for their "
+        "digest); computes nothing.",
         (ConfigFile, RefreshConfig, Output, _Pricing),
         GROUPS,
         epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",

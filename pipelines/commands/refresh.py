@@ -19,6 +19,7 @@ from nnn_core.planning.preflight import Head
 from nnn_core.planning.written import Artefacts, done_by
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
+from nnn_core.table.lifecycle.leases import leased
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold
@@ -63,7 +64,8 @@ def refresh(
         encoder = settle(encoder, config.work, config.modalities)
     try:
         watch = Watch(config.work, config.beacon, config.worker_start_timeout)
-        result = run(options, lambda root: define_refresh(root, config, encoder), watch)
+        with leased(config.work, config.run):
+            result = run(options, lambda root: define_refresh(root, config, encoder), watch)
     except GateError as error:
         report = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
         page = write_report(report, config.work, "refused", config.report)

@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from grpc import RpcError
 
-from nnn_core.errors import NNNError
+from nnn_core.errors import LostArtifactError, NNNError
 from pipelines.running._failures import explain, find_error, is_interrupt, without_place
 from pipelines.running._formatters import in_json
 from pipelines.running._job_service import Watch as Watch
@@ -21,6 +21,9 @@ from pipelines.running._job_service import await_end, hush_worker
 from pipelines.running._progress import Lines, Messages, shown
 from pipelines.running.known_runners import is_portable, runs_locally
 from pipelines.stages.metrics import NAMESPACE
+
+#: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
+_MENDED_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class RunResult:
 def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object], watch: Watch | None = None) -> RunResult:
     """Build the pipeline with ``define``, run it and wait for it.
 
+    Where an artefact turns out to be gone or damaged the pipeline runs again, and computes it anew: all that is
+    finished is found.
+
     Args:
         options: Beam's pipeline options, such as the runner.
         define: wires the job on a new pipeline.
@@ -51,6 +57,13 @@ def run(options: PipelineOptions, define: Callable[[beam.Pipeline], object], wat
         RunnerError: the engine failed, or none of its workers began.
         KeyboardInterrupt: somebody pressed Ctrl-C, wherever it struck.
     """
+    for _ in range(_MENDED_AT_MOST):
+        with contextlib.suppress(LostArtifactError):
+            return _run_once(options, define, watch)
+    return _run_once(options, define, watch)
+
+
+def _run_once(options: PipelineOptions, define: Callable[[beam.Pipeline], object], watch: Watch | None) -> RunResult:
     start = time.monotonic()
     try:
         pipeline = beam.Pipeline(options=options)

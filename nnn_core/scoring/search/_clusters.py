@@ -101,10 +101,10 @@ class Clusters:
         """Round (rows, dims) of norm at most 1 to whole numbers of norm below 2**12."""
         return np.rint(vectors * _scale(len(self.basis))).astype(np.float32)
 
-    def to_bytes(self) -> bytes:
-        """The clusters as a safetensors file."""
+    def to_bytes(self, uri: str) -> bytes:
+        """The clusters as a safetensors file that is to be stored under ``uri``."""
         arrays = {name: getattr(self, name) for name in ("basis", "centre", "centroids", "bonus", "order", "starts")}
-        return to_tensors({**arrays, "longest": np.array([self.longest])})
+        return to_tensors({**arrays, "longest": np.array([self.longest])}, uri)
 
     @classmethod
     def from_bytes(cls, data: bytes, uri: str) -> Clusters:

@@ -11,20 +11,20 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-import json
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core import storage
-from nnn_core.artifacts import from_tensors, keep_bytes, to_tensors
+from nnn_core.artifacts import from_sealed, from_tensors, keep, keep_tensors, lost, to_sealed
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
@@ -82,14 +82,14 @@ class CalibratedShard:
         """The search over the reference shard's ``index``; clusters may be copied to ``cache``.
 
         Raises:
-            CorruptArtifactError: the clusters are damaged.
+            LostArtifactError: the clusters are gone or damaged.
         """
         if self.settings is None:
             return exact_search(index)
         try:
             data = cache.read(self.clusters, self.clusters_digest)
-        except CorruptArtifactError as error:
-            raise CorruptArtifactError(f"{error} Delete it and run the same command again.") from error
+        except (CorruptArtifactError, InputError) as error:
+            raise lost(self.clusters, str(error)) from error
         return ApproximateSearch.of(index, Clusters.from_bytes(data, self.clusters), self.settings)
 
 
@@ -146,31 +146,33 @@ def calibrate_shard(
     index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
     clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
     clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
-    trained = _kept(clusters_uri, lambda: Clusters.train(index.vectors).to_bytes())
-    clusters = Clusters.from_bytes(trained, clusters_uri)
+    clusters, _ = keep(
+        clusters_uri,
+        lambda: Clusters.train(index.vectors).to_bytes(clusters_uri),
+        lambda data: Clusters.from_bytes(data, clusters_uri),
+    )
     # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
     choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance, arithmetic=_ARITHMETIC)
     settings_uri = storage.join(work, "clusters", f"{choice}.json")
     exact = exact_search(index)
-    chosen = _kept(
-        settings_uri, lambda: _settings_to_bytes(_choose_settings(chooser, exact, clusters, grid, tolerance, threads))
+    settings, _ = keep(
+        settings_uri,
+        lambda: to_sealed(_choose_settings(chooser, exact, clusters, grid, tolerance, threads), settings_uri),
+        lambda data: _parse_settings(data, settings_uri),
     )
-    settings = _parse_settings(chosen, settings_uri)
     record = asdict(settings) if settings else None
     digest = name_of("approximate", clusters=clusters_name, settings=record, arithmetic=_ARITHMETIC)
     check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
     check_uri = storage.join(work, "clusters", f"{check}.safetensors")
-    if not storage.exists(check_uri):
+
+    def measure() -> dict[str, npt.NDArray[Any]]:
         search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
         truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
-        arrays = {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
-        storage.create(check_uri, to_tensors(arrays))
-    return CalibratedShard(reference.number, settings, clusters_uri, sha256(trained), digest, check_uri)
+        return {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
 
-
-def _kept(uri: str, make: Callable[[], bytes]) -> bytes:
-    """The bytes of an artefact, which is made if it is not there."""
-    return storage.read_bytes(uri) if storage.exists(uri) else keep_bytes(uri, make())
+    keep_tensors(check_uri, measure)
+    trained = sha256(clusters.to_bytes(clusters_uri))
+    return CalibratedShard(reference.number, settings, clusters_uri, trained, digest, check_uri)
 
 
 def _choose_settings(
@@ -240,7 +242,7 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     """The error over the whole bank, from the shards' checks.
 
     Raises:
-        CorruptArtifactError: a check is damaged.
+        LostArtifactError: a check is gone or damaged.
     """
     pairs = [_read_check(shard.check, grid[-1]) for shard in sorted(calibrated, key=lambda shard: shard.number)]
     exact, approximate = (functools.reduce(operator.or_, tops) for tops in zip(*pairs, strict=True))
@@ -248,19 +250,11 @@ def measure_all(calibrated: Iterable[CalibratedShard], grid: tuple[int, ...]) ->
     return BiasError.between(exact.means(fitting), approximate.means(fitting))
 
 
-def _settings_to_bytes(settings: ApproximateSettings | None) -> bytes:
-    record = asdict(settings) if settings else None
-    return json.dumps({"settings": record, "checksum": name_of("settings file", settings=record)}).encode()
-
-
 def _parse_settings(data: bytes, uri: str) -> ApproximateSettings | None:
+    settings = from_sealed(data, uri)
     try:
-        record = json.loads(data)
-        settings = record["settings"]
-        if record["checksum"] != name_of("settings file", settings=settings):
-            raise ValueError("its checksum does not match its content")
         return None if settings is None else ApproximateSettings(**settings)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise CorruptArtifactError(
             f"{uri!r} holds no readable settings: {error}. Delete it and run the same command again."
         ) from error
@@ -275,7 +269,5 @@ def _read_check(uri: str, k: int) -> tuple[TopK, TopK]:
     try:
         arrays = from_tensors(storage.read_bytes(uri), uri)
         return tuple(TopK(k, arrays["seen"], arrays[name]) for name in ("exact", "approximate"))  # type: ignore[return-value]
-    except (ValueError, KeyError) as error:
-        raise CorruptArtifactError(
-            f"{uri!r} is not a readable check: {error}. Delete it and run the same command again."
-        ) from error
+    except (ValueError, KeyError, CorruptArtifactError, InputError) as error:
+        raise lost(uri, f"is not a readable check: {error}") from error

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.digests import set_digest
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.table.manifest import choose_version, manifest_uri, read_manifest, table_mark
+from nnn_core.table.manifest import choose_version, foreign_manifests, manifest_uri, read_manifest, table_mark
 from nnn_core.table.parts import BiasSettings, TablePart, means_of
 
 _WHOLE, _DAMAGED, _MISSING = "whole", "damaged", "missing"
@@ -82,7 +82,7 @@ def check_table(uri: str, version: int | None = None, with_mark: bool = True) ->
     """
     wanted = choose_version(uri, version)
     path = manifest_uri("", wanted).lstrip("/")
-    mark = _check_mark(uri) if with_mark else ()
+    mark = (*_check_names(uri), *(_check_mark(uri) if with_mark else ()))
     try:
         manifest = read_manifest(uri, wanted)
     except CorruptArtifactError as error:
@@ -167,6 +167,19 @@ def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSetting
 
 def _describe(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _check_names(uri: str) -> tuple[_FileCheck, ...]:
+    """What lies among the manifests and is called like none; an earlier number may have been changed or padded."""
+    return tuple(
+        _FileCheck(
+            f"versions/{name}",
+            _DAMAGED,
+            f"{storage.join(uri, 'versions', name)!r} is called like no manifest (six digits and .json), so nobody "
+            "reads it. Move it away, or give it the name that it was published under.",
+        )
+        for name in foreign_manifests(uri)
+    )
 
 
 def _check_mark(uri: str) -> tuple[_FileCheck, ...]:

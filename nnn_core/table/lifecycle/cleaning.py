@@ -9,24 +9,21 @@ Tables may share a work folder, in which each of them is noted; it is cleaned fo
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nnn_core import records, storage
-from nnn_core.artifacts import keep_exactly
+from nnn_core.artifacts import from_sealed, keep_exactly, to_sealed
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.known import contents_path
 from nnn_core.errors import ConfigError
 from nnn_core.scoring.merged import merged_path
 from nnn_core.scoring.partials import EXACT, partial_name
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
-from nnn_core.table.manifest import Manifest, current_manifest, list_versions, read_manifest
-
-#: Folders of artefacts that are cleaned, all of their files being named by a record, or derived anew at little cost.
-#: What held-out queries saw is among the latter: judging costs less than scoring as many references.
-_BY_RECORD = ("embedded", "contents", "partials", "merged")
-_SCRATCH = ("evaluation", "runs")
+from nnn_core.table.lifecycle.leases import at_work
+from nnn_core.table.manifest import Manifest, current_manifest, list_versions, read_manifest, table_mark
 
 #: Folder of the records of what versions were made of.
 _NEEDS = "needs"
@@ -34,8 +31,16 @@ _NEEDS = "needs"
 #: Folder of the addresses of the tables whose refreshes worked here.
 _TABLES = "tables"
 
-#: What the next refresh compares with; small, and of the versions' own.
-_KEPT = "canaries-"
+#: What artefacts are called. The next refresh compares with canaries, which are small and the versions' own; they
+#: and what somebody else put there stay.
+_OWN = {
+    "embedded": re.compile(r"[0-9a-f]{40}(\.json|(-[0-9]{5})?-[0-9a-f]{16}\.parquet)\Z"),
+    "contents": re.compile(r"[0-9a-f]{40}\.safetensors\Z"),
+    "partials": re.compile(r"[0-9a-f]{40}\.parquet\Z"),
+    "merged": re.compile(r"[0-9a-f]{40}\.safetensors\Z"),
+    "evaluation": re.compile(r"(?!canaries-)[a-z_]+-[0-9a-f]{40}\.(safetensors|parquet|json)\Z"),
+    "runs": re.compile(r"run(-[0-9a-f]{16})?\.json\Z"),
+}
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,11 @@ class Needs:
             table: URI of the table.
         """
         place = storage.normal(table)
-        keep_exactly(storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json"), records.to_json(place))
-        data = records.to_json(self)
-        keep_exactly(storage.join(work, _NEEDS, f"{_lineage(manifest)}-{sha256(data)[:16]}.json"), data)
+        note = storage.join(work, _TABLES, f"{name_of('table', uri=place)}.json")
+        keep_exactly(note, to_sealed(place, note))
+        own = sha256(records.to_json(self))[:16]
+        uri = storage.join(work, _NEEDS, f"{_lineage(manifest)}-{own}.json")
+        keep_exactly(uri, to_sealed(self, uri))
 
 
 def _lineage(manifest: Manifest) -> str:
@@ -147,14 +154,21 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         remove: whether to remove what is found; completion marks go first, so that no file is missed that a mark names.
 
     Raises:
-        ConfigError: ``older_than`` is too small, a table that uses the folder was not named, or one that was named
-            does not use it; nothing was removed.
+        ConfigError: ``older_than`` is too small, a refresh is at work, a table that uses the folder was not named, or
+            one that was named does not use it; nothing was removed.
+        CorruptArtifactError: a record of what is needed is damaged; nothing was removed.
         InputError: there is no such table, so nothing says what is needed; nothing was removed.
         StorageError: something may not be removed.
     """
     if not older_than >= MIN_AGE:
         raise ConfigError(
             f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
+        )
+    if leases := at_work(work, time.time()):
+        raise ConfigError(
+            f"a refresh is at work with {work!r} ({', '.join(map(repr, leases))}) and may reuse what no version names "
+            "yet; nothing was removed. Run the same command again when it is done. A job that was killed counts as "
+            f"done {MIN_AGE / 60:.0f} minutes later."
         )
     _check_all_named(tables, work)
     cutoff = time.time() - older_than
@@ -170,13 +184,12 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
                 "folder that its refreshes had as --work."
             )
         unknown += ((table, version) for version in without)
-    folders = (*_BY_RECORD, *_SCRATCH)
-    there = [f"{folder}/{name}" for folder in folders for name in storage.list_names(storage.join(work, folder))]
+    there = [f"{folder}/{name}" for folder in _OWN for name in storage.list_names(storage.join(work, folder))]
     gone = [
         path
         for path in there
         if path not in needed
-        and not storage.basename(path).startswith(_KEPT)
+        and _OWN[path.partition("/")[0]].match(storage.basename(path))
         and written_before(storage.join(work, path), cutoff)
     ]
     size = sum(size_of(storage.join(work, path)) for path in gone)
@@ -188,13 +201,19 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
 
 
 def _check_all_named(tables: Sequence[str], work: str) -> None:
-    """A table that is not named would lose its artefacts."""
+    """A table that is not named, or cannot be reached, would lose its artefacts."""
     folder = storage.join(work, _TABLES)
     marks = [storage.join(folder, name) for name in storage.list_names(folder)]
-    noted = [records.from_json(str, storage.read_bytes(mark), mark) for mark in marks]
+    noted = {str(from_sealed(storage.read_bytes(mark), mark)): mark for mark in marks}
     named = {storage.normal(table) for table in tables}
-    # A table without any version needs nothing.
     left_out = [table for table in noted if table not in named and list_versions(table)]
+    # A refresh leaves a mark in the folder of its table before it does anything: without one nobody was there.
+    away = [table for table in noted if not list_versions(table) and not storage.exists(table_mark(table)[0])]
+    if away:
+        raise ConfigError(
+            f"{away[0]!r} also has --work {work!r}, and nothing is there now: it may be out of reach, and its "
+            f"artefacts would go, so nothing was removed. If it is gone for good, delete {noted[away[0]]!r}."
+        )
     if left_out:
         raise ConfigError(
             f"--work {work!r} is also that of {', '.join(map(repr, left_out))}, whose artefacts would go; nothing was "
@@ -207,5 +226,5 @@ def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed
     lineage = _lineage(read_manifest(table, version))
     marks = [storage.join(work, _NEEDS, name) for name in names if name.startswith(lineage)]
     for mark in marks:
-        needed.update(records.from_json(Needs, storage.read_bytes(mark), mark).files())
+        needed.update(records.build(Needs, from_sealed(storage.read_bytes(mark), mark)).files())
     return bool(marks)

@@ -24,7 +24,7 @@ from nnn_core.embedded.embedding import (
 )
 from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import CorruptArtifactError, InputError, LostArtifactError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
@@ -240,13 +240,14 @@ def test_an_input_that_changes_while_it_is_read_leaves_nothing_to_reuse(
     assert "empty caption" in Path(result.rejects.uri).read_text()
 
 
-def test_a_damaged_file_under_the_name_is_refused(captions: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_under_the_name_is_written_anew(captions: Path, tmp_path: Path) -> None:
     (shard,) = embed(captions, tmp_path, encoder=FormulaEncoder()).shards
+    whole = Path(shard.uri).read_bytes()
     for mark in (tmp_path / "work" / "embedded").glob("*.json"):
         mark.unlink()
     Path(shard.uri).write_bytes(b"half")
-    with pytest.raises(CorruptArtifactError, match=r"\.parquet' is damaged\. Delete it and run the same command"):
-        embed(captions, tmp_path, encoder=FormulaEncoder())
+    embed(captions, tmp_path, encoder=FormulaEncoder())
+    assert Path(shard.uri).read_bytes() == whole
 
 
 def test_a_broken_shard_leaves_no_completion_mark(tmp_path: Path) -> None:
@@ -316,13 +317,16 @@ def test_a_work_folder_can_be_moved(captions: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"shards": [{}]}', b"\xff", b'{"shards": [], "rejects": null}'])
-def test_a_damaged_completion_mark_is_refused(captions: Path, tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_completion_mark_goes(captions: Path, tmp_path: Path, data: bytes) -> None:
     embed(captions, tmp_path, encoder=FormulaEncoder())
     (mark,) = (tmp_path / "work" / "embedded").glob("*.json")
     mark.write_bytes(data)
     request = request_for(tmp_path)
-    with pytest.raises(CorruptArtifactError, match=f"{mark.name}' is not readable .*Delete it"):
-        request.find(request.plan(describe_shard(str(captions))))  # type: ignore[arg-type]
+    planned = request.plan(describe_shard(str(captions)))
+    assert request.find(planned, mend=False) is None  # type: ignore[arg-type]
+    assert mark.exists()
+    assert request.find(planned) is None  # type: ignore[arg-type]
+    assert not mark.exists()
 
 
 def test_a_damaged_shard_is_refused(captions: Path, tmp_path: Path) -> None:
@@ -336,7 +340,7 @@ def test_a_damaged_shard_is_refused(captions: Path, tmp_path: Path) -> None:
         with pytest.raises(CorruptArtifactError, match="has changed since it was written"):
             read_shard(shard)
     path.write_bytes(b"PAR1 nonsense")
-    with pytest.raises(CorruptArtifactError, match="is not readable"):
+    with pytest.raises(LostArtifactError, match="Parquet"):
         read_ids(shard)
 
 

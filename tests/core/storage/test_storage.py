@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import http.server
 import multiprocessing
 import os
 import threading
@@ -11,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -445,11 +448,61 @@ def test_content_digest_follows_the_bytes(place: str) -> None:
 def test_content_digest_takes_the_checksum_of_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"memory://{uuid.uuid4().hex}/object"
     storage.create(uri, b"1234")
-    info = {"ETag": '"abc"', "size": 4}
+    info = {"ETag": '"abc"', "md5Hash": "xyz", "size": 4}
     monkeypatch.setattr(MemoryFileSystem, "info", lambda self, path, **_: info)
+    monkeypatch.setattr(MemoryFileSystem, "protocol", "s3")
     assert storage.content_digest(uri) == 'etag:"abc":4'
     info["size"] = 5
     assert storage.content_digest(uri) == 'etag:"abc":5'
+    monkeypatch.setattr(MemoryFileSystem, "protocol", "gs")
+    assert storage.content_digest(uri) == "md5hash:xyz:5"
+    info["md5Hash"], info["crc32c"] = "", "Zm9v"
+    assert storage.content_digest(uri) == f"sha256:{hashlib.sha256(b'1234').hexdigest()}"
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Files of one time and size: a server that makes its ETag of these gives all of them the same."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    fetched: ClassVar[list[str]] = []
+    etag = '"6565a0b1-4"'
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self.fetched.append(self.path)
+        self._answer(self.files[self.path])
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("ETag", self.etag)
+        self.send_header("Content-Length", str(len(self.files[self.path])))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_etag_of_a_web_server_is_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        place = f"http://127.0.0.1:{server.server_address[1]}"
+        _Server.files.update({"/a.npy": b"1111", "/b.npy": b"2222"})
+        first, second = (storage.content_digest(f"{place}/{name}.npy") for name in "ab")
+        assert (first, second) == tuple(f"sha256:{hashlib.sha256(data).hexdigest()}" for data in (b"1111", b"2222"))
+        _Server.fetched.clear()
+        assert storage.content_digest(f"{place}/a.npy", fresh=True) == first
+        assert not _Server.fetched, "what has not changed is not read again by this process"
+        _Server.files["/a.npy"] = b"3333"  # replaced in place, at the same second
+        monkeypatch.setattr(storage, "_HASHED", {})  # in the next run
+        assert storage.content_digest(f"{place}/a.npy") == f"sha256:{hashlib.sha256(b'3333').hexdigest()}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_fresh_digest_does_not_come_from_a_listing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,6 +510,7 @@ def test_a_fresh_digest_does_not_come_from_a_listing_at_hand(monkeypatch: pytest
     infos = [{"ETag": "old", "size": 4}, {"ETag": "new", "size": 4}]
     monkeypatch.setattr(MemoryFileSystem, "info", lambda fs, path, **_: infos[0])
     monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda fs, path=None: infos.pop(0))
+    monkeypatch.setattr(MemoryFileSystem, "protocol", "s3")
     assert storage.content_digest(uri) == "etag:old:4"
     assert storage.content_digest(uri, fresh=True) == "etag:new:4"
 

@@ -13,8 +13,13 @@ from typing import Any
 import pytest
 from jobs import TwoVersions, refresh_arguments
 
+from nnn_core.table.lifecycle import leases
+from nnn_core.table.lifecycle.leases import leased
 from nnn_core.table.manifest import manifest_uri
 from pipelines.commands import cli
+
+#: What no refresh would call its files.
+FOREIGN = ("notes.txt", "backup.parquet", "0" * 39 + ".parquet", "0" * 40 + ".csv", "queries.parquet", "run-1.json.bak")
 
 Call = Callable[..., dict[str, Any]]
 
@@ -115,9 +120,57 @@ def test_tables_that_share_the_folder_are_cleaned_together(
     assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
     removed = call(*gc(place, "--table", other, "--yes"))["files"]
     assert {path.split("/")[0] for path in removed} == {"runs"}
-    # Nobody reads what has no version.
+    # Nobody can tell whether it is gone for good.
     shutil.rmtree(other)
+    assert cli.main([*gc(place), "--yes"]) == 2
+    error = capsys.readouterr().err
+    assert f"{other!r} also has --work" in error
+    Path(error.partition("gone for good, delete '")[2].partition("'")[0]).unlink()
     assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "merged", "partials"}
+
+
+@after(2)
+def test_foreign_files_stay(call: Call, place: Path) -> None:
+    foreign = [
+        place / "work" / folder / name for folder in ("embedded", "partials", "runs", "evaluation") for name in FOREIGN
+    ]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"somebody else's")
+    age(place)
+    removed = call(*gc(place, "--yes"))["files"]
+    assert {path.split("/")[0] for path in removed} <= {"runs", "evaluation"}
+    assert all(path.exists() for path in foreign)
+
+
+@after(2)
+def test_nothing_goes_while_a_refresh_is_at_work(
+    call: Call, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEWED_AFTER", 0.01)
+    age(place)
+    with leased(str(place / "work"), "run-x"):
+        time.sleep(0.1)
+        assert cli.main([*gc(place, "--yes")]) == 2
+        assert "a refresh is at work" in capsys.readouterr().err
+        (held,) = (place / "work" / "leases").iterdir()
+        assert held.name != "run-x-000000.json"
+    assert not list((place / "work" / "leases").iterdir())
+    left = place / "work" / "leases" / "run-y-000000.json"
+    left.write_text("of a job that was killed")
+    assert cli.main([*gc(place, "--yes")]) == 2
+    age(place)
+    capsys.readouterr()
+    call(*gc(place, "--yes"))
+
+
+@after(2)
+def test_a_damaged_record_stops_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = min((place / "work" / "needs").iterdir())
+    record.write_bytes(record.read_bytes().replace(b"false", b"true ", 1))
+    age(place)
+    assert cli.main([*gc(place, "--yes")]) == 9
+    assert f"{str(record)!r} is damaged" in capsys.readouterr().err
 
 
 @after(1)

@@ -344,10 +344,10 @@ def test_most_references_lie_in_the_nearest_list() -> None:
 
 def test_training_twice_gives_the_same_bytes(bank_and_clusters: tuple[Vectors, Clusters]) -> None:
     bank, trained = bank_and_clusters
-    data = trained.to_bytes()
-    assert Clusters.train(bank.copy()).to_bytes() == data
+    data = trained.to_bytes("somewhere")
+    assert Clusters.train(bank.copy()).to_bytes("somewhere") == data
     read = Clusters.from_bytes(data, "somewhere")
-    assert read.to_bytes() == data
+    assert read.to_bytes("somewhere") == data
     for field in dataclasses.fields(Clusters):
         one, other = getattr(read, field.name), getattr(trained, field.name)
         oracles.assert_same_bits(np.asarray(one), np.asarray(other))
@@ -359,23 +359,23 @@ def test_number_of_lists(rows: int, lists: int) -> None:
 
 
 def test_any_damage_to_clusters_is_noticed() -> None:
-    data = Clusters.train(grid_vectors(40, 3, 2)).to_bytes()
+    data = Clusters.train(grid_vectors(40, 3, 2)).to_bytes("bank/clusters")
     damaged = [data[:length] for length in range(len(data))]
     for at in range(len(data)):
         flipped = bytearray(data)
         flipped[at] ^= 1 << at % 8
         damaged.append(bytes(flipped))
-    for each in (*damaged, data + b"\0", to_tensors({"basis": np.zeros(3)})):
+    for each in (*damaged, data + b"\0", to_tensors({"basis": np.zeros(3)}, "bank/clusters")):
         with pytest.raises(CorruptArtifactError, match=r"'bank/clusters' .*Delete it and run the same command again"):
             Clusters.from_bytes(each, "bank/clusters")
 
 
 def test_tensors_keep_their_types() -> None:
     arrays = {"a": np.arange(6, dtype=np.int32).reshape(2, 3), "b": np.zeros((0, 4), np.float32), "c": np.array([1.5])}
-    read = from_tensors(to_tensors(arrays), "somewhere")
+    read = from_tensors(to_tensors(arrays, "somewhere"), "somewhere")
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
         oracles.assert_same_bits(read[name], array)
-    turned = to_tensors(arrays).replace(b"[2,3]", b"[3,2]")
+    turned = to_tensors(arrays, "somewhere").replace(b"[2,3]", b"[3,2]")
     with pytest.raises(CorruptArtifactError, match="checksum"):
         from_tensors(turned, "somewhere")
