@@ -19,19 +19,34 @@ _PASSWORD = re.compile(r"(?<=://)(?!arn:|\[)[^/?#@\s'\"]*:(?!\d+(?:[/?#]|$))[^\s
 #: Over HTTP a user without a password is a token.
 _USER = re.compile(r"(?<=http://|ttps://)[^/?#@\s'\"]+@")
 
-#: A parameter of a signed URL, or any other that gives access.
+#: A parameter of a signed URL, or any other that gives access: in a query, a fragment or a path.
 _PARAMETER = re.compile(
-    r"([?&](?:[^=&\s'\"]*(?:signature|token|secret|passw|credential|access.?key|access.?id|api.?key|authori[sz]ation)"
-    r"[^=&\s'\"]*|(?:[^=&\s'\"]*[-_.])?(?:sig|key|pwd|auth))=)[^&\s'\"]+",
+    r"([?&#;](?:[^=&#;\s'\"]*(?:signature|token|secret|passw|credential|access.?key|access.?id|api.?key|authori[sz]ation"
+    r"|session.?id|bearer)[^=&#;\s'\"]*|(?:[^=&#;\s'\"]*[-_.])?(?:sig|key|pwd|auth|jwt|code|sid))=)[^&#;\s'\"]+",
     re.IGNORECASE,
 )
+
+#: What gives access wherever it stands: a token with its parts in base64, and what follows ``Bearer``.
+_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=\bBearer )[\w.~+/=-]{8,}")
+
+
+#: What no text of input may do to a terminal: move, colour, hide or turn what stands there. Joiners of letters and of
+#: emojis may stay.
+_MARKS = frozenset("\n\t\u200c\u200d")
+
+
+def harmless(text: str) -> str:
+    """``text`` for a terminal: characters that control it, or turn the direction of others, are written out."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in _MARKS else repr(each)[1:-1] for each in text)
 
 
 def redact(text: str) -> str:
     """``text`` without the credentials of the URIs in it."""
     for pattern in (_PASSWORD, _USER):
         text = pattern.sub(f"{_HIDDEN}@", text)
-    return _PARAMETER.sub(rf"\1{_HIDDEN}", text)
+    return _TOKEN.sub(_HIDDEN, _PARAMETER.sub(rf"\1{_HIDDEN}", text))
 
 
 def refuse_credentials(uri: str, flag: str = "") -> None:

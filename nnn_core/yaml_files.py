@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Annotated, Any
 
 import yaml
@@ -23,16 +24,64 @@ def _from_text(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_from_text)]
 
 
+_LARGEST = 1 << 20
+_DEEPEST = 20
+_MOST_DIGITS = 19
+
+_NAME = re.compile(r"[\w-]{1,40}\Z")
+_TAG = re.compile(r"(the )?tag '[^']*'")
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML in which a key stands once; of several PyYAML takes the last without a word."""
+    """YAML as people mean it: a key stands once, numbers are decimal, and nothing refers to anything else.
+
+    PyYAML's own takes the last of several equal keys without a word, 010 for 8, 1:30 for 90, and lets a few lines
+    grow into gigabytes by aliases.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias is not read", self.peek_event().start_mark)
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            problem = f"more than {_DEEPEST} levels are not read"
+            raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                name = repr(key.value) if _NAME.match(key.value) else "a key"
+                raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice", key.start_mark)
             seen.add(key.value)
         return dict(super().construct_mapping(node, deep))
+
+    def construct_number(self, node: Any) -> int:
+        if len(node.value) > _MOST_DIGITS:
+            problem = f"a number of more than {_MOST_DIGITS} digits is not read"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return int(node.value)
+
+
+_INT, _FLOAT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT, _DATE)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# As YAML 1.2 has them, less the octal and hexadecimal ones.
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf)\Z|\.(nan|NaN)\Z"),
+    list("-+0123456789."),
+)
+_Loader.add_constructor(_INT, _Loader.construct_number)
 
 
 def read_yaml(uri: str, flag: str) -> Any:
@@ -43,13 +92,21 @@ def read_yaml(uri: str, flag: str) -> Any:
         flag: the flag that named the file, such as ``--rates``, for messages.
 
     Raises:
-        ConfigError: no YAML, or a key that stands twice.
+        ConfigError: no YAML, too large or too deep, an alias, or a key that stands twice; says where, and not what
+            stands there.
         InputError: the file cannot be read.
     """
+    if storage.size(uri) > _LARGEST:
+        raise ConfigError(f"{flag} {uri}: a file of more than {_LARGEST:,} bytes is none that somebody wrote.")
     try:
-        return yaml.load(storage.read_bytes(uri), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{flag} {uri}: not YAML: {error}") from error
+        return yaml.load(storage.read_bytes(uri).decode(), _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
+        raise ConfigError(f"{flag} {uri}: not YAML: {place}{_TAG.sub('a tag', problem)}") from None
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{flag} {uri}: not YAML: {type(error).__name__}") from None
 
 
 def read_mapping(uri: str, flag: str, example: str) -> dict[str, Any]:

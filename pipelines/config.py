@@ -37,6 +37,7 @@ from pipelines.options import (
 
 #: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
 _K_MAX = 128
+_K_LARGEST = 1 << 16
 
 #: Unusable rows that queries may have: a few among thousands move no mean, while a candidate that is missing is missed.
 _LOOSE_RATE = 0.01
@@ -163,6 +164,10 @@ class RefreshConfig(ValidationColumnOptions):
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
             raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
+        if self.kept_scores > _K_LARGEST:
+            raise ConfigError(
+                f"--k-max {self.kept_scores} is more than the {_K_LARGEST:,} scores a candidate can keep."
+            )
         BiasSettings.check_alpha(self.alpha)
         if self.validation is None and (self.tune or self.relevance or self.drop_overlap):
             raise ConfigError(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from nnn_core.errors import RejectedRowsError
+from nnn_core.redaction import harmless
 
 #: Reasons for rejects of rows in more than one format.
 NO_ID = "no id"
@@ -139,7 +140,7 @@ def _example(reject: Reject, source: str) -> str:
     """One short line that a terminal shows as it is."""
     text = f"{reject.id!r} in {source}" + (f": {reject.detail}" if reject.detail else "")
     shown = text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH] + "..."
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
+    return harmless(shown).replace("\n", "\\n")
 
 
 def to_jsonl(rejects: Iterable[Reject]) -> bytes:

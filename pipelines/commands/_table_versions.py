@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import asdict
 from typing import Any
 
 from nnn_core.encoders.fingerprints import shown_parts
+from nnn_core.errors import CorruptArtifactError
 from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
 from pipelines.commands._output import add_version, print_json
 
@@ -14,7 +16,8 @@ from pipelines.commands._output import add_version, print_json
 def list_all(args: argparse.Namespace) -> None:
     """Print a line for each version."""
     read_manifest(args.table)  # raises when there is no table
-    manifests = [read_manifest(args.table, version) for version in list_versions(args.table)]
+    every = (_try_manifest(args.table, version) for version in list_versions(args.table))
+    manifests = [manifest for manifest in every if manifest is not None]
     for manifest in manifests:
         print(_describe(manifest))
     print_json(args, {"versions": [_record(args.table, manifest) for manifest in manifests]})

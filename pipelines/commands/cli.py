@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 
 from nnn_core import __version__
-from nnn_core.errors import NNNError, did_you_mean
+from nnn_core.errors import NNNError, StorageError, did_you_mean
 from pipelines.running.logs import say_failure
+from pipelines.running.output import steady_output
 
 _COMMANDS = {
     "demo": ("pipelines.commands.demo", "the embedded corpus through the whole job, with recall before and after"),
@@ -25,6 +28,9 @@ _COMMANDS = {
     "score": ("pipelines.commands.score", "biases of items that arrived since the last refresh, before the next one"),
     "export": ("pipelines.commands.export", "files and recipes for vector engines, with the overlap that they keep"),
 }
+
+#: Commands whose work is done when they print: that nobody reads it changes nothing.
+_DONE = ("demo", "refresh", "evaluate", "export")
 
 _USAGE = """usage: nnn COMMAND [flags]
 
@@ -52,8 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = did_you_mean(arguments[0], _COMMANDS)
         print(f"nnn: there is no command {arguments[0]!r}{hint}\n\n{_usage()}", file=sys.stderr)
         return 2
-    # Some modules take seconds to import, in which people press Ctrl-C too.
-    return run_command(lambda argv: _load(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+    with steady_output() as output:
+        # Some modules take seconds to import, in which people press Ctrl-C too.
+        code = run_command(lambda argv: _load(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+    if code == 0 and output.problem and arguments[0] not in _DONE:
+        say_failure(f"what was printed is incomplete: {output.problem}.", "StorageError", StorageError.exit_code)
+        return StorageError.exit_code
+    return code
 
 
 def _load(name: str) -> ModuleType:
@@ -76,16 +87,38 @@ def _usage() -> str:
     return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is how schedulers ask a program to end."""
+
+
+def _hear_sigterm() -> list[int]:
+    """Have SIGTERM end the program as Ctrl-C does, also where it is process 1; the list is not empty once it came."""
+    heard: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        if not heard:
+            heard.append(number)
+            raise _Terminated
+
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, end)
+    return heard
+
+
 def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
     """Run a command; an error that was raised on purpose becomes one message and its exit code."""
+    heard = _hear_sigterm()
     try:
         command(argv)
     except NNNError as error:
         say_failure(str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        say_failure("interrupted; finished work is kept, run the same command again to continue", "Interrupted", 130)
-        return 130
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        what, kind, code = ("terminated", "Terminated", 143) if heard else ("interrupted", "Interrupted", 130)
+        say_failure(f"{what}; finished work is kept, run the same command again to continue", kind, code)
+        return code
     return 0
 
 

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 from nnn_core.events import Event
-from nnn_core.redaction import redact
+from nnn_core.redaction import harmless, redact
 
 
 class TextFormatter(logging.Formatter):
@@ -17,7 +17,7 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return harmless(redact(super().format(record)))
 
 
 class JsonFormatter(logging.Formatter):

@@ -7,7 +7,7 @@ import re
 import sys
 
 from nnn_core.events import Event
-from nnn_core.redaction import redact
+from nnn_core.redaction import harmless, redact
 from pipelines.running._formatters import JsonFormatter, TextFormatter, in_json
 
 FORMATS = ("text", "json")
@@ -40,4 +40,4 @@ def say_failure(message: str, kind: str, exit_code: int) -> None:
     if in_json():
         logging.getLogger("nnn").error(Event("failed", error=message, kind=kind, exit_code=exit_code))
     else:
-        print(f"nnn: {redact(message)}", file=sys.stderr)
+        print(f"nnn: {harmless(redact(message))}", file=sys.stderr)

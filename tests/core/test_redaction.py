@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
-from nnn_core.redaction import redact, refuse_credentials
+from nnn_core.redaction import harmless, redact, refuse_credentials
 
 WITH = {
     "https://me:HUSH@host/x": "https://[redacted]@host/x",
@@ -65,3 +67,55 @@ def test_a_uri_with_credentials_is_refused(uri: str) -> None:
         with pytest.raises(ConfigError, match="holds credentials") as caught:
             act(uri)
         assert "HU" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://h/x?jwt=HUSH",
+        "https://h/x?bearer=HUSH&a=1",
+        "https://h/x?code=HUSH",
+        "https://h/x;jsessionid=HUSH?a=1",
+        "https://h/x#access_token=HUSH",
+        "https://h/x?a=1#id_token=HUSH&state=2",
+        "https://h/x?sid=HUSH",
+        "https://h/eyJhbGciOiJI.eyJzdWIiOiIx.HUSHHUSH/x",
+    ],
+)
+def test_further_forms_of_secrets(uri: str) -> None:
+    assert "HUSH" not in redact(f"GET {uri} failed")
+    with pytest.raises(ConfigError):
+        refuse_credentials(uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://h/x?barcode=1&keynote=2&zipcode=3", "gs://b/code=3/part", "https://h/x#part-2"]
+)
+def test_harmless_forms(uri: str) -> None:
+    refuse_credentials(uri)
+
+
+def test_a_header_is_blotted_out() -> None:
+    assert redact("sent Authorization: Bearer abcDEF123456.x") == "sent Authorization: Bearer [redacted]"
+
+
+NAMES = st.sampled_from(["token", "X-Amz-Signature", "apikey", "my_password", "client_secret", "jwt", "sig", "sid"])
+SECRETS = st.text("abcdefABCDEF0123456789+/=_.~-%", min_size=4, max_size=30).map(lambda text: f"HU{text}SH")
+
+
+@given(NAMES, SECRETS, st.sampled_from("?&;#"), st.sampled_from(["", "&a=1", "#top"]))
+def test_no_value_of_a_secret_parameter_is_shown(name: str, secret: str, mark: str, rest: str) -> None:
+    assert secret not in redact(f"cannot reach 'https://h/x{mark}{name}={secret}{rest}' now")
+
+
+@given(st.text())
+def test_text_is_made_harmless(text: str) -> None:
+    shown = harmless(text)
+    assert all(each.isprintable() or each in "\n\t\u200c\u200d" for each in shown)
+    assert harmless(shown) == shown
+    assert (shown == text) == all(each.isprintable() or each in "\n\t\u200c\u200d" for each in text)
+
+
+def test_what_controls_a_terminal_is_written_out() -> None:
+    assert harmless("\x1b[2Ja\u202eb\x07\r") == "\\x1b[2Ja\\u202eb\\x07\\r"
+    assert harmless("a caf\u00e9 \U0001f468\u200d\U0001f469\n") == "a caf\u00e9 \U0001f468\u200d\U0001f469\n"
