@@ -14,6 +14,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.fingerprints import check_encoder
+from nnn_core.encoders.generations import digest_of
 from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
@@ -63,7 +64,7 @@ def define_score(
 ) -> beam.PCollection[int]:
     """Wire the job; its single element is the number of rows that were written."""
     settings = manifest.settings
-    digest, prompts = encoder.fingerprint.digest if encoder else None, Prompts.recorded(settings.encoder)
+    digest, prompts = digest_of(encoder, settings.candidate_modality), Prompts.recorded(settings.encoder)
     columns = config.candidate_columns
     request = EmbeddingRequest(settings.candidate_modality, columns, digest, config.work, prompts.candidate)
     inputs = embed_files(root, "candidates", config.candidates, request, encoder, threads=config.threads).embedded

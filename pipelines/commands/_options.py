@@ -153,14 +153,14 @@ def threads_of(args: argparse.Namespace, local: bool) -> int:
     return args.threads or (len(os.sched_getaffinity(0)) if local else 1)
 
 
-def encoder_of_table(spec: str | None, table: str, version: int, work: str) -> EncoderSource | None:
+def encoder_of_table(spec: str | None, table: str, version: int, work: str | None = None) -> EncoderSource | None:
     """The encoder that ``--encoder`` names for a published table, in the precision of its manifest.
 
     Args:
         spec: what ``--encoder`` says; None for no encoder.
         table: URI of the table's folder.
         version: number of the version.
-        work: URI of the folder of artefacts, which knows vectors of the encoder.
+        work: URI of the folder of artefacts, which knows vectors of the encoder; None to compare its files alone.
 
     Raises:
         InputError: it is not the encoder that the table is valid for; names the parts that differ.
@@ -171,10 +171,11 @@ def encoder_of_table(spec: str | None, table: str, version: int, work: str) -> E
     made_with = settings.encoder
     encoder = parse_encoder(spec, made_with.get("precision", FLOAT32))
     modalities = {settings.candidate_modality, settings.reference_modality}
-    if made_with.get("kind") == PRECOMPUTED:
-        return settle(encoder, work, modalities)
     prompts = Prompts.recorded(made_with)
-    check_encoder(made_with, static_parts(encoder, prompts), table, f"--encoder {spec}")
+    if made_with.get("kind") != PRECOMPUTED:
+        check_encoder(made_with, static_parts(encoder, prompts), table, f"--encoder {spec}")
+    if work is None:
+        return encoder
     settled = settle(encoder, work, modalities)
     if PROBES in made_with:
         check_encoder(made_with, recorded(settled, prompts, work, modalities), table, f"--encoder {spec}")

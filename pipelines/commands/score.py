@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     config = build(ScoreConfig, args, version=manifest.version, threads=threads)
     storage.check_exclusive(config.work)
     storage.check_exclusive(config.output)
-    encoder = encoder_of_table(args.encoder, args.table, config.version)
+    encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     run(options, lambda root: define_score(root, config, manifest, encoder))
     result = {"table": config.table, "version": manifest.version, "output": config.output, **_describe(config.output)}
     print(f"scored       {result['rows']:,} candidates with the bank of version {manifest.version}")
