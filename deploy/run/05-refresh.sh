@@ -10,8 +10,10 @@ request["launchParameter"]["parameters"].update(argument.split("=", 1) for argum
 print(json.dumps(request))
 EOF
 )
+# As a file of curl's: on its command line every user of the machine could read the token.
 answer=$(curl --silent --show-error --fail-with-body --request POST \
-  --header "Authorization: Bearer $(gcloud auth print-access-token)" --header 'Content-Type: application/json' \
+  --config <(printf 'header = "Authorization: Bearer %s"\n' "$(gcloud auth print-access-token)") \
+  --header 'Content-Type: application/json' \
   --data "$request" "https://dataflow.googleapis.com/v1b3/projects/$PROJECT/locations/$REGION/flexTemplates:launch")
 job=$(python -c 'import json, sys; print(json.load(sys.stdin)["job"]["id"])' <<< "$answer")
 echo "job $job: https://console.cloud.google.com/dataflow/jobs/$REGION/$job?project=$PROJECT"

@@ -1,0 +1,66 @@
+"""Cleaning beside a refresh, at a hundred moments: refused while its lease holds, and mended where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpora import tree
+from failpoints import POINTS, failing, several_parts
+from jobs import TwoVersions, refresh_arguments
+
+from nnn_core.errors import ConfigError
+from nnn_core.table.lifecycle import cleaning
+from nnn_core.table.lifecycle._age import MIN_AGE
+from pipelines.commands import cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+#: Each point as it is come to for the first, second, ... time; one that is not come to so often is a refresh like any.
+_POINTS = dict.fromkeys(point.removesuffix(":2") for point in POINTS)
+MOMENTS = [f"{point}:{nth}" for point in _POINTS for nth in range(1, 7)]
+
+
+def files(place: Path) -> dict[str, bytes]:
+    return {name: data for name, data in tree(place / "table").items() if name.endswith(".parquet")}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_refresh_beside_which_is_cleaned(
+    held: bool,
+    two_versions: TwoVersions,
+    record_count: Callable[[str, int, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With ``held`` false the lease counts for nothing, and every file is old: what is reused goes under its hands."""
+    monkeypatch.setattr(cleaning, "written_before", lambda *_: True)
+    if not held:
+        monkeypatch.setattr(cleaning, "at_work", lambda *_: [])
+    expected = files(two_versions.restore(2))
+    wrong = []
+    for moment in MOMENTS:
+        place = two_versions.restore(1)
+        cleaned: list[str] = []
+        refused: list[str] = []
+
+        def clean(_: str, place: Path = place, cleaned: list[str] = cleaned, refused: list[str] = refused) -> None:
+            if cleaned:
+                return
+            cleaned.append("refused")
+            try:
+                done = cleaning.clean([str(place / "table")], str(place / "work"), MIN_AGE, remove=True)
+                cleaned[0] = f"{len(done.files)} removed"
+            except ConfigError as error:
+                refused.append(str(error))
+
+        with several_parts(), failing(moment, clean):
+            code = cli.main(refresh_arguments(str(place), str(place), 2))
+        same = code == 0 and files(place) == expected
+        same &= all(held and "a refresh is at work" in each for each in refused) and (
+            not held or cleaned in ([], ["refused"])
+        )
+        record_count(f"refreshes beside gc, lease {'held' if held else 'ignored'}: same table", same, 1)
+        if not same:
+            wrong.append((moment, code, cleaned))
+    assert not wrong
