@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from nnn_core.inputs.readers import Columns
 from nnn_core.redaction import refuse_credentials
+from nnn_core.storage import check_place
 
 #: How a configuration is checked when it is built.
 CHECKED = ConfigDict(extra="forbid")
@@ -83,9 +84,11 @@ class ColumnOptions:
         return {name: value for name, value in names.items() if value is not None}
 
     def refuse_credentials(self, *flags: str) -> None:
-        """Refuse URIs, patterns and names of files that hold a secret; options that were not given hold none."""
+        """Refuse URIs, patterns and names of files that hold a secret or name no place; those not given do neither."""
         for flag in flags:
-            refuse_credentials(getattr(self, flag) or "", f"--{flag}")
+            if (place := getattr(self, flag)) is not None:
+                refuse_credentials(place, f"--{flag}")
+                check_place(place)
 
     @cached_property
     def candidate_columns(self) -> Columns:

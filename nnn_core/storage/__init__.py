@@ -27,7 +27,7 @@ from nnn_core.storage._local_disk import LinkedFileSystem, create_local, sync_fo
 from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 from nnn_core.storage._uris import basename as basename
-from nnn_core.storage._uris import check_place
+from nnn_core.storage._uris import check_place as check_place
 from nnn_core.storage._uris import join as join
 from nnn_core.storage._uris import parent as parent
 from nnn_core.storage._written import add_written

@@ -139,7 +139,12 @@ def manifest_uri(table_uri: str, version: int) -> str:
 
 
 def list_versions(table_uri: str) -> list[int]:
-    """Committed version numbers, ascending; empty when there is no table yet."""
+    """Committed version numbers, ascending; empty when there is no table yet.
+
+    Raises:
+        ConfigError: the URI names no place.
+    """
+    storage.check_place(table_uri)
     matches = (_MANIFEST_NAME.match(name) for name in storage.list_names(storage.join(table_uri, "versions")))
     return sorted(int(match.group(1)) for match in matches if match)
 

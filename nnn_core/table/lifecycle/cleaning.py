@@ -164,6 +164,7 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         raise ConfigError(
             f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
         )
+    storage.check_place(work)
     if leases := at_work(work, time.time()):
         raise ConfigError(
             f"a refresh is at work with {work!r} ({', '.join(map(repr, leases))}) and may reuse what no version names "

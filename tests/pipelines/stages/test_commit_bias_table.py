@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from fakes import make_bank, make_shard
 
+from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.profile import SideSums
 from nnn_core.embedded.shards import EmbeddedInput
@@ -33,8 +34,8 @@ SETTINGS = BiasSettings(2, 0.5, (1, 2), "image", "text", False, {"kind": "precom
 BANK = make_bank([make_shard("r", 9)])
 
 
-def corpus_of(rows: int) -> Corpus:
-    shard = make_shard("c", rows)
+def corpus_of(rows: int, ids: Sequence[str]) -> Corpus:
+    shard = dataclasses.replace(make_shard("c", rows), id_digest=set_digest(each.encode() for each in ids))
     return gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(rows), True)], 0.0, "rejects")
 
 
@@ -61,6 +62,7 @@ class Table:
         settings: BiasSettings = SETTINGS,
         candidates: int = len(IDS),
         accepted: Sequence[str] = (),
+        ids: Sequence[str] = IDS,
     ) -> Manifest:
         """From rows to a version, as the steps of the stage do it one after the other."""
         self.runs += 1
@@ -78,7 +80,7 @@ class Table:
             review=None,
         )
         needs = Needs((), ("c",), ("r",), {}, 2, False)
-        lineage = Lineage(corpus_of(candidates), BANK, SideSums(), SearchReport(("exact",)), needs)
+        lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
         return stage.commit([part for part, _ in written[::-1]], settings, previous, statistics, lineage, None)
 
 
@@ -97,6 +99,12 @@ def test_a_first_version_holds_a_row_for_each_candidate(table: Table, caplog: py
     np.testing.assert_allclose(loaded.bias, 0.5 * MEANS[:, 1], rtol=1e-6)
     assert table.report().title == "Version 1 of the bias table"
     assert f"nnn refresh done: version 1 of {table.uri} published" in caplog.text
+
+
+def test_rows_of_other_candidates_are_not_published(table: Table) -> None:
+    with pytest.raises(CorruptArtifactError, match="the ids of the table's rows are not those of the candidates"):
+        table.refresh(None, ids=[*IDS[1:], "stranger"])
+    assert current_manifest(table.uri) is None
 
 
 def test_rows_that_were_lost_are_not_published(table: Table) -> None:
