@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from nnn_core import storage
+from nnn_core.encoders.generations import settle
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
 from pipelines.commands._parsing import parse_flags
@@ -43,8 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
-    look_ahead(config, config.encoder_source, local=False)
+    encoder = config.encoder_source
+    look_ahead(config, encoder, local=False)
+    if encoder is not None:
+        encoder = settle(encoder, config.work, config.modalities)
     pipeline = beam.Pipeline(options=options)
-    define_refresh(pipeline, config, config.encoder_source)
+    define_refresh(pipeline, config, encoder)
     pipeline.run()
     print(json.dumps({"run": config.run, "table": config.table, "report": config.report_uri}))
