@@ -98,11 +98,7 @@ class KnownImages:
 
     @classmethod
     def below(cls, work: str) -> KnownImages:
-        """What is known now; only inputs whose completion mark is there count.
-
-        Raises:
-            LostArtifactError: keys are damaged.
-        """
+        """What is known now; only inputs whose completion mark is there count, and no keys that are damaged."""
         kept = storage.list_names(storage.join(work, _FOLDER))
         if not kept:
             return cls.of((), work)
@@ -139,7 +135,8 @@ def _read(uri: str) -> Keys:
     try:
         keys = from_tensors(storage.read_bytes(uri), uri)["keys"]
     except (CorruptArtifactError, InputError) as error:
-        raise lost(uri, str(error)) from error
+        lost(uri, str(error))  # its images are new ones
+        keys = np.zeros((0, CONTENT_BYTES), np.uint8)
     return np.frombuffer(keys.tobytes(), f"S{CONTENT_BYTES}")
 
 

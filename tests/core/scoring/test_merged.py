@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nnn_core import storage
 from nnn_core.artifacts import to_tensors
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import LostArtifactError
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.merged import Look, MergedShard, merge_partials
 from nnn_core.scoring.partials import Partial
@@ -122,16 +122,16 @@ def test_means_are_kept(tmp_path: Path) -> None:
     assert not computed
     assert again.scored == first.scored
     oracles.assert_same_bits(again.means, first.means)
-    with pytest.raises(CorruptArtifactError, match="not what its name promises"):
+    with pytest.raises(LostArtifactError, match="not what its name promises"):
         MergedShard.of(make_shard("c", 6), uri, [], *how)
 
 
 @pytest.mark.parametrize("arrays", [{}, {"means": np.zeros((7, 3))}, {"fewest_seen": np.zeros(0, np.int64)}])
 def test_another_file_under_the_name_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     uri = str(tmp_path / "merged")
-    storage.create(uri, to_tensors(arrays))
+    storage.create(uri, to_tensors(arrays, uri))
     bank = make_bank([make_shard("r", 40)])
-    with pytest.raises(CorruptArtifactError, match="Delete it and run the same command again"):
+    with pytest.raises(LostArtifactError, match="not what its name promises"):
         MergedShard.of(make_shard("c", 7), uri, [], bank, (1, 2, 8), 8, World.look)  # type: ignore[arg-type]
 
 
