@@ -81,7 +81,7 @@ class Needs:
         """
         folder, lineage = storage.join(work, _NEEDS), _lineage(manifest)
         uris = [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith(lineage)]
-        found = [records.from_json(cls, storage.read_bytes(uri), uri) for uri in sorted(uris)]
+        found = [records.build(cls, from_sealed(storage.read_bytes(uri), uri)) for uri in sorted(uris)]
         return sorted(found, key=lambda needs: len(needs.bank))
 
     @classmethod
