@@ -14,11 +14,11 @@ from nnn_core.report import Report
 from nnn_core.report.sections import Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
 from pipelines.config import RefreshConfig
-from pipelines.refresh import OWN_CANDIDATES, OWN_REFERENCES
 from pipelines.running.runner import RunResult
 from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
 from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
+from pipelines.stages.metrics import OWN_CANDIDATES, OWN_REFERENCES
 
 #: A bank of which a smaller share belongs to candidates, as few of them, was probably meant to hold more.
 _FEW = 0.01

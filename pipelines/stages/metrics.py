@@ -35,6 +35,9 @@ ROWS, REJECTED, PAIRS = "rows", "rejected", "pairs"
 #: Captions that the model was given a part of only, because it takes no more.
 TRUNCATED = "truncated"
 
+#: Candidates with references of their own, and such references.
+OWN_CANDIDATES, OWN_REFERENCES = "own_candidates", "own_references"
+
 #: Bytes of input, bytes that were stored, and bytes of rows on their way to their part of the table.
 READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
 

@@ -14,8 +14,8 @@ from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.parts import k_for
+from pipelines._settle import describe_lineage, resolve_settings
 from pipelines.config import RefreshConfig
-from pipelines.refresh import _describe_lineage, _resolve_settings
 
 BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)
 
@@ -31,9 +31,9 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
     fitting = [value for value in config.grid if value <= min(33, fewest)]
     if k != "auto" and int(k) > fewest:
         with pytest.raises(BankTooSmallError, match=f"some candidate has only {fewest} left"):
-            _resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
+            resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
         return
-    found = _resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
+    found = resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
     assert found.grid == tuple(fitting)
     assert found.k == (max(value for value in fitting if value <= k_for(fewest)) if k == "auto" else k)
     assert (found.alpha, found.bank_digest, found.encoder) == (0.5, BANK.digest, {"weights": "w"})
@@ -66,7 +66,7 @@ def test_the_default_point() -> None:
 def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
     shard = make_shard("c", 4)
     corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
-    lineage = _describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [], [])
+    lineage = describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [], [])
     assert lineage.needs.embedded == ("c.parquet", "r0.parquet", "r1.parquet")
     assert lineage.needs.candidates == (shard.digest,)
     assert lineage.needs.references == tuple(each.digest for each in BANK.shards)
