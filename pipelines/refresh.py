@@ -23,9 +23,9 @@ from nnn_core.scoring.partials import Scored
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.table.manifest import Manifest
-from pipelines._settle import describe_lineage, gather_bank, request_of, resolve_settings, take_choice
 from pipelines.config import RefreshConfig
 from pipelines.running.known_runners import is_portable
+from pipelines.settling import describe_lineage, gather_bank, request_of, resolve_settings, take_choice
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.drop_references import DropReferences

@@ -260,7 +260,7 @@ def objects(uri: str) -> dict[str, bytes]:
     return {
         name: fs.cat_file(path)
         for path, name in names.items()
-        if not {"reports", "runs", "tables"}.intersection(name.split("/"))
+        if not {"leases", "reports", "runs", "tables"}.intersection(name.split("/"))
     }
 
 

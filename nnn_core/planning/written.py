@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnn_core import storage
+from nnn_core.artifacts import from_sealed
 from nnn_core.scoring.partials import EXACT, partial_name
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest
@@ -129,4 +129,5 @@ def _scored(needs: Needs, new: Artefacts) -> int:
 
 def _marks(work: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in names:
-        yield name.removesuffix(".json"), json.loads(storage.read_bytes(storage.join(work, _EMBEDDED, name)))
+        uri = storage.join(work, _EMBEDDED, name)
+        yield name.removesuffix(".json"), from_sealed(storage.read_bytes(uri), uri)

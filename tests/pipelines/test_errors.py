@@ -491,6 +491,7 @@ EXIT_CODES = {
     "CorruptArtifactError": 9,
     "LostArtifactError": 9,
     "GateError": 10,
+    "RunnerError": 11,
 }
 
 

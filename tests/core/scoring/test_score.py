@@ -499,7 +499,7 @@ def test_id_and_pair_id_are_both_left_out_once(method: str, references: int) -> 
 
 
 def test_pair_ids_are_compared_as_text(method: str) -> None:
-    ids = ["", "7", "07", "é", "e\u0301", "a\x00b"]
+    ids = ["", "7", "07", "é", "è", "a\x00b"]
     check(method, grid_vectors(6, 16, 1), grid_vectors(300, 16, 2), 20, ids, reference_pairs=ids * 50)
 
 

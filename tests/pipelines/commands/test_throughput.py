@@ -30,7 +30,7 @@ def test_only_stages_with_a_model_are_told_of() -> None:
 
 def test_the_error_of_an_approximate_search_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     error = {"mean": 4e-4, "p99": 2e-3, "max": 0.013, "rank_correlation": 0.99987, "candidates": 1200}
-    found = {"text": "x", "stages": {}, "manifest": "m", "report": "r"}
+    found = {"text": "x", "stages": {}, "manifest": "m", "report": "r", "own_pairs": None}
     print_summary(found | {"search": {"error": error}})
     assert (
         "search       error of a mean: 4.0e-04 on average, 2.0e-03 at the 99th percentile, 1.3e-02 at most, rank "

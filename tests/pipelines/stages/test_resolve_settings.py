@@ -14,8 +14,8 @@ from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.parts import k_for
-from pipelines._settle import describe_lineage, resolve_settings
 from pipelines.config import RefreshConfig
+from pipelines.settling import describe_lineage, resolve_settings
 
 BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)
 
