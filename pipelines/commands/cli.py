@@ -115,7 +115,9 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str])
         return error.exit_code
     except KeyboardInterrupt:
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+            # Once is enough; and a handler of ours would be gone before the process is.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         what, kind, code = ("terminated", "Terminated", 143) if heard else ("interrupted", "Interrupted", 130)
         say_failure(f"{what}; finished work is kept, run the same command again to continue", kind, code)
         return code
