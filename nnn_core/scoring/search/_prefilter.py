@@ -108,9 +108,10 @@ class PrefilterSearch:
         doubt = (lengths / candidates.steps[:, None]).astype(np.float32)
         reservoirs = Reservoirs(need, doubt, capacity, self.widths, self._guess(candidates, doubt, need))
         reservoirs.offer_products(candidates.as_candidates, self.packed)
+        overflowed = reservoirs.finish()
         if len(missed := reservoirs.restart()):
             reservoirs.offer_products(candidates.as_candidates, self.packed, looks=(missed, np.array([0, len(missed)])))
-        overflowed = reservoirs.finish()
+            overflowed |= reservoirs.finish()
         positions, counts = reservoirs.kept
         scores: FloatMatrix = np.full(positions.shape, -np.inf, np.float32)
         nearest = np.minimum(need, counts)

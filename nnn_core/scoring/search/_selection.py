@@ -97,21 +97,17 @@ class Reservoirs:
         return self._keys, self._counts, self._limits, self._thresholds
 
     def restart(self) -> npt.NDArray[np.int64]:
-        """Empty the rows whose guess was too high; these must be offered everything once more, now without one."""
-        self._finish()
+        """Empty the finished rows whose guess was too high; these must be offered everything once more, without one."""
         rows = np.flatnonzero(self._counts == kernels.TOO_FEW)
         self._counts[rows], self._thresholds[rows] = 0, -np.inf
         return rows
 
     def finish(self) -> Mask:
         """Drop what is not among the highest; (rows,) which rows kept too much and now hold nothing."""
-        self._finish()
-        overflowed: Mask = self._counts == kernels.OVERFLOW
-        self._counts[overflowed] = 0
-        return overflowed
-
-    def _finish(self) -> None:
         kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts, self._thresholds)
+        overflowed: Mask = self._counts == kernels.OVERFLOW
+        self._counts[overflowed], self._thresholds[overflowed] = 0, -np.inf
+        return overflowed
 
     def raise_thresholds(self, thresholds: npt.NDArray[np.float32]) -> None:
         """Drop what stays below what each row's need-th highest score is now known to reach."""

@@ -427,8 +427,8 @@ def test_a_guess_changes_nothing(data: st.DataObject) -> None:
     plain, guessed = (selection.Reservoirs(need, doubt, 200, guess=begin) for begin in (None, guess))
     for reservoirs in (plain, guessed):
         reservoirs.offer(scores.copy(), 0)
+        reservoirs.finish()
     missed = guessed.restart()
-    plain.finish()
     for row in range(3):
         lowest = np.sort(scores[row] - doubt[row])[-need[row] :][0] if need[row] <= columns else -np.inf
         assert (row in missed) == (lowest < guess[row])
@@ -444,6 +444,19 @@ def test_an_overflowing_reservoir_says_so() -> None:
     positions, counts = reservoirs.kept
     assert counts.tolist() == [0, 4]
     assert set(positions[1, :4].tolist()) == set(np.argsort(scores[1])[-4:].tolist())
+
+
+def test_a_row_that_overflowed_is_not_one_whose_guess_was_too_high() -> None:
+    """Also when others begin again."""
+    doubt, guess = np.array([[0.5], [0.0]], np.float32), np.array([0.0, 2.0], np.float32)
+    reservoirs = selection.Reservoirs(np.array([4, 4]), doubt, 32, guess=guess)
+    scores = np.random.default_rng(0).uniform(0.8, 0.9, (2, 500)).astype(np.float32)
+    reservoirs.offer(scores, 0)
+    assert reservoirs.finish().tolist() == [True, False]
+    assert reservoirs.restart().tolist() == [1]
+    reservoirs.finish()
+    assert reservoirs.restart().tolist() == []
+    assert reservoirs.kept[1].tolist() == [0, 0]
 
 
 @given(st.lists(st.integers(-6, 6), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 50))
