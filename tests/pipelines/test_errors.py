@@ -478,7 +478,7 @@ def test_missing_column_names_what_there_is(candidates: str, work: str) -> None:
     assert "it has: id, vector" in error
 
 
-#: As the README has them.
+#: As pipelines/README.md has them.
 EXIT_CODES = {
     "NNNError": 1,
     "ConfigError": 2,
