@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from nnn_core import storage
@@ -11,16 +13,20 @@ from nnn_core.embedded.corpus import Corpus
 from nnn_core.encoders import PRECOMPUTED, EncoderSource
 from nnn_core.encoders.probes import recorded
 from nnn_core.encoders.prompts import Prompts
-from nnn_core.errors import CorruptArtifactError
+from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import judge, refusal
+from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
+from nnn_core.report.sections import HubChanges
 from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.nearest import Nearest, merge_nearest
+from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, HubList, describe_hubs
 from nnn_core.table.manifest import Manifest, commit_version
 from nnn_core.table.parts import BiasSettings, TablePart
 
@@ -88,11 +94,40 @@ def describe_version(
     return manifest
 
 
-def publish(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str, report: str) -> Manifest:
+def hubs_to_explain(
+    table: str,
+    parts: Sequence[TablePart],
+    settings: BiasSettings,
+    previous: Manifest | None,
+    statistics: RowStatistics,
+) -> frozenset[str]:
+    """The hubs whose nearest reference queries the list is to name; none where the current version's list stays.
+
+    Args:
+        table: URI of the table.
+        parts: files of the table, in any order.
+        settings: how biases follow from means.
+        previous: the current version's manifest; None for a first version.
+        statistics: of the new rows.
+    """
+    if _hubs_stay(table, parts, settings, previous):
+        return frozenset()
+    return frozenset(statistics.hubs.hubs().column("id").to_pylist()[:MOST_EXPLAINED])
+
+
+def publish(
+    draft: Draft,
+    nearest: Iterable[Mapping[str, Nearest]],
+    thresholds: Thresholds,
+    accepted: Sequence[str],
+    work: str,
+    report: str,
+) -> Manifest:
     """Judge a draft, report on it, and commit it unless it is blocked or the table says the same already.
 
     Args:
         draft: the version, described but not judged.
+        nearest: for each stretch of the bank the reference queries that are nearest to hubs, by the hub's id.
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
         work: folder of artefacts, which keeps what the next refresh compares with.
@@ -106,7 +141,7 @@ def publish(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work:
         GateError: a gate failed that nobody overrode.
         ConflictError: another job published meanwhile.
     """
-    draft = _judged(draft, thresholds, accepted, work)
+    draft = _judged(_with_hubs(draft, nearest), thresholds, accepted, work)
     manifest = draft.manifest
     if draft.review is not None:
         store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
@@ -116,6 +151,42 @@ def publish(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work:
     if draft.blocked:
         raise refusal(manifest.gates, work)
     return manifest if draft.unchanged else commit_version(draft.table, manifest)
+
+
+def _with_hubs(draft: Draft, nearest: Iterable[Mapping[str, Nearest]]) -> Draft:
+    """The draft with the list of its hubs, which is stored; with that of the current version where that stays."""
+    manifest, previous, review = draft.manifest, draft.previous, draft.review
+    before = previous.hubs if previous else None
+    if _hubs_stay(draft.table, manifest.files, manifest.settings, previous):
+        return replace(draft, manifest=replace(manifest, hubs=before))
+    found = Counter(itertools.chain.from_iterable(review.first[0])) if review else None
+    parts: dict[str, list[Nearest]] = {}
+    for part in nearest:
+        for name, references in part.items():
+            parts.setdefault(name, []).append(references)
+    merged = {name: merge_nearest(references, MOST_REFERENCES) for name, references in parts.items()}
+    rows = describe_hubs(draft.statistics.hubs.hubs(), found, merged)
+    listed = HubList.write(draft.table, manifest.version, manifest.settings.k, rows, before)
+    changes = HubChanges.of(rows, _read_hubs(before, draft.table))
+    return replace(draft, manifest=replace(manifest, hubs=listed), hubs=changes)
+
+
+def _hubs_stay(table: str, parts: Iterable[TablePart], settings: BiasSettings, previous: Manifest | None) -> bool:
+    """Whether the current version has the very same rows, and its list, if it has one, is as it was published.
+
+    What held-out queries there are makes no new version, so it makes no new list either.
+    """
+    if previous is None or previous.settings != settings or {*previous.files} != {*parts}:
+        return False
+    return previous.hubs is None or previous.hubs.is_whole(table)
+
+
+def _read_hubs(listed: HubList | None, table: str) -> list[str] | None:
+    """Ids of the hubs of the version before; None where it has no list that can be read."""
+    try:
+        return listed.read(table).column("id").to_pylist() if listed else None
+    except (CorruptArtifactError, InputError):
+        return None
 
 
 def _judged(draft: Draft, thresholds: Thresholds, accepted: Sequence[str], work: str) -> Draft:

@@ -92,6 +92,8 @@ def define_refresh(
         report=config.report_uri,
         thresholds=config.thresholds,
         accepted=config.accept,
+        candidates=candidates.embedded | "LocateCandidates" >> beam.FlatMap(EmbeddedInput.located),
+        bank=bank,
         settings=settings,
         lineage=lineage,
         review=review,

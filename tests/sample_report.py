@@ -28,7 +28,9 @@ from nnn_core.report.sections import (
     Figure,
     Gate,
     Hub,
+    HubChanges,
     Hubness,
+    ListedHub,
     OwnPairs,
     Quality,
     Rival,
@@ -62,6 +64,7 @@ def sample_report(*, images: bool = True) -> Report:
         hubs=tuple(_hub(row_id, place, rng) for place, row_id in enumerate(ids[:12])),
         changes=tuple(_change(number, ids, rng) for number in range(6)),
         shown=shown,
+        listed_hubs=_listed_hubs(ids),
         biases=_biases(),
         rivals=_rivals(),
         fairness=(_fairness(),),
@@ -170,6 +173,12 @@ def _change(number: int, ids: list[str], rng: random.Random) -> Change:
 def _bell(mean: float, spread: float, edges: tuple[float, ...]) -> tuple[int, ...]:
     middles = [(left + right) / 2 for left, right in itertools.pairwise(edges)]
     return tuple(round(340 * math.exp(-(((middle - mean) / spread) ** 2) / 2)) for middle in middles)
+
+
+def _listed_hubs(ids: list[str]) -> HubChanges:
+    names = tuple(f"query-{number:06}" for number in (7, 41, 260))
+    worst = (ListedHub(name, 9.5 - place, 64 - 5 * place, names, place < 2) for place, name in enumerate(ids[:8]))
+    return HubChanges(12, 11, 2, 1, tuple(worst))
 
 
 def _biases() -> BiasShift:

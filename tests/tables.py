@@ -13,6 +13,7 @@ from nnn_core.embedded.corpus import part_boundaries
 from nnn_core.embedded.side import Side
 from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
+from nnn_core.table.hubs import HubList, Means, describe_hubs
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest
 from nnn_core.table.parts import BiasSettings, TablePart, collect_rows, slice_rows, write_part
 
@@ -22,11 +23,18 @@ MEANS = np.random.default_rng(0).random((40, 3)).astype(np.float32)
 SIDE = Side(40, 0, "c" * 64, ("sha256:1",))
 
 
-def publish(table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3) -> Manifest:
+def publish(
+    table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3, with_hubs: bool = False
+) -> Manifest:
     settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
     pieces = slice_rows(pa.array(IDS), MEANS, "x", part_boundaries([IDS], 40, -(-40 // files)))
     parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
-    return commit_version(table, Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts)))
+    manifest = Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts))
+    if with_hubs:
+        found = Means.of(pa.array(IDS), MEANS[:, GRID.index(k)])
+        rows = describe_hubs(found.hubs(), {IDS[0]: 3}, {IDS[0]: [(0.5, "q")]})
+        manifest = dataclasses.replace(manifest, hubs=HubList.write(table, version, k, rows, None))
+    return commit_version(table, manifest)
 
 
 def data_files(table: str) -> set[str]:

@@ -1,23 +1,20 @@
-"""The hubs of a version as a list: candidates whose mean lies far above those of the others.
-
-A candidate near the mean of many queries, by chance or by intention, is near all of them. Its mean over the k nearest
-queries shows that, whether it was aimed at all queries or at those of one topic that has k of them.
-"""
+"""The hubs of a version for who acts on them: people who look at them, and an index that leaves them out."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet
 from nnn_core.errors import ConfigError, InputError, StorageError
-from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.records import to_json
-from nnn_core.table.reading import load_bias_table
+from nnn_core.table.hubs import DEVIATIONS, MOST_HUBS, Means, describe_hubs
+from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.parts import means_of
 
 _FORMAT = "nnn-hubs/1"
 
@@ -31,8 +28,7 @@ class Hubs:
         k: number of nearest queries whose mean is taken.
         least: robust standard deviations above the median from which a candidate is a hub.
         candidates: how many candidates the version has.
-        rows: ``id``, ``mean`` (float32, unscaled) and ``deviations`` (float64, above the median), the worst first and
-            equal ones in order of id.
+        rows: the hubs, the worst first, see ``table.hubs``; ``MOST_HUBS`` at most.
     """
 
     version: int
@@ -42,8 +38,8 @@ class Hubs:
     rows: pa.Table
 
     @classmethod
-    def find(cls, uri: str, version: int | None = None, least: float = Z_ALARM) -> Hubs:
-        """Read them off the means of a version.
+    def find(cls, uri: str, version: int | None = None, least: float = DEVIATIONS) -> Hubs:
+        """Those that the version lists, or that its means tell where it lists none so near to the others.
 
         Args:
             uri: URI of the table's folder.
@@ -57,23 +53,25 @@ class Hubs:
         """
         if not (math.isfinite(least) and least > 0.0):
             raise ConfigError(f"--deviations {least} must be a number above 0.")
-        table = load_bias_table(uri, version)
-        settings = table.manifest.settings
-        means = table.mean_k[:, settings.grid.index(settings.k)]
-        deviations = robust_z(means)
-        far = np.flatnonzero(deviations > least)
-        # Rows are in order of id, which a stable sort keeps among equals.
-        worst = far[np.argsort(-means[far], kind="stable")]
-        rows = pa.table(
-            {"id": table.ids.take(pa.array(worst)), "mean": means[worst], "deviations": deviations[worst]}
-        ).combine_chunks()
-        return cls(table.manifest.version, settings.k, least, len(means), rows)
+        manifest = read_manifest(uri, version)
+        listed = manifest.hubs
+        if listed is not None and listed.deviations <= least:
+            rows = listed.read(uri)
+            rows = rows.filter(pc.greater(rows.column("deviations"), pa.scalar(least, pa.float32())))
+        else:
+            rows = describe_hubs(_means_of(uri, manifest).hubs(least), None, {})
+        return cls(manifest.version, manifest.settings.k, least, manifest.rows, rows.combine_chunks())
 
     @property
     def ids(self) -> list[str]:
         """Ids of the hubs, the worst first."""
         found: list[str] = self.rows.column("id").to_pylist()
         return found
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more hubs than are listed."""
+        return len(self.rows) >= MOST_HUBS
 
     def changes(self, earlier: Hubs) -> tuple[list[str], list[str]]:
         """Ids of the hubs that another version did not have, and of those that it had and this one has not."""
@@ -100,6 +98,15 @@ class Hubs:
         if broken is not None:
             raise InputError(f"id {broken!r} has a line break, so it cannot stand in a list of lines; take --output.")
         _store(output, "".join(f"{name}\n" for name in self.ids).encode())
+
+
+def _means_of(uri: str, manifest: Manifest) -> Means:
+    """Those of all rows, of which one table part at a time is in memory."""
+    column, found = manifest.settings.grid.index(manifest.settings.k), Means()
+    for part in manifest.files:
+        rows = part.read(uri, ["id", "mean_k"])
+        found += Means.of(rows.column("id"), means_of(rows)[:, column])
+    return found
 
 
 def _store(output: str, data: bytes | memoryview) -> None:

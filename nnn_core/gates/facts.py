@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from nnn_core.embedded.profile import to_centroid
 from nnn_core.encoders.fingerprints import differing
 from nnn_core.evaluation.choice import FEWEST_ANSWERS, LIKELY
-from nnn_core.gates._histogram import outlier_share, population_stability
 from nnn_core.gates.row_statistics import RowStatistics
+from nnn_core.table.histogram import outlier_share, population_stability
 from nnn_core.table.manifest import Manifest
 
 _HUB_DEVIATIONS = "deviations (scaled median absolute ones) beyond which a candidate is a hub"

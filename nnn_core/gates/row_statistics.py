@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.errors import CorruptArtifactError, InputError
-from nnn_core.gates._histogram import WIDTH, Histogram
+from nnn_core.table.histogram import WIDTH, Histogram
+from nnn_core.table.hubs import Means
 from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings, TablePart, means_of
 from nnn_core.vectors import FloatMatrix
@@ -41,6 +42,7 @@ class RowStatistics:
         means: means of all rows at the k of the comparison.
         moved: new means less previous ones, of rows whose id the previous version has.
         before: means of the previous version's rows, as far as its files can be read.
+        hubs: what tells hubs among the new rows, at the k of the table.
     """
 
     near_copies: int = 0
@@ -50,6 +52,7 @@ class RowStatistics:
     means: Histogram = field(default_factory=Histogram)
     moved: Histogram = field(default_factory=Histogram)
     before: Histogram = field(default_factory=Histogram)
+    hubs: Means = field(default_factory=Means)
 
     def __or__(self, other: RowStatistics) -> RowStatistics:
         sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
@@ -99,12 +102,13 @@ class RowStatistics:
         """
         means = means_of(rows)[:, : len(settings.grid)]
         k = compared_k(settings, previous)
-        statistics = _measure_rows(means, settings.grid, settings.k, k)
+        ids = rows.column("id").combine_chunks()
+        statistics = _measure_rows(ids, means, settings.grid, settings.k, k)
         if previous is None:
             return statistics
         if any(part.sha256 == each.sha256 for each in previous.files):
             return replace(statistics, moved=Histogram.of(np.zeros(part.rows)))
-        ids, column = rows.column("id").combine_chunks(), means[:, settings.grid.index(k)]
+        column = means[:, settings.grid.index(k)]
         for each in _overlapping(previous.files, part):
             found = _read_means(table_uri, each, previous.settings.grid.index(k))
             if found is not None:
@@ -168,10 +172,11 @@ def compared_k(settings: BiasSettings, previous: Manifest | None) -> int:
     return max((value for value in common if value <= settings.k), default=settings.k)
 
 
-def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int) -> RowStatistics:
+def _measure_rows(ids: pa.StringArray, means: FloatMatrix, grid: Sequence[int], k: int, compared: int) -> RowStatistics:
     """Statistics of some rows on their own.
 
     Args:
+        ids: (rows,) candidate ids, ascending.
         means: (rows, len(grid)) float32 means, all finite.
         grid: the k of each column of the means.
         k: the k of the table.
@@ -184,6 +189,7 @@ def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int
         low=float(at_k.min(initial=np.inf)),
         high=float(at_k.max(initial=-np.inf)),
         means=Histogram.of(means[:, grid.index(compared)]),
+        hubs=Means.of(ids, at_k),
     )
 
 

@@ -34,6 +34,7 @@ class Report:
         changes: the queries that changed most, most changed first.
         shown: the candidates that hubs and changes name; see ``wanted``.
         biases: the distribution of the biases, against that of the previous version.
+        listed_hubs: the hubs that the version lists, against those of the previous version.
         rivals: the comparison of methods.
         fairness: how evenly attributes are retrieved, one record for each attribute.
         own_pairs: the warning about bank rows that belong to candidates.
@@ -52,6 +53,7 @@ class Report:
     changes: tuple[sections.Change, ...] = ()
     shown: dict[str, sections.Shown] = field(default_factory=dict)
     biases: sections.BiasShift | None = None
+    listed_hubs: sections.HubChanges | None = None
     rivals: sections.Rivals | None = None
     fairness: tuple[sections.Fairness, ...] = ()
     own_pairs: sections.OwnPairs | None = None

@@ -10,7 +10,7 @@ from nnn_core.evaluation.choice import FEWEST_ANSWERS, Choice
 from nnn_core.report._content import Report
 from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, point_words, points, verdict
 from nnn_core.report.numbers import seconds, size
-from nnn_core.report.sections import Figure, Gate, Hubness, Quality, Run, Source, Stage, Tuning, Unit
+from nnn_core.report.sections import Figure, Gate, HubChanges, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]
 
@@ -136,6 +136,16 @@ def hubs_words(report: Report) -> tuple[str, ...]:
     return (
         f"Hubs: {moved}. The skewness of how often a candidate is in a top {report.hubness.depth} goes from "
         f"{fixed(before, 2)} to {fixed(after, 2)}; without hubs it is 0.",
+    )
+
+
+def listed_hubs_words(found: HubChanges) -> str:
+    """How many hubs the version lists, and what became of those of the version before."""
+    words = f"{count(found.hubs)} candidates have a mean far above the others (nnn table hubs)"
+    if found.previous is None:
+        return f"{words}; the previous version has no list of them."
+    return (
+        f"{words}; the previous version had {count(found.previous)}: {count(found.new)} new, {count(found.gone)} gone."
     )
 
 

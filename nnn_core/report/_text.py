@@ -43,6 +43,7 @@ def render_text(report: Report) -> str:
         _hubness(report),
         _hubs(report),
         _changes(report),
+        _listed_hubs(report),
         _biases(report),
         _rivals(report),
         *(_figures(each.attribute, each.queries, each.figures) for each in report.fairness[:MAX_TABLES]),
@@ -140,6 +141,18 @@ def _changes(report: Report) -> list[str]:
         for each in report.changes[:_CHANGES]
     ]
     return ["queries that changed most, rank of the first relevant", *_table(rows)] if rows else []
+
+
+def _listed_hubs(report: Report) -> list[str]:
+    found = report.listed_hubs
+    if found is None:
+        return []
+    rows = [
+        (hub.id, "new" if hub.new else "", fixed(hub.deviations, 1), "" if hub.found is None else count(hub.found))
+        for hub in found.worst[:_HUBS]
+    ]
+    head = ("", "", "deviations", "top 10 lists")
+    return [summary.listed_hubs_words(found), *(_table([head, *rows], left=2) if rows else [])]
 
 
 def _biases(report: Report) -> list[str]:

@@ -10,7 +10,7 @@ from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
 from nnn_core.report.review import Review
-from nnn_core.report.sections import BiasShift, Gate, Run, Verdict
+from nnn_core.report.sections import BiasShift, Gate, HubChanges, Run, Verdict
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -50,6 +50,7 @@ class Draft:
         statistics: of the rows of both versions.
         lineage: what it was computed from.
         review: what held-out queries tell; None without queries.
+        hubs: its hubs against those of the current version; None where nothing changed.
     """
 
     table: str
@@ -58,6 +59,7 @@ class Draft:
     statistics: RowStatistics
     lineage: Lineage
     review: Review | None
+    hubs: HubChanges | None = None
 
     @property
     def unchanged(self) -> bool:
@@ -87,6 +89,7 @@ def refresh_report(draft: Draft) -> Report:
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
         run=Run.of("nnn refresh", draft.table, manifest, published, before, *asked),
         biases=_bias_shift(statistics, manifest, previous),
+        listed_hubs=draft.hubs,
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
         notes=(*notes, *(review.notes if review else ())),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
 from pydantic import Base64Bytes
 
 from nnn_core.embedded.side import Side
@@ -215,6 +216,64 @@ class BiasShift:
     counts: tuple[int, ...]
     previous: tuple[int, ...] = ()
     figures: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ListedHub:
+    """A candidate whose mean lies far above those of the others.
+
+    Attributes:
+        id: id of the candidate.
+        deviations: robust standard deviations of its mean above the median.
+        found: in how many held-out queries' top 10 it is without correction; None without such queries.
+        references: ids of the reference queries that are nearest to it, as far as they are known.
+        new: whether the previous version does not list it.
+    """
+
+    id: str
+    deviations: float
+    found: int | None = None
+    references: tuple[str, ...] = ()
+    new: bool = False
+
+
+@dataclass(frozen=True)
+class HubChanges:
+    """The hubs that a version lists, against those of the previous version.
+
+    Attributes:
+        hubs: how many are listed.
+        previous: how many the previous version lists; None where there is no list to compare with.
+        new: how many of the hubs the previous version does not list.
+        gone: how many hubs of the previous version are none any more.
+        worst: the worst hubs, new ones first, and among these the worst first.
+    """
+
+    hubs: int
+    previous: int | None
+    new: int
+    gone: int
+    worst: tuple[ListedHub, ...] = ()
+
+    @classmethod
+    def of(cls, rows: pa.Table, before: Collection[str] | None, shown: int = 20) -> HubChanges:
+        """Compare two lists.
+
+        Args:
+            rows: the hubs of a version, see ``table.hubs``.
+            before: ids of those of the previous version; None where there is no list to compare with.
+            shown: how many hubs to name.
+        """
+        known = set(before or ())
+        names = rows.column("id").to_pylist()
+        new = [before is not None and name not in known for name in names]
+        order = sorted(range(len(names)), key=lambda row: not new[row])[:shown]
+        worst = (
+            ListedHub(row["id"], row["deviations"], row["n_10"], tuple(row["references"] or ())[:3], new[place])
+            for place, row in zip(order, rows.take(pa.array(order, pa.int64())).to_pylist(), strict=True)
+        )
+        count = None if before is None else len(known)
+        return cls(len(names), count, sum(new), len(known.difference(names)), tuple(worst))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Versions of the table: a manifest is created exclusively, and that is the commit.
 
     <table>/versions/000042/part-00000-<sha256>.parquet    data, immutable
+    <table>/versions/000042/_hubs-<sha256>.parquet         candidates near too many queries, see ``hubs``
     <table>/versions/000042.json                           manifest: names the files of version 42
 
 A version exists when its manifest does. Data files without a manifest are what a killed job
@@ -22,6 +23,7 @@ from nnn_core.embedded.side import Side
 from nnn_core.errors import ConflictError, CorruptArtifactError, InputError
 from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
+from nnn_core.table.hubs import HubList
 from nnn_core.table.parts import BiasSettings, TablePart
 
 _FORMAT = "nnn-bias-table/1"
@@ -59,6 +61,7 @@ class Manifest:
         files: table parts of the version, in ascending order of ids.
         gates: what was checked before the version was published; empty where nothing was (``nnn table reweight``).
         evaluation: what the bias does to held-out queries, see ``evaluation.summary``; None without such queries.
+        hubs: list of the candidates that are near too many queries; None in a version of an earlier release.
     """
 
     version: int
@@ -70,6 +73,12 @@ class Manifest:
     files: tuple[TablePart, ...]
     gates: tuple[Gate, ...] = ()
     evaluation: dict[str, Any] | None = None
+    hubs: HubList | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files that the version needs, relative to the table's URI."""
+        return [*(part.path for part in self.files), *([self.hubs.path] if self.hubs else [])]
 
     @property
     def rows(self) -> int:
@@ -214,7 +223,7 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     data = manifest.to_json()
     uri = manifest_uri(table_uri, manifest.version)
     versions = storage.parent(uri)
-    parts = {storage.parent(storage.join(table_uri, part.path)) for part in manifest.files}
+    parts = {storage.parent(storage.join(table_uri, path)) for path in manifest.paths}
     storage.keep_names(*sorted(parts), versions, table_uri)
     # A number whose version has expired is free as a name; what was published after it makes it taken.
     late = current is not None and current.version > manifest.version and not storage.exists(uri)

@@ -145,19 +145,72 @@ class TablePart:
             CorruptArtifactError: the file is not what the manifest says.
             InputError: it is gone.
         """
-        uri = storage.join(table_uri, self.path)
-        try:
-            data = storage.read_bytes(uri)
-        except InputError as error:
-            raise InputError(
-                f"{error} Without it the version is not whole; read an older one, or run a refresh."
-            ) from error
-        if len(data) != self.bytes or sha256(data) != self.sha256:
+        return from_parquet(read_published(table_uri, self.path, self.bytes, self.sha256), columns)
+
+
+def read_published(table_uri: str, path: str, size: int, digest: str) -> bytes:
+    """The bytes of a file of the table, after a check against what the manifest says of it.
+
+    Args:
+        table_uri: URI of the table's folder.
+        path: path of the file, relative to the table's URI.
+        size: size of the file, in bytes.
+        digest: SHA-256 of the file's bytes, in hex.
+
+    Raises:
+        CorruptArtifactError: the file is not what the manifest says.
+        InputError: it is gone.
+    """
+    uri = storage.join(table_uri, path)
+    try:
+        data = storage.read_bytes(uri)
+    except InputError as error:
+        raise InputError(
+            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+        ) from error
+    if len(data) != size or sha256(data) != digest:
+        raise CorruptArtifactError(
+            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
+            f"{size} and {digest[:16]}.... Do not use this version; read an older one, or run a refresh."
+        )
+    return data
+
+
+def store_published(table_uri: str, stem: str, data: bytes | memoryview, existing: dict[str, str]) -> tuple[str, str]:
+    """Store a file of a version, unless an earlier one has the very same file, undamaged.
+
+    Args:
+        table_uri: URI of the table's folder.
+        stem: path of the file, relative to the table's URI, without the digest and the suffix that end its name.
+        data: bytes of the file.
+        existing: paths of the current version's files by SHA-256.
+
+    Returns:
+        The path of the file, relative to the table's URI, and its SHA-256.
+
+    Raises:
+        CorruptArtifactError: another file lies under the name of this one.
+        StorageError: the table cannot be written.
+    """
+    digest = sha256(data)
+    path = existing.get(digest)
+    if path is None or not holds(storage.join(table_uri, path), digest):
+        path = f"{stem}-{digest[:16]}.parquet"
+        uri = storage.join(table_uri, path)
+        if not storage.create(uri, data) and not holds(uri, digest):
             raise CorruptArtifactError(
-                f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
-                f"{self.bytes} and {self.sha256[:16]}.... Do not use this version; read an older one, or run a refresh."
+                f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
+                "names it; delete it and run the same command again."
             )
-        return from_parquet(data, columns)
+    return path, digest
+
+
+def holds(uri: str, digest: str) -> bool:
+    """Whether an object is there with these bytes, by their SHA-256 in hex."""
+    try:
+        return sha256(storage.read_bytes(uri)) == digest
+    except InputError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,16 +350,7 @@ def write_part(
         )
     table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
     data = to_parquet(table, row_group_rows=ROWS_PER_GROUP)
-    digest = sha256(data)
-    path = existing.get(digest)
-    if path is None or not _holds(storage.join(table_uri, path), digest):
-        path = f"versions/{version:06d}/part-{number:05d}-{digest[:16]}.parquet"
-        uri = storage.join(table_uri, path)
-        if not storage.create(uri, data) and not _holds(uri, digest):
-            raise CorruptArtifactError(
-                f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
-                "names it; delete it and run the same command again."
-            )
+    path, digest = store_published(table_uri, f"versions/{version:06d}/part-{number:05d}", data, existing)
     return TablePart(
         path=path,
         rows=len(ids),
@@ -320,13 +364,6 @@ def write_part(
         # Rounded once, so that the sum does not depend on how a library orders it.
         bias_sum=math.fsum(bias.tolist()),
     )
-
-
-def _holds(uri: str, digest: str) -> bool:
-    try:
-        return sha256(storage.read_bytes(uri)) == digest
-    except InputError:
-        return False
 
 
 def means_of(table: pa.Table) -> FloatMatrix:

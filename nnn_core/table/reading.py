@@ -14,6 +14,7 @@ from nnn_core import storage
 from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embeddings_encoder
 from nnn_core.errors import ConfigError
 from nnn_core.table._lookup import find
+from nnn_core.table.hubs import HubList, Means, describe_hubs
 from nnn_core.table.ids import IdIndex, Ids, Missing, check_missing, refuse_missing
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import means_of, write_part
@@ -164,9 +165,15 @@ def draft_reweighted(
     # The number after the version that was read: should another job publish meanwhile, this one must not
     # put older rows on top of it.
     number = current.version + 1
-    files = tuple(
-        write_part(uri, number, index, part.read(uri, ["id", "mean_k"]), settings, existing)
-        for index, part in enumerate(base.files)
-    )
+    files, means = [], Means()
+    for index, part in enumerate(base.files):
+        rows = part.read(uri, ["id", "mean_k"])
+        files.append(write_part(uri, number, index, rows, settings, existing))
+        means += Means.of(rows.column("id"), means_of(rows)[:, settings.grid.index(settings.k)])
+    hubs = base.hubs
+    if settings.k != base.settings.k or (hubs is not None and not hubs.is_whole(uri)):
+        # Which queries find them was counted for other hubs.
+        hubs = HubList.write(uri, number, settings.k, describe_hubs(means.hubs(), None, {}), current.hubs)
     # Gates and queries judged other biases than these.
-    return replace(base, version=number, settings=settings, files=files, gates=(), evaluation=None), current
+    draft = replace(base, version=number, settings=settings, files=tuple(files), gates=(), evaluation=None, hubs=hubs)
+    return draft, current

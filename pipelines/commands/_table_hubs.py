@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from nnn_core.consumers.hubs import Hubs
-from nnn_core.evaluation.metrics import Z_ALARM
+from nnn_core.table.hubs import DEVIATIONS, MOST_HUBS
 from pipelines.commands._output import add_version, print_json
 
 #: Hubs that are printed, and ids in the JSON for a program: the files have them all.
@@ -18,12 +19,12 @@ def add_hubs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deviations",
         type=float,
-        default=Z_ALARM,
+        default=DEVIATIONS,
         metavar="X",
         help="robust standard deviations above the median from which a mean makes a hub (default: %(default)s)",
     )
     parser.add_argument("--since", type=int, metavar="N", help="compare with the hubs of version N")
-    parser.add_argument("--output", metavar="URI", help="write a Parquet file of id, mean and deviations")
+    parser.add_argument("--output", metavar="URI", help="write a Parquet file of what is known of them")
     parser.add_argument("--quarantine", metavar="URI", help="write the ids to leave out of an index, one a line")
 
 
@@ -38,16 +39,23 @@ def list_hubs(args: argparse.Namespace) -> None:
     number, fresh = len(found.ids), set(new)
     print(f"version {found.version}: {number:,} of {found.candidates:,} candidates are hubs (k = {found.k})")
     for row in found.rows.slice(0, _SHOWN).to_pylist():
-        print(
-            f"{row['deviations']:>10.1f}  mean {row['mean']:.4f}  {row['id']!r}{'  new' if row['id'] in fresh else ''}"
-        )
+        print(f"{row['deviations']:>10.1f}  {_describe(row)}{'  new' if row['id'] in fresh else ''}")
     if number > _SHOWN:
         print(f"{'':>10}  and {number - _SHOWN:,} more")
+    if found.is_full:
+        print(f"{'':>10}  a list ends at {MOST_HUBS:,}, so there may be more after a refresh without these")
     if args.since:
         print(f"since version {args.since}: {len(new):,} new, {len(gone):,} gone")
     counts = {"version": found.version, "k": found.k, "candidates": found.candidates, "hubs": number}
     lists = {"ids": found.ids[:_LISTED], "new": new[:_LISTED], "gone": gone[:_LISTED]}
     print_json(args, {"table": args.table, **counts, **lists})
+
+
+def _describe(row: dict[str, Any]) -> str:
+    words = f"mean {row['mean']:.4f}  {row['id']!r}"
+    if row["n_10"] is not None:
+        words += f"  in {row['n_10']:,} top-10 lists"
+    return words + (f"  near {', '.join(map(repr, row['references'][:3]))}" if row["references"] else "")
 
 
 COMMANDS = {"hubs": (add_hubs_arguments, list_hubs)}

@@ -1,4 +1,4 @@
-"""CommitBiasTable: rows to table parts, and all parts to one committed version."""
+"""CommitBiasTable: rows to table parts, and all parts with the list of their hubs to one committed version."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton
 
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.publishing import describe_version, publish
+from nnn_core.publishing import describe_version, hubs_to_explain, publish
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
+from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.nearest import Nearest, find_vectors, nearest_in
+from nnn_core.table.hubs import MOST_REFERENCES
 from nnn_core.table.manifest import Manifest, current_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from pipelines.stages._counting import count, timed
@@ -34,8 +38,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     """(part number, RowSlice) to the committed manifest, a single element.
 
     The steps: ReadPrevious looks at the table; WriteParts sorts, checks, stores and measures each part, against the
-    current version's rows of the same ids; CountPrevious measures that version's parts; CommitVersion judges and
-    creates the manifest, which is the only thing that readers see.
+    current version's rows of the same ids; CountPrevious measures that version's parts; FindHubs, VectorsOfHubs and
+    NearestReferences say which bank queries the worst hubs are nearest to; CommitVersion judges and creates the
+    manifest, which is the only thing that readers see.
 
     Attributes:
         table: URI of the table.
@@ -43,6 +48,8 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         report: where the content of the report goes, whatever comes of the version.
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
+        candidates: embedded shards of the candidates.
+        bank: the reference queries, a single element.
         settings: of the biases, a single element.
         lineage: what the rows were computed from, a single element.
         review: what held-out queries tell, a single element; None without queries.
@@ -53,6 +60,8 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     report: str
     thresholds: Thresholds
     accepted: tuple[str, ...]
+    candidates: beam.PCollection[EmbeddedShard]
+    bank: beam.PCollection[Bank]
     settings: beam.PCollection[BiasSettings]
     lineage: beam.PCollection[Lineage]
     review: beam.PCollection[Review] | None
@@ -74,15 +83,18 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             | "BothVersions" >> beam.Flatten()
             | "AllRows" >> beam.CombineGlobally(RowStatistics.merge).without_defaults()
         )
-        return rows.pipeline | "CommitVersion" >> Once(
-            self.commit,
-            AsList(written | "Parts" >> beam.Keys()),
-            settings,
-            previous,
-            AsSingleton(statistics),
-            AsSingleton(self.lineage),
-            self.review and AsSingleton(self.review),
+        parts = written | "Parts" >> beam.Keys()
+        version = (AsList(parts), settings, previous, AsSingleton(statistics))
+        hubs = rows.pipeline | "FindHubs" >> Once(hubs_to_explain, self.table, *version)
+        vectors = self.candidates | "VectorsOfHubs" >> beam.FlatMap(_vectors_of, AsSingleton(hubs))
+        nearest = (
+            self.bank
+            | "BankShards" >> beam.FlatMap(lambda bank: bank.parts)
+            | "SpreadBank" >> beam.Reshuffle()
+            | "NearestReferences" >> beam.Map(_nearest_in, AsList(vectors), settings)
         )
+        lineage, review = AsSingleton(self.lineage), self.review and AsSingleton(self.review)
+        return rows.pipeline | "CommitVersion" >> Once(self.commit, *version, lineage, review, AsList(nearest))
 
     def commit(
         self,
@@ -92,11 +104,12 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         statistics: RowStatistics,
         lineage: Lineage,
         review: Review | None,
+        nearest: list[dict[str, Nearest]],
     ) -> Manifest:
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
         manifest = describe_version(parts, settings, lineage, previous, review)
         draft = Draft(self.table, manifest, previous, statistics, lineage, review)
-        committed = publish(draft, self.thresholds, self.accepted, self.work, self.report)
+        committed = publish(draft, nearest, self.thresholds, self.accepted, self.work, self.report)
         Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
         Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
         # The alert on missed refreshes waits for this line.
@@ -119,3 +132,21 @@ def _write(
     count(_STAGE, REUSED if part.path in existing.values() else COMPUTED)
     count(_STAGE, ROWS, part.rows)
     return part, statistics
+
+
+def _vectors_of(shard: EmbeddedShard, hubs: frozenset[str]) -> list[VectorBlock]:
+    found = find_vectors(shard, hubs) if hubs else None
+    return [] if found is None else [found]
+
+
+def _nearest_in(shard: EmbeddedShard, hubs: list[VectorBlock], settings: BiasSettings) -> dict[str, Nearest]:
+    """The reference queries of a shard that are nearest to each hub, by its id."""
+    if not hubs:
+        return {}
+    with timed(_STAGE):
+        block = read_shard(shard)
+        nearest: dict[str, Nearest] = {}
+        for each in hubs:
+            found = nearest_in(block, each, settings.exclude_own_pairs, MOST_REFERENCES)
+            nearest.update(zip(each.ids.to_pylist(), found, strict=True))
+        return nearest

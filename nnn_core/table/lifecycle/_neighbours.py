@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from nnn_core.digests import add_set_digests
 from nnn_core.embedded.embedding import EmbeddingRequest
-from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_ids, read_shard
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
 from nnn_core.errors import InputError
@@ -21,10 +18,8 @@ from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns, read_rows
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT
 from nnn_core.inputs.shards import InputShard
-from nnn_core.scoring.bank import one_form
+from nnn_core.scoring.nearest import find_vectors, nearest_in
 from nnn_core.table.manifest import Manifest
-
-_FloatVector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,7 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
             one than that of the version.
     """
     settings = manifest.settings
-    candidate, pair_id = _find_candidate(manifest, row_id, sources)
-    own = {row_id, pair_id} - {""} if settings.exclude_own_pairs else set()
+    candidate = _find_candidate(manifest, row_id, sources)
     bank = list(_embedded(manifest, sources, "reference"))
     digest = add_set_digests(shard.vector_digest for shard, _ in bank)
     if digest != settings.bank_digest:
@@ -98,7 +92,8 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
     found: list[tuple[float, str, int]] = []
     wanted = max(sources.top, settings.k)
     for number, (shard, _) in enumerate(bank):
-        found += [(score, name, number) for score, name in _nearest(read_shard(shard), candidate, own, wanted)]
+        (nearest,) = nearest_in(read_shard(shard), candidate, settings.exclude_own_pairs, wanted)
+        found += [(score, name, number) for score, name in nearest]
         found = sorted(found, key=lambda one: (-one[0], *one[1:]))[:wanted]
     mean = float(np.mean([score for score, _, _ in found[: settings.k]]))
     found = found[: sources.top]
@@ -113,23 +108,11 @@ def find_neighbours(manifest: Manifest, row_id: str, sources: Sources) -> tuple[
     return tuple(near), mean
 
 
-def _nearest(block: VectorBlock, candidate: _FloatVector, own: set[str], wanted: int) -> Iterator[tuple[float, str]]:
-    scores = (block.vectors.astype(np.float64) @ candidate.astype(np.float64)).astype(np.float32)
-    if own:
-        excluded = pc.is_in(one_form(block.pair_ids), value_set=one_form(pa.array(sorted(own), pa.string())))
-        scores[excluded.to_numpy(zero_copy_only=False)] = -np.inf
-    for row in np.argsort(-scores, kind="stable")[:wanted]:
-        if np.isfinite(scores[row]):
-            yield float(scores[row]), block.ids[int(row)].as_py()
-
-
-def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> tuple[_FloatVector, str]:
-    """Its vector and its pair id."""
+def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> VectorBlock:
+    """The one row that it is."""
     for shard, _ in _embedded(manifest, sources, "candidate"):
-        row = pc.index(read_ids(shard), row_id).as_py()
-        if row >= 0:
-            block = read_shard(shard)
-            return block.vectors[row], block.pair_ids[row].as_py()
+        if (found := find_vectors(shard, [row_id])) is not None:
+            return found.take(np.zeros(1, np.int64))
     raise InputError(
         f"no shard of --candidates {sources.candidates!r} holds the candidate {row_id!r}; name the shards that it is "
         "in."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.digests import set_digest
 from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.table import hubs
+from nnn_core.table.hubs import HubList
 from nnn_core.table.manifest import choose_version, foreign_manifests, manifest_uri, read_manifest, table_mark
 from nnn_core.table.parts import BiasSettings, TablePart, means_of
 
@@ -88,8 +91,9 @@ def check_table(uri: str, version: int | None = None, with_mark: bool = True) ->
     except CorruptArtifactError as error:
         return _TableCheck(wanted, (_FileCheck(path, _DAMAGED, str(error)), *mark))
     order = _FileCheck.of(path, next(_problems_of_order(manifest.files), ""), f"{storage.join(uri, path)!r}")
-    parts = (_check_part(uri, part, manifest.settings) for part in manifest.files)
-    return _TableCheck(wanted, (order, *parts, *mark))
+    parts = (_check_file(uri, part, _problems_of, manifest.settings) for part in manifest.files)
+    listed = [_check_file(uri, manifest.hubs, _problems_of_hubs, manifest.settings)] if manifest.hubs else []
+    return _TableCheck(wanted, (order, *parts, *listed, *mark))
 
 
 def _problems_of_order(parts: Sequence[TablePart]) -> Iterator[str]:
@@ -102,19 +106,27 @@ def _problems_of_order(parts: Sequence[TablePart]) -> Iterator[str]:
             )
 
 
-def _check_part(uri: str, part: TablePart, settings: BiasSettings) -> _FileCheck:
-    where = storage.join(uri, part.path)
+_Published = TypeVar("_Published", TablePart, HubList)
+
+
+def _check_file(
+    uri: str,
+    file: _Published,
+    problems: Callable[[pa.Table, _Published, BiasSettings], Iterator[str]],
+    settings: BiasSettings,
+) -> _FileCheck:
+    where = storage.join(uri, file.path)
     try:
-        problem = next(_problems_of(part.read(uri), part, settings), "")
+        problem = next(problems(file.read(uri), file, settings), "")
     except CorruptArtifactError as error:
-        return _FileCheck(part.path, _DAMAGED, str(error))
+        return _FileCheck(file.path, _DAMAGED, str(error))
     except InputError as error:
         if storage.exists(where):
             raise
-        return _FileCheck(part.path, _MISSING, str(error))
+        return _FileCheck(file.path, _MISSING, str(error))
     except (pa.ArrowException, OSError, UnicodeError) as error:
         problem = f"is no Parquet file: {error}"
-    return _FileCheck.of(part.path, problem, f"{where!r}")
+    return _FileCheck.of(file.path, problem, f"{where!r}")
 
 
 _REMEDY = "This was published so, which is a defect. Do not use this version; read an older one, or run a refresh."
@@ -163,6 +175,18 @@ def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSetting
     found = (float(bias.min()), float(bias.max()), math.fsum(bias.tolist()))
     if found != (part.bias_min, part.bias_max, part.bias_sum):
         yield "has biases of another range or sum than the manifest says"
+
+
+def _problems_of_hubs(table: pa.Table, listed: HubList, settings: BiasSettings) -> Iterator[str]:
+    if not table.schema.equals(hubs.SCHEMA):
+        yield f"has the columns {_describe(table.schema)}, not {_describe(hubs.SCHEMA)}"
+        return
+    if table.num_rows != listed.rows:
+        yield f"has {table.num_rows} rows, the manifest says {listed.rows}"
+    if listed.k != settings.k:
+        yield f"lists hubs by the means of the k = {listed.k} nearest, and k of the version is {settings.k}"
+    if (np.diff(table.column("mean").to_numpy()) > 0).any():
+        yield "has hubs that are not in order of their means"
 
 
 def _describe(schema: pa.Schema) -> str:

@@ -33,7 +33,7 @@ from nnn_core.table.lifecycle.iceberg import iceberg_versions
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 
 _FOLDER = re.compile(r"\d{6,}\Z")
-_DATA_FILE = re.compile(r"part-\d+-[0-9a-f]{16}\.parquet\Z")
+_DATA_FILE = re.compile(r"(part-\d+|_hubs)-[0-9a-f]{16}\.parquet\Z")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
 
 def _named(uri: str, versions: Iterable[int]) -> set[str]:
     """Paths of the files that some versions need."""
-    return {part.path for version in versions for part in read_manifest(uri, version).files}
+    return {path for version in versions for path in read_manifest(uri, version).paths}
 
 
 def _files_to_sweep(uri: str, newest: int, named: set[str], cutoff: float) -> Iterator[tuple[str, int]]:

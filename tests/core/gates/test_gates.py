@@ -25,7 +25,6 @@ from tables import make_manifest, make_part
 from nnn_core.embedded.profile import SideSums, VectorSum, to_centroid
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.metrics import top_overlap
-from nnn_core.gates._histogram import WIDTH, Histogram, outlier_share, population_stability
 from nnn_core.gates.catalogue import _GONE, RULES
 from nnn_core.gates.facts import Facts, MeasureSettings
 from nnn_core.gates.judge import check_accepted, judge, refusal
@@ -40,6 +39,7 @@ from nnn_core.gates.row_statistics import (
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.report._numbers import MAX_TEXT
 from nnn_core.table.gate import Gate
+from nnn_core.table.histogram import WIDTH, Histogram, outlier_share, population_stability
 from nnn_core.table.manifest import Manifest
 
 ROOT = Path(__file__).parents[3]

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,10 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report import Report
+from nnn_core.publishing import hubs_to_explain
+from nnn_core.report import Report, render_text
 from nnn_core.report.refresh import Lineage
+from nnn_core.report.sections import HubChanges, ListedHub
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, slice_rows
@@ -45,6 +48,7 @@ class Table:
 
     folder: Path
     runs: int = 0
+    nearest: list[dict[str, tuple[tuple[float, str], ...]]] = dataclasses.field(default_factory=list)
 
     @property
     def uri(self) -> str:
@@ -75,13 +79,16 @@ class Table:
             report=str(self.folder / f"run-{self.runs}.json"),
             thresholds=Thresholds(),
             accepted=tuple(accepted),
+            candidates=None,
+            bank=None,
             settings=None,
             lineage=None,
             review=None,
         )
         needs = Needs((), ("c",), ("r",), {}, 2, False)
         lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
-        return stage.commit([part for part, _ in written[::-1]], settings, previous, statistics, lineage, None)
+        parts = [part for part, _ in written[::-1]]
+        return stage.commit(parts, settings, previous, statistics, lineage, None, self.nearest)
 
 
 @pytest.fixture
@@ -173,3 +180,44 @@ def test_who_comes_second_publishes_nothing(table: Table) -> None:
     with pytest.raises(ConflictError, match=r"version 1 .* was published by another job"):
         table.refresh(None, MEANS + np.float32(0.01))
     assert current_manifest(table.uri) == first
+
+
+FAR = np.concatenate([MEANS[:7] / 20, MEANS[7:] + np.float32(0.4)])
+
+
+def test_a_version_lists_its_hubs_and_the_report_compares_them(table: Table) -> None:
+    first = table.refresh(None, FAR)
+    assert first.hubs is not None
+    assert first.hubs.read(table.uri).column("id").to_pylist() == ["c7"]
+    assert table.report().listed_hubs == HubChanges(1, None, 0, 0, (ListedHub("c7", ANY, None, (), False),))
+    table.nearest = [{"c3": ((0.5, "q2"), (0.25, "q1"))}, {"c3": ((0.75, "q9"),)}]
+    moved = FAR[[0, 1, 2, 7, 4, 5, 6, 3]]
+    second = table.refresh(first, moved)
+    assert second.hubs is not None
+    (row,) = second.hubs.read(table.uri).to_pylist()
+    assert (row["id"], row["references"], row["scores"]) == ("c3", ["q9", "q2", "q1"], [0.75, 0.5, 0.25])
+    worst = (ListedHub("c3", ANY, None, ("q9", "q2", "q1"), True),)
+    assert table.report().listed_hubs == HubChanges(1, 1, 1, 1, worst)
+    assert "the previous version had 1: 1 new, 1 gone" in render_text(table.report())
+
+
+def test_a_list_that_is_damaged_is_put_right(table: Table) -> None:
+    first = table.refresh(None, FAR)
+    assert first.hubs is not None
+    (Path(table.uri) / first.hubs.path).write_bytes(b"")
+    second = table.refresh(first, FAR)
+    assert second.hubs is not None
+    assert (second.version, second.files, second.hubs.sha256) == (2, first.files, first.hubs.sha256)
+    assert second.hubs.is_whole(table.uri)
+    assert table.report().listed_hubs == HubChanges(1, None, 0, 0, (ListedHub("c7", ANY, None, (), False),))
+    assert table.refresh(second, FAR) == second
+
+
+def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None:
+    first = table.refresh(None, FAR)
+    pieces = slice_rows(pa.array(IDS), FAR, "c.parquet", ("c5",))
+    written = [_write((number, [piece]), table.uri, SETTINGS, first) for number, piece in pieces]
+    parts, statistics = [part for part, _ in written], written[0][1] | written[1][1]
+    assert hubs_to_explain(table.uri, parts, SETTINGS, first, statistics) == frozenset()
+    for changed in (None, dataclasses.replace(first, settings=LOUD), dataclasses.replace(first, files=first.files[:1])):
+        assert hubs_to_explain(table.uri, parts, SETTINGS, changed, statistics) == {"c7"}

@@ -9,6 +9,7 @@ have a deviation of 0.02 to 0.06.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +47,11 @@ class Histogram:
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram(self.counts + other.counts)
 
+    def __reduce__(self) -> tuple[Callable[..., Histogram], tuple[Counts, Counts]]:
+        """Few bins are used, and only these travel."""
+        used = np.flatnonzero(self.counts)
+        return _of_counts, (used, self.counts[used])
+
     @property
     def rows(self) -> int:
         """How many values were counted."""
@@ -75,6 +81,12 @@ class Histogram:
         """All values, each larger by ``by``, rounded to a multiple of the bins' width."""
         bins = np.clip(np.arange(BINS) + round(by / WIDTH), 0, BINS - 1)
         return Histogram(np.bincount(bins, self.counts, BINS).astype(np.int64))
+
+
+def _of_counts(used: Counts, counts: Counts) -> Histogram:
+    every = np.zeros(BINS, np.int64)
+    every[used] = counts
+    return Histogram(every)
 
 
 _CENTRES = np.asarray(-1.0 + WIDTH * np.arange(BINS), np.float64)
