@@ -178,9 +178,13 @@ class Reranker:
         if self.gated and (first < 0 or not self.hub[first]):
             weight = 0.0
         debiased = plain - weight * np.where(rows < 0, self.mean, self.bias[rows]).astype(np.float64)
+        order = np.argsort(-debiased, kind="stable")
+        ranked = debiased[order]
         names = [each.as_py() if isinstance(each, pa.Scalar) else each for each in ids]
-        order = sorted(zip(debiased.tolist(), names, strict=True), key=lambda hit: (-hit[0], hit[1]))
-        return [(row_id, score) for score, row_id in order[:depth]]
+        if (ranked[1:] == ranked[:-1]).any():
+            hits = sorted(zip(debiased.tolist(), names, strict=True), key=lambda hit: (-hit[0], hit[1]))
+            return [(row_id, score) for score, row_id in hits[:depth]]
+        return [(names[row], score) for row, score in zip(order[:depth].tolist(), ranked[:depth].tolist(), strict=True)]
 
 
 def _mean(bias: npt.NDArray[np.float32]) -> float:
