@@ -11,6 +11,7 @@ import pydantic.dataclasses
 from apache_beam.pvalue import AsList
 
 from nnn_core import storage
+from nnn_core.consumers.along import Along
 from nnn_core.consumers.engines.overlap import SAMPLE_ROWS
 from nnn_core.consumers.engines.recipe import (
     CENTRES,
@@ -22,8 +23,12 @@ from nnn_core.consumers.engines.recipe import (
     sub_vectors_of,
 )
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
-from nnn_core.consumers.export import MOST_INDEX_BYTES, Embeddings, IndexFile, gather_embeddings, load_biases
+from nnn_core.consumers.export import Embeddings, gather_embeddings
+from nnn_core.consumers.export_files import FileExport
+from nnn_core.consumers.export_index import MOST_INDEX_BYTES, IndexFile
+from nnn_core.consumers.held import held_biases, load_biases, read_export
 from nnn_core.consumers.rerank import check_target
+from nnn_core.consumers.update import Update
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
@@ -40,8 +45,12 @@ from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, Export
 from pipelines.stages.once import Once
 
 #: Headings of --help.
-GROUPS = ("the exported form", "measured overlap")
-_form, _measured = (partial(Option, group=title) for title in GROUPS)
+GROUPS = ("the exported form", "names in the engine", "an index that is there already", "measured overlap")
+_form, _name, _update, _measured = (partial(Option, group=title) for title in GROUPS)
+
+
+#: Engines whose points have ids of their own.
+_WITH_UUIDS = ("qdrant", "weaviate")
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -70,6 +79,16 @@ class ExportConfig(QueryColumnOptions):
         max_index_bytes: bytes of vectors that a FAISS index is built of in memory (default: %(default)s).
         threads: threads that build a FAISS index; with more than one an HNSW graph differs from run to run
             (default: %(default)s).
+        collection: collection, class, index, schema or SQL table, as the engine has it.
+        namespace: namespace of pinecone or vespa.
+        vector_field: field, column or named vector that holds the vector.
+        id_field: field or column that holds the candidate's id.
+        uuid_column: column of the embeddings with the UUIDs that points have in qdrant or weaviate (default: UUIDs that
+            follow from the id).
+        payload: further columns of the embeddings to send along, such as title,url.
+        since: the version that the index holds; only what has moved since then is written.
+        like: folder of the export, or of the update, that was imported last.
+        min_change: leave biases as they are that changed by less (default: %(default)s).
         queries: shards of queries (default: some of the candidates).
         sample: how many queries (default: %(default)s).
         seed: seed of the sample (default: %(default)s).
@@ -101,6 +120,15 @@ class ExportConfig(QueryColumnOptions):
     ef_search: Annotated[int | None, _form("N")] = None
     max_index_bytes: Annotated[int, _form("N")] = MOST_INDEX_BYTES
     threads: Annotated[int, _form("N")] = 1
+    collection: Annotated[str | None, _name("NAME")] = None
+    namespace: Annotated[str | None, _name("NAME")] = None
+    vector_field: Annotated[str | None, _name("NAME")] = None
+    id_field: Annotated[str | None, _name("NAME")] = None
+    uuid_column: Annotated[str | None, _name("NAME")] = None
+    payload: Annotated[str | None, _name("NAMES")] = None
+    since: Annotated[int | None, _update("N")] = None
+    like: Annotated[str | None, _update("URI")] = None
+    min_change: Annotated[float, _update("X")] = 0.0
     queries: Annotated[str | None, _measured("GLOB")] = None
     sample: Annotated[int, _measured("N")] = SAMPLE_ROWS
     seed: Annotated[int, _measured("N")] = 0
@@ -110,9 +138,11 @@ class ExportConfig(QueryColumnOptions):
     def __post_init__(self) -> None:
         _ = self.query_columns
         check_target(self.target_overlap)
-        self.refuse_credentials("table", "embeddings", "output", "work", "queries")
+        self.refuse_credentials("table", "embeddings", "output", "work", "queries", "like")
         if self.engine != RERANK:
             find_engine(self.engine)
+        self._check_names()
+        self._check_update()
         if (self.index or self.nprobe or self.ef_search) and self.engine != "faiss":
             raise ConfigError(
                 f"--index, --nprobe and --ef-search say nothing to --engine {self.engine}; only faiss builds an index "
@@ -129,6 +159,51 @@ class ExportConfig(QueryColumnOptions):
             raise ConfigError("--sample, --threads and --max-index-bytes must be at least 1.")
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+
+    def _check_names(self) -> None:
+        along = self.payload or self.uuid_column
+        if self.engine == RERANK and (self.names or along):
+            raise ConfigError("--engine rerank writes biases to look up: names and further columns say nothing to it.")
+        if self.uuid_column and self.engine not in _WITH_UUIDS:
+            raise ConfigError(f"--uuid-column says nothing to --engine {self.engine}, whose ids are the table's.")
+
+    def _check_update(self) -> None:
+        if (self.since is None) != (self.like is None) or (self.min_change and self.since is None):
+            raise ConfigError("--since N and --like URI belong together, and --min-change X to them; give all or none.")
+        if self.since is None:
+            return
+        if self.engine in (RERANK, "faiss"):
+            raise ConfigError(
+                f"--since says nothing to --engine {self.engine}, whose files are read as a whole; export anew, or "
+                "take nnn table diff --output."
+            )
+        if self.since >= self.version:
+            raise ConfigError(f"--since {self.since} must be a version before {self.version}, which is exported.")
+        Update(self.table, self.since, self.min_change, self.like or "")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the engine calls things, as far as it was said, by what they are."""
+        given = {
+            "collection": self.collection,
+            "namespace": self.namespace,
+            "vector": self.vector_field,
+            "id": self.id_field,
+        }
+        return {what: name for what, name in given.items() if name is not None}
+
+    @property
+    def along(self) -> Along:
+        """What travels along with the vectors."""
+        names = tuple(name.strip() for name in self.payload.split(",")) if self.payload else ()
+        return Along(self.candidate_columns, names, self.uuid_column)
+
+    @property
+    def update(self) -> Update | None:
+        """The version that the index holds; None for an index that is made anew."""
+        if self.since is None or self.like is None:
+            return None
+        return Update(self.table, self.since, self.min_change, self.like)
 
     @cached_property
     def query_columns(self) -> Columns:
@@ -149,9 +224,44 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     """
     if config.engine == RERANK:
         return None
+    if config.update is not None:
+        return _recipe_of_index(config, config.update, manifest)
     pad_to = config.pad_to or (sub_vectors_of(config.factory) if config.engine == "faiss" else None)
     options = (config.form, config.centre, config.quantisation, pad_to)
-    return make_recipe(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options)
+    further = (config.names, config.along.payload)
+    return make_recipe(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options, *further)
+
+
+def _recipe_of_index(config: ExportConfig, update: Update, manifest: Manifest) -> Recipe:
+    """The recipe of the index that is brought up to date.
+
+    Raises:
+        ConfigError: flags say something else than the index has, or the version does not fit into it.
+        InputError: there is no such export.
+    """
+    record = read_export(update.like)
+    recipe = Recipe.from_record(record["recipe"])
+    of_export = {
+        "engine": recipe.engine,
+        "metric": recipe.metric,
+        "form": recipe.form,
+        "names": recipe.names,
+        "payload": recipe.payload,
+    }
+    said = {
+        "engine": config.engine,
+        "metric": config.metric if config.metric != "ip" else recipe.metric,
+        "form": config.form if config.form != "auto" else recipe.form,
+        "names": config.names or recipe.names,
+        "payload": config.along.payload or recipe.payload,
+    }
+    if differing := [name for name, value in said.items() if value != of_export[name]]:
+        raise ConfigError(
+            f"the index of --like {update.like!r} has another {', '.join(differing)} than these flags say; leave the "
+            "flags out, which takes what it has."
+        )
+    held_biases(update)  # raises, before the work, where it is not known what the index holds
+    return recipe.for_version(BiasRange.of(manifest))
 
 
 def define_export(
@@ -179,11 +289,13 @@ def define_export(
     shared = (task, sample, embeddings)
     if recipe is None:
         return shards | "ExportBiases" >> ExportBiases(*shared, config.hub_deviations, config.target_overlap)
+    along = dataclasses.replace(config.along, payload=recipe.payload)
     if find_engine(recipe.engine).layout == "index":
         look = config.nprobe or config.ef_search
-        index = IndexFile(config.factory, config.max_index_bytes, config.threads, config.target_overlap, look)
+        index = IndexFile(config.factory, config.max_index_bytes, config.threads, config.target_overlap, look, along)
         return shards | "ExportIndex" >> ExportIndex(*shared, recipe, index)
-    return shards | "ExportFiles" >> ExportFiles(*shared, recipe, config.target_overlap)
+    files = FileExport(recipe, config.output, along, config.update)
+    return shards | "ExportFiles" >> ExportFiles(*shared, files, config.target_overlap)
 
 
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:

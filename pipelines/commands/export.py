@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnn_core import storage
-from nnn_core.consumers.export import check_output, manifest_uri
+from nnn_core.consumers.export import check_output
+from nnn_core.consumers.held import manifest_uri
 from nnn_core.embedded.side import lengths_note
 from nnn_core.encoders import EncoderSource
 from nnn_core.table.manifest import Manifest, read_manifest
@@ -66,6 +67,13 @@ def _print_export(result: dict[str, Any]) -> None:
         shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
         print(f"re-rank      a plain top {depths['needed']:,} keeps {depths['target']:g} of the exact top 10 ({asked})")
         print(f"             overlap {shares}; all of every query at {depths['complete']:,}")
+    if update := result.get("update"):
+        print(
+            f"update       since version {update['since']}: {update['added']:,} added, {update['moved']:,} moved, "
+            f"{update['removed']:,} removed, {update['kept']:,} unchanged, {update['tolerated']:,} left as they are "
+            f"because they moved by less than {update['min_change']:g}; the overlap is that of the updated index"
+        )
+        print("".join(f"{name:<13}{recipe[name]}\n" for name in ("sets", "removes") if recipe.get(name)), end="")
         if "hubs" in result:
             print(f"hubs         {result['hubs']:,} candidates, for the gate")
 

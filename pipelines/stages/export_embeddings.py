@@ -13,17 +13,10 @@ from apache_beam.pvalue import AsSingleton
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import find_engine
-from nnn_core.consumers.export import (
-    Embeddings,
-    Exported,
-    IndexFile,
-    WrittenFile,
-    commit_export,
-    export_biases,
-    export_record,
-    export_shard,
-    load_biases,
-)
+from nnn_core.consumers.export import Embeddings, commit_export, export_biases, export_record
+from nnn_core.consumers.export_files import UPDATES, Exported, FileExport, WrittenFile
+from nnn_core.consumers.export_index import IndexFile
+from nnn_core.consumers.held import load_biases
 from nnn_core.consumers.rerank import count_at_least, needed_depth, plain_scores
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
@@ -59,7 +52,7 @@ class ExportTask:
 
     def commit(
         self,
-        folder: str,
+        folders: Sequence[str],
         embeddings: Embeddings,
         stored: StoredQueries,
         files: Sequence[WrittenFile],
@@ -69,7 +62,7 @@ class ExportTask:
         """Write the manifest of the export; returns its URI.
 
         Args:
-            folder: folder of the written files, below the output.
+            folders: folders of the written files, below the output.
             embeddings: the exported embeddings as a whole.
             stored: the sampled queries that rankings were compared on, as stored.
             files: every file that the export wrote.
@@ -79,7 +72,7 @@ class ExportTask:
         source = "queries" if self.queries_given else "candidates in place of queries"
         asked = {"rows": stored.rows, "seed": self.seed, "source": source, "digest": stored.digest}
         record = export_record(self.biases, self.table, embeddings, files, overlap, asked, details)
-        return commit_export(self.output, [folder], record)
+        return commit_export(self.output, folders, record)
 
 
 @dataclass
@@ -160,14 +153,14 @@ def _rank_shard(shard: EmbeddedShard, task: ExportTask, stored: StoredQueries, e
 
 @dataclass
 class ExportFiles(_Export):
-    """Embedded shards to one file each, and then the URI of the manifest, a single element.
+    """Embedded shards to a file each, or to what brings an index up to date, and then the URI of the manifest.
 
     Attributes:
-        recipe: how vectors and queries are augmented.
+        files: how the files are made.
         target: share of the exact top 10 that is to be kept where the bias is an attribute, 0 to 1.
     """
 
-    recipe: Recipe
+    files: FileExport
     target: float = 0.99
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
@@ -177,16 +170,16 @@ class ExportFiles(_Export):
             | "AllFiles" >> beam.CombineGlobally(unite).without_defaults()
         )
         ranks = None
-        if self.recipe.form == "attribute":
+        if self.files.recipe.form == "attribute":
             rankings = exported | "Rankings" >> beam.Map(lambda each: each.rankings)
             ranks = AsSingleton(shards | "CountPlain" >> CountPlain(self.task, self.queries, rankings))
-        last = (self.task, self.recipe, None, ranks, self.target)
+        last = (self.task, self.files.recipe, None, ranks, self.target, self.files)
         return exported | "CommitExport" >> beam.Map(_commit_exported, *self.sides, *last)
 
     def export_shard(self, shard: EmbeddedShard, stored: StoredQueries, embeddings: Embeddings) -> Exported:
         """The file of one shard."""
         del embeddings  # that it exists is what matters
-        return export_shard(shard, self.recipe, self.task.biases, stored.load(), self.task.output)
+        return self.files.export(shard, self.task.biases, stored.load())
 
 
 def _commit_exported(
@@ -198,6 +191,7 @@ def _commit_exported(
     index: str | None,
     ranks: list[Any] | None = None,
     target: float = 0.99,
+    files: FileExport | None = None,
 ) -> str:
     tuned = dataclasses.asdict(exported.tuned) if exported.tuned else None
     depths = needed_depth(ranks, target, embeddings.rows) if ranks is not None else None
@@ -205,8 +199,11 @@ def _commit_exported(
     details = {"recipe": recipe.to_record(depth), "index": index, "tuned": tuned}
     if depths:
         details["depths"] = dataclasses.asdict(depths)
-    folder = find_engine(recipe.engine).folder
-    return task.commit(folder, embeddings, stored, exported.files, exported.overlap, details)
+    removals, update = files.remove(task.biases) if files else ([], {})
+    if update:
+        details["update"] = {**update, **dataclasses.asdict(exported.counts)}
+    folders = [recipe.folder, UPDATES, find_engine(recipe.engine).delete_folder]
+    return task.commit(folders, embeddings, stored, [*exported.files, *removals], exported.overlap, details)
 
 
 @dataclass
@@ -255,7 +252,7 @@ class ExportBiases(_Export):
         files, hubs = export_biases(self.task.biases, self.hub_deviations, self.task.output)
         depths = dataclasses.asdict(needed_depth(ranks, self.target_overlap, embeddings.rows))
         details = {"recipe": None, "depths": depths, "hubs": hubs}
-        return self.task.commit("biases", embeddings, stored, files, None, details)
+        return self.task.commit(["biases"], embeddings, stored, files, None, details)
 
 
 @dataclass

@@ -77,21 +77,41 @@ every score above 0. `<q>` is the query's vector, unit length.
 """
 
 
+_UPDATES = """## Bringing an index up to date
+
+`nnn export --since VERSION --like EXPORT --engine ENGINE ...` compares the version that an index holds with the current
+one, and writes only what differs: files of rows that are new or whose bias moved (whole rows, to be imported over those
+that are there), files of ids to remove, and for `--form attribute` files that set the bias and leave the vectors alone.
+`EXPORT` is the folder that was imported last, an export or an update. The shift and M are its own, so rows that are not
+written would be the same bytes again; M has room for biases a quarter above the highest. With `--min-change X` biases
+that moved by less stay as they are. `overlap` in `export.json` is that of the index that results, so it shows what the
+tolerance costs. A vector that changed is written if its bias moved too.
+"""
+
+
 def engines_page() -> str:
     """The text of the page."""
     attributes = [
-        f"{engine.title}: {engine.attribute.where}; debiased score = `{engine.attribute.score}`\n\n"
-        f"```\n{engine.attribute.query.strip()}\n```\n"
+        f"{engine.title}: {_plainly(engine, engine.attribute.where)}; debiased score = `{engine.attribute.score}`\n\n"
+        f"```\n{_plainly(engine, engine.attribute.query).strip()}\n```\n"
         for engine in engines()
         if engine.attribute
     ]
     table = [_line(engine, metric) for engine in engines() for metric in engine.metrics]
+    steps = [
+        f"| `{engine.name}` | {_cell(_plainly(engine, engine.update or 'none; vectors hold the bias'))} | "
+        f"{_cell(_plainly(engine, engine.delete))} |"
+        for engine in engines()
+        if engine.delete
+    ]
+    updates = [_UPDATES, "| engine | `update` | `delete` |\n|---|---|---|\n" + "\n".join(steps)]
     parts = [
         _HEAD,
         "\n".join([_COLUMNS, *table]),
         _OTHERS,
         _RERANK,
         "\n".join([_ATTRIBUTES, *attributes]),
+        "\n".join(updates),
     ]
     return "\n".join(f"{part.rstrip()}\n" for part in parts)
 
@@ -103,8 +123,8 @@ def _line(engine: Engine, metric: Metric) -> str:
     use, first = engine.metrics[metric], metric == next(iter(engine.metrics))
     cells = (
         f"{engine.title}: `{engine.name}`" if first else "",
-        engine.imports if first else "",
-        f"`{metric}`: {use.setting}",
+        _plainly(engine, engine.imports) if first else "",
+        f"`{metric}`: {_plainly(engine, use.setting)}",
         f"`{stored_text(form, unit, engine.sub_vectors is not None)}`",
         f"`{asked_text(form, unit, engine.sub_vectors is not None)}`",
         f"`{READINGS[use.reading].formula}`",
@@ -118,7 +138,12 @@ def _settings(engine: Engine) -> str:
     limit = f"; at most {engine.most_dimensions:,} dimensions" if engine.most_dimensions else ""
     name = f"; ids of at most {engine.longest_id:,} bytes" if engine.longest_id else ""
     files = f"; at most {engine.most_files:,} files" if engine.most_files else ""
-    return f"{engine.settings}{limit}{name}{files}"
+    return f"{_plainly(engine, engine.settings)}{limit}{name}{files}"
+
+
+def _plainly(engine: Engine, text: str) -> str:
+    """A text with the names that an engine has here."""
+    return engine.named(text.replace("<payload>", "").replace("<dim>", "DIM"), engine.names)
 
 
 def _cell(text: str) -> str:

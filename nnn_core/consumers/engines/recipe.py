@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -40,6 +41,11 @@ _UNSAFE = {
 _SUB_VECTORS = 8
 
 
+#: The length that all vectors are completed to leaves room for biases that grow, so that an update need not touch
+#: vectors whose bias stays; the further coordinate is as exact as any other.
+_HEADROOM = 1.25
+
+
 @dataclass(frozen=True)
 class BiasRange:
     """What a recipe needs to know of all biases of a table: how far they reach, and their alpha if it is known."""
@@ -67,13 +73,16 @@ class Recipe:
         form: form of the stored vectors, ``inner_product`` or ``norm_completed``, see ``augment``; ``attribute`` for
             plain vectors with the bias beside them.
         bias_shift: what was taken off every bias before storing; rankings do not depend on it.
-        max_abs_bias: highest absolute value of a shifted bias.
+        max_abs_bias: highest absolute value that a shifted bias may have; where lengths are completed it is a quarter
+            above the highest that there was.
         dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
         alpha: weight of the mean in the stored biases; None in an export of an earlier release.
         zeros: how many of the dimensions are zeros at the end, for quantisers that cut vectors into sub-vectors.
         bias_mean: mean of all biases, for items without one; None in an export of an earlier release.
         bias_max: highest of all biases; None in an export of an earlier release.
+        names: what the engine calls things, as far as it was said, see ``registry.Engine.names``.
+        payload: further columns of the candidates that travel along.
     """
 
     engine: str
@@ -87,6 +96,23 @@ class Recipe:
     zeros: int = 0
     bias_mean: float | None = None
     bias_max: float | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    payload: tuple[str, ...] = ()
+
+    @property
+    def engine_names(self) -> dict[str, str]:
+        """What the engine calls things, by what they are."""
+        return {**find_engine(self.engine).names, **self.names}
+
+    @property
+    def folder(self) -> str:
+        """Folder below the output that holds the engine's files alone."""
+        return self._named(find_engine(self.engine).folder)
+
+    def _named(self, text: str) -> str:
+        further = "".join(f", {name}" for name in self.payload)
+        text = text.replace("<payload>", further).replace("<dim>", str(self.dimensions))
+        return find_engine(self.engine).named(text, self.engine_names, self.dimensions)
 
     @property
     def stored_length(self) -> float:
@@ -187,7 +213,10 @@ class Recipe:
             stored: (rows, dimensions) float32, the vectors that the engine stores.
             ids: (rows,) ids of the candidates that were stored.
         """
-        asked, wide = self.asked(queries), stored.astype(np.float64)
+        asked = self.asked(queries)
+        if find_engine(self.engine).column_type(self.dimensions) == "halfvec":
+            asked, stored = (each.astype(np.float16).astype(np.float32) for each in (asked, stored))
+        wide = stored.astype(np.float64)
         squares = (wide**2).sum(axis=1)
         if self.metric == "l2":
             # |q - r|^2 = |q|^2 - (<2 q, r> - |r|^2): least where the difference is highest.
@@ -216,13 +245,13 @@ class Recipe:
             )
         # Above 0 whatever float32 makes of it: a score is at least -1 less the highest bias.
         shift = math.ceil(1000.0 * (1.0 + max(0.0, self.bias_max)) + 1.0) / 1000.0
-        numbers = {"<mean>": f"{self.bias_mean:.9g}", "<shift>": f"{shift:g}", "<dim>": str(self.dimensions)}
+        numbers = {"<mean>": f"{self.bias_mean:.9g}", "<shift>": f"{shift:g}"}
         if depth is not None:
             numbers |= {"<K>": str(depth), "<K at most 1000>": str(min(depth, 1000))}
         texts = {"query": attribute.query, "where": attribute.where, "score_read_back": attribute.score}
         for word, number in numbers.items():
             texts = {name: text.replace(word, number) for name, text in texts.items()}
-        return {name: text.strip() for name, text in texts.items()}
+        return {name: self._named(text).strip() for name, text in texts.items()}
 
     def to_record(self, depth: int | None = None) -> dict[str, Any]:
         """The recipe for whoever sends queries, as JSON values.
@@ -231,36 +260,53 @@ class Recipe:
             depth: how many plain hits are corrected where the bias is an attribute.
         """
         engine = find_engine(self.engine)
+        common = {
+            **asdict(self),
+            "folder": self.folder,
+            "setting": self._named(engine.metrics[self.metric].setting),
+            "imports": self._named(engine.imports),
+            "sets": engine.update and self._named(engine.update),
+            "removes": self._named(engine.delete),
+            "index_settings": self._named(engine.settings),
+            "sources": list(engine.sources),
+        }
         if self.form == "attribute":
             said = self.attribute_query(depth)
             return {
-                **asdict(self),
-                "folder": engine.folder,
-                "setting": engine.metrics[self.metric].setting,
+                **common,
                 "stored_vector": "r, with the attribute bias",
                 "query_vector": "q",
                 "query": said["query"],
                 "query_to": said["where"],
                 "score_read_back": said["score_read_back"],
-                "imports": engine.imports,
-                "index_settings": engine.settings,
-                "sources": list(engine.sources),
             }
         form: Form = self.form
         return {
-            **asdict(self),
-            "folder": engine.folder,
-            "setting": engine.metrics[self.metric].setting,
+            **common,
             "stored_vector": stored_text(form, self.unit, self.zeros > 0),
             "query_vector": asked_text(form, self.unit, self.zeros > 0),
             "query_weight": "the last 1 of the query times w subtracts w * bias, so 0 is plain search; the score read "
             "back is then s - w * bias_shift, and L = sqrt(1 + w^2)",
             "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
             + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
-            "imports": engine.imports,
-            "index_settings": engine.settings,
-            "sources": list(engine.sources),
         }
+
+    def for_version(self, biases: BiasRange) -> Recipe:
+        """The recipe by which another version's biases are put into the same index.
+
+        Args:
+            biases: lowest, mean and highest bias of that version.
+
+        Raises:
+            ConfigError: a bias is beyond the length that the vectors in the index were completed to.
+        """
+        ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), self.bias_shift)
+        if self.form == "norm_completed" and float(np.abs(ends).max()) > self.max_abs_bias:
+            raise ConfigError(
+                f"biases now reach {float(np.abs(ends).max()):g} from the shift of the index, and its vectors have "
+                f"room for {self.max_abs_bias:g}, so all of them would change; export anew, without --since."
+            )
+        return replace(self, alpha=biases.alpha, bias_mean=biases.mean, bias_max=biases.highest)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Recipe:
@@ -290,6 +336,8 @@ def make_recipe(
     centre: str = "mean",
     quantisation: str = "none",
     pad_to: int | None = None,
+    names: Mapping[str, str] | None = None,
+    payload: Sequence[str] = (),
 ) -> Recipe:
     """Choose the augmentation, and refuse what would not rank by the debiased score.
 
@@ -304,6 +352,8 @@ def make_recipe(
         quantisation: ``int8`` if the engine will quantise vectors to eight bits, else ``none``.
         pad_to: zeros are added up to a multiple of this many dimensions; None for 8 where the engine's default index
             quantises by sub-vectors, and for no zeros elsewhere.
+        names: what the engine calls things, as far as not as here, see ``registry.Engine.names``.
+        payload: further columns of the candidates that travel along.
 
     Raises:
         ConfigError: a combination that is not safe, or that the engine has not.
@@ -318,6 +368,8 @@ def make_recipe(
             f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
             "debiased score."
         )
+    engine.check_names(names or {})
+    _check_payload(engine, {**engine.names, **(names or {})}, payload)
     if quantisation != "none" and form != "attribute":
         _check_eight_bits(engine)
     if form not in FORMS or centre not in CENTRES:
@@ -343,9 +395,38 @@ def make_recipe(
     centre = "none" if taken == "attribute" else centre
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
-    limit = float(np.abs(ends).max())
-    unit = engine.layout == "index" and chosen == "cosine"
-    return Recipe(name, chosen, taken, shift, limit, dimensions, unit, biases.alpha, zeros, biases.mean, biases.highest)
+    limit = float(np.abs(ends).max()) * (_HEADROOM if taken == "norm_completed" else 1.0)
+    return Recipe(
+        name,
+        chosen,
+        taken,
+        shift,
+        limit,
+        dimensions,
+        unit=engine.layout == "index" and chosen == "cosine",
+        alpha=biases.alpha,
+        zeros=zeros,
+        bias_mean=biases.mean,
+        bias_max=biases.highest,
+        names=dict(names or {}),
+        payload=tuple(payload),
+    )
+
+
+def _check_payload(engine: Engine, names: Mapping[str, str], payload: Sequence[str]) -> None:
+    """Refuse further columns that would stand in for something else.
+
+    Raises:
+        ConfigError: naming one of them.
+    """
+    taken = {"bias", "id", *(name for what, name in names.items() if what in ("vector", "id") and name)}
+    for place, name in enumerate(payload):
+        if not name or name in taken or name in payload[:place]:
+            raise ConfigError(
+                f"--payload: {name!r} is named twice, or {engine.title} has something else under that name here; leave "
+                "it out, or write the column under another name."
+            )
+        engine.check_name(f"--payload {name}", name)
 
 
 def _check_attribute(engine: Engine, metric: Metric) -> None:

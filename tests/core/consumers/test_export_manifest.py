@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nnn_core.consumers.export import check_output, commit_export, keep_file, manifest_uri
+from nnn_core.consumers.export import check_output, commit_export
+from nnn_core.consumers.export_files import keep_file
+from nnn_core.consumers.held import manifest_uri
 from nnn_core.errors import StorageError
 
 

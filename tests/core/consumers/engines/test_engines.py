@@ -16,8 +16,9 @@ import pytest
 from fakes import grid_vectors
 
 from nnn_core.consumers.engines._faiss_file import Tuned, build_index, check_size, tune
-from nnn_core.consumers.engines._layouts import POINTS_PER_REQUEST, Rows, read_rows, write_rows
+from nnn_core.consumers.engines._layouts import POINTS_PER_REQUEST, read_rows, write_removal, write_rows
 from nnn_core.consumers.engines._readings import READINGS
+from nnn_core.consumers.engines._rows import Rows
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
 from nnn_core.consumers.engines.page import engines_page
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe, sub_vectors_of
@@ -444,3 +445,149 @@ def test_the_page_is_up_to_date() -> None:
     page = Path(__file__).parents[4] / "deploy" / "ENGINES.md"
     remedy = "run python -m nnn_core.consumers.engines.page > deploy/ENGINES.md"
     assert page.read_text(encoding="utf-8") == engines_page(), remedy
+
+
+PAYLOAD = pa.table(
+    {
+        "title": ['A\t"x"', None, *("t" for _ in IDS[2:])],
+        "tags": [["x", "y"], [], *(None for _ in IDS[2:])],
+        "price": [1.5, float("nan"), *(2.0 for _ in IDS[2:])],
+    }
+)
+
+
+def fields_of(engine: str, data: bytes) -> list[dict[str, Any]]:
+    """The fields of each row, as the engine would hold them."""
+    if engine in ("lancedb", "milvus"):
+        return pq.read_table(pa.BufferReader(data)).to_pylist()  # type: ignore[no-any-return]
+    if engine == "pinecone":
+        return [json.loads(each) for each in pq.read_table(pa.BufferReader(data))["metadata"].to_pylist()]
+    lines = [json.loads(line) for line in data.decode().rstrip("\n").split("\n")]
+    return {
+        "qdrant": lambda: [point["payload"] for body in lines for point in body["points"]],
+        "weaviate": lambda: [each["properties"] for body in lines for each in body["objects"]],
+        "elasticsearch": lambda: lines[1::2],
+        "opensearch": lambda: lines[1::2],
+        "vespa": lambda: [each["fields"] for each in lines],
+        "vertex": lambda: [each["embedding_metadata"] for each in lines],
+    }[engine]()
+
+
+@pytest.mark.parametrize("engine", [each for each in FILES if each.name != "pgvector"], ids=lambda each: each.name)
+def test_a_payload_travels_along(engine: Engine) -> None:
+    _, data = written(engine, payload=PAYLOAD)
+    first, second = fields_of(engine.name, data)[:2]
+    assert (first["title"], first["tags"], first["price"]) == ('A\t"x"', ["x", "y"], 1.5)
+    assert (second.get("title"), second["tags"]) == (None, [])
+    if engine.layout not in ("lancedb", "milvus"):  # JSON has no word for what is no number
+        assert "price" not in second
+    assert read_rows(engine, data, "x")[0] == IDS
+
+
+def test_a_payload_of_postgresql() -> None:
+    _, data = written(find_engine("pgvector"), payload=PAYLOAD)
+    first, second = (line.split("\t") for line in data.decode().split("\n")[:2])
+    assert first[3:] == ['A\\t"x"', '["x", "y"]', "1.5"]
+    assert second[3:] == ["\\N", "[]", "\\N"]
+    recipe = make_recipe("pgvector", "ip", DIM, BIASES, payload=["title", "tags", "price"])
+    assert "COPY items (id, bias, embedding, title, tags, price) FROM STDIN" in recipe.to_record()["imports"]
+
+
+NAMED = {
+    "qdrant": {"collection": "photos-2", "vector": "clip", "id": "photo"},
+    "milvus": {"vector": "clip", "id": "photo"},
+    "lancedb": {"vector": "clip", "id": "photo"},
+    "pgvector": {"collection": "shop.photos", "vector": "clip", "id": "photo"},
+    "elasticsearch": {"collection": "photos-2", "vector": "clip", "id": "photo"},
+    "opensearch": {"collection": "photos-2", "vector": "clip", "id": "photo"},
+    "vespa": {"collection": "photo", "namespace": "shop", "vector": "clip", "id": "name"},
+    "weaviate": {"collection": "Photo", "vector": "clip", "id": "photo"},
+    "pinecone": {"namespace": "photos-2"},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_names_are_those_of_the_engine(name: str) -> None:
+    engine, names = find_engine(name), NAMED[name]
+    recipe = make_recipe(name, "ip", DIM, BIASES, names=names)
+    stored = recipe.stored(VECTORS, BIAS)
+    data = write_rows(engine, Rows(IDS, stored, BIAS), {}, recipe.engine_names)
+    ids, vectors = read_rows(engine, data, "x", recipe.engine_names)
+    assert ids == IDS
+    np.testing.assert_array_equal(vectors, stored)
+    if name != "pinecone":
+        with pytest.raises(CorruptArtifactError):
+            read_rows(engine, data, "x")
+    text = json.dumps(recipe.to_record()) + data.decode("latin-1")
+    if engine.attribute:
+        text += json.dumps(make_recipe(name, "ip", DIM, BIASES, "attribute", names=names).to_record(50))
+    assert all(each in text for each in names.values())
+    assert not re.search(r"<(collection|namespace|vector|id|using|type|dim|payload)>", text)
+    assert Recipe.from_record(json.loads(json.dumps(recipe.to_record()))) == recipe
+    if name == "pinecone":
+        assert recipe.folder == "photos-2"
+
+
+@pytest.mark.parametrize(
+    ("engine", "names", "reason"),
+    [
+        ("faiss", {"collection": "x"}, "--collection x says nothing to --engine faiss, where you name nothing"),
+        ("pinecone", {"vector": "x"}, "--vector-field x says nothing to --engine pinecone, where you name namespace"),
+        ("pgvector", {"collection": "a; DROP TABLE b"}, "is no name that pgvector takes in a query as it is"),
+        ("pgvector", {"vector": "a.b"}, "--vector-field a.b is no name"),
+        ("elasticsearch", {"vector": "x'y"}, "dots and hyphens, and begin with a letter"),
+        ("vespa", {"id": "2nd"}, "--id-field 2nd"),
+    ],
+)
+def test_names_that_no_query_could_hold(engine: str, names: dict[str, str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        make_recipe(engine, "ip", DIM, BIASES, names=names)
+
+
+@pytest.mark.parametrize("payload", [["bias"], ["id"], ["embedding"], ["a", "a"], [""], ["a b"]])
+def test_further_columns_that_would_stand_for_something_else(payload: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--payload"):
+        make_recipe("pgvector", "ip", DIM, BIASES, payload=payload)
+
+
+def test_points_keep_the_ids_that_they_have() -> None:
+    uuids = [f"00000000-0000-0000-0000-{row:012d}" for row in range(ROWS)]
+    for name, inside in (("qdrant", "points"), ("weaviate", "objects")):
+        lines = [json.loads(line) for line in written(find_engine(name), uuids=uuids)[1].decode().splitlines()]
+        assert [each["id"] for body in lines for each in body[inside]] == uuids
+    whole = written(find_engine("qdrant"), uuids=[str(row) for row in range(ROWS)])[1].decode().splitlines()
+    assert [point["id"] for line in whole for point in json.loads(line)["points"]] == list(range(ROWS))
+    for name, bad in (("weaviate", "7"), ("qdrant", "c7")):
+        with pytest.raises(InputError, match=f"'{bad}' in --uuid-column is no UUID"):
+            written(find_engine(name), uuids=[bad, *uuids[1:]])
+
+
+def test_points_that_are_removed_are_found() -> None:
+    qdrant, weaviate, lancedb = map(find_engine, ("qdrant", "weaviate", "lancedb"))
+    ids = [f"c{row}" for row in range(POINTS_PER_REQUEST + 1)]
+    lines = [json.loads(line) for line in write_removal(qdrant, ids, qdrant.names, False)[0].decode().splitlines()]
+    assert [len(line["points"]) for line in lines] == [POINTS_PER_REQUEST, 1]
+    lines = [json.loads(line) for line in write_removal(qdrant, ids, qdrant.names, True)[0].decode().splitlines()]
+    assert [len(line["filter"]["should"]) for line in lines] == [POINTS_PER_REQUEST, 1]
+    assert lines[1]["filter"]["should"][0] == {"key": "id", "match": {"value": ids[-1]}}
+    data, suffix = write_removal(weaviate, ids[:1], weaviate.names, False)
+    assert (data.decode(), suffix) == (f"{uuid.uuid5(uuid.NAMESPACE_DNS, ids[0])}\n", ".txt")
+    with pytest.raises(InputError, match="has a line break"):
+        write_removal(lancedb, ["a\nb"], lancedb.names, False)
+
+
+def test_wide_vectors_of_pgvector_are_halves() -> None:
+    """What a type indexes: github.com/pgvector/pgvector#readme."""
+    narrow, wide = (make_recipe("pgvector", "ip", dim, BIASES) for dim in (1999, 2000))
+    assert narrow.to_record()["setting"] == "vector_ip_ops, <#>"
+    assert wide.to_record()["setting"] == "halfvec_ip_ops, <#>"
+    assert "embedding halfvec(2001)" in wide.to_record()["imports"]
+    vectors, queries = grid_vectors(40, 2000, 7), grid_vectors(5, 2000, 8)
+    bias, ids = BIAS[:40], [f"c{row}" for row in range(40)]
+    stored = wide.stored(vectors, bias)
+    halves = stored.astype(np.float16).astype(np.float32)
+    asked = wide.asked(queries).astype(np.float16).astype(np.float32)
+    order = np.argsort(-(asked.astype(np.float64) @ halves.astype(np.float64).T), axis=1)[:, :10]
+    assert wide.rank(queries, stored, ids).ids == [[ids[row] for row in each] for each in order]
+    with pytest.raises(ConfigError, match="at most 4,000 dimensions"):
+        make_recipe("pgvector", "ip", 4000, BIASES)

@@ -19,7 +19,8 @@ import pytest
 from fakes import clustered_vectors, grid_vectors
 
 from nnn_core.consumers.engines._faiss_file import build_index, search_ids, to_bytes
-from nnn_core.consumers.engines._layouts import Rows, write_rows
+from nnn_core.consumers.engines._layouts import write_removal, write_rows, write_update
+from nnn_core.consumers.engines._rows import Rows
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
 from nnn_core.consumers.engines.registry import METRICS, find_engine
 
@@ -239,6 +240,64 @@ def test_the_attribute_of_qdrant(corpus: Corpus) -> None:
     np.testing.assert_allclose([point.score for point in found.points], plain - mean, atol=1e-5)
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What a later version changes: biases of some candidates, and some are gone."""
+
+    ids: list[str]
+    bias: npt.NDArray[np.float32]
+    gone: list[str]
+    later: Corpus
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Moved:
+        bias = corpus.bias.copy()
+        rows, gone = np.arange(0, 400), [corpus.ids[row] for row in range(ROWS - 20, ROWS)]
+        bias[rows] += np.float32(0.08)
+        later = Corpus(corpus.ids[:-20], corpus.vectors[:-20], bias[:-20], corpus.queries)
+        return cls([corpus.ids[row] for row in rows], bias[rows], gone, later)
+
+    def file(self, engine: str) -> str:
+        rows = Rows(self.ids, np.zeros((len(self.ids), 0), np.float32), self.bias)
+        return write_update(find_engine(engine), rows, find_engine(engine).names).decode()
+
+    def removal(self, engine: str) -> str:
+        return write_removal(find_engine(engine), self.gone, find_engine(engine).names, False)[0].decode()
+
+
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+def test_updates_of_qdrant(corpus: Corpus) -> None:
+    """Named vectors, ids that the points had before, a payload; then biases move, and points go."""
+    models = pytest.importorskip("qdrant_client").models
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    names = {"collection": "photos", "vector": "clip", "id": "photo"}
+    recipe = make_recipe("qdrant", "ip", DIM, BiasRange(0.0, float(corpus.bias.mean()), 1.0), "attribute", names=names)
+    params = {"clip": models.VectorParams(size=DIM, distance=models.Distance.DOT)}
+    client.create_collection("photos", vectors_config=params)
+    payload = pa.table({"title": [f"title of {name}" for name in corpus.ids]})
+    rows = Rows(corpus.ids, recipe.stored(corpus.vectors, corpus.bias), corpus.bias, payload)
+    for line in write_rows(find_engine("qdrant"), rows, {}, recipe.engine_names).decode().splitlines():
+        client.upsert("photos", [models.PointStruct(**point) for point in json.loads(line)["points"]])
+    moved = Moved.of(corpus)
+    for line in moved.file("qdrant").splitlines():
+        steps = [models.SetPayloadOperation(**step) for step in json.loads(line)["operations"]]
+        client.batch_update_points("photos", steps)
+    for line in moved.removal("qdrant").splitlines():
+        client.delete("photos", models.PointIdsList(**json.loads(line)))
+    hits = []
+    for query in corpus.queries:
+        body = recipe.attribute_query(ROWS)["query"].replace("<q>", json.dumps(query.tolist()))
+        asked = models.QueryRequest.model_validate_json(body)
+        found = client.query_points("photos", prefetch=asked.prefetch, query=asked.query, limit=asked.limit)
+        assert all(point.payload["title"] == f"title of {point.payload['photo']}" for point in found.points)
+        hits.append([(point.payload["photo"], point.score) for point in found.points])
+    assert moved.later.debiased_overlap(hits, 1e-5) == 1.0
+    by_field = write_removal(find_engine("qdrant"), [corpus.ids[0]], recipe.engine_names, True)[0]
+    client.delete("photos", models.FilterSelector(**json.loads(by_field)))
+    assert client.count("photos").count == ROWS - 21
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Any]:
     """A server with pgvector, as the pgserver package brings it, on a socket only."""
@@ -332,3 +391,86 @@ def test_parquet_is_what_the_documentation_says(corpus: Corpus) -> None:
             name: pa.list_(pa.field("element", pa.float32())) if pa.types.is_list(kind) else kind
             for name, kind in wanted.items()
         }
+
+
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+def test_updates_of_pgvector(corpus: Corpus, postgres: Any) -> None:
+    """The statements that the page shows, as they stand there."""
+    names = {"collection": "photos", "vector": "clip", "id": "photo"}
+    biases = BiasRange(0.0, float(corpus.bias.mean()), 1.0)
+    recipe = make_recipe("pgvector", "ip", DIM, biases, "attribute", names=names, payload=["title"])
+    payload = pa.table({"title": [f"title\tof {name}" for name in corpus.ids]})
+    rows = Rows(corpus.ids, recipe.stored(corpus.vectors, corpus.bias), corpus.bias, payload)
+    lines = write_rows(find_engine("pgvector"), rows, {}, recipe.engine_names).decode()
+    moved, said = Moved.of(corpus), recipe.to_record(ROWS)
+    copy = next(part for part in said["imports"].split("`") if part.startswith("COPY"))
+    postgres.psql(
+        f"CREATE TABLE photos (photo text PRIMARY KEY, bias real, clip vector({DIM}), title text);\n"
+        f"{copy};\n{lines}\\.\n"
+    )
+    for text, file in ((said["sets"], moved.file("pgvector")), (said["removes"], moved.removal("pgvector"))):
+        make, fill, act = [part for part in text.split("`") if part.isascii() and part[:1].isupper()][:3]
+        postgres.psql(f"{make};\n{fill};\n{file}\\.\n{act};\n")
+    hits = []
+    for query in corpus.queries:
+        text = recipe.attribute_query(ROWS)["query"].replace("<q>", f"'{json.dumps(query.tolist())}'")
+        text = text.replace("SELECT photo, distance", "SELECT '>' || to_json(photo)::text, distance")
+        found = postgres.psql(f"\\pset format unaligned\n\\t on\n{text}\n")
+        named = [line[1:].rsplit("|", 1) for line in found.splitlines() if line.startswith(">")]
+        hits.append([(json.loads(name), -float(number)) for name, number in named])
+    assert moved.later.debiased_overlap(hits, 1e-5) == 1.0
+    titles = postgres.psql("\\pset format unaligned\n\\t on\nSELECT '>' || to_json(title)::text FROM photos;\n")
+    assert {json.loads(line[1:]) for line in titles.splitlines() if line.startswith(">")} == {
+        f"title\tof {name}" for name in moved.later.ids
+    }
+
+
+@pytest.mark.engines
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["lancedb", "milvus"])
+def test_updates_of_whole_rows(corpus: Corpus, tmp_path: Path, engine: str) -> None:
+    """Rows whose bias moved are imported over those that are there; the others stay as they are."""
+    moved = Moved.of(corpus)
+    recipe = corpus.recipe(engine, "cosine")
+    whole = pq.read_table(io.BytesIO(corpus.file(recipe)))
+    places = [corpus.ids.index(name) for name in moved.ids]
+    rows = Rows(moved.ids, recipe.stored(corpus.vectors[places], moved.bias), moved.bias)
+    fresh = pq.read_table(io.BytesIO(write_rows(find_engine(engine), rows, {}, recipe.engine_names)))
+    gone = moved.removal(engine).splitlines()
+    if engine == "lancedb":
+        lancedb = pytest.importorskip("lancedb")
+        table = lancedb.connect(tmp_path / "lance").create_table("items", whole)
+        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(fresh)
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in gone)
+        table.delete(f"id IN ({quoted})")
+        found = [
+            [(hit["id"], hit["_distance"]) for hit in table.search(row).distance_type("cosine").limit(DEPTH).to_list()]
+            for row in recipe.asked(corpus.queries)
+        ]
+    else:
+        found = updated_milvus(corpus, recipe, tmp_path, (whole, fresh, gone))
+    assert moved.later.overlap(recipe, found, 1e-5) == 1.0
+
+
+def updated_milvus(corpus: Corpus, recipe: Recipe, folder: Path, steps: tuple[pa.Table, pa.Table, list[str]]) -> Hits:
+    pymilvus = pytest.importorskip("pymilvus")
+    pytest.importorskip("milvus_lite")
+    client = pymilvus.MilvusClient(str(folder / "milvus.db"))
+    whole, fresh, gone = steps
+    try:
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("id", pymilvus.DataType.VARCHAR, is_primary=True, max_length=512)
+        schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=recipe.dimensions)
+        schema.add_field("bias", pymilvus.DataType.FLOAT)
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="COSINE")
+        client.create_collection("items", schema=schema, index_params=index)
+        client.insert("items", whole.to_pylist())
+        client.upsert("items", fresh.to_pylist())
+        client.delete("items", ids=gone)
+        asked = recipe.asked(corpus.queries).tolist()
+        found = client.search("items", asked, limit=DEPTH, search_params={"metric_type": "COSINE"})
+        return [[(hit["id"], hit["distance"]) for hit in row] for row in found]
+    finally:
+        client.close()

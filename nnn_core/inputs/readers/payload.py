@@ -1,0 +1,100 @@
+"""Further columns of candidates by id: what travels beside the vectors to an engine, such as titles and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.types as kinds
+
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.readers import formats, suffix_of
+from nnn_core.inputs.readers._fields import array_at, split_path, type_at
+from nnn_core.inputs.readers._npy import find_companion
+from nnn_core.inputs.readers._parquet import identified_batches, open_table
+from nnn_core.inputs.readers.rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+from nnn_core.inputs.readers.tables import column_of, read_table
+
+#: Types that JSON knows, and those that have one way to be written as text.
+_PLAIN = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_string, kinds.is_large_string, kinds.is_null)
+_WRITTEN = (kinds.is_temporal, kinds.is_decimal, kinds.is_string_view)
+
+
+def read_payload(uri: str, digest: str, columns: Columns, names: Sequence[str]) -> pa.Table:
+    """``id``, as text, and some columns of one file of candidates, all of its rows in order.
+
+    Dates, times and decimals become text. Of ``.npy`` files, the metadata beside them are read.
+
+    Args:
+        uri: URI of the file, whose suffix says its format.
+        digest: anything that is another one for other content: a file is read once for all of its rows.
+        columns: names of the columns of the candidates.
+        names: columns to read, or paths of fields in them (``meta.title``).
+
+    Raises:
+        ConfigError: ids are no column of the file.
+        InputError: the format has no further columns, one is missing, or it is of a type that no JSON holds.
+    """
+    return _read(uri, digest, columns, tuple(names))
+
+
+@lru_cache(maxsize=1)
+def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...]) -> pa.Table:
+    """That of a file with this digest: each of its embedded shards asks for it."""
+    del digest  # a key only
+    if columns.id in (CONTENT_ID, POSITION_ID):
+        raise ConfigError(f"further columns are found by id, and --id-column {columns.id} is no column; name one.")
+    suffix = suffix_of(uri)
+    kind = formats()[suffix].name if suffix else ""
+    place = find_companion(uri) if kind == "npy" else uri
+    if kind in ("parquet", "npy") and place:
+        pieces = list(_batches(place, columns, names))
+        return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
+    if kind not in ("tsv", "csv", "jsonl"):
+        raise InputError(
+            f"{uri!r} has no further columns to send along; Parquet, .npy with metadata, TSV, CSV and JSON lines have. "
+            "Leave --payload and --uuid-column out, or keep the vectors in one of these."
+        )
+    table = read_table(uri, "--embeddings")
+    ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
+    return pa.table({"id": ids.cast(pa.string()), **{name: _column(table, name, uri) for name in names}})
+
+
+def _batches(uri: str, columns: Columns, names: tuple[str, ...]) -> Iterator[pa.Table]:
+    with open_table(uri) as table:
+        for name in names:
+            _check_there(table.schema_arrow.names, name, uri)
+        for _, ids, _, batch in identified_batches(table, list(names), columns, uri, BATCH_ROWS):
+            some = pa.Table.from_batches([batch])
+            yield pa.table({"id": pa.array(ids, pa.string()), **{name: _column(some, name, uri) for name in names}})
+
+
+def _check_there(present: list[str], name: str, uri: str) -> None:
+    if split_path(present, name)[0] is None:
+        raise InputError(f"{uri!r} has no column {name!r} to send along; it has: {', '.join(present)}.")
+
+
+def _column(table: pa.Table, name: str, uri: str) -> pa.Array:
+    """A column as JSON can hold it."""
+    _check_there(table.column_names, name, uri)
+    head, path = split_path(table.column_names, name)
+    whole = table.column(head).combine_chunks()
+    if type_at(whole.type, path) is None:
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so it cannot be sent along.")
+    column = array_at(whole, path)
+    if kinds.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if any(matches(column.type) for matches in _WRITTEN):
+        return column.cast(pa.string())
+    if not _fits(column.type):
+        raise InputError(f"{uri!r}: column {name!r} is of type {column.type}, which cannot be sent along as JSON.")
+    return column
+
+
+def _fits(kind: pa.DataType) -> bool:
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        return _fits(kind.value_type)
+    if kinds.is_struct(kind):
+        return all(_fits(field.type) for field in kind)
+    return any(matches(kind) for matches in _PLAIN)
