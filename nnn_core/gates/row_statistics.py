@@ -103,7 +103,8 @@ class RowStatistics:
         means = means_of(rows)[:, : len(settings.grid)]
         k = compared_k(settings, previous)
         ids = rows.column("id").combine_chunks()
-        statistics = _measure_rows(ids, means, settings.grid, settings.k, k)
+        hubs = Means.of(ids, means[:, settings.grid.index(settings.k)])
+        statistics = replace(_measure_rows(means, settings.grid, settings.k, k), hubs=hubs)
         if previous is None:
             return statistics
         if any(part.sha256 == each.sha256 for each in previous.files):
@@ -172,11 +173,10 @@ def compared_k(settings: BiasSettings, previous: Manifest | None) -> int:
     return max((value for value in common if value <= settings.k), default=settings.k)
 
 
-def _measure_rows(ids: pa.StringArray, means: FloatMatrix, grid: Sequence[int], k: int, compared: int) -> RowStatistics:
+def _measure_rows(means: FloatMatrix, grid: Sequence[int], k: int, compared: int) -> RowStatistics:
     """Statistics of some rows on their own.
 
     Args:
-        ids: (rows,) candidate ids, ascending.
         means: (rows, len(grid)) float32 means, all finite.
         grid: the k of each column of the means.
         k: the k of the table.
@@ -189,7 +189,6 @@ def _measure_rows(ids: pa.StringArray, means: FloatMatrix, grid: Sequence[int], 
         low=float(at_k.min(initial=np.inf)),
         high=float(at_k.max(initial=-np.inf)),
         means=Histogram.of(means[:, grid.index(compared)]),
-        hubs=Means.of(ids, at_k),
     )
 
 

@@ -217,7 +217,7 @@ def test_plain_vectors_with_the_bias_beside_them(export: Run, published: Path, t
         np.testing.assert_allclose(point["vector"], plain[point["payload"]["id"]], atol=1e-6)
         assert np.float32(point["payload"]["bias"]) == table.bias_of([point["payload"]["id"]])[0]
     assert result["overlap"]["mean"] == pytest.approx(1 - result["overlap"]["changed"])
-    assert "POST /collections/NAME/points/query" in said
+    assert "POST /collections/COLLECTION/points/query" in said
 
 
 def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ _UPDATES = """## Bringing an index up to date
 one, and writes only what differs: files of rows that are new or whose bias moved (whole rows, to be imported over those
 that are there), files of ids to remove, and for `--form attribute` files that set the bias and leave the vectors alone.
 `EXPORT` is the folder that was imported last, an export or an update. The shift and M are its own, so rows that are not
-written would be the same bytes again; M has room for biases a quarter above the highest. With `--min-change X` biases
+written would be the same bytes again; M has room for biases that move by 0.1. With `--min-change X` biases
 that moved by less stay as they are. `overlap` in `export.json` is that of the index that results, so it shows what the
 tolerance costs. A vector that changed is written if its bias moved too.
 """

@@ -41,9 +41,9 @@ _UNSAFE = {
 _SUB_VECTORS = 8
 
 
-#: The length that all vectors are completed to leaves room for biases that grow, so that an update need not touch
-#: vectors whose bias stays; the further coordinate is as exact as any other.
-_HEADROOM = 1.25
+#: The length that all vectors are completed to leaves room for biases that move, so that an update need not touch
+#: vectors whose bias stays: as much as a third more alpha moves them. No score depends on the further coordinate.
+_HEADROOM = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Recipe:
         form: form of the stored vectors, ``inner_product`` or ``norm_completed``, see ``augment``; ``attribute`` for
             plain vectors with the bias beside them.
         bias_shift: what was taken off every bias before storing; rankings do not depend on it.
-        max_abs_bias: highest absolute value that a shifted bias may have; where lengths are completed it is a quarter
-            above the highest that there was.
+        max_abs_bias: highest absolute value that a shifted bias may have; where lengths are completed it is 0.1 above
+            the highest that there was.
         dimensions: dimension of the stored vectors, which is above that of the candidates.
         unit: whether stored and asked vectors are divided by their length, where the engine does not do so itself.
         alpha: weight of the mean in the stored biases; None in an export of an earlier release.
@@ -395,7 +395,7 @@ def make_recipe(
     centre = "none" if taken == "attribute" else centre
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
-    limit = float(np.abs(ends).max()) * (_HEADROOM if taken == "norm_completed" else 1.0)
+    limit = float(np.abs(ends).max()) + (_HEADROOM if taken == "norm_completed" else 0.0)
     return Recipe(
         name,
         chosen,

@@ -45,7 +45,7 @@ def test_vectors_that_are_aimed_at_queries_are_hubs(tmp_path: Path) -> None:
     scale = 1.4826 * np.median(np.abs(values - np.median(values)))
     for row in found.rows.to_pylist():
         assert row["mean"] == np.float32(means[row["id"]])
-        assert row["deviations"] == pytest.approx((means[row["id"]] - np.median(values)) / scale, rel=1e-2)
+        assert row["deviations"] == pytest.approx((means[row["id"]] - np.median(values)) / scale, rel=0.03)
     assert found.ids == sorted(found.ids, key=lambda name: (-np.float32(means[name]), name))
     missed = [name for name in means if name not in found.ids]
     assert max(means[name] for name in missed) <= min(means[name] for name in found.ids)

@@ -122,7 +122,7 @@ class TestComparison:
             one, other = getattr(merged, field.name), getattr(whole, field.name)
             if isinstance(one, Histogram):
                 np.testing.assert_array_equal(one.counts, other.counts)
-            else:
+            elif field.name != "hubs":  # see test_hub_list
                 assert one == other
 
     def test_rows_are_matched_by_id(self) -> None:

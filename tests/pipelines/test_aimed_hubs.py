@@ -91,8 +91,8 @@ def test_two_refreshes_are_compared(folder: Path, capsys: pytest.CaptureFixture[
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {*AIMED} <= {*found["new"]}
     assert listed.read_text().splitlines() == found["ids"]
-    (page,) = (folder / "work").rglob("refresh-000002*.html")
-    words = page.read_text()
+    pages = (page.read_text() for page in (folder / "work" / "reports").glob("*.html"))
+    (words,) = (page for page in pages if "<h1><bdi>Version 2 " in page)
     assert f"{len(found['new'])} new" in words
     assert all(name in words for name in AIMED)
 
