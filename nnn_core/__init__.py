@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnn_core.consumers.augment import augment, augment_queries
     from nnn_core.consumers.rerank import Reranker
-    from nnn_core.consumers.scorer import BiasScorer
+    from nnn_core.consumers.scorer import BiasScorer, compute_biases
     from nnn_core.inputs.readers import Format
     from nnn_core.table.reading import BiasTable, find, load_bias_table, reweight
 
@@ -24,6 +24,7 @@ __all__ = [
     "Reranker",
     "augment",
     "augment_queries",
+    "compute_biases",
     "find",
     "load_bias_table",
     "reweight",
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "nnn_core.consumers.augment": ("augment", "augment_queries"),
     "nnn_core.consumers.rerank": ("Reranker",),
-    "nnn_core.consumers.scorer": ("BiasScorer",),
+    "nnn_core.consumers.scorer": ("BiasScorer", "compute_biases"),
     "nnn_core.inputs.readers": ("Format",),
     "nnn_core.table.reading": ("BiasTable", "find", "load_bias_table", "reweight"),
 }

@@ -24,10 +24,11 @@ from nnn_core.records import to_json
 from nnn_core.scoring.bank import Grouping, ReferenceIndex, ReferenceShard, group_shards
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import Search, exact_search
-from nnn_core.scoring.topk import TopK
+from nnn_core.scoring.topk import TopK, grid_of
 from nnn_core.table.ids import Ids, id_texts
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, read_manifest
+from nnn_core.table.parts import BiasSettings, biases_of, resolve_k
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
 #: References that are searched as one.
@@ -108,9 +109,7 @@ class BiasScorer:
         if ids is None and self.manifest.settings.exclude_own_pairs:
             raise ConfigError("bias: this table leaves out a candidate's own references, so ids are needed; pass ids=.")
         check_dimension(self.manifest.dim, vectors.shape[1], "the table", "the vectors to score")
-        unit, not_finite, zero = unit_vectors(vectors)
-        if lost := int((not_finite | zero).sum()):
-            raise InputError(f"bias: {lost} of {len(vectors)} vectors are zero or not finite; leave them out.")
+        unit = _to_unit(vectors, "vectors")
         names = id_texts(ids) if ids is not None else pa.array([""] * len(unit), pa.string())
         return self.bias_of_block(VectorBlock(names, names if pair_ids is None else id_texts(pair_ids), unit))
 
@@ -120,23 +119,76 @@ class BiasScorer:
         Raises:
             BankTooSmallError: a candidate has fewer than k references, once its own are left out.
         """
-        cuts = range(0, len(block.vectors), _BLOCK_ROWS)
-        pieces = [self._bias(_slice(block, first, first + _BLOCK_ROWS)) for first in cuts]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-
-    def _bias(self, block: VectorBlock) -> npt.NDArray[np.float32]:
         settings = self.manifest.settings
-        top = TopK.empty(settings.k, len(block.vectors))
-        for search in self.searches:
-            top |= score_block(block, search, settings.k, self.threads)
-        if (fewest := int(top.seen.min())) < settings.k:
+        means, fewest = _means(block, self.searches, settings.k, self.threads)
+        if fewest < settings.k:
             raise BankTooSmallError(
                 f"some candidate has only {fewest} reference queries once its own are left out, and the table's k is "
                 f"{settings.k}; a refresh would be refused too. Use a larger bank."
             )
-        means: FloatMatrix = np.zeros((len(block.vectors), len(settings.grid)), np.float32)
-        means[:, settings.grid.index(settings.k)] = top.means((settings.k,))[:, 0]
-        return settings.biases(means)
+        return biases_of(means, settings.alpha)
+
+
+def compute_biases(
+    candidates: npt.NDArray[np.floating],
+    references: npt.NDArray[np.floating],
+    k: int | None = None,
+    alpha: float = 0.5,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]:
+    """Biases of arrays in memory, for a notebook: the same bits that ``nnn refresh`` publishes for them.
+
+    Args:
+        candidates: (rows, dim) embeddings of the index, any float type and length; they are normalised.
+        references: (bank, dim) embeddings of the reference queries, from the same encoder.
+        k: how many of a candidate's highest similarities are averaged; None for what ``--k auto`` takes.
+        alpha: weight of the mean in the bias.
+        threads: how many threads score; the result does not depend on it.
+
+    Returns:
+        (rows,) float32, ``alpha * mean of the k highest similarities`` (arXiv 2410.24114, equation 3).
+
+    Raises:
+        ConfigError: an array has not two dimensions, or ``alpha`` is negative or not finite.
+        InputError: a vector is zero or not finite, or the dimensions of the two sides differ.
+        BankTooSmallError: there are fewer than k references.
+    """
+    BiasSettings.check_alpha(alpha)
+    if candidates.ndim != 2 or references.ndim != 2:
+        raise ConfigError(f"compute_biases: {candidates.shape} and {references.shape} must be (rows, dim) both.")
+    check_dimension(candidates.shape[1], references.shape[1], "the candidates", "the references")
+    wanted = resolve_k(k, grid_of(max(1, len(references)), k), len(references))[0]
+    bank = _to_unit(references, "references")
+    pieces = (bank[first : first + _ROWS_PER_INDEX] for first in range(0, len(bank), _ROWS_PER_INDEX))
+    searches = [exact_search(ReferenceIndex.of(piece)) for piece in pieces]
+    names = pa.array([""] * len(candidates), pa.string())
+    block = VectorBlock(names, names, _to_unit(candidates, "candidates"))
+    return biases_of(_means(block, searches, wanted, threads)[0], alpha)
+
+
+def _to_unit(vectors: npt.NDArray[np.floating], what: str) -> FloatMatrix:
+    """The vectors at unit length and on the grid.
+
+    Raises:
+        InputError: some have no direction.
+    """
+    unit, not_finite, zero = unit_vectors(vectors)
+    if lost := int((not_finite | zero).sum()):
+        raise InputError(f"{lost} of {len(vectors)} {what} are zero or not finite; leave them out.")
+    return unit
+
+
+def _means(block: VectorBlock, searches: Sequence[Search], k: int, threads: int) -> tuple[npt.NDArray[np.float32], int]:
+    """Mean of each row's k highest scores over all searches: (rows,) float32, and the fewest references of any row."""
+    means, fewest = np.zeros(len(block.vectors), np.float32), k
+    for first in range(0, len(block.vectors), _BLOCK_ROWS):
+        rows = _slice(block, first, first + _BLOCK_ROWS)
+        top = TopK.empty(k, len(rows.vectors))
+        for search in searches:
+            top |= score_block(rows, search, k, threads)
+        fewest = min(fewest, int(top.seen.min()))
+        means[first : first + _BLOCK_ROWS] = top.means((k,))[:, 0] if fewest >= k else np.nan
+    return means, fewest
 
 
 def _slice(block: VectorBlock, first: int, last: int) -> VectorBlock:

@@ -76,10 +76,7 @@ class BiasSettings:
         Args:
             means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
         """
-        column = means[:, self.grid.index(self.k)].astype(np.float64)
-        with np.errstate(over="ignore"):
-            scaled: npt.NDArray[np.float32] = (self.alpha * column).astype(np.float32)
-        return scaled
+        return biases_of(means[:, self.grid.index(self.k)], self.alpha)
 
     @property
     def schema(self) -> pa.Schema:
@@ -279,6 +276,13 @@ def _concatenate(slices: Sequence[RowSlice]) -> tuple[pa.Table, list[int]]:
         rows += [table.num_rows for table in tables]
         together.append(pa.concat_tables(tables).combine_chunks())
     return pa.concat_tables(together).combine_chunks(), rows
+
+
+def biases_of(means: npt.NDArray[np.float32], alpha: float) -> npt.NDArray[np.float32]:
+    """``alpha * mean``, rounded once to float32: (rows,) of unscaled means (rows,) float32."""
+    with np.errstate(over="ignore"):
+        scaled: npt.NDArray[np.float32] = (alpha * means.astype(np.float64)).astype(np.float32)
+    return scaled
 
 
 def k_for(references: int) -> int:

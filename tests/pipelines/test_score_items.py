@@ -19,7 +19,7 @@ from apache_beam.ml.rag.types import Content, EmbeddableItem, Embedding
 from apache_beam.testing.util import assert_that
 from corpora import gaussian, write_vectors
 
-from nnn_core import BiasScorer, BiasTable, load_bias_table
+from nnn_core import BiasScorer, BiasTable, compute_biases, load_bias_table
 from nnn_core.consumers.engines.recipe import BiasRange, make_recipe
 from nnn_core.consumers.scorer import Scores
 from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError, StorageError
@@ -70,6 +70,32 @@ def test_the_bits_are_those_of_the_next_refresh(refreshed: tuple[Path, BiasTable
     assert scorer.bias(VECTORS, ["x"] * len(IDS)).tobytes() != published.tobytes()
     assert scorer.bias(VECTORS[:0], []).shape == (0,)
     assert scorer.nbytes >= 4 * DIM * BANK
+
+
+def test_arrays_in_memory_get_the_bits_of_a_refresh(tmp_path: Path) -> None:
+    bank = gaussian(BANK, DIM, 2)
+    write_vectors(tmp_path / "references", [f"r{row}" for row in range(BANK)], bank, 3)
+    write_vectors(tmp_path / "candidates", IDS, VECTORS, 2)
+    flags = {side: tmp_path / side / "part-*.parquet" for side in ("candidates", "references")}
+    flags |= {"table": tmp_path / "table", "work": tmp_path / "work", "reference-shard-rows": 20}
+    assert cli.main(["refresh", *as_flags(flags)]) == 0
+    published = load_bias_table(str(tmp_path / "table"))
+    assert compute_biases(VECTORS, 4 * bank).tobytes() == published.bias_of(IDS).tobytes()
+    settings = published.manifest.settings
+    scores = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (VECTORS, bank)]
+    best = -np.sort(-(scores[0].astype(np.float64) @ scores[1].T.astype(np.float64)), axis=1)
+    for k, alpha in ((settings.k, settings.alpha), (1, 1.0), (BANK, 0.25), (7, 0.0)):
+        expected = alpha * best[:, :k].mean(axis=1)
+        np.testing.assert_allclose(compute_biases(VECTORS, bank, k, alpha), expected, rtol=0, atol=1e-6)
+    assert compute_biases(VECTORS[:0], bank).shape == (0,)
+    with pytest.raises(BankTooSmallError, match="51"):
+        compute_biases(VECTORS, bank, k=51)
+    with pytest.raises(InputError, match="1 of 50 references are zero"):
+        compute_biases(VECTORS, np.where(np.arange(BANK)[:, None] == 3, 0, bank))
+    with pytest.raises(ConfigError, match=r"must be \(rows, dim\) both"):
+        compute_biases(VECTORS[0], bank)
+    with pytest.raises(ConfigError, match="alpha"):
+        compute_biases(VECTORS, bank, alpha=-1.0)
 
 
 def test_what_cannot_be_scored(refreshed: tuple[Path, BiasTable], scorer: BiasScorer, tmp_path: Path) -> None:
