@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from nnn_core import storage
@@ -30,13 +30,13 @@ def judge(facts: Facts, thresholds: Thresholds, accepted: Sequence[str] = ()) ->
         "alpha": facts.manifest.settings.alpha,
         "deviations": thresholds.hub_deviations,
         "shift": facts.rows.shift,
-        "shared": f" (of queries of which {shared} are in the bank)" if shared else "",
+        "shared": f", with {shared} queries that are in the bank" if shared else "",
     }
-    gates = [_hold(rule, facts, thresholds, rule.subject.format_map(words)) for rule in RULES]
+    gates = [_hold(rule, facts, thresholds, words) for rule in RULES]
     return tuple(gate.accept() if gate.name in accepted else gate for gate in gates)
 
 
-def _hold(rule: Rule, facts: Facts, thresholds: Thresholds, subject: str) -> Gate:
+def _hold(rule: Rule, facts: Facts, thresholds: Thresholds, words: Mapping[str, object]) -> Gate:
     """One gate; what is not a number fails."""
     limit = getattr(thresholds, rule.name)
     if limit is None:
@@ -50,7 +50,8 @@ def _hold(rule: Rule, facts: Facts, thresholds: Thresholds, subject: str) -> Gat
         return Gate(rule.name, None, bound, "skipped", measured)
     value = float(f"{measured:.6g}")
     passes = value <= bound if rule.direction == "at most" else value >= bound
-    sentence = f"{subject} is {value:g}, allowed is {rule.direction} {bound:g}"
+    finding = rule.finding.format_map({**words, "value": rule.shown(value, 6)})
+    sentence = f"{finding} (limit: {rule.direction} {rule.shown(bound, 6)})"
     return Gate(rule.name, value, bound, "pass" if passes else "fail", sentence)
 
 

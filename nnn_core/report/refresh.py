@@ -99,7 +99,9 @@ def refresh_report(draft: Draft) -> Report:
 
 def _gate(found: gates.Gate) -> Gate:
     verdict: Verdict = "warn" if found.accepted else found.verdict
-    value, threshold = ("" if number is None else f"{number:.4g}" for number in (found.value, found.threshold))
+    rule = next((each for each in RULES if each.name == found.name), None)
+    shown = rule.shown if rule else "{:.4g}".format
+    value, threshold = ("" if number is None else shown(number) for number in (found.value, found.threshold))
     note = f"{found.sentence}; accepted by name" if found.accepted else found.sentence
     return Gate(found.name, verdict, value, threshold, note)
 

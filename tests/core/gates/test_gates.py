@@ -295,7 +295,9 @@ def test_a_gate_passes_and_fails(name: str, good: Facts, bad: Facts, value: floa
     assert failed.value == pytest.approx(value, rel=1e-3, abs=1e-12)
     assert failed.blocks
     assert not failed.accept().blocks
-    assert f" {failed.value:g}, allowed is at " in failed.sentence
+    (rule,) = (rule for rule in RULES if rule.name == name)
+    assert rule.shown(failed.value, 6) in failed.sentence
+    assert failed.sentence.endswith(f" (limit: {rule.direction} {rule.shown(failed.threshold, 6)})")
     assert dataclasses.asdict(gate_of(name, bad, **{name: None})) == {
         "name": name,
         "value": None,
@@ -355,9 +357,12 @@ def test_what_is_no_number_fails() -> None:
 
 def test_sentences_name_what_changed_and_what_flatters() -> None:
     changed = known(version(dim=3, encoder={"w": "1"}), version(dim=2, encoder={"w": "0"}))
-    assert "settings that changed (dim, encoder w) is 2," in gate_of("settings", changed).sentence
+    assert gate_of("settings", changed).sentence == "2 settings changed (dim, encoder w) (limit: at most 0)"
     shared = known(bits=(0.2, 0.05), shared_queries=4)
-    assert "ranks (of queries of which 4 are in the bank), is 0.2421," in gate_of("gain", shared).sentence
+    assert gate_of("gain", shared).sentence == (
+        "right answers gain at most 0.2421 halvings of their rank (one-sided 80 % interval, with 4 queries that are "
+        "in the bank) (limit: at least 0)"
+    )
 
 
 @given(vectors=st.lists(st.tuples(*[st.floats(-0.7, 0.7)] * 2), min_size=4, max_size=4))
@@ -403,7 +408,7 @@ class TestDrift:
         for name in ("drift_psi", "moved_rows"):
             gate = gate_of(name, facts)
             assert gate.verdict == "pass"
-            assert f" common shift of {facts.rows.shift:+.4g}, is {gate.value:g}," in gate.sentence
+            assert f" without their common shift of {facts.rows.shift:+.4g} (limit" in gate.sentence
 
     @given(steps=st.integers(-800, 800), share=st.floats(0, 1), by=st.floats(-0.1, 0.1), seed=st.integers(0, 9))
     def test_a_common_shift_changes_no_verdict(self, steps: int, share: float, by: float, seed: int) -> None:
@@ -471,7 +476,7 @@ class TestThresholds:
         assert "gates.yaml" in str(error.value)
 
     def test_every_gate_is_described_and_has_a_remedy(self) -> None:
-        assert all(rule.subject and rule.remedy.endswith(".") for rule in RULES)
+        assert all("{value}" in rule.finding and rule.remedy.endswith(".") for rule in RULES)
         assert all(len(field.description or "") > 20 for field in Thresholds.model_fields.values())
 
     def test_they_travel_to_workers(self) -> None:
@@ -543,9 +548,9 @@ class TestJudge:
         assert [gate["name"] for gate in json.loads(listed.read_bytes())["gates"]] == [rule.name for rule in RULES]
         assert messages == 2 * [
             "2 of 19 gates failed, so nothing was published:\n"
-            "  max_abs_bias: the largest bias, without its sign, is 3, allowed is at most 2. Check --alpha.\n"
-            "  canary_overlap: the mean overlap of the canary queries' top 10 with the previous version's is 0.5, "
-            "allowed is at least 0.7. Check ids, encoder and bank: look at some of the changed rows in both versions.\n"
+            "  max_abs_bias: the largest bias is 3, without its sign (limit: at most 2). Check --alpha.\n"
+            "  canary_overlap: the canary queries' top 10 and the previous version's have 50 % in common (limit: at "
+            "least 70 %). Check ids, encoder and bank: look at some of the changed rows in both versions.\n"
             f"All gates are listed in {listed}. Where the change is meant, run the same command again with "
             "--accept max_abs_bias --accept canary_overlap; finished work is kept."
         ]

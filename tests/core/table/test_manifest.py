@@ -49,7 +49,7 @@ def test_gates_and_what_is_known_of_the_sides_are_kept(table: str) -> None:
     record = json.loads(manifest.to_json())["gates"]
     assert record[0] == {
         "name": "alpha", "value": 3.0, "threshold": 2.0, "verdict": "fail", "accepted": True,
-        "sentence": "the factor between alpha 3 and the previous is 3, allowed is at most 2",
+        "sentence": "alpha 3 and the previous differ by a factor of 3 (limit: at most 2)",
     }  # fmt: skip
 
 

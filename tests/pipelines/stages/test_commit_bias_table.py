@@ -136,7 +136,7 @@ def test_a_gate_that_fails_publishes_nothing_and_leaves_its_report(table: Table)
     assert caught.value.exit_code == 10
     failed = [gate.name for gate in table.report().gates if gate.verdict == "fail"]
     assert "alpha" in failed
-    said = "alpha: the factor between alpha 5 and the previous is 10, allowed is at most 2. Check --alpha."
+    said = "alpha: alpha 5 and the previous differ by a factor of 10 (limit: at most 2). Check --alpha."
     assert said in str(caught.value)
     assert all(f"--accept {name}" in str(caught.value) for name in failed)
     assert current_manifest(table.uri) == first
