@@ -31,7 +31,8 @@ class Report:
         tuning: the choice of k and alpha.
         hubness: hubness without the bias and with it.
         hubs: the worst hubs, worst first.
-        changes: the queries that changed most, most changed first.
+        moves: of how many queries the right answer moved up and down.
+        changes: queries that changed most, better and worse ones in turn.
         shown: the candidates that hubs and changes name; see ``wanted``.
         biases: the distribution of the biases, against that of the previous version.
         listed_hubs: the hubs that the version lists, against those of the previous version.
@@ -50,6 +51,7 @@ class Report:
     tuning: sections.Tuning | None = None
     hubness: sections.Hubness | None = None
     hubs: tuple[sections.Hub, ...] = ()
+    moves: sections.Moves | None = None
     changes: tuple[sections.Change, ...] = ()
     shown: dict[str, sections.Shown] = field(default_factory=dict)
     biases: sections.BiasShift | None = None

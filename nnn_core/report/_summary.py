@@ -163,16 +163,17 @@ def tiles(report: Report) -> Iterator[tuple[str, str, str]]:
         yield ("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
     yield ("in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
     if report.gates:
-        passed = sum(gate.verdict == "pass" for gate in report.gates)
-        yield ("gates passed", f"{passed} of {len(report.gates)}", _open_gates(report))
+        failed = len(report.failed)
+        yield ("gates failed", str(failed), gates_words(report).removesuffix(f", {failed} failed"))
     if report.run.seconds is not None:
         yield ("finished in", seconds(report.run.seconds), _reuse(report))
 
 
-def _open_gates(report: Report) -> str:
-    words = (("fail", "failed"), ("warn", "to look at"), ("skipped", "not run"))
-    numbers = ((sum(gate.verdict == kind for gate in report.gates), word) for kind, word in words)
-    return ", ".join(f"{number} {word}" for number, word in numbers if number) or "none failed"
+def gates_words(report: Report) -> str:
+    """How many gates passed, were accepted by name, do not apply, and failed."""
+    words = (("pass", "passed"), ("warn", "accepted by name"), ("skipped", "not applicable"), ("fail", "failed"))
+    numbers = [(sum(gate.verdict == kind for gate in report.gates), word) for kind, word in words]
+    return ", ".join(f"{number} {word}" for number, word in numbers if number or word in ("passed", "failed"))
 
 
 def _reuse(report: Report) -> str:

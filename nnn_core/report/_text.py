@@ -84,7 +84,7 @@ def _gates(report: Report) -> list[str]:
 
     held = [gate for gate in summary.sort_gates(report.gates) if gate.verdict != "skipped"]
     reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
-    lines = _table([("gate", "", "seen", "asked for"), *map(row, held[:MAX_ROWS])], left=4) if held else []
+    lines = _table([("", "gate", "value", "limit"), *map(row, held[:MAX_ROWS])], left=4) if held else []
     return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
 
 
@@ -140,7 +140,9 @@ def _changes(report: Report) -> list[str]:
         (each.query.text or each.query.id, f"{rank(each.rank_before)} -> {rank(each.rank_after)}")
         for each in report.changes[:_CHANGES]
     ]
-    return ["queries that changed most, rank of the first relevant", *_table(rows)] if rows else []
+    moves = report.moves
+    said = [f"right answer up for {count(moves.better)} queries, down for {count(moves.worse)}"] if moves else []
+    return [*said, "queries that changed most, rank of the first relevant", *_table(rows)] if rows else said
 
 
 def _listed_hubs(report: Report) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from nnn_core.evaluation.choice import Choice
@@ -13,7 +14,7 @@ from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.evaluation.summary import Evaluation
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._numbers import unit_of
-from nnn_core.report.sections import Change, Figure, Hub, Hubness, Quality, Shown, Tuning
+from nnn_core.report.sections import Change, Figure, Hub, Hubness, Moves, Quality, Shown, Tuning
 from nnn_core.table.parts import BiasSettings
 
 
@@ -32,7 +33,8 @@ class Review:
         queries: digest of the held-out queries.
         hubness: hubness over all queries.
         hubs: the worst hubs, worst first.
-        changes: the queries that changed most, most changed first.
+        moves: of how many queries the right answer moved up and down.
+        changes: queries that changed most, better and worse ones in turn.
         shown: what is known of the candidates that hubs and changes name.
     """
 
@@ -46,6 +48,7 @@ class Review:
     queries: str
     hubness: Hubness
     hubs: tuple[Hub, ...]
+    moves: Moves
     changes: tuple[Change, ...]
     shown: dict[str, Shown] = field(default_factory=dict)
 
@@ -60,6 +63,7 @@ class Review:
             rows: candidates of the index.
         """
         queries, before, after = stored.load().answered, rankings.plain, rankings.debiased
+        changes = _changes(before, after, queries)
         return cls(
             evaluation,
             rows,
@@ -71,7 +75,8 @@ class Review:
             stored.digest,
             Hubness(len(queries.ids), DEPTH, *(Occurrence.of(ranking, rows) for ranking in (before, after))),
             tuple(_worst_hubs(before, after, queries)),
-            tuple(_most_changed(before, after, queries)),
+            _moves(changes, len(queries.ids)),
+            tuple(_most_changed(changes)),
         )
 
     def sections(self, settings: BiasSettings) -> dict[str, Any]:
@@ -80,7 +85,7 @@ class Review:
         return {
             "quality": (_quality_of(self.evaluation, title),),
             "tuning": _tuning_of(self.evaluation) if self.evaluation.queries else None,
-            **{name: getattr(self, name) for name in ("hubness", "hubs", "changes", "shown")},
+            **{name: getattr(self, name) for name in ("hubness", "hubs", "moves", "changes", "shown")},
         }
 
     @property
@@ -146,15 +151,35 @@ def _worst_hubs(before: Ranking, after: Ranking, queries: QuerySet, number: int 
     ]
 
 
-def _most_changed(before: Ranking, after: Ranking, queries: QuerySet, number: int = 8) -> list[Change]:
-    """The queries whose first relevant candidate moved furthest, then those with the most new candidates."""
-    changes = [
+def _changes(before: Ranking, after: Ranking, queries: QuerySet) -> list[Change]:
+    """The queries whose first results are others."""
+    return [
         Change(Shown(query), tuple(old), tuple(new), names, _first_of(names, old), _first_of(names, new))
         for query, old, new, names in zip(queries.ids, before.ids, after.ids, queries.relevant, strict=True)
         if old != new
     ]
-    changes.sort(key=lambda each: (-abs(each.rank_after - each.rank_before), len({*each.before} & {*each.after})))
-    return changes[:number]
+
+
+def _moves(changes: Sequence[Change], queries: int) -> Moves:
+    better = sum(each.rank_after < each.rank_before for each in changes)
+    worse = sum(each.rank_after > each.rank_before for each in changes)
+    return Moves(better, worse, queries - better - worse)
+
+
+def _most_changed(changes: Sequence[Change], number: int = 8) -> list[Change]:
+    """Those whose right answer rose most and those whose fell most in turn, then those with the most new candidates."""
+
+    def others(change: Change) -> int:
+        return len({*change.before} & {*change.after})
+
+    moved = sorted(changes, key=lambda each: (each.rank_after - each.rank_before, others(each)))
+    better = [each for each in moved if each.rank_after < each.rank_before]
+    worse = sorted(
+        (each for each in moved if each.rank_after > each.rank_before),
+        key=lambda each: (each.rank_before - each.rank_after, others(each)),
+    )
+    paired = [each for pair in zip_longest(better, worse) for each in pair if each is not None]
+    return [*paired, *(each for each in moved if each.rank_after == each.rank_before)][:number]
 
 
 def _first_of(relevant: Sequence[str], row: Sequence[str]) -> int:

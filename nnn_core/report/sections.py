@@ -313,6 +313,21 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """Of how many queries the first right answer moved, as far as it is among the first results.
+
+    Attributes:
+        better: it stands higher with the bias.
+        worse: it stands lower with the bias.
+        same: it stands where it stood, or is not among the first results either way.
+    """
+
+    better: int
+    worse: int
+    same: int
+
+
+@dataclass(frozen=True)
 class Change:
     """A query whose first results changed much.
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
-from nnn_core.report.review import _most_changed, _worst_hubs
+from nnn_core.report.review import _changes, _most_changed, _moves, _worst_hubs
+from nnn_core.report.sections import Moves
 from nnn_core.vectors import to_grid
 
 
@@ -83,11 +84,15 @@ def test_hubs_and_what_they_wrongly_answered() -> None:
     assert occurrence.never == pytest.approx(2 / 6)
 
 
-def test_queries_that_changed_most() -> None:
+def test_queries_that_changed_most_best_and_worst_in_turn() -> None:
     before, after = ranking("ab", "ac", "ad"), ranking("ba", "bc", "cd")
-    turns = _most_changed(before, after, QUERIES)
-    assert [(turn.query.id, turn.rank_before, turn.rank_after) for turn in turns] == [
+    changes = _changes(before, after, QUERIES)
+    assert _moves(changes, 3) == Moves(better=2, worse=1, same=0)
+    assert [(turn.query.id, turn.rank_before, turn.rank_after) for turn in _most_changed(changes)] == [
         ("q1", DEPTH + 1, 1),
-        ("q2", 2, 1),
         ("q0", 1, 2),
+        ("q2", 2, 1),
     ]
+    assert [turn.query.id for turn in _most_changed(changes, 2)] == ["q1", "q0"]
+    same = _changes(ranking("ab", "bc", "cd"), ranking("ab", "bd", "cd"), QUERIES)
+    assert (_moves(same, 3), [turn.query.id for turn in _most_changed(same)]) == (Moves(0, 0, 3), ["q1"])
