@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
+from demo_vectors import demo_vectors
 
 from nnn_core.evaluation.rivals import Trial, compare_corrections
 from nnn_core.vectors import FloatMatrix, unit_vectors
@@ -36,15 +38,12 @@ SHOWN = ("recall@1", "recall@5", "recall@10")
 def demo_trial() -> Trial:
     """The demo's images, its bank of captions and its test queries, by the encoder that comes with the package."""
     with tempfile.TemporaryDirectory() as folder:
-        demo.write_corpus(folder)
-        where, source = demo.places(folder), demo.demo_encoder()
-        encoder = source.load()
-        ids, images = demo.embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
-        _, bank = demo.embedded_vectors(where["references"], "text", where["work"], source, encoder)
-        names, queries = demo.embedded_vectors(where["validation"], "text", where["work"], source, encoder)
-        relevant = [
-            [ids[row] for row in sorted(rows)] for rows in demo.relevant_positions(where["validation"], names, ids)
-        ]
+        sides = demo_vectors(folder)
+        (ids, images), (_, bank), (names, queries) = (
+            sides[each] for each in ("candidates", "references", "validation")
+        )
+        answers = demo.relevant_positions(demo.places(folder)["validation"], names, ids)
+        relevant = [[ids[row] for row in sorted(rows)] for rows in answers]
     return Trial(queries, relevant, images, ids, bank)
 
 

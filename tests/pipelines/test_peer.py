@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from corpora import write_vectors
+from demo_vectors import demo_vectors
 
 from nnn_core import load_bias_table
 from nnn_core.consumers.faiss_index import debiased_index, search_debiased
@@ -88,11 +89,10 @@ def test_real_embeddings(tmp_path: Path, images: str, texts: str, direction: str
 def test_demo_embeddings(tmp_path: Path) -> None:
     assert cli.main(["demo", "--directory", str(tmp_path)]) == 0
     where = demo.places(str(tmp_path))
-    source = demo.demo_encoder()
-    encoder = source.load()
     table = load_bias_table(where["table"])
     settings = table.manifest.settings
-    ids, candidates = demo.embedded_vectors(where["candidates"], "image", where["work"], source, encoder)
-    _, references = demo.embedded_vectors(where["references"], "text", where["work"], source, encoder)
-    _, queries = demo.embedded_vectors(where["validation"], "text", where["work"], source, encoder)
+    sides = demo_vectors(str(tmp_path))
+    (ids, candidates), (_, references), (_, queries) = (
+        sides[each] for each in ("candidates", "references", "validation")
+    )
     assert_same(candidates, references, queries, table.bias_of(ids), settings.k, settings.alpha)

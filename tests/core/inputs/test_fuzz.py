@@ -276,4 +276,4 @@ def test_completion_mark() -> None:
         except CorruptArtifactError as error:
             assert "mark.json" in str(error)  # noqa: PT017
 
-    fuzz([EmbeddedInput("shard.tar", "0" * 64, shards, rejects, False).to_json()], parse)
+    fuzz([EmbeddedInput("shard.tar", "0" * 64, shards, rejects, False).to_json("mark.json")], parse)
