@@ -18,6 +18,7 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
 INSTALL := $(BIN)/python deploy/install.py $(PIP_FLAGS)
 
 # Every program would compile all of its modules again.
@@ -27,38 +28,45 @@ unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(INSTALLED)
 
-$(INSTALLED): setup.py deploy/constraints.txt deploy/install.py
+$(BIN):
 	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): setup.py deploy/constraints.txt deploy/install.py | $(BIN)
+	$(INSTALL) --editable '.[clip]'
+	touch $@
+
+$(TESTABLE): setup.py deploy/constraints.txt deploy/install.py | $(BIN)
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/nnn demo
 
-test: $(INSTALLED)
+test: $(TESTABLE)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-bench: $(INSTALLED)
+bench: $(TESTABLE)
 	$(INSTALL) --editable '.[test,bench]'
 	$(BIN)/python tests/benchmarks/scoring.py
 
-test-slow: $(INSTALLED)
+test-slow: $(TESTABLE)
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/python -m pytest -q --hypothesis-profile=thorough -m 'slow or counted or hypothesis'
 
-test-engines: $(INSTALLED)
+test-engines: $(TESTABLE)
 	$(INSTALL) --editable '.[test,engines]'
 	for release in 3.5.7 4.0.1; do test -d $(VENV)/spark/$$release || \
 	  $(BIN)/python -m pip install --quiet --target $(VENV)/spark/$$release pyspark==$$release || exit 1; done
 	$(BIN)/python -m pytest -q -m engines
 
-test-runners: $(INSTALLED)
+test-runners: $(TESTABLE)
 	$(BIN)/python tests/runner_parts.py
 	$(BIN)/python -m pytest -q -s -rs -m runners tests/deploy/test_runners.py
 
-fuzz: $(INSTALLED)
+fuzz: $(TESTABLE)
 	$(BIN)/python -m pytest -q -s -m fuzz tests/core/inputs/test_fuzz.py
 
-check: $(INSTALLED)
+check: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "nnn_core" / "__init__.py").read_text())[1]
 
+# What models take. Ready-made vectors need none of it.
+CLIP = ["open_clip_torch>=3.3,<4", "torch>=2.6,!=2.13.0", "torchvision>=0.21"]
 TEST = [
     "deltalake>=1.6,<2",
     "duckdb>=1.4",
@@ -60,7 +62,6 @@ setup(
         "markupsafe>=3.0",
         "numba>=0.61",
         "numpy>=2.0,<2.5",
-        "open_clip_torch>=3.3,<4",
         "pillow>=12.3,<13",
         "pyarrow>=23.0.1,<26",
         "pydantic>=2.11,<3",
@@ -68,11 +69,10 @@ setup(
         "rich>=13.9",
         "safetensors>=0.5",
         "tenacity>=9",
-        "torch>=2.6,!=2.13.0",
         "threadpoolctl>=3.5",
-        "torchvision>=0.21",
     ],
     extras_require={
+        "clip": CLIP,
         "bench": ["altair>=5.5", "nnn-retrieval==0.1", "vl-convert-python>=1.7"],
         "delta": ["deltalake>=1.6,<2"],
         "engines": [
@@ -87,8 +87,8 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "iceberg": ["pyiceberg>=0.12,<0.13"],
         "s3": ["s3fs>=2026.1"],
-        "test": TEST,
-        "transformers": ["sentencepiece>=0.2", "transformers>=5.20,<6"],
+        "test": [*CLIP, *TEST],
+        "transformers": [*CLIP, "sentencepiece>=0.2", "transformers>=5.20,<6"],
     },
     entry_points={"console_scripts": ["nnn = pipelines.commands.cli:main"]},
 )

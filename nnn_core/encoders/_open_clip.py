@@ -33,7 +33,7 @@ class OpenClipSource(ModelSource):
     """``open_clip:MODEL/PRETRAINED``, where ``PRETRAINED`` is a tag or a file, or ``open_clip:local-dir:DIR``."""
 
     scheme = "open_clip"
-    extra = None
+    extra = "clip"
 
     @classmethod
     def absolute(cls, spec: str) -> str:

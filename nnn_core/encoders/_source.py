@@ -22,8 +22,8 @@ class ModelSource:
 
     #: What ``--encoder`` calls the family.
     scheme: ClassVar[str]
-    #: The extra of this package with which the family's packages are installed; None if they always are.
-    extra: ClassVar[str | None] = "transformers"
+    #: The extra of this package with which the family's packages are installed.
+    extra: ClassVar[str] = "transformers"
 
     spec: str
     fingerprint: Fingerprint
@@ -35,10 +35,14 @@ class ModelSource:
 
         Raises:
             InputError: there is no such model, or it lacks a file.
-            ConfigError: it is of no kind that this family knows.
+            ConfigError: it is of no kind that this family knows, or a package that is needed is not installed.
         """
         spec = cls.absolute(spec)
-        return cls(spec, replace(cls.describe(spec), precision=precision), precision)
+        try:
+            fingerprint = cls.describe(spec)
+        except ImportError as error:
+            raise cls._lacking(error) from error
+        return cls(spec, replace(fingerprint, precision=precision), precision)
 
     def load(self) -> TowersEncoder:
         """Load model, preprocessing and tokenizer in this process.
@@ -49,18 +53,22 @@ class ModelSource:
         """
         here = replace(self.describe(self.spec), precision=self.precision)
         here.check_same(f"{self.scheme}:{self.spec}", self.fingerprint)
-        device()
         try:
+            device()
             return TowersEncoder(self.towers(self.spec), self.precision)
-        except InputError:
+        except (ConfigError, InputError):
             raise
+        except ImportError as error:
+            raise self._lacking(error) from error
         except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
-            if isinstance(error, ImportError) and self.extra:
-                raise ConfigError(
-                    f"--encoder {self.scheme}:... needs packages that are not installed ({error}); pip install "
-                    f"'nnn-bias[{self.extra}]'."
-                ) from error
             raise InputError(f"--encoder {self.scheme}:{self.spec} cannot be loaded: {error!r}") from error
+
+    @classmethod
+    def _lacking(cls, error: ImportError) -> ConfigError:
+        return ConfigError(
+            f"--encoder {cls.scheme}:... needs packages that are not installed ({error}); pip install "
+            f"'nnn-bias[{cls.extra}]'."
+        )
 
     @classmethod
     def absolute(cls, spec: str) -> str:

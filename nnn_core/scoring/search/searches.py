@@ -163,6 +163,11 @@ def _has_device() -> bool:
     # PyTorch takes seconds to import, so it is asked only where a driver is loaded.
     if not Path("/proc/driver/nvidia").exists():
         return False
-    from nnn_core.scoring.search._device import has_device
-
+    try:
+        from nnn_core.scoring.search._device import has_device
+    except ImportError:
+        _log.warning(
+            "there is a GPU, but PyTorch is not installed, so the processor searches; pip install 'nnn-bias[clip]'"
+        )
+        return False
     return has_device()
