@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
+from nnn_core import storage
 from nnn_core.encoders.fingerprints import shown_parts
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
@@ -18,8 +20,12 @@ def list_all(args: argparse.Namespace) -> None:
     read_manifest(args.table)  # raises when there is no table
     every = (_try_manifest(args.table, version) for version in list_versions(args.table))
     manifests = [manifest for manifest in every if manifest is not None]
-    for manifest in manifests:
-        print(_describe(manifest))
+    print(_HEAD)
+    for at, manifest in enumerate(manifests):
+        earlier = next((each.version for each in manifests[: max(0, at - 1)] if manifest.says_the_same(each)), None)
+        notes = [f"as version {earlier}"] if earlier else []
+        notes += ["current"] if at == len(manifests) - 1 else []
+        print(f"{_line(args.table, manifest)}  {', '.join(notes)}".rstrip())
     print_json(args, {"versions": [_record(args.table, manifest) for manifest in manifests]})
 
 
@@ -55,7 +61,7 @@ def roll_back(args: argparse.Namespace) -> None:
 
 
 def _print_one(args: argparse.Namespace, manifest: Manifest) -> None:
-    print(_describe(manifest))
+    print(_describe(args.table, manifest))
     print_json(args, _record(args.table, manifest))
 
 
@@ -72,16 +78,40 @@ def _record(table: str, manifest: Manifest) -> dict[str, Any]:
     """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
     content = asdict(manifest)
     content["settings"]["encoder"] = shown_parts(manifest.settings.encoder)
-    return {"manifest": manifest_uri(table, manifest.version), "rows": manifest.rows, **content}
+    where = {"manifest": manifest_uri(table, manifest.version), "published": _published(table, manifest)}
+    return {**where, "rows": manifest.rows, **content}
 
 
-def _describe(manifest: Manifest) -> str:
-    """One line a version."""
+_HEAD = f"version  {'published, UTC':<16}  {'candidates':>20}  {'bank':>18}     k  alpha  mean bias"
+
+
+def _line(table: str, manifest: Manifest) -> str:
+    """A version in the columns of ``_HEAD``."""
+    s = manifest.settings
+    candidates = f"{manifest.rows:,} {s.candidate_modality}s"
+    bank = f"{manifest.references.rows:,} {s.reference_modality}s"
+    return (
+        f"{manifest.version:>7}  {_minute(table, manifest)}  {candidates:>20}  {bank:>18}  {s.k:>4}  {s.alpha:>5g}  "
+        f"{manifest.bias_mean:>9.4f}"
+    )
+
+
+def _published(table: str, manifest: Manifest) -> str:
+    """When the store wrote the manifest, which itself holds no time."""
+    return datetime.fromtimestamp(storage.modified(manifest_uri(table, manifest.version)), UTC).isoformat()
+
+
+def _minute(table: str, manifest: Manifest) -> str:
+    return _published(table, manifest)[:16].replace("T", " ")
+
+
+def _describe(table: str, manifest: Manifest) -> str:
+    """What a version is, in a sentence."""
     s = manifest.settings
     return (
         f"version {manifest.version}: {manifest.rows:,} {s.candidate_modality} candidates, bank of "
         f"{manifest.references.rows:,} {s.reference_modality} queries, k = {s.k} of {', '.join(map(str, s.grid))}, "
-        f"alpha = {s.alpha:g}, mean bias {manifest.bias_mean:.4f}"
+        f"alpha = {s.alpha:g}, mean bias {manifest.bias_mean:.4f}, published {_minute(table, manifest)} UTC"
     )
 
 

@@ -56,6 +56,20 @@ def test_rollback(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "rollback", "7", "--table", table)[0] == 3
 
 
+def test_list_says_when_and_which_is_current(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for version in (1, 2, 3):
+        os.utime(manifest_uri(table, version), (86400.0 * version, 86400.0 * version))
+    run(capsys, "rollback", "2", "--table", table)
+    code, lines, _ = run(capsys, "list", "--table", table, "--json")
+    assert code == 0
+    assert lines[0].split() == ["version", "published,", "UTC", "candidates", "bank", "k", "alpha", "mean", "bias"]
+    assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    assert [" 1970-01-02 00:00 " in lines[1], " 1970-01-04 00:00 " in lines[3]] == [True, True]
+    assert lines[4].endswith("  as version 2, current")
+    assert not any(line.endswith("current") for line in lines[1:4])
+    assert [each["published"][:10] for each in record_of(lines)["versions"][:3]] == [f"1970-01-0{n}" for n in (2, 3, 4)]
+
+
 def test_rollback_to_damaged_files(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     (Path(table) / read_manifest(table, 1).files[0].path).write_bytes(b"")
     code, _, error = run(capsys, "rollback", "1", "--table", table)
@@ -100,7 +114,7 @@ def test_ages(text: str, seconds: float) -> None:
 def test_no_ages(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["table", "expire", "--table", "t", "--keep", "1", "--older-than", text])
-    assert "error: argument --older-than" in capsys.readouterr().err
+    assert "nnn table expire: argument --older-than" in capsys.readouterr().err
 
 
 def test_diff(table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
