@@ -74,44 +74,41 @@ class RefreshConfig(ValidationColumnOptions):
         table: folder of the bias table; a new version is added.
         work: folder of artefacts, which later runs reuse.
         encoder: open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for vectors.
-        precision: arithmetic of the encoder; vectors are float32 in any case (default: %(default)s).
-        reference_prompt: words around the bank's texts, as live queries have it, such as 'a photo of {}' (default:
-            none).
-        candidate_prompt: words around candidate texts, such as 'a photo of {}' (default: none).
+        precision: arithmetic of the encoder; stored vectors are always float32 (default: %(default)s).
+        reference_prompt: template for the bank's texts, that of live queries, such as 'a photo of {}' (default: none).
+        candidate_prompt: template for candidates that are texts, such as 'a photo of {}' (default: none).
         candidate_modality: what candidates are (default: %(default)s).
         reference_modality: what references and queries are (default: the other).
-        exclude_own_pairs: leave a candidate's own references (same pair id) out.
-        max_reject_rate: unusable candidates, as a share (default: 0); --reference-..., --validation-...
-            (default: 0.01).
-        cache_bytes: bytes of the bank that each worker's machine keeps on its disk when --work is an object store;
-            0 for none (default: a tenth of what is free, at most 8 GiB).
+        exclude_own_pairs: compare no candidate with references of its own pair id.
+        max_reject_rate: share of candidates that may be unusable (default: 0); likewise --reference-max-reject-rate
+            and --validation-max-reject-rate (default: 0.01).
+        cache_bytes: how much of the bank each machine keeps on its disk when --work is an object store; 0 for none
+            (default: a tenth of what is free, at most 8 GiB).
         cache_folder: cache directory (default: under $TMPDIR).
         accelerator: GPUs of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver';
             the other stages get none (Dataflow).
-        model_copies: encoders a machine's processes share (default: one each).
-        validation: shards of held-out queries, of use without answers too.
+        model_copies: models that the processes of a machine share (default: one each).
+        validation: shards of held-out queries; also useful without answers.
         relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
         allow_overlap: accept queries that are in the bank.
-        drop_overlap: leave queries that are in the bank out of it.
+        drop_overlap: leave rows out of the bank that are such queries.
         objective: the figure that reports put first (default: %(default)s).
         tune: choose k and alpha, and prove their gain.
         k: neighbours in the mean; auto: 16, less with fewer than 128 references, more beyond 40,000 (default:
             %(default)s).
         alpha: weight of the mean in the bias (default: %(default)s).
-        k_max: keep means for 1, 2, 4, ... up to N, for other k without scoring (default: 128, or k if larger).
-        reference_shard_rows: files of the bank are scored together in groups of up to so many reference queries; a
-            file of at least half of that stands alone (default: about a 64th of the bank, approximate 1048576).
-        search: exact: float32 selects, float64 decides; prefilter: int8 selects, same result; approximate: looks at
-            a part of the bank, see --bias-tolerance; auto: the fastest exact one of a worker, on its GPU if it has one
-            (default: %(default)s).
-        bias_tolerance: mean absolute error of a candidate's mean that --search approximate may make, such as 1e-3.
-        threads: threads of a worker process: scores, files of vectors, the CPU's encoder (default: all cores; 1 on a
-            cluster).
-        gates: YAML file of thresholds that a version must meet to be published (deploy/gates.yaml has the
-            defaults).
+        k_max: keep means for k = 1, 2, 4, ... up to N, so that k can change without scoring (default: 128, or k if
+            larger).
+        reference_shard_rows: most reference queries in a shard; files of at least half that size stand alone (default:
+            about a 64th of the bank; 1048576 for --search approximate).
+        search: exact selects by float32; prefilter by int8, with the same result; approximate looks at a part of the
+            bank, see --bias-tolerance; auto is the fastest exact one, on a GPU if there is one (default: %(default)s).
+        bias_tolerance: mean absolute error that --search approximate may make, such as 1e-3.
+        threads: threads of a worker process (default: all cores; 1 on a cluster).
+        gates: YAML file of limits that a version must meet to be published (deploy/gates.yaml has the defaults).
         accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
-        report: HTML report (default: a new one below WORK/reports).
-        worker_start_timeout: wait for an engine's first worker (default: %(default)g).
+        report: HTML report, where {date} stands for today (default: a new one below WORK/reports).
+        worker_start_timeout: how long to wait for an engine's first worker (default: %(default)g).
         run: name of this run, which is no option.
 
     Raises:
@@ -308,14 +305,14 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         allow_overlap: accept queries that are in the bank.
         max_reject_rate: unusable rows of the queries, and of a bank that is not the table's, as a share (default:
             %(default)s).
-        subset: accept a part of the table's candidates: all figures are then among these.
+        subset: accept a part of the table's candidates; all figures are then over that part.
         encoder: model, as for nnn refresh; not needed for vectors.
         threads: threads of one worker process (default: all cores).
-        drop_own_pairs: judge also what the bias would be without the bank's rows that belong to candidates:
-            the fair figure where the bank describes the index (scores anew).
-        compare: the same for CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; of more than
-            100,000 candidates a sample is compared on.
-        attributes: tables of id and attributes: how evenly their values are retrieved.
+        drop_own_pairs: also judge the bias without the bank's rows that belong to candidates, which is the fair figure
+            if the bank describes the index (scores anew).
+        compare: also judge CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; on a sample if
+            there are more than 100,000 candidates.
+        attributes: tables of id and attributes, to see how evenly their values are retrieved.
         request: which point is judged, and by what, which the command works out from its own options.
         run: name of this run, which is no option.
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from nnn_core.errors import ConfigError
 from nnn_core.yaml_files import Number, read_mapping
 from pipelines.commands._beam_options import beam_flags, beam_options, beam_problem, nearest, option_name, without_given
-from pipelines.commands._options import Declared, Parser
+from pipelines.commands._options import Declared
+from pipelines.commands._parser import Parser
 from pipelines.options import Option
 
 #: Key of a file under which Beam's options stand.

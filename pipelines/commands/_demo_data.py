@@ -52,7 +52,12 @@ def _render() -> list[tuple[str, bytes]]:
 
 def demo_encoder() -> EncoderSource:
     """The encoder that comes with the package."""
-    return parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}")
+    return parse_encoder(f"open_clip:local-dir:{encoder_folder()}")
+
+
+def encoder_folder() -> str:
+    """Where its files lie."""
+    return str(files("nnn_core") / "demo" / "encoder")
 
 
 def embedded_vectors(pattern: str, request: EmbeddingRequest) -> tuple[list[str], FloatMatrix]:

@@ -19,6 +19,7 @@ from nnn_core.encoders.generations import settle
 from nnn_core.encoders.probes import recorded, static_parts
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.table.manifest import read_manifest
+from pipelines.commands._parser import Parser
 from pipelines.options import OUTPUT, Option
 from pipelines.running.logs import FORMATS
 
@@ -86,16 +87,6 @@ class Switch(argparse.BooleanOptionalAction):
         return self.option_strings[0].replace("--", "--[no-]", 1)
 
 
-class Parser(argparse.ArgumentParser):
-    """The command line of a program that runs a pipeline.
-
-    Attributes:
-        declared: the parser's declared options, by name.
-    """
-
-    declared: dict[str, Declared]
-
-
 def make_parser(
     command: str,
     description: str,
@@ -112,10 +103,9 @@ def make_parser(
         groups: headings of --help in order, with descriptions or None; options of no such group come first.
         epilog: text that --help shows below the options.
     """
-    parser = Parser(prog=f"nnn {command}", description=description, epilog=epilog, allow_abbrev=False)
+    parser = Parser(prog=f"nnn {command}", description=description, epilog=epilog)
     options = [each for model in models for each in declared(model)]
     places = {None: parser} | {title: parser.add_argument_group(title, text) for title, text in groups.items()}
-    parser.declared = {}
     for title, place in places.items():
         for each in options:
             if title == (each.option.group if each.option.group in groups else None):

@@ -13,7 +13,8 @@ from nnn_core.errors import ConfigError, did_you_mean
 from nnn_core.redaction import redact
 from pipelines.commands._beam_options import beam_parser
 from pipelines.commands._config_file import apply_config, file_schema, read_config
-from pipelines.commands._options import Parser, Switch
+from pipelines.commands._options import Switch
+from pipelines.commands._parser import Parser
 from pipelines.running.known_runners import settle_runner
 from pipelines.running.logs import configure_logging
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pipelines.commands._config_file import ConfigFile
-from pipelines.commands._options import Output, Parser, build, make_parser, threads_of
+from pipelines.commands._options import Output, build, make_parser, threads_of
+from pipelines.commands._parser import Parser
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
 
@@ -39,6 +40,7 @@ def build_parser() -> Parser:
     )
     # No option of a file: Beam has one of that name, which describes a job for Dataflow and does not submit it.
     parser.add_argument("--dry-run", action="store_true", help="read the first rows of each side, plan, and stop")
+    parser.show_first("config", "candidates", "references", "encoder", "table", "work", "validation", "tune")
     return parser
 
 

@@ -19,22 +19,22 @@ from nnn_core.table.manifest import read_manifest
 from nnn_core.vectors import FloatMatrix
 from pipelines.commands._options import add_options
 from pipelines.commands._output import add_command, add_version, print_json
+from pipelines.commands._parser import Parser
 from pipelines.config import RefreshConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nnn encoder", description="Fingerprint an encoder, and compare encoders and services with a table."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    show = add_command(commands, "fingerprint", "what the vectors of an encoder depend on", allow_abbrev=False)
+    show = add_command(commands, "fingerprint", "what the vectors of an encoder depend on")
     show.add_argument("spec", metavar="SPEC", help="as for --encoder of nnn refresh")
     check = add_command(
         commands,
         "check",
         "compare an encoder, or a live service, with a table (exit code 3: they differ)",
-        allow_abbrev=False,
     )
     check.add_argument("spec", metavar="SPEC", nargs="?", help="the encoder; not needed with --vectors")
     check.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check.add_argument("--tolerance", type=float, metavar="D", help="distance allowed between unit vectors of a probe")
     for command in (show, check):  # how texts and images become vectors, as for nnn refresh
         add_options(command, RefreshConfig, "precision", "reference_prompt", "candidate_prompt")
-    probes = add_command(commands, "probes", "write the probes, for a service to encode", allow_abbrev=False)
+    probes = add_command(commands, "probes", "write the probes, for a service to encode")
     probes.add_argument("--output", required=True, metavar="URI", help="folder for texts.jsonl and the pictures")
     args = parser.parse_args(argv)
     result = {"fingerprint": _fingerprint, "check": _check, "probes": _write_probes}[args.command](args)

@@ -60,10 +60,10 @@ class _Judgement:
     """Which point is judged, by what, and what becomes of the result.
 
     Attributes:
-        objective: what --tune maximises (default: %(default)s).
+        objective: the figure that reports put first (default: %(default)s).
         k: one of the table's grid (default: the table's).
         alpha: weight of the mean in the bias (default: the table's).
-        tune: choose k and alpha by one half of the queries.
+        tune: choose k and alpha, and prove their gain.
         publish: publish a version with the k and alpha that were judged, and the evaluation in its manifest, if it
             passes the gates.
         gates: thresholds of these gates, as for nnn refresh.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -10,16 +9,16 @@ from nnn_core.inputs.inspection import Inspection, ShardReport, inspect
 from nnn_core.report.numbers import size
 from pipelines.commands._options import add_options, build
 from pipelines.commands._output import print_json
+from pipelines.commands._parser import Parser
 from pipelines.options import ColumnOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, look, print."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nnn inspect",
         description="Show what a glob of input holds: formats, rows, columns, example ids, and what is missing. Only "
         "footers and the first rows of a few files are read.",
-        allow_abbrev=False,
     )
     parser.add_argument("glob", metavar="GLOB", help="shards, as for --candidates and --references of nnn refresh")
     parser.add_argument(

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -54,7 +55,8 @@ def refresh(
         GateError: the version was refused; the report says why.
         NNNError: whatever went wrong; nothing was published.
     """
-    config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
+    named = config.report and config.report.replace("{date}", f"{datetime.now(UTC):%Y-%m-%d}")
+    config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}", report=named)
     storage.check_exclusive(config.work)
     if config.report and storage.exists(config.report):
         raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from nnn_core import storage
 from nnn_core.errors import StorageError
 from nnn_core.report import render, render_text
 from nnn_core.report.archive import read_report
+from pipelines.commands._parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, read, write, print."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nnn report",
         description="Show a report that a run left as JSON below WORK/runs or WORK/reports, and write its page.",
-        allow_abbrev=False,
     )
     parser.add_argument("report", metavar="REPORT", help="URI of the .json, or of the page next to it")
     parser.add_argument("--output", metavar="URI", help="write the HTML page under this new name")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib import import_module
 
 from pipelines.commands._output import add_command
+from pipelines.commands._parser import Parser
 
 _ROWS, _HUBS, _UPKEEP, _VERSIONS = (
     f"pipelines.commands._table_{name}" for name in ("rows", "hubs", "upkeep", "versions")
@@ -28,9 +28,7 @@ _COMMANDS = {
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags, act, print."""
-    parser = argparse.ArgumentParser(
-        prog="nnn table", description="Look at the versions of a bias table, check them, and manage them."
-    )
+    parser = Parser(prog="nnn table", description="Look at the versions of a bias table, check them, and manage them.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (home, text) in _COMMANDS.items():
         command = add_command(commands, name, text)

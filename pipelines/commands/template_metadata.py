@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from pipelines.commands._config_file import file_options
-from pipelines.commands._options import Declared, Parser
+from pipelines.commands._options import Declared
+from pipelines.commands._parser import Parser
 from pipelines.commands._refresh_flags import build_parser
 
 #: What a text has to look like, by the type of the flag. The console fills in a default of its own for parameters that

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from nnn_core.table.lifecycle.cleaning import clean
 from pipelines.commands._output import add_command, print_json
+from pipelines.commands._parser import Parser
 from pipelines.commands._table_upkeep import parse_age
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
-    parser = argparse.ArgumentParser(prog="nnn work", description="Look after the folder of artefacts.")
+    parser = Parser(prog="nnn work", description="Look after the folder of artefacts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     text = "remove artefacts that no version of its tables needs (nnn table expire says which versions there are)"
     gc = add_command(commands, "gc", text)

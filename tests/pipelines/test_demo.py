@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from nnn_core import load_bias_table
@@ -104,6 +105,41 @@ def test_output_says_where_the_table_is(finished: tuple[Path, dict[str, Any], st
     assert re.match(r"Hubs: down by \d+ %\. The skewness of how often a candidate is in a top 10 goes from 1\.", hubs)
     assert all(name in text for name in ("95 % interval", "never retrieved", "before", "after", "An exact FAISS index"))
     assert load_bias_table(str(folder / summary["table"])).manifest.rows == summary["rows"]
+
+
+def run(*argv: str) -> dict[str, Any]:
+    """What a command of ``nnn`` prints for programs."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.main([*argv, "--json"]) == 0
+    result: dict[str, Any] = json.loads(out.getvalue().splitlines()[-1])
+    return result
+
+
+def test_queries_are_encoded_and_answered_as_the_job_does(
+    finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished[0] / "nnn-demo"
+    monkeypatch.chdir(folder)
+    ids, candidates = vectors(finished[0], "candidates")
+    query_ids, queries = vectors(finished[0], "validation")
+    spec = ["--encoder", f"open_clip:local-dir:{demo.encoder_folder()}"]
+    assert run("encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "q.npy")["rows"] == len(query_ids)
+    assert np.load("q.npy").tobytes() == queries.tobytes()
+    run("encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "q.parquet", "--table", "table")
+    written = pq.read_table("q.parquet")
+    assert written.column("id").to_pylist() == query_ids
+    assert np.stack(written.column("vector").to_numpy()).tobytes() == queries.tobytes()
+    captions = pq.read_table("corpus/queries/00000.parquet").column("caption").to_pylist()
+    asked = [part for row in (0, 7) for part in ("--query", captions[row])]
+    results = run("search", *spec, "--table", "table", "--work", "work", *asked, "--top", "5")["results"]
+    bias = load_bias_table("table").bias_of(ids).astype(np.float64)
+    for row, result in zip((0, 7), results, strict=True):
+        assert result["query"] == captions[row]
+        scores = candidates.astype(np.float64) @ queries[row].astype(np.float64)
+        for when, expected in (("before", scores), ("after", scores - bias)):
+            best = sorted(zip(-expected, ids, strict=True))[:5]
+            assert [hit["id"] for hit in result[when]] == [name for _, name in best]
+            assert [hit["score"] for hit in result[when]] == pytest.approx([-score for score, _ in best], abs=1e-12)
 
 
 def test_example_of_the_readme(finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,23 @@ import pytest
 from corpora import gaussian, write_vectors
 
 from nnn_core import __version__, load_bias_table
+from nnn_core.encoders import parse_encoder
+from nnn_core.errors import ConfigError
 from pipelines.commands import cli
+from pipelines.commands._demo_data import encoder_folder
 from pipelines.commands._refresh_flags import build_parser, config_from
+
+#: A refresh where nothing is installed that only models need.
+WITHOUT_MODELS = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["torch", "torchvision", "open_clip", "transformers"]))
+runpy.run_module("pipelines.refresh", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A refresh as a program of its own: its folder, and what it printed."""
+    """A refresh as a program of its own, without PyTorch: its folder, and what it printed."""
 
     folder: Path
     out: str
@@ -35,7 +45,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     references = write_vectors(folder / "references", ["1", "2", "3", "4"], gaussian(4, 8, 2), 1)
     flags = ["--candidates", candidates, "--references", references, "--table", str(folder / "table")]
     flags += ["--work", str(folder / "work"), "--k", "4", "--alpha", "0.5", "--json"]
-    command = [sys.executable, "-m", "pipelines.refresh", *flags]
+    command = [sys.executable, "-c", WITHOUT_MODELS, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Job(folder, done.stdout, done.stderr)
 
@@ -93,6 +103,48 @@ def test_help_fits_a_screen_and_explains_flags(command: list[str], capsys: pytes
         cli.main([*command, "--help"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.count("\n") < 140
+
+
+def test_help_begins_with_what_a_first_refresh_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            cli.main(["refresh", flag])
+        pages[flag] = capsys.readouterr().out
+    first = {"--candidates", "--references", "--encoder", "--table", "--work", "--validation", "--tune", "--config"}
+    assert set(re.findall(r"^  (--[\w-]+)", pages["--help"], re.M)) == {*first, "--help-all"}
+    assert pages["--help"].count("\n") < 45
+    described = {f"--{name.replace('_', '-')}" for name, each in build_parser().declared.items() if each.help}
+    assert described - set(re.findall(r"^  (--[\w-]+)", pages["--help-all"], re.M)) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ["table", "list", "--table", "t", "--versoin", "3"],
+            "nnn table: unknown flag --versoin; did you mean --version?",
+        ),
+        (["inspect", "x", "--modalty=text"], "nnn inspect: unknown flag --modalty; did you mean --modality?"),
+        (["table", "show"], "nnn table show: the following arguments are required: --table"),
+        (["refresh", "--k", "4"], "nnn refresh: the following arguments are required: --candidates, "),
+        (["inspect", "a", "b"], "nnn inspect: unknown argument b"),
+    ],
+)
+def test_a_mistake_is_told_in_two_lines(command: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)
+    assert stop.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(said)
+    assert re.fullmatch(r"\(see nnn [\w ]+ --help\)", second)
+
+
+def test_models_name_the_extra_that_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    source = parse_encoder(f"open_clip:local-dir:{encoder_folder()}")
+    with pytest.raises(ConfigError, match=r"packages that are not installed .*'nnn-bias\[clip\]'"):
+        source.load()
 
 
 def test_refresh_prints_one_object_on_the_last_line(job: Job) -> None:

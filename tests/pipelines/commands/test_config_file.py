@@ -77,7 +77,7 @@ def test_the_schema_has_every_option_and_says_what_it_is() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     flags = {action.option_strings[0] for action in build_parser()._actions} - {"-h"}
     keys = {f"--{key.replace('_', '-')}" for key in schema["properties"]}
-    assert keys - {"--beam"} == flags - {"--config", "--config-schema", "--dry-run"}
+    assert keys - {"--beam"} == flags - {"--config", "--config-schema", "--dry-run", "--help-all"}
     described = [key for key, each in schema["properties"].items() if "description" in each]
     assert len(described) > 20
 

@@ -1,0 +1,109 @@
+"""``nnn encode``: the vectors of texts or images in a file, as a refresh would compute them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nnn_core import storage
+from nnn_core.artifacts import to_parquet
+from nnn_core.encoders import EncoderSource, load_once, parse_encoder
+from nnn_core.encoders.encoding import Usage, encode_rows
+from nnn_core.encoders.prompts import AS_IS, Prompts
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import holds_vectors, read_rows
+from nnn_core.inputs.rejects import Reject
+from nnn_core.table.manifest import read_manifest
+from nnn_core.vectors import FloatMatrix, unit_vectors
+from pipelines.commands._options import add_options, build, encoder_of_table
+from pipelines.commands._output import print_json
+from pipelines.commands._parser import Parser
+from pipelines.options import ColumnOptions
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parse flags, encode, write, print.
+
+    Raises:
+        InputError: a row cannot be used.
+    """
+    parser = Parser(
+        prog="nnn encode",
+        description="Encode texts or images into unit vectors, as a refresh does: queries for your index, or a bank.",
+    )
+    parser.add_argument("--encoder", required=True, metavar="SPEC", help="model, as for nnn refresh")
+    parser.add_argument("--input", required=True, metavar="GLOB", help="files of texts or images, as for nnn refresh")
+    parser.add_argument(
+        "--output", required=True, metavar="URI", help="new file: .npy of vectors in input order, or .parquet with ids"
+    )
+    parser.add_argument("--modality", choices=("text", "image"), default="text", help="default: %(default)s")
+    parser.add_argument("--table", metavar="URI", help="encode as this table's queries: its prompt and precision")
+    add_options(parser, ColumnOptions)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    args = parser.parse_args(argv)
+    if not args.output.endswith((".npy", ".parquet")):
+        raise ConfigError(f"--output {args.output!r} must end in .npy or .parquet.")
+    ids, vectors = _encode(args, *_encoder(args))
+    storage.create(args.output, _to_file(args.output, ids, vectors))
+    print(f"encoded      {len(ids):,} {args.modality}s, {vectors.shape[1]} dimensions, unit length")
+    print(f"written to   {args.output}")
+    result = {"output": args.output, "rows": len(ids), "dim": vectors.shape[1]}
+    print_json(args, result)
+    return result
+
+
+def _encoder(args: argparse.Namespace) -> tuple[EncoderSource, str]:
+    """The model, and the template that texts are put into."""
+    if args.table is None:
+        return parse_encoder(args.encoder), AS_IS
+    manifest = read_manifest(args.table)
+    source = encoder_of_table(args.encoder, args.table, manifest.version)
+    assert source is not None  # --encoder is required
+    return source, Prompts.recorded(manifest.settings.encoder).reference
+
+
+def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tuple[list[str], FloatMatrix]:
+    columns = replace(build(ColumnOptions, args).candidate_columns, require_id=False)
+    usage = Usage(threads=len(os.sched_getaffinity(0)))
+    ids: list[str] = []
+    pieces: list[FloatMatrix] = []
+    for name in list_shards(args.input, "--input"):
+        shard = describe_shard(name)
+        if holds_vectors(shard, args.modality, columns):
+            raise InputError(f"{name.uri!r} holds vectors already, so there is nothing to encode.")
+        rows = read_rows(shard, args.modality, columns)
+        for batch in encode_rows(rows, args.modality, load_once(source), prompt, usage, repr(name.uri)):
+            _refuse(batch.rejects, name.uri)
+            if batch.ids:
+                ids += batch.ids
+                pieces.append(unit_vectors(np.asarray(batch.items))[0])
+    if not ids:
+        raise InputError(f"--input {args.input!r} has no {args.modality} in it.")
+    return ids, np.concatenate(pieces)
+
+
+def _refuse(rejects: Sequence[Reject], uri: str) -> None:
+    """Refuse a file with a row that cannot be used: without it, rows and vectors would no longer match."""
+    if rejects:
+        first = rejects[0]
+        raise InputError(
+            f"{uri!r}: row {first.id!r} cannot be encoded ({first.reason}). Mend it or leave it out, so that rows of "
+            "input and output match."
+        )
+
+
+def _to_file(uri: str, ids: Sequence[str], vectors: FloatMatrix) -> bytes:
+    if uri.endswith(".parquet"):
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        return bytes(to_parquet(pa.table({"id": pa.array(ids, pa.string()), "vector": flat})))
+    file = io.BytesIO()
+    np.save(file, vectors)
+    return file.getvalue()
