@@ -122,8 +122,8 @@ def test_help_begins_with_what_a_first_refresh_needs(capsys: pytest.CaptureFixtu
     ("command", "said"),
     [
         (
-            ["table", "list", "--table", "t", "--versoin", "3"],
-            "nnn table: unknown flag --versoin; did you mean --version?",
+            ["table", "list", "--table", "t", "--jsno"],
+            "nnn table: unknown flag --jsno; did you mean --json?",
         ),
         (["inspect", "x", "--modalty=text"], "nnn inspect: unknown flag --modalty; did you mean --modality?"),
         (["table", "show"], "nnn table show: the following arguments are required: --table"),
