@@ -7,7 +7,7 @@
 #   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark; it installs them
 #   make test-runners  the job on Prism, Flink and Spark on this machine, and what a worker's death does; it fetches
 #                    them below .runners (Go, Java and Maven; 600 MB)
-#   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; 17 minutes in all)
+#   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; half an hour in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
 #

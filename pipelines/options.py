@@ -61,7 +61,7 @@ class ColumnOptions:
         pair_id_column: id of the row's own counterpart, none where empty (default: the row's id; in a tar the key).
         caption_column: the caption (default: caption); in a TSV or CSV without a header #1 is the first column.
         vector_column: the embedding (default: the first present of vector, embedding).
-        image_column: the image's bytes in a Parquet file (default: the first present of image, jpg, jpeg, png,
+        image_column: the image, as bytes or as text in base64 (default: the first present of image, jpg, jpeg, png,
             webp).
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import zstandard
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock
 from nnn_core.inputs.listing import describe_shard
@@ -101,6 +103,12 @@ def make_bank(shards: Sequence[EmbeddedShard], rows_per_shard: int = 100, k: int
     """The bank of one file that became these embedded shards; nothing of it was rejected."""
     file = EmbeddedInput("bank", "0" * 64, tuple(shards), RejectSummary(sum(shard.rows for shard in shards)), True)
     return gather_references([file], rows_per_shard, k, 0.0, "rejects", False)
+
+
+def packed(name: str, data: bytes) -> bytes:
+    """``data`` as a file of this name has it: compressed, if the name says so."""
+    pack = {"gz": gzip.compress, "zst": zstandard.compress}.get(name.lower()[-3:].lstrip(".t"))
+    return pack(data) if pack else data
 
 
 def make_tar(members: Iterable[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT) -> bytes:

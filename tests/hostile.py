@@ -29,9 +29,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 from fakes import make_tar
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
+
+from nnn_core.inputs.image_formats import FORMATS
 
 #: No shard may take longer, whatever it is.
 SECONDS = 60
@@ -114,11 +117,19 @@ def good_images() -> Mapping[str, bytes]:
         "lossless.webp": encoded(Image.fromarray(pixels(channels=4)), "WEBP", lossless=True),
         "animated.webp": encoded(rgb(), "WEBP", save_all=True, append_images=[rgb(1), rgb(2)]),
         "exif.webp": encoded(rgb(), "WEBP", exif=with_orientation(8)),
+        "plain.avif": encoded(rgb(), "AVIF"),
+        "exif.avif": encoded(rgb(), "AVIF", exif=with_orientation(6)),
+        "animated.avif": encoded(rgb(), "AVIF", save_all=True, append_images=[rgb(1), rgb(2)]),
         "one-pixel.png": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
         "thin.png": encoded(Image.fromarray(pixels(900, 2)), "PNG"),
     }
     for orientation in (*range(10), 255):
         images[f"turned-{orientation}.jpg"] = encoded(rgb(), "JPEG", exif=with_orientation(orientation))
+    if "HEIF" in FORMATS:
+        images |= {
+            "plain.heic": encoded(rgb(), "HEIF"),
+            "exif.heic": encoded(rgb(), "HEIF", exif=with_orientation(6)),
+        }
     return MappingProxyType(images)
 
 
@@ -479,6 +490,65 @@ def parquet_cases() -> Iterator[Case]:
     )
 
 
+def arrow(
+    columns: dict[str, Any] | pa.Table, compression: str | None = None, stream: bool = False, rows: int = 3
+) -> bytes:
+    """An Arrow file or stream, so many rows together."""
+    sink, made = io.BytesIO(), columns if isinstance(columns, pa.Table) else pa.table(columns)
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, made.schema, options=options) as writer:
+        writer.write_table(made, max_chunksize=rows)
+    return sink.getvalue()
+
+
+def arrow_cases() -> Iterator[Case]:
+    keys, image = [str(number) for number in range(8)], encoded(rgb(), "PNG")
+    columns = {"id": keys, "caption": ["x"] * 8, "image": [{"bytes": image, "path": None}] * 7 + [None]}
+    for name, whole in {
+        "file": arrow(columns),
+        "stream": arrow(columns, stream=True),
+        "packed file": arrow(columns, "zstd"),
+    }.items():
+        yield Case(f"a whole Arrow {name}", "a.arrow", lambda w=whole: w, rows=8, accepted=7)
+        for part in range(20):
+            yield Case(
+                f"an Arrow {name} cut at {part} twentieths", "a.arrow", lambda w=whole, n=part: w[: len(w) * n // 20]
+            )
+    zeros = pa.array([bytes(64 << 20)])
+    wide = {"id": ["a"], "image": zeros} | {f"more {number}": zeros for number in range(16)}
+    yield Case("a gigabyte in an Arrow file", "a.arrow", lambda: arrow(wide, "zstd"))
+    packed = arrow({"id": keys, "caption": ["x" * 100_000] * 8}, "zstd")
+    size = struct.pack("<q", 300_000)
+    for promised in (1 << 30, 1 << 40, (1 << 63) - 1, -2):
+        lie = packed.replace(size, struct.pack("<q", promised))
+        yield Case(f"captions that promise {promised} bytes", "a.arrow", lambda d=lie: d, "text")
+    for length in (1 << 30, -1):
+        head = b"\xff" * 4 + struct.pack("<i", length)
+        yield Case(f"an Arrow header of {length} bytes", "a.arrow", lambda h=head: h + bytes(100))
+        yield Case(f"an Arrow file's header of {length} bytes", "a.arrow", lambda h=head: b"ARROW1\0\0" + h + b"ARROW1")
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 600, pa.int32()), pa.array(["x" * (1 << 20)]))
+    large = {"id": [str(row) for row in range(600)], "caption": values}
+    yield Case("one large caption many times in Arrow", "c.arrow", lambda: arrow(large), "text", rows=600)
+    broken = pa.array([b"\xff\xfe"] * 8).view(pa.string())
+    yield Case("captions of Arrow that are no UTF-8", "c.arrow", lambda: arrow({"id": keys, "caption": broken}), "text")
+    offsets = struct.pack("<9i", *range(9))
+    beyond = arrow({"id": keys, "caption": ["x"] * 8}, rows=8).replace(
+        offsets, struct.pack("<9i", *range(0, 9000, 1000))
+    )
+    yield Case("captions beyond their buffer", "c.arrow", lambda: beyond, "text")
+    evil = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Touch())}
+    schema = pa.schema([("id", pa.string()), pa.field("caption", pa.string(), metadata=evil)])
+    code = pa.table([keys, ["x"] * 8], schema=schema)
+    yield Case("a type that is a pickle", "c.arrow", lambda: arrow(code), "text")
+
+
+class Touch:
+    """What leaves a file behind when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, ("/tmp/nnn-hostile.jpg", "w"))
+
+
 def npy(text: bytes, body: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
     size = struct.pack("<H" if version[0] == 1 else "<I", len(text))
     return b"\x93NUMPY" + version + size + text + body
@@ -538,6 +608,13 @@ def text_cases() -> Iterator[Case]:
         "numbers beyond all", "t.jsonl", lambda: b'{"id": 1' + b"0" * 9000 + b', "caption": "x"}', "text", rows=1
     )
     yield Case("a bomb of lines", "t.jsonl.gz", lambda: bomb(1 << 30), "text")
+    yield Case("a bomb in Zstandard", "t.jsonl.zst", lambda: zstandard.compress(bytes(16 << 20)) * 64, "text")
+    packed = zstandard.compress(lines * 40)
+    for length in range(0, len(packed), 8):
+        yield Case(f"lines in Zstandard cut at {length}", "t.jsonl.zst", lambda n=length: packed[:n], "text")
+    yield Case("a window of two gigabytes", "t.jsonl.zst", lambda: b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20), "text")
+    picture = '{"id": "a", "image": "' + "A" * (12 << 20) + '"}\n'
+    yield Case("an image of zeros in base64", "t.jsonl", picture.encode, columns={"image": "image"}, rows=1, accepted=0)
     for suffix, mark in (("tsv", b"\t"), ("csv", b",")):
         head = mark.join([b"id", b"caption"]) + b"\n"
         good = mark.join([b"a", b"x"]) + b"\n"
@@ -573,7 +650,7 @@ def text_cases() -> Iterator[Case]:
 
 def cases() -> list[Case]:
     """All of them."""
-    return [*tar_cases(), *image_cases(), *parquet_cases(), *npy_cases(), *text_cases()]
+    return [*tar_cases(), *image_cases(), *parquet_cases(), *arrow_cases(), *npy_cases(), *text_cases()]
 
 
 class _HangError(Exception):

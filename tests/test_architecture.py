@@ -57,6 +57,7 @@ HOMES = {
     "fsspec": ("storage",),
     "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
     "h5py": ("inputs/readers/_arrays",),
+    "pillow_heif": ("inputs/image_formats",),
     "jinja2": ("report",),
     "yaml": ("yaml_files",),
 }

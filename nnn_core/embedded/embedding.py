@@ -30,7 +30,7 @@ from nnn_core.encoders.prompts import AS_IS
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import check_unchanged
-from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, read_rows
+from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, outline_of, read_rows
 from nnn_core.inputs.readers.rows import POSITION_ID
 from nnn_core.inputs.rejects import Reject, RejectSummary, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
@@ -162,7 +162,7 @@ def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -
     """
     if precomputed or request.encoder is not None:
         return
-    columns = () if name.members else format_of(name).outline(name.uri).columns
+    columns = outline_of(name).columns
     lists = [match[1] for column in columns if (match := _LIST_OF_FLOATS.match(column))]
     hint = f"; if {' or '.join(map(repr, lists))} holds vectors, say so with {request.columns.flag('vector')}"
     raise InputError(

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from nnn_core.inputs.image_formats import FORMATS
+
 #: Part of an encoder's fingerprint; to be changed with what this module does to pixels.
 DECODING = "upright"
-
-_FORMATS = ("JPEG", "PNG", "WEBP")
 
 #: Images of more pixels than this are decoded one at a time, whatever the number of threads: with the
 #: largest that Pillow's limit lets through (``Image.MAX_IMAGE_PIXELS``, 89 million), four bytes a
 #: pixel and a second copy while it is turned or converted, each takes up to 0.7 GB.
 LARGE_PIXELS = 1 << 23
+
+#: What cameras of phones write, and other formats of images by how they begin.
+_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
+_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"\0\0\0\x0cJXL ": "JPEG XL"}
 
 _ONE_LARGE = threading.Lock()
 _TURNS = {
@@ -36,24 +40,31 @@ def upright(data: bytes) -> Iterator[Image.Image]:
     """The decoded image, or its first frame, turned as its EXIF orientation says; pixels as they are stored.
 
     Args:
-        data: bytes of an encoded image: JPEG, PNG or WebP, whatever its file is called.
+        data: bytes of an encoded image in one of ``FORMATS``, whatever its file is called.
 
     Raises:
         ValueError: it cannot be decoded, is larger than Pillow's safety limit, or the body of the
             ``with`` cannot convert it. Decoders fail in many ways, and all mean the same here.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
             with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
                 image.load()
                 yield _turned(image)
     except UnidentifiedImageError as error:  # its own message names an address in memory
-        raise ValueError(f"not one of {', '.join(_FORMATS)}") from error
+        raise ValueError(f"not one of {', '.join(FORMATS)}{_remedy(data)}") from error
     except MemoryError:
         raise
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _remedy(data: bytes) -> str:
+    """What helps with an image in a format that people do have; empty for any other."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and "HEIF" not in FORMATS:
+        return "; it is HEIC, which the package pillow-heif decodes: pip install 'nnn-bias[heif]'"
+    return "".join(f"; it is {name}: convert it" for begin, name in _OTHERS.items() if data.startswith(begin))
 
 
 def turns_white(data: bytes) -> bool:

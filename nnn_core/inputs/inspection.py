@@ -17,9 +17,10 @@ from PIL import Image
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.inputs.image_formats import FORMATS
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import list_input
-from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, read_head
+from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, outline_of, read_head
 from nnn_core.inputs.readers.rows import (
     CAPTION_DEFAULT,
     CONTENT_ID,
@@ -33,7 +34,6 @@ _THREADS = 16
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 100
 _NUMBERED = re.compile(r"(?:row|line) \d+(?:#\d+)?\Z")
-_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 
 _NAMES = ("id", "pair_id", "caption", "vector", "image")
 
@@ -155,7 +155,7 @@ def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspec
         formats[format_of(name).name] += len(name.members) or 1
     reports, looks = [], list[tuple[ShardName, _Look]]()
     for name in spread(names):
-        outline = Outline() if name.members else format_of(name).outline(name.uri)
+        outline = outline_of(name)
         look = _look_into(name, outline, modality, columns)
         reports.append(_report(name, outline, look))
         looks.append((name, look))
@@ -191,7 +191,7 @@ def _total_rows(names: Sequence[ShardName]) -> int | None:
 
 
 def _rows_of(name: ShardName) -> int | None:
-    return len(name.members) or format_of(name).outline(name.uri).rows
+    return len(name.members) or outline_of(name).rows
 
 
 def _look_into(name: ShardName, outline: Outline, modality: Modality | None, columns: Columns) -> _Look:
@@ -309,7 +309,7 @@ def _describe(item: object) -> str:
     if not isinstance(item, bytes):
         return " ".join(str(item).split())[:_EXAMPLE_LENGTH]
     try:
-        with Image.open(io.BytesIO(item), formats=_IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(item), formats=FORMATS) as image:
             return f"{image.width} x {image.height} {image.mode} {image.format}, {len(item):,} bytes"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"no readable image, {len(item):,} bytes"

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -13,15 +14,18 @@ from itertools import groupby
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs._table_logs import current_files
-from nnn_core.inputs.readers import format_of, formats, suffix_of
+from nnn_core.inputs.readers import Format, format_of, formats, suffix_of
 from nnn_core.inputs.readers._caption_files import SUFFIX, image_beside
+from nnn_core.inputs.readers._unread import remedy_for
+from nnn_core.inputs.readers._webdataset import TAR_SUFFIXES
 from nnn_core.inputs.shards import CONTENT_BYTES, InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 IMAGES_PER_SHARD = 1024
 
 _METADATA = re.compile(r"(\.parquet|_stats\.json)\Z")
-_TARS = (".tar", ".tar.gz", ".tgz")
+
+_THREADS = 16
 
 #: Files of text that are asked whether they lie beside an image.
 _LOOKED_BESIDE = 8
@@ -74,13 +78,25 @@ def list_input(pattern: str, flag: str) -> Listing:
         raise InputError(f"{flag} {pattern!r} names only files that the log of their table does not name any more.")
     names: list[ShardName] = []
     beside = _lie_beside_images([uri for uri in current if uri.endswith(SUFFIX)])
-    for grouped, run in groupby(current, key=lambda uri: format_of(uri).grouped or (beside and uri.endswith(SUFFIX))):
+    unclear = _told_by_bytes(current)
+
+    def is_grouped(uri: str) -> bool:
+        return (unclear.get(uri) or format_of(uri)).grouped or (beside and uri.endswith(SUFFIX))
+
+    for grouped, run in groupby(current, key=is_grouped):
         uris = list(run)
         names += _group_members(_fixed_folder(pattern), uris) if grouped else [ShardName(uri) for uri in uris]
     for name in names:
         _check_name(name.uri, flag)
     left_out = {_HIDDEN: hidden, _NOT_IN_LOG: len(found) - len(current)}
     return Listing(tuple(names), len(current), {reason: count for reason, count in left_out.items() if count})
+
+
+def _told_by_bytes(uris: Iterable[str]) -> dict[str, Format]:
+    """The formats of those files whose names say nothing, which are looked into side by side."""
+    unclear = [uri for uri in uris if suffix_of(uri) is None]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(unclear, pool.map(format_of, unclear), strict=True))
 
 
 def _lie_beside_images(uris: Sequence[str]) -> bool:
@@ -210,7 +226,7 @@ def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
     present = set(uris)
     for uri in uris:
         stem, beside = _METADATA.sub("", uri), _METADATA.search(uri)
-        tar = next((f"{stem}{suffix}" for suffix in _TARS if beside and f"{stem}{suffix}" in present), None)
+        tar = next((f"{stem}{suffix}" for suffix in TAR_SUFFIXES if beside and f"{stem}{suffix}" in present), None)
         if tar:
             raise InputError(
                 f"{flag} {pattern!r} names both {tar!r} and {uri!r}, which is its metadata: fields that the tar lacks "
@@ -220,7 +236,10 @@ def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
 
 def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int) -> str:
     if expanded == 1 and storage.is_folder(missing[0]):
-        return f"{flag} {pattern!r} is a folder; name the files in it, {_suggestion(missing[0])}."
+        return (
+            remedy_for(missing[0])
+            or f"{flag} {pattern!r} is a folder; name the files in it, {_suggestion(missing[0])}."
+        )
     if expanded == 1:
         return (
             f"no files found for {flag} {pattern!r}, so there is nothing to read. "

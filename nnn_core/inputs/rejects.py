@@ -14,6 +14,7 @@ from nnn_core.redaction import harmless
 #: Reasons for rejects of rows in more than one format.
 NO_ID = "no id"
 NO_CAPTION = "no caption"
+NO_IMAGE = "no image"
 NOT_UTF8 = "not UTF-8"
 MALFORMED = "malformed row"
 MALFORMED_JSON = "malformed JSON"

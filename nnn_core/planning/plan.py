@@ -18,7 +18,7 @@ from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShar
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import format_of
+from nnn_core.inputs.readers import outline_of
 from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
 from nnn_core.scoring.partials import EXACT
 from nnn_core.scoring.scorer import Scorer
@@ -156,7 +156,7 @@ def _count_rows(
     total, estimated = 0, False
     for each in todo:
         members = len(each.shard.members)
-        rows = members - each.known if members else format_of(each.shard).outline(each.shard.uri).rows
+        rows = members - each.known if members else outline_of(each.shard).rows
         estimated = estimated or rows is None
         total += max(1, round(each.shard.bytes / a_row)) if rows is None else rows
     return total, estimated

@@ -7,6 +7,7 @@ all ``formats``, to which a package can add its own. An ``Outline`` is what a fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from nnn_core import storage
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import ConfigError, InputError, StorageError
 from nnn_core.inputs.readers import (
     _arrays,
+    _arrow,
     _caption_files,
     _delimited,
     _images,
@@ -28,7 +30,9 @@ from nnn_core.inputs.readers import (
     _plain,
     _webdataset,
 )
+from nnn_core.inputs.readers._compressed import PlaceholderError, first_bytes
 from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._unread import remedy_for, suffix_told_by
 from nnn_core.inputs.readers.rows import CONTENT_ID, HEAD_ROWS, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 
@@ -40,6 +44,7 @@ __all__ = [
     "format_of",
     "formats",
     "holds_vectors",
+    "outline_of",
     "read_head",
     "read_rows",
     "suffix_of",
@@ -52,11 +57,12 @@ _BUILT_IN = (
     _arrays.SAFETENSORS,
     _arrays.HDF5,
     _parquet.FORMAT,
+    _arrow.FORMAT,
     _delimited.TSV,
     _delimited.CSV,
+    _json_captions.FORMAT,
     _jsonl.FORMAT,
     _plain.FORMAT,
-    _json_captions.FORMAT,
     _images.FORMAT,
 )
 _KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
@@ -112,19 +118,71 @@ def suffix_of(uri: str) -> str | None:
 def format_of(shard: InputShard | ShardName | str) -> Format:
     """The format of a shard by the end of its name, or of that of any file of a group of single files.
 
+    A file whose name says nothing is told by its first bytes.
+
     Args:
         shard: the shard, or the URI of a file.
 
     Raises:
-        InputError: no reader for this suffix.
+        InputError: no reader for such a file.
     """
     if not isinstance(shard, str) and shard.members and shard.members[0].endswith(_caption_files.SUFFIX):
         return _caption_files.FORMAT
-    uri = shard if isinstance(shard, str) else shard.members[0] if shard.members else shard.uri
-    suffix = suffix_of(uri)
-    if suffix is None:
-        raise InputError(f"{uri!r} has no known format; the suffix must be one of {', '.join(sorted(formats()))}.")
-    return formats()[suffix]
+    uri = shard if isinstance(shard, str) else _first_file(shard)
+    if suffix := suffix_of(uri):
+        return formats()[suffix]
+    remedy = remedy_for(uri)
+    if not remedy:
+        with contextlib.suppress(InputError, ConfigError):
+            suffix = _suffix_by_bytes(uri)
+            if suffix in formats():
+                return formats()[suffix]
+            remedy = remedy_for(uri, suffix)
+    known = ", ".join(sorted(formats()))
+    raise InputError(remedy or f"{uri!r} has no known format; the suffix must be one of {known}.")
+
+
+def _first_file(shard: InputShard | ShardName) -> str:
+    return storage.join(shard.uri, shard.members[0]) if shard.members else shard.uri
+
+
+def _suffix_by_bytes(uri: str) -> str:
+    """A suffix of the format of which a file's first bytes are; empty where they tell of none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    head, compressed = first_bytes(uri)
+    fitting = (each for each in dict.fromkeys(formats().values()) if each.fits(head))
+    found = next((each for each in fitting if not compressed or ".gz" in "".join(each.suffixes)), None)
+    return found.suffixes[0] if found else suffix_told_by(head)
+
+
+@contextlib.contextmanager
+def _explained(shard: InputShard | ShardName, format: Format) -> Iterator[None]:
+    """Add to what is wrong with a file that its bytes are those of another format than its name says."""
+    try:
+        yield
+    except InputError as error:
+        uri = _first_file(shard)
+        if suffix := _other_suffix(uri, format):
+            hint = remedy_for(uri, suffix) or f"name it {suffix}, if it is one."
+            raise InputError(f"{error} Its first bytes are those of a {suffix} file: {hint}") from error
+        raise
+
+
+def _other_suffix(uri: str, format: Format) -> str:
+    """The suffix that a file should have whose bytes are not of the format; empty where they are, or tell nothing.
+
+    Raises:
+        PlaceholderError: something else lies where the file should.
+    """
+    try:
+        return "" if format.fits(first_bytes(uri)[0]) else _suffix_by_bytes(uri)
+    except PlaceholderError:
+        raise
+    except (InputError, StorageError):
+        return ""
 
 
 def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bool:
@@ -135,7 +193,20 @@ def holds_vectors(shard: InputShard, modality: Modality, columns: Columns) -> bo
             files of this format.
     """
     _check_names(shard, modality, columns)
-    return format_of(shard).holds_vectors(shard.uri, modality, columns)
+    format = format_of(shard)
+    with _explained(shard, format):
+        return format.holds_vectors(shard.uri, modality, columns)
+
+
+def outline_of(name: InputShard | ShardName) -> Outline:
+    """What the footer or header of a file tells; nothing for single images.
+
+    Raises:
+        InputError: an unknown format, or a file that is broken.
+    """
+    format = format_of(name)
+    with _explained(name, format):
+        return Outline() if name.members else format.outline(name.uri)
 
 
 def _check_names(shard: InputShard, modality: Modality, columns: Columns) -> None:
@@ -167,7 +238,20 @@ def read_rows(shard: InputShard, modality: Modality, columns: Columns) -> Iterat
         InputError: an unknown format, a broken file, a missing column.
     """
     _check_names(shard, modality, columns)
-    read = format_of(shard).read
+    format = format_of(shard)
+    with _explained(shard, format):
+        rows = _identified(format, shard, modality, columns)
+
+    def explained() -> Iterator[Rows]:
+        with _explained(shard, format):
+            yield from rows
+
+    return explained()
+
+
+def _identified(format: Format, shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    """The rows, with the ids that are made where they are asked for in place of a column."""
+    read = format.read
     if columns.id not in (CONTENT_ID, POSITION_ID):
         return read(shard, modality, columns)
     if "id" in columns.inherited:  # how candidates are to be told apart says nothing of the bank

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +17,13 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_column, choose_id_columns
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._npy import find_companion, read_metadata, rows_with_ids
+from nnn_core.inputs.readers._npy import (
+    find_companion,
+    float32_of,
+    is_bfloat16,
+    read_metadata,
+    rows_with_ids,
+)
 from nnn_core.inputs.readers._records import text_of
 from nnn_core.inputs.readers.rows import BATCH_ROWS, NO_PAIR, VECTOR_DEFAULTS, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
@@ -29,6 +34,11 @@ _SMALL_BYTES = 64 << 20
 
 #: A file that has to be held in memory as a whole.
 _WHOLE_BYTES = 4 << 30
+
+#: numpy's names of the types of tensors; of bfloat16 it knows the bytes only.
+_TENSOR_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "V2", "BOOL": "?"} | {
+    f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)
+}
 
 #: What the libraries raise for files that are damaged, or made to do harm.
 _BROKEN = (
@@ -41,8 +51,6 @@ _BROKEN = (
     TokenError,
     MemoryError,
     RuntimeError,
-    NotImplementedError,
-    RecursionError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -65,7 +73,7 @@ class _Array:
     @property
     def may_be_vectors(self) -> bool:
         """Whether it has rows of floating-point numbers."""
-        return len(self.shape) == 2 and re.search(r"float|\AB?F\d", self.dtype) is not None
+        return len(self.shape) == 2 and "float" in self.dtype
 
 
 _Open = Callable[[IO[bytes], str], contextlib.AbstractContextManager[dict[str, _Array]]]
@@ -86,31 +94,40 @@ def _npy_member(archive: zipfile.ZipFile, member: str) -> _Array:
     def load() -> npt.NDArray[Any]:
         with archive.open(member) as stream:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
+            return float32_of(array) if is_bfloat16(array.dtype) else array
 
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = read_header[version](stream)
-    return _Array(shape, str(dtype), load)
+    return _Array(shape, "bfloat16" if is_bfloat16(dtype) else str(dtype), load)
 
 
 @contextlib.contextmanager
 def _safetensors(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     if (size := storage.size(uri)) > _WHOLE_BYTES:
         raise InputError(f"{uri!r} has {size:,} bytes, and no more than {_WHOLE_BYTES:,} are held at once; cut it.")
     try:
-        arrays = load(stream.read())
+        tensors = deserialize(stream.read())  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-    yield {name: _held(array) for name, array in arrays.items()}
+    yield {name: _tensor(tensor["dtype"], tuple(tensor["shape"]), tensor["data"]) for name, tensor in tensors}
 
 
-def _held(array: npt.NDArray[Any]) -> _Array:
-    return _Array(array.shape, str(array.dtype), lambda: array)
+def _tensor(kind: str, shape: tuple[int, ...], data: bytes) -> _Array:
+    """A tensor as safetensors keeps it, whose types are called ``F32``, ``BF16``, ``I64`` and so on."""
+    dtype = _TENSOR_TYPES.get(kind)
+
+    def load() -> npt.NDArray[Any]:
+        if dtype is None:
+            raise NotImplementedError(f"it has values of type {kind}")
+        array = np.frombuffer(data, dtype).reshape(shape)
+        return float32_of(array) if kind == "BF16" else array
+
+    shown = "bfloat16" if kind == "BF16" else str(np.dtype(dtype)) if dtype else kind
+    return _Array(shape, shown, load)
 
 
 @contextlib.contextmanager
@@ -138,8 +155,16 @@ def _opened(uri: str, opener: _Open) -> Iterator[dict[str, _Array]]:
         try:
             with opener(stream, uri) as arrays:
                 yield arrays
+        except NotImplementedError as error:
+            raise InputError(
+                f"{uri!r} has something that is not supported here: {error}. Write its vectors anew as float32."
+            ) from error
         except _BROKEN as error:
             said = str(error) or type(error).__name__
+            if "filter" in said and opener is _hdf5:
+                raise InputError(
+                    f"{uri!r} is compressed by a filter that h5py does not have: {said}. Write it anew with gzip."
+                ) from error
             raise InputError(f"{uri!r} is not readable: {said}. Restore the file or take it out.") from error
 
 
@@ -172,7 +197,7 @@ def _names_of(arrays: dict[str, _Array], column: str | None, rows: int, uri: str
     return [text_of(each.decode() if isinstance(each, bytes) else each) for each in values.tolist()]
 
 
-def _format(name: str, suffixes: tuple[str, ...], opener: _Open) -> Format:
+def _format(name: str, suffixes: tuple[str, ...], opener: _Open, *begins: tuple[int, bytes]) -> Format:
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
         with _opened(shard.uri, opener) as arrays:
             chosen = _choose(arrays, columns, shard.uri)
@@ -194,7 +219,7 @@ def _format(name: str, suffixes: tuple[str, ...], opener: _Open) -> Format:
             return Outline(rows.pop() if len(rows) == 1 else None, described)
 
     names = frozenset({"id", "pair_id", "vector"})
-    return Format(name, suffixes, read, lambda uri, modality, columns: True, find_companion, outline, names=names)
+    return Format(name, suffixes, read, lambda uri, modality, columns: True, find_companion, outline, begins, names)
 
 
 def _identify(
@@ -211,6 +236,6 @@ def _identify(
     return ids, pair_ids
 
 
-NPZ = _format("npz", (".npz",), _npz)
-SAFETENSORS = _format("safetensors", (".safetensors",), _safetensors)
-HDF5 = _format("hdf5", (".h5", ".hdf5"), _hdf5)
+NPZ = _format("npz", (".npz",), _npz, (0, b"PK\x03\x04"))
+SAFETENSORS = _format("safetensors", (".safetensors",), _safetensors, (8, b'{"'))
+HDF5 = _format("hdf5", (".h5", ".hdf5"), _hdf5, (0, b"\x89HDF\r\n\x1a\n"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nnn_core import storage
 from nnn_core.inputs.readers._formats import Format
-from nnn_core.inputs.readers._images import IMAGE_SUFFIXES, too_large
+from nnn_core.inputs.readers._images import IMAGE_SUFFIXES, NEWER_SUFFIXES, too_large
 from nnn_core.inputs.readers._records import LINE_BYTES, caption_rows, no_images
 from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import NOT_UTF8, Reject
@@ -18,7 +18,7 @@ SUFFIX = ".txt"
 def image_beside(uri: str) -> str | None:
     """The image whose name differs from that of a caption's file in the suffix only; None if there is none."""
     stem = uri.removesuffix(SUFFIX)
-    images = (f"{stem}.{suffix}" for suffix in IMAGE_SUFFIXES)
+    images = (f"{stem}.{suffix}" for suffix in (*IMAGE_SUFFIXES, *NEWER_SUFFIXES))
     return next(filter(storage.exists, images), None) if stem != uri else None
 
 

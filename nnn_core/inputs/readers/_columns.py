@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._fields import split_path
 from nnn_core.inputs.readers.rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+
+
+class Table(Protocol):
+    """A file of columns, which is read in stretches of rows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns' names and types."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+    def batches(self, size: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows in file order, at most ``size`` rows at a time."""
+
+    def sizes(self, column: str) -> list[tuple[int, int]]:
+        """(rows, bytes that a column has in memory at most) of each group of rows that is stored together."""
 
 
 def choose_column(

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns, require_column
+from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._formats import Format
+from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._quoting import Quoting, quoting_of
 from nnn_core.inputs.readers._records import (
     LINE_BYTES,
@@ -44,7 +46,7 @@ def _records(
     if (first := next(lines, None)) is None:
         return
     lines = itertools.chain([first], lines)
-    header = None if _by_position(columns) else _checked(_header(lines, uri), columns, uri, payload)
+    header = None if _by_position(columns, payload) else _checked(_header(lines, uri), columns, uri, payload)
     for line in lines:
         if isinstance(line, Reject):
             yield line
@@ -65,9 +67,9 @@ def _checked(header: list[str], columns: Columns, uri: str, payload: str) -> lis
     return header
 
 
-def _by_position(columns: Columns) -> bool:
+def _by_position(columns: Columns, payload: str) -> bool:
     """Whether columns are named by position. Ids that were named for the other side say nothing of this one."""
-    names = [columns.caption, columns.named("id", ()), columns.named("pair_id", ())]
+    names = [getattr(columns, payload), columns.named("id", ()), columns.named("pair_id", ())]
     return any(name is not None and _POSITION.match(name) for name in names)
 
 
@@ -183,10 +185,15 @@ def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> For
     def vectors(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         yield from rows_of_vectors(_records(read(uri), columns, uri, "vector"), columns, uri)
 
+    def images(uri: str, columns: Columns) -> Iterator[Row | Reject]:
+        yield from rows_of_images(_records(read(uri), columns, uri, "image"), columns, uri)
+
     def holds_vectors(uri: str, columns: Columns) -> bool:
         return bool(columns.vector) and records_hold_vectors(lambda: _fields_by_name(read(uri)), columns)
 
-    return captions_format(name, (f".{name}", f".{name}.gz"), rows, read, vectors=vectors, holds_vectors=holds_vectors)
+    return captions_format(
+        name, and_compressed(f".{name}"), rows, read, vectors=vectors, holds_vectors=holds_vectors, images=images
+    )
 
 
 def _fields_by_name(lines: Iterator[_Fields | Reject]) -> Iterator[Record | Reject]:

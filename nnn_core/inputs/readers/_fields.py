@@ -34,6 +34,8 @@ def value_at(record: object, path: str) -> object:
 
 def type_at(kind: pa.DataType, path: str) -> pa.DataType | None:
     """The type of what lies at ``path`` in values of an Arrow type; None if there is no such field."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
     if not path:
         return kind
     head, _, rest = path.partition(".")
@@ -55,6 +57,8 @@ def array_at(array: pa.Array, path: str) -> pa.Array:
         array: structs, maps or lists.
         path: where the values lie, of which ``type_at`` knows the type.
     """
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
     kind = type_at(array.type, path)
     if path and pa.types.is_struct(array.type):
         head, rest = split_path([array.type.field(place).name for place in range(array.type.num_fields)], path)

@@ -41,6 +41,7 @@ class Format:
         companion: finds the URI of the file with the ids or further fields that lies elsewhere, None if there is none;
             raises InputError if one is needed and missing.
         outline: reads what a file's footer or header tells, for ``nnn inspect``.
+        begins: how such files begin, each as (position, bytes there): what tells files whose names say nothing.
         names: the attributes of ``Columns`` that mean something in such files; a name that was given for another one of
             them is refused.
         grouped: whether a file is a single row, so that many are read together as one shard.
@@ -52,5 +53,10 @@ class Format:
     holds_vectors: Callable[[str, Modality, Columns], bool] = lambda uri, modality, columns: False
     companion: Callable[[str], str | None] = lambda uri: None
     outline: Callable[[str], Outline] = lambda uri: Outline()
+    begins: tuple[tuple[int, bytes], ...] = ()
     names: frozenset[str] = NAMES
     grouped: bool = False
+
+    def fits(self, head: bytes) -> bool:
+        """Whether a file with these first bytes begins as such files do."""
+        return any(head[place : place + len(mark)] == mark for place, mark in self.begins)

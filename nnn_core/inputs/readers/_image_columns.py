@@ -1,15 +1,14 @@
-"""Images as a column of a Parquet table: bytes, or structs of bytes and a path."""
+"""Images as a column of a table: bytes, or structs of bytes and a path."""
 
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers._columns import choose_column
+from nnn_core.inputs.readers._columns import Table, choose_column
 from nnn_core.inputs.readers._fields import MISSING, plain, split_path, type_at, value_at
-from nnn_core.inputs.readers._images import IMAGE_BYTES, too_large
-from nnn_core.inputs.readers._records import no_images
+from nnn_core.inputs.readers._images import IMAGE_BYTES, image_of_text, too_large
+from nnn_core.inputs.readers._records import UnusableRowError, no_images
 from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row
 from nnn_core.inputs.rejects import Reject
 
@@ -30,6 +29,11 @@ def image_row(
         found = value_at(plain(value), path)
         value = None if found is MISSING else found
     data = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(data, str):
+        try:
+            return Row(row_id, pair_id, image_of_text(data))
+        except UnusableRowError as error:
+            return error.reject(row_id)
     if data is not None:
         if len(data) > IMAGE_BYTES:
             return too_large(len(data), IMAGE_BYTES).reject(row_id)
@@ -63,18 +67,21 @@ def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
                 f"so with {columns.flag('image')}."
             )
         raise no_images(uri)
-    if not _holds_images(schema, image):
+    if not _holds_images(schema, image, named is not None):
         raise InputError(
-            f"{uri!r}: column {image!r} is of type {_types(schema, image)}; images must be bytes, or structs with a "
-            "field 'bytes'. Paths and URLs are not followed."
+            f"{uri!r}: column {image!r} is of type {_types(schema, image)}; images must be bytes, text in base64, or "
+            "structs with a field 'bytes'. Paths and URLs are not followed."
         )
     return image
 
 
-def _holds_images(schema: pa.Schema, name: str) -> bool:
+def _holds_images(schema: pa.Schema, name: str, text: bool = False) -> bool:
+    """Whether a column may hold images, or also text that may be images in base64."""
     head, path = split_path(schema.names, name)
     kinds = [type_at(schema.field(place).type, path) for place in schema.get_all_field_indices(head)]
-    return all(kind is not None and (_is_bytes(kind) or _has_bytes(kind)) for kind in kinds)
+    return all(
+        kind is not None and (_is_bytes(kind) or _has_bytes(kind) or (text and _is_text(kind))) for kind in kinds
+    )
 
 
 def _is_null(schema: pa.Schema, name: str) -> bool:
@@ -93,39 +100,29 @@ def _has_bytes(kind: pa.DataType) -> bool:
     return place >= 0 and _is_bytes(kind.field(place).type)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
-def column_bytes(metadata: pq.FileMetaData, column: str) -> list[int]:
-    """Uncompressed bytes of a column, with the fields below it if it is nested, in each row group."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    chunks = ([group.column(place) for place in range(group.num_columns)] for group in groups)
-    return [
-        sum(
-            max(0, each.total_uncompressed_size) for each in group if f"{each.path_in_schema}.".startswith(f"{column}.")
-        )
-        for group in chunks
-    ]
+def rows_within(bound: int, table: Table, column: str) -> int:
+    """How many rows of ``column`` fit into ``bound`` bytes, in the group of rows where they are largest."""
+    return max(1, int(bound / max(1.0, *(size / max(1, rows) for rows, size in table.sizes(column)), 1.0)))
 
 
-def rows_within(bound: int, metadata: pq.FileMetaData, column: str) -> int:
-    """How many rows of ``column`` fit into ``bound`` bytes, in the row group where they are largest."""
-    rows = [max(1, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
-    sizes = [size / count for size, count in zip(column_bytes(metadata, column), rows, strict=True)]
-    return max(1, int(bound / max(1.0, *sizes, 1.0)))
-
-
-def images_at_once(metadata: pq.FileMetaData, image: str) -> int:
+def images_at_once(table: Table, image: str) -> int:
     """How many rows of images to read at once.
 
-    As many as cannot fill memory if each refers to the largest entry that the dictionary of its row
-    group could have.
+    As many as cannot fill memory if each refers to the largest entry that the dictionary of its group
+    of rows could have.
     """
-    largest = max(column_bytes(metadata, image), default=0)
-    return max(1, min(_IMAGE_ROWS, _MOST_BYTES // max(1, largest), rows_within(BATCH_BYTES, metadata, image)))
+    largest = max((size for _, size in table.sizes(image)), default=0)
+    return max(1, min(_IMAGE_ROWS, _MOST_BYTES // max(1, largest), rows_within(BATCH_BYTES, table, image)))
 
 
 def remark_columns(schema: pa.Schema, image: str) -> list[str]:

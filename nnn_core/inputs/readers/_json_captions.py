@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers._compressed import and_compressed
+from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._json_stream import elements_of, items_of
-from nnn_core.inputs.readers._jsonl import records_of
+from nnn_core.inputs.readers._jsonl import BEGINS, records_of
 from nnn_core.inputs.readers._records import Head, Record, captions_format, lines_of, rows_of_records, text_of
 from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
@@ -139,4 +141,13 @@ def _images(uri: str, names: set[str]) -> dict[str, dict[str, object]]:
     return images
 
 
-FORMAT = captions_format("json", (".json", ".json.gz"), _rows, _heads, vectors=_vectors, holds_vectors=_holds_vectors)
+FORMAT = captions_format(
+    "json",
+    and_compressed(".json"),
+    _rows,
+    _heads,
+    vectors=_vectors,
+    holds_vectors=_holds_vectors,
+    images=lambda uri, columns: rows_of_images(_plain_records(uri) or (), columns, uri),
+    begins=BEGINS,
+)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from io import SEEK_END
 from itertools import compress, islice
 from tokenize import TokenError
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,10 @@ from numpy.lib import format as npy_format
 
 from nnn_core import storage
 from nnn_core.errors import InputError
+from nnn_core.inputs.readers._columnar import identified_batches
 from nnn_core.inputs.readers._columns import no_ids_message
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._parquet import identified_batches, open_table
+from nnn_core.inputs.readers._parquet import open_table
 from nnn_core.inputs.readers.rows import BATCH_BYTES, BATCH_ROWS, NO_PAIR, Columns, Rows
 from nnn_core.inputs.rejects import NO_ID, Reject
 from nnn_core.inputs.shards import InputShard, Modality
@@ -44,6 +45,16 @@ def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
         yield from _blocks(stream, shape[1], dtype, ids, pair_ids)
 
 
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether values are bfloat16, which numpy does not know and stores as two bytes of no type."""
+    return dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None
+
+
+def float32_of(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """bfloat16 as float32, of which it is the upper half."""
+    return (values.view("<u2").astype("<u4") << np.uint32(16)).view("<f4")
+
+
 def _check_needless(uri: str, columns: Columns) -> None:
     """Refuse to do without metadata where a column of it was asked for, or ids are needed."""
     fact = _without_metadata(uri)
@@ -53,25 +64,27 @@ def _check_needless(uri: str, columns: Columns) -> None:
         raise InputError(no_ids_message(fact))
 
 
-def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[np.floating]]:
+def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[Any]]:
     """Shape and type from the header alone; an array of objects is never unpickled."""
     try:
         version = npy_format.read_magic(stream)
         read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+        if version not in read_header:
+            raise ValueError(f"its version is {version}, which only arrays of named fields have")
         shape, fortran_order, dtype = read_header[version](stream)
     except (ValueError, KeyError, OSError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
     if shape == (0,):  # as numpy has it where it was given no rows
         shape, fortran_order = (0, 0), False
-    if len(shape) != 2 or fortran_order or dtype.kind != "f":
+    if len(shape) != 2 or fortran_order or not (dtype.kind == "f" or is_bfloat16(dtype)):
         raise InputError(
             f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}; "
-            "expected rows of float16, float32 or float64 vectors in C order."
+            "expected rows of float16, float32 or float64 vectors in C order (or of bfloat16). Write it anew as such."
         )
     return (int(shape[0]), int(shape[1])), dtype
 
 
-def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[np.floating], uri: str) -> None:
+def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[Any], uri: str) -> None:
     begin = stream.tell()
     held = stream.seek(0, SEEK_END) - begin
     stream.seek(begin)
@@ -83,13 +96,14 @@ def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[np.fl
 
 
 def _blocks(
-    stream: IO[bytes], dim: int, dtype: np.dtype[np.floating], ids: list[str | None], pair_ids: list[str]
+    stream: IO[bytes], dim: int, dtype: np.dtype[Any], ids: list[str | None], pair_ids: list[str]
 ) -> Iterator[Rows]:
     step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, dim * dtype.itemsize)))
     for first in range(0, len(ids), step):
         some = slice(first, first + step)
         rows = len(ids[some])
         vectors = np.frombuffer(stream.read(rows * dim * dtype.itemsize), dtype).reshape(rows, dim)
+        vectors = float32_of(vectors) if is_bfloat16(dtype) else vectors
         yield rows_with_ids(vectors, ids[some], pair_ids[some], first)
 
 
@@ -105,9 +119,9 @@ def read_metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> t
     """(ids, pair ids) of all ``rows`` vectors, or of the first if the shard's head is enough."""
     ids, pair_ids = list[str | None](), list[str]()
     with open_table(uri) as table:
-        if rows != table.metadata.num_rows:
+        if rows != table.rows:
             raise InputError(
-                f"{shard.uri!r} has {rows} vectors but {uri!r} has {table.metadata.num_rows} rows, so ids cannot be "
+                f"{shard.uri!r} has {rows} vectors but {uri!r} has {table.rows} rows, so ids cannot be "
                 "matched to vectors; restore the pair."
             )
         batches = identified_batches(table, [], columns, uri, shard.head or BATCH_ROWS)
@@ -164,14 +178,21 @@ def _sibling(uri: str) -> str:
 def _outline(uri: str) -> Outline:
     with storage.open_input(uri) as stream:
         shape, dtype = _header(stream, uri)
-    companion = find_companion(uri)
+    companion, values = find_companion(uri), f"{'bfloat16' if is_bfloat16(dtype) else dtype}[{shape[1]}]"
     if companion is None:
-        return Outline(shape[0], (f"{dtype}[{shape[1]}]",))
+        return Outline(shape[0], (values,))
     with open_table(companion) as table:
-        names = tuple(f"{field.name}: {field.type}" for field in table.schema_arrow)
-    return Outline(shape[0], (f"{dtype}[{shape[1]}]", *names))
+        names = tuple(f"{field.name}: {field.type}" for field in table.schema)
+    return Outline(shape[0], (values, *names))
 
 
 FORMAT = Format(
-    "npy", (".npy",), _read, lambda uri, modality, columns: True, find_companion, _outline, frozenset({"id", "pair_id"})
+    "npy",
+    (".npy",),
+    _read,
+    lambda uri, modality, columns: True,
+    find_companion,
+    _outline,
+    ((0, npy_format.MAGIC_PREFIX),),
+    frozenset({"id", "pair_id"}),
 )

@@ -1,4 +1,4 @@
-"""Parquet tables of images, of captions, or of embeddings as a list column."""
+"""Parquet files."""
 
 from __future__ import annotations
 
@@ -6,55 +6,63 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterator
-from itertools import compress, islice, product
+from dataclasses import dataclass
+from itertools import product
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import _image_columns as image_columns
-from nnn_core.inputs.readers._columns import choose_id_columns, require_column
-from nnn_core.inputs.readers._fields import MISSING, array_at, plain, split_path, type_at, value_at
+from nnn_core.inputs.readers._columnar import Opener, columnar_format, field_type
+from nnn_core.inputs.readers._fields import split_path
 from nnn_core.inputs.readers._footer import WithoutArrowSchema
-from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers._records import UnusableRowError, caption_rows
-from nnn_core.inputs.readers._vectors import of_one_length, vector_of
-from nnn_core.inputs.readers.rows import (
-    BATCH_BYTES,
-    BATCH_ROWS,
-    CAPTION_DEFAULT,
-    NO_PAIR,
-    VECTOR_DEFAULTS,
-    Columns,
-    Row,
-    Rows,
-    batched,
-)
-from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
-from nnn_core.inputs.shards import InputShard, Modality
-
-#: What ids may be stored as. A column without any value has no type of its own.
-_ID_TYPES = (
-    pa.types.is_integer,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_null,
-)
-
-#: Captions that Arrow reads at once: each may refer to the same large entry of a dictionary.
-_TEXT_ROWS = 64
+from nnn_core.inputs.readers._formats import Outline
 
 #: Columns are read in pieces of this size rather than whole: a row group may be as large as the file.
 _BUFFER_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class ParquetTable:
+    """The columns of a Parquet file.
+
+    Attributes:
+        file: the open file.
+    """
+
+    file: pq.ParquetFile
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns' names and types."""
+        return self.file.schema_arrow
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.file.metadata.num_rows)
+
+    def batches(self, size: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows in file order, at most ``size`` rows at a time."""
+        return self.file.iter_batches(size, columns=columns, use_threads=False)  # type: ignore[no-any-return]
+
+    def sizes(self, column: str) -> list[tuple[int, int]]:
+        """(rows, uncompressed bytes of a column with all fields below it) of each row group."""
+        groups = [self.file.metadata.row_group(number) for number in range(self.file.metadata.num_row_groups)]
+        chunks = ([group.column(place) for place in range(group.num_columns)] for group in groups)
+        bytes_of = (
+            sum(max(0, each.total_uncompressed_size) for each in group if _lies_in(each, column)) for group in chunks
+        )
+        return list(zip((group.num_rows for group in groups), bytes_of, strict=True))
+
+
+def _lies_in(chunk: pq.ColumnChunkMetaData, column: str | None) -> bool:
+    return f"{chunk.path_in_schema}.".startswith(f"{column}.")
+
+
 @contextlib.contextmanager
-def open_table(uri: str, plain: bool = False) -> Iterator[pq.ParquetFile]:
+def open_table(uri: str, plain: bool = False) -> Iterator[ParquetTable]:
     """The Parquet file at ``uri``; anything Arrow finds wrong with it names the file.
 
     Args:
@@ -68,7 +76,7 @@ def open_table(uri: str, plain: bool = False) -> Iterator[pq.ParquetFile]:
     with storage.open_input(uri) as stream:
         try:
             source = io.BufferedReader(WithoutArrowSchema(stream)) if plain else stream
-            yield pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            yield ParquetTable(pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES))
         except pa.ArrowNotImplementedError as error:
             raise InputError(
                 f"{uri!r} is Parquet with something that is not supported here: {error}. Write its columns anew as "
@@ -80,285 +88,45 @@ def open_table(uri: str, plain: bool = False) -> Iterator[pq.ParquetFile]:
             ) from error
 
 
-def _holds_vectors(uri: str, modality: Modality, columns: Columns) -> bool:
-    """Whether to read the file's vectors rather than its images or captions.
-
-    Raises:
-        InputError: it has columns for both and the flags do not say which.
-    """
+@contextlib.contextmanager
+def _open_vectors(uri: str, vector: str) -> Iterator[ParquetTable]:
     with open_table(uri) as table:
-        schema = table.schema_arrow
-    what = "image" if modality == "image" else "caption"
-    vector = columns.named("vector", _present(schema, columns.vector))
-    payload = columns.named(what, _present(schema, columns.image if what == "image" else columns.caption))
-    has_vector = any(field_type(schema, name) is not None for name in ([vector] if vector else VECTOR_DEFAULTS))
-    has_payload = _has(schema, what, payload)
-    if has_vector and has_payload and (vector is None) == (payload is None):
-        raise InputError(
-            f"{uri!r} has both {'an image' if what == 'image' else 'a caption'} and a vector column; say which to read "
-            f"with either --{what}-column or --vector-column."
-        )
-    if (vector is None) == (payload is None):
-        return has_vector or (vector is not None and not has_payload)
-    return vector is not None
+        plain = _has_null_of_fixed_size(table, vector)
+    with open_table(uri, plain) as table:
+        yield table
 
 
-def _present(schema: pa.Schema, path: str | None) -> list[str]:
-    """The columns' names, and ``path`` if it leads into one of them."""
-    return [*schema.names, *([path] if path and split_path(schema.names, path)[0] else [])]
-
-
-def _has(schema: pa.Schema, what: str, named: str | None) -> bool:
-    if what == "image":
-        column = named or image_columns.default_image_column(schema)
-        return column is not None and field_type(schema, column) is not None
-    return split_path(schema.names, named or CAPTION_DEFAULT)[0] is not None
-
-
-def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Images, captions or vectors, as ``_holds_vectors`` says.
-
-    Images are a column of bytes, or of structs with a field ``bytes`` as Hugging Face writes them;
-    one that is only named by a path or URL is a reject. Captions may be named by path
-    (``captions.text``), and may be lists.
-
-    Raises:
-        InputError: broken file, missing column, or images asked for where there are none.
-    """
-    if not _rows_in(shard.uri):
-        return iter(())  # a part without rows has no types either
-    if _holds_vectors(shard.uri, modality, columns):
-        return _vector_rows(shard, columns)
-    return batched((_image_rows if modality == "image" else _caption_rows)(shard, columns))
-
-
-def _rows_in(uri: str) -> int:
-    with open_table(uri) as table:
-        return int(table.metadata.num_rows)
-
-
-def _caption_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
-    uri = shard.uri
-    with open_table(uri) as table:
-        names = table.schema_arrow.names
-        column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
-        named = columns.caption and (column or columns.caption)
-        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,), columns.flag("caption"))
-        size = min(
-            shard.head or BATCH_ROWS, _TEXT_ROWS, image_columns.rows_within(BATCH_BYTES, table.metadata, caption)
-        )
-        for first, ids, pair_ids, batch in identified_batches(table, [caption], columns, uri, size):
-            values = batch.column(caption).to_pylist()
-            for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
-                if row_id is None:
-                    yield Reject(f"row {row}", NO_ID)
-                elif path and (value := value_at(plain(value), path)) is MISSING:
-                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
-                else:
-                    yield from caption_rows(row_id, pair_id, value)
-
-
-def _image_rows(shard: InputShard, columns: Columns) -> Iterator[Row | Reject]:
-    uri = shard.uri
-    with open_table(uri) as table:
-        schema = table.schema_arrow
-        image = image_columns.choose_image_column(schema, columns, uri)
-        remarks = image_columns.remark_columns(schema, image)
-        size = min(
-            shard.head or BATCH_ROWS,
-            image_columns.images_at_once(table.metadata, split_path(schema.names, image)[0] or image),
-        )
-        for first, ids, pair_ids, batch in identified_batches(table, [image, *remarks], columns, uri, size):
-            for place, (row_id, pair_id) in enumerate(zip(ids, pair_ids, strict=True)):
-                if row_id is None:
-                    yield Reject(f"row {first + place}", NO_ID)
-                else:
-                    yield image_columns.image_row(row_id, pair_id, batch, place, image, remarks)
-
-
-def _vector_rows(shard: InputShard, columns: Columns) -> Iterator[Rows]:
-    uri = shard.uri
-    with open_table(uri) as table:
-        names, flag = table.schema_arrow.names, columns.flag("vector")
-        vector = require_column("vector", names, columns.vector, uri, VECTOR_DEFAULTS, flag)
-        plain_types = _has_null_of_fixed_size(table, vector)
-        kind = field_type(table.schema_arrow, vector)
-    if kind is not None and _is_convertible(kind):
-        yield from batched(of_one_length(_converted_rows(shard, columns, vector)))
-        return
-    with open_table(uri, plain_types) as table:
-        head, path = split_path(table.schema_arrow.names, vector)
-        column = head or vector
-        dim = _dimension(table, vector, uri, shard.head)
-        for first, ids, pair_ids, batch in identified_batches(table, [column], columns, uri, shard.head or BATCH_ROWS):
-            yield _to_rows(first, ids, pair_ids, _lists(batch, column, path), dim)
-
-
-def _converted_rows(shard: InputShard, columns: Columns, vector: str) -> Iterator[Row | Reject]:
-    """Rows of a column whose vectors are text, bytes, objects or lists of whole numbers."""
-    with open_table(shard.uri) as table:
-        head, path = split_path(table.schema_arrow.names, vector)
-        column = head or vector
-        size = min(shard.head or BATCH_ROWS, image_columns.rows_within(BATCH_BYTES, table.metadata, column))
-        for first, ids, pair_ids, batch in identified_batches(table, [column], columns, shard.uri, size):
-            values = array_at(batch.column(column), path).to_pylist()
-            for row, (row_id, pair_id, value) in enumerate(zip(ids, pair_ids, values, strict=True), start=first):
-                try:
-                    yield Reject(f"row {row}", NO_ID) if row_id is None else Row(row_id, pair_id, vector_of(value))
-                except UnusableRowError as error:
-                    yield error.reject(row_id or f"row {row}")
-
-
-def _is_convertible(kind: pa.DataType) -> bool:
-    """Whether vectors are kept in a form that has to be converted value by value.
-
-    Lists of unsigned bytes are not: they are codes around some zero, or packed bits, which only their maker can tell.
-    """
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        whole = pa.types.is_signed_integer(kind.value_type) or pa.types.is_decimal(kind.value_type)
-        return bool(whole or pa.types.is_struct(kind.value_type))
-    forms = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    return any(is_form(kind) for is_form in (*forms, pa.types.is_fixed_size_binary, pa.types.is_struct))
-
-
-def _has_null_of_fixed_size(table: pq.ParquetFile, vector: str) -> bool:
+def _has_null_of_fixed_size(table: ParquetTable, vector: str) -> bool:
     """Whether a column of lists of a fixed size has, or may have, nulls."""
-    schema, footer = table.schema_arrow, table.metadata
-    column = split_path(schema.names, vector)[0]
-    if not pa.types.is_fixed_size_list(field_type(schema, vector) or pa.null()):
+    column = split_path(table.schema.names, vector)[0]
+    if not pa.types.is_fixed_size_list(field_type(table.schema, vector) or pa.null()):
         return False
-    chunks = (
-        footer.row_group(group).column(place)
-        for group, place in product(range(footer.num_row_groups), range(footer.num_columns))
-    )
-    counts = [each.statistics for each in chunks if f"{each.path_in_schema}.".startswith(f"{column}.")]
+    counts = [each.statistics for each in _chunks(table) if _lies_in(each, column)]
     return any(each is None or not each.has_null_count or each.null_count for each in counts)
 
 
-def _lists(batch: pa.RecordBatch, column: str, path: str) -> pa.Array:
-    lists = array_at(batch.column(column), path)
-    return lists.cast(pa.list_(pa.float32())) if pa.types.is_null(lists.type) else lists
-
-
-def field_type(schema: pa.Schema, path: str) -> pa.DataType | None:
-    """The type of a column, or of a field in one; None if there is none."""
-    column, rest = split_path(schema.names, path)
-    return None if column is None else type_at(schema.field(schema.names.index(column)).type, rest)
-
-
-def _dimension(table: pq.ParquetFile, vector: str, uri: str, head: int | None) -> int:
-    """The most frequent length of the vectors (or of the first), which a fixed-size list states itself."""
-    kind = field_type(table.schema_arrow, vector)
-    column, path = split_path(table.schema_arrow.names, vector)
-    if kind is None:
-        raise InputError(f"{uri!r}: there is no field {path!r} in column {column!r} (--vector-column).")
-    if pa.types.is_null(kind):
-        return 0
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise InputError(f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats.")
-    if not pa.types.is_floating(kind.value_type):
-        raise InputError(
-            f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. Unsigned bytes are codes "
-            "around a zero, or packed bits, as only their maker can tell: write the vectors as floats."
-        )
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size)
-    counts: Counter[int] = Counter()
-    batches = table.iter_batches(head or BATCH_ROWS, columns=[column], use_threads=False)
-    for batch in islice(batches, 1 if head else None):
-        lengths = pc.value_counts(pc.list_value_length(array_at(batch.column(0), path)).drop_null()).to_pylist()
-        counts.update({length["values"]: length["counts"] for length in lengths})
-    return min(counts, key=lambda length: (-counts[length], length), default=0)
-
-
-def identified_batches(
-    table: pq.ParquetFile, payload: list[str], columns: Columns, uri: str, size: int
-) -> Iterator[tuple[int, list[str | None], list[str], pa.RecordBatch]]:
-    """(first row, ids, pair ids, all columns) in file order; rows are numbered when they need no id.
-
-    Args:
-        table: the file to read.
-        payload: columns to read besides those of ids.
-        columns: the names of the columns of ids.
-        uri: the file, for messages.
-        size: rows of a batch.
-
-    Raises:
-        InputError: there is no column of ids and one is needed, or a column holds what is no id.
-    """
-    names = table.schema_arrow.names
-    id_column, pair_column = choose_id_columns(names, columns, uri)
-    wanted = [name for name in (id_column, pair_column, *payload) if name]
-    read = list(dict.fromkeys(head for name in wanted if (head := split_path(names, name)[0])))
-    first = 0
-    for batch in table.iter_batches(size, columns=read or names[:1], use_threads=False):
-        ids = texts_of(batch, id_column, uri)
-        pair_ids = [pair_id or NO_PAIR for pair_id in (texts_of(batch, pair_column, uri) if pair_column else ids)]
-        if not columns.require_id:
-            ids = [row_id or f"row {row}" for row, row_id in enumerate(ids, start=first)]
-        yield first, ids, pair_ids, batch
-        first += batch.num_rows
-
-
-def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
-    """A column of ids as text, None where there is no id (or no column).
-
-    Raises:
-        InputError: the column is neither text nor whole numbers.
-    """
-    if column is None:
-        return [None] * batch.num_rows
-    head, path = split_path(batch.schema.names, column)
-    kind = type_at(batch.column(head).type, path)
-    if kind is None:
-        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so its ids cannot be read.")
-    array = array_at(batch.column(head), path)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if not any(is_id(array.type) for is_id in _ID_TYPES):
-        raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
-    return [value or None for value in array.cast(pa.string()).to_pylist()]
-
-
-def _to_rows(first: int, ids: list[str | None], pair_ids: list[str], lists: pa.Array, dim: int) -> Rows:
-    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
-    has_id = np.array([row_id is not None for row_id in ids], dtype=bool)
-    good = has_id & (lengths == dim)
-    rejects = [_reject(first + row, ids[row], int(lengths[row]), dim) for row in np.flatnonzero(~good)]
-    kept = [row_id or "" for row_id in compress(ids, good)]
-    return Rows(kept, list(compress(pair_ids, good)), _matrix(lists.filter(pa.array(good)), dim), rejects)
-
-
-def _matrix(lists: pa.Array, dim: int) -> npt.NDArray[np.floating]:
-    """(rows, dim); a null coordinate becomes NaN, which the vector check rejects."""
-    values = lists.flatten()
-    filled = pc.fill_null(values, float("nan")) if values.null_count else values
-    return np.asarray(filled.to_numpy(zero_copy_only=False)).reshape(len(lists), dim)
-
-
-def _reject(row: int | np.integer, row_id: str | None, length: int, dim: int) -> Reject:
-    if row_id is None:
-        return Reject(f"row {row}", NO_ID)
-    if length < 0:
-        return Reject(row_id, NULL_VECTOR)
-    return Reject(row_id, WRONG_DIMENSION, f"{length}, most rows have {dim}")
+def _chunks(table: ParquetTable) -> Iterator[pq.ColumnChunkMetaData]:
+    footer = table.file.metadata
+    for group, place in product(range(footer.num_row_groups), range(footer.num_columns)):
+        yield footer.row_group(group).column(place)
 
 
 def _outline(uri: str) -> Outline:
     with open_table(uri) as table:
-        nulls = _nulls(table.metadata)
-        names = tuple(f"{field.name}: {field.type}{nulls.get(field.name, '')}" for field in table.schema_arrow)
-        return Outline(table.metadata.num_rows, names)
+        nulls = _nulls(table)
+        names = tuple(f"{field.name}: {field.type}{nulls.get(field.name, '')}" for field in table.schema)
+        return Outline(table.rows, names)
 
 
-def _nulls(footer: pq.FileMetaData) -> dict[str, str]:
+def _nulls(table: ParquetTable) -> dict[str, str]:
     """How many values the columns lack, of those of which the footer tells; nothing where none is lacking."""
     counts: Counter[str] = Counter()
-    for group, place in product(range(footer.num_row_groups), range(footer.num_columns)):
-        chunk = footer.row_group(group).column(place)
+    for chunk in _chunks(table):
         if chunk.statistics is not None and chunk.statistics.has_null_count:
             counts[chunk.path_in_schema] += chunk.statistics.null_count
     return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}
 
 
-FORMAT = Format("parquet", (".parquet", ".pq", ".parq"), _read, _holds_vectors, outline=_outline)
+FORMAT = columnar_format(
+    "parquet", (".parquet", ".pq", ".parq"), (b"PAR1",), Opener(open_table, _open_vectors), _outline
+)

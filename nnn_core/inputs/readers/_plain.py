@@ -9,6 +9,7 @@ from itertools import islice
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns
+from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._delimited import NAME, rows_of_table
 from nnn_core.inputs.readers._records import Head, caption_rows, captions_format, texts_of_lines
 from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row
@@ -103,4 +104,4 @@ def _heads(uri: str) -> Iterator[Head | Reject]:
         yield "header", table.names
 
 
-FORMAT = captions_format("txt", (".txt", ".txt.gz"), _rows, _heads)
+FORMAT = captions_format("txt", and_compressed(".txt"), _rows, _heads)

@@ -11,7 +11,7 @@ from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, ID_DEFAULTS, NO_PAIR, Columns, Row, Rows, batched
-from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NOT_UTF8, TOO_LONG, Reject
+from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, TOO_LONG, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: (what a record is called while it has no id, such as ``line 7``; its fields by name)
@@ -54,7 +54,8 @@ def no_images(uri: str) -> InputError:
     """The error that says that images cannot be read from a file of captions."""
     return InputError(
         f"{uri!r} holds captions, but images are expected there; check --candidate-modality, "
-        "--reference-modality and which glob was given to --candidates and --references."
+        "--reference-modality and which glob was given to --candidates and --references. If it has images in base64, "
+        "name their column with --image-column."
     )
 
 
@@ -181,7 +182,11 @@ class PairField:
 
 
 def rows_of_records(
-    records: Iterable[Record | Reject], columns: Columns, uri: str, id_defaults: tuple[str, ...] = ID_DEFAULTS
+    records: Iterable[Record | Reject],
+    columns: Columns,
+    uri: str,
+    id_defaults: tuple[str, ...] = ID_DEFAULTS,
+    images: Callable[[str, str, object], Iterator[Row | Reject]] | None = None,
 ) -> Iterator[Row | Reject]:
     """The rows of records, each of which may have other fields than the last.
 
@@ -190,11 +195,14 @@ def rows_of_records(
         columns: the names of the fields to read.
         uri: the file, for messages.
         id_defaults: fields that hold the id, the first that is present, unless one is named.
+        images: makes rows of an id, a pair id and the image in a field; None to read captions.
 
     Raises:
         InputError: records were read, and none had the pair id that was named.
     """
-    pairs, caption = PairField(columns.pair_id), columns.caption or CAPTION_DEFAULT
+    pairs, make = PairField(columns.pair_id), images or caption_rows
+    payload = (columns.image if images else columns.caption) or CAPTION_DEFAULT
+    flag, reason = (columns.flag("image"), NO_IMAGE) if images else (columns.flag("caption"), NO_CAPTION)
     for each in records:
         if isinstance(each, Reject):
             yield each
@@ -205,15 +213,15 @@ def rows_of_records(
         own = row_id or position
         if row_id is None and columns.require_id:
             yield Reject(position, NO_ID)
-        elif (value := value_at(record, caption)) is MISSING:
-            yield Reject(own, NO_CAPTION, f"there is no field {caption!r}, see {columns.flag('caption')}")
+        elif (value := value_at(record, payload)) is MISSING:
+            yield Reject(own, reason, f"there is no field {payload!r}, see {flag}")
         else:
             try:
                 pair_id = pairs.of(record, row_id or NO_PAIR)
             except UnusableRowError as error:
                 yield error.reject(own)
             else:
-                yield from caption_rows(own, pair_id, value)
+                yield from make(own, pair_id, value)
     pairs.check(uri)
 
 
@@ -231,6 +239,8 @@ def captions_format(
     names: frozenset[str] = frozenset({"id", "pair_id", "caption"}),
     vectors: Callable[[str, Columns], Iterator[Row | Reject]] | None = None,
     holds_vectors: Callable[[str, Columns], bool] = lambda uri, columns: False,
+    images: Callable[[str, Columns], Iterator[Row | Reject]] | None = None,
+    begins: tuple[bytes, ...] = (),
 ) -> Format:
     """A format of files that hold captions, or vectors in place of them.
 
@@ -242,14 +252,18 @@ def captions_format(
         names: attributes of ``Columns`` that mean something in such files, as in ``Format``.
         vectors: reads the rows of a file that holds vectors; None for a format that never does.
         holds_vectors: whether the vectors of a file are to be read.
+        images: reads the rows of a file that holds images as text; None for a format that never does.
+        begins: what such files may begin with.
     """
 
     def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
         if vectors is not None and holds_vectors(shard.uri, columns):
             return batched(vectors(shard.uri, columns))
-        if modality != "text":
+        if modality == "text":
+            return batched(rows(shard.uri, columns))
+        if images is None or columns.image is None:
             raise no_images(shard.uri)
-        return batched(rows(shard.uri, columns))
+        return batched(images(shard.uri, columns))
 
     def outline(uri: str) -> Outline:
         first = next(heads(uri), None)
@@ -261,5 +275,6 @@ def captions_format(
         read,
         lambda uri, modality, columns: holds_vectors(uri, columns),
         outline=outline,
-        names=names | {"vector"} if vectors else names,
+        begins=tuple((0, mark) for mark in begins),
+        names=names | ({"vector"} if vectors else set()) | ({"image"} if images else set()),
     )

@@ -9,26 +9,26 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-import pyarrow.parquet as pq
-
 from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _tar as tar
-from nnn_core.inputs.readers._compressed import open_decompressed
+from nnn_core.inputs.readers._columnar import texts_of
+from nnn_core.inputs.readers._columns import Table
+from nnn_core.inputs.readers._compressed import and_compressed, open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, split_path, value_at
 from nnn_core.inputs.readers._formats import NAMES, Format
-from nnn_core.inputs.readers._image_columns import column_bytes
-from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, too_large
-from nnn_core.inputs.readers._parquet import open_table, texts_of
+from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, NEWER_SUFFIXES, too_large
+from nnn_core.inputs.readers._parquet import open_table
 from nnn_core.inputs.readers._records import LINE_BYTES, PairField, UnusableRowError, caption_rows, text_of
 from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, NoRow, Row, Rows, batched
-from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NOT_UTF8, Reject
+from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, Reject
 from nnn_core.inputs.shards import InputShard, Modality
+
+TAR_SUFFIXES = (*and_compressed(".tar"), ".tgz", ".tzst")
 
 _LINK = "a link in the tar"
 _NOT_A_FILE = "not a file"
 _NAME_TOO_LONG = "name too long"
-_NO_IMAGE = "no image"
 _SECOND_IMAGE = "a second image under one key"
 
 _PAX_FOLDER = re.compile(r"PaxHeaders?(\.\w+)?\Z")
@@ -55,7 +55,7 @@ _MadeRows = Iterable[Row | Reject]
 
 
 def _read_tar(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-    """Images (``key.jpg|jpeg|png|webp``) or captions (``key.txt`` or ``key.json``) of a tar, which may be gzipped.
+    """Images (``key.jpg|jpeg|png|webp``) or captions (``key.txt`` or ``key.json``) of a tar, which may be compressed.
 
     A row's id is the sample's key, or a field of ``key.json`` that is named for it; its pair id is
     the key, unless a field is named for that. Numbered members are rows of their own: ``key.0.jpg``
@@ -184,7 +184,7 @@ class _Reader:
         if modality == "text":
             self.needs = dict.fromkeys(("txt", "json", _last(columns.caption or "txt")), LINE_BYTES)
         else:
-            self.needs = dict.fromkeys((*IMAGE_SUFFIXES, _last(columns.image or "jpg")), IMAGE_BYTES)
+            self.needs = dict.fromkeys((*IMAGE_SUFFIXES, *NEWER_SUFFIXES, _last(columns.image or "jpg")), IMAGE_BYTES)
             self.needs |= {"json": LINE_BYTES} if self._asked else {}
 
     @cached_property
@@ -198,9 +198,10 @@ class _Reader:
             yield from self._members_rows(key, [named.lower()], members, _image_rows)
             return
         images = [suffix for suffix in members if _last(suffix) in IMAGE_SUFFIXES]
+        images = images or [suffix for suffix in members if _last(suffix) in NEWER_SUFFIXES]
         images.sort(key=lambda suffix: "." in suffix)
         if not images:
-            yield Reject(key, _NO_IMAGE, _holds_only(members))
+            yield Reject(key, NO_IMAGE, _holds_only(members))
             return
         taken = _one_a_number(images)
         yield from self._members_rows(key, taken, members, _image_rows)
@@ -239,7 +240,7 @@ class _Reader:
         for suffix in suffixes:
             try:
                 if suffix not in members:
-                    raise UnusableRowError(_NO_IMAGE, f"it has no member {suffix!r}; {_holds_only(members)}")
+                    raise UnusableRowError(NO_IMAGE, f"it has no member {suffix!r}; {_holds_only(members)}")
                 yield from make(row_id + _number(suffix), pair_id, suffix, members[suffix])
             except UnusableRowError as error:
                 yield error.reject(key + _number(suffix))
@@ -328,7 +329,8 @@ def _holds_only(members: _Members) -> str:
 
 def _find_metadata(uri: str) -> str | None:
     """The table that img2dataset wrote beside the tar, if there is one."""
-    place = re.sub(r"\.(tar|tar\.gz|tgz)\Z", "", uri, flags=re.IGNORECASE) + ".parquet"
+    suffix = max((suffix for suffix in TAR_SUFFIXES if uri.lower().endswith(suffix)), key=len, default="")
+    place = uri[: len(uri) - len(suffix)] + ".parquet"
     return place if storage.exists(place) else None
 
 
@@ -339,28 +341,29 @@ def _read_metadata(uri: str, paths: Iterable[str]) -> dict[str, dict[str, object
         InputError: the table is broken, or too large to be one of img2dataset's.
     """
     with open_table(uri) as table:
-        names = table.schema_arrow.names
+        names = table.schema.names
         wanted = sorted({head for path in paths if (head := split_path(names, path)[0])})
         if names.count("key") != 1 or not wanted:
             return {}
         _check_metadata(table, wanted, uri)
         records: dict[str, dict[str, object]] = {}
-        for batch in table.iter_batches(_METADATA_BATCH_ROWS, columns=sorted({"key", *wanted}), use_threads=False):
+        for batch in table.batches(_METADATA_BATCH_ROWS, sorted({"key", *wanted})):
             keys = texts_of(batch, "key", uri)
             rows = batch.select(wanted).to_pylist()
             records |= {key: row for key, row in zip(keys, rows, strict=True) if key is not None}
     return records
 
 
-def _check_metadata(table: pq.ParquetFile, wanted: list[str], uri: str) -> None:
-    metadata = table.metadata
-    size = sum(sum(column_bytes(metadata, column)) for column in wanted)
-    if metadata.num_rows > METADATA_ROWS or size > METADATA_BYTES:
+def _check_metadata(table: Table, wanted: list[str], uri: str) -> None:
+    size = sum(size for column in wanted for _, size in table.sizes(column))
+    if table.rows > METADATA_ROWS or size > METADATA_BYTES:
         raise InputError(
-            f"{uri!r} has {metadata.num_rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
+            f"{uri!r} has {table.rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
             f"metadata of one tar (at most {METADATA_ROWS:,} and {METADATA_BYTES:,}); move it elsewhere if it is "
             "something else, or cut tar and table into smaller ones."
         )
 
 
-FORMAT = Format("tar", (".tar", ".tar.gz", ".tgz"), _read_tar, companion=_find_metadata, names=NAMES - {"vector"})
+FORMAT = Format(
+    "tar", TAR_SUFFIXES, _read_tar, companion=_find_metadata, begins=((257, b"ustar"),), names=NAMES - {"vector"}
+)

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.readers import _arrow as arrow
+from nnn_core.inputs.readers import _parquet as parquet
 from nnn_core.inputs.readers import formats, suffix_of
+from nnn_core.inputs.readers._columnar import identified_batches
 from nnn_core.inputs.readers._fields import array_at, split_path, type_at
 from nnn_core.inputs.readers._npy import find_companion
-from nnn_core.inputs.readers._parquet import identified_batches, open_table
 from nnn_core.inputs.readers.rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
 from nnn_core.inputs.readers.tables import column_of, read_table
 
@@ -48,13 +50,13 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...]) -> pa
     suffix = suffix_of(uri)
     kind = formats()[suffix].name if suffix else ""
     place = find_companion(uri) if kind == "npy" else uri
-    if kind in ("parquet", "npy") and place:
+    if kind in ("parquet", "arrow", "npy") and place:
         pieces = list(_batches(place, columns, names))
         return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
     if kind not in ("tsv", "csv", "jsonl"):
         raise InputError(
-            f"{uri!r} has no further columns to send along; Parquet, .npy with metadata, TSV, CSV and JSON lines have. "
-            "Leave --payload and --uuid-column out, or keep the vectors in one of these."
+            f"{uri!r} has no further columns to send along; Parquet, Arrow, .npy with metadata, TSV, CSV and JSON "
+            "lines have. Leave --payload and --uuid-column out, or keep the vectors in one of these."
         )
     table = read_table(uri, "--embeddings")
     ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
@@ -62,9 +64,10 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...]) -> pa
 
 
 def _batches(uri: str, columns: Columns, names: tuple[str, ...]) -> Iterator[pa.Table]:
-    with open_table(uri) as table:
+    opened = arrow.open_table(uri) if uri.lower().endswith(arrow.FORMAT.suffixes) else parquet.open_table(uri)
+    with opened as table:
         for name in names:
-            _check_there(table.schema_arrow.names, name, uri)
+            _check_there(table.schema.names, name, uri)
         for _, ids, _, batch in identified_batches(table, list(names), columns, uri, BATCH_ROWS):
             some = pa.Table.from_batches([batch])
             yield pa.table({"id": pa.array(ids, pa.string()), **{name: _column(some, name, uri) for name in names}})

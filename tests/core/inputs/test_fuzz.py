@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import safetensors.numpy
+import zstandard
 from fakes import FormulaEncoder, make_shard, make_tar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -169,6 +171,44 @@ def test_parquet(tmp_path: Path) -> None:
         hostile.table({"key": [1, 2, 3], "caption": ["x" * 300] * 3}, compression="zstd", data_page_version="2.0"),
     ]
     fuzz(seeds, reads(tmp_path / "shard.parquet"))
+
+
+@pytest.mark.parametrize("columns", [{"vector": "vector"}, {"caption": "caption", "image": "image"}])
+def test_arrow(tmp_path: Path, columns: dict[str, str]) -> None:
+    table = {
+        "id": ["a", "b", "c", None],
+        "caption": pa.array(["x", None, "y", "x"]).dictionary_encode(),
+        "vector": pa.array([[1.0, 2.0], None, [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)),
+        "image": [{"bytes": b"1", "path": "p"}] * 3 + [None],
+    }
+    forms = [(None, False), (None, True), ("zstd", False), ("lz4", True)]
+    fuzz([hostile.arrow(table, *form) for form in forms], reads(tmp_path / "a.arrow", **columns))
+
+
+def test_files_without_a_suffix(tmp_path: Path) -> None:
+    lines = b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": "y"}\n'
+    seeds = [hostile.table({"id": ["a"], "caption": ["x"]}), hostile.arrow({"id": ["a"], "caption": ["x"]}), lines]
+    seeds += [make_tar(hostile.SAMPLES), gzip.compress(lines), hostile.encoded(hostile.rgb(), "JPEG")]
+    fuzz(seeds, reads(tmp_path / "part-00000", require_id=False))
+
+
+def test_zstandard(tmp_path: Path) -> None:
+    data = b'{"id": "a", "caption": "x"}\n' * 20
+    packers = (zstandard.ZstdCompressor(), zstandard.ZstdCompressor(write_checksum=True, write_content_size=False))
+    fuzz([packer.compress(data) for packer in packers], reads(tmp_path / "a.jsonl.zst"))
+
+
+def test_images_in_base64(tmp_path: Path) -> None:
+    images = [base64.b64encode(data).decode() for data in (b"\xff\xd8\xff", b"\x89PNG")]
+    lines = [json.dumps({"id": row, "image": text}) for row, text in enumerate([*images, "data:image/png;base64,AAAA"])]
+    fuzz(["\n".join(lines).encode()], reads(tmp_path / "a.jsonl", image="image"))
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    fuzz(
+        [hostile.npy(b"{'descr': '<V2', 'fortran_order': False, 'shape': (3, 2), }", bytes(12))],
+        reads(tmp_path / "a.npy", require_id=False),
+    )
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "tsv.gz", "csv.gz"])

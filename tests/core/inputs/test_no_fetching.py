@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from corpora import write_tar
@@ -35,7 +36,9 @@ def write_all(folder: Path) -> list[Path]:
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
-    pq.write_table(pa.table({name: [value] for name, value in RECORD.items()}), folder / "a.parquet")
+    table = pa.table({name: [value] for name, value in RECORD.items()})
+    pq.write_table(table, folder / "a.parquet")
+    pyarrow.feather.write_feather(table, folder / "a.feather")
     write_tar(folder / "a.tar", {"k": {"json": json.dumps(RECORD).encode(), "url": URL.encode()}})
     return sorted(folder.iterdir())
 

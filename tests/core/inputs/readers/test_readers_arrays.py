@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
+import safetensors.torch
+import torch
 from fakes import read_all
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import format_of
+from nnn_core.inputs.readers import format_of, outline_of
+from nnn_core.inputs.shards import ShardName
 
 VECTORS = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float16)
 OTHERS = np.arange(10, dtype=np.float32).reshape(5, 2)
@@ -86,6 +89,27 @@ def test_damage_is_an_error(tmp_path: Path, suffix: str) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=rf"a\{suffix}'"):
             read_all(path, require_id=False)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_bfloat16_is_read_as_float32(tmp_path: Path, suffix: str) -> None:
+    """As JAX's ml_dtypes has numpy write it, and torch safetensors."""
+    path, vectors = tmp_path / f"a{suffix}", torch.from_numpy(VECTORS.astype(np.float32)).to(torch.bfloat16)
+    if suffix == ".safetensors":
+        safetensors.torch.save_file({"emb": vectors}, path)
+    else:
+        ml_dtypes = pytest.importorskip("ml_dtypes")
+        array = vectors.float().numpy().astype(ml_dtypes.bfloat16)
+        np.save(path, array) if suffix == ".npy" else np.savez(path, emb=array)
+    found = read_all(path, require_id=False)
+    np.testing.assert_array_equal(found.items, vectors.float().numpy())
+    assert outline_of(ShardName(str(path))).columns[0].removeprefix("emb: ") in ("bfloat16[5, 4]", "bfloat16[4]")
+
+
+def test_types_of_eight_bits_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"emb": torch.ones(2, 2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"not supported here: it has values of type F8_E4M3. Write its vectors anew"):
+        read_all(tmp_path / "a.safetensors", require_id=False, vector="emb")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from pathlib import Path
 
 import polars
 import pytest
-from fakes import Everything, read_all
+from fakes import Everything, packed, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -226,10 +225,10 @@ def test_a_header_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
         read_lines(tmp_path, suffix, b"x" * 200 + b"\n1,2\n")
 
 
-@pytest.mark.parametrize("suffix", ["tsv.gz", "csv.gz", "CSV.GZ"])
+@pytest.mark.parametrize("suffix", ["tsv.gz", "csv.gz", "CSV.GZ", "tsv.zst", "csv.zst"])
 def test_compressed(tmp_path: Path, suffix: str) -> None:
     mark = "\t" if "tsv" in suffix else ","
-    data = gzip.compress(f"id{mark}caption\n1{mark}x\n".encode())
+    data = packed(suffix, f"id{mark}caption\n1{mark}x\n".encode())
     assert read_lines(tmp_path, suffix, data).ids == ["1"]
     with pytest.raises(InputError, match=rf"captions\.{suffix}' cannot be decompressed"):
         read_lines(tmp_path, suffix, data[:-9])

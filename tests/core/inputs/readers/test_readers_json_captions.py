@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import tracemalloc
 from pathlib import Path
 
 import pytest
-from fakes import Everything, read_all
+from fakes import Everything, packed, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,12 +47,12 @@ KARPATHY = {
 
 def read_json(tmp_path: Path, content: object, name: str = "a.json", **columns: object) -> Everything:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    (tmp_path / name).write_bytes(packed(name, data))
     return read_all(tmp_path / name, **columns)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("order", [list(COCO), list(COCO)[::-1]])
-@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "a.json.zst"])
 def test_coco(tmp_path: Path, order: list[str], name: str) -> None:
     found = read_json(tmp_path, {key: COCO[key] for key in order}, name)
     assert found.ids == ["100", "101", "102"]

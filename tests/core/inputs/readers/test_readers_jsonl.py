@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from fakes import Everything, read_all
+from fakes import Everything, packed, read_all
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _records as records
@@ -133,11 +133,11 @@ def test_a_long_line_is_never_held_whole(tmp_path: Path) -> None:
     assert peak < 40 << 20
 
 
-@pytest.mark.parametrize("suffix", ["jsonl.gz", "ndjson", "ndjson.gz"])
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "ndjson", "ndjson.gz", "jsonl.zst", "ndjson.zst"])
 def test_other_suffixes(tmp_path: Path, suffix: str) -> None:
     data = b'{"id": "a", "caption": "x"}\n'
     path = tmp_path / f"captions.{suffix}"
-    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    path.write_bytes(packed(path.name, data))
     assert read_all(path).ids == ["a"]
 
 

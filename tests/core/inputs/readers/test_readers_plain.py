@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from pathlib import Path
 
 import pytest
-from fakes import Everything, read_all
+from fakes import Everything, packed, read_all
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import _records as records
@@ -21,10 +20,10 @@ def read_text(tmp_path: Path, data: bytes, name: str = "a.txt", **columns: objec
     return read_all(tmp_path / name, **columns)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
 def test_every_line_is_a_caption(tmp_path: Path, name: str) -> None:
     data = b"\xef\xbb\xbfa cat\r\n\n  two  \n \nlast"
-    found = read_text(tmp_path, gzip.compress(data) if name.endswith("gz") else data, name, require_id=False)
+    found = read_text(tmp_path, packed(name, data), name, require_id=False)
     assert (found.ids, found.items) == (["line 1", "line 3", "line 5"], ["a cat", "  two  ", "last"])
     assert found.pair_ids == ["", "", ""]
     assert found.reasons == [("line 4", "empty caption")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import subprocess
@@ -14,7 +13,7 @@ import hostile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import Everything, make_tar, read_all
+from fakes import Everything, make_tar, packed, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -395,17 +394,17 @@ def test_a_glob_of_tars_and_their_metadata_says_what_to_name(path: Path, beside:
     assert [name.uri for name in list_shards(str(path.parent / "*.tar"), "--candidates")] == [str(path)]
 
 
-@pytest.mark.parametrize("suffix", ["tar.gz", "tgz", "TAR.GZ"])
+@pytest.mark.parametrize("suffix", ["tar.gz", "tgz", "TAR.GZ", "tar.zst", "tzst"])
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_a_gzipped_tar_is_what_it_holds(path: Path, suffix: str, modality: str) -> None:
+def test_a_compressed_tar_is_what_it_holds(path: Path, suffix: str, modality: str) -> None:
     members = [("a.jpg", b"A" * 90_000), ("a.txt", b"an a"), ("long-" * 50 + ".jpg", b"B"), ("c.txt", b"a c")]
     path.write_bytes(make_tar(members, tarfile.PAX_FORMAT))
-    packed = path.with_name(f"packed.{suffix}")
-    packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert read_all(packed, modality) == read_all(path, modality)  # type: ignore[arg-type]
-    packed.write_bytes(gzip.compress(path.read_bytes())[:-12])
+    small = path.with_name(f"packed.{suffix}")
+    small.write_bytes(packed(small.name, path.read_bytes()))
+    assert read_all(small, modality) == read_all(path, modality)  # type: ignore[arg-type]
+    small.write_bytes(small.read_bytes()[:-12])
     with pytest.raises(InputError, match="packed"):
-        read_all(packed, modality)  # type: ignore[arg-type]
+        read_all(small, modality)  # type: ignore[arg-type]
 
 
 def test_what_is_not_needed_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,17 +566,16 @@ def test_samples_after_an_end_mark_are_not_lost_in_silence(path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"x", b"\x1f\x8b" + b"\0" * 600, b"PK\x03\x04" + b"x" * 2000])
 def test_what_is_no_tar_is_an_error(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"shard\.tar' is broken"):
+    with pytest.raises(InputError, match=r"shard\.tar' (is broken|cannot be decompressed)"):
         read_all(path, "image")
 
 
-def test_a_compressed_tar_is_not_read_as_an_empty_one(path: Path) -> None:
+def test_a_tar_that_is_compressed_without_saying_so_is_read(path: Path) -> None:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.jpg"))
     path.write_bytes(sink.getvalue())
-    with pytest.raises(InputError, match="is broken"):
-        read_all(path, "image")
+    assert read_all(path, "image").ids == ["a"]
 
 
 def test_a_missing_tar_is_an_error(path: Path) -> None:
