@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
 
@@ -40,8 +42,12 @@ _EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfs
 #: What the clients of stores call the MD5 of an object, or of its parts' MD5s.
 _MD5S = {"s3": "ETag", "s3a": "ETag", "gs": "md5Hash", "gcs": "md5Hash"}
 
-#: What this process has read, by URI, ETag and size.
-_HASHED: dict[tuple[str, Any, Any], str] = {}
+#: What this process has read, by URI and state.
+_HASHED: dict[tuple[str, tuple[Any, ...]], str] = {}
+_HASHED_AT_MOST = 100_000
+
+#: Times of files are coarser than this on no disk; one that is as new may be that of two edits.
+_SETTLED_NS = 3_000_000_000
 
 #: What the clients of stores call the notes that an object can be written with.
 _NOTES = {"s3": "Metadata", "gs": "metadata", "gcs": "metadata"}
@@ -289,8 +295,9 @@ def content_digest(uri: str, fresh: bool = False) -> str:
 
     S3 and Cloud Storage tell an MD5 with the listing, which costs no read; anywhere else the content is hashed.
     The ETag of a web server is no digest: many make it of time and size, so three files may share one. All that it is
-    good for is to say that a file need not be read again by this process. (A modification time would miss an edit
-    within its resolution, and CRC-32 is too short to be all that tells files apart.)
+    good for is to say that a file need not be read again by this process; so are the times of a file on a disk, unless
+    they are so new that an edit within their resolution would be missed. (CRC-32 is too short to be all that tells
+    files apart.)
 
     Args:
         uri: the object to look at.
@@ -308,16 +315,31 @@ def content_digest(uri: str, fresh: bool = False) -> str:
         key = _MD5S.get(_protocol(fs))
         if key and info.get(key):
             return f"{key.lower()}:{info[key]}:{info['size']}"
-        version = (uri, info.get("ETag"), info.get("size"))
-        if info.get("ETag") and version in _HASHED:
-            return _HASHED[version]
+        local = isinstance(fs, LocalFileSystem)
+        state = None if local and fresh else _state_of(path if local else None, info)
+        if state and (uri, state) in _HASHED:
+            return _HASHED[uri, state]
         with fs.open(path, "rb") as stream:
             found = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-        if info.get("ETag"):
-            _HASHED[version] = found
+        if state and len(_HASHED) < _HASHED_AT_MOST and state == _state_of(path if local else None, info):
+            _HASHED[uri, state] = found
         return found
 
     return _reading(uri, digest)
+
+
+def _state_of(path: str | None, info: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """What a file has no longer once its bytes are others, as long as this process lives; None where nothing is sure.
+
+    Args:
+        path: where it is on a disk; None if it is in a store.
+        info: what the store tells of it.
+    """
+    if path is None:
+        return (info["ETag"], info.get("size")) if info.get("ETag") else None
+    found = os.stat(path)
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_dev, found.st_ino, found.st_size, *times) if time.time_ns() - max(times) > _SETTLED_NS else None
 
 
 def keep_names(*folders: str) -> None:

@@ -505,6 +505,26 @@ def test_the_etag_of_a_web_server_is_no_digest(monkeypatch: pytest.MonkeyPatch) 
         server.server_close()
 
 
+def test_a_file_is_hashed_once_while_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for one that is so new that an edit could leave its times as they are."""
+    (tmp_path / "a").write_bytes(b"1111")
+    old, reads = storage.content_digest(f"{tmp_path}/a"), []
+    file_digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: [reads.append(1), file_digest(*args)][1])
+    assert storage.content_digest(f"{tmp_path}/a") == old
+    monkeypatch.setattr(storage, "_SETTLED_NS", 0)
+    assert [storage.content_digest(f"{tmp_path}/a") for _ in range(3)] == [old] * 3
+    assert len(reads) == 2
+    assert storage.content_digest(f"{tmp_path}/a", fresh=True) == old
+    assert len(reads) == 3
+    (tmp_path / "a").write_bytes(b"2222")
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert storage.content_digest(f"{tmp_path}/a") != old
+    (tmp_path / "b").write_bytes(b"1111")
+    (tmp_path / "b").replace(tmp_path / "a")
+    assert storage.content_digest(f"{tmp_path}/a") == old
+
+
 def test_a_fresh_digest_does_not_come_from_a_listing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"memory://{uuid.uuid4().hex}/object"
     infos = [{"ETag": "old", "size": 4}, {"ETag": "new", "size": 4}]
