@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from argparse import ArgumentParser
+from urllib.request import urlopen
+
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    FlinkRunnerOptions,
     JobServerOptions,
     PipelineOptions,
     PortableOptions,
@@ -39,6 +45,13 @@ _REFUSED = {
 #: the next stage waits for a Python program to start.
 _KEPT_MILLIS = 120_000
 
+#: How often Flink runs a task again whose worker died, and how long it waits before, in milliseconds. Of itself it does
+#: so only where its cluster is told to; Spark does it four times.
+_FLINK_RETRIES, _FLINK_DELAY = 4, 1_000
+
+#: Seconds that Flink has to say how many slots it has.
+_ASKING_SECONDS = 5.0
+
 #: What Flink and Spark reach into, which Java 17 forbids unless it is told otherwise.
 OPENED = (
     "java.lang",
@@ -55,6 +68,15 @@ OPENED = (
     "sun.security.action",
     "sun.util.calendar",
 )
+
+
+class FlinkRetryOptions(PipelineOptions):  # type: ignore[misc]
+    """Options of Flink's job server that Beam's Python has no names for."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        parser.add_argument("--number_of_execution_retries", type=int, help="attempts after the first")
+        parser.add_argument("--execution_retry_delay", type=int, help="milliseconds between two attempts")
 
 
 def settle_runner(options: PipelineOptions) -> None:
@@ -115,5 +137,24 @@ def _add_needs(options: PipelineOptions) -> None:
     # A worker in this process starts at once, and would keep it from ending as long as the engine keeps the worker.
     if portable.environment_type not in (None, "LOOPBACK"):
         portable.environment_cache_millis = portable.environment_cache_millis or _KEPT_MILLIS
+    if options.view_as(StandardOptions).runner == "FlinkRunner":
+        _add_needs_of_flink(options)
     opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
     server.job_server_jvm_properties = [*opened, *server.job_server_jvm_properties]
+
+
+def _add_needs_of_flink(options: PipelineOptions) -> None:
+    flink, retry = options.view_as(FlinkRunnerOptions), options.view_as(FlinkRetryOptions)
+    if retry.number_of_execution_retries is None:
+        retry.number_of_execution_retries, retry.execution_retry_delay = _FLINK_RETRIES, _FLINK_DELAY
+    if flink.parallelism < 1 and not flink.flink_master.startswith("["):
+        # Else Flink takes what its configuration says, by default one task at a time on the whole cluster.
+        flink.parallelism = _slots_of(flink.flink_master) or flink.parallelism
+
+
+def _slots_of(master: str) -> int | None:
+    """Slots of all task managers of a Flink cluster; None if it does not say."""
+    address = master if master.startswith(("http://", "https://")) else f"http://{master}"
+    with contextlib.suppress(OSError, ValueError), urlopen(f"{address}/overview", timeout=_ASKING_SECONDS) as answer:
+        return int(json.load(answer).get("slots-total", 0)) or None
+    return None
