@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from runner_parts import HOME, ROOT
 
+from nnn_core.planning.costs import NETWORK_BYTES
 from pipelines.running.known_runners import OPENED
 
 #: A worker is started as "python", and finds this package.
@@ -24,17 +26,22 @@ ENVIRONMENT = {
     "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
 }
 
+#: Of the job server that a command starts, which would take a quarter of the machine's memory.
+_SMALL = "--job_server_jvm_properties=-Xmx512m"
+
 _JAVA = ("java", "-XX:TieredStopAtLevel=1", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED))
 
-#: Flink's own memory, in megabytes, small: a task manager that is started by hand wants every part of it.
+#: What workers are told of the environment, which an engine does not hand on.
+_HANDED = ("PATH", "PYTHONPATH")
+
+#: Flink's own memory, in megabytes, small: a task manager that is started by hand wants every part of it. The memory of
+#: the network is that of ``nnn plan`` for each slot.
 _MEMORY = {
     "framework.heap.size": 128,
     "task.heap.size": 256,
     "framework.off-heap.size": 128,
     "task.off-heap.size": 64,
     "managed.size": 64,
-    "network.min": 512,
-    "network.max": 512,
     "jvm-metaspace.size": 256,
     "jvm-overhead.min": 64,
     "jvm-overhead.max": 64,
@@ -61,6 +68,17 @@ def await_port(port: int, server: subprocess.Popen[bytes], log: Path, seconds: f
     raise AssertionError(f"nothing listens on {port}: {log.read_text()}")
 
 
+def await_slots(web: str, slots: int, seconds: float = 120.0) -> None:
+    """Wait until all task managers of a Flink cluster have joined it."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"{web}/overview") as answer:
+            if json.load(answer)["slots-total"] >= slots:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{web} has fewer than {slots} slots")
+
+
 @dataclass
 class Cluster:
     """The processes of an engine.
@@ -68,22 +86,33 @@ class Cluster:
     Attributes:
         folder: where their logs go.
         processes: those that run, by name.
+        web: address of Flink's pages, if it is Flink.
     """
 
     folder: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    web: str | None = None
     _open: ExitStack = field(default_factory=ExitStack)
+    _started: dict[str, tuple[list[str], dict[str, str]]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str], port: int | None = None, **environment: str) -> None:
         """Start a process, and wait until it listens on its port."""
         log = self.folder / f"{name}.log"
-        stream = self._open.enter_context(log.open("wb"))
+        stream = self._open.enter_context(log.open("ab"))
+        self._started[name] = command, environment
         settings = {**ENVIRONMENT, **environment}
         process = subprocess.Popen(command, env=settings, stdout=stream, stderr=stream, cwd=self.folder)
         self.processes[name] = process
         self._open.callback(self._end, process)
         if port:
             await_port(port, process, log)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as when a machine goes, and another in its place, as an operator of clusters sees to."""
+        self.processes[name].kill()
+        self.processes[name].wait()
+        command, environment = self._started[name]
+        self.start(name, command, **environment)
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes]) -> None:
@@ -129,20 +158,18 @@ def _prism(cluster: Cluster) -> list[str]:
 
 
 def _flink_local(cluster: Cluster) -> list[str]:
-    return ["--runner=FlinkRunner", "--flink_master=[local]", f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"]
+    jar = f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"
+    return ["--runner=FlinkRunner", "--flink_master=[local]", jar, _SMALL]
 
 
 def _spark_local(cluster: Cluster) -> list[str]:
-    return [
-        "--runner=SparkRunner",
-        "--spark_master_url=local[2]",
-        f"--spark_job_server_jar={HOME / 'spark-job-server.jar'}",
-    ]
+    jar = f"--spark_job_server_jar={HOME / 'spark-job-server.jar'}"
+    return ["--runner=SparkRunner", "--spark_master_url=local[2]", jar, _SMALL]
 
 
 def _in_processes() -> list[str]:
     """Workers that the boot program starts beside the engine's process that asks for them."""
-    environment = {name: ENVIRONMENT[name] for name in ("PATH", "PYTHONPATH")}
+    environment = {name: value for name, value in ENVIRONMENT.items() if name in _HANDED or name.startswith("AWS_")}
     # The python on the PATH is complete: the boot program is not to make another one.
     environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] = "1"
     settings = {"command": str(HOME / "container"), "env": environment}
@@ -172,13 +199,15 @@ def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
         "jobmanager.rpc.port": free_port(),
         "rest.address": "127.0.0.1",
         "rest.port": web,
-        "restart-strategy.type": "fixed-delay",
-        "restart-strategy.fixed-delay.attempts": 3,
-        "restart-strategy.fixed-delay.delay": "1 s",
+        "cluster.evenly-spread-out-slots": "true",
+        # The default takes ten times as long to notice that a machine went.
+        "heartbeat.interval": 1000,
+        "heartbeat.timeout": 5000,
         "taskmanager.host": "127.0.0.1",
         "taskmanager.cpu.cores": 1.0,
         "taskmanager.numberOfTaskSlots": slots,
         **{f"taskmanager.memory.{name}": f"{size}m" for name, size in _MEMORY.items()},
+        **{f"taskmanager.memory.network.{name}": slots * NETWORK_BYTES for name in ("min", "max")},
     }
     given = [part for name, value in settings.items() for part in ("-D", f"{name}={value}")]
     # Network buffers are direct memory, which Java bounds by its heap unless told otherwise.
@@ -187,8 +216,10 @@ def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
     cluster.start("job-manager", [*java, f"{runtime}.entrypoint.StandaloneSessionClusterEntrypoint", *place], web)
     for number in range(managers):
         cluster.start(f"task-manager-{number}", [*java, f"{runtime}.taskexecutor.TaskManagerRunner", *place])
+    await_slots(f"http://127.0.0.1:{web}", managers * slots)
     jar = f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"
-    return ["--runner=FlinkRunner", f"--flink_master=127.0.0.1:{web}", jar, "--parallelism=2"]
+    cluster.web = f"http://127.0.0.1:{web}"
+    return ["--runner=FlinkRunner", f"--flink_master=127.0.0.1:{web}", jar, _SMALL]
 
 
 def _spark_cluster(cluster: Cluster) -> list[str]:
@@ -206,7 +237,8 @@ def _spark_cluster(cluster: Cluster) -> list[str]:
     for number in (1, 2):
         worker = ["--cores", "1", "--memory", "768m", "--webui-port", str(free_port()), "--host", "127.0.0.1", master]
         cluster.start(f"worker-{number}", [*java, f"{deploy}.worker.Worker", *worker], **settings)
-    return ["--runner=SparkRunner", f"--spark_master_url={master}", f"--spark_job_server_jar={jar}", *_in_processes()]
+    server = [f"--spark_job_server_jar={jar}", _SMALL]
+    return ["--runner=SparkRunner", f"--spark_master_url={master}", *server, *_in_processes()]
 
 
 ENGINES = [

@@ -59,9 +59,10 @@ def _go(package: str) -> Callable[[Path], None]:
 
 
 def _job_server(target: Path) -> None:
-    engine = target.name.partition("-")[0]
-    _run("mvn", "-q", "-B", "-f", f"deploy/{engine}/pom.xml", "package", f"-Doutput={target.parent}/{engine}")
-    (target.parent / engine / target.name).rename(target)
+    engine, built = target.name.partition("-")[0], target.with_suffix(".build")
+    _run("mvn", "-q", "-B", "-f", f"deploy/{engine}/pom.xml", "package", f"-Doutput={built}")
+    (built / target.name).rename(target)
+    shutil.rmtree(built)
 
 
 def _flink_distribution(target: Path) -> None:

@@ -5,28 +5,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from clusters import ENGINES, ENVIRONMENT, Cluster, Engine
-from corpora import gaussian, write_vectors
-from runner_parts import missing
+from corpora import gaussian, write_jsonl, write_tar, write_vectors
+from PIL import Image
+from runner_parts import ROOT, missing
+from stores import own_s3
 
-from nnn_core.table.manifest import read_manifest
+from nnn_core.table.manifest import list_versions, read_manifest
 
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
 
 DIM = 16
+
+#: What this process made of an input, by its name: whatever the engine, it is run once.
+HERE: dict[str, tuple[Ran, list[str]]] = {}
 
 
 @dataclass(frozen=True)
@@ -55,24 +64,58 @@ class Ran:
         return [line for line in self.error.splitlines() if " so far, " not in line and " of " not in line[:40]]
 
 
-def command(folder: Path, name: str, *flags: str) -> list[str]:
-    """A refresh of the inputs of ``folder`` into a table and a work folder of this name."""
-    return [
-        *(sys.executable, "-m", "pipelines.commands.cli", "refresh", "--json", "--k", "4", "--k-max", "8"),
-        *("--candidates", str(folder / "candidates" / "*.parquet"), "--reference-shard-rows", "40"),
-        *("--references", str(folder / "references" / "*.parquet")),
-        *("--table", str(folder / name / "table"), "--work", str(folder / name / "work"), *flags),
-    ]
+@dataclass(frozen=True)
+class Place:
+    """Where a refresh finds its input and leaves its table.
 
+    Attributes:
+        root: folder or URI that all of it lies below.
+        flags: what is asked of each refresh here.
+    """
 
-def run(command: list[str]) -> Ran:
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=800)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    root: str
+    flags: tuple[str, ...] = ("--k", "4", "--k-max", "8", "--reference-shard-rows", "40")
 
+    def command(self, name: str, *flags: str, candidates: str = "*.parquet") -> list[str]:
+        """A refresh of all input into the table and the work folder of this name."""
+        return [
+            *(sys.executable, "-m", "pipelines.commands.cli", "refresh", "--json", *self.flags),
+            *("--candidates", f"{self.root}/candidates/{candidates}", "--references", f"{self.root}/references/*"),
+            *("--table", self.table(name), "--work", f"{self.root}/{name}/work", *flags),
+        ]
 
-def table_bytes(folder: Path, name: str) -> list[str]:
-    """Digests of the files of the current version."""
-    return [part.sha256 for part in read_manifest(str(folder / name / "table")).files]
+    def run(self, name: str, *flags: str, candidates: str = "*.parquet") -> Ran:
+        command = self.command(name, *flags, candidates=candidates)
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=800)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def begin(self, name: str, *flags: str) -> subprocess.Popen[str]:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.command(name, *flags), env=ENVIRONMENT, **streams)
+
+    def table(self, name: str) -> str:
+        return f"{self.root}/{name}/table"
+
+    def digests(self, name: str) -> list[str]:
+        """Of the files of the current version, if there is one."""
+        return (
+            [part.sha256 for part in read_manifest(self.table(name)).files] if list_versions(self.table(name)) else []
+        )
+
+    def here(self, what: str, *flags: str, candidates: str = "*.parquet") -> tuple[Ran, list[str]]:
+        """What this process makes of the input that is called so: how it ended, and the digests of its table."""
+        if what not in HERE:
+            ran = self.run("here", *flags, candidates=candidates)
+            HERE[what] = replace(ran, error=self.without_place(ran.error)), self.digests("here")
+        return HERE[what]
+
+    def without_place(self, text: str) -> str:
+        return text.replace(self.root, "ROOT").replace("/here/", "/there/")
+
+    def await_file(self, name: str, folder: str, process: subprocess.Popen[str]) -> None:
+        """Wait until something lies below a folder of artefacts, or the job has ended."""
+        while process.poll() is None and not list(Path(self.root, name, "work", folder).glob("*.*")):
+            time.sleep(0.01)
 
 
 def counts(summary: dict[str, Any]) -> dict[str, dict[str, int]]:
@@ -84,23 +127,49 @@ def counts(summary: dict[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Several files on both sides, and the table of them from this process, of two versions."""
-    folder = tmp_path_factory.mktemp("runners")
+def check_same(place: Place, there: Ran, here: tuple[Ran, list[str]]) -> None:
+    """Bytes, counts, gates and whatever else programs are told, and nothing but warnings on standard error."""
+    local, digests = here
+    assert there.code == local.code == 0, there.error
+    assert [place.without_place(line) for line in there.said] == local.said
+    assert place.digests("there") == digests
+    assert counts(there.summary) == counts(local.summary)
+    for same in ("version", "rows", "gates", "search", "evaluation", "warnings"):
+        assert there.summary[same] == local.summary[same]
+
+
+def write_inputs(folder: Path) -> None:
+    """Several files on both sides."""
     write_vectors(folder / "candidates", [f"item-{row}" for row in range(60)], gaussian(60, DIM, 1), 3)
     write_vectors(folder / "references", [f"query-{row}" for row in range(90)], gaussian(90, DIM, 2), 3)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runners")
+    write_inputs(folder)
     return folder
 
 
-def change_one_file(folder: Path) -> None:
-    write_vectors(folder / "new", [f"item-{row}" for row in range(20)], gaussian(20, DIM, 3), 1)
-    shutil.copy(folder / "new" / "part-0.parquet", folder / "candidates" / "part-0.parquet")
+@pytest.fixture
+def place(inputs: Path, tmp_path: Path) -> Place:
+    return Place(str(shutil.copytree(inputs, tmp_path / "in")))
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket that commands, and workers of engines that are started later, reach by the environment."""
+    before = dict(ENVIRONMENT)
+    with own_s3() as uri:
+        ENVIRONMENT.update({name: value for name, value in os.environ.items() if name.startswith("AWS_")})
+        yield uri
+    ENVIRONMENT.clear()
+    ENVIRONMENT.update(before)
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name.replace(" ", "-"))
 def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bucket: str
 ) -> Iterator[tuple[list[str], Cluster]]:
     """An engine that runs: the flags that lead to it, and its processes."""
     found: Engine = request.param
@@ -118,90 +187,205 @@ def case(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
     yield words.append
     if words:
         name = request.node.callspec.id.replace("-", " ")
-        print(f"\n{name:<14} {words[0]} ({time.monotonic() - start:.0f} s)", flush=True)
+        print(f"\n{name:<17} {words[0]} ({time.monotonic() - start:.0f} s)", flush=True)
 
 
-def test_same_table_and_counts(
-    engine: tuple[list[str], Cluster], inputs: Path, tmp_path: Path, case: Callable[[str], None]
-) -> None:
-    folder = Path(shutil.copytree(inputs, tmp_path / "in"))
-    for version in (1, 2):
-        local, there = run(command(folder, "local")), run(command(folder, "there", *engine[0]))
-        assert there.code == 0, there.error
-        assert there.said == local.said
-        assert table_bytes(folder, "there") == table_bytes(folder, "local")
-        assert counts(there.summary) == counts(local.summary)
-        for same in ("version", "rows", "gates", "search", "evaluation", "warnings"):
-            assert there.summary[same] == local.summary[same]
-        if version == 1:
-            change_one_file(folder)
-    case("same bytes and counts as in this process, also with one file changed")
+Running = tuple[list[str], Cluster]
+Case = Callable[[str], None]
 
 
-def test_same_messages(
-    engine: tuple[list[str], Cluster], inputs: Path, tmp_path: Path, case: Callable[[str], None]
-) -> None:
-    folder = Path(shutil.copytree(inputs, tmp_path / "in"))
-    broken = folder / "candidates" / "part-1.parquet"
-    broken.write_bytes(broken.read_bytes()[:500])
-    local, there = run(command(folder, "local")), run(command(folder, "there", *engine[0]))
-    assert (there.code, there.said) == (local.code, local.said)
-    assert there.code == 3
-    assert not list((folder / "there" / "table").glob("versions/*.json"))
-    shutil.copytree(inputs, folder, dirs_exist_ok=True)
-    (folder / "gates.yaml").write_text("max_abs_bias: 0.0\n")
-    gates = ("--gates", str(folder / "gates.yaml"))
-    local, there = run(command(folder, "local", *gates)), run(command(folder, "there", *gates, *engine[0]))
-    assert there.code == local.code == 10, there.error
-    assert there.said[0] == local.said[0]
-    case("same message and exit code of a broken file and of a failing gate")
-
-
-def test_a_worker_is_killed(
-    engine: tuple[list[str], Cluster], inputs: Path, tmp_path: Path, case: Callable[[str], None]
-) -> None:
-    """The first worker that shows by a file that it is at work."""
+def test_same_table_and_counts(engine: Running, place: Place, tmp_path: Path, case: Case) -> None:
     flags, cluster = engine
-    victims = [name for name in cluster.processes if name.startswith(("task-manager", "worker"))]
-    if not victims:
-        pytest.skip("a worker of this engine is the command itself, see test_kill.py")
-    folder = Path(shutil.copytree(inputs, tmp_path / "in"))
-    run(command(folder, "local"))
-    with subprocess.Popen(
-        command(folder, "there", *flags), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        scored = folder / "there" / "work" / "partials"
-        while process.poll() is None and not list(scored.glob("*.parquet")):
-            time.sleep(0.01)
-        for worker in workers_of(os.getpid()):
+    first = place.here("first")
+    check_same(place, place.run("there", *flags), first)
+    write_vectors(tmp_path / "new", [f"item-{row}" for row in range(20)], gaussian(20, DIM, 3), 1)
+    shutil.copy(tmp_path / "new" / "part-0.parquet", Path(place.root, "candidates", "part-0.parquet"))
+    again = place.run("there", *flags)
+    check_same(place, again, place.here("changed"))
+    assert again.summary["stages"]["embed_candidates"]["reused"] == 2
+    case(f"same bytes and counts as in this process, also with one file changed{tasks_of(cluster)}")
+
+
+def tasks_of(cluster: Cluster) -> str:
+    """How many tasks Flink made of the last job, bounded here: each costs time and network memory."""
+    if cluster.web is None:
+        return ""
+    jobs = json.load(urllib.request.urlopen(f"{cluster.web}/jobs/overview"))["jobs"]
+    newest = max(jobs, key=lambda job: job["start-time"])
+    assert newest["tasks"]["total"] <= 60
+    return f"; {newest['tasks']['total']} tasks"
+
+
+def test_images_and_an_encoder(engine: Running, tmp_path: Path, case: Case) -> None:
+    encoder = ROOT / "nnn_core" / "demo" / "encoder"
+    place = Place(str(tmp_path), ("--k", "2", "--encoder", f"open_clip:local-dir:{encoder}"))
+    for number in range(2):
+        pictures = {f"{number}-{shade}": picture(40 * shade, 120 * number) for shade in range(5)}
+        write_tar(tmp_path / "candidates" / f"{number}.tar", {key: {"png": data} for key, data in pictures.items()})
+    captions = [{"id": str(row), "caption": f"a {word} square"} for row, word in enumerate(["red", "green", "grey"])]
+    write_jsonl(tmp_path / "references" / "captions.jsonl", captions)
+    there = place.run("there", *engine[0], candidates="*.tar")
+    check_same(place, there, place.here("images", candidates="*.tar"))
+    case("images and captions through an encoder: same bytes and counts")
+
+
+def picture(red: int, green: int) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), (red, green, 90)).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_same_messages(engine: Running, place: Place, inputs: Path, tmp_path: Path, case: Case) -> None:
+    """Of a broken file, of rejects over the limit, and of a gate; nothing is published."""
+    broken = Path(place.root, "candidates", "part-1.parquet")
+    broken.write_bytes(broken.read_bytes()[:500])
+    check_same_failure(place, engine, 3)
+    vectors = gaussian(20, DIM, 4)
+    vectors[3:7] = 0.0
+    write_vectors(tmp_path / "zero", [f"zero-{row}" for row in range(20)], vectors, 1)
+    shutil.copy(tmp_path / "zero" / "part-0.parquet", broken)
+    check_same_failure(place, engine, 4)
+    shutil.copytree(inputs, place.root, dirs_exist_ok=True)
+    (tmp_path / "gates.yaml").write_text("max_abs_bias: 0.0\n")
+    check_same_failure(place, engine, 10, "--gates", str(tmp_path / "gates.yaml"))
+    case("same message and exit code of a broken file, of rejects over the limit and of a failing gate")
+
+
+def check_same_failure(place: Place, engine: Running, code: int, *flags: str) -> None:
+    there, (here, _) = place.run("there", *flags, *engine[0]), place.here(f"failure {code}", *flags)
+    assert (there.code, here.code) == (code, code), there.error
+    said = [place.without_place(line) for line in there.said]
+    # What a gate says ends with the address of its report.
+    assert (said[:1] if code == 10 else said) == (here.said[:1] if code == 10 else here.said)
+    assert not list_versions(place.table("there"))
+
+
+def test_a_worker_is_killed(engine: Running, place: Place, case: Case) -> None:
+    """All Python workers, once a file shows that one scores."""
+    flags, _ = engine
+    with place.begin("there", *flags) as process:
+        place.await_file("there", "partials", process)
+        workers = workers_of(os.getpid())
+        for worker in workers:
             os.kill(worker, signal.SIGKILL)
         out, error = process.communicate(timeout=800)
+    if not workers:
+        pytest.skip("a worker of this engine is the command itself, see test_kill.py")
     assert process.returncode == 0, error
     assert json.loads(out.splitlines()[-1])["version"] == 1
-    assert table_bytes(folder, "there") == table_bytes(folder, "local")
-    case("same bytes after SIGKILL of the Python workers while scoring")
+    assert place.digests("there") == place.here("first")[1]
+    case(f"same bytes after SIGKILL of {len(workers)} Python workers while scoring")
+
+
+@pytest.mark.parametrize("folder", ["embedded", "partials"])
+def test_a_machine_is_killed(engine: Running, place: Place, case: Case, folder: str) -> None:
+    """A task manager, or an executor with its worker, once a file shows that something was embedded or scored."""
+    flags, cluster = engine
+    if not any(name.startswith(("task-manager", "worker")) for name in cluster.processes):
+        pytest.skip("this engine is one process")
+    with place.begin("there", *flags) as process:
+        place.await_file("there", folder, process)
+        executors = descendants(os.getpid(), "CoarseGrainedExecutorBackend")
+        if executors:
+            os.kill(executors[0], signal.SIGKILL)
+        else:
+            cluster.kill("task-manager-0")
+        _, error = process.communicate(timeout=800)
+    assert process.returncode == 0, error
+    assert place.digests("there") == place.here("first")[1]
+    what = "an executor" if executors else "a task manager"
+    case(f"same bytes after SIGKILL of {what} while {'scoring' if folder == 'partials' else 'embedding'}")
+
+
+def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
+    """Every worker dies as soon as it is there; then the same command goes on in this process."""
+    flags, _ = engine
+    with place.begin("there", *flags) as process:
+        place.await_file("there", "partials", process)
+        if not workers_of(os.getpid()):
+            process.communicate(timeout=800)
+            pytest.skip("a worker of this engine is the command itself, see test_kill.py")
+        ended = threading.Event()
+        reaper = threading.Thread(target=kill_all, args=(ended,))
+        reaper.start()
+        try:
+            _, error = process.communicate(timeout=800)
+        finally:
+            ended.set()
+            reaper.join()
+    assert process.returncode == 11, error
+    said = Ran(11, "", error).said
+    assert len(said) == 1, error
+    assert not list_versions(place.table("there"))
+    after = place.run("there")
+    assert after.code == 0, after.error
+    assert after.summary["stages"]["embed_candidates"]["reused"] == 3
+    assert place.digests("there") == place.here("first")[1]
+    case(f"it gives up ({said[0].partition(': ')[2][:60]}...), and this process goes on with what is there")
+
+
+def kill_all(ended: threading.Event) -> None:
+    while not ended.wait(0.2):
+        for worker in workers_of(os.getpid()):
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -> None:
+    """One waits in the middle of its scores until another, of fewer candidates, has published."""
+    flags, _ = engine
+    with place.begin("there", *flags) as process:
+        place.await_file("there", "partials", process)
+        stopped = workers_of(os.getpid()) or [process.pid]
+        for worker in stopped:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            first = place.run("there", candidates="part-[01].parquet")
+        finally:
+            for worker in stopped:
+                os.kill(worker, signal.SIGCONT)
+        _, error = process.communicate(timeout=800)
+    assert first.code == 0, first.error
+    assert process.returncode == 8, error
+    assert list_versions(place.table("there")) == [1]
+    case("two refreshes of one table: one wins, the other says so and has exit code 8")
+
+
+def test_a_store_that_workers_reach(engine: Running, place: Place, bucket: str, tmp_path: Path, case: Case) -> None:
+    """Input, work and table in a bucket, with a cache on each machine."""
+    root = f"{bucket}/{tmp_path.name}"
+    store = Place(root, place.flags)
+    fsspec.filesystem("s3").put(f"{place.root}/", f"{root}/", recursive=True)
+    there = store.run("there", *engine[0], "--cache-folder", str(tmp_path / "cache"))
+    check_same(store, there, place.here("first"))
+    assert list((tmp_path / "cache").rglob("*"))
+    case("input, work and table in a bucket, with --cache-folder: same bytes and counts")
 
 
 def workers_of(root: int) -> list[int]:
     """Beam's Python workers among the descendants of a process."""
+    return descendants(root, "sdk_worker_main")
+
+
+def descendants(root: int, words: str) -> list[int]:
+    """Those descendants of a process whose command line has the words."""
     found, waiting = [], [root]
     while waiting:
-        children = Path(f"/proc/{waiting.pop()}/task").glob("*/children")
-        for child in " ".join(each.read_text() for each in children).split():
-            waiting.append(int(child))
-            if "sdk_worker_main" in Path(f"/proc/{child}/cmdline").read_text(errors="replace"):
-                found.append(int(child))
+        try:
+            children = " ".join(each.read_text() for each in Path(f"/proc/{waiting.pop()}/task").glob("*/children"))
+            for child in children.split():
+                waiting.append(int(child))
+                if words in Path(f"/proc/{child}/cmdline").read_text(errors="replace"):
+                    found.append(int(child))
+        except OSError:  # it ended meanwhile
+            continue
     return found
 
 
-def test_a_worker_that_cannot_start_ends_the_job(
-    engine: tuple[list[str], Cluster], inputs: Path, tmp_path: Path, case: Callable[[str], None]
-) -> None:
+def test_a_worker_that_cannot_start_ends_the_job(engine: Running, place: Place, case: Case) -> None:
     flags = [flag for flag in engine[0] if not flag.startswith("--environment")]
     broken = "--environment_config=" + json.dumps({"command": "/bin/false"})
     timeout = ("--worker-start-timeout", "20")
-    folder = Path(shutil.copytree(inputs, tmp_path / "in"))
-    done = run(command(folder, "there", *flags, "--environment_type=PROCESS", broken, *timeout))
+    done = place.run("there", *flags, "--environment_type=PROCESS", broken, *timeout)
     assert done.code == 11, done.error
     assert len(done.said) == 1
     assert "Traceback" not in done.error
