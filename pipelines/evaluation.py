@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.corpus import gather_candidates
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
@@ -21,14 +21,13 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.own_pairs import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.bank import Bank, Sides, gather_references
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.table.manifest import Manifest
 from pipelines.config import EvaluationConfig
 from pipelines.stages.compare_corrections import CompareCorrections, CompareFairness
 from pipelines.stages.drop_references import DropReferences, FindOwnPairs
-from pipelines.stages.embed_files import embed_files
-from pipelines.stages.gather_candidates import GatherCandidates
+from pipelines.stages.embed_files import Files, embed_files
 from pipelines.stages.judge_bias import CheckOverlap, GatherQueries, JudgeBias
 from pipelines.stages.merge_partials import MEANS, MergePartials
 from pipelines.stages.once import Once
@@ -48,13 +47,16 @@ def define_evaluation(
         encoder: the model, not loaded; None when all input holds vectors.
     """
     asking, holding = _requests(config, manifest, encoder)
-    asked = embed_files(root, "queries", config.queries, asking, encoder, threads=config.threads)
-    candidates = embed_files(root, "candidates", config.candidates, holding, encoder, threads=config.threads)
+    files = [Files("queries", config.queries, asking), Files("candidates", config.candidates, holding)]
+    if config.references:
+        loose = dataclasses.replace(asking, columns=config.reference_columns)
+        files.append(Files("references", config.references, loose))
+    embedded = embed_files(root, files, encoder, threads=config.threads)
+    asked, candidates = embedded.of("queries"), embedded.of("candidates")
     shards = candidates.embedded | "CandidateShards" >> beam.FlatMap(lambda embedded: embedded.shards)
     bank, found = None, dict[str, Any]()
     if config.references:
-        loose = dataclasses.replace(asking, columns=config.reference_columns)
-        references = embed_files(root, "references", config.references, loose, encoder, threads=config.threads)
+        references = embedded.of("references")
         bank = root | "ShardReferences" >> Once(_gather_bank, AsList(references.embedded), config, manifest)
         own_pairs, found["own_pairs"] = shards | "FindOwnPairs" >> FindOwnPairs(bank, config.work)
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
@@ -73,8 +75,8 @@ def define_evaluation(
     if config.drop_own_pairs:  # which the configuration refuses where there are no references
         left = references.embedded | "DropOwnPairs" >> DropReferences(own_pairs, config.work)
         known = AsSingleton(found["own_pairs"])
-        rest = root | "ShardRest" >> Once(_gather_rest, AsList(left), known, config, max(manifest.settings.grid))
-        fair = _score_rest(rest, config, manifest, candidates.embedded, shards)
+        gathering = Once(_gather_rest, AsList(left), held, known, config, max(manifest.settings.grid))
+        fair = _score_rest(root | "GatherRest" >> gathering, config, manifest, embedded.embedded)
         found["fair"] = fair | "JudgeRest" >> JudgeBias(queries, request, config.threads)
     if config.compare:
         compare = CompareCorrections(shards, bank, config.request.objective, config.threads)
@@ -113,27 +115,30 @@ def _look_up(shard: EmbeddedShard, coverage: Coverage, config: EvaluationConfig)
     return ShardMeans.look_up(shard, config.table, config.version, config.work)
 
 
-def _gather_rest(inputs: list[EmbeddedInput], own_pairs: int, config: EvaluationConfig, k: int) -> Bank:
-    rest = gather_references(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
+def _gather_rest(
+    references: list[EmbeddedInput],
+    candidates: list[EmbeddedInput],
+    own_pairs: int,
+    config: EvaluationConfig,
+    k: int,
+) -> Sides:
+    rest = gather_references(references, 1 << 16, None, 1.0, config.rejects_folder, False)
     check_rest(rest, k, own_pairs)
-    return rest
+    return Sides(rest, gather_candidates(candidates, 1.0, config.rejects_folder).outline())
 
 
 def _score_rest(
-    rest: beam.PCollection[Bank],
+    rest: beam.PCollection[Sides],
     config: EvaluationConfig,
     manifest: Manifest,
-    candidates: beam.PCollection[EmbeddedInput],
-    shards: beam.PCollection[EmbeddedShard],
+    files: beam.PCollection[tuple[str, EmbeddedInput]],
 ) -> beam.PCollection[ShardMeans]:
     """The means of all candidate shards, computed anew with the bank without its own pairs."""
     settings = manifest.settings
-    gathered = candidates | "GatherCandidates" >> GatherCandidates(1.0, config.rejects_folder)
-    corpus = gathered | "OutlineCandidates" >> beam.Map(Corpus.outline)
     how = (settings.exclude_own_pairs, config.work, config.threads, "auto")
     scorer = Scorer(max(settings.grid), *how, grid=settings.grid)
-    scored = shards | "ScoreRest" >> ScoreCandidates(rest, corpus, None, scorer)
-    return (scored | "MergeRest" >> MergePartials(rest, corpus, None, scorer, keep_means=True))[MEANS]
+    scored = files | "ScoreRest" >> ScoreCandidates(rest, None, scorer)
+    return (scored | "MergeRest" >> MergePartials(rest, None, scorer, keep_means=True))[MEANS]
 
 
 def _findings(names: tuple[str, ...], *values: Any) -> Findings:

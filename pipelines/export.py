@@ -40,7 +40,7 @@ from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, Option, QueryColumnOptions
-from pipelines.stages.embed_files import embed_files
+from pipelines.stages.embed_files import Files, embed_files
 from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, ExportIndex, ExportTask, SampleQueries
 from pipelines.stages.once import Once
 
@@ -271,19 +271,19 @@ def define_export(
     prompts, modality = Prompts.recorded(manifest.settings.encoder), manifest.settings.candidate_modality
     digest = digest_of(encoder, modality)
     held = EmbeddingRequest(modality, config.candidate_columns, digest, config.work, prompts.candidate)
-    inputs = embed_files(
-        root, "candidates", config.embeddings, held, encoder, threads=config.threads, flag="--embeddings"
-    ).embedded
+    sides = [Files("candidates", config.embeddings, held, "--embeddings")]
+    if config.queries:
+        asking = manifest.settings.reference_modality
+        asked_by = (asking, config.query_columns, digest_of(encoder, asking), config.work, prompts.reference)
+        sides.append(Files("queries", config.queries, EmbeddingRequest(*asked_by)))
+    embedded = embed_files(root, sides, encoder, threads=config.threads)
+    inputs = embedded.of("candidates").embedded
     parts = static_parts(encoder, prompts) if encoder else None
     embeddings = root | "GatherEmbeddings" >> Once(_gather, AsList(inputs), config, parts)
     shards = inputs | "Shards" >> beam.FlatMap(lambda each: each.shards) | "Spread" >> beam.Reshuffle()
     asked = shards
     if config.queries:
-        modality = manifest.settings.reference_modality
-        digest = digest_of(encoder, modality)
-        request = EmbeddingRequest(modality, config.query_columns, digest, config.work, prompts.reference)
-        queries = embed_files(root, "queries", config.queries, request, encoder, threads=config.threads).embedded
-        asked = queries | "QueryShards" >> beam.FlatMap(lambda each: each.shards)
+        asked = embedded.of("queries").embedded | "QueryShards" >> beam.FlatMap(lambda each: each.shards)
     task = ExportTask(config.table, config.version, config.output, config.seed, bool(config.queries))
     sample = asked | "SampleQueries" >> SampleQueries(task, config.sample, config.work)
     shared = (task, sample, embeddings)

@@ -21,7 +21,7 @@ from nnn_core.errors import ConfigError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.table.manifest import Manifest
 from pipelines.options import CHECKED, ColumnOptions, Option
-from pipelines.stages.embed_files import embed_files
+from pipelines.stages.embed_files import Files, embed_files
 from pipelines.stages.once import Once
 from pipelines.stages.score_items import ScoreShards
 
@@ -67,7 +67,8 @@ def define_score(
     digest, prompts = digest_of(encoder, settings.candidate_modality), Prompts.recorded(settings.encoder)
     columns = config.candidate_columns
     request = EmbeddingRequest(settings.candidate_modality, columns, digest, config.work, prompts.candidate)
-    inputs = embed_files(root, "candidates", config.candidates, request, encoder, threads=config.threads).embedded
+    files = Files("candidates", config.candidates, request)
+    inputs = embed_files(root, [files], encoder, threads=config.threads).of("candidates").embedded
     parts = static_parts(encoder, prompts) if encoder else None
     checked = root | "CheckCandidates" >> Once(_check, AsList(inputs), config, manifest, parts)
     scores = (

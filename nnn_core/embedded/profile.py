@@ -7,7 +7,10 @@ NeurIPS 2022), and the inner product of two centroids is the mean similarity of 
 from __future__ import annotations
 
 import base64
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,10 @@ from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.vectors import GRID, FloatMatrix
 
 _BLOCK_ROWS = 4096
+
+#: Kept sums that are read at the same time; those of vectors that have to be read are taken one after the other.
+_READERS = 16
+_COMPUTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,19 @@ class VectorSum:
         uri = storage.join(work, "sums", f"{name_of('vector sum', shard=shard.digest)}.safetensors")
 
         def compute() -> dict[str, npt.NDArray[np.int64]]:
-            return {"total": cls.of(read_shard(shard).vectors if vectors is None else vectors).total}
+            if vectors is not None:
+                return {"total": cls.of(vectors).total}
+            with _COMPUTING:
+                return {"total": cls.of(read_shard(shard).vectors).total}
 
         arrays, computed = keep_tensors(uri, compute)
         return cls(shard.rows, arrays["total"]), computed
+
+    @classmethod
+    def of_shards(cls, shards: Sequence[EmbeddedShard], work: str) -> list[tuple[VectorSum, bool]]:
+        """``of_shard`` of each, several at a time."""
+        with ThreadPool(_READERS) as pool:
+            return pool.map(lambda shard: cls.of_shard(shard, work), shards, chunksize=1)
 
     @property
     def centroid(self) -> str:
@@ -79,7 +95,7 @@ _NOTHING = VectorSum(0, np.zeros(0, np.int64))
 
 @dataclass(frozen=True)
 class SideSums:
-    """The sums of both sides; ``a | b`` adds up each.
+    """The sums of both sides.
 
     Attributes:
         candidates: sum of the candidates' vectors.
@@ -88,9 +104,6 @@ class SideSums:
 
     candidates: VectorSum = _NOTHING
     references: VectorSum = _NOTHING
-
-    def __or__(self, other: SideSums) -> SideSums:
-        return SideSums(self.candidates | other.candidates, self.references | other.references)
 
 
 def to_centroid(text: str) -> npt.NDArray[np.float64] | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.digests import name_of
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_shard, write_shard
 from nnn_core.vectors import Mask
 
@@ -39,6 +40,8 @@ def _rest(shard: EmbeddedShard, unwanted: Callable[[VectorBlock], Mask], criteri
     if kept.all() or not kept.any():
         return shard if kept.all() else replace(shard, rows=0)
     name = name_of("rest", shard=shard.digest, criterion=criterion)
-    rows = pa.array(np.flatnonzero(kept))
+    rows, vectors = pa.array(np.flatnonzero(kept)), block.vectors[kept]
     ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
-    return write_shard(storage.join(work, "embedded", name), ids, pair_ids, block.vectors[kept], shard.source)
+    rest = write_shard(storage.join(work, "embedded", name), ids, pair_ids, vectors, shard.source)
+    VectorSum.of_shard(rest, work, vectors)  # while they are in memory: a refresh asks for it later
+    return rest

@@ -136,6 +136,25 @@ class Bank:
             )
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What meets in a score, as a whole, whose checks have passed: nothing is scored before.
+
+    Attributes:
+        bank: the reference queries.
+        corpus: the candidates.
+
+    Raises:
+        InputError: their vectors differ in dimension.
+    """
+
+    bank: Bank
+    corpus: Corpus
+
+    def __post_init__(self) -> None:
+        self.bank.check_dimension(self.corpus)
+
+
 def gather_references(
     inputs: Sequence[EmbeddedInput],
     rows_per_shard: int | None,

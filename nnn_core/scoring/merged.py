@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nnn_core.artifacts import keep_tensors, lost
 from nnn_core.digests import name_of
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import LostArtifactError
 from nnn_core.scoring.bank import Bank
@@ -31,6 +32,22 @@ _COLUMNS = 256
 
 #: (number of a reference shard, rows of candidates) to the k highest scores of these, (rows, at most k), descending.
 Look = Callable[[int, npt.NDArray[np.int64]], FloatMatrix]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What is known of candidate shards together once they are merged; ``a | b`` is that of both.
+
+    Attributes:
+        scored: what scoring was like.
+        vectors: sum of the candidates' vectors.
+    """
+
+    scored: Scored
+    vectors: VectorSum
+
+    def __or__(self, other: Total) -> Total:
+        return Total(Scored.merged((self.scored, other.scored)), self.vectors | other.vectors)
 
 
 def merged_path(

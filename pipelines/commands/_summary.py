@@ -17,8 +17,7 @@ from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult
 from pipelines.stages import metrics
 from pipelines.stages.commit_bias_table import NEAR_COPIES
-from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
-from pipelines.stages.metrics import OWN_CANDIDATES, OWN_REFERENCES
+from pipelines.stages.metrics import OWN_CANDIDATES, OWN_REFERENCES, POSITIONAL_KEYS, WHITENED
 
 #: A bank of which a smaller share belongs to candidates, as few of them, was probably meant to hold more.
 _FEW = 0.01

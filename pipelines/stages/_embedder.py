@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nnn_core import storage
@@ -19,6 +19,7 @@ class Embedding:
     """One input shard, or groups of single images, embedded together.
 
     Attributes:
+        stage: name of the stage that it belongs to.
         planned: the input shards that were embedded, and the names of their results.
         results: what each input shard became: where its vectors are.
         usage: what the model did; None where the shard held vectors.
@@ -26,6 +27,7 @@ class Embedding:
         written: how many bytes were stored.
     """
 
+    stage: str
     planned: Sequence[PlannedInput]
     results: Sequence[EmbeddedInput]
     usage: Usage | None
@@ -41,26 +43,27 @@ class Embedder:
 
     Attributes:
         source: the model, not loaded; None to convert shards of ready-made vectors.
-        request: what to read and where artefacts go.
+        requests: what to read and where artefacts go, by name of the stage.
         threads: batches of one shard that the model may compute at the same time.
         copy: number of the model's copy in this process that embeds, from 0.
     """
 
     source: EncoderSource | None
-    request: EmbeddingRequest
+    requests: Mapping[str, EmbeddingRequest]
     threads: int = 1
     copy: int = 0
 
-    def embed(self, planned: Sequence[PlannedInput]) -> Embedding:
+    def embed(self, stage: str, planned: Sequence[PlannedInput]) -> Embedding:
         """See ``embed_shard``, and ``embed_groups`` for several."""
+        request = self.requests[stage]
         encoder = load_once(self.source, self.copy) if self.source else None
         if isinstance(self.source, SettledSource):
-            self.source.check_vectors(self.request.modality)
+            self.source.check_vectors(request.modality)
         usage = Usage(self.threads) if self.source else None
         start = time.perf_counter()
         with storage.tally() as written:
             if planned[0].shard.contents:
-                results = embed_groups(planned, self.request, encoder, usage)
+                results = embed_groups(planned, request, encoder, usage)
             else:
-                results = [embed_shard(each, self.request, encoder, usage) for each in planned]
-        return Embedding(planned, results, usage, time.perf_counter() - start, written.bytes)
+                results = [embed_shard(each, request, encoder, usage) for each in planned]
+        return Embedding(stage, planned, results, usage, time.perf_counter() - start, written.bytes)

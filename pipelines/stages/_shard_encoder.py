@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
@@ -12,10 +12,13 @@ from apache_beam.ml.inference.base import ModelHandler
 from nnn_core.embedded.embedding import PlannedInput
 from pipelines.stages._embedder import Embedder, Embedding
 
-_NUMBERS = count()
+_NUMBERS = itertools.count()
+
+#: Input shards that are embedded together, by name of the stage that they belong to.
+Named = tuple[str, tuple[PlannedInput, ...]]
 
 
-class ShardEncoder(ModelHandler[tuple[PlannedInput, ...], Embedding, Embedder]):  # type: ignore[misc]
+class ShardEncoder(ModelHandler[Named, Embedding, Embedder]):  # type: ignore[misc]
     """Runs the encoder over whole input shards.
 
     An element is a shard's descriptor, or those of several groups of images, not its rows: the handler reads them,
@@ -34,16 +37,16 @@ class ShardEncoder(ModelHandler[tuple[PlannedInput, ...], Embedding, Embedder]):
         self._embedder, self._namespace = embedder, namespace
 
     def load_model(self) -> Embedder:
-        # Beam asks once for each copy. Stages with the same encoder count on, and so have the same copies.
+        # Beam asks once for each copy.
         return replace(self._embedder, copy=next(_NUMBERS) % self.model_copies())
 
     def run_inference(
-        self, batch: Sequence[tuple[PlannedInput, ...]], model: Embedder, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[Named], model: Embedder, inference_args: dict[str, Any] | None = None
     ) -> Iterable[Embedding]:
-        return map(model.embed, batch)
+        return itertools.starmap(model.embed, batch)
 
-    def get_num_bytes(self, batch: Sequence[tuple[PlannedInput, ...]]) -> int:
-        return sum(planned.shard.bytes for together in batch for planned in together)
+    def get_num_bytes(self, batch: Sequence[Named]) -> int:
+        return sum(planned.shard.bytes for _, together in batch for planned in together)
 
     def get_metrics_namespace(self) -> str:
         return self._namespace

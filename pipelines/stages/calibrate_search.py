@@ -9,7 +9,7 @@ from apache_beam.pvalue import AsList
 
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput
-from nnn_core.scoring.bank import Bank, ReferenceShard
+from nnn_core.scoring.bank import ReferenceShard, Sides
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.stages._counting import count, timed
@@ -20,7 +20,7 @@ _STAGE = StageName.CALIBRATE_SEARCH
 
 @dataclass
 class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
-    """The bank to the calibrated searches of its shards, a single list.
+    """What meets in scores to the calibrated searches of its shards, a single list.
 
     Attributes:
         candidates: what became of the input shards of candidates.
@@ -40,10 +40,10 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
     threads: int
     cache: DiskCache = NO_CACHE
 
-    def expand(self, bank: beam.PCollection[Bank]) -> beam.PCollection[list[CalibratedShard]]:
+    def expand(self, sides: beam.PCollection[Sides]) -> beam.PCollection[list[CalibratedShard]]:
         inputs = AsList(self.candidates)
         return (
-            bank
+            sides
             | "EachShard" >> beam.FlatMap(_each)
             | "SpreadShards" >> beam.Reshuffle()
             | "CalibrateShard" >> beam.Map(self.calibrate_shard, inputs)
@@ -60,6 +60,6 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         return calibrated
 
 
-def _each(bank: Bank) -> tuple[ReferenceShard, ...]:
-    tell(_STAGE, expected=len(bank.shards))
-    return bank.shards
+def _each(sides: Sides) -> tuple[ReferenceShard, ...]:
+    tell(_STAGE, expected=len(sides.bank.shards))
+    return sides.bank.shards

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsIter, AsList, AsSingleton
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
-from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
+from nnn_core.embedded.shards import EmbeddedInput, VectorBlock, read_shard
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.publishing import describe_version, hubs_to_explain, publish
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.merged import Total
 from nnn_core.scoring.nearest import Nearest, find_vectors, nearest_in
 from nnn_core.table.hubs import MOST_REFERENCES
-from nnn_core.table.manifest import Manifest, current_manifest
+from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from pipelines.stages._counting import count, timed
 from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
@@ -33,14 +35,33 @@ VERSION_METRIC = "table_version"
 NEAR_COPIES = "near_copies"
 
 
+#: Parts of the table that were written, none where rows of the current version were measured, and statistics.
+Written = tuple[tuple[TablePart, ...], RowStatistics]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the parts of a version are written by.
+
+    Attributes:
+        settings: of the biases.
+        previous: manifest of the version that was current before anything was scored; None for a first version.
+        total: what is known of all candidate shards together.
+    """
+
+    settings: BiasSettings
+    previous: Manifest | None
+    total: Total
+
+
 @dataclass
 class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     """(part number, RowSlice) to the committed manifest, a single element.
 
-    The steps: ReadPrevious looks at the table; WriteParts sorts, checks, stores and measures each part, against the
-    current version's rows of the same ids; CountPrevious measures that version's parts; FindHubs, VectorsOfHubs and
-    NearestReferences say which bank queries the worst hubs are nearest to; CommitVersion judges and creates the
-    manifest, which is the only thing that readers see.
+    The steps: WriteParts sorts, checks, stores and measures each part, against the current version's rows of the same
+    ids; CountPrevious measures that version's parts; FindHubs, VectorsOfHubs and NearestReferences say which bank
+    queries the worst hubs are nearest to; CommitVersion judges and creates the manifest, which is the only thing that
+    readers see.
 
     Attributes:
         table: URI of the table.
@@ -48,10 +69,10 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         report: where the content of the report goes, whatever comes of the version.
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
-        candidates: embedded shards of the candidates.
-        bank: the reference queries, a single element.
-        settings: of the biases, a single element.
-        lineage: what the rows were computed from, a single element.
+        candidates: the candidates' files, embedded, by the name of their stage; others are left out.
+        bank: likewise the files of the bank.
+        basis: what parts are written by, a single element.
+        lineage: finds what the rows were computed from.
         review: what held-out queries tell, a single element; None without queries.
     """
 
@@ -60,54 +81,45 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     report: str
     thresholds: Thresholds
     accepted: tuple[str, ...]
-    candidates: beam.PCollection[EmbeddedShard]
-    bank: beam.PCollection[Bank]
-    settings: beam.PCollection[BiasSettings]
-    lineage: beam.PCollection[Lineage]
+    candidates: beam.PCollection[tuple[str, EmbeddedInput]]
+    bank: beam.PCollection[tuple[str, EmbeddedInput]]
+    basis: beam.PCollection[Basis]
+    lineage: Once
     review: beam.PCollection[Review] | None
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
-        current = rows.pipeline | "ReadPrevious" >> Once(current_manifest, self.table)
-        settings, previous = AsSingleton(self.settings), AsSingleton(current)
-        written = (
-            rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.Map(_write, self.table, settings, previous)
-        )
+        basis = AsSingleton(self.basis)
+        written = rows | "ByPart" >> beam.GroupByKey() | "WriteParts" >> beam.ParDo(_WriteParts(self.table), basis)
         before = (
-            current
-            | "PreviousParts" >> beam.FlatMap(lambda found: found.files if found else ())
+            self.basis
+            | "PreviousParts" >> beam.FlatMap(lambda known: known.previous.files if known.previous else ())
             | "SpreadParts" >> beam.Reshuffle()
-            | "CountPrevious" >> beam.Map(RowStatistics.of_previous, self.table, settings, previous)
+            | "CountPrevious" >> beam.ParDo(_CountPrevious(self.table), basis)
         )
-        statistics = (
-            (written | "Statistics" >> beam.Values(), before)
-            | "BothVersions" >> beam.Flatten()
-            | "AllRows" >> beam.CombineGlobally(RowStatistics.merge).without_defaults()
-        )
-        parts = written | "Parts" >> beam.Keys()
-        version = (AsList(parts), settings, previous, AsSingleton(statistics))
-        hubs = rows.pipeline | "FindHubs" >> Once(hubs_to_explain, self.table, *version)
-        vectors = self.candidates | "VectorsOfHubs" >> beam.FlatMap(_vectors_of, AsSingleton(hubs))
-        nearest = (
-            self.bank
-            | "BankShards" >> beam.FlatMap(lambda bank: bank.parts)
-            | "SpreadBank" >> beam.Reshuffle()
-            | "NearestReferences" >> beam.Map(_nearest_in, AsList(vectors), settings)
-        )
-        lineage, review = AsSingleton(self.lineage), self.review and AsSingleton(self.review)
-        return rows.pipeline | "CommitVersion" >> Once(self.commit, *version, lineage, review, AsList(nearest))
+        both = AsIter((written, before) | "BothVersions" >> beam.Flatten())
+        hubs = AsSingleton(rows.pipeline | "FindHubs" >> Once(self.find_hubs, both, basis))
+        vectors = AsList(self.candidates | "VectorsOfHubs" >> beam.FlatMap(_vectors_of, hubs))
+        nearest = AsIter(self.bank | "NearestReferences" >> beam.FlatMap(_nearest_of, vectors, basis))
+        review = self.review and AsSingleton(self.review)
+        return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest)
+
+    def find_hubs(self, written: Iterable[Written], basis: Basis) -> frozenset[str]:
+        """See ``hubs_to_explain``."""
+        parts, statistics = _together(written)
+        return hubs_to_explain(self.table, parts, basis.settings, basis.previous, statistics)
 
     def commit(
         self,
-        parts: list[TablePart],
-        settings: BiasSettings,
-        previous: Manifest | None,
-        statistics: RowStatistics,
+        written: Iterable[Written],
+        basis: Basis,
         lineage: Lineage,
         review: Review | None,
-        nearest: list[dict[str, Nearest]],
+        nearest: Iterable[dict[str, Nearest]],
     ) -> Manifest:
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
-        manifest = describe_version(parts, settings, lineage, previous, review)
+        previous = basis.previous
+        parts, statistics = _together(written)
+        manifest = describe_version(parts, basis.settings, lineage, previous, review)
         draft = Draft(self.table, manifest, previous, statistics, lineage, review)
         committed = publish(draft, nearest, self.thresholds, self.accepted, self.work, self.report)
         Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
@@ -116,6 +128,44 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         what = "unchanged" if committed == previous else "published"
         logging.getLogger("nnn").info("nnn refresh done: version %d of %s %s", committed.version, self.table, what)
         return committed
+
+
+def _together(written: Iterable[Written]) -> Written:
+    """All that was written as one."""
+    parts, statistics = list[TablePart](), RowStatistics()
+    for more, measured in written:
+        parts += more
+        statistics |= measured
+    return tuple(parts), statistics
+
+
+class _Measuring(beam.DoFn):  # type: ignore[misc]
+    """Measures parts, and puts what it found of a bundle together: statistics are of one size, however many rows."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def start_bundle(self) -> None:
+        self._found: list[Written] = []
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._found:
+            yield GlobalWindows.windowed_value(self._found[0])
+
+    def take(self, *parts: TablePart, statistics: RowStatistics) -> None:
+        self._found = [_together((*self._found, (parts, statistics)))]
+
+
+class _WriteParts(_Measuring):
+    def process(self, keyed: tuple[int, Iterable[RowSlice]], basis: Basis) -> None:
+        part, statistics = _write(keyed, self._table, basis.settings, basis.previous)
+        self.take(part, statistics=statistics)
+
+
+class _CountPrevious(_Measuring):
+    def process(self, part: TablePart, basis: Basis) -> None:
+        assert basis.previous is not None, "the part is of it"
+        self.take(statistics=RowStatistics.of_previous(part, self._table, basis.settings, basis.previous))
 
 
 def _write(
@@ -134,19 +184,25 @@ def _write(
     return part, statistics
 
 
-def _vectors_of(shard: EmbeddedShard, hubs: frozenset[str]) -> list[VectorBlock]:
-    found = find_vectors(shard, hubs) if hubs else None
-    return [] if found is None else [found]
+def _vectors_of(named: tuple[str, EmbeddedInput], hubs: frozenset[str]) -> list[VectorBlock]:
+    stage, embedded = named
+    shards = embedded.located() if hubs and stage == StageName.EMBED_CANDIDATES else ()
+    found = (find_vectors(shard, hubs) for shard in shards)
+    return [block for block in found if block is not None]
 
 
-def _nearest_in(shard: EmbeddedShard, hubs: list[VectorBlock], settings: BiasSettings) -> dict[str, Nearest]:
-    """The reference queries of a shard that are nearest to each hub, by its id."""
-    if not hubs:
-        return {}
-    with timed(_STAGE):
-        block = read_shard(shard)
-        nearest: dict[str, Nearest] = {}
-        for each in hubs:
-            found = nearest_in(block, each, settings.exclude_own_pairs, MOST_REFERENCES)
-            nearest.update(zip(each.ids.to_pylist(), found, strict=True))
-        return nearest
+def _nearest_of(
+    named: tuple[str, EmbeddedInput], hubs: list[VectorBlock], basis: Basis
+) -> Iterator[dict[str, Nearest]]:
+    """For each shard of a file the reference queries that are nearest to each hub, by its id."""
+    stage, embedded = named
+    if not hubs or stage != StageName.EMBED_REFERENCES:
+        return
+    for shard in embedded.shards:
+        with timed(_STAGE):
+            block = read_shard(shard)
+            nearest: dict[str, Nearest] = {}
+            for each in hubs:
+                found = nearest_in(block, each, basis.settings.exclude_own_pairs, MOST_REFERENCES)
+                nearest.update(zip(each.ids.to_pylist(), found, strict=True))
+        yield nearest

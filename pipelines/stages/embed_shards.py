@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -24,8 +25,8 @@ from pipelines.stages._side_by_side import SideBySide
 
 _LOG = logging.getLogger("nnn")
 
-_ENCODE, _CONVERT, _FOUND = "encode", "convert", "found"
-
+#: The output of shards that need the model; what needs none is the main output.
+_ENCODE = "encode"
 
 #: Most groups of single images that are put together at the same time.
 _GROUPS_TOGETHER = 16
@@ -33,44 +34,40 @@ _GROUPS_TOGETHER = 16
 
 @dataclass
 class EmbedShards(beam.PTransform):  # type: ignore[misc]
-    """Embed what no earlier run has embedded.
+    """Embed what no earlier run has embedded, each shard by the name of the stage that it belongs to.
 
-    The steps: FindEmbedded looks for finished results; EncodeShards runs the model on images and
-    captions; ConvertShards checks vectors that were computed elsewhere, several shards at a time.
+    The steps: FindEmbedded looks for finished results; EncodeShards runs the model on images and captions;
+    ConvertShards checks vectors that were computed elsewhere, several shards at a time, and hands on what was found.
 
     Attributes:
-        request: what to read and where artefacts go.
+        requests: what to read and where artefacts go, by name of the stage in metrics.
         source: the encoder; None when all input holds vectors.
-        stage: name of the stage in metrics.
         threads: batches that a worker process may compute at the same time on the CPU, or shards of ready-made
             vectors that it may convert.
         copies: how many copies of the model the worker processes of a machine share; None for one in each process.
     """
 
-    request: EmbeddingRequest
+    requests: Mapping[str, EmbeddingRequest]
     source: EncoderSource | None
-    stage: str
     threads: int = 1
     copies: int | None = None
 
-    def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[EmbeddedInput]:
-        routes = shards | "FindEmbedded" >> beam.ParDo(_FindEmbedded(self.request, self.stage)).with_outputs(
-            _ENCODE, _CONVERT, _FOUND
+    def expand(self, shards: beam.PCollection[tuple[str, InputShard]]) -> beam.PCollection[tuple[str, EmbeddedInput]]:
+        find = beam.ParDo(_FindEmbedded(self.requests))
+        if self.source is None:
+            return self._convert(shards | "FindEmbedded" >> find)
+        routes = shards | "FindEmbedded" >> find.with_outputs(_ENCODE, main="rest")
+        encoded = (
+            routes[_ENCODE]
+            | "SpreadEncoding" >> beam.Reshuffle()
+            | "EncodeShards" >> self._run_inference(self.source)
+            | "TakeResults" >> beam.FlatMap(_take_results)
         )
-        results = [
-            routes[_FOUND],
-            routes[_CONVERT]
-            | "SpreadConversion" >> beam.Reshuffle()
-            | "ConvertShards" >> beam.ParDo(_ConvertShards(self.request, self.stage, self.threads)),
-        ]
-        if self.source is not None:
-            results.append(
-                routes[_ENCODE]
-                | "SpreadEncoding" >> beam.Reshuffle()
-                | "EncodeShards" >> self._run_inference(self.source)
-                | "TakeResults" >> beam.FlatMap(_take_results, self.stage)
-            )
-        return results | "Together" >> beam.Flatten()
+        return (self._convert(routes.rest), encoded) | "Together" >> beam.Flatten()
+
+    def _convert(self, rest: beam.PCollection[Any]) -> beam.PCollection[tuple[str, EmbeddedInput]]:
+        converting = _ConvertShards(self.requests, self.threads)
+        return rest | "SpreadConversion" >> beam.Reshuffle() | "ConvertShards" >> beam.ParDo(converting)
 
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
         # RunInference imports torch wherever it is installed: seconds, and memory in every worker,
@@ -79,82 +76,87 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
 
         from pipelines.stages._shard_encoder import ShardEncoder
 
-        embedder = Embedder(source, self.request, self.threads)
-        return RunInference(ShardEncoder(embedder, f"RunInference_{self.stage}", self.copies))
+        embedder = Embedder(source, self.requests, self.threads)
+        return RunInference(ShardEncoder(embedder, "RunInference_embed", self.copies))
 
 
 class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     """Shards to finished results, and to what is embedded together: a file each, but groups with few new images."""
 
-    def __init__(self, request: EmbeddingRequest, stage: str) -> None:
-        self._request, self._stage = request, stage
+    def __init__(self, requests: Mapping[str, EmbeddingRequest]) -> None:
+        self._requests = requests
 
     def start_bundle(self) -> None:
-        self._waiting: list[PlannedInput] = []
+        self._waiting: dict[str, list[PlannedInput]] = {}
 
-    def process(self, shard: InputShard) -> Iterator[TaggedOutput]:
-        metrics.tell(self._stage, expected=1)
-        planned = self._request.plan(shard)
-        found = self._request.find(planned)
+    def process(self, named: tuple[str, InputShard]) -> Iterator[Any]:
+        stage, shard = named
+        request = self._requests[stage]
+        metrics.tell(stage, expected=1)
+        planned = request.plan(shard)
+        found = request.find(planned)
         if found is not None:
-            count(self._stage, metrics.REUSED)
-            yield TaggedOutput(_FOUND, found)
+            count(stage, metrics.REUSED)
+            yield stage, found
             return
-        planned = self._request.recognise(planned)
+        planned = request.recognise(planned)
         if planned.ready:
-            yield TaggedOutput(_CONVERT, (planned,))
+            yield stage, (planned,)
         elif not planned.known:
-            yield TaggedOutput(_ENCODE, (planned,))
+            yield TaggedOutput(_ENCODE, (stage, (planned,)))
         else:
-            self._waiting.append(planned)
-            if self._new >= IMAGES_PER_SHARD or len(self._waiting) == _GROUPS_TOGETHER:
-                yield self._together()
+            waiting = self._waiting.setdefault(stage, [])
+            waiting.append(planned)
+            if _new_of(waiting) >= IMAGES_PER_SHARD or len(waiting) == _GROUPS_TOGETHER:
+                yield TaggedOutput(_ENCODE, (stage, tuple(self._waiting.pop(stage))))
 
     def finish_bundle(self) -> Iterator[TaggedOutput]:
-        if self._waiting:
-            output = self._together()
-            yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+        for stage, waiting in self._waiting.items():
+            yield TaggedOutput(_ENCODE, GlobalWindows.windowed_value((stage, tuple(waiting))))
 
-    @property
-    def _new(self) -> int:
-        return sum(len(planned.shard.members) - planned.known for planned in self._waiting)
 
-    def _together(self) -> TaggedOutput:
-        groups, self._waiting = tuple(self._waiting), []
-        return TaggedOutput(_ENCODE, groups)
+def _new_of(groups: Sequence[PlannedInput]) -> int:
+    """Images of some groups that are to be encoded."""
+    return sum(len(planned.shard.members) - planned.known for planned in groups)
 
 
 class _ConvertShards(SideBySide):
     """Shards of ready-made vectors, several of a bundle side by side, to results in the order of the shards.
 
+    Results that were found pass through: an output of their own would be one more task on an engine.
+
     Args:
-        request: what to read and where artefacts go.
-        stage: name of the stage in metrics.
+        requests: what to read and where artefacts go, by name of the stage in metrics.
         threads: shards that are converted, and held in memory, at the same time.
     """
 
-    def __init__(self, request: EmbeddingRequest, stage: str, threads: int) -> None:
-        super().__init__(Embedder(None, request).embed, threads)
-        self._stage = stage
+    def __init__(self, requests: Mapping[str, EmbeddingRequest], threads: int) -> None:
+        super().__init__(self._convert, threads)
+        self._embedder = Embedder(None, requests)
 
-    def take(self, results: Iterator[Embedding]) -> Iterator[EmbeddedInput]:
+    def _convert(self, named: tuple[str, Any]) -> Any:
+        return named if isinstance(named[1], EmbeddedInput) else self._embedder.embed(*named)
+
+    def take(self, results: Iterator[Any]) -> Iterator[tuple[str, EmbeddedInput]]:
         since = time.perf_counter()
-        for embedding in results:
+        for result in results:
+            if not isinstance(result, Embedding):
+                yield result
+                continue
             # The stage's time is that of the process; shards that are converted side by side share it.
             now = time.perf_counter()
-            yield from _take_results(embedding, self._stage, now - since)
+            yield from _take_results(result, now - since)
             since = now
 
 
-def _take_results(embedding: Embedding, stage: str, spent: float | None = None) -> Sequence[EmbeddedInput]:
+def _take_results(embedding: Embedding, spent: float | None = None) -> list[tuple[str, EmbeddedInput]]:
     """What became of shards, counted here: metrics do not leave the thread or process that embedded them.
 
     Args:
         embedding: the embedded input shards, with time and bytes that they took.
-        stage: name of the stage in metrics.
         spent: seconds of this process that the shards took; None for all that passed while they were embedded.
     """
-    usage = embedding.usage
+    stage, usage = embedding.stage, embedding.usage
     if usage is not None:
         count_seconds(stage, metrics.MODEL_MSEC, usage.seconds)
         count_seconds(stage, metrics.MODEL_HAD_MSEC, embedding.seconds * usage.used)
@@ -173,4 +175,4 @@ def _take_results(embedding: Embedding, stage: str, spent: float | None = None) 
             count(stage, what, number)
         figures = {"rows": new, "known": planned.known, "rejected": rejects.rejected, "rejects": rejects.uri}
         _LOG.info(Event("embedded", stage=stage, uri=planned.shard.uri, **figures, seconds=round(embedding.seconds, 3)))
-    return embedding.results
+    return [(stage, result) for result in embedding.results]

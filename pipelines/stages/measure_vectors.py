@@ -1,16 +1,11 @@
-"""MeasureVectors: the embedded shards of both sides to the sums of their vectors."""
+"""The sums of embedded shards' vectors, counted as a stage of its own by whoever takes them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
-
-from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.profile import SideSums, VectorSum
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.scoring.bank import Bank
+from nnn_core.embedded.profile import VectorSum
+from nnn_core.embedded.shards import EmbeddedShard
 from pipelines.stages._counting import count, timed
 from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import unite
@@ -18,37 +13,15 @@ from pipelines.stages.once import unite
 _STAGE = StageName.MEASURE_VECTORS
 
 
-@dataclass
-class MeasureVectors(beam.PTransform):  # type: ignore[misc]
-    """(candidates, references), both embedded, to one ``SideSums``; the sum of each shard is kept.
+def measure_vectors(shards: Sequence[EmbeddedShard], work: str) -> VectorSum:
+    """The sum of all vectors of some shards, one or more; that of each shard is kept.
 
-    Attributes:
+    Args:
+        shards: embedded shards of one dimension.
         work: URI of the folder of artefacts.
-        bank: a single element; nothing is summed before its checks.
-        corpus: a single element; nothing is summed before its checks.
     """
-
-    work: str
-    bank: beam.PCollection[Bank]
-    corpus: beam.PCollection[Corpus]
-
-    def expand(
-        self, sides: tuple[beam.PCollection[EmbeddedInput], beam.PCollection[EmbeddedInput]]
-    ) -> beam.PCollection[SideSums]:
-        checked = AsSingleton(self.bank), AsSingleton(self.corpus)
-        sums = [
-            side
-            | f"{name.capitalize()}Shards" >> beam.FlatMap(EmbeddedInput.located)
-            | f"Spread{name.capitalize()}" >> beam.Reshuffle()
-            | f"Sum{name.capitalize()}" >> beam.Map(_sum, name, self.work, *checked)
-            for name, side in zip(("candidates", "references"), sides, strict=True)
-        ]
-        return sums | "BothSides" >> beam.Flatten() | "SumAll" >> beam.CombineGlobally(unite).without_defaults()
-
-
-def _sum(shard: EmbeddedShard, side: str, work: str, bank: Bank, corpus: Corpus) -> SideSums:
-    del bank, corpus  # that they exist is what matters: vectors of one dimension, and some of them
     with timed(_STAGE):
-        total, computed = VectorSum.of_shard(shard, work)
-    count(_STAGE, COMPUTED if computed else REUSED)
-    return SideSums(**{side: total})
+        sums = VectorSum.of_shards(shards, work)
+    for _, computed in sums:
+        count(_STAGE, COMPUTED if computed else REUSED)
+    return unite(total for total, _ in sums)  # type: ignore[no-any-return]

@@ -11,15 +11,15 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
-from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import EmbeddedShard, read_ids, read_shard
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
-from nnn_core.scoring.bank import Bank, ReferenceIndex
+from nnn_core.scoring.bank import Bank, ReferenceIndex, Sides
 from nnn_core.scoring.cache import BoundedCache
-from nnn_core.scoring.merged import Look, MergedShard
+from nnn_core.scoring.merged import Look, MergedShard, Total
 from nnn_core.scoring.partials import EXACT, ScoredRange
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.scorer import Scorer
@@ -28,6 +28,7 @@ from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.table.parts import RowSlice, slice_rows
 from nnn_core.vectors import FloatMatrix
 from pipelines.stages._counting import count, timed
+from pipelines.stages.measure_vectors import measure_vectors
 from pipelines.stages.metrics import COMPUTED, PAIRS, REUSED, SHUFFLED, StageName
 
 _STAGE = StageName.MERGE_PARTIALS
@@ -45,29 +46,23 @@ class MergePartials(beam.PTransform):  # type: ignore[misc]
     """Partials by candidate shard to row slices by table part.
 
     Outputs ``rows``: (part number, RowSlice), the one shuffle of the job that carries data, about
-    60 bytes a candidate; ``scored``: one ``Scored`` for each candidate shard; and ``means``: one ``ShardMeans``
-    for each, if they are asked for.
+    60 bytes a candidate; ``scored``: a ``Total`` for each bundle of candidate shards; and ``means``: one
+    ``ShardMeans`` for each shard, if they are asked for.
 
     Attributes:
-        bank: the reference queries, a single element.
-        corpus: the candidates as a whole, a single element.
+        sides: the bank and the candidates as a whole, a single element.
         calibrated: how each reference shard is searched, a single element; None for exact searches.
         scorer: what is asked of the scores.
         keep_means: whether means are stored for an evaluation.
     """
 
-    bank: beam.PCollection[Bank]
-    corpus: beam.PCollection[Corpus]
+    sides: beam.PCollection[Sides]
     calibrated: beam.PCollection[list[CalibratedShard]] | None
     scorer: Scorer
     keep_means: bool = False
 
     def expand(self, partials: beam.PCollection[tuple[str, ScoredRange]]) -> beam.pvalue.DoOutputsTuple:
-        sides = (
-            AsSingleton(self.bank),
-            AsSingleton(self.corpus),
-            AsSingleton(self.calibrated) if self.calibrated else [],
-        )
+        sides = AsSingleton(self.sides), AsSingleton(self.calibrated) if self.calibrated else []
         return (
             partials
             | "ByCandidateShard" >> beam.GroupByKey()
@@ -86,10 +81,13 @@ class _MergeShard(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
+    def start_bundle(self) -> None:
+        self._total: Total | None = None
+
     def process(
-        self, keyed: tuple[str, Iterable[ScoredRange]], bank: Bank, corpus: Corpus, calibrated: list[CalibratedShard]
+        self, keyed: tuple[str, Iterable[ScoredRange]], sides: Sides, calibrated: list[CalibratedShard]
     ) -> Iterator[TaggedOutput]:
-        ranges, scorer = list(keyed[1]), self._scorer
+        ranges, scorer, bank = list(keyed[1]), self._scorer, sides.bank
         candidates = ranges[0].candidates
         settings = {shard.number: shard.digest for shard in calibrated}
         uri = scorer.merged_uri(candidates, bank, [settings.get(shard.number, EXACT) for shard in bank.shards])
@@ -98,17 +96,23 @@ class _MergeShard(beam.DoFn):  # type: ignore[misc]
             how = (bank, scorer.grid_of(bank.rows), scorer.k_max)
             merged, computed = MergedShard.of(candidates, uri, partials, *how, self._look_at(candidates, bank))
             slices: list[tuple[int, RowSlice]] = slice_rows(
-                read_ids(candidates), merged.means, candidates.source, corpus.boundaries
+                read_ids(candidates), merged.means, candidates.source, sides.corpus.boundaries
             )
         count(_STAGE, COMPUTED if computed else REUSED)
         count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
         where = {"uri": candidates.source, "shard": candidates.uri}
         _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))
-        yield TaggedOutput(SCORED, merged.scored)
+        # One total for each bundle: what is combined leaves no worker in pieces, and needs no shuffle.
+        total = Total(merged.scored, measure_vectors([candidates], scorer.work))
+        self._total = total if self._total is None else self._total | total
         if self._keep_means:
             yield TaggedOutput(MEANS, ShardMeans.store(candidates, merged.means, merged.grid, scorer.work))
         for piece in slices:
             yield TaggedOutput(TABLE_ROWS, piece)
+
+    def finish_bundle(self) -> Iterator[TaggedOutput]:
+        if self._total is not None:
+            yield TaggedOutput(SCORED, GlobalWindows.windowed_value(self._total))
 
     def _look_at(self, candidates: EmbeddedShard, bank: Bank) -> Look:
         """The second look at a candidate shard, whose vectors are read if it comes to that."""

@@ -38,6 +38,9 @@ TRUNCATED = "truncated"
 #: Candidates with references of their own, and such references.
 OWN_CANDIDATES, OWN_REFERENCES = "own_candidates", "own_references"
 
+#: Input files of candidates whose ids are positional keys, and images that turned white as they were decoded.
+POSITIONAL_KEYS, WHITENED = "positional_keys", "whitened"
+
 #: Bytes of input, bytes that were stored, and bytes of rows on their way to their part of the table.
 READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
 

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import AsSideInput
+
+
+@dataclass(frozen=True)
+class _Input:
+    """The place of an argument that comes from the pipeline, among all that do."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function and what it takes: values, inputs and other calls."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __call__(self, inputs: Sequence[Any]) -> Any:
+        return self.function(*(self._value(each, inputs) for each in self.arguments))
+
+    @staticmethod
+    def _value(argument: Any, inputs: Sequence[Any]) -> Any:
+        if isinstance(argument, _Input):
+            return inputs[argument.number]
+        return argument(inputs) if isinstance(argument, _Call) else argument
 
 
 class Once(beam.PTransform):  # type: ignore[misc]
@@ -18,7 +44,8 @@ class Once(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         function: what is called, once.
-        inputs: its arguments; those made by ``AsSingleton``, ``AsList`` or ``AsIter`` are taken from the pipeline.
+        inputs: its arguments; those made by ``AsSingleton``, ``AsList`` or ``AsIter`` are taken from the pipeline, and
+            of another ``Once``, which is not applied itself, the result: one step on an engine in place of two.
     """
 
     def __init__(self, function: Callable[..., Any], *inputs: Any) -> None:
@@ -26,8 +53,28 @@ class Once(beam.PTransform):  # type: ignore[misc]
         self.function, self.inputs = function, inputs
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection[Any]:
-        function = self.function
-        return root | "Start" >> beam.Impulse() | "Call" >> beam.Map(lambda _, *inputs: function(*inputs), *self.inputs)
+        sides: list[AsSideInput] = []
+        call = self._bind(sides)
+        return root | "Start" >> beam.Impulse() | "Call" >> beam.Map(lambda _, *found: call(found), *sides)
+
+    def _bind(self, sides: list[AsSideInput]) -> _Call:
+        """The call, whose inputs are numbered in ``sides``; one that is taken twice is sent once."""
+
+        def place(argument: Any) -> Any:
+            if isinstance(argument, Once):
+                return argument._bind(sides)
+            if not isinstance(argument, AsSideInput):
+                return argument
+            known = [at for at, each in enumerate(sides) if _same(each, argument)]
+            if not known:
+                sides.append(argument)
+            return _Input(known[0] if known else len(sides) - 1)
+
+        return _Call(self.function, tuple(map(place, self.inputs)))
+
+
+def _same(one: AsSideInput, other: AsSideInput) -> bool:
+    return type(one) is type(other) and one.pvalue is other.pvalue
 
 
 def unite(parts: Iterable[Any]) -> Any:

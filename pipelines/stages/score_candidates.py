@@ -13,10 +13,9 @@ from apache_beam.pvalue import AsSingleton
 from apache_beam.utils.shared import Shared
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.shards import EmbeddedShard, read_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.events import Event
-from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
+from nnn_core.scoring.bank import ReferenceIndex, ReferenceShard, Sides
 from nnn_core.scoring.cache import BoundedCache
 from nnn_core.scoring.partials import EXACT, Partial, ScoredRange
 from nnn_core.scoring.score import score_block
@@ -47,10 +46,9 @@ class _ScoreTask:
     last: int
 
 
-def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterator[_ScoreTask]:
+def plan_tasks(candidates: EmbeddedShard, sides: Sides) -> Iterator[_ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
-    shards = bank.shards
-    bank.check_dimension(corpus)
+    shards = sides.bank.shards
     tell(_STAGE, expected=len(shards))
     first, pairs = 0, 0
     for shard in shards:
@@ -62,28 +60,34 @@ def plan_tasks(candidates: EmbeddedShard, bank: Bank, corpus: Corpus) -> Iterato
 
 @dataclass
 class ScoreCandidates(beam.PTransform):  # type: ignore[misc]
-    """Embedded shards to their partials, a range of them for each task, keyed by shard.
+    """Embedded files, by the name of their stage, to the partials of candidate shards: a range for each task, keyed by
+    shard.
 
     Attributes:
-        bank: the reference shards, a single element.
-        corpus: the candidates as a whole, a single element; nothing is scored before its checks.
+        sides: the bank and the candidates as a whole, a single element; nothing is scored before their checks.
         calibrated: how each reference shard is searched, a single element; None for exact searches.
         scorer: what to keep and how to find it.
     """
 
-    bank: beam.PCollection[Bank]
-    corpus: beam.PCollection[Corpus]
+    sides: beam.PCollection[Sides]
     calibrated: beam.PCollection[list[CalibratedShard]] | None
     scorer: Scorer
 
-    def expand(self, candidates: beam.PCollection[EmbeddedShard]) -> beam.PCollection[tuple[str, ScoredRange]]:
-        bank, calibrated = AsSingleton(self.bank), AsSingleton(self.calibrated) if self.calibrated else []
+    def expand(self, files: beam.PCollection[tuple[str, EmbeddedInput]]) -> beam.PCollection[tuple[str, ScoredRange]]:
+        sides, calibrated = AsSingleton(self.sides), AsSingleton(self.calibrated) if self.calibrated else []
         return (
-            candidates
-            | "PlanTasks" >> beam.FlatMap(plan_tasks, bank, AsSingleton(self.corpus))
+            files
+            | "PlanTasks" >> beam.FlatMap(_plan, sides)
             | "SpreadTasks" >> beam.Reshuffle()
-            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), bank, calibrated)
+            | "ScoreShards" >> beam.ParDo(_ScoreShards(self.scorer), sides, calibrated)
         )
+
+
+def _plan(named: tuple[str, EmbeddedInput], sides: Sides) -> Iterator[_ScoreTask]:
+    stage, embedded = named
+    if stage == StageName.EMBED_CANDIDATES:
+        for shard in embedded.located():
+            yield from plan_tasks(shard, sides)
 
 
 class _ScoreShards(beam.DoFn):  # type: ignore[misc]
@@ -95,9 +99,9 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def process(
-        self, task: _ScoreTask, bank: Bank, calibrated: list[CalibratedShard]
+        self, task: _ScoreTask, sides: Sides, calibrated: list[CalibratedShard]
     ) -> Iterator[tuple[str, ScoredRange]]:
-        candidates, scorer = task.candidates, self._scorer
+        candidates, scorer, bank = task.candidates, self._scorer, sides.bank
         settings = {shard.number: shard for shard in calibrated}
         key = f"{candidates.source}\n{storage.basename(candidates.uri)}"
         found_by = [settings[shard.number].digest if shard.number in settings else EXACT for shard in bank.shards]

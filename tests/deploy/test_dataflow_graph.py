@@ -89,7 +89,7 @@ def test_names_of_stages_can_be_read(graph: tuple[Any, dict[str, Any]]) -> None:
         for name in graph[0].components.transforms[root].subtransforms
     ]
     names = {top.unique_name for top in tops}
-    assert {"ScoreCandidates", "MergePartials", "ShardReferences", "CommitBiasTable"} <= names
+    assert {"ScoreCandidates", "MergePartials", "GatherSides", "CommitBiasTable"} <= names
     for name in names:
         assert re.fullmatch(r"[A-Z][A-Za-z]+", name), f"{name!r} is no name that a person gave"
         assert len(name) <= 40
@@ -114,7 +114,7 @@ def test_only_the_stages_that_multiply_matrices_get_an_accelerator(graph: tuple[
         hints = graph[0].components.environments[step.environment_id].resource_hints
         if hints.get("beam:resources:accelerator:v1") == FLAGS["accelerator"].encode():
             hinted.add(step.unique_name.partition("/")[0])
-    assert hinted == {"EmbedCandidates", "EmbedReferences", "EmbedValidation", "RecordEncoder", "ScoreCandidates"}
+    assert hinted == {"EmbedShards", "SettleBasis", "ScoreCandidates"}
 
 
 def test_options_reach_dataflow(graph: tuple[Any, dict[str, Any]]) -> None:

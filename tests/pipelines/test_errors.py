@@ -43,8 +43,7 @@ from pipelines.commands._summary import summarise
 from pipelines.config import RefreshConfig
 from pipelines.running._failures import find_error
 from pipelines.running.runner import RunResult
-from pipelines.stages.gather_candidates import POSITIONAL_KEYS, WHITENED
-from pipelines.stages.metrics import OWN_CANDIDATES, OWN_REFERENCES
+from pipelines.stages.metrics import OWN_CANDIDATES, OWN_REFERENCES, POSITIONAL_KEYS, WHITENED
 
 DIM = 8
 ENCODER = f"open_clip:local-dir:{Path(nnn_core.__file__).parent / 'demo' / 'encoder'}"

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from fakes import grid_vectors, make_bank
 
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
 from nnn_core.evaluation.own_pairs import OwnPairIds, _bank_pairs, check_bank_of, check_rest, own_pair_ids
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank
+from nnn_core.vectors import GRID
 
 
 def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> EmbeddedShard:
@@ -49,6 +51,12 @@ def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
     assert np.array_equal(block.vectors, before.vectors[1:])
     assert rest.shards[1] == other  # nothing to leave out, so nothing is copied
     assert found.leave_out(given, str(tmp_path / "work")) == rest
+    # The sum of what is left is kept with it; of a shard that somebody else stored it is taken when it is asked for.
+    sums = VectorSum.of_shards(rest.shards, str(tmp_path / "work"))
+    assert [computed for _, computed in sums] == [False, True]
+    for part, (total, _) in zip(rest.shards, sums, strict=True):
+        expected = read_shard(part).vectors.sum(axis=0, dtype=np.float64) * GRID
+        assert (total.rows, total.total.tolist()) == (part.rows, expected.tolist())
 
 
 def test_too_little_left_or_another_bank(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fakes import make_bank, make_shard
 
 from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import Corpus, gather_candidates
-from nnn_core.embedded.profile import SideSums
+from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
 from nnn_core.gates.thresholds import Thresholds
@@ -25,16 +25,19 @@ from nnn_core.publishing import hubs_to_explain
 from nnn_core.report import Report, render_text
 from nnn_core.report.refresh import Lineage
 from nnn_core.report.sections import HubChanges, ListedHub
+from nnn_core.scoring.merged import Total
+from nnn_core.scoring.partials import Scored
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, slice_rows
 from nnn_core.table.reading import load_bias_table
-from pipelines.stages.commit_bias_table import CommitBiasTable, _write
+from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, _write
 
 IDS = [f"c{number}" for number in range(8)]
 MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
 SETTINGS = BiasSettings(2, 0.5, (1, 2), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
 BANK = make_bank([make_shard("r", 9)])
+TOTAL = Total(Scored(9, frozenset({"exact"})), VectorSum(0, np.zeros(0, np.int64)))
 
 
 def corpus_of(rows: int, ids: Sequence[str]) -> Corpus:
@@ -72,7 +75,6 @@ class Table:
         self.runs += 1
         pieces = slice_rows(pa.array(IDS), means, "c.parquet", ("c5",))
         written = [_write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
-        statistics = written[0][1] | written[1][1]
         stage = CommitBiasTable(
             table=self.uri,
             work=str(self.folder / "work"),
@@ -81,14 +83,14 @@ class Table:
             accepted=tuple(accepted),
             candidates=None,
             bank=None,
-            settings=None,
+            basis=None,
             lineage=None,
             review=None,
         )
         needs = Needs((), ("c",), ("r",), {}, 2, False)
         lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
-        parts = [part for part, _ in written[::-1]]
-        return stage.commit(parts, settings, previous, statistics, lineage, None, self.nearest)
+        found = [((part,), statistics) for part, statistics in written[::-1]]
+        return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest)
 
 
 @pytest.fixture

@@ -82,8 +82,9 @@ def test_copies_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
         shards.append(describe_shard(str(path)))
     request = EmbeddingRequest("text", Columns(), "e", str(tmp_path / "work"))
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions([]))
-    results = pipeline | beam.Create(shards) | EmbedShards(request, Source(), "embed", 2, copies)  # type: ignore[arg-type]
-    assert_that(results, check)
+    named = pipeline | beam.Create([("embed", shard) for shard in shards])
+    results = named | EmbedShards({"embed": request}, Source(), 2, copies)  # type: ignore[arg-type]
+    assert_that(results | beam.Values(), check)
     run = pipeline.run()
     run.wait_until_finish()
     counters = {each.key.metric.name: each.committed for each in run.metrics().query()["counters"]}
@@ -146,8 +147,9 @@ def test_files_of_vectors_are_converted_side_by_side(
 
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions([]))
-    results = pipeline | beam.Create(shards) | EmbedShards(request, None, "embed", threads)
-    assert_that(results, keep)
+    named = pipeline | beam.Create([("embed", shard) for shard in shards])
+    results = named | EmbedShards({"embed": request}, None, threads)
+    assert_that(results | beam.Values(), keep)
     with shown(Silent()) as tallies:
         run = pipeline.run()
         run.wait_until_finish()
@@ -165,10 +167,10 @@ def test_results_come_in_the_order_of_the_files(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("pipelines.stages._side_by_side._EACH", 2)
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     plans = [request.plan(shard) for shard in vector_files(tmp_path, 11)]
-    converter = _ConvertShards(request, "embed", 2)
+    converter = _ConvertShards({"embed": request}, 2)
     converter.start_bundle()
-    first = [result.source for planned in plans for result in converter.process((planned,))]
-    rest = [result.value.source for result in converter.finish_bundle()]
+    first = [result.source for planned in plans for _, result in converter.process(("embed", (planned,)))]
+    rest = [result.value[1].source for result in converter.finish_bundle()]
     assert [*first, *rest] == [planned.shard.uri for planned in plans]
     assert (len(first), len(rest)) == (8, 3)
 
@@ -177,11 +179,11 @@ def test_a_broken_file_ends_the_bundle(tmp_path: Path) -> None:
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     plans = [request.plan(shard) for shard in vector_files(tmp_path, 5)]
     Path(plans[1].shard.uri).write_bytes(b"PAR1 no more PAR1")
-    converter = _ConvertShards(request, "embed", 2)
+    converter = _ConvertShards({"embed": request}, 2)
     converter.start_bundle()
-    taken = [result for planned in plans for result in converter.process((planned,))]
+    taken = [result for planned in plans for _, result in converter.process(("embed", (planned,)))]
     with pytest.raises(InputError, match=r"1\.parquet"):
-        taken.extend(result.value for result in converter.finish_bundle())
+        taken.extend(result.value[1] for result in converter.finish_bundle())
     assert [result.source for result in taken] == [plans[0].shard.uri]
 
 
@@ -189,10 +191,10 @@ def test_no_thread_outlives_a_bundle_that_is_given_up(tmp_path: Path) -> None:
     """A step that comes after may fail, and then nothing is called any more."""
     request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
     before = set(threading.enumerate())
-    converter = _ConvertShards(request, "embed", 2)
+    converter = _ConvertShards({"embed": request}, 2)
     converter.start_bundle()
     for shard in vector_files(tmp_path, 3):
-        assert list(converter.process((request.plan(shard),))) == []
+        assert list(converter.process(("embed", (request.plan(shard),)))) == []
     assert set(threading.enumerate()) <= before
     results = converter.finish_bundle()
     next(results)

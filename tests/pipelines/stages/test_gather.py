@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import BankTooSmallError, InputError, NNNError, RejectedRowsError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, gather_references
-from pipelines.stages import gather_candidates as stage
-from pipelines.stages.gather_candidates import GatherCandidates
+from pipelines import settling
+from pipelines.config import RefreshConfig
+from pipelines.stages.metrics import POSITIONAL_KEYS, WHITENED
 
 
 def file(number: int, rows: int, rejected: int = 0, **shard: Any) -> EmbeddedInput:
@@ -91,7 +93,7 @@ def test_limits_that_are_just_kept() -> None:
     assert references([*FILES, file(9, 1, paired=1)], own_pairs=True).rows == 17
 
 
-def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
 
     class Distribution:
@@ -101,7 +103,13 @@ def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.Monkey
         def update(self, value: int) -> None:
             told.append((self.name, value))
 
-    monkeypatch.setattr(stage.Metrics, "distribution", Distribution)
+    monkeypatch.setattr(settling.Metrics, "distribution", Distribution)
+    monkeypatch.setattr(settling, "measure_vectors", lambda parts, work: len(parts))
+    config = RefreshConfig("c/*", "r/*", str(tmp_path / "table"), str(tmp_path / "work"), max_reject_rate=1.0)
     files = [dataclasses.replace(each, positional_keys=at < 2, whitened=at) for at, each in enumerate(FILES)]
-    assert GatherCandidates(1.0, "rejects").gather_candidates(files) == candidates(files)
-    assert told == [(stage.POSITIONAL_KEYS, 2), (stage.WHITENED, sum(range(len(FILES))))]
+    sides = {"embed_references": FILES, "embed_candidates": files, "embed_validation": FILES[:1]}
+    gathered = settling.gather_sides(config, [(stage, each) for stage, every in sides.items() for each in every])
+    assert gathered.corpus == candidates(files)
+    assert gathered.bank.side == references(FILES).side
+    assert (gathered.previous, gathered.whole, gathered.reference_sum) == (None, (), 3)
+    assert told == [(POSITIONAL_KEYS, 2), (WHITENED, sum(range(len(FILES))))]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from fakes import make_bank, make_shard
 
 from nnn_core.embedded.corpus import gather_candidates
-from nnn_core.embedded.profile import SideSums
+from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.scoring.merged import Total
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.parts import k_for
 from pipelines.config import RefreshConfig
-from pipelines.settling import describe_lineage, resolve_settings
+from pipelines.settling import Gathered, describe_lineage, resolve_settings
+from pipelines.stages.commit_bias_table import Basis
 
 BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)
 
@@ -66,7 +69,10 @@ def test_the_default_point() -> None:
 def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
     shard = make_shard("c", 4)
     corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
-    lineage = describe_lineage(config_of(2, 8), corpus, BANK, SideSums(), Scored(33, frozenset(methods)), [], [])
+    config, nothing = config_of(2, 8), VectorSum(0, np.zeros(0, np.int64))
+    scored = Scored(33, frozenset(methods))
+    basis = Basis(resolve_settings(config, BANK, scored, {}), None, Total(scored, nothing))
+    lineage = describe_lineage(config, Gathered(BANK, corpus, nothing, None), basis, [])
     assert lineage.needs.embedded == ("c.parquet", "r0.parquet", "r1.parquet")
     assert lineage.needs.candidates == (shard.digest,)
     assert lineage.needs.references == tuple(each.digest for each in BANK.shards)

@@ -18,13 +18,14 @@ from nnn_core.embedded.corpus import Corpus, gather_candidates
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard
+from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard, Sides
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
 from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.table.parts import collect_rows, means_of
+from nnn_core.vectors import GRID as STEPS
 from pipelines.stages import score_candidates
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, _MergeShard
 from pipelines.stages.score_candidates import _ScoreTask, plan_tasks
@@ -45,7 +46,7 @@ def test_tasks_cut_the_bank_at_the_first_shard_that_fills_them(
     monkeypatch.setattr(score_candidates, "_PAIRS_PER_TASK", most)
     bank = make_bank([make_shard(f"r{number}", count) for number, count in enumerate(rows)], 1)
     candidates = make_shard("c", 2)
-    tasks = list(plan_tasks(candidates, bank, corpus_of(candidates)))
+    tasks = list(plan_tasks(candidates, Sides(bank, corpus_of(candidates))))
     assert [number for task in tasks for number in range(task.first, task.last)] == list(range(len(bank.shards)))
     for task in tasks:
         pairs = [2 * shard.rows for shard in bank.shards[task.first : task.last]]
@@ -53,10 +54,10 @@ def test_tasks_cut_the_bank_at_the_first_shard_that_fills_them(
         assert sum(pairs) >= most or task is tasks[-1], "it could have held more"
 
 
-def test_sides_of_two_dimensions_are_not_planned() -> None:
+def test_sides_of_two_dimensions_never_meet() -> None:
     candidates = make_shard("c", 2, dim=5)
     with pytest.raises(InputError, match="dimension 5, references of 4"):
-        list(plan_tasks(candidates, make_bank([make_shard("r")]), corpus_of(candidates)))
+        Sides(make_bank([make_shard("r")]), corpus_of(candidates))
 
 
 @dataclasses.dataclass
@@ -81,6 +82,10 @@ class World:
         )  # fmt: skip
 
     @property
+    def corpus(self) -> Corpus:
+        return corpus_of(self.candidates)
+
+    @property
     def scorer(self) -> Scorer:
         return Scorer(max(GRID), False, str(self.folder / "work"), 1, "exact", grid=(*GRID, 64))
 
@@ -89,14 +94,16 @@ class World:
     ) -> list[TaggedOutput]:
         step = _MergeShard(self.scorer, keep)
         step.setup()
-        return list(step.process(("key", ranges), self.bank, corpus or corpus_of(self.candidates), []))
+        step.start_bundle()
+        found = list(step.process(("key", ranges), Sides(self.bank, corpus or self.corpus), []))
+        return [*found, *(TaggedOutput(each.tag, each.value.value) for each in step.finish_bundle())]
 
     def score(self, ranges: Sequence[tuple[int, int]], calibrated: Sequence[CalibratedShard] = ()) -> list[ScoredRange]:
         scorer = dataclasses.replace(self.scorer, search="approximate") if calibrated else self.scorer
         step = score_candidates._ScoreShards(scorer)
         step.setup()
-        tasks = [_ScoreTask(self.candidates, *each) for each in ranges]
-        return [found for task in tasks for _, found in step.process(task, self.bank, list(calibrated))]
+        tasks, sides = [_ScoreTask(self.candidates, *each) for each in ranges], Sides(self.bank, self.corpus)
+        return [found for task in tasks for _, found in step.process(task, sides, list(calibrated))]
 
     def expected(self, grid: tuple[int, ...]) -> dict[str, list[float]]:
         """By id, the means of the k highest inner products: sorted, and averaged in float64."""
@@ -126,11 +133,17 @@ def test_rows_of_a_shard_are_the_means_of_all_its_scores(
         assert {sum(name >= cut for cut in boundaries) for name in ids} == {number}
         np.testing.assert_allclose(means_of(rows), [expected[name] for name in ids], rtol=0, atol=1e-7)
     assert seen == sorted(world.ids)
-    (scored,) = (each.value for each in outputs if each.tag == SCORED)
-    assert scored == Scored(23, frozenset({"exact"}), kept=frozenset({4}))
+    (total,) = (each.value for each in outputs if each.tag == SCORED)
+    assert total.scored == Scored(23, frozenset({"exact"}), kept=frozenset({4}))
+    np.testing.assert_array_equal(total.vectors.total, (world.vectors.astype(np.float64) * STEPS).sum(axis=0))
     (kept,) = (each.value for each in outputs if each.tag == MEANS)
     assert kept.grid == GRID, "no mean of 64 is taken over 23 references"
     np.testing.assert_allclose(kept.load(), [expected[name] for name in world.ids], rtol=0, atol=1e-7)
+
+
+def described(output: TaggedOutput) -> tuple[str, object]:
+    value = output.value
+    return output.tag, (value.scored, value.vectors.total.tolist()) if output.tag == SCORED else value
 
 
 def test_means_are_kept_only_for_who_evaluates(world: World) -> None:
@@ -145,7 +158,7 @@ def test_what_was_merged_is_neither_scored_nor_merged_again(world: World, monkey
     monkeypatch.setattr(score_candidates, "score_block", None)
     again = world.score([(0, 2), (2, 3)])
     assert [scored.partials for scored in again] == [[], []]
-    assert [(each.tag, each.value) for each in world.merge(again)] == [(each.tag, each.value) for each in first]
+    assert [described(each) for each in world.merge(again)] == [described(each) for each in first]
 
 
 def test_a_shard_without_all_its_partials_is_not_merged(world: World) -> None:

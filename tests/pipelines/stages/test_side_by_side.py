@@ -36,5 +36,6 @@ def test_files_are_described_by_as_many_threads_as_there_are(tmp_path: Path, mon
 
     monkeypatch.setattr(_list_shards, "describe_shard", describe)
     with beam.Pipeline("FnApiRunner") as pipeline:
-        found = pipeline | _list_shards.ListShards(str(tmp_path / "*.parquet"), "--candidates", threads=3)
-        assert_that(found, equal_to(expected))
+        patterns = {"all": (str(tmp_path / "*.parquet"), "--candidates")}
+        found = pipeline | _list_shards.ListShards(patterns, threads=3)
+        assert_that(found, equal_to([("all", shard) for shard in expected]))
