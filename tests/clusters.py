@@ -237,7 +237,9 @@ def _spark_cluster(cluster: Cluster) -> list[str]:
     for number in (1, 2):
         worker = ["--cores", "1", "--memory", "768m", "--webui-port", str(free_port()), "--host", "127.0.0.1", master]
         cluster.start(f"worker-{number}", [*java, f"{deploy}.worker.Worker", *worker], **settings)
-    server = [f"--spark_job_server_jar={jar}", _SMALL]
+    # An executor asks for 1 GiB unless told otherwise, and waits for ever where no worker has as much.
+    executor = ("spark.executor.memory=512m", "spark.driver.host=127.0.0.1")
+    server = [f"--spark_job_server_jar={jar}", _SMALL, *(f"--job_server_jvm_properties=-D{each}" for each in executor)]
     return ["--runner=SparkRunner", f"--spark_master_url={master}", *server, *_in_processes()]
 
 
