@@ -10,6 +10,8 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from nnn_core.redaction import is_secret
+
 
 def beam_parser() -> argparse.ArgumentParser:
     """A parser of every option of Beam."""
@@ -44,6 +46,8 @@ def beam_problem(name: str, value: Any) -> str | None:
     try:
         beam_parser().parse_known_args(beam_flags(name, value))
     except (argparse.ArgumentError, ValueError) as error:
+        if is_secret(name, str(value)):
+            return f"{name}: the value is wrong"
         reason = getattr(error, "message", None) or str(error)
         return f"{name}: {value!r} is wrong: {reason}"
     return None

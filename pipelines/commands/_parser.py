@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from nnn_core.errors import ConfigError, did_you_mean
+from nnn_core.redaction import harmless, redact
 
 
 class _HelpAll(argparse.Action):
@@ -58,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         """Parse flags that are all ours."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            name = unknown[0].partition("=")[0]  # what follows may be a secret
+            name = flag_name(unknown[0])
             kind = "flag" if name.startswith("-") else "argument"
             self.error(f"unknown {kind} {name}{did_you_mean(name, self._flags())}")
         return found
@@ -73,4 +74,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong, and where to read on."""
+        message = harmless(redact(message))
         self.exit(ConfigError.exit_code, f"{self.prog}: {message}\n(see {self.prog} --help)\n")
+
+
+def flag_name(argument: str) -> str:
+    """The name of a flag without its value, which may be a secret; an argument that is no flag as it is."""
+    if argument.startswith("-") and not argument.startswith("--"):
+        return argument[:2]
+    return argument.partition("=")[0]

@@ -10,16 +10,13 @@ from collections.abc import Mapping, Sequence
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
 from nnn_core.errors import ConfigError, did_you_mean
-from nnn_core.redaction import redact
+from nnn_core.redaction import is_secret
 from pipelines.commands._beam_options import beam_parser
 from pipelines.commands._config_file import apply_config, file_schema, read_config
 from pipelines.commands._options import Switch
-from pipelines.commands._parser import Parser
+from pipelines.commands._parser import Parser, flag_name
 from pipelines.running.known_runners import settle_runner
 from pipelines.running.logs import configure_logging
-
-#: Beam's own flags for credentials, which it would write into the job graph. Stores' clients read the environment.
-_SECRET_FLAGS = ("--azure_connection_string", "--s3_access_key_id", "--s3_secret_access_key", "--s3_session_token")
 
 #: Not a spelling of ours.
 _DRY_RUN_OF_BEAM = "--dry_run"
@@ -32,7 +29,9 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
         ConfigError: see ``read_config`` and ``parse_beam_options``.
     """
     given = [_spell(flag, parser._option_string_actions) for flag in (sys.argv[1:] if argv is None else argv)]
-    ahead = _look_ahead(given) if "config" in parser.declared else argparse.Namespace(config=None, config_schema=False)
+    ahead = argparse.Namespace(config=None, config_schema=False)
+    if "config" in parser.declared:
+        ahead = _look_ahead(given, parser.prog)
     if ahead.config_schema:
         print(json.dumps(file_schema(parser), indent=2))
         parser.exit()
@@ -45,9 +44,9 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
     return args, parse_beam_options([*from_file, *beam_flags], parser)
 
 
-def _look_ahead(flags: Sequence[str]) -> argparse.Namespace:
+def _look_ahead(flags: Sequence[str], program: str) -> argparse.Namespace:
     """What is about the file of --config: what else there is cannot be parsed before that file was read."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser = Parser(prog=program, add_help=False)
     parser.add_argument("--config")
     parser.add_argument("--config-schema", action="store_true")
     return parser.parse_known_args(list(flags))[0]
@@ -66,10 +65,16 @@ def _spell(flag: str, known: Mapping[str, argparse.Action]) -> str:
     return dashed + equals + value
 
 
-def _is_secret(flag: str) -> bool:
-    """Whether a flag of Beam is for a credential, or holds one in its value."""
-    name, _, value = flag.partition("=")
-    return name in _SECRET_FLAGS or redact(value) != value
+def _secret_flag(flags: Sequence[str]) -> str | None:
+    """Name of the first flag that is for a credential, or is given one, behind = or as the next argument."""
+    name = ""
+    for each in flags:
+        value = each
+        if each.startswith("-"):
+            name, _, value = each.partition("=")
+        if is_secret(name, value):
+            return name or "an argument"
+    return None
 
 
 def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> PipelineOptions:
@@ -79,9 +84,10 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         ConfigError: a flag that neither this program nor Beam knows, which Beam would ignore; a value that Beam cannot
             use; a credential; or worker processes of the local runner.
     """
-    if secret := next((flag for flag in flags if _is_secret(flag)), None):
+    # Beam writes its options into the job graph; clients of stores read the environment.
+    if secret := _secret_flag(flags):
         raise ConfigError(
-            f"{secret.partition('=')[0]} would be written into the job graph; give credentials through the environment "
+            f"{secret} would be written into the job graph; give credentials through the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
         )
     parser = beam_parser()
@@ -96,7 +102,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         )
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
-        name = unknown[0].partition("=")[0]  # what follows may be a secret
+        name = flag_name(unknown[0])
         hint = did_you_mean(name, names) or ". See nnn refresh --help."
         raise ConfigError(f"unknown flag {name}{hint}")
     options = PipelineOptions(list(flags))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
-from nnn_core.redaction import harmless, redact, refuse_credentials
+from nnn_core.redaction import harmless, is_secret, redact, refuse_credentials
 
 WITH = {
     "https://me:HUSH@host/x": "https://[redacted]@host/x",
@@ -80,6 +80,13 @@ def test_a_uri_with_credentials_is_refused(uri: str) -> None:
         "https://h/x?a=1#id_token=HUSH&state=2",
         "https://h/x?sid=HUSH",
         "https://h/eyJhbGciOiJI.eyJzdWIiOiIx.HUSHHUSH/x",
+        "https://h/x?key=HUSH",
+        "https://h/x?account.key=HUSH",
+        "https://h/x?%73ig=HUSH",
+        "https://h/x?AWSAccessKeyId=HUSH",
+        "https://h/x?next=https%3A%2F%2Fh%2Fx%3Fsig%3DHUSH",
+        "https://h/hf_HUSHHUSHHUSHHUSHHUSHHUSHHUSHHUSH/x",
+        "s3://b/AKIAHUSHHUSHHUSHHUSH/x",
     ],
 )
 def test_further_forms_of_secrets(uri: str) -> None:
@@ -89,14 +96,53 @@ def test_further_forms_of_secrets(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://h/x?barcode=1&keynote=2&zipcode=3", "gs://b/code=3/part", "https://h/x#part-2"]
+    "uri",
+    [
+        "https://h/x?barcode=1&keynote=2&zipcode=3",
+        "https://h/x?sort_key=a&partition-key=3&tokenizer=clip&token_count=3",
+        "gs://b/code=3/part",
+        "gs://b/x;lang=en",
+        "https://h/x#part-2",
+    ],
 )
 def test_harmless_forms(uri: str) -> None:
     refuse_credentials(uri)
 
 
-def test_a_header_is_blotted_out() -> None:
-    assert redact("sent Authorization: Bearer abcDEF123456.x") == "sent Authorization: Bearer [redacted]"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sent Authorization: Bearer HUSHHUSH123456.x",
+        "sent Authorization: Basic SFVTSEhVU0g=HUSH",
+        "AccountName=x;AccountKey=HUSH;EndpointSuffix=core",
+        "{'user': 'me', 'password': 'HUSH'}",
+        "aws_secret_access_key=HUSH was refused",
+        "-----BEGIN RSA PRIVATE KEY-----\nHUSH",
+    ],
+)
+def test_text_that_stores_send_back(text: str) -> None:
+    assert "HUSH" not in redact(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "secret"),
+    [
+        ("--s3_secret_access_key", "x", True),
+        ("--s3_access_key_id", "x", True),
+        ("--s3_session_token", "x", True),
+        ("--azure_connection_string", "x", True),
+        ("--job_endpoint", "me:HUSH@host:8099", True),
+        ("--flink_master", "http://me:HUSH@host", True),
+        ("--job_endpoint", "localhost:8099", False),
+        ("--sdk_container_image", "image:3@sha256:abc", False),
+        ("--service_account_email", "nnn@p.iam.gserviceaccount.com", False),
+        ("--dataflow_kms_key", "projects/p/locations/l/keyRings/r/cryptoKeys/k", False),
+        ("--gcp_oauth_scopes", "https://www.googleapis.com/auth/cloud-platform", False),
+        ("--no_auth", "", False),
+    ],
+)
+def test_options_with_secrets(option: str, value: str, secret: bool) -> None:
+    assert is_secret(option, value) is secret
 
 
 NAMES = st.sampled_from(["token", "X-Amz-Signature", "apikey", "my_password", "client_secret", "jwt", "sig", "sid"])

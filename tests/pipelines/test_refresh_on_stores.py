@@ -194,10 +194,19 @@ def test_credentials_in_flags_are_refused_and_not_shown(
     assert_no_canary(error.encode())
 
 
-@pytest.mark.parametrize("flag", [f"--s3_secret_access_key={SECRET}", f"--azure_connection_string={SECRET}"])
-def test_flags_of_beam_for_credentials_are_refused(flag: str) -> None:
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [f"--s3_secret_access_key={SECRET}"],
+        ["--azure_connection_string", SECRET],
+        ["--flink_master", f"http://me:{SECRET}@host"],
+        [f"--job_endpoint=me:{SECRET}@host:8099"],
+        ["--labels", "a=b", f"--tempo_location=gs://b/x?sig={TOKEN}"],
+    ],
+)
+def test_flags_of_beam_for_credentials_are_refused(flags: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"written into the job graph.*environment") as caught:
-        options(flag)
+        options(*flags)
     assert_no_canary(str(caught.value).encode())
 
 

@@ -180,9 +180,12 @@ def test_no_file_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_secrets_in_a_file_are_refused(tmp_path: Path) -> None:
-    uri = write(tmp_path, beam={"s3_secret_access_key": "canary"})
-    with pytest.raises(ConfigError, match="written into the job graph") as caught:
-        parse("--config", uri)
+    for beam in ({"s3_secret_access_key": "canary"}, {"flink_master": "http://me:canary@host"}):
+        with pytest.raises(ConfigError, match="written into the job graph") as caught:
+            parse("--config", write(tmp_path, beam=beam))
+        assert "canary" not in str(caught.value)
+    with pytest.raises(ConfigError, match="nothing was computed") as caught:
+        parse("--config", write(tmp_path, beam={"s3_secret_access_key": ["canary"], "num_workers": "few"}))
     assert "canary" not in str(caught.value)
 
 
