@@ -5,4 +5,4 @@ import sys
 from pipelines.commands.cli import run_command
 from pipelines.commands.launch_refresh import main
 
-sys.exit(run_command(main, sys.argv[1:]))
+sys.exit(run_command(main, sys.argv[1:], for_good=True))

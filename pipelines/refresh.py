@@ -136,4 +136,5 @@ def _without_overlap(
 
 if __name__ == "__main__":
     # Only as a program: nothing below this room imports the commands.
-    sys.exit(import_module("pipelines.commands.cli").main(["refresh", *sys.argv[1:]]))
+    sys.argv.insert(1, "refresh")
+    sys.exit(import_module("pipelines.commands.cli").main())

@@ -13,9 +13,11 @@ KIND is an artefact; MOMENT is one of
     listed    the inputs were listed
 
 Nothing in the program knows of these points: they wrap ``nnn_core.storage``, the system calls below it
-and the client of S3. Run as a program, this module is ``nnn`` that kills itself at a point:
+and the client of S3. Run as a program, this module is ``nnn`` that kills itself at a point, or sends itself signals:
 
     python tests/failpoints.py POINT refresh --candidates ...
+    python tests/failpoints.py SIGTERM@POINT refresh --candidates ...
+    python tests/failpoints.py SIGINT,SIGINT@POINT refresh --candidates ...
 """
 
 from __future__ import annotations
@@ -219,18 +221,27 @@ def several_parts(rows: int = 12) -> Iterator[None]:
         yield
 
 
-def kill(_uri: str) -> None:
-    """What no handler sees."""
-    os.kill(os.getpid(), signal.SIGKILL)
+def main(name: str, *arguments: str, for_good: bool = False) -> int:
+    """``nnn`` with these arguments, which is sent signals at the point.
 
-
-def main(name: str, *arguments: str) -> int:
-    """``nnn`` with these arguments, killed at the point."""
+    Args:
+        name: the point, behind the names of the signals and an @; without these the signal is SIGKILL.
+        *arguments: what follows ``nnn``.
+        for_good: whether this process is ``nnn``, and ends with it.
+    """
     from pipelines.commands import cli
 
-    with several_parts(), contextlib.nullcontext() if name == NOWHERE else failing(name, kill):
-        return cli.main(arguments)
+    signals, _, point = f"SIGKILL@{name}".rpartition("@")
+    numbers = [signal.Signals[each] for each in signals.rpartition("@")[2].split(",")]
+
+    def kill(_uri: str) -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    sys.argv[1:] = arguments
+    with several_parts(), contextlib.nullcontext() if point == NOWHERE else failing(point, kill):
+        return cli.main(None if for_good else arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:], for_good=True))

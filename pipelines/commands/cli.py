@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import signal
 import sys
@@ -14,6 +13,7 @@ from nnn_core import __version__
 from nnn_core.errors import NNNError, StorageError, did_you_mean
 from pipelines.running.logs import say_failure
 from pipelines.running.output import steady_output
+from pipelines.running.signals import heard_once
 
 _COMMANDS = {
     "demo": ("pipelines.commands.demo", "the embedded corpus through the whole job, with recall before and after"),
@@ -50,7 +50,14 @@ commands:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console script; returns the exit code."""
+    """Entry point of the console script.
+
+    Args:
+        argv: command and flags; None for those of the process, which then ends with this function.
+
+    Returns:
+        The exit code.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--version"]:
         print(f"nnn {__version__}")
@@ -64,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with steady_output() as output:
         # Some modules take seconds to import, in which people press Ctrl-C too.
-        code = run_command(lambda argv: _load(_COMMANDS[arguments[0]][0]).main(argv), arguments[1:])
+        code = run_command(lambda flags: _load(_COMMANDS[arguments[0]][0]).main(flags), arguments[1:], argv is None)
     if code == 0 and output.problem and arguments[0] not in _DONE:
         say_failure(f"what was printed is incomplete: {output.problem}.", "StorageError", StorageError.exit_code)
         return StorageError.exit_code
@@ -91,38 +98,24 @@ def _usage() -> str:
     return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which is how schedulers ask a program to end."""
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str], for_good: bool = False) -> int:
+    """Run a command; an error that was raised on purpose, or a signal, becomes one message and its exit code.
 
-
-def _hear_sigterm() -> list[int]:
-    """Have SIGTERM end the program as Ctrl-C does, also where it is process 1; the list is not empty once it came."""
+    Args:
+        command: takes the flags.
+        argv: the flags.
+        for_good: whether the process ends with the command, so that no signal is heard any more.
+    """
     heard: list[int] = []
-
-    def end(number: int, _: object) -> None:
-        if not heard:
-            heard.append(number)
-            raise _Terminated
-
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, end)
-    return heard
-
-
-def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
-    """Run a command; an error that was raised on purpose becomes one message and its exit code."""
-    heard = _hear_sigterm()
     try:
-        command(argv)
+        with heard_once(for_good) as heard:
+            command(argv)
     except NNNError as error:
         say_failure(str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        with contextlib.suppress(ValueError):
-            # Once is enough; and a handler of ours would be gone before the process is.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        what, kind, code = ("terminated", "Terminated", 143) if heard else ("interrupted", "Interrupted", 130)
+        terminated = signal.SIGTERM in heard
+        what, kind, code = ("terminated", "Terminated", 143) if terminated else ("interrupted", "Interrupted", 130)
         say_failure(f"{what}; finished work is kept, run the same command again to continue", kind, code)
         return code
     return 0

@@ -1,0 +1,44 @@
+"""Signals that ask a program to end: SIGINT, which is Ctrl-C, and SIGTERM, which schedulers send."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def heard_once(for_good: bool) -> Iterator[list[int]]:
+    """Make a KeyboardInterrupt of the first signal that comes inside, and nothing of further ones.
+
+    The handler matters for SIGTERM and process 1, to which the system would not even deliver it otherwise.
+
+    Args:
+        for_good: whether the process ends afterwards, which it then does undisturbed: in silence if a signal comes
+            that is the first one. Otherwise the handlers of before come back.
+
+    Yields:
+        The number of the signal once it came, until then nothing.
+    """
+    heard: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        if not heard:
+            heard.append(number)
+            raise KeyboardInterrupt
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        # Who started the program may not want it to hear one.
+        before = {each: signal.signal(each, hear) for each in _NUMBERS if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            # A handler of Python's is gone before the process is.
+            ending = signal.SIG_IGN if heard else signal.SIG_DFL
+            signal.signal(number, ending if for_good or handler is None else handler)
