@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 from apache_beam.runners.worker import sdk_worker
 from grpc import RpcError
 
@@ -92,6 +93,27 @@ class _Look:
             folder: sum(name.endswith(end) for name in storage.list_names(storage.join(self.watch.work, folder)))
             for folder, (end, _) in _FOLDERS.items()
         }
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """Keep what Beam serves in this process, as a worker of ``--environment_type=LOOPBACK``, to this machine.
+
+    It listens on every address although it says localhost, and whoever reaches a worker can hand it code to run.
+    """
+    real = grpc.server
+
+    def serve(*args: Any, **options: Any) -> Any:
+        server = real(*args, **options)
+        listen = server.add_insecure_port
+        server.add_insecure_port = lambda address: listen(address.replace("[::]", "localhost"))
+        return server
+
+    grpc.server = serve
+    try:
+        yield
+    finally:
+        grpc.server = real
 
 
 def hush_worker() -> None:

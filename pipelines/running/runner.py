@@ -18,7 +18,7 @@ from nnn_core.errors import LostArtifactError, NNNError
 from pipelines.running._failures import explain, find_error, is_interrupt, without_place
 from pipelines.running._formatters import in_json
 from pipelines.running._job_service import Watch as Watch
-from pipelines.running._job_service import await_end, hush_worker
+from pipelines.running._job_service import await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Messages, shown
 from pipelines.running.known_runners import is_portable, runs_locally
 from pipelines.stages.metrics import NAMESPACE
@@ -94,8 +94,9 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
         hush_worker()
     portable = is_portable(pipeline.options)  # Beam takes the runner's name out of the options when it runs a job
     try:
-        result = pipeline.run()
-        await_end(result, watch, Messages() if in_json() else Lines())
+        with on_loopback():
+            result = pipeline.run()
+            await_end(result, watch, Messages() if in_json() else Lines())
     except NNNError:
         raise
     except Exception as error:

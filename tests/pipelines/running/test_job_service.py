@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import grpc
 import pytest
-from apache_beam.runners.worker import sdk_worker
+from apache_beam.runners.worker import sdk_worker, worker_pool_main
+from listening import listening
 
 from nnn_core import storage
 from nnn_core.errors import RunnerError
 from pipelines.running import _job_service as job_service
-from pipelines.running._job_service import Watch, await_end, hush_worker
+from pipelines.running._job_service import Watch, await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Tally
 
 
@@ -122,3 +124,13 @@ def test_a_worker_in_this_process_says_nothing_of_its_own(monkeypatch: pytest.Mo
         thread.join()
     assert told == [ValueError]
     assert sdk_worker.print is not print
+
+
+def test_a_worker_in_this_process_is_reached_from_this_machine_only() -> None:
+    with on_loopback():
+        address, server = worker_pool_main.BeamFnExternalWorkerPoolServicer.start()
+    try:
+        assert listening(os.getpid()) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=60)
+    finally:
+        server.stop(None)
