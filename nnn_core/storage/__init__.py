@@ -26,6 +26,7 @@ from fsspec.utils import get_protocol, glob_translate
 from nnn_core.errors import InputError, StorageError
 from nnn_core.redaction import refuse_credentials
 from nnn_core.storage._local_disk import LinkedFileSystem, create_local, sync_folder
+from nnn_core.storage._local_disk import is_half_written as is_half_written
 from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
 from nnn_core.storage._uris import basename as basename

@@ -15,6 +15,9 @@ from fsspec.utils import glob_translate
 
 from nnn_core.errors import InputError
 
+#: What a file is called until all of its bytes are there, on a file system without unnamed files.
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp\Z", re.DOTALL)
+
 
 class LinkedFileSystem(LocalFileSystem):  # type: ignore[misc]
     """A local disk on which a link is what it leads to; fsspec's own lists links as neither file nor folder.
@@ -79,6 +82,11 @@ def create_local(path: str, data: bytes | memoryview) -> bool:
     with os.fdopen(descriptor, "wb") as stream:
         _write_durably(stream, data)
         return _link(f"/proc/self/fd/{stream.fileno()}", path, stream.fileno())
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a file of this name is one that is being written, or was by a process that is gone."""
+    return bool(_HALF_WRITTEN.match(name))
 
 
 def sync_folder(path: str) -> None:

@@ -39,7 +39,8 @@ _OWN = {
     "partials": re.compile(r"[0-9a-f]{40}\.parquet\Z"),
     "merged": re.compile(r"[0-9a-f]{40}\.safetensors\Z"),
     "evaluation": re.compile(r"(?!canaries-)[a-z_]+-[0-9a-f]{40}\.(safetensors|parquet|json)\Z"),
-    "runs": re.compile(r"run(-[0-9a-f]{16})?\.json\Z"),
+    "runs": re.compile(r"run(-[0-9a-f]{16})?\.(json|begun)\Z"),
+    "leases": re.compile(r"run-[0-9a-f]{16}-[0-9]{6}\.json\Z"),
 }
 
 
@@ -185,13 +186,12 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
                 "folder that its refreshes had as --work."
             )
         unknown += ((table, version) for version in without)
-    there = [f"{folder}/{name}" for folder in _OWN for name in storage.list_names(storage.join(work, folder))]
+    folders = storage.list_names(work)
+    there = [f"{folder}/{name}" for folder in folders for name in storage.list_names(storage.join(work, folder))]
     gone = [
         path
         for path in there
-        if path not in needed
-        and _OWN[path.partition("/")[0]].match(storage.basename(path))
-        and written_before(storage.join(work, path), cutoff)
+        if path not in needed and _may_go(path) and written_before(storage.join(work, path), cutoff)
     ]
     size = sum(size_of(storage.join(work, path)) for path in gone)
     done = _Cleaning(tuple(gone), size, len(needed.intersection(there)), tuple(unknown))
@@ -199,6 +199,12 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         for path in sorted(gone, key=lambda path: (not path.endswith(".json"), path)):
             storage.remove(storage.join(work, path))
     return done
+
+
+def _may_go(path: str) -> bool:
+    """Whether a file is called as artefacts are, or as one that was being written."""
+    folder, _, name = path.partition("/")
+    return bool(folder in _OWN and _OWN[folder].match(name)) or storage.is_half_written(name)
 
 
 def _check_all_named(tables: Sequence[str], work: str) -> None:

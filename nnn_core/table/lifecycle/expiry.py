@@ -6,6 +6,7 @@ What may go is decided so that no job and no reader misses it:
   is how long it has not been the current one, as readers of it may still be at work.
 - Manifests go first. Then pins and manifests are looked up anew (see ``pins``), and only then go the data
   files that none of them names, so no reader ever sees a version whose files are gone.
+- Files that are half written and old are what killed jobs left on a file system without unnamed files.
 - Data files that no manifest names are what killed jobs left, or what a running job has not committed yet. A running
   job writes under a number beyond the newest, so only files under numbers that are taken can go; a job that still
   wants one of those meets a conflict. Even so they have to be older than ``older_than``.
@@ -43,8 +44,8 @@ class Expiry:
     Attributes:
         kept: numbers of the versions that stay, ascending.
         versions: numbers of the versions that go, ascending.
-        files: paths of the data files that go, relative to the table's URI.
-        bytes: total size of the data files that go, in bytes.
+        files: paths of the data files and half-written files that go, relative to the table's URI.
+        bytes: total size of the files that go, in bytes.
         pins: URIs of old pins that killed jobs left, ascending.
     """
 
@@ -131,11 +132,11 @@ def _named(uri: str, versions: Iterable[int]) -> set[str]:
 
 
 def _files_to_sweep(uri: str, newest: int, named: set[str], cutoff: float) -> Iterator[tuple[str, int]]:
-    """(path, size) of old data files that nobody names, under numbers that are taken."""
-    for folder in storage.list_names(storage.join(uri, "versions")):
-        if not _FOLDER.match(folder) or int(folder) > newest:
-            continue
-        for name in storage.list_names(storage.join(uri, "versions", folder)):
-            path = f"versions/{folder}/{name}"
-            if _DATA_FILE.match(name) and path not in named and written_before(storage.join(uri, path), cutoff):
+    """(path, size) of old files that are half written, and of old data files that nobody names, under taken numbers."""
+    numbers = [name for name in storage.list_names(storage.join(uri, "versions")) if _FOLDER.match(name)]
+    for folder, taken in [("versions", False), *((f"versions/{number}", int(number) <= newest) for number in numbers)]:
+        for name in storage.list_names(storage.join(uri, folder)):
+            path = f"{folder}/{name}"
+            unnamed = taken and _DATA_FILE.match(name) and path not in named
+            if (unnamed or storage.is_half_written(name)) and written_before(storage.join(uri, path), cutoff):
                 yield path, size_of(storage.join(uri, path))

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -236,3 +237,38 @@ def test_a_writer_that_is_killed_leaves_no_file_of_the_name(tmp_path: Path) -> N
 def test_a_store_that_cannot_be_reached_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot open 'nope://b/x'"):
         DiskCache(1000, str(tmp_path)).read("nope://b/x", "a" * 64)
+
+
+@pytest.mark.parametrize("there", ["nothing", "a folder of its own", "an open folder", "a link", "a file"])
+def test_the_default_folder_is_private(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = tmp_path / f"nnn-bias-cache-{os.getuid()}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if there == "a link":
+        usual.symlink_to(elsewhere)
+    elif there == "a file":
+        usual.write_bytes(b"")
+    elif there != "nothing":
+        usual.mkdir(mode=0o700)
+        usual.chmod(0o777 if there == "an open folder" else 0o700)
+    folder = Path(disk_cache._private_folder.__wrapped__())
+    assert (folder == usual) == (there in ("nothing", "a folder of its own"))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.is_symlink()
+    assert folder.parent == tmp_path
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = tmp_path / f"nnn-bias-cache-{os.getuid()}"
+    usual.mkdir(mode=0o700)
+    real = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        status = list(real(path))
+        status[4] += path == str(usual)  # st_uid
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    assert disk_cache._private_folder.__wrapped__() != str(usual)

@@ -58,6 +58,22 @@ def test_create_is_exclusive(place: str) -> None:
     assert names_below(place) == ["object"]
 
 
+def test_what_a_killed_writer_leaves_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_unnamed_files(monkeypatch)
+    left = []
+
+    def link(*_: object, **__: object) -> None:
+        left.extend(os.listdir(tmp_path))
+        raise OSError(errno.EIO, "as if killed")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(StorageError):
+        storage.create(str(tmp_path / "000001.json"), b"x")
+    assert len(left) == 1
+    assert storage.is_half_written(left[0])
+    assert not storage.is_half_written("000001.json")
+
+
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
 def test_what_was_created_is_read(place: str, data: bytes) -> None:
     uri = storage.join(place, "object")

@@ -153,15 +153,19 @@ def test_nothing_goes_while_a_refresh_is_at_work(
         time.sleep(0.1)
         assert cli.main([*gc(place, "--yes")]) == 2
         assert "a refresh is at work" in capsys.readouterr().err
-        (held,) = (place / "work" / "leases").iterdir()
-        assert held.name != "run-x-000000.json"
+        held = {path.name for path in (place / "work" / "leases").iterdir()}
+        assert held
+        assert "run-x-000000.json" not in held
     assert not list((place / "work" / "leases").iterdir())
-    left = place / "work" / "leases" / "run-y-000000.json"
-    left.write_text("of a job that was killed")
+    left = [place / "work" / "leases" / "run-0123456789abcdef-000000.json"]
+    left += [place / "work" / folder / ".x.json.0123456789abcdef.tmp" for folder in ("embedded", "needs")]
+    for path in left:
+        path.write_text("of a job that was killed")
     assert cli.main([*gc(place, "--yes")]) == 2
     age(place)
     capsys.readouterr()
     call(*gc(place, "--yes"))
+    assert not any(path.exists() for path in left)
 
 
 @after(2)

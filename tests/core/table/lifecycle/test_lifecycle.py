@@ -197,6 +197,19 @@ def test_leftovers_go_when_they_are_old_and_their_number_is_taken(table: str) ->
     )
 
 
+def test_what_was_half_written_goes_wherever_it_lies(table: str) -> None:
+    half = [f"versions/{place}.0123456789abcdef.tmp" for place in (".000007.json", "000003/.part-1", "000006/.part-1")]
+    foreign = ["versions/.000007.json.tmp", "versions/000003/part-1.0123456789abcdef.tmp"]
+    for name in (*half, *foreign):
+        path = Path(table) / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert plan_expiry(table, 5, DAY).files == ()  # somebody may be writing it
+    assert sorted(expire(table, 5, DAY, later()).files) == sorted(half)
+    assert all((Path(table) / name).exists() for name in foreign)
+    assert not any((Path(table) / name).exists() for name in half)
+
+
 def test_a_pinned_version_stays(table: str) -> None:
     with pinned(table, 2):
         done = expire(table, 1, DAY)
