@@ -37,7 +37,7 @@ _LITERAL = re.compile(r"\[([\[{}])\]")
 
 _BRACES = re.compile(r"(?<!\[)\{([^{}]*)\}(?!\])")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
-_MAX_EXPANSION = 1_000_000
+_MAX_EXPANSION, _MAX_BRACES, _MAX_DIGITS = 1_000_000, 100, 18
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,10 @@ def _expand_braces(pattern: str) -> list[str]:
     """``a{1..3}.tar`` and ``{a,b}.tar`` as a shell would expand them; ranges keep their zeros.
 
     Raises:
-        ConfigError: an unbalanced brace, or an expansion beyond a million names.
+        ConfigError: an unbalanced brace, more braces than anybody writes, or an expansion beyond a million names.
     """
+    if pattern.count("{") > _MAX_BRACES:
+        raise ConfigError(f"{pattern[:80]!r}... has more than {_MAX_BRACES} braces; use a glob.")
     match = _BRACES.search(pattern)
     if match is None:
         if set("{}") & set(_LITERAL.sub("", pattern)):
@@ -211,8 +213,9 @@ def _expand_braces(pattern: str) -> list[str]:
 def _choices(body: str, pattern: str) -> list[str]:
     if match := _RANGE.match(body):
         first, last = match.groups()
-        low, high = int(first), int(last)
-        if abs(high - low) >= _MAX_EXPANSION:
+        # Python takes no longer texts for numbers than it has time for.
+        low, high = (int(end[:_MAX_DIGITS]) for end in (first, last))
+        if abs(high - low) >= _MAX_EXPANSION or max(len(first), len(last)) > _MAX_DIGITS:
             raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
         padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
         width = max(len(first), len(last)) if padded else 0
