@@ -10,6 +10,8 @@
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; half an hour in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
+#   make lock        what the image installs, with hashes, of setup.py and constraints.txt
+#   make sbom        the same as a bill of materials for auditors (sbom.json, CycloneDX)
 #
 # For CPU-only builds of PyTorch:  make demo PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 
@@ -24,7 +26,7 @@ INSTALL := $(BIN)/python deploy/install.py $(PIP_FLAGS)
 # Every program would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow test-engines test-runners fuzz bench check clean
+.PHONY: setup demo test test-slow test-engines test-runners fuzz bench check lock sbom clean
 
 setup: $(INSTALLED)
 
@@ -70,6 +72,14 @@ check: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: $(INSTALLED)
+	$(BIN)/python deploy/lock.py
+
+sbom: $(INSTALLED)
+	$(INSTALL) --editable '.[test,sbom]'
+	cat deploy/requirements.txt deploy/requirements-torch.txt | $(BIN)/cyclonedx-py requirements --output-reproducible \
+	  --output-file sbom.json -
 
 clean:
 	rm -rf $(VENV) nnn-demo *.egg-info

@@ -90,6 +90,7 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.1"],
         "iceberg": ["pyiceberg>=0.12,<0.13"],
         "s3": ["s3fs>=2026.1"],
+        "sbom": ["cyclonedx-bom>=7,<8"],
         "test": [*CLIP, *TEST],
         "transformers": [*CLIP, "sentencepiece>=0.2", "transformers>=5.20,<6"],
     },

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hcl2
 import pytest
+import setuptools
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 dataflow = pytest.importorskip("google.cloud.dataflow")
 
@@ -20,6 +26,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 BIN = Path(sys.executable).parent
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 TERRAFORM = {path.name: path.read_text() for path in sorted((DEPLOY / "terraform").glob("*.tf"))}
+LOCKS = ("requirements.txt", "requirements-torch.txt")
 SCRIPTS = sorted((DEPLOY / "run").glob("*.sh"))
 
 
@@ -46,22 +53,66 @@ def argument(name: str) -> str:
     return found[1]
 
 
-def test_the_image_has_the_beam_of_the_lock_file() -> None:
-    pins = (DEPLOY / "constraints.txt").read_text().splitlines()
-    assert f"apache-beam=={argument('BEAM')}" in pins
-    assert "apache/beam_python${PYTHON}_sdk:${BEAM}" in DOCKERFILE
-    assert f"python{argument('PYTHON').replace('.', '')}-template-launcher-base" in DOCKERFILE
+def pins(name: str) -> dict[str, str]:
+    """Version by name of a file of exact versions, whose further lines are comments and hashes."""
+    lines = (DEPLOY / name).read_text().splitlines()
+    found = [re.fullmatch(r"([\w.-]+)==(\S+)(?: \\)?", line) for line in lines if not re.match(r"#|\s", line)]
+    assert all(found), "a version is not exact"
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
 
 
-def test_what_the_image_installs_is_pinned() -> None:
+def test_base_images_are_named_by_digest() -> None:
+    digest = r"@sha256:[0-9a-f]{64}"
+    assert re.fullmatch(rf"python:3\.11-slim-bookworm{digest}", argument("PYTHON"))
+    assert re.fullmatch(rf"\S+/python311-template-launcher-base{digest}", argument("LAUNCHER"))
+    # Of Beam's, which is as good as its tag, at least the release.
+    beam = pins("constraints.txt")["apache-beam"]
+    assert re.fullmatch(rf"apache/beam_python3\.11_sdk:{re.escape(beam)}({digest})?", argument("BEAM"))
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)) == {
+        "${PYTHON}",
+        "${BEAM}",
+        "${LAUNCHER}",
+        "base-${VARIANT}",
+    }
+
+
+def test_the_image_installs_what_has_hashes() -> None:
     installs = re.findall(r"pip install (.*)", DOCKERFILE)
-    assert installs
-    for arguments in installs:
-        assert "--constraint deploy/constraints.txt" in arguments or "--no-deps" in arguments
-    unpinned = [
-        line for line in (DEPLOY / "constraints.txt").read_text().splitlines() if not re.match(r"#|[\w.-]+==\S+$", line)
+    assert [arguments.replace(" \\", "") for arguments in installs] == [
+        "--no-deps ${TORCH}",
+        "--no-deps --require-hashes --requirement deploy/requirements.txt",
+        "--no-deps --no-build-isolation . && pip check && rm -r nnn_core pipelines build",
     ]
-    assert not unpinned
+    known = pins("constraints.txt")
+    for name in LOCKS:
+        # Each requirement is followed by its hashes, a line each.
+        blocks = re.split(r"^(?=\w)", (DEPLOY / name).read_text(), flags=re.M)[1:]
+        hashes = r"( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+        assert all(re.fullmatch(rf"[\w.-]+==[\w.+!-]+{hashes}", block) for block in blocks)
+        assert pins(name).items() <= known.items(), "deploy/lock.py was not run after constraints.txt was changed"
+
+
+def test_the_lock_holds_what_setup_asks_for() -> None:
+    with mock.patch.object(setuptools, "setup") as setup:
+        runpy.run_path(str(DEPLOY.parent / "setup.py"))
+    asked = setup.call_args.kwargs
+    extras = asked["extras_require"]
+    locked = pins(LOCKS[0]) | pins(LOCKS[1])
+    for each in map(Requirement, [*asked["install_requires"], *extras["clip"], *extras["gcp"], *extras["s3"]]):
+        assert each.specifier.contains(locked[canonicalize_name(each.name)]), each
+    assert not pins(LOCKS[0]).keys() & pins(LOCKS[1]).keys()
+    assert {"torch", "torchvision"} <= pins(LOCKS[1]).keys()
+    assert "setuptools" in locked, "it builds the program in the image"
+
+
+def test_terraform_has_the_provider_of_its_lock_file() -> None:
+    (provider,) = hcl2.loads((DEPLOY / "terraform" / ".terraform.lock.hcl").read_text())["provider"]
+    ((name, lock),) = provider.items()
+    assert name.strip('"') == "registry.terraform.io/hashicorp/google"
+    wanted = re.search(r'version = "([^"]+)"', TERRAFORM["versions.tf"])
+    assert wanted
+    assert SpecifierSet(wanted[1]).contains(lock["version"].strip('"'))
+    assert len(lock["hashes"]) == 12
 
 
 def test_the_image_does_not_run_as_root() -> None:
@@ -163,6 +214,31 @@ def test_a_script_says_what_it_lacks() -> None:
     )
     assert done.returncode
     assert "PROJECT: the project of Google Cloud" in done.stderr
+
+
+#: What stands for each tool: it notes the arguments that every user of a machine can see.
+TOOLS = {
+    "gcloud": """case "$*" in *print-access-token*) echo CANARY ;; *describe*) echo JOB_STATE_DONE ;; esac""",
+    "terraform": """echo '{"launchParameter": {"parameters": {}}}'""",
+    "curl": """while [[ $1 != --config ]]; do shift; done; cat "$2" >> sent; echo '{"job": {"id": "1"}}'""",
+}
+
+
+def test_a_token_is_on_no_command_line(tmp_path: Path) -> None:
+    for name, act in TOOLS.items():
+        path = tmp_path / name
+        path.write_text(f'#!/usr/bin/env bash\ncd {tmp_path}\necho "{name} $*" >> seen\n{act}\n')
+        path.chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PROJECT": "p", "BUCKET": "b", "CONFIG": "deploy/refresh.yaml"}
+    script = str(DEPLOY / "run" / "05-refresh.sh")
+    done = subprocess.run([script, "k=64"], env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "1 is done" in done.stdout
+    seen = (tmp_path / "seen").read_text()
+    assert '"k": "64"' in seen
+    assert "CANARY" not in seen + done.stdout + done.stderr
+    assert (tmp_path / "sent").read_text() == 'header = "Authorization: Bearer CANARY"\n'
 
 
 def test_alerts_and_pages_refer_to_the_runbook() -> None:
