@@ -104,7 +104,7 @@ def test_manifests_are_known_by_their_own_names(tmp_path: Path, capsys: pytest.C
     for name in ("0000003.json", "000002.json.json", "\u0661\u0662\u0663\u0664\u0665\u0666.json", "9" * 30 + ".json"):
         (versions / name).write_bytes((versions / "000002.json").read_bytes())
     assert cli.main(["table", "list", "--table", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 2
     assert cli.main(["table", "verify", "--table", str(tmp_path)]) == 9
     assert capsys.readouterr().err.count("is called like no manifest") == 4
     for path in versions.glob("*.json"):
@@ -112,4 +112,4 @@ def test_manifests_are_known_by_their_own_names(tmp_path: Path, capsys: pytest.C
             path.unlink()
     (versions / "000001.json").write_bytes(b"{}")
     assert cli.main(["table", "list", "--table", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 1
