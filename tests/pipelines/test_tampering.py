@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,79 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 DIM = 6
 
+#: Nothing is computed from these.
+_TOLD = ("runs", "reports", "rejects", "leases")
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A refresh of vectors with queries: inputs, work, and its table."""
-    folder = tmp_path_factory.mktemp("finished")
-    candidates = gaussian(30, DIM, 1)
-    write_vectors(folder / "candidates", [f"c{row}" for row in range(30)], candidates, 2)
-    write_vectors(folder / "references", [f"r{row}" for row in range(24)], gaussian(24, DIM, 2), 2)
-    queries = candidates[:20] + gaussian(20, DIM, 3) / 2
-    write_vectors(folder / "queries", [f"q{row}" for row in range(20)], queries, 1, [f"c{row}" for row in range(20)])
-    assert refresh(folder, folder / "work", folder / "table")[0] == 0
-    return folder
+
+def _flip(part: int) -> Callable[[bytes, bytes], bytes | None]:
+    def flipped(data: bytes, _: bytes) -> bytes:
+        place = min(len(data) - 1, len(data) * part // 4 + part)
+        return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+    return flipped
+
+
+#: What becomes of a file, given its bytes and those of its neighbour; None where it goes.
+ATTACKS: dict[str, Callable[[bytes, bytes], bytes | None]] = {
+    **{f"a byte at {part}/4": _flip(part) for part in range(4)},
+    "emptied": lambda data, neighbour: b"",
+    "cut": lambda data, neighbour: data[: len(data) // 2],
+    "exchanged": lambda data, neighbour: neighbour,
+    "gone": lambda data, neighbour: None,
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A refresh that is done.
+
+    Attributes:
+        folder: its inputs, work and table.
+        artefacts: what is below its work folder, by path.
+        parts: data files of its table, by path.
+    """
+
+    folder: Path
+    artefacts: dict[str, bytes]
+    parts: dict[str, bytes]
+
+    def kinds(self) -> dict[str, list[str]]:
+        """Paths of the artefacts that something is computed from, by folder and ending."""
+        found: dict[str, list[str]] = {}
+        for name, data in sorted(self.artefacts.items()):
+            if data and name.partition("/")[0] not in _TOLD:
+                found.setdefault(f"{name.partition('/')[0]} {name.rpartition('.')[2]}", []).append(name)
+        return found
+
+    def attacked(self, attacks: Mapping[str, str], place: Path) -> str:
+        """What comes of a refresh of a new table, with a copy of the work folder in which files were attacked.
+
+        Args:
+            attacks: names of attacks, by path of the file.
+            place: a folder that does not exist.
+
+        Returns:
+            "anew", "refused", or what went wrong.
+        """
+        kinds = {name: names for names in self.kinds().values() for name in names}
+        shutil.copytree(self.folder / "work", place / "work")
+        for name, attack in attacks.items():
+            neighbours = kinds[name]
+            neighbour = self.artefacts[neighbours[neighbours.index(name) - 1]]
+            data = ATTACKS[attack](self.artefacts[name], neighbour)
+            path = place / "work" / name
+            path.unlink() if data is None else path.write_bytes(data)
+        code, error = refresh(self.folder, place / "work", place / "table")
+        found = tree(place / "table")
+        shutil.rmtree(place)
+        if code == 0 and parts_of(found) == self.parts:
+            return "anew"
+        published = any(name.startswith("versions/") and name.endswith(".json") for name in found)
+        return "refused" if code in (3, 9, 10) and not published else f"exit code {code}: {error}"
+
+
+def parts_of(table: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in table.items() if name.endswith(".parquet")}
 
 
 def refresh(inputs: Path, work: Path, table: Path) -> tuple[int, str]:
@@ -41,45 +103,30 @@ def refresh(inputs: Path, work: Path, table: Path) -> tuple[int, str]:
         return cli.main(["refresh", *arguments, "--accept", "gain", "--accept", "agreement"]), error.getvalue()
 
 
-def attacks(data: bytes, neighbour: bytes) -> Iterator[tuple[str, bytes | None]]:
-    """What becomes of a file."""
-    for part in (0, 1, 2, 3):
-        place = min(len(data) - 1, len(data) * part // 4 + part)
-        yield f"a byte at {part}/4", data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-    yield "emptied", b""
-    yield "cut", data[: len(data) // 2]
-    yield "exchanged", neighbour
-    yield "gone", None
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A refresh of vectors with queries."""
+    folder = tmp_path_factory.mktemp("finished")
+    candidates = gaussian(30, DIM, 1)
+    write_vectors(folder / "candidates", [f"c{row}" for row in range(30)], candidates, 2)
+    write_vectors(folder / "references", [f"r{row}" for row in range(24)], gaussian(24, DIM, 2), 2)
+    queries = candidates[:20] + gaussian(20, DIM, 3) / 2
+    write_vectors(folder / "queries", [f"q{row}" for row in range(20)], queries, 1, [f"c{row}" for row in range(20)])
+    assert refresh(folder, folder / "work", folder / "table")[0] == 0
+    return Finished(folder, tree(folder / "work"), parts_of(tree(folder / "table")))
 
 
-def test_every_artefact(finished: Path, tmp_path: Path, record_count: Callable[[str, int, int], None]) -> None:
-    before = {name: data for name, data in tree(finished / "work").items() if data}
-    published = tree(finished / "table")
-    folders: dict[str, list[str]] = {}
-    for name in sorted(before):
-        folders.setdefault(f"{name.partition('/')[0]} {name.rpartition('.')[2]}", []).append(name)
+def test_every_artefact(finished: Finished, tmp_path: Path, record_count: Callable[[str, int, int], None]) -> None:
+    """All files of a kind at once, each attacked in another way, and one by one where something is not as it was."""
     wrong = []
-    for kind, names in folders.items():
-        if kind.split()[0] in ("runs", "reports", "rejects"):  # nothing is computed from these
-            continue
-        for place, name in enumerate(names):
-            for attack, data in attacks(before[name], before[names[place - 1]]):
-                work, table = tmp_path / "work", tmp_path / "table"
-                shutil.copytree(finished / "work", work)
-                if data is None:
-                    (work / name).unlink()
-                else:
-                    (work / name).write_bytes(data)
-                code, error = refresh(finished, work, table)
-                found = tree(table)
-                same = code == 0 and {key: value for key, value in found.items() if key.endswith(".parquet")} == {
-                    key: value for key, value in published.items() if key.endswith(".parquet")
-                }
-                refused = code in (3, 9, 10) and not any(key.endswith(".parquet") and "json" in key for key in found)
-                record_count(f"tampered {kind}: computed anew or refused", same or refused, 1)
-                record_count("tampered artefacts that are computed anew", same, 1)
-                if not (same or refused):
-                    wrong.append((name, attack, code, error))
-                shutil.rmtree(work)
-                shutil.rmtree(table)
+    for kind, names in finished.kinds().items():
+        for turn in range(len(ATTACKS)):
+            each = {name: [*ATTACKS][(turn + place) % len(ATTACKS)] for place, name in enumerate(names)}
+            together = finished.attacked(each, tmp_path / "copy") if len(each) > 1 else ""
+            for name, attack in each.items():
+                came = together if together == "anew" else finished.attacked({name: attack}, tmp_path / "copy")
+                record_count(f"tampered {kind}: computed anew or refused", came in ("anew", "refused"), 1)
+                record_count("tampered artefacts that are computed anew", came == "anew", 1)
+                if came not in ("anew", "refused"):
+                    wrong.append((name, attack, came))
     assert not wrong
