@@ -17,6 +17,10 @@ _QUERY = ("query_id", "id")
 _CANDIDATE = ("candidate_id", "relevant")
 _GRADE = "grade"
 
+#: Types of Arrow of which a column may be; one without any value has none.
+_IDS = ("string", "large_string", "string_view", "integer", "null")
+_NUMBERS = ("integer", "floating", "boolean", "decimal", "null")
+
 Judgements = Mapping[str, Mapping[str, float]]
 
 
@@ -30,7 +34,7 @@ def read_judgements(pattern: str) -> Judgements:
         pattern: URIs, globs and brace ranges of the tables of judgements.
 
     Raises:
-        InputError: no file, an unknown format, a missing column, or a grade below 0.
+        InputError: no file, an unknown format, a column that is missing or of another type, or a grade below 0.
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for uri in list_uris(pattern, "--relevance"):
@@ -44,11 +48,22 @@ def read_judgements(pattern: str) -> Judgements:
 
 def _judgements(table: pa.Table, uri: str) -> list[tuple[str, str, float]]:
     query, candidate = (column_of(table, names, uri) for names in (_QUERY, _CANDIDATE))
+    _check(query.type, _IDS, "ids of queries", uri)
+    lists = pa.types.is_list(candidate.type) or pa.types.is_large_list(candidate.type)
+    _check(candidate.type.value_type if lists else candidate.type, _IDS, "ids of candidates", uri)
+    if _GRADE in table.column_names:
+        _check(table[_GRADE].type, _NUMBERS, "grades", uri)
     grades = table[_GRADE].to_pylist() if _GRADE in table.column_names else [1.0] * table.num_rows
-    if pa.types.is_list(candidate.type) or pa.types.is_large_list(candidate.type):
+    if lists:
         parents = pc.list_parent_indices(candidate.combine_chunks()).to_pylist()
         queries = query.take(pa.array(parents, pa.int64())).to_pylist()
         rows = zip(queries, pc.list_flatten(candidate).to_pylist(), [grades[row] for row in parents], strict=True)
     else:
         rows = zip(query.to_pylist(), candidate.to_pylist(), grades, strict=True)
     return [(str(name), str(answer), grade) for name, answer, grade in rows if None not in (name, answer, grade)]
+
+
+def _check(kind: pa.DataType, allowed: tuple[str, ...], what: str, uri: str) -> None:
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(getattr(pa.types, f"is_{name}")(values) for name in allowed):
+        raise InputError(f"{uri!r}: a column of {kind} cannot hold {what}; convert it, or name another one.")
