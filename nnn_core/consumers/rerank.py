@@ -180,11 +180,15 @@ class Reranker:
         debiased = plain - weight * np.where(rows < 0, self.mean, self.bias[rows]).astype(np.float64)
         order = np.argsort(-debiased, kind="stable")
         ranked = debiased[order]
-        names = [each.as_py() if isinstance(each, pa.Scalar) else each for each in ids]
         if (ranked[1:] == ranked[:-1]).any():
-            hits = sorted(zip(debiased.tolist(), names, strict=True), key=lambda hit: (-hit[0], hit[1]))
+            hits = sorted(zip(debiased.tolist(), map(_plain, ids), strict=True), key=lambda hit: (-hit[0], hit[1]))
             return [(row_id, score) for score, row_id in hits[:depth]]
-        return [(names[row], score) for row, score in zip(order[:depth].tolist(), ranked[:depth].tolist(), strict=True)]
+        first = zip(order[:depth].tolist(), ranked[:depth].tolist(), strict=True)
+        return [(_plain(ids[row]), score) for row, score in first]
+
+
+def _plain(row_id: Any) -> Any:
+    return row_id.as_py() if isinstance(row_id, pa.Scalar) else row_id
 
 
 def _mean(bias: npt.NDArray[np.float32]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -109,14 +110,10 @@ class IdIndex:
         Raises:
             InputError: an id is neither a text nor a whole number.
         """
-        asked = id_texts(ids)
-        rows = np.empty(len(asked), np.int64)
-        if len(asked):
-            _, edges, data = asked.buffers()
-            letters = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_LETTERS
-            find_rows(
-                self.data, self.offsets, self.slots, letters, np.frombuffer(edges, np.int32)[asked.offset :], rows
-            )
+        letters, edges = _letters_of(ids)
+        rows = np.empty(len(edges) - 1, np.int64)
+        if len(rows):
+            find_rows(self.data, self.offsets, self.slots, letters, edges, rows)
         return rows
 
     def texts(self, rows: slice) -> pa.LargeStringArray:
@@ -131,6 +128,28 @@ class IdIndex:
 
 
 _NO_LETTERS = np.zeros(0, np.uint8)
+
+
+def _letters_of(ids: Ids) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """All ids in UTF-8, one after the other; and (ids + 1,) where each begins and the last one ends.
+
+    Raises:
+        InputError: an id is neither a text nor a whole number.
+    """
+    if isinstance(ids, list):  # the hits of a query: joined they are there three times as fast as through Arrow
+        try:
+            joined = "".join(ids)
+        except TypeError:
+            pass
+        else:
+            if joined.isascii():
+                ends = np.fromiter(itertools.accumulate(map(len, ids), initial=0), np.int32, len(ids) + 1)
+                return np.frombuffer(joined.encode(), np.uint8), ends
+    asked = id_texts(ids)
+    _, edges, data = asked.buffers()
+    letters = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_LETTERS
+    ends = np.frombuffer(edges, np.int32)[asked.offset :] if len(asked) else np.zeros(1, np.int32)
+    return letters, ends[: len(asked) + 1]
 
 
 def refuse_missing(ids: Ids, rows: npt.NDArray[np.int64], where: str) -> None:

@@ -468,7 +468,8 @@ def updated_milvus(corpus: Corpus, recipe: Recipe, folder: Path, steps: tuple[pa
         client.create_collection("items", schema=schema, index_params=index)
         client.insert("items", whole.to_pylist())
         client.upsert("items", fresh.to_pylist())
-        client.delete("items", ids=gone)
+        # The client puts ids into an expression as they are, in which a backslash escapes.
+        client.delete("items", ids=[name.replace("\\", "\\\\") for name in gone])
         asked = recipe.asked(corpus.queries).tolist()
         found = client.search("items", asked, limit=DEPTH, search_params={"metric_type": "COSINE"})
         return [[(hit["id"], hit["distance"]) for hit in row] for row in found]
