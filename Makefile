@@ -4,7 +4,8 @@
 #   make test        the tests
 #   make test-slow   the suites that are too slow for every run, and property tests on ten times the examples;
 #                    prints what they counted
-#   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark; it installs them
+#   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark and DuckDB, also as an
+#                    Iceberg table; it installs them
 #   make test-runners  the job on Prism, Flink and Spark on this machine, and what a worker's death does; it fetches
 #                    them below .runners (Go, Java and Maven; 600 MB)
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; half an hour in all)
@@ -22,6 +23,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 INSTALL := $(BIN)/python deploy/install.py $(PIP_FLAGS)
+
+# What reads the table in programs of their own: the folder, and what pip puts there; and Maven's jars of Iceberg.
+READERS := spark-3.5.7:pyspark==3.5.7 spark-4.0.1:pyspark==4.0.1 \
+  duckdb-1.5.5:duckdb-extensions==1.5.5,duckdb-extension-iceberg==1.5.5,duckdb-extension-avro==1.5.5
+ICEBERG := iceberg-3.5.7@org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.9.2 \
+  iceberg-4.0.1@org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.1
 
 # Every program would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,8 +64,11 @@ test-slow: $(TESTABLE)
 
 test-engines: $(TESTABLE)
 	$(INSTALL) --editable '.[test,engines]'
-	for release in 3.5.7 4.0.1; do test -d $(VENV)/spark/$$release || \
-	  $(BIN)/python -m pip install --quiet --target $(VENV)/spark/$$release pyspark==$$release || exit 1; done
+	for reader in $(READERS); do test -d $(VENV)/readers/$${reader%%:*} || \
+	  $(BIN)/python -m pip install --quiet --target $(VENV)/readers/$${reader%%:*} $$(echo $${reader#*:} | tr , ' ') || \
+	  exit 1; done
+	! command -v mvn || for jars in $(ICEBERG); do for jar in $${jars#*@} org.xerial:sqlite-jdbc:3.46.1.3; do \
+	  mvn -q -B dependency:copy -Dartifact=$$jar -DoutputDirectory=$(VENV)/readers/$${jars%%@*} || exit 1; done; done
 	$(BIN)/python -m pytest -q -m engines
 
 test-runners: $(TESTABLE)
