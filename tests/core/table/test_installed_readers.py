@@ -24,6 +24,8 @@ from nnn_core.table.reading import load_bias_table
 _HOME = Path(os.environ.get("NNN_READERS", Path(__file__).parents[3] / ".venv" / "readers"))
 _RELEASES = ("3.5.7", "4.0.1")
 
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
+
 _FILES = """
 import json, sys
 from pyspark.sql import SparkSession
@@ -73,12 +75,11 @@ def run(folder: str, program: str, argument: Any) -> Any:
         pytest.skip(f"{place} is not there, or no Java is")
     environment = {**os.environ, "PYTHONPATH": str(place), "PYSPARK_PYTHON": sys.executable}
     command = [sys.executable, "-c", program, json.dumps(argument)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.engines
 @pytest.mark.parametrize("release", _RELEASES)
 def test_spark_reads_every_kind_of_file(tmp_path: Path, release: str) -> None:
     uri, delta, biases = str(tmp_path / "table"), str(tmp_path / "delta.parquet"), tmp_path / "biases.parquet"
@@ -125,7 +126,6 @@ def rows_of_version_2() -> list[dict[str, object]]:
     return [{"id": i, "bias": b, "mean_k": m} for i, b, m in zip(IDS, bias, MEANS.tolist(), strict=True)]
 
 
-@pytest.mark.engines
 @pytest.mark.parametrize("release", _RELEASES)
 def test_spark_reads_the_iceberg_table_of_the_same_catalog(registered: Path, release: str) -> None:
     jars = ",".join(map(str, (_HOME / f"iceberg-{release}").glob("*.jar")))
@@ -143,7 +143,6 @@ def test_spark_reads_the_iceberg_table_of_the_same_catalog(registered: Path, rel
     assert (said["nnn.version"], said["nnn.k"], said["nnn.alpha"]) == ("2", "1", "0.75")
 
 
-@pytest.mark.engines
 def test_duckdb_reads_the_iceberg_table(registered: Path) -> None:
     newest = max((registered / "table" / "_iceberg" / "metadata").glob("*.metadata.json"))
     rows, _ = run("duckdb-1.5.5", _DUCKDB_ICEBERG, str(newest))
