@@ -25,6 +25,7 @@ from nnn_core.consumers.export import Embeddings, gather_embeddings
 from nnn_core.consumers.held import load_biases
 from nnn_core.consumers.rerank import Reranker
 from nnn_core.errors import DuplicateIdError, InputError, NNNError, RejectedRowsError
+from nnn_core.table.reading import reweight
 from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES = 8, 150, 40
@@ -220,6 +221,33 @@ def test_plain_vectors_with_the_bias_beside_them(export: Run, published: Path, t
     assert "POST /collections/COLLECTION/points/query" in said
 
 
+def test_an_index_is_brought_up_to_date(exported: Exported, export: Run, published: Path, tmp_path: Path) -> None:
+    like, table = exported("lancedb", "cosine")[0], str(tmp_path / "table")
+    shutil.copytree(published / "table", table)
+    reweight(table, alpha=1.6)
+    old, new = (load_bias_table(table, version).bias for version in (1, 2))
+    least = float(np.median(np.abs(new.astype("f8") - old.astype("f8"))))
+    code, result, said = export(table=table, since="1", like=str(like), min_change=repr(least))
+    moved = int((np.abs(new.astype("f8") - old.astype("f8")) >= least).sum())
+    assert code == 0, said
+    assert {name: result["update"][name] for name in ("added", "moved", "kept", "tolerated", "removed")} == {
+        "added": 0,
+        "moved": moved,
+        "kept": 0,
+        "tolerated": CANDIDATES - moved,
+        "removed": 0,
+    }
+    assert sum(file["rows"] for file in result["files"]) == moved
+    of_index = json.loads((like / "export.json").read_text())["recipe"]
+    same = ("metric", "form", "bias_shift", "max_abs_bias", "dimensions")
+    assert {name: result["recipe"][name] for name in same} == {name: of_index[name] for name in same}
+    assert result["recipe"]["alpha"] == 1.6
+    assert 0.5 < result["overlap"]["mean"] <= 1.0
+    assert f"update       since version 1: 0 added, {moved} moved" in said
+    code, _, said = export(table=table, since="1", like=str(like), metric="l2")
+    assert (code, "has another metric than these flags say" in said) == (2, True)
+
+
 def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
     code, result, said = export("--target-overlap", "0.95", "--hub-deviations", "2", engine="rerank")
     assert code == 0
@@ -313,6 +341,13 @@ def test_an_output_of_something_else(export: Run, output: Path) -> None:
         ({"engine": "faiss", "index": "HNSW8", "ef-search": "0"}, "must be at least 1"),
         ({"sample": "0"}, "must be at least 1"),
         ({"output": "s3://key:secret@bucket/x"}, "credential"),
+        ({"engine": "faiss", "collection": "x"}, "--collection x says nothing to --engine faiss"),
+        ({"engine": "rerank", "payload": "title"}, "say nothing to it"),
+        ({"uuid-column": "uuid"}, "--uuid-column says nothing to --engine lancedb"),
+        ({"payload": "bias"}, "--payload: 'bias'"),
+        ({"since": "1"}, "belong together"),
+        ({"since": "1", "like": "x"}, "must be a version before 1"),
+        ({"since": "1", "like": "x", "engine": "faiss"}, "files are read as a whole"),
     ],
 )
 def test_flags_that_cannot_work(export: Run, tmp_path: Path, flags: dict[str, str], reason: str) -> None:
