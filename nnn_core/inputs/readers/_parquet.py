@@ -7,7 +7,6 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,16 +48,28 @@ class ParquetTable:
 
     def sizes(self, column: str) -> list[tuple[int, int]]:
         """(rows, uncompressed bytes of a column with all fields below it) of each row group."""
-        groups = [self.file.metadata.row_group(number) for number in range(self.file.metadata.num_row_groups)]
-        chunks = ([group.column(place) for place in range(group.num_columns)] for group in groups)
-        bytes_of = (
-            sum(max(0, each.total_uncompressed_size) for each in group if _lies_in(each, column)) for group in chunks
-        )
-        return list(zip((group.num_rows for group in groups), bytes_of, strict=True))
+        sizes = Counter[int]()
+        for number, chunk in self.chunks(column):
+            sizes[number] += max(0, chunk.total_uncompressed_size)
+        footer = self.file.metadata
+        return [(footer.row_group(number).num_rows, sizes[number]) for number in range(footer.num_row_groups)]
 
+    def chunks(self, column: str) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+        """(number of the row group, what the footer says of a column there, or of a field in it).
 
-def _lies_in(chunk: pq.ColumnChunkMetaData, column: str | None) -> bool:
-    return f"{chunk.path_in_schema}.".startswith(f"{column}.")
+        A row is read first: Arrow ends the process where it is asked for a description that is damaged, but not where
+        it comes upon one itself.
+        """
+        footer = self.file.metadata
+        leaves = [
+            place
+            for place in range(footer.num_columns)
+            if f"{footer.schema.column(place).path}.".startswith(f"{column}.")
+        ]
+        for number in range(footer.num_row_groups if leaves else 0):
+            next(self.file.iter_batches(1, row_groups=[number], columns=[column], use_threads=False), None)
+            for place in leaves:
+                yield number, footer.row_group(number).column(place)
 
 
 @contextlib.contextmanager
@@ -101,14 +112,8 @@ def _has_null_of_fixed_size(table: ParquetTable, vector: str) -> bool:
     column = split_path(table.schema.names, vector)[0]
     if not pa.types.is_fixed_size_list(field_type(table.schema, vector) or pa.null()):
         return False
-    counts = [each.statistics for each in _chunks(table) if _lies_in(each, column)]
+    counts = [chunk.statistics for _, chunk in table.chunks(column or vector)]
     return any(each is None or not each.has_null_count or each.null_count for each in counts)
-
-
-def _chunks(table: ParquetTable) -> Iterator[pq.ColumnChunkMetaData]:
-    footer = table.file.metadata
-    for group, place in product(range(footer.num_row_groups), range(footer.num_columns)):
-        yield footer.row_group(group).column(place)
 
 
 def _outline(uri: str) -> Outline:
@@ -121,7 +126,8 @@ def _outline(uri: str) -> Outline:
 def _nulls(table: ParquetTable) -> dict[str, str]:
     """How many values the columns lack, of those of which the footer tells; nothing where none is lacking."""
     counts: Counter[str] = Counter()
-    for chunk in _chunks(table):
+    flat = dict.fromkeys(field.name for field in table.schema if not pa.types.is_nested(field.type))
+    for chunk in (chunk for name in flat for _, chunk in table.chunks(name)):
         if chunk.statistics is not None and chunk.statistics.has_null_count:
             counts[chunk.path_in_schema] += chunk.statistics.null_count
     return {name: f", {count:,} of them NULL" for name, count in counts.items() if count}

@@ -188,7 +188,7 @@ def test_arrow(tmp_path: Path, columns: dict[str, str]) -> None:
 def test_files_without_a_suffix(tmp_path: Path) -> None:
     lines = b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": "y"}\n'
     seeds = [hostile.table({"id": ["a"], "caption": ["x"]}), hostile.arrow({"id": ["a"], "caption": ["x"]}), lines]
-    seeds += [make_tar(hostile.SAMPLES), gzip.compress(lines), hostile.encoded(hostile.rgb(), "JPEG")]
+    seeds += [make_tar(hostile.SAMPLES, 2), gzip.compress(lines), hostile.encoded(hostile.rgb(), "JPEG")]
     fuzz(seeds, reads(tmp_path / "part-00000", require_id=False))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
-from nnn_core.inputs.readers import Columns, holds_vectors
+from nnn_core.inputs.readers import Columns, holds_vectors, outline_of
 from nnn_core.inputs.readers import _columnar as reader
 from nnn_core.inputs.readers import _image_columns as image_columns
+from nnn_core.inputs.shards import ShardName
 
 FLOATS = {pa.float16(): np.float16, pa.float32(): np.float32, pa.float64(): np.float64}
 KINDS = {
@@ -509,3 +512,21 @@ def test_captions_by_path(path: Path, column: str, captions: list[str], reasons:
     assert [reason for _, reason in found.reasons] == reasons
     with pytest.raises(InputError, match=r"no column 'more\.text' \(--caption-column\)"):
         read_all(path, caption="more.text")
+
+
+#: Two columns of one row; the description of the second has a list of counts of the wrong length.
+ABORTS = (
+    "c-nnZO;5r=5S?AIq9F!Iw&^B4aG~)42qYLaaF`+xBPb;?=&?b9;0IVh2uFX9Kgb{8#k)Vi*%pyR;~aKp-^_da_M?fdoCt{>v0E2h"
+    "KpbE*$^gI>AmTz#5f~Mk(98qaW3Iv6Sd6OM2~HztjKg2#`CsI@!REiovRD8^8+UHI53UG-h$Oke`!`9bo76<h4P&e0jwb!#;}X-k"
+    "G-b*HQ$%C|w5U}5g6mxO^o5nT!s}LLiu{3~oq()xC=y$f7AObn65o5QbY7YD!q$ENr=-6#om*l3lYumi2)0@m?c?A~#v9vLQRpFs"
+    "gF&1j&d}~*6|sk9zl64p*icCs@ze)?W(?9G^T+c6i5^l?saAZ@7pdSXItm<IU)fo=eKf_!LiIanJ4(N%>L*LF70J2u{nc>YDk_Tv"
+    "-roiK&eBDx1V&=ydQa2tB;6T}(yr$XXNl*oH>P_`<O`W>CMQ$$V(QU8=vy@Dt9=1!ZgSW"
+)
+
+
+def test_a_description_at_which_arrow_ends_the_process(path: Path) -> None:
+    path.write_bytes(zlib.decompress(base64.b85decode(ABORTS)))
+    with pytest.raises(InputError, match="histogram size mismatch"):
+        read_all(path)
+    with pytest.raises(InputError, match="histogram size mismatch"):
+        outline_of(ShardName(str(path)))
