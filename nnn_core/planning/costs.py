@@ -45,7 +45,7 @@ class Worker(BaseModel):
         gflops: float32 matrix products of one machine, 10^9 operations a second, all cores together.
         images_per_second: images that one machine embeds in a second, decoding included.
         texts_per_second: texts that one machine embeds in a second.
-        dollars_per_hour: price of one machine for an hour, in dollars.
+        dollars_per_hour: price of one machine for an hour, in dollars; 0 where nobody knows it.
         memory_gib: memory of one machine, in GiB.
         processes: worker processes on one machine, each with its own memory.
     """
@@ -55,7 +55,7 @@ class Worker(BaseModel):
     gflops: Positive
     images_per_second: Positive
     texts_per_second: Positive
-    dollars_per_hour: Positive
+    dollars_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     memory_gib: Positive
     processes: Annotated[int, Field(ge=1)] = 1
 

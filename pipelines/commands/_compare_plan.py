@@ -11,7 +11,7 @@ from typing import Any
 from nnn_core.planning.costs import Hours, Rates
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
-from pipelines.commands._foretold import Foretold, format_dollars, format_hours
+from pipelines.commands._foretold import Foretold, format_dollars, format_hours, in_columns
 from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
@@ -110,23 +110,23 @@ def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[s
         compared: the comparison that ``compare`` returned.
         rates: rates of workers that the plan was priced by.
     """
-    yield f"{'planned and done':<52}{'planned':>16}{'done':>16}"
+    rows = [("planned and done", "planned", "done")]
     for name, amount in compared["amounts"].items():
         spell = size if name in _BYTES else "{:,}".format
         title = _BYTES.get(name) or f"{name}, {_COUNTED.get(name, 'rows')}"
-        yield f"{title:<52}{spell(amount['planned']):>16}{spell(amount['done']):>16}"
-    yield f"{'machine time':<52}{'embedding':>12}{'scoring':>12}{'merging':>12}{'cost':>12}"
-    for name, spent in compared["planned"].items():
-        yield _line(f"planned on {name}", spent)
-    yield _line("done", compared["done"])
+        rows.append((title, spell(amount["planned"]), spell(amount["done"])))
+    yield from in_columns(rows)
+    spent = [_line(f"planned on {name}", each) for name, each in compared["planned"].items()]
+    heading = ("machine time", "embedding", "scoring", "merging", "cost")
+    yield from in_columns([heading, *spent, _line("done", compared["done"])])
     yield f"The run took {seconds(compared['seconds'])} by the clock, with start-up and all other stages."
     if compared["rates"]:
         yield from _describe_rates(compared["rates"], rates)
 
 
-def _line(title: str, spent: Mapping[str, Any]) -> str:
+def _line(title: str, spent: Mapping[str, Any]) -> tuple[str, ...]:
     dollars = "" if spent["dollars"] is None else format_dollars(spent["dollars"])
-    return f"{title:<52}{format_hours(Hours(**spent['hours']))}{dollars:>12}".rstrip()
+    return title, *format_hours(Hours(**spent["hours"])), dollars
 
 
 def _describe_rates(measured: Mapping[str, float], rates: Rates) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nnn_core.embedded.side import Side
@@ -20,6 +21,9 @@ from nnn_core.scoring.partials import kept_scores
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.config import RefreshConfig
+
+#: What --rates says in place of a file, to have this machine measured.
+AUTO = "auto"
 
 #: Dimension of the vectors where nothing tells.
 ASSUMED_DIM = 512
@@ -39,9 +43,21 @@ class Foretold:
     work: Work
     rates: Rates
 
+    def on_this_machine(self, config: RefreshConfig, encoder: EncoderSource | None) -> Foretold:
+        """The same, priced by the one type of worker that this machine is, which is measured for it."""
+        from nnn_core.planning import measuring  # imports all that scores and embeds
+
+        worker = measuring.this_machine(self.work, config.search, config.threads, encoder)
+        return dataclasses.replace(self, rates=Rates(workers={measuring.NAME: worker}))
+
     @classmethod
-    def of(cls, config: RefreshConfig, encoder: EncoderSource | None, rates: Rates) -> Foretold:
+    def of(cls, config: RefreshConfig, encoder: EncoderSource | None, rates: str | None) -> Foretold:
         """The plan of a refresh.
+
+        Args:
+            config: what it is to compute.
+            encoder: the model, not loaded; None when all input holds vectors.
+            rates: URI of a file of rates, ``auto`` to measure this machine, or None for the default.
 
         Raises:
             InputError: input that cannot be read.
@@ -49,8 +65,11 @@ class Foretold:
         """
         if encoder is not None:
             encoder = settle(encoder, config.work, config.modalities, remember=False)
+        measured = rates == AUTO
+        known = Rates.read(None if measured else rates)
         found = _plan(config, encoder)
-        return cls(found, _work_of(found, config), rates)
+        foretold = cls(found, _work_of(found, config), known)
+        return foretold.on_this_machine(config, encoder) if measured else foretold
 
 
 def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
@@ -105,11 +124,20 @@ def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
     return (side.rows_todo for side in found.sides if side.model and side.modality == modality)
 
 
-def format_hours(hours: Hours) -> str:
-    """Embedding, scoring and merging, a column each."""
-    return "".join(f"{seconds(3600 * value):>12}" for value in (hours.embed, hours.score, hours.merge))
+def format_hours(hours: Hours) -> tuple[str, str, str]:
+    """Embedding, scoring and merging."""
+    return seconds(3600 * hours.embed), seconds(3600 * hours.score), seconds(3600 * hours.merge)
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table as wide as it has to be, whose columns but the first end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (f"  {cell:>{max(10, width)}}" for cell, width in zip(others, widths[1:], strict=True))
+        yield f"{first:<{widths[0]}}{''.join(cells)}".rstrip()
 
 
 def format_dollars(value: float) -> str:
-    """Such as ``$12.50``; of little money two digits that say something."""
-    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.2g}"
+    """Such as ``$12.50``: cents, and of less than a dollar two digits that say something, as in ``$0.0012``."""
+    digits = max(2, 1 - math.floor(math.log10(value))) if value > 0 else 2
+    return f"${value:,.{digits}f}"

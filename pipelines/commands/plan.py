@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from nnn_core.errors import ConfigError
-from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, PARTIAL_SECONDS, Rates
+from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, PARTIAL_SECONDS, Rates, Worker
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
 from nnn_core.scoring.bank import Grouping
 from pipelines.commands._config_file import ConfigFile
-from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours
+from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours, in_columns
 from pipelines.commands._options import Output, make_parser
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
@@ -30,7 +30,7 @@ class _Pricing:
     """What a plan is priced by.
 
     Attributes:
-        rates: YAML file of worker types and prices (deploy/rates.yaml is an example).
+        rates: YAML file of worker types and prices (deploy/rates.yaml is an example); auto measures this machine.
         workers: machines (default: %(default)s).
     """
 
@@ -80,13 +80,12 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     if regrouping:
         yield from _describe_regrouping(regrouping)
     yield ""
-    yield f"{'worker':<42}{'embedding':>12}{'scoring':>12}{'merging':>12}{f'on {workers}':>12}{'cost':>12}"
+    rows = [("worker", "embedding", "scoring", "merging", f"on {workers}", "cost", "")]
     for cost in rates.estimate(work):
-        note = "" if cost.fits else "   does not fit its memory"
-        yield (
-            f"{cost.worker:<42}{format_hours(cost.hours)}{seconds(3600 * cost.hours.total / workers):>12}"
-            f"{format_dollars(cost.dollars):>12}{note}"
-        )
+        note = "" if cost.fits else "does not fit its memory"
+        dollars = format_dollars(cost.dollars) if rates.workers[cost.worker].dollars_per_hour else "no price"
+        rows.append((cost.worker, *format_hours(cost.hours), seconds(3600 * cost.hours.total / workers), dollars, note))
+    yield from in_columns(rows)
     yield ""
     yield from _describe_assumptions(rates)
     if found.validation:
@@ -97,15 +96,20 @@ def _describe_assumptions(rates: Rates) -> Iterator[str]:
     for number, (name, each) in enumerate(rates.workers.items()):
         yield (
             f"{'' if number else 'assumed':<18}{name.partition(' ')[0]}: {each.gflops:,g} GFLOP/s, "
-            f"{each.images_per_second:,g} images/s, {each.texts_per_second:,g} texts/s, ${each.dollars_per_hour:g}/h, "
+            f"{each.images_per_second:,g} images/s, {each.texts_per_second:,g} texts/s, {_price_of(each)}, "
             f"{each.processes} process{'es' if each.processes > 1 else ''}"
         )
     indent = 18 * " "
     yield f"{indent}a process: {size(CONVERTED_BYTES)} of ready-made vectors and {MERGED_SCORES:,.0f} scores a second,"
     yield f"{indent}{1000 * PARTIAL_SECONDS:g} ms for each partial, {size(MODEL_BYTES)} of memory for an encoder"
     storage, shuffle = rates.storage_dollars_per_gib_month, rates.shuffle_dollars_per_gib
-    yield f"{indent}${storage:g} a GiB and month of storage, ${shuffle:g} a GiB of shuffle; no start-up, no waiting"
-    yield "Measure your own by nnn refresh --with-plan, and name the file with --rates."
+    prices = f"{format_dollars(storage)} a GiB and month of storage, {format_dollars(shuffle)} a GiB of shuffle"
+    yield f"{indent}{prices}; no start-up, no waiting"
+    yield "Measure this machine with --rates auto, or others by nnn refresh --with-plan, and name a file with --rates."
+
+
+def _price_of(worker: Worker) -> str:
+    return f"{format_dollars(worker.dollars_per_hour)}/h" if worker.dollars_per_hour else "no price"
 
 
 def _describe_side(side: SidePlan) -> Iterator[str]:
@@ -174,9 +178,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args, options = parse_flags(parser, argv)
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
-    rates = Rates.read(args.rates)
     config = config_from(args, runs_locally(options))
-    record = show_plan(Foretold.of(config, config.encoder_source, rates), config, args.workers)
+    record = show_plan(Foretold.of(config, config.encoder_source, args.rates), config, args.workers)
     print_json(args, record)
     return record
 

@@ -15,7 +15,6 @@ from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.generations import settle
 from nnn_core.errors import ConfigError, GateError, StorageError
-from nnn_core.planning.costs import Rates
 from nnn_core.planning.preflight import Head
 from nnn_core.planning.written import Artefacts, done_by
 from nnn_core.report import Report, render_text
@@ -99,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
     heads = look_ahead(config, encoder, runs_locally(options))
     planned = args.with_plan or args.dry_run
-    foretold = Foretold.of(config, encoder, Rates.read(args.rates)) if planned else None
+    foretold = Foretold.of(config, encoder, args.rates) if planned else None
     if args.dry_run and foretold is not None:
         print("\n".join(line for head in heads for line in describe_head(head)))
         record = {"heads": [record_of(head) for head in heads], "plan": show_plan(foretold, config)}

@@ -18,7 +18,6 @@ import yaml
 from corpora import gaussian, tree, write_vectors
 
 from nnn_core.gates.catalogue import RULES
-from nnn_core.planning.costs import DEFAULT_RATES
 from pipelines.commands._foretold import Foretold
 from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh_flags import build_parser
@@ -103,7 +102,7 @@ def simulate(folder: Path, number: int, files: int, window: int) -> None:
     for day, change in enumerate(days(number, files, window)):
         settle(folder, change, state)
         config = config_of(folder, "nightly")
-        planned = Foretold.of(config, None, DEFAULT_RATES).plan
+        planned = Foretold.of(config, None, None).plan
         _, summary = refresh(config, None, OPTIONS)
         scored = summary["stages"]["score_candidates"].get("pairs", 0)
         candidates, bank = len(state) * ROWS_PER_FILE, window * ROWS_PER_DAY

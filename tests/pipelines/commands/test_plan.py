@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from corpora import gaussian, write_tar, write_vectors
+from fakes import FormulaEncoder
 from jobs import CANDIDATES, DIM, REFERENCES, TwoVersions, refresh_arguments
 
 from nnn_core.embedded.embedding import EmbeddingRequest
@@ -20,13 +22,13 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import MODALITIES
-from nnn_core.planning import scaling
+from nnn_core.planning import measuring, scaling
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
 from nnn_core.planning.plan import GONE, SidePlan
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
-from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode
+from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode, format_dollars, in_columns
 
 ROOT = Path(__file__).parents[3]
 
@@ -103,7 +105,7 @@ def test_a_refresh_says_how_good_its_plan_was(
     said = capsys.readouterr().out
     pairs = CANDIDATES // 3 * REFERENCES
     assert f"pairs to score    {pairs:,} of" in said
-    assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.2/h, 4 processes" in said
+    assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.20/h, 4 processes" in said
     assert cli.main(["refresh", "--config", str(tmp_path / "refresh.yaml"), "--dry-run", "--json"]) == 0
     dry = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [(head["side"], head["files"], head["holds"]) for head in dry["heads"]] == [
@@ -285,3 +287,45 @@ def test_rates_without_a_plan_are_refused(tmp_path: Path, capsys: pytest.Capture
     flags = refresh_arguments(str(tmp_path), str(tmp_path), 1)[1:]
     assert cli.main(["refresh", *flags, "--rates", "rates.yaml"]) == 2
     assert "add --with-plan" in capsys.readouterr().err
+
+
+def test_this_machine_is_measured(
+    two_versions: TwoVersions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measuring, "_SECONDS", 0.0)
+    place = str(two_versions.restore(1))
+    assert cli.main(["plan", *refresh_arguments(place, place, 2)[1:], "--rates", "auto", "--json"]) == 0
+    out = capsys.readouterr().out
+    (cost,) = json.loads(out.splitlines()[-1])["costs"]
+    assert cost["worker"] == "this machine"
+    assert cost["hours"]["score"] > 0
+    assert cost["dollars"] < 1e-6  # the shuffle alone has a price
+    assert re.search(r"this machine .* no price\n", out)
+    assert not Path("auto").exists()
+
+
+def test_a_model_is_measured_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "load_once", lambda source: FormulaEncoder())
+    work = dataclasses.replace(WORK, images=3, texts=0, group_rows=100, references=100, kept=4)
+    worker = measuring.this_machine(work, "exact", 2, object())  # type: ignore[arg-type]
+    assert worker.images_per_second > 1.0 == worker.texts_per_second
+    assert worker.gflops > 0 == worker.dollars_per_hour
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(12.5, "$12.50"), (1234.567, "$1,234.57"), (0.2, "$0.20"), (0.011, "$0.011"), (0.00123, "$0.0012"), (0, "$0.00")],
+)
+def test_money_has_two_digits_that_say_something(value: float, shown: str) -> None:
+    assert format_dollars(value) == shown
+
+
+def test_no_column_of_a_table_runs_into_another() -> None:
+    rows = [
+        ("worker", "scoring", "cost"),
+        ("a type of worker with a very long name, and more", "70,560 h 12 min", "$1.00"),
+    ]
+    heading, line = in_columns(rows)
+    assert re.split(r" {2,}", line) == list(rows[1])
+    assert len(heading) == len(line)
