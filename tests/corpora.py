@@ -78,6 +78,6 @@ def brute_force_means(
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder`` with its bytes, but for what belongs to a single run or says where a table lies."""
-    own = ("reports", "runs", "tables")
+    own = ("reports", "runs", "standing", "tables")
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name not in own)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

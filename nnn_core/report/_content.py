@@ -64,6 +64,11 @@ class Report:
     stages: tuple[sections.Stage, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def unchanged(self, version: int) -> Report:
+        """This report of a version, for a later run that finds nothing changed."""
+        note = f"Nothing changed since version {version}, so no version was published."
+        return replace(self, notes=(note, *(each for each in self.notes if each != note)))
+
     @property
     def failed(self) -> tuple[sections.Gate, ...]:
         """The gates that keep the version from being published."""

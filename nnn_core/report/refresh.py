@@ -81,11 +81,9 @@ def refresh_report(draft: Draft) -> Report:
     if review:
         sides.append(("validation", review.rejects))
     notes = []
-    if draft.unchanged:
-        notes.append(f"Nothing changed since version {manifest.version}, so no version was published.")
     if copies := statistics.near_copies:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
-    return Report(
+    report = Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
         run=Run.of("nnn refresh", draft.table, manifest, published, before, *asked),
         biases=_bias_shift(statistics, manifest, previous),
@@ -95,6 +93,7 @@ def refresh_report(draft: Draft) -> Report:
         notes=(*notes, *(review.notes if review else ())),
         **(review.sections(manifest.settings) if review else {}),
     )
+    return report.unchanged(manifest.version) if draft.unchanged else report
 
 
 def _gate(found: gates.Gate) -> Gate:

@@ -131,6 +131,14 @@ class TablePart:
     bias_max: float
     bias_sum: float
 
+    def is_whole(self, table_uri: str) -> bool:
+        """Whether the file is there, and has the bytes that the manifest says."""
+        try:
+            data = storage.read_bytes(storage.join(table_uri, self.path))
+        except InputError:
+            return False
+        return len(data) == self.bytes and sha256(data) == self.sha256
+
     def read(self, table_uri: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows, after a check of the file's bytes.
 

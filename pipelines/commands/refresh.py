@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,7 @@ from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._preflight import describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
+from pipelines.commands._standing import outcome_of, standing_of, sum_up
 from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
 from pipelines.commands.plan import show_plan
 from pipelines.config import RefreshConfig
@@ -54,6 +56,7 @@ def refresh(
         GateError: the version was refused; the report says why.
         NNNError: whatever went wrong; nothing was published.
     """
+    start = time.monotonic()
     named = config.report and config.report.replace("{date}", f"{datetime.now(UTC):%Y-%m-%d}")
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}", report=named)
     storage.check_exclusive(config.work)
@@ -63,6 +66,10 @@ def refresh(
     before = Artefacts.of(config.work) if is_portable(options) else None
     if encoder is not None:
         encoder = settle(encoder, config.work, config.modalities)
+    standing = standing_of(config, encoder) if runs_locally(options) else None
+    queries = standing.queries() if standing else []
+    if standing and (found := standing.find()):
+        return found[0], sum_up(config, *found, time.monotonic() - start, heads)
     try:
         watch = Watch(config.work, config.beacon, config.worker_start_timeout)
         with leased(config.work, config.run):
@@ -79,7 +86,10 @@ def refresh(
     summary = summarise(config, manifest, result, heads)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)
-    report = complete(Report.from_json(storage.read_bytes(config.report_uri), config.report_uri), summary)
+    told = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
+    if standing:
+        standing.keep(manifest, outcome_of(result, told), queries)
+    report = complete(told, summary)
     summary["text"] = render_text(report)
     try:
         summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)

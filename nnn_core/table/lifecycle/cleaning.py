@@ -41,6 +41,7 @@ _OWN = {
     "evaluation": re.compile(r"(?!canaries-)[a-z_]+-[0-9a-f]{40}\.(safetensors|parquet|json)\Z"),
     "runs": re.compile(r"run(-[0-9a-f]{16})?\.(json|begun)\Z"),
     "leases": re.compile(r"run-[0-9a-f]{16}-[0-9]{6}\.json\Z"),
+    "standing": re.compile(r"[0-9a-f]{40}-[0-9a-f]{40}\.json\Z"),
 }
 
 

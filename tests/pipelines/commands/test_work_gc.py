@@ -68,7 +68,7 @@ def test_what_a_retained_version_needs_stays(call: Call, place: Path) -> None:
     assert not call(*gc(place))["files"]  # all of it is young
     age(place)
     found = call(*gc(place, "--yes"))
-    assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"runs"})
+    assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"runs", "standing"})
     again = call(*refresh(place, 2))
     assert {stage: figures["computed"] for stage, figures in again["stages"].items() if stage != "merge_partials"} == {
         "embed_candidates": 0,
@@ -119,7 +119,7 @@ def test_tables_that_share_the_folder_are_cleaned_together(
     assert cli.main([*gc(place), "--yes"]) == 2
     assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
     removed = call(*gc(place, "--table", other, "--yes"))["files"]
-    assert {path.split("/")[0] for path in removed} == {"runs"}
+    assert {path.split("/")[0] for path in removed} == {"runs", "standing"}
     # Nobody can tell whether it is gone for good.
     shutil.rmtree(other)
     assert cli.main([*gc(place), "--yes"]) == 2
@@ -139,7 +139,7 @@ def test_foreign_files_stay(call: Call, place: Path) -> None:
         path.write_bytes(b"somebody else's")
     age(place)
     removed = call(*gc(place, "--yes"))["files"]
-    assert {path.split("/")[0] for path in removed} <= {"runs", "evaluation"}
+    assert {path.split("/")[0] for path in removed} <= {"runs", "evaluation", "standing"}
     assert all(path.exists() for path in foreign)
 
 
