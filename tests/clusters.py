@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def await_slots(web: str, slots: int, seconds: float = 120.0) -> None:
     """Wait until all task managers of a Flink cluster have joined it."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        with urllib.request.urlopen(f"{web}/overview") as answer:
+        # While the job manager starts it answers that it cannot.
+        with suppress(OSError), urllib.request.urlopen(f"{web}/overview") as answer:
             if json.load(answer)["slots-total"] >= slots:
                 return
         time.sleep(0.2)

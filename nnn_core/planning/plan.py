@@ -218,6 +218,12 @@ class Plan:
         return max(1, min(self.grouping.most_of(dim), self.references.rows))
 
     @property
+    def slots(self) -> int:
+        """Files or candidate shards that are worked on at the same time, at most; more workers would wait."""
+        scored = len(self.candidates.shards) + self.candidates.shards_todo
+        return max(1, sum(len(side.todo) for side in self.sides), scored)
+
+    @property
     def sides(self) -> tuple[SidePlan, ...]:
         """All that is embedded."""
         sides = (self.candidates, self.references, self.validation)

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from nnn_core.errors import ConfigError
+<<<<<<< HEAD
 from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, PARTIAL_SECONDS, Rates, Worker
+=======
+from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, NETWORK_BYTES, PARTIAL_SECONDS, Rates
+>>>>>>> f6b5455 (Let a plan say how many slots have work, and say what was run on engines)
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
@@ -77,6 +81,10 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     )
     yield f"                  {format_dollars(work.stored_bytes / 2**30 * rates.storage_dollars_per_gib_month)} a month"
     yield f"memory            {size(work.peak_bytes)} a worker process"
+    yield (
+        f"on an engine      work for up to {found.slots:,} slots, a worker process each; on Flink "
+        f"{size(NETWORK_BYTES)} of network memory for each"
+    )
     if regrouping:
         yield from _describe_regrouping(regrouping)
     yield ""
@@ -159,6 +167,8 @@ def _record_of(foretold: Foretold, regrouping: Regrouping | None) -> dict[str, A
         **sides,
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in ("flop", *sizes)},
+        "slots": found.slots,
+        "network_bytes_per_slot": NETWORK_BYTES,
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,
         "costs": [dataclasses.asdict(cost) for cost in foretold.rates.estimate(work)],
     }

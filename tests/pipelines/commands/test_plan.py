@@ -70,11 +70,13 @@ def test_a_plan_foretells_what_is_scored(plan: Call, two_versions: TwoVersions) 
     assert first["candidates"]["reasons"] == {"first refresh of this table": 2}
     assert {each["why"] for each in first["candidates"]["todo"]} == {"first refresh of this table"}
     assert first["previous"] is None
+    # Each file of both sides can be embedded at the same time; then both files of candidates are scored.
+    assert first["slots"] == len(first["candidates"]["todo"]) + len(first["references"]["todo"])
     assert first["pairs_todo"] == scored["pairs"] == 2 * CANDIDATES // 3 * REFERENCES
     assert first["partials_todo"] == scored["computed"]
     two_versions.restore(1)
     again = plan(1)
-    assert (again["pairs_todo"], again["partials_todo"], again["previous"]) == (0, 0, 1)
+    assert (again["pairs_todo"], again["partials_todo"], again["previous"], again["slots"]) == (0, 0, 1, 2)
     assert again["candidates"]["todo"] == []
     assert first["costs"][0]["hours"]["embed"] > 0 == again["costs"][0]["hours"]["embed"]
     # Every file of the bank is scored by itself. What another size of group would cost is what its plan says.
