@@ -362,8 +362,8 @@ def test_a_store_that_workers_reach(engine: Running, place: Place, bucket: str, 
 
 
 def workers_of(root: int) -> list[int]:
-    """Beam's Python workers among the descendants of a process."""
-    return descendants(root, "sdk_worker_main")
+    """Beam's Python workers among the descendants of a process: those of the boot program, and those of a pool."""
+    return [*descendants(root, "sdk_worker_main"), *descendants(root, "SdkHarness")]
 
 
 def descendants(root: int, words: str) -> list[int]:
