@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from nnn_core.errors import ConfigError
-<<<<<<< HEAD
-from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, PARTIAL_SECONDS, Rates, Worker
-=======
-from nnn_core.planning.costs import CONVERTED_BYTES, MERGED_SCORES, MODEL_BYTES, NETWORK_BYTES, PARTIAL_SECONDS, Rates
->>>>>>> f6b5455 (Let a plan say how many slots have work, and say what was run on engines)
+from nnn_core.planning.costs import (
+    CONVERTED_BYTES,
+    MERGED_SCORES,
+    MODEL_BYTES,
+    NETWORK_BYTES,
+    PARTIAL_SECONDS,
+    Rates,
+    Worker,
+)
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
