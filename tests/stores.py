@@ -253,14 +253,14 @@ def forbid(url: str, requests: int) -> None:
 
 
 def objects(uri: str) -> dict[str, bytes]:
-    """Every object below ``uri`` by its name relative to it, but for what belongs to a single run."""
+    """Every object below ``uri`` by its name relative to it, but for what belongs to a single run or place."""
     fs, root = fsspec.url_to_fs(uri)
     fs.invalidate_cache()
     names = {path: path.removeprefix(root).lstrip("/") for path in fs.find(root)}
     return {
         name: fs.cat_file(path)
         for path, name in names.items()
-        if not {"leases", "reports", "runs", "tables"}.intersection(name.split("/"))
+        if not {"leases", "reports", "runs", "standing", "tables"}.intersection(name.split("/"))
     }
 
 
