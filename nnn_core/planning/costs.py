@@ -21,8 +21,8 @@ ID_BYTES = 12
 IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
 _TILE_BYTES = 64 << 20
 
-#: Network memory of Flink for each slot, in bytes, as run with 1 and 2 slots: every blocking exchange of a slot's tasks
-#: takes 512 buffers of 32 KiB.
+#: Network memory of Flink for each slot, in bytes, as run with 1 slot a task manager: every blocking exchange of
+#: a slot's tasks takes 512 buffers of 32 KiB.
 NETWORK_BYTES = 128 << 20
 
 #: Kept scores that one process reads and merges in a second, as measured (16,384 candidates; 12 scores of each of 60

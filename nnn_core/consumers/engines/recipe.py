@@ -359,39 +359,13 @@ def make_recipe(
         ConfigError: a combination that is not safe, or that the engine has not.
     """
     engine = find_engine(name)
-    for flag, value, known in (("metric", metric, METRICS), ("quantisation", quantisation, QUANTISATIONS)):
-        if value not in known:
-            raise ConfigError(f"--{flag} {value} is none of {', '.join(known)}.")
-    chosen = cast(Metric, metric)
-    if chosen not in engine.metrics:
-        raise ConfigError(
-            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
-            "debiased score."
-        )
+    chosen = _check_metric(engine, metric, quantisation)
     engine.check_names(names or {})
     _check_payload(engine, {**engine.names, **(names or {})}, payload)
     if quantisation != "none" and form != "attribute":
         _check_eight_bits(engine)
-    if form not in FORMS or centre not in CENTRES:
-        raise ConfigError(
-            f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
-        )
-    right = "inner_product" if chosen == "ip" else "norm_completed"
-    taken = cast(RecipeForm, right if form == "auto" else form)
-    if taken == "attribute":
-        _check_attribute(engine, chosen)
-    if chosen != "ip" and taken == "inner_product":
-        raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[chosen]}; leave --form out.")
-    if pad_to is not None and pad_to < 1:
-        raise ConfigError(f"--pad-to {pad_to} must be at least 1; 1 adds no zeros.")
-    augmented = dim + {"attribute": 0, "inner_product": 1, "norm_completed": 2}[taken]
-    zeros = -augmented % (pad_to or (_SUB_VECTORS if engine.sub_vectors else 1))
-    dimensions = augmented + zeros
-    if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
-        raise ConfigError(
-            f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
-            f"{dimensions:,}; choose another engine, or --engine rerank."
-        )
+    taken = _choose_form(engine, chosen, form, centre)
+    dimensions, zeros = _pad(engine, dim + _MORE[taken], pad_to)
     centre = "none" if taken == "attribute" else centre
     shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
     ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
@@ -411,6 +385,65 @@ def make_recipe(
         names=dict(names or {}),
         payload=tuple(payload),
     )
+
+
+def _check_metric(engine: Engine, metric: str, quantisation: str) -> Metric:
+    """The metric, if the engine has it.
+
+    Raises:
+        ConfigError: it has not, or a word is unknown.
+    """
+    for flag, value, known in (("metric", metric, METRICS), ("quantisation", quantisation, QUANTISATIONS)):
+        if value not in known:
+            raise ConfigError(f"--{flag} {value} is none of {', '.join(known)}.")
+    chosen = cast(Metric, metric)
+    if chosen not in engine.metrics:
+        raise ConfigError(
+            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
+            "debiased score."
+        )
+    return chosen
+
+
+def _choose_form(engine: Engine, metric: Metric, form: str, centre: str) -> RecipeForm:
+    """The form that was asked for, or that which suits the metric.
+
+    Raises:
+        ConfigError: the form is not safe with the metric, or a word is unknown.
+    """
+    if form not in FORMS or centre not in CENTRES:
+        raise ConfigError(
+            f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
+        )
+    right = "inner_product" if metric == "ip" else "norm_completed"
+    taken = cast(RecipeForm, right if form == "auto" else form)
+    if taken == "attribute":
+        _check_attribute(engine, metric)
+    if metric != "ip" and taken == "inner_product":
+        raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[metric]}; leave --form out.")
+    return taken
+
+
+#: Coordinates that a form adds to a vector.
+_MORE: dict[RecipeForm, int] = {"attribute": 0, "inner_product": 1, "norm_completed": 2}
+
+
+def _pad(engine: Engine, augmented: int, pad_to: int | None) -> tuple[int, int]:
+    """(dimensions with zeros at the end, how many zeros these are).
+
+    Raises:
+        ConfigError: a number of dimensions that the engine does not index, or none.
+    """
+    if pad_to is not None and pad_to < 1:
+        raise ConfigError(f"--pad-to {pad_to} must be at least 1; 1 adds no zeros.")
+    zeros = -augmented % (pad_to or (_SUB_VECTORS if engine.sub_vectors else 1))
+    dimensions = augmented + zeros
+    if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
+        raise ConfigError(
+            f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
+            f"{dimensions:,}; choose another engine, or --engine rerank."
+        )
+    return dimensions, zeros
 
 
 def _check_payload(engine: Engine, names: Mapping[str, str], payload: Sequence[str]) -> None:
