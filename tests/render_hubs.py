@@ -1,7 +1,7 @@
 """The picture of the README: the demo's worst hubs, each with how many queries find it before and after.
 
 nnn demo
-python tests/render_hubs.py nnn-demo/work/reports/version-000001-*.json nnn_core/demo/hubs.png
+python tests/render_hubs.py nnn-demo/work/reports/version-000001-*.json .github/hubs.png
 """
 
 from __future__ import annotations
