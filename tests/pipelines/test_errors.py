@@ -507,7 +507,9 @@ def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_pa
     (tmp_path / "gates.yaml").write_text("spread: 3\n")
     code, error = run("--gates", str(tmp_path / "gates.yaml"))
     assert code == 10
-    assert "1 of 19 gates failed, so nothing was published:\n  spread: the highest and the lowest mean differ by " in error
+    assert (
+        "1 of 19 gates failed, so nothing was published:\n  spread: the highest and the lowest mean differ by " in error
+    )
     assert "with --accept spread; finished work is kept." in error
     listed = json.loads(Path(error.partition("listed in ")[2].partition(". Where")[0]).read_bytes())["gates"]
     assert {gate["name"] for gate in listed} == set(Thresholds.model_fields) - {"hub_deviations", "min_rows"}
