@@ -29,7 +29,7 @@ module = types.ModuleType("shown")
 module.main = {"show": show, "wait": wait}[sys.argv[2]]
 sys.modules["shown"] = module
 cli._COMMANDS[sys.argv[1]] = ("shown", "")
-sys.exit(cli.main([sys.argv[1]]))
+sys.exit(cli.main())
 """
 
 
