@@ -110,10 +110,13 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str],
     try:
         with heard_once(for_good) as heard:
             command(argv)
-    except NNNError as error:
-        say_failure(str(error), type(error).__name__, error.exit_code)
-        return error.exit_code
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        # Once a signal was heard, any error may be what libraries, and Python itself, made of it.
+        if not heard and isinstance(error, NNNError):
+            say_failure(str(error), type(error).__name__, error.exit_code)
+            return error.exit_code
+        if not heard and not isinstance(error, KeyboardInterrupt):
+            raise
         terminated = signal.SIGTERM in heard
         what, kind, code = ("terminated", "Terminated", 143) if terminated else ("interrupted", "Interrupted", 130)
         say_failure(f"{what}; finished work is kept, run the same command again to continue", kind, code)

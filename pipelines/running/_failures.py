@@ -10,7 +10,7 @@ from nnn_core.errors import ERRORS, NNNError, RunnerError
 
 _RAISED = re.compile(r"(?ms)^nnn_core\.errors\.(\w+): (.*?)(?=^(?:Traceback|During handling|The above exception)|\Z)")
 #: Of a Ctrl-C that reaches a step, Beam makes an error like any other.
-_INTERRUPTED = re.compile(r"^(RuntimeError: )?KeyboardInterrupt( \[while running|$)", re.M)
+_INTERRUPTED = re.compile(r"^(RuntimeError: )?([\w.]+\.)?(KeyboardInterrupt|Signalled)( \[while running|$)", re.M)
 _WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
 
 #: Lines of Java that say where: the stack, and how many lines of it were left out.

@@ -11,9 +11,17 @@ from typing import Any
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Signalled(KeyboardInterrupt):
+    """A signal asks the program to end.
+
+    Of KeyboardInterrupt itself Python takes note where code is run from a text, as classes make their methods, and ends
+    the process by SIGINT later, although the error was answered.
+    """
+
+
 @contextlib.contextmanager
 def heard_once(for_good: bool) -> Iterator[list[int]]:
-    """Make a KeyboardInterrupt of the first signal that comes inside, and nothing of further ones.
+    """Raise ``Signalled`` at the first signal that comes inside, and take no notice of further ones.
 
     The handler matters for SIGTERM and process 1, to which the system would not even deliver it otherwise.
 
@@ -29,7 +37,7 @@ def heard_once(for_good: bool) -> Iterator[list[int]]:
     def hear(number: int, _: object) -> None:
         if not heard:
             heard.append(number)
-            raise KeyboardInterrupt
+            raise Signalled
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():

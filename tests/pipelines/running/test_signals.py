@@ -28,8 +28,9 @@ LAST = {
     signal.SIGTERM: (143, f"nnn: terminated; {REST}"),
 }
 
-#: Moments of the first seconds, in which little but imports happens.
-EARLY = [0.1 * step for step in range(1, 21)]
+#: Moments of the first seconds, in which little but imports happens. (For its first tenth of a second a process is
+#: Python's alone, which answers Ctrl-C by itself.)
+EARLY = [0.3 + 0.1 * step for step in range(20)]
 
 
 def handlers() -> list[Any]:
@@ -68,6 +69,18 @@ def test_handlers_come_back_however_a_command_ends(error: Exception | None) -> N
     assert handlers() == before
 
 
+def test_an_interrupt_that_became_another_error_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    class Field:
+        def __set_name__(self, *_: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def command(_: object) -> None:
+        type("Class", (), {"field": Field()})  # Python 3.11 makes a RuntimeError of what it raises
+
+    assert cli.run_command(command, []) == 130
+    assert capsys.readouterr().err == f"{LAST[signal.SIGINT][1]}\n"
+
+
 def test_a_second_signal_does_not_disturb_what_the_first_one_ends(capsys: pytest.CaptureFixture[str]) -> None:
     cleaned = []
 
@@ -81,6 +94,16 @@ def test_a_second_signal_does_not_disturb_what_the_first_one_ends(capsys: pytest
 
     assert cli.run_command(command, []) == 130
     assert cleaned == [True]
+
+
+def test_the_code_is_that_of_the_signal_wherever_it_strikes(tmp_path: Path) -> None:
+    """Python notes an interrupt of code that is run from a text, and a module that is run would end by SIGINT."""
+    text = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    command = f"cli.run_command(lambda _: exec({text!r}), [], for_good=True)"
+    (tmp_path / "ended.py").write_text(f"import sys\nfrom pipelines.commands import cli\nsys.exit({command})\n")
+    variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-m", "ended"], env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, f"{LAST[signal.SIGTERM][1]}\n")
 
 
 def test_what_was_to_be_ignored_stays_ignored() -> None:
