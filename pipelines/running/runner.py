@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,8 @@ def _run_once(options: PipelineOptions, define: Callable[[beam.Pipeline], object
     start = time.monotonic()
     try:
         pipeline = beam.Pipeline(options=options)
-        define(pipeline)
+        with _scratch_of(pipeline):
+            define(pipeline)
         result = _run_here(pipeline) if runs_locally(options) else _run_elsewhere(pipeline, watch)
     except NNNError as error:
         raise type(error)(without_place(str(error))) from None
@@ -80,6 +82,16 @@ def _run_once(options: PipelineOptions, define: Callable[[beam.Pipeline], object
             raise
         raise raised from None
     return _to_result(_metrics_of(result), time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _scratch_of(pipeline: beam.Pipeline) -> Iterator[None]:
+    """Remove the temporary folder that every pipeline makes, if it is not run, which would remove it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
+        raise
 
 
 def _run_here(pipeline: beam.Pipeline) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -41,3 +44,15 @@ def test_lost_artefacts_alone_are_mended(
             run(PipelineOptions([]), lambda root: None)
         assert type(caught.value) is expected
     assert not waiting
+
+
+def test_a_pipeline_that_is_not_run_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def interrupted(_: object) -> None:
+        assert list(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(PipelineOptions(["--runner=FnApiRunner"]), interrupted)
+    assert not list(tmp_path.iterdir())
