@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet
-from nnn_core.errors import ConfigError, InputError, StorageError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.records import to_json
 from nnn_core.table.hubs import DEVIATIONS, MOST_HUBS, Means, describe_hubs
 from nnn_core.table.manifest import Manifest, read_manifest
@@ -85,7 +85,8 @@ class Hubs:
             StorageError: another file lies there, or it cannot be written.
         """
         said = {"format": _FORMAT, "version": self.version, "k": self.k, "deviations": self.least}
-        _store(output, to_parquet(self.rows.replace_schema_metadata({b"nnn_hubs": to_json(said)})))
+        data = to_parquet(self.rows.replace_schema_metadata({b"nnn_hubs": to_json(said)}))
+        storage.create_output(output, data, "--output")
 
     def quarantine(self, output: str) -> None:
         """Store the ids to leave out of an index, one a line, the worst first.
@@ -97,7 +98,7 @@ class Hubs:
         broken = next((name for name in self.ids if len(name.splitlines()) != 1), None)
         if broken is not None:
             raise InputError(f"id {broken!r} has a line break, so it cannot stand in a list of lines; take --output.")
-        _store(output, "".join(f"{name}\n" for name in self.ids).encode())
+        storage.create_output(output, "".join(f"{name}\n" for name in self.ids).encode(), "--quarantine")
 
 
 def _means_of(uri: str, manifest: Manifest) -> Means:
@@ -107,8 +108,3 @@ def _means_of(uri: str, manifest: Manifest) -> Means:
         rows = part.read(uri, ["id", "mean_k"])
         found += Means.of(rows.column("id"), means_of(rows)[:, column])
     return found
-
-
-def _store(output: str, data: bytes | memoryview) -> None:
-    if not storage.create(output, data) and storage.read_bytes(output) != data:
-        raise StorageError(f"{output!r} is there already with other content and was left as it is; name a new file.")

@@ -19,7 +19,7 @@ from nnn_core.artifacts import to_parquet
 from nnn_core.digests import add_set_digests
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.encoders.fingerprints import check_dimension
-from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError, StorageError
+from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError
 from nnn_core.records import to_json
 from nnn_core.scoring.bank import Grouping, ReferenceIndex, ReferenceShard, group_shards
 from nnn_core.scoring.score import score_block
@@ -277,7 +277,5 @@ class Scores:
         settings = manifest.settings
         said = {"format": _FORMAT, "version": manifest.version, "k": settings.k, "alpha": settings.alpha}
         footer = to_json({**said, "bank_digest": settings.bank_digest, "encoder": settings.encoder})
-        data = to_parquet(table.replace_schema_metadata({b"nnn_scores": footer}))
-        if not storage.create(output, data) and storage.read_bytes(output) != data:
-            raise StorageError(f"--output {output!r} is there already with other content; name a new file.")
+        storage.create_output(output, to_parquet(table.replace_schema_metadata({b"nnn_scores": footer})), "--output")
         return len(names)

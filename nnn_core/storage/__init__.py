@@ -391,6 +391,23 @@ def create(uri: str, data: bytes | memoryview) -> bool:
     return created
 
 
+def create_output(uri: str, data: bytes | memoryview, flag: str) -> None:
+    """Create the file that a user named, unless the very same is there.
+
+    Args:
+        uri: URI of the new file.
+        data: the bytes to write as the file's content.
+        flag: the flag that named it, for the message.
+
+    Raises:
+        StorageError: another file lies there, or it cannot be written.
+    """
+    if not create(uri, data) and read_bytes(uri) != data:
+        raise StorageError(
+            f"{flag} {uri!r} is there already with other content and was left as it is; name a new file."
+        )
+
+
 @dataclass
 class _Creation:
     """One call of ``create`` and its attempts.

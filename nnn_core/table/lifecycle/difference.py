@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
 from nnn_core.encoders.fingerprints import differing, shown_parts
-from nnn_core.errors import ConfigError, StorageError
+from nnn_core.errors import ConfigError
 from nnn_core.records import to_json
 from nnn_core.table.manifest import Manifest, read_manifest
 from nnn_core.table.parts import TablePart
@@ -201,11 +201,7 @@ def _compare_encoders(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[d
 def _write_delta(output: str, steps: Iterable[pa.Table], versions: dict[str, Any]) -> None:
     schema = _SCHEMA.with_metadata({b"nnn_bias_delta": to_json({"format": "nnn-bias-delta/1", **versions})})
     pieces = (step.replace_schema_metadata(schema.metadata) for step in steps)
-    data = to_parquet_in_pieces(schema, pieces)
-    if not storage.create(output, data) and storage.read_bytes(output) != data:
-        raise StorageError(
-            f"--output {output!r} is there already with other content and was left as it is; name a new file."
-        )
+    storage.create_output(output, to_parquet_in_pieces(schema, pieces), "--output")
 
 
 def _rows(uri: str, parts: Iterable[TablePart]) -> Iterator[pa.Table]:

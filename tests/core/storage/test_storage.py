@@ -58,6 +58,15 @@ def test_create_is_exclusive(place: str) -> None:
     assert names_below(place) == ["object"]
 
 
+def test_an_output_is_never_another_file(place: str) -> None:
+    uri = storage.join(place, "output")
+    storage.create_output(uri, b"first", "--output")
+    storage.create_output(uri, memoryview(b"first"), "--output")
+    with pytest.raises(StorageError, match=f"^--output {uri!r} is there already with other content and was left as"):
+        storage.create_output(uri, b"second", "--output")
+    assert storage.read_bytes(uri) == b"first"
+
+
 def test_what_a_killed_writer_leaves_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_unnamed_files(monkeypatch)
     left = []
