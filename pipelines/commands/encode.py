@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     Raises:
         InputError: a row cannot be used.
+        StorageError: another file lies under the name of the output, or it cannot be written.
     """
     parser = Parser(
         prog="nnn encode",
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if not args.output.endswith((".npy", ".parquet")):
         raise ConfigError(f"--output {args.output!r} must end in .npy or .parquet.")
     ids, vectors = _encode(args, *_encoder(args))
-    storage.create(args.output, _to_file(args.output, ids, vectors))
+    storage.create_output(args.output, _to_file(args.output, ids, vectors), "--output")
     print(f"encoded      {len(ids):,} {args.modality}s, {vectors.shape[1]} dimensions, unit length")
     print(f"written to   {args.output}")
     result = {"output": args.output, "rows": len(ids), "dim": vectors.shape[1]}

@@ -139,6 +139,6 @@ def _write_probes(args: argparse.Namespace) -> dict[str, str]:
     files = {"texts.jsonl": "".join(lines).encode(), **{f"{name}.png": data for name, data in probe_images().items()}}
     written = {name: storage.join(args.output, name) for name in files}
     for name, data in files.items():
-        storage.create(written[name], data)
+        storage.create_output(written[name], data, "--output")
         print(written[name])
     return written

@@ -116,7 +116,7 @@ def run(*argv: str) -> dict[str, Any]:
 
 
 def test_queries_are_encoded_and_answered_as_the_job_does(
-    finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = finished[0] / "nnn-demo"
     monkeypatch.chdir(folder)
@@ -125,6 +125,12 @@ def test_queries_are_encoded_and_answered_as_the_job_does(
     spec = ["--encoder", f"open_clip:local-dir:{demo.encoder_folder()}"]
     assert run("encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "q.npy")["rows"] == len(query_ids)
     assert np.load("q.npy").tobytes() == queries.tobytes()
+    Path("old.npy").write_bytes(b"another file")
+    assert cli.main(["encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "old.npy"]) == 7
+    told = capsys.readouterr()
+    assert "--output 'old.npy' is there already with other content" in told.err
+    assert "written to" not in told.out
+    assert Path("old.npy").read_bytes() == b"another file"
     run("encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "q.parquet", "--table", "table")
     written = pq.read_table("q.parquet")
     assert written.column("id").to_pylist() == query_ids

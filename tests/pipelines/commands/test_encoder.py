@@ -63,7 +63,9 @@ def test_fingerprint_prints_every_part(parts: dict[str, str], capsys: pytest.Cap
     assert max(map(len, lines)) < 200
 
 
-def test_probes_are_written_for_a_service(tmp_path: Path, vectors: dict[str, np.ndarray]) -> None:
+def test_probes_are_written_for_a_service(
+    tmp_path: Path, vectors: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["encoder", "probes", "--output", str(tmp_path / "probes")]) == 0
     texts = [json.loads(line) for line in (tmp_path / "probes" / "texts.jsonl").read_text().splitlines()]
     encoder = load_once(parse_encoder(SPEC))
@@ -74,6 +76,10 @@ def test_probes_are_written_for_a_service(tmp_path: Path, vectors: dict[str, np.
         atol=1e-6,
     )
     assert [text["id"] for text in texts] == ["text-1", "text-2"]
+    assert cli.main(["encoder", "probes", "--output", str(tmp_path / "probes")]) == 0
+    (tmp_path / "probes" / "image-2.png").write_bytes(b"another image")
+    assert cli.main(["encoder", "probes", "--output", str(tmp_path / "probes")]) == 7
+    assert "image-2.png' is there already with other content" in capsys.readouterr().err
 
 
 def test_a_service_that_agrees(
