@@ -67,6 +67,8 @@ def _print_export(result: dict[str, Any]) -> None:
         shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
         print(f"re-rank      a plain top {depths['needed']:,} keeps {depths['target']:g} of the exact top 10 ({asked})")
         print(f"             overlap {shares}; all of every query at {depths['complete']:,}")
+        if "hubs" in result:
+            print(f"hubs         {result['hubs']:,} candidates, for the gate")
     if update := result.get("update"):
         print(
             f"update       since version {update['since']}: {update['added']:,} added, {update['moved']:,} moved, "
@@ -74,8 +76,6 @@ def _print_export(result: dict[str, Any]) -> None:
             f"because they moved by less than {update['min_change']:g}; the overlap is that of the updated index"
         )
         print("".join(f"{name:<13}{recipe[name]}\n" for name in ("sets", "removes") if recipe.get(name)), end="")
-        if "hubs" in result:
-            print(f"hubs         {result['hubs']:,} candidates, for the gate")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

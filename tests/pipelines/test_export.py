@@ -267,6 +267,7 @@ def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
     assert kept(depths["needed"]) >= 0.95 > kept(depths["needed"] - 1)
     assert kept(depths["complete"]) == 1.0 > kept(depths["complete"] - 1)
     assert f"a plain top {depths['needed']} keeps 0.95" in said
+    assert f"hubs         {result['hubs']:,} candidates, for the gate" in said
 
 
 def test_needs_no_more_than_the_table_and_some_vectors(
