@@ -20,9 +20,8 @@ import pyarrow as pa
 
 from nnn_core.artifacts import from_parquet, to_parquet
 from nnn_core.records import to_json
-from nnn_core.storage import join
 from nnn_core.table.histogram import Histogram
-from nnn_core.table.parts import holds, read_published, store_published
+from nnn_core.table.parts import is_published, read_published, store_published
 from nnn_core.vectors import FloatMatrix
 
 #: From how many robust standard deviations above the median a candidate is a hub (Iglewicz and Hoaglin, How to Detect
@@ -162,5 +161,5 @@ class HubList:
         return from_parquet(read_published(table_uri, self.path, self.bytes, self.sha256))
 
     def is_whole(self, table_uri: str) -> bool:
-        """Whether the file is there, and not damaged."""
-        return holds(join(table_uri, self.path), self.sha256)
+        """Whether the file is there, and has the bytes that the manifest says."""
+        return is_published(table_uri, self.path, self.bytes, self.sha256)

@@ -133,11 +133,7 @@ class TablePart:
 
     def is_whole(self, table_uri: str) -> bool:
         """Whether the file is there, and has the bytes that the manifest says."""
-        try:
-            data = storage.read_bytes(storage.join(table_uri, self.path))
-        except InputError:
-            return False
-        return len(data) == self.bytes and sha256(data) == self.sha256
+        return is_published(table_uri, self.path, self.bytes, self.sha256)
 
     def read(self, table_uri: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows, after a check of the file's bytes.
@@ -181,6 +177,15 @@ def read_published(table_uri: str, path: str, size: int, digest: str) -> bytes:
     return data
 
 
+def is_published(table_uri: str, path: str, size: int, digest: str) -> bool:
+    """Whether ``read_published`` would read the file."""
+    try:
+        read_published(table_uri, path, size, digest)
+    except (CorruptArtifactError, InputError):
+        return False
+    return True
+
+
 def store_published(table_uri: str, stem: str, data: bytes | memoryview, existing: dict[str, str]) -> tuple[str, str]:
     """Store a file of a version, unless an earlier one has the very same file, undamaged.
 
@@ -199,23 +204,15 @@ def store_published(table_uri: str, stem: str, data: bytes | memoryview, existin
     """
     digest = sha256(data)
     path = existing.get(digest)
-    if path is None or not holds(storage.join(table_uri, path), digest):
+    if path is None or not is_published(table_uri, path, len(data), digest):
         path = f"{stem}-{digest[:16]}.parquet"
         uri = storage.join(table_uri, path)
-        if not storage.create(uri, data) and not holds(uri, digest):
+        if not storage.create(uri, data) and not is_published(table_uri, path, len(data), digest):
             raise CorruptArtifactError(
                 f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
                 "names it; delete it and run the same command again."
             )
     return path, digest
-
-
-def holds(uri: str, digest: str) -> bool:
-    """Whether an object is there with these bytes, by their SHA-256 in hex."""
-    try:
-        return sha256(storage.read_bytes(uri)) == digest
-    except InputError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
