@@ -145,4 +145,4 @@ class Standing:
 
     def _is_whole(self, manifest: Manifest) -> bool:
         with ThreadPoolExecutor(self.threads) as pool:
-            return all(pool.map(lambda part: part.is_whole(self.table), manifest.files))
+            return all(pool.map(lambda file: file.is_whole(self.table), manifest.published))

@@ -76,9 +76,14 @@ class Manifest:
     hubs: HubList | None = None
 
     @property
+    def published(self) -> list[TablePart | HubList]:
+        """All files that the version needs: the table parts, and the list of hubs if it has one."""
+        return [*self.files, *([self.hubs] if self.hubs else [])]
+
+    @property
     def paths(self) -> list[str]:
         """Paths of all files that the version needs, relative to the table's URI."""
-        return [*(part.path for part in self.files), *([self.hubs.path] if self.hubs else [])]
+        return [file.path for file in self.published]
 
     @property
     def rows(self) -> int:

@@ -75,6 +75,12 @@ def first_part(place: Path) -> Path:
     return place / "table" / read_manifest(str(place / "table")).files[0].path
 
 
+def hub_list(place: Path) -> Path:
+    hubs = read_manifest(str(place / "table")).hubs
+    assert hubs is not None
+    return place / "table" / hubs.path
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a candidate file": lambda place: rewrite(place / "candidates" / "part-1.parquet"),
     "a file of the bank": lambda place: rewrite(place / "references" / "part-0.parquet"),
@@ -86,6 +92,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "another version of the table": lambda place: rollback(str(place / "table"), 1),
     "a damaged part": lambda place: damage(first_part(place)),
     "a part that is gone": lambda place: first_part(place).unlink(),
+    "a damaged list of hubs": lambda place: damage(hub_list(place)),
+    "a list of hubs that is gone": lambda place: hub_list(place).unlink(),
     "no record": lambda place: shutil.rmtree(place / "work" / "standing"),
     "a damaged record": lambda place: [damage(path) for path in (place / "work" / "standing").iterdir()],
     "no table": lambda place: shutil.rmtree(place / "table" / "versions"),
