@@ -20,13 +20,14 @@ def list_all(args: argparse.Namespace) -> None:
     read_manifest(args.table)  # raises when there is no table
     every = (_try_manifest(args.table, version) for version in list_versions(args.table))
     manifests = [manifest for manifest in every if manifest is not None]
+    times = [_published(args.table, manifest) for manifest in manifests]
     print(_HEAD)
-    for at, manifest in enumerate(manifests):
+    for at, (manifest, published) in enumerate(zip(manifests, times, strict=True)):
         earlier = next((each.version for each in manifests[: max(0, at - 1)] if manifest.says_the_same(each)), None)
         notes = [f"as version {earlier}"] if earlier else []
         notes += ["current"] if at == len(manifests) - 1 else []
-        print(f"{_line(args.table, manifest)}  {', '.join(notes)}".rstrip())
-    print_json(args, {"versions": [_record(args.table, manifest) for manifest in manifests]})
+        print(f"{_line(manifest, published)}  {', '.join(notes)}".rstrip())
+    print_json(args, {"versions": [_record(args.table, *each) for each in zip(manifests, times, strict=True)]})
 
 
 def show(args: argparse.Namespace) -> None:
@@ -61,8 +62,9 @@ def roll_back(args: argparse.Namespace) -> None:
 
 
 def _print_one(args: argparse.Namespace, manifest: Manifest) -> None:
-    print(_describe(args.table, manifest))
-    print_json(args, _record(args.table, manifest))
+    published = _published(args.table, manifest)
+    print(_describe(manifest, published))
+    print_json(args, _record(args.table, manifest, published))
 
 
 def _try_manifest(table: str, version: int) -> Manifest | None:
@@ -74,24 +76,24 @@ def _try_manifest(table: str, version: int) -> Manifest | None:
         return None
 
 
-def _record(table: str, manifest: Manifest) -> dict[str, Any]:
+def _record(table: str, manifest: Manifest, published: str) -> dict[str, Any]:
     """A version for programs; the vectors of its encoder's probes are in the manifest alone."""
     content = asdict(manifest)
     content["settings"]["encoder"] = shown_parts(manifest.settings.encoder)
-    where = {"manifest": manifest_uri(table, manifest.version), "published": _published(table, manifest)}
+    where = {"manifest": manifest_uri(table, manifest.version), "published": published}
     return {**where, "rows": manifest.rows, **content}
 
 
 _HEAD = f"version  {'published, UTC':<16}  {'candidates':>20}  {'bank':>18}     k  alpha  mean bias"
 
 
-def _line(table: str, manifest: Manifest) -> str:
+def _line(manifest: Manifest, published: str) -> str:
     """A version in the columns of ``_HEAD``."""
     s = manifest.settings
     candidates = f"{manifest.rows:,} {s.candidate_modality}s"
     bank = f"{manifest.references.rows:,} {s.reference_modality}s"
     return (
-        f"{manifest.version:>7}  {_minute(table, manifest)}  {candidates:>20}  {bank:>18}  {s.k:>4}  {s.alpha:>5g}  "
+        f"{manifest.version:>7}  {_minute(published)}  {candidates:>20}  {bank:>18}  {s.k:>4}  {s.alpha:>5g}  "
         f"{manifest.bias_mean:>9.4f}"
     )
 
@@ -101,17 +103,17 @@ def _published(table: str, manifest: Manifest) -> str:
     return datetime.fromtimestamp(storage.modified(manifest_uri(table, manifest.version)), UTC).isoformat()
 
 
-def _minute(table: str, manifest: Manifest) -> str:
-    return _published(table, manifest)[:16].replace("T", " ")
+def _minute(published: str) -> str:
+    return published[:16].replace("T", " ")
 
 
-def _describe(table: str, manifest: Manifest) -> str:
+def _describe(manifest: Manifest, published: str) -> str:
     """What a version is, in a sentence."""
     s = manifest.settings
     return (
         f"version {manifest.version}: {manifest.rows:,} {s.candidate_modality} candidates, bank of "
         f"{manifest.references.rows:,} {s.reference_modality} queries, k = {s.k} of {', '.join(map(str, s.grid))}, "
-        f"alpha = {s.alpha:g}, mean bias {manifest.bias_mean:.4f}, published {_minute(table, manifest)} UTC"
+        f"alpha = {s.alpha:g}, mean bias {manifest.bias_mean:.4f}, published {_minute(published)} UTC"
     )
 
 
