@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnn_core import storage
+from nnn_core.artifacts import from_parquet
 from nnn_core.digests import sha256
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
@@ -49,6 +50,9 @@ def _candidates_of(manifest: Manifest, work: str) -> Iterator[VectorBlock]:
         bank = {name: digest for name, digest, *_ in needs.bank}
         for name in needs.embedded:
             uri = storage.join(work, "embedded", name)
-            digest = bank[name] if name in bank else sha256(storage.read_bytes(uri))
-            if digest in wanted:
-                yield read_shard(EmbeddedShard(uri, digest, 0, manifest.dim, "", "", (), 0, name))
+            if name not in bank:
+                data = storage.read_bytes(uri)
+                if sha256(data) in wanted:
+                    yield VectorBlock.of(from_parquet(data))
+            elif bank[name] in wanted:
+                yield read_shard(EmbeddedShard(uri, bank[name], 0, manifest.dim, "", "", (), 0, name))

@@ -158,6 +158,16 @@ class VectorBlock:
     pair_ids: pa.StringArray
     vectors: FloatMatrix
 
+    @classmethod
+    def of(cls, table: pa.Table) -> VectorBlock:
+        """The block that the file of an embedded shard holds.
+
+        Args:
+            table: ``id``, ``pair_id`` and ``vector``, in one chunk each, see ``EmbeddedShard``.
+        """
+        ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
+        return cls(ids, pair_ids, unpack_vectors(packed))
+
     def take(self, rows: npt.NDArray[np.int64]) -> VectorBlock:
         """Some of the rows."""
         return VectorBlock(self.ids.take(pa.array(rows)), self.pair_ids.take(pa.array(rows)), self.vectors[rows])
@@ -217,8 +227,7 @@ def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock
         table = from_parquet(cache.read(shard.uri, shard.digest))
     except (CorruptArtifactError, InputError, pa.ArrowException, OSError, UnicodeError) as error:
         raise _lost(shard, error) from error
-    ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
-    return VectorBlock(ids, pair_ids, unpack_vectors(packed))
+    return VectorBlock.of(table)
 
 
 def _lost(shard: EmbeddedShard, error: Exception) -> LostArtifactError:
