@@ -96,7 +96,7 @@ def gather_sides(
     if config.exclude_own_pairs:
         check_own_pairs(bank, candidates)
     corpus = gather_candidates(candidates, config.reject_rates["candidates"], config.rejects_folder)
-    Sides(bank, corpus)  # refused before vectors are summed up
+    bank.check_dimension(corpus)  # refused before vectors are summed up
     whole = () if banked is None else tuple(storage.basename(shard.uri) for shard in embedded_shards(references))
     total = measure_vectors(bank.parts, config.work)
     return Gathered(bank, corpus, total, previous.version if previous else None, whole)
