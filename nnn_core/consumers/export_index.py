@@ -21,7 +21,6 @@ from nnn_core.consumers.engines._faiss_file import (
 )
 from nnn_core.consumers.engines.overlap import TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
-from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.consumers.export import Embeddings
 from nnn_core.consumers.export_files import Exported, keep_file
 from nnn_core.embedded.shards import read_shard
@@ -83,15 +82,14 @@ class IndexFile:
                 payload.append(self.along.read(shard, names)[0])
             ids += names
         data, found, tuned = self._build(recipe, stored, ids, queries, rankings)
-        folder = find_engine(recipe.engine).folder
         columns = {"id": pa.array(ids, pa.string()), "bias": pa.array(bias)}
         if payload:
             further = pa.concat_tables(payload, promote_options="permissive").combine_chunks()
             columns |= dict(zip(further.column_names, further.columns, strict=True))
         positions = to_parquet(pa.table(columns))
         files = (
-            keep_file(output, f"{folder}/index", ".faiss", data, len(ids)),
-            keep_file(output, f"{folder}/ids", ".parquet", positions, len(ids)),
+            keep_file(output, f"{recipe.folder}/index", ".faiss", data, len(ids)),
+            keep_file(output, f"{recipe.folder}/ids", ".parquet", positions, len(ids)),
         )
         if self.factory == "Flat":  # exact, whatever the vectors
             return Exported(files, rankings, found)
