@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -36,6 +37,11 @@ CONVERTED_BYTES = 5e7
 PARTIAL_SECONDS = 0.005
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def machine_memory() -> int:
+    """How many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Worker(BaseModel):

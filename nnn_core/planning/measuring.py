@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoders.encoding import Usage, encode_rows
 from nnn_core.inputs.readers import Rows
 from nnn_core.inputs.shards import Modality
-from nnn_core.planning.costs import Work, Worker
+from nnn_core.planning.costs import Work, Worker, machine_memory
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search
@@ -58,7 +57,7 @@ def this_machine(work: Work, search: str, threads: int, encoder: EncoderSource |
         images_per_second=rates.get("image", 1.0),
         texts_per_second=rates.get("text", 1.0),
         dollars_per_hour=0.0,
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        memory_gib=round(machine_memory() / 2**30, 1),
     )
 
 

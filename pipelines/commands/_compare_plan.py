@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnn_core.planning.costs import Hours, Rates
+from nnn_core.planning.costs import Hours, Rates, machine_memory
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
 from pipelines.commands._foretold import Foretold, format_dollars, format_hours, in_columns
@@ -93,9 +92,8 @@ class _Done:
             spent = self.total("seconds", *stages)
             if spent >= _ENOUGH:
                 rates[f"{modality}s_per_second"] = self.total(ROWS, *stages) / spent * processes
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         measured = {name: float(f"{rate:.3g}") for name, rate in rates.items()}
-        return measured | {"memory_gib": round(memory, 1), "processes": processes}
+        return measured | {"memory_gib": round(machine_memory() / 2**30, 1), "processes": processes}
 
 
 #: What is counted in a stage, and what bytes are called.

@@ -12,6 +12,7 @@ from typing import Any
 
 from nnn_core import __version__, storage
 from nnn_core.errors import NNNError
+from nnn_core.planning.costs import machine_memory
 from nnn_core.report.numbers import size
 from pipelines.commands._output import print_json
 from pipelines.commands._parser import Parser
@@ -70,7 +71,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "cores", str(len(os.sched_getaffinity(0)))
     yield "int8 instructions", _int8()
     yield "GPU", _device()
-    yield "memory", f"{size(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))}, {size(_available())} free"
+    yield "memory", f"{size(machine_memory())}, {size(_available())} free"
     yield "disk here", f"{size(shutil.disk_usage('.').free)} free"
 
 
