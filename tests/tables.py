@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import part_boundaries
@@ -35,6 +36,25 @@ def publish(
         rows = describe_hubs(found.hubs(), {IDS[0]: 3}, {IDS[0]: [(0.5, "q")]})
         manifest = dataclasses.replace(manifest, hubs=HubList.write(table, version, k, rows, None))
     return commit_version(table, manifest)
+
+
+def publish_two_for_iceberg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A table of two versions below the folder, beside a catalog ``test``, which is a database in SQLite."""
+    catalogs = pytest.importorskip("pyiceberg.catalog")
+    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__URI", f"sqlite:///{folder}/catalog.db")
+    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__TYPE", "sql")
+    # pyiceberg reads the environment once, when it is imported.
+    monkeypatch.setattr(catalogs, "_ENV_CONFIG", catalogs.Config())
+    table = str(folder / "table")
+    publish(table)
+    publish(table, 2, k=1)
+    return table
+
+
+def rows_of(k: int) -> list[dict[str, object]]:
+    """What readers are to find in a version of ``publish``."""
+    bias = (0.75 * MEANS[:, GRID.index(k)].astype("f8")).astype("f4").tolist()
+    return [{"id": i, "bias": b, "mean_k": m} for i, b, m in zip(IDS, bias, MEANS.tolist(), strict=True)]
 
 
 def data_files(table: str) -> set[str]:

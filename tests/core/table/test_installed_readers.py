@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import IDS, MEANS, publish, publish_biases
+from tables import IDS, MEANS, publish, publish_biases, publish_two_for_iceberg, rows_of
 
 from nnn_core.consumers.rerank import Reranker
 from nnn_core.table.lifecycle.difference import compare_versions
@@ -109,21 +109,10 @@ def test_spark_reads_every_kind_of_file(tmp_path: Path, release: str) -> None:
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a table of two versions, of which the second is registered after the first, and the catalog."""
-    catalogs = pytest.importorskip("pyiceberg.catalog")
-    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__URI", f"sqlite:///{tmp_path}/catalog.db")
-    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__TYPE", "sql")
-    monkeypatch.setattr(catalogs, "_ENV_CONFIG", catalogs.Config())
-    table = str(tmp_path / "table")
-    publish(table)
-    publish(table, 2, k=1)
+    table = publish_two_for_iceberg(tmp_path, monkeypatch)
     for version in (1, 2):
         register_iceberg(table, "test", "search.bias", version)
     return tmp_path
-
-
-def rows_of_version_2() -> list[dict[str, object]]:
-    bias = (0.75 * MEANS[:, 0].astype("f8")).astype("f4").tolist()
-    return [{"id": i, "bias": b, "mean_k": m} for i, b, m in zip(IDS, bias, MEANS.tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("release", _RELEASES)
@@ -139,11 +128,11 @@ def test_spark_reads_the_iceberg_table_of_the_same_catalog(registered: Path, rel
         ".catalog-name": "test",
     }
     rows, said = run(f"spark-{release}", _SPARK_ICEBERG, [jars, settings])
-    assert rows == rows_of_version_2()
+    assert rows == rows_of(1)
     assert (said["nnn.version"], said["nnn.k"], said["nnn.alpha"]) == ("2", "1", "0.75")
 
 
 def test_duckdb_reads_the_iceberg_table(registered: Path) -> None:
     newest = max((registered / "table" / "_iceberg" / "metadata").glob("*.metadata.json"))
     rows, _ = run("duckdb-1.5.5", _DUCKDB_ICEBERG, str(newest))
-    assert rows == rows_of_version_2()
+    assert rows == rows_of(1)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tables import IDS, MEANS, data_files, publish
+from tables import data_files, publish, publish_two_for_iceberg, rows_of
 
 from nnn_core.digests import sha256
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
@@ -26,19 +26,7 @@ LATER = time.time() + 30 * 86400
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__URI", f"sqlite:///{tmp_path}/catalog.db")
-    monkeypatch.setenv("PYICEBERG_CATALOG__TEST__TYPE", "sql")
-    # pyiceberg reads the environment once, when it is imported.
-    monkeypatch.setattr(catalogs, "_ENV_CONFIG", catalogs.Config())
-    uri = str(tmp_path / "table")
-    publish(uri)
-    publish(uri, 2, k=1)
-    return uri
-
-
-def rows_of(column: int) -> list[dict[str, object]]:
-    bias = (0.75 * MEANS[:, column].astype("f8")).astype("f4").tolist()
-    return [{"id": i, "bias": b, "mean_k": m} for i, b, m in zip(IDS, bias, MEANS.tolist(), strict=True)]
+    return publish_two_for_iceberg(tmp_path, monkeypatch)
 
 
 def read_iceberg() -> list[dict[str, object]]:
@@ -50,11 +38,11 @@ def test_a_version_is_an_iceberg_table(table: str) -> None:
     before = data_files(table)
     done = register_iceberg(table, "test", "search.bias", 1)
     assert (done.version, done.files) == (1, 3)
-    assert read_iceberg() == rows_of(2)
+    assert read_iceberg() == rows_of(4)
     second = register_iceberg(table, "test", "search.bias")
-    assert read_iceberg() == rows_of(0)
+    assert read_iceberg() == rows_of(1)
     iceberg = catalogs.load_catalog("test").load_table("search.bias")
-    assert iceberg.scan(snapshot_id=done.snapshot).to_arrow().sort_by("id").to_pylist() == rows_of(2)
+    assert iceberg.scan(snapshot_id=done.snapshot).to_arrow().sort_by("id").to_pylist() == rows_of(4)
     said = iceberg.current_snapshot().summary.additional_properties
     manifest = Path(manifest_uri(table, 2)).read_bytes()
     record = json.loads(manifest)
@@ -78,7 +66,7 @@ def test_expiry_keeps_the_version_that_iceberg_readers_see(table: str) -> None:
     assert 3 in iceberg_versions(table)
     expire(table, 1, 86400, LATER)
     assert 3 in list_versions(table)
-    assert read_iceberg() == rows_of(2)
+    assert read_iceberg() == rows_of(4)
     assert not check_table(table).bad
 
 
