@@ -12,7 +12,7 @@ import math
 import random
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -128,7 +128,7 @@ def scene(split: Split, seed: int, index: int) -> Scene:
 
 def split_of(shown: Scene) -> Split:
     """The only split in which a scene of this composition can occur."""
-    composition = (shown.background, sorted(astuple(item) for item in shown.items))
+    composition = (shown.background, sorted(tuple(vars(item).values()) for item in shown.items))
     return _SPLITS[zlib.crc32(repr(composition).encode()) % len(_SPLITS)]
 
 
@@ -267,7 +267,9 @@ def render(shown: Scene) -> Image.Image:
     near, far = (Image.new("RGB", (_CANVAS, _CANVAS), _shade(shown.background, rng)) for _ in range(2))
     canvas = Image.composite(near, far, _gradient(rng.randrange(8)))
     for item in shown.items:
-        canvas.paste(_shade(item.colour, rng), (0, 0), _mask(item, rng))
+        colour, mask = _shade(item.colour, rng), _mask(item, rng)
+        box = mask.getbbox()
+        canvas.paste(colour, box, mask.crop(box))
     return canvas.reduce(_SCALE)
 
 

@@ -9,7 +9,7 @@ import random
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,7 +165,7 @@ def _sample_json(shown: Scene, seed: int, index: int) -> bytes:
     record = {
         "caption": scenes.captions(shown, _CANDIDATE_DETAILS, rng),
         "background": shown.background,
-        "objects": [asdict(item) for item in shown.items],
+        "objects": [vars(item) for item in shown.items],
     }
     return json.dumps(record).encode()
 
