@@ -42,6 +42,15 @@ def handlers() -> list[Any]:
     return [signal.getsignal(number) for number in LAST]
 
 
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """What starts the tests in the background may have had them ignore a signal, as a shell does with SIGINT."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in LAST}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
 @pytest.mark.parametrize("number", LAST)
 def test_a_command_of_another_program_leaves_its_handlers(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     before = handlers()
