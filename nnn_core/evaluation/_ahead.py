@@ -41,7 +41,8 @@ def count_tile(
     n = scores.shape[1]
     low, high = np.empty(n, np.float32), np.empty(n, np.float32)
     leads, steps, near = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    decided, kept, exact = np.empty(n, np.bool_), np.empty(n + 1, np.int64), np.empty(n)
+    decided, exact = np.empty(n, np.bool_), np.empty(n)
+    kept = np.empty(n + 1, np.uint64)  # without a sign: what could be negative is looked at before each use
     weights = alphas.astype(np.float32)
     for target in range(len(query)):
         goal = np.float32(plain[target])
@@ -75,9 +76,18 @@ def _bound_steps(means: Any, own: Any, least: Any, most: Any, low: Any, high: An
     """The lowest and the highest alpha e of each candidate, over all columns and all alphas from least to most."""
     low[:] = np.float32(np.inf)
     high[:] = np.float32(-np.inf)
-    for column in range(len(means)):
+    fours = len(means) // 4 * 4
+    for column in range(0, fours, 4):
+        # Four columns at once, so that the bounds are read and written a quarter as often.
+        row, other, third, fourth = means[column], means[column + 1], means[column + 2], means[column + 3]
+        mean, beside, next_, last = own[column], own[column + 1], own[column + 2], own[column + 3]
+        for at in range(len(low)):
+            a, b, c, d = row[at] - mean, other[at] - beside, third[at] - next_, fourth[at] - last
+            low[at] = min(low[at], min(min(a, b), min(c, d)))
+            high[at] = max(high[at], max(max(a, b), max(c, d)))
+    for column in range(fours, len(means)):
         row, mean = means[column], own[column]
-        for at in range(len(row)):
+        for at in range(len(low)):
             step = row[at] - mean
             low[at] = min(low[at], step)
             high[at] = max(high[at], step)
@@ -97,7 +107,7 @@ def _keep_undecided(scores: Any, goal: Any, low: Any, high: Any, margin: Any, de
         decided[at] = above | (lead < low[at] - margin)
     left = 0
     for at in range(len(scores)):
-        kept[left] = at  # no branch: what is decided is written over
+        kept[left] = np.uint64(at)  # no branch: what is decided is written over
         left += not decided[at]
     return left, always
 
@@ -111,7 +121,24 @@ def _count_leads(
     All alphas at once, because numba counts references to each array at every call.
     """
     near[:count] = np.float32(np.inf)
-    for point in range(first, last):
+    fours = first + (last - first) // 4 * 4
+    for point in range(first, fours, 4):
+        # Four alphas at once, so that leads and steps are read a quarter as often.
+        alpha, beta, gamma, delta = alphas[point], alphas[point + 1], alphas[point + 2], alphas[point + 3]
+        above_a = above_b = above_c = above_d = np.int32(0)
+        for at in range(count):
+            lead, step = leads[at], steps[at]
+            a, b, c, d = lead - alpha * step, lead - beta * step, lead - gamma * step, lead - delta * step
+            above_a = np.int32(above_a + (a > margin))
+            above_b = np.int32(above_b + (b > margin))
+            above_c = np.int32(above_c + (c > margin))
+            above_d = np.int32(above_d + (d > margin))
+            near[at] = min(near[at], min(min(abs(a), abs(b)), min(abs(c), abs(d))))
+        counts[point] += above_a
+        counts[point + 1] += above_b
+        counts[point + 2] += above_c
+        counts[point + 3] += above_d
+    for point in range(fours, last):
         alpha, above = alphas[point], np.int32(0)
         for at in range(count):
             lead = leads[at] - alpha * steps[at]

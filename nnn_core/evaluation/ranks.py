@@ -193,10 +193,12 @@ def count_ahead(
         return pairs, counts
 
     tiles = product(_slices(len(queries), _TILE_QUERIES), _slices(len(candidates), _TILE_CANDIDATES))
-    ahead = np.zeros((len(points), len(goals.query)), np.int64)
+    counted = np.zeros((len(goals.query), len(points)), np.int64)
     with ThreadPoolExecutor(threads) as pool:
         for pairs, counts in pool.map(count, tiles):
-            ahead[by_column, pairs] += counts.T
+            counted[pairs] += counts
+    ahead = np.empty(counted.T.shape, np.int64)
+    ahead[by_column] = counted.T
     return ahead
 
 
