@@ -201,6 +201,10 @@ def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
         "rest.address": "127.0.0.1",
         "rest.port": web,
         "cluster.evenly-spread-out-slots": "true",
+        # A job cannot ask for it: what Beam is told of attempts reaches streams only.
+        "restart-strategy.type": "fixed-delay",
+        "restart-strategy.fixed-delay.attempts": 3,
+        "restart-strategy.fixed-delay.delay": "1 s",
         # The default takes ten times as long to notice that a machine went.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 5000,

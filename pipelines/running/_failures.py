@@ -33,6 +33,10 @@ _HINTS = {
     r"OutOfMemoryError|exit code 137|Metaspace|MemoryError": (
         "Give that process more memory, or have fewer workers on a machine."
     ),
+    r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id": (
+        "A worker or its machine went away while it worked, for want of memory or by somebody's hand. Run the command "
+        "again, and let the engine try more often; Flink does not unless its restart strategy says so."
+    ),
     r"No module named|No such file or directory.*boot|No such file or directory.*python|Cannot run program": (
         "The worker's environment is not complete: see --environment_type and --environment_config; its python needs "
         "this package with apache_beam."

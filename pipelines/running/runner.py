@@ -21,7 +21,7 @@ from pipelines.running._formatters import in_json
 from pipelines.running._job_service import Watch as Watch
 from pipelines.running._job_service import await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Messages, shown
-from pipelines.running.known_runners import is_portable, runs_locally
+from pipelines.running.known_runners import is_portable, runs_locally, warn_of_no_retries
 from pipelines.stages.metrics import NAMESPACE
 
 #: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
@@ -105,6 +105,7 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
     if not logging.getLogger("apache_beam").isEnabledFor(logging.ERROR):
         hush_worker()
     portable = is_portable(pipeline.options)  # Beam takes the runner's name out of the options when it runs a job
+    warn_of_no_retries(pipeline.options)
     try:
         with on_loopback():
             result = pipeline.run()
