@@ -141,9 +141,10 @@ def hubs_words(report: Report) -> tuple[str, ...]:
 
 def listed_hubs_words(found: HubChanges) -> str:
     """How many hubs the version lists, and what became of those of the version before."""
-    words = f"{count(found.hubs)} candidates have a mean far above the others (nnn table hubs)"
+    many = "1 candidate has" if found.hubs == 1 else f"{count(found.hubs) if found.hubs else 'No'} candidates have"
+    words = f"{many} a mean far above the others (nnn table hubs)"
     if found.previous is None:
-        return f"{words}; the previous version has no list of them."
+        return f"{words}."
     return (
         f"{words}; the previous version had {count(found.previous)}: {count(found.new)} new, {count(found.gone)} gone."
     )
@@ -252,6 +253,6 @@ def _source(source: Source) -> str:
     words = f"{count(source.rows)} rows ({source.modality})"
     words += f", {count(source.rejected)} rejected" if source.rejected else ""
     words += f", {count(source.off_length)} not of unit length, normalised" if source.off_length else ""
-    words += f", from {count(source.files)} files" if source.files else ""
+    words += f", in {count(source.files)} shard{'' if source.files == 1 else 's'}" if source.files else ""
     words += f", digest {source.digest[:16]}" if source.digest else ""
     return words + (f", {source.uri}" if source.uri else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from nnn_core.evaluation.intervals import Interval
@@ -22,12 +22,16 @@ from nnn_core.report._numbers import (
 )
 from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES
 from nnn_core.report.numbers import seconds
-from nnn_core.report.sections import Figure, Gate, Unit
+from nnn_core.report.sections import Figure, Unit
 
 _HUBS = 5
 _CHANGES = 5
 _WIDTH = 60
 _LINE = 500
+
+#: What a line shows of a digest; values of an encoder that are no longer are shown whole.
+_SHORT = 12
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def render_text(report: Report) -> str:
@@ -73,19 +77,24 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def _run(report: Report) -> list[str]:
-    named = [*summary.facts(report.run), *report.run.fingerprints[:MAX_ROWS]]
+    named = [*summary.facts(report.run)]
+    # Digests in full are on the page and in the manifest; these tell two encoders apart.
+    parts = [f"{name} {value}" for name, value in report.run.fingerprints if len(value) <= _SHORT]
+    parts += [f"{name} {value[:_SHORT]}" for name, value in report.run.fingerprints if _DIGEST.fullmatch(value)]
+    if parts:
+        named.append(("Encoder", ", ".join(parts[:MAX_ROWS])))
     width = max(len(clean(name, 24)) for name, _ in named)
     return [f"{clean(name, 24):<{width}}  {clean(value)}" for name, value in named]
 
 
 def _gates(report: Report) -> list[str]:
-    def row(gate: Gate) -> tuple[str, ...]:
-        return gate.verdict.upper(), gate.name, gate.value, gate.threshold
-
-    held = [gate for gate in summary.sort_gates(report.gates) if gate.verdict != "skipped"]
-    reasons = Counter(gate.note for gate in report.gates if gate.verdict == "skipped")
-    lines = _table([("", "gate", "value", "limit"), *map(row, held[:MAX_ROWS])], left=4) if held else []
-    return lines + [f"{number} skipped: {clean(reason)}" for reason, number in sorted(reasons.items())]
+    """How many passed; of those that did not, each with its value and limit."""
+    if not report.gates:
+        return []
+    marked = [gate for gate in summary.sort_gates(report.gates) if gate.verdict not in ("skipped", "pass")]
+    rows = [(gate.verdict.upper(), gate.name, gate.value, gate.threshold) for gate in marked[:MAX_ROWS]]
+    table = _table([("", "gate", "value", "limit"), *rows], left=4) if rows else []
+    return [f"Gates: {summary.gates_words(report)}", *table]
 
 
 def _figures(title: str, queries: int, figures: Sequence[Figure]) -> list[str]:

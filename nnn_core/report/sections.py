@@ -34,7 +34,7 @@ class Source:
         modality: ``image`` or ``text``, what the rows are.
         rows: how many rows were used.
         rejected: how many rows were rejected.
-        files: how many input files there were.
+        files: how many shards there were.
         digest: digest of the rows, in hexadecimal; empty where unknown.
         uri: where they came from, as the user named it.
         off_length: how many ready-made vectors were not unit length as read.

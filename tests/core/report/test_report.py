@@ -331,6 +331,37 @@ def test_text_shows_every_section() -> None:
         assert words in text
 
 
+def test_text_names_gates_that_did_not_pass_and_counts_the_others() -> None:
+    gates = (Gate("coverage", "pass", "3", "3"), Gate("drift", "fail", "0.4", "0.2"), Gate("spread", "skipped", "", ""))
+    lines = render_text(dataclasses.replace(sample.sample_report(), gates=gates)).splitlines()
+    place = lines.index("Gates: 1 passed, 1 not applicable, 1 failed")
+    assert [line.split() for line in lines[place + 1 : place + 4]] == [
+        ["gate", "value", "limit"],
+        ["FAIL", "drift", "0.4", "0.2"],
+        [],
+    ]
+
+
+def test_words_count_shards_and_hubs() -> None:
+    run = sample.sample_report().run
+    for files, words in ((1, "in 1 shard"), (12, "in 12 shards")):
+        source = dataclasses.replace(run.bank, files=files)
+        assert words in dict(summary.facts(dataclasses.replace(run, bank=source)))["Bank"].split(", ")
+    listed = sample.sample_report().listed_hubs
+    assert listed is not None
+    for hubs, words in ((0, "No candidates have"), (1, "1 candidate has"), (2, "2 candidates have")):
+        found = dataclasses.replace(listed, hubs=hubs, previous=None)
+        assert summary.listed_hubs_words(found) == f"{words} a mean far above the others (nnn table hubs)."
+
+
+def test_text_has_one_line_for_the_encoder() -> None:
+    report = sample.sample_report()
+    parts = (("precision", "float32"), ("probes", "4 vectors of 64 dimensions, SHA-256 0"), ("weights", "ab" * 32))
+    text = render_text(dataclasses.replace(report, run=dataclasses.replace(report.run, fingerprints=parts)))
+    assert re.search(r"^Encoder +precision float32, weights abababababab$", text, re.MULTILINE)
+    assert "probes" not in text
+
+
 def test_stages_tell_what_they_held_and_spent() -> None:
     report = sample.sample_report()
     scoring = next(stage for stage in report.stages if stage.pairs)
