@@ -277,7 +277,11 @@ def _missing(look: _Look) -> Iterator[str]:
         yield look.problem
         return
     if not rows.ids:
-        yield "no row could be used" if rows.rejects else "no rows"
+        if not rows.rejects:
+            yield "no rows"
+            return
+        first = rows.rejects[0]
+        yield f"no row could be used, the first because: {first.detail or first.reason}"
         return
     if look.columns.id in (CONTENT_ID, POSITION_ID):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
@@ -28,6 +29,9 @@ _MARK = b"\xef\xbb\xbf"
 
 #: Characters of other categories that show nothing: Default_Ignorable_Code_Point, and the empty Braille cell.
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
+
+#: Fields that a message names, and how much of each.
+_NAMES, _NAME_CHARACTERS = 12, 40
 
 _BAD_PAIR_ID = "pair id is no text"
 _EMPTY_CAPTION = "empty caption"
@@ -181,6 +185,12 @@ class PairField:
             )
 
 
+def _names_of(record: Mapping[str, object]) -> str:
+    """The fields that a record has, but for those that would make a message long."""
+    names = [name[:_NAME_CHARACTERS] for name in islice(record, _NAMES)]
+    return ", ".join([*names, *(["..."] if len(record) > len(names) else [])]) or "none"
+
+
 def rows_of_records(
     records: Iterable[Record | Reject],
     columns: Columns,
@@ -214,7 +224,7 @@ def rows_of_records(
         if row_id is None and columns.require_id:
             yield Reject(position, NO_ID)
         elif (value := value_at(record, payload)) is MISSING:
-            yield Reject(own, reason, f"there is no field {payload!r}, see {flag}")
+            yield Reject(own, reason, f"there is no field {payload!r} ({flag}); it has: {_names_of(record)}")
         else:
             try:
                 pair_id = pairs.of(record, row_id or NO_PAIR)

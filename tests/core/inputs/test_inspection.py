@@ -75,6 +75,17 @@ def test_columns_that_were_named_are_not_guessed(tmp_path: Path) -> None:
         look(path, caption="smaller")
 
 
+def test_records_of_unknown_fields_say_which_they_have(tmp_path: Path) -> None:
+    record = {"name": "Sit-Up", **{f"field{number:02}": number for number in range(20)}, "x" * 99: 1}
+    (tmp_path / "exercises.json").write_text(json.dumps([record] * 3))
+    (missing,) = look(tmp_path / "exercises.json").shards[0].missing
+    assert missing == (
+        "no row could be used, the first because: there is no field 'caption' (--caption-column); it has: name, "
+        + ", ".join(f"field{number:02}" for number in range(11))
+        + ", ..."
+    )
+
+
 def test_a_file_of_unknown_columns_says_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": ["u"], "x": [1]}), path)

@@ -124,7 +124,9 @@ def test_rejects_of_karpathy(tmp_path: Path) -> None:
         ("image 4", "malformed row"),
         ("9", "no caption"),
     ]
-    assert found.rejects[-1] == Reject("9", "no caption", "there is no field 'raw', see --caption-column")
+    assert found.rejects[-1] == Reject(
+        "9", "no caption", "there is no field 'raw' (--caption-column); it has: filename, sentid"
+    )
 
 
 @pytest.mark.parametrize("content", [COCO, KARPATHY])
