@@ -31,7 +31,7 @@ _SMALL = "--job_server_jvm_properties=-Xmx512m"
 
 _JAVA = ("java", "-XX:TieredStopAtLevel=1", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED))
 
-#: What workers are told of the environment, which an engine does not hand on.
+#: What workers are told of the environment. The rest, such as what a store asks for, they have of the engine's process.
 _HANDED = ("PATH", "PYTHONPATH")
 
 #: Flink's own memory, in megabytes, small: a task manager that is started by hand wants every part of it. The memory of
@@ -170,7 +170,7 @@ def _spark_local(cluster: Cluster) -> list[str]:
 
 def _in_processes() -> list[str]:
     """Workers that the boot program starts beside the engine's process that asks for them."""
-    environment = {name: value for name, value in ENVIRONMENT.items() if name in _HANDED or name.startswith("AWS_")}
+    environment = {name: ENVIRONMENT[name] for name in _HANDED}
     # The python on the PATH is complete: the boot program is not to make another one.
     environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] = "1"
     settings = {"command": str(HOME / "container"), "env": environment}
