@@ -56,6 +56,18 @@ class FormulaEncoder:
         return np.array([formula(text.encode()) for text in texts], np.float32)
 
 
+@dataclass
+class FailingEncoder(FormulaEncoder):
+    """One whose model fails on a caption that says so, for ``--encoder python:fakes:FailingEncoder``."""
+
+    version = "1"
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if any("fail" in text for text in texts):
+            raise RuntimeError("the model fails")
+        return super().encode_texts(texts)
+
+
 class Silent:
     """A display that shows nothing of a run's progress."""
 

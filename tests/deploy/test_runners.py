@@ -34,6 +34,9 @@ pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
 
 DIM = 16
 
+#: What a job is at while files appear in a folder of its work.
+WHILE = {"embedded": "embedding", "partials": "scoring"}
+
 #: What this process made of an input, by its name: whatever the engine, it is run once.
 HERE: dict[str, tuple[Ran, list[str]]] = {}
 
@@ -236,7 +239,7 @@ def picture(red: int, green: int) -> bytes:
 
 
 def test_same_messages(engine: Running, place: Place, inputs: Path, tmp_path: Path, case: Case) -> None:
-    """Of a broken file, of rejects over the limit, and of a gate; nothing is published."""
+    """Of a broken file, of rejects over the limit, of a gate and of an encoder; nothing is published."""
     broken = Path(place.root, "candidates", "part-1.parquet")
     broken.write_bytes(broken.read_bytes()[:500])
     check_same_failure(place, engine, 3)
@@ -248,23 +251,30 @@ def test_same_messages(engine: Running, place: Place, inputs: Path, tmp_path: Pa
     shutil.copytree(inputs, place.root, dirs_exist_ok=True)
     (tmp_path / "gates.yaml").write_text("max_abs_bias: 0.0\n")
     check_same_failure(place, engine, 10, "--gates", str(tmp_path / "gates.yaml"))
-    case("same message and exit code of a broken file, of rejects over the limit and of a failing gate")
+    write_jsonl(Path(place.root, "candidates", "captions.jsonl"), [{"id": "a", "caption": "fail"}])
+    encoder = ("--encoder", "python:fakes:FailingEncoder", "--candidate-modality", "text")
+    assert "the model fails" in check_same_failure(place, engine, 3, *encoder, candidates="*.jsonl")
+    case("same message and exit code of a broken file, of rejects over the limit, of a gate and of a failing encoder")
 
 
-def check_same_failure(place: Place, engine: Running, code: int, *flags: str) -> None:
-    there, (here, _) = place.run("there", *flags, *engine[0]), place.here(f"failure {code}", *flags)
+def check_same_failure(place: Place, engine: Running, code: int, *flags: str, candidates: str = "*.parquet") -> str:
+    """The message, which is the same as in this process."""
+    there = place.run("there", *flags, *engine[0], candidates=candidates)
+    here, _ = place.here(f"failure {code} {candidates}", *flags, candidates=candidates)
     assert (there.code, here.code) == (code, code), there.error
     said = [place.without_place(line) for line in there.said]
     # What a gate says ends with the address of its report.
     assert (said[:1] if code == 10 else said) == (here.said[:1] if code == 10 else here.said)
     assert not list_versions(place.table("there"))
+    return there.error
 
 
-def test_a_worker_is_killed(engine: Running, place: Place, case: Case) -> None:
-    """All Python workers, once a file shows that one scores."""
+@pytest.mark.parametrize("folder", ["embedded", "partials"])
+def test_a_worker_is_killed(engine: Running, place: Place, case: Case, folder: str) -> None:
+    """All Python workers, once a file shows that one embeds or scores."""
     flags, _ = engine
     with place.begin("there", *flags) as process:
-        place.await_file("there", "partials", process)
+        place.await_file("there", folder, process)
         workers = workers_of(os.getpid())
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
@@ -274,7 +284,7 @@ def test_a_worker_is_killed(engine: Running, place: Place, case: Case) -> None:
     assert process.returncode == 0, error
     assert json.loads(out.splitlines()[-1])["version"] == 1
     assert place.digests("there") == place.here("first")[1]
-    case(f"same bytes after SIGKILL of {len(workers)} Python workers while scoring")
+    case(f"same bytes after SIGKILL of {len(workers)} Python workers while {WHILE[folder]}")
 
 
 @pytest.mark.parametrize("folder", ["embedded", "partials"])
@@ -294,7 +304,7 @@ def test_a_machine_is_killed(engine: Running, place: Place, case: Case, folder: 
     assert process.returncode == 0, error
     assert place.digests("there") == place.here("first")[1]
     what = "an executor" if executors else "a task manager"
-    case(f"same bytes after SIGKILL of {what} while {'scoring' if folder == 'partials' else 'embedding'}")
+    case(f"same bytes after SIGKILL of {what} while {WHILE[folder]}")
 
 
 def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
