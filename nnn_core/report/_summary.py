@@ -55,8 +55,10 @@ def headline(report: Report) -> Headline:
         return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report.tuning))
     main = main_figure(report)
     if main is None:
-        why = "no query has an answer" if report.hubness else "no held-out queries were given"
-        return Headline("none", f"Not evaluated: {why}.", "Whether the bias helps is unknown.")
+        why, remedy = "no held-out queries were given", "give queries whose answers are known with --validation"
+        if report.hubness:
+            why, remedy = "no query has an answer", "say what answers the queries with --relevance"
+        return Headline("none", f"Not evaluated: {why}.", f"Whether the bias helps is unknown; {remedy}.")
     if report.tuning is not None and verdict(main[0]) == "unclear" and _ranks_higher(report.tuning.choice):
         figure = main[0]
         return Headline(

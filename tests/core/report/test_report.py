@@ -255,6 +255,12 @@ def test_the_verdict_follows_the_interval(report: Report, tone: str, heading: st
     assert heading in render_text(report)
 
 
+def test_where_nothing_was_judged_it_is_said_what_to_give() -> None:
+    assert summary.headline(bare_report()).text.endswith("give queries whose answers are known with --validation.")
+    without = dataclasses.replace(sample.sample_report(), quality=(), tuning=None, gates=())
+    assert summary.headline(without).text.endswith("say what answers the queries with --relevance.")
+
+
 def test_a_failed_gate_comes_before_any_gain() -> None:
     gates = (Gate("coverage", "pass", "3", "3"), Gate("drift", "fail", "PSI 0.4", "below 0.2"))
     report = dataclasses.replace(gain(0.02, 0.01, 0.03), gates=gates)
