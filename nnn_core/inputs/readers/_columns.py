@@ -92,14 +92,17 @@ def choose_id_columns(present: list[str], columns: Columns, uri: str) -> tuple[s
         named = columns.id if found else columns.named("id", ())
         id_column = choose_column("id", present, named, uri, ID_DEFAULTS, columns.flag("id"))
     if columns.require_id and id_column is None:
-        raise InputError(no_ids_message(f"{uri!r} has no column for the id; it has: {', '.join(present) or 'none'}"))
+        raise InputError(
+            no_ids_message(f"{uri!r} has no column for the id; it has: {_listed(present) or 'none'}", columns)
+        )
     return id_column, choose_column("pair id", present, columns.pair_id, uri, flag=columns.flag("pair_id"))
 
 
-def no_ids_message(fact: str) -> str:
+def no_ids_message(fact: str, columns: Columns) -> str:
     """``fact`` (that there are no ids) with what can be done about it."""
+    who, flag = "Held-out queries" if columns.side == "validation-" else "Candidates", columns.flag("id")
     return (
-        f"{fact}. Candidates need ids: name their column with --id-column, or make them with --id-column {CONTENT_ID} "
-        f"(the digest of a row's content) or --id-column {POSITION_ID} (file name and position, which change when the "
+        f"{fact}. {who} need ids: name their column with {flag}, or make them with {flag} {CONTENT_ID} "
+        f"(the digest of a row's content) or {flag} {POSITION_ID} (file name and position, which change when the "
         "files are written anew)."
     )

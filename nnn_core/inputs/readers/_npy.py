@@ -61,7 +61,7 @@ def _check_needless(uri: str, columns: Columns) -> None:
     if columns.named("id", ()) or columns.named("pair_id", ()):
         raise InputError(f"{fact}. Restore it, or leave --id-column and --pair-id-column out.")
     if columns.require_id:
-        raise InputError(no_ids_message(fact))
+        raise InputError(no_ids_message(fact, columns))
 
 
 def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[Any]]:

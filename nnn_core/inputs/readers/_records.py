@@ -11,7 +11,16 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, ID_DEFAULTS, NO_PAIR, Columns, Row, Rows, batched
+from nnn_core.inputs.readers.rows import (
+    CAPTION_DEFAULT,
+    ID_DEFAULTS,
+    NO_PAIR,
+    POSITION_ID,
+    Columns,
+    Row,
+    Rows,
+    batched,
+)
 from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, TOO_LONG, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 
@@ -191,6 +200,14 @@ def _names_of(record: Mapping[str, object]) -> str:
     return ", ".join([*names, *(["..."] if len(record) > len(names) else [])]) or "none"
 
 
+def _no_id(names: Iterable[str], columns: Columns, record: Mapping[str, object]) -> str:
+    flag, wanted = columns.flag("id"), [columns.id] if columns.id else names
+    return (
+        f"there is no field {' or '.join(map(repr, wanted))} ({flag}; {POSITION_ID} numbers rows); it has: "
+        f"{_names_of(record)}"
+    )
+
+
 def rows_of_records(
     records: Iterable[Record | Reject],
     columns: Columns,
@@ -222,7 +239,7 @@ def rows_of_records(
         row_id = text_of(value_at(record, field)) if field and not columns.numbered else None
         own = row_id or position
         if row_id is None and columns.require_id:
-            yield Reject(position, NO_ID)
+            yield Reject(position, NO_ID, "" if field else _no_id(id_defaults, columns, record))
         elif (value := value_at(record, payload)) is MISSING:
             yield Reject(own, reason, f"there is no field {payload!r} ({flag}); it has: {_names_of(record)}")
         else:

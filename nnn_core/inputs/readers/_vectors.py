@@ -119,7 +119,7 @@ def rows_of_vectors(records: Iterable[Record | Reject], columns: Columns, uri: s
     made = (each if isinstance(each, Reject) else _row(each, columns, pairs) for each in records)
     head = list(islice(made, HEAD_ROWS))
     if head and all(isinstance(each, Reject) and each.reason == NO_ID for each in head):
-        raise InputError(no_ids_message(f"{uri!r} has no field for the id in its first records"))
+        raise InputError(no_ids_message(f"{uri!r} has no field for the id in its first records", columns))
     yield from of_one_length(chain(head, made))
     pairs.check(uri)
 

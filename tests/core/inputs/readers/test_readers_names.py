@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,3 +58,16 @@ def test_a_column_that_is_missing_names_the_flag_of_its_side(tmp_path: Path, wha
     flag = f"--validation-{what.replace('_', '-')}-column"
     with pytest.raises(InputError, match=rf"has no column 'no' \({flag}\)"):
         read_all(tmp_path / "a.parquet", side="validation-", **{what: "no"})
+
+
+def test_rows_without_ids_name_the_flag_of_their_side(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caption": ["x"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.json").write_text('[{"caption": "x", "n": 1}]')
+    for side, who in (("", "Candidates"), ("validation-", "Held-out queries")):
+        said = f"{who} need ids: name their column with --{side}id-column, or make them with --{side}id-column @sha256"
+        with pytest.raises(InputError, match=re.escape(said)):
+            read_all(tmp_path / "a.parquet", side=side)
+        (reject,) = read_all(tmp_path / "a.json", side=side).rejects
+        flag = f"--{side}id-column"
+        missing = f"there is no field 'id' or 'key' or 'image_path' ({flag}; @row numbers rows)"
+        assert reject.detail == f"{missing}; it has: caption, n"
