@@ -82,7 +82,7 @@ def _doubt(tuning: Tuning) -> str:
         return "No k and alpha rank the right answers higher than no correction does."
     return (
         f"The best choice is {point_words(choice.candidate)}. On queries that took no part in choosing, "
-        f"{proof_words(choice)}; a proof takes {choice.needed:.3g}. There {choice.objective} "
+        f"{proof_words(choice)}; a proof takes a fall of {choice.needed:.3g}. There {choice.objective} "
         f"{movement(gain.value, tuning.unit)} (95 % interval {change_span(gain, tuning.unit)})."
     )
 
