@@ -278,8 +278,8 @@ def test_alpha_zero_is_said() -> None:
     assert head.heading == "No gain could be shown, so alpha = 0: this table changes no ranking."
     assert head.text == (
         "The best choice is k = 8, alpha = 0.25. On queries that took no part in choosing, the right answer's rank "
-        "falls (better) by 1.4 % on average, 0.5 standard errors; a proof takes a fall of 0.842. There recall@1 rises by 0.4 "
-        "points (95 % interval \u22121.0 to +2.0)."
+        "falls (better) by 1.4 % on average, 0.5 standard errors; a proof takes a fall of 0.842. There recall@1 "
+        "rises by 0.4 points (95 % interval \u22121.0 to +2.0)."
     )
     few = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, answers=12), 40, ()))
     assert "Only 12 different candidates answer the queries" in summary.headline(few).text
