@@ -134,7 +134,12 @@ def hubs_words(report: Report) -> tuple[str, ...]:
     if report.hubness is None:
         return ()
     before, after = report.hubness.before.skewness, report.hubness.after.skewness
-    moved = f"{'down' if after <= before else 'up'} by {100 * abs(after / before - 1):.0f} %" if before > 0 else "moved"
+    if after == before:
+        return (
+            f"Hubs: as before. The skewness of how often a candidate is in a top {report.hubness.depth} is "
+            f"{fixed(before, 2)}; without hubs it is 0.",
+        )
+    moved = f"{'down' if after < before else 'up'} by {100 * abs(after / before - 1):.0f} %" if before > 0 else "moved"
     return (
         f"Hubs: {moved}. The skewness of how often a candidate is in a top {report.hubness.depth} goes from "
         f"{fixed(before, 2)} to {fixed(after, 2)}; without hubs it is 0.",

@@ -360,6 +360,16 @@ def test_words_count_shards_and_hubs() -> None:
         assert summary.listed_hubs_words(found) == f"{words} a mean far above the others (nnn table hubs)."
 
 
+def test_hubs_that_stay_are_not_down_by_nothing() -> None:
+    report = sample.sample_report()
+    assert report.hubness is not None
+    (words,) = summary.hubs_words(report)
+    assert re.match(r"Hubs: down by \d+ %\. The skewness .* goes from", words)
+    same = dataclasses.replace(report.hubness, after=report.hubness.before)
+    (words,) = summary.hubs_words(dataclasses.replace(report, hubness=same))
+    assert re.match(r"Hubs: as before\. The skewness .* is \d", words)
+
+
 def test_text_has_one_line_for_the_encoder() -> None:
     report = sample.sample_report()
     parts = (("precision", "float32"), ("probes", "4 vectors of 64 dimensions, SHA-256 0"), ("weights", "ab" * 32))
