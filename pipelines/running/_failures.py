@@ -37,7 +37,7 @@ _HINTS = {
         "A worker or its machine went away while it worked, for want of memory or by somebody's hand. Run the command "
         "again, and let the engine try more often; Flink does not unless its restart strategy says so."
     ),
-    r"No module named|No such file or directory.*boot|No such file or directory.*python|Cannot run program": (
+    r"Process died with exit code|No module named|No such file or directory.*(boot|python)|Cannot run program": (
         "The worker's environment is not complete: see --environment_type and --environment_config; its python needs "
         "this package with apache_beam."
     ),

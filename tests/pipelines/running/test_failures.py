@@ -66,6 +66,7 @@ def test_of_an_engine_the_last_cause_is_told_with_what_helps() -> None:
         ("Caused by: java.lang.OutOfMemoryError: Java heap space", "Java heap space.", "more memory"),
         ('java.io.IOException: Cannot run program "docker": error=2', "Cannot run program", "is not complete"),
         ("Caused by: a.b.StatusRuntimeException: CANCELLED: client cancelled", "client cancelled.", "restart strategy"),
+        ("java.lang.IllegalStateException: Process died with exit code 1", "exit code 1.", "is not complete"),
         ("a.b.InvalidClassException: local class incompatible", "local class incompatible.", "fitting versions"),
         ("Caused by: java.util.concurrent.TimeoutException", "TimeoutException.", "log of the engine"),
         ("", "it did not say why.", "log of the engine"),
