@@ -1,4 +1,4 @@
-"""Where a process listens, as the system has it."""
+"""Where a process listens, and whether it is connected, as the system has it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-_LISTENS = "0A"
+_ESTABLISHED, _LISTENS = "01", "0A"
 
 
 def listening(pid: int) -> set[str]:
     """The addresses on which a process listens for connections over TCP."""
+    return {_address(local.partition(":")[0]) for local in _endpoints(pid, _LISTENS)}
+
+
+def is_connected(pid: int) -> bool:
+    """Whether a process has a connection over TCP."""
+    return any(_endpoints(pid, _ESTABLISHED))
+
+
+def _endpoints(pid: int, state: str) -> Iterator[str]:
+    """The own end of each of the process's sockets in a state, as the kernel writes it."""
     own = set(_sockets(pid))
-    found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == _LISTENS and fields[9] in own:
-                found.add(_address(fields[1].partition(":")[0]))
-    return found
+            if fields[3] == state and fields[9] in own:
+                yield fields[1]
 
 
 def _sockets(pid: int) -> Iterator[str]:

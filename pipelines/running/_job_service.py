@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +18,14 @@ from nnn_core import storage
 from nnn_core.errors import NNNError, RunnerError
 from pipelines.running._progress import Lines, Tally
 
+_LOG = logging.getLogger("nnn")
+
 #: Seconds between two looks at the files, and how much longer than a look the time between two is at least, so that
 #: a large folder of a store is not listed all the time.
 _LOOK_SECONDS, _LOOK_SHARE = 2.0, 20.0
+
+#: Seconds without a new file after which the user is told so, each time anew.
+_QUIET_SECONDS = 600.0
 
 #: Seconds that an engine has to take note that a job is cancelled.
 _CANCEL_SECONDS = 10.0
@@ -52,12 +58,14 @@ class _Look:
         display: who shows the progress.
         begun: whether a worker gave a sign of life.
         since: when the job was handed over, seconds of a monotonic clock.
+        news: when there was a new file, or this was last told.
     """
 
     watch: Watch
     display: Lines
     begun: bool = False
     since: float = field(default_factory=time.monotonic)
+    news: float = field(default_factory=time.monotonic)
     _before: dict[str, int] = field(default_factory=dict)
     _shown: dict[str, int] = field(default_factory=dict)
 
@@ -81,7 +89,12 @@ class _Look:
             raise RunnerError(_no_worker(self.watch.start_seconds))
 
     def _show(self) -> None:
-        found = self._count()
+        found, now = self._count(), time.monotonic()
+        if found != self._shown:
+            self.news = now
+        elif now - self.news >= _QUIET_SECONDS:
+            self.news = now
+            _LOG.warning(_no_news(self.watch.work))
         for folder, number in found.items():
             if number != self._shown.get(folder, 0):
                 new = number - self._before.get(folder, 0)
@@ -177,6 +190,14 @@ def _no_worker(seconds: float) -> str:
         "published. Look at the log of the worker pool (EXTERNAL) or of the task manager or executor (PROCESS): the "
         "python on its PATH needs this package and apache_beam, one pool serves one task manager or executor, the "
         "cluster needs a free slot, and workers need to reach --work."
+    )
+
+
+def _no_news(work: str) -> str:
+    return (
+        f"no new file below {work!r} for {_QUIET_SECONDS / 60:.0f} min. If none takes that long, look on the engine's "
+        "page for tasks that wait: it waits without end for a worker of a pool that died as it started. Ctrl-C cancels "
+        "the job, and the same command goes on with what is there."
     )
 
 

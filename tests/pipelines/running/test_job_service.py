@@ -84,6 +84,19 @@ def test_after_the_first_sign_a_job_may_take_its_time_and_its_new_files_are_coun
     assert not job.cancelled
 
 
+def test_a_job_of_which_nothing_is_seen_for_long_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_service, "_QUIET_SECONDS", 0.2)
+    job, seen = Job(), watch(tmp_path, 9.0)
+    storage.create(seen.beacon, b"")
+    storage.create(str(tmp_path / "partials" / "a.parquet"), b"")
+    threading.Timer(0.5, job.ended.set).start()
+    await_end(job, seen, Lines())
+    assert "no new file below" in caplog.text
+    assert "Ctrl-C cancels the job" in caplog.text
+
+
 def test_how_a_job_failed_is_passed_on(tmp_path: Path) -> None:
     job = Job(RuntimeError("so"))
     job.ended.set()
