@@ -7,8 +7,8 @@ parsing text. Anything else that escapes is a defect and leaves Python's own tra
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -76,9 +76,19 @@ class LostArtifactError(CorruptArtifactError):
 
 
 class GateError(NNNError):
-    """A version that fails a gate, and so was not published."""
+    """A version that fails a gate, and so was not published.
+
+    Attributes:
+        gates: the gates, each with name, verdict and what that means; empty where they are not known.
+        report: URI of the page that was written; None if there is none.
+    """
 
     exit_code = 10
+
+    def __init__(self, message: str, gates: Sequence[Mapping[str, Any]] = (), report: str | None = None) -> None:
+        super().__init__(message)
+        self.gates = tuple(gates)
+        self.report = report
 
 
 class RunnerError(NNNError):

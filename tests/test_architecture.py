@@ -36,6 +36,7 @@ CORE = [
     "consumers",
     "report",
     "publishing",
+    "telling",
     "demo",
 ]
 PIPELINES = ["stages", "running", "", "commands"]
@@ -60,6 +61,7 @@ HOMES = {
     "h5py": ("inputs/readers/_arrays",),
     "pillow_heif": ("inputs/image_formats",),
     "jinja2": ("report",),
+    "openlineage": ("telling/lineage",),
     "yaml": ("yaml_files",),
 }
 

@@ -1,8 +1,9 @@
 """The only module that touches storage: whole objects by URI, through fsspec.
 
 Every object is written once, under a name that did not exist before (``create``), and is
-complete the moment its name exists. Nothing is ever rewritten, so there is no locking; old objects
-can be removed (``remove``), which is for those to decide who know what names them.
+complete the moment its name exists. Nothing that others rely on is ever rewritten, so there is no locking; old
+objects can be removed (``remove``), which is for those to decide who know what names them. Only what monitoring
+reads is overwritten (``replace``).
 
 What goes wrong on the way to a store and passes by itself is tried again (``transient``); the rest fails at once.
 """
@@ -25,7 +26,7 @@ from fsspec.utils import get_protocol, glob_translate
 
 from nnn_core.errors import InputError, StorageError
 from nnn_core.redaction import refuse_credentials
-from nnn_core.storage._local_disk import LinkedFileSystem, create_local, sync_folder
+from nnn_core.storage._local_disk import LinkedFileSystem, create_local, replace_local, sync_folder
 from nnn_core.storage._local_disk import is_half_written as is_half_written
 from nnn_core.storage._steady_stream import steady
 from nnn_core.storage._transient import is_denied, is_of_store, is_transient, reaching, reason, retry, unreachable
@@ -389,6 +390,24 @@ def create(uri: str, data: bytes | memoryview) -> bool:
     if created:
         add_written(len(data))
     return created
+
+
+def replace(uri: str, data: bytes) -> None:
+    """Write the object, whole or not at all, in the place of one that may be there.
+
+    For what the newest writer may overwrite. Everything that others rely on is made by ``create``.
+
+    Raises:
+        StorageError: the location cannot be written.
+    """
+    check_place(uri)
+    refuse_credentials(uri)
+    fs, path = _resolve(uri)
+    with reaching(uri):
+        try:
+            retry(lambda: replace_local(path, data) if is_local(uri) else fs.pipe_file(path, data), uri)
+        except OSError as error:
+            raise StorageError(f"cannot write {uri!r}: {reason(error)}.") from error
 
 
 def create_output(uri: str, data: bytes | memoryview, flag: str) -> None:

@@ -99,12 +99,27 @@ def sync_folder(path: str) -> None:
             os.close(descriptor)
 
 
+def replace_local(path: str, data: bytes) -> None:
+    """Atomic on a local disk: readers see the old bytes or the new ones."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    with _named(folder, path, data) as temporary:
+        os.replace(temporary, path)
+
+
 def _create_named(folder: str, path: str, data: bytes | memoryview) -> bool:
+    with _named(folder, path, data) as temporary:
+        return _link(temporary, path)
+
+
+@contextlib.contextmanager
+def _named(folder: str, path: str, data: bytes | memoryview) -> Iterator[str]:
+    """A file of these bytes beside ``path``, under a name of its own that is gone in the end."""
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:
             _write_durably(stream, data)
-        return _link(temporary, path)
+        yield temporary
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

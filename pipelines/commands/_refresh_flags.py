@@ -9,6 +9,7 @@ from typing import Annotated
 from pipelines.commands._config_file import ConfigFile
 from pipelines.commands._options import Output, build, make_parser, threads_of
 from pipelines.commands._parser import Parser
+from pipelines.commands._telling import Telling
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
 
@@ -33,7 +34,7 @@ def build_parser() -> Parser:
         "Compute the bias of every candidate against a bank of reference queries, and publish it as "
         "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
         "crash, and a later refresh computes only what changed.",
-        (ConfigFile, RefreshConfig, Output, _Planning),
+        (ConfigFile, RefreshConfig, Output, Telling, _Planning),
         GROUPS,
         epilog="Any Apache Beam option may follow, e.g. --runner=FlinkRunner. By default, and with "
         "--runner=DirectRunner, the job runs in this process.",

@@ -60,7 +60,6 @@ def summarise(
     config: RefreshConfig, manifest: Manifest, result: RunResult, heads: Sequence[Head] = ()
 ) -> dict[str, Any]:
     """The run's summary, ready for JSON; ``heads`` are the beginnings of the input, for examples."""
-    stages = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
     return {
         "version": manifest.version,
         "manifest": manifest_uri(config.table, manifest.version),
@@ -75,22 +74,26 @@ def summarise(
         "search": dataclasses.asdict(manifest.search),
         "evaluation": manifest.evaluation,
         "gates": [dataclasses.asdict(gate) for gate in manifest.gates],
-        "stages": {
-            stage: {
-                "computed": counters.get(metrics.COMPUTED, 0),
-                "reused": counters.get(metrics.REUSED, 0),
-                "seconds": _seconds_of(counters),
-                **{name: counters[name] for name in metrics.HELD if name in counters},
-                **{
-                    f"{part}_seconds": counters[name] / 1000 for part, name in metrics.PARTS.items() if name in counters
-                },
-                **_speed_of(counters),
-            }
-            for stage, counters in stages.items()
-        },
+        "stages": stages_of(result),
         "warnings": [*_warnings(config, manifest, result), *_few_own_pairs(config, manifest, result, heads)],
         "seconds": round(result.seconds, 3),
         metrics.PEAK_BYTES: result.distributions.get(metrics.PEAK_BYTES, 0),
+    }
+
+
+def stages_of(result: RunResult) -> dict[str, dict[str, Any]]:
+    """The figures of each stage that ran, by name, ready for JSON."""
+    stages = {stage.value: result.counters[stage] for stage in metrics.StageName if stage in result.counters}
+    return {
+        stage: {
+            "computed": counters.get(metrics.COMPUTED, 0),
+            "reused": counters.get(metrics.REUSED, 0),
+            "seconds": _seconds_of(counters),
+            **{name: counters[name] for name in metrics.HELD if name in counters},
+            **{f"{part}_seconds": counters[name] / 1000 for part, name in metrics.PARTS.items() if name in counters},
+            **_speed_of(counters),
+        }
+        for stage, counters in stages.items()
     }
 
 

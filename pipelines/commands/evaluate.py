@@ -30,6 +30,8 @@ from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._summary import stages_of
+from pipelines.commands._telling import Story, Telling, telling
 from pipelines.config import MEASURED, EvaluationConfig
 from pipelines.evaluation import define_evaluation
 from pipelines.options import COLUMNS, Option
@@ -39,20 +41,20 @@ from pipelines.running.runner import run
 
 def _evaluate(
     config: EvaluationConfig, manifest: Manifest, encoder: EncoderSource | None, options: Any
-) -> tuple[dict[str, Any], Report]:
-    """Run the job and read its result and report.
+) -> tuple[dict[str, Any], Report, dict[str, Any]]:
+    """Run the job and read its result and report, and the figures of its stages.
 
     Raises:
         NNNError: whatever went wrong.
     """
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
-    run(options, lambda root: define_evaluation(root, config, manifest, encoder))
+    done = run(options, lambda root: define_evaluation(root, config, manifest, encoder))
     result: dict[str, Any] = json.loads(storage.read_bytes(config.result_uri))
     report = Report.from_json(json.dumps(result.pop("report")).encode(), config.result_uri)
     sections = ("hubness", "hubs", "changes", "fairness")
     shown = {name: value for name, value in json.loads(report.to_json()).items() if name in sections}
-    return {"table": config.table, "version": config.version, **result, **shown}, report
+    return {"table": config.table, "version": config.version, **result, **shown}, report, stages_of(done)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "evaluate",
         "Rank all candidates for held-out queries, exactly, with and without the biases of a published "
         "table, and show recall and hubness with intervals.",
-        (EvaluationConfig, _Judgement, Output),
+        (EvaluationConfig, _Judgement, Output, Telling),
         {MEASURED: None, COLUMNS: "Names of columns or JSON fields; --query-... and --reference-... for these."},
     )
     args, options = parse_flags(parser, argv)
+    with telling("evaluate", args) as story:
+        return _judge(args, options, story)
+
+
+def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, Any]:
+    """Evaluate what the flags name, print it, and publish it if that was asked for."""
     for uri in (args.report, *args.beside):
         refuse_credentials(uri or "", "--report")
     check_accepted(args.accept)
@@ -120,21 +128,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
     encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     others = [read_report(uri) for uri in args.beside]
-    result, report = _evaluate(config, manifest, encoder, options)
+    result, report, stages = _evaluate(config, manifest, encoder, options)
+    story.of(manifest, (), stages)
     if others:
         report = report.beside(others)
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
     print(render_text(report))
     print(f"report       {result['report']}")
     if args.publish:
-        result["published"] = _publish(config, result, thresholds, args.accept)
+        published = _publish(config, result, thresholds, args.accept)
+        story.of(published, map(dataclasses.asdict, published.gates), stages)
+        result["published"] = published.version
         print(f"published    version {result['published']}")
     print_json(args, result)
     return result
 
 
-def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thresholds, accepted: Sequence[str]) -> int:
-    """A version with the point that was judged; the number of the one that stands.
+def _publish(
+    config: EvaluationConfig, result: dict[str, Any], thresholds: Thresholds, accepted: Sequence[str]
+) -> Manifest:
+    """A version with the point that was judged; the manifest of the one that stands.
 
     Raises:
         GateError: it fails a gate that was not accepted.
@@ -165,6 +178,8 @@ def _publish(config: EvaluationConfig, result: dict[str, Any], thresholds: Thres
         raise GateError(
             f"k = {point.k}, alpha = {point.alpha:g} {'lowers' if gain.value < 0 else 'raises'} {objective} by "
             f"{abs(gain.value):.4f} (95 % interval [{gain.low:+.4f}, {gain.high:+.4f}]). "
-            f"{refusal(draft.gates, config.work)} Or choose with --tune; nnn table reweight publishes without asking."
+            f"{refusal(draft.gates, config.work)} Or choose with --tune; nnn table reweight publishes without asking.",
+            [dataclasses.asdict(gate) for gate in draft.gates],
+            result["report"],
         )
-    return commit_version(config.table, draft).version
+    return commit_version(config.table, draft)

@@ -41,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if args.dry_run:
         raise ConfigError("--dry-run starts no job, so there is nothing to launch; give it to nnn refresh.")
+    if args.metrics_file or args.lineage_url:
+        raise ConfigError(
+            "--metrics-file and --lineage-url tell how a job ended, and a launcher does not wait for that; leave them "
+            "out, and watch the job's metrics on the cluster."
+        )
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)

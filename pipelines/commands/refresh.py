@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import logging
 import secrets
@@ -30,6 +31,7 @@ from pipelines.commands._preflight import describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import outcome_of, standing_of, sum_up
 from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
+from pipelines.commands._telling import Story, telling
 from pipelines.commands.plan import show_plan
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
@@ -77,7 +79,8 @@ def refresh(
     except GateError as error:
         report = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
         page = write_report(report, config.work, "refused", config.report)
-        raise GateError(f"{error}\nThe report is {page}") from None
+        gates = [dataclasses.asdict(gate) for gate in report.gates]
+        raise GateError(f"{error}\nThe report is {page}", gates, page) from None
     # Some runners lose metrics of the last steps; the version is then the current one.
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
     if before is not None:
@@ -102,6 +105,12 @@ def refresh(
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look at the input, run, print."""
     args, options = parse_flags(build_parser(), argv)
+    with telling("refresh", args) as story:
+        return _refresh(args, options, story)
+
+
+def _refresh(args: argparse.Namespace, options: PipelineOptions, story: Story) -> dict[str, Any]:
+    """What the flags ask for: a plan, or a refresh."""
     config = config_from(args, runs_locally(options))
     encoder = config.encoder_source
     if args.rates and not (args.with_plan or args.dry_run):
@@ -114,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         record = {"heads": [record_of(head) for head in heads], "plan": show_plan(foretold, config)}
         print_json(args, record)
         return record
-    _, summary = refresh(config, encoder, options, heads)
+    manifest, summary = refresh(config, encoder, options, heads)
+    story.of(manifest, summary["gates"], summary["stages"])
     print_summary(summary)
     if foretold is not None:
         summary["plan"] = compare(foretold, summary, 1 if runs_locally(options) else None)

@@ -19,6 +19,11 @@ class Signalled(KeyboardInterrupt):
     """
 
 
+def signal_of(interrupt: KeyboardInterrupt) -> int:
+    """The number of the signal behind an interrupt."""
+    return int(interrupt.args[0]) if isinstance(interrupt, Signalled) and interrupt.args else signal.SIGINT
+
+
 @contextlib.contextmanager
 def heard_once(for_good: bool) -> Iterator[list[int]]:
     """Raise ``Signalled`` at the first signal that comes inside, and take no notice of further ones.
@@ -37,7 +42,7 @@ def heard_once(for_good: bool) -> Iterator[list[int]]:
     def hear(number: int, _: object) -> None:
         if not heard:
             heard.append(number)
-            raise Signalled
+            raise Signalled(number)
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():

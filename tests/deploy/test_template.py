@@ -50,6 +50,8 @@ def test_every_flag_is_a_parameter() -> None:
         "log_format",
         "with_plan",
         "rates",
+        "metrics_file",
+        "lineage_url",
     }
 
 

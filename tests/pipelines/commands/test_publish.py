@@ -40,7 +40,7 @@ def publish_point(table: str, k: int, alpha: float, gain: Interval = GOOD, *acce
     result = dataclasses.asdict(evaluation) | {"candidates": len(IDS), "report": "page"} | other.pop("result", {})
     version = other.pop("version", 1)
     config = EvaluationConfig(table, version, "c", "q", f"{table}-work", Request(point, GRID))
-    return _publish(config, result, other.pop("thresholds", Thresholds()), accepted)
+    return _publish(config, result, other.pop("thresholds", Thresholds()), accepted).version
 
 
 def test_every_gate_is_recorded_with_the_evaluation(table: str) -> None:
