@@ -71,11 +71,13 @@ class Output:
 
     Attributes:
         json: print one JSON object on the last line.
+        quiet: print no progress and no summary; warnings, errors and the object of --json stay.
         verbose: log every shard, and what Beam does.
         log_format: json: an object a line (default: text).
     """
 
     json: Annotated[bool, Option(group=OUTPUT)] = False
+    quiet: Annotated[bool, Option(group=OUTPUT)] = False
     verbose: Annotated[bool, Option(group=OUTPUT)] = False
     log_format: Annotated[str, Option(group=OUTPUT, choices=FORMATS)] = "text"
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from pipelines.running.output import aloud
+
 
 def add_command(commands: Any, name: str, text: str, **settings: Any) -> argparse.ArgumentParser:
     """A command of a command, with --json.
@@ -31,4 +33,5 @@ def add_version(parser: argparse._ActionsContainer, text: str = "which version (
 def print_json(args: argparse.Namespace, record: Any) -> None:
     """Print the result for programs, if that was asked for."""
     if args.json:
-        print(json.dumps(record))
+        with aloud():
+            print(json.dumps(record))

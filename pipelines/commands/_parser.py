@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from nnn_core.errors import ConfigError, did_you_mean
 from nnn_core.redaction import harmless, redact
+
+
+_BUILDING: ContextVar[bool] = ContextVar("building", default=False)
+
+
+class Built(Exception):
+    """A parser is as it will be used.
+
+    Attributes:
+        parser: the parser.
+    """
+
+    def __init__(self, parser: Parser) -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """Inside, a parser that is to parse flags raises ``Built`` instead: who wants parsers calls the commands."""
+    token = _BUILDING.set(True)
+    try:
+        yield
+    finally:
+        _BUILDING.reset(token)
 
 
 class _HelpAll(argparse.Action):
@@ -54,6 +82,12 @@ class Parser(argparse.ArgumentParser):
             self._action_groups = groups
             for action, text in everything.items():
                 action.help = text
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the flags that are ours."""
+        if _BUILDING.get() and self.add_help:  # one without --help looks for a single flag ahead
+            raise Built(self)
+        return super().parse_known_args(args, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse flags that are all ours."""

@@ -17,6 +17,7 @@ from pipelines.commands._options import Switch
 from pipelines.commands._parser import Parser, flag_name
 from pipelines.running.known_runners import settle_runner
 from pipelines.running.logs import configure_logging
+from pipelines.running.output import hush
 
 #: Not a spelling of ours.
 _DRY_RUN_OF_BEAM = "--dry_run"
@@ -40,6 +41,10 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
         apply_config(config, parser, given)
     args, beam_flags = parser.parse_known_args(given)
     configure_logging(args.verbose, args.log_format)
+    if args.quiet:
+        if args.verbose:
+            raise ConfigError("--quiet and --verbose contradict each other; leave one of them out.")
+        hush()
     from_file = config.beam_flags(beam_flags) if config else []
     return args, parse_beam_options([*from_file, *beam_flags], parser)
 

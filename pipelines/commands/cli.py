@@ -30,11 +30,15 @@ _COMMANDS = {
     "score": ("pipelines.commands.score", "biases of items that arrived since the last refresh, before the next one"),
     "encode": ("pipelines.commands.encode", "texts or images to a file of vectors, such as queries for your index"),
     "search": ("pipelines.commands.search", "what a few queries find, before and after, side by side"),
+    "completion": ("pipelines.commands.completion", "a script by which bash or zsh completes commands and flags"),
     "export": ("pipelines.commands.export", "files and recipes for vector engines, with the overlap that they keep"),
 }
 
 #: Commands whose work is done when they print: that nobody reads it changes nothing.
 _DONE = ("demo", "refresh", "evaluate", "export")
+
+#: What a shell shows of a program that ended because nobody reads on, as in ``nnn table list | head -1``.
+_SIGPIPE = 128 + signal.SIGPIPE
 
 _USAGE = """usage: nnn COMMAND [flags]
 
@@ -72,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with steady_output() as output:
         # Some modules take seconds to import, in which people press Ctrl-C too.
         code = run_command(lambda flags: _load(_COMMANDS[arguments[0]][0]).main(flags), arguments[1:], argv is None)
+    if code == 0 and output.abandoned and arguments[0] not in _DONE:
+        return _SIGPIPE
     if code == 0 and output.problem and arguments[0] not in _DONE:
         say_failure(f"what was printed is incomplete: {output.problem}.", "StorageError", StorageError.exit_code)
         return StorageError.exit_code
@@ -95,7 +101,7 @@ def _load(name: str) -> ModuleType:
 
 def _usage() -> str:
     """The text of ``nnn --help``."""
-    return _USAGE.format(commands="\n".join(f"  {name:<9} {text}" for name, (_, text) in _COMMANDS.items()))
+    return _USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, (_, text) in _COMMANDS.items()))
 
 
 def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str], for_good: bool = False) -> int:

@@ -18,7 +18,7 @@ from pipelines.commands._refresh_flags import build_parser
 _PATTERNS: dict[Any, str] = {int: "^-?[0-9]+$", float: "^[-+.0-9eE]+$", bool: "^(true|false)$"}
 
 #: Options that only make sense where someone waits and watches.
-_OF_A_TERMINAL = ("json", "verbose", "log_format", "with_plan", "rates", "metrics_file", "lineage_url")
+_OF_A_TERMINAL = ("json", "quiet", "verbose", "log_format", "with_plan", "rates", "metrics_file", "lineage_url")
 
 
 def _render(parser: Parser) -> str:

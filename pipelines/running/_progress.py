@@ -108,6 +108,13 @@ class Messages(Lines):
         _LOG.info(Event("progress", stage=stage, done=tally.done, expected=tally.total, seconds=seconds))
 
 
+class Silence(Lines):
+    """Nothing, for those who want to hear of warnings and errors only."""
+
+    def write(self, stage: str, tally: Tally, now: float) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
     """Show the progress of what runs inside; the tallies are those of the stages so far."""

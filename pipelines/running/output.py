@@ -17,14 +17,19 @@ class _Output(io.TextIOBase):
 
     Attributes:
         problem: why what was printed is incomplete; None if it is not.
+        abandoned: whether it is incomplete because the reader closed the pipe.
+        quiet: whether what is written is dropped, because nobody wants it.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.problem: str | None = None
+        self.abandoned = False
+        self.quiet = False
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(harmless(text)))
+        if not self.quiet:
+            self._try(lambda: self._stream.write(harmless(text)))
         return len(text)
 
     def flush(self) -> None:
@@ -41,6 +46,7 @@ class _Output(io.TextIOBase):
             try:
                 act()
             except (OSError, ValueError) as error:
+                self.abandoned = isinstance(error, BrokenPipeError)
                 self.problem = getattr(error, "strerror", None) or str(error)
                 _let_go(self._stream)
 
@@ -51,6 +57,31 @@ def _let_go(stream: Any) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def hush() -> None:
+    """Drop what the program prints from now on, but for what it prints ``aloud``."""
+    if isinstance(sys.stdout, _Output):
+        sys.stdout.quiet = True
+
+
+def is_quiet() -> bool:
+    """Whether what the program prints is dropped."""
+    return isinstance(sys.stdout, _Output) and sys.stdout.quiet
+
+
+@contextlib.contextmanager
+def aloud() -> Iterator[None]:
+    """Inside, what is printed is printed."""
+    if not isinstance(sys.stdout, _Output):
+        yield
+        return
+    output, before = sys.stdout, sys.stdout.quiet
+    output.quiet = False
+    try:
+        yield
+    finally:
+        output.quiet = before
 
 
 @contextlib.contextmanager

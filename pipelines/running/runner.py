@@ -20,8 +20,9 @@ from pipelines.running._failures import explain, find_error, is_interrupt, witho
 from pipelines.running._formatters import in_json
 from pipelines.running._job_service import Watch as Watch
 from pipelines.running._job_service import await_end, hush_worker, on_loopback
-from pipelines.running._progress import Lines, Messages, shown
+from pipelines.running._progress import Lines, Messages, Silence, shown
 from pipelines.running.known_runners import is_portable, runs_locally, warn_of_no_retries
+from pipelines.running.output import is_quiet
 from pipelines.stages.metrics import NAMESPACE
 
 #: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
@@ -95,10 +96,17 @@ def _scratch_of(pipeline: beam.Pipeline) -> Iterator[None]:
 
 
 def _run_here(pipeline: beam.Pipeline) -> Any:
-    with shown(Messages() if in_json() else None):
+    with shown(_display()):
         result = pipeline.run()
         result.wait_until_finish()
     return result
+
+
+def _display() -> Lines | None:
+    """Who shows progress; None for what suits the terminal."""
+    if is_quiet():
+        return Silence()
+    return Messages() if in_json() else None
 
 
 def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
@@ -109,7 +117,7 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
     try:
         with on_loopback():
             result = pipeline.run()
-            await_end(result, watch, Messages() if in_json() else Lines())
+            await_end(result, watch, _display() or Lines())
     except NNNError:
         raise
     except Exception as error:

@@ -46,6 +46,7 @@ def test_every_flag_is_a_parameter() -> None:
     assert len(names) == len(set(names))
     assert set(names) == {"config", *file_options(build_parser())} - {
         "json",
+        "quiet",
         "verbose",
         "log_format",
         "with_plan",

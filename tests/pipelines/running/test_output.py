@@ -46,7 +46,7 @@ RUN = f'"{sys.executable}" -c "$0"'
         (f"{RUN} refresh show > /dev/full", 0, b""),
         (f"{RUN} table show > /dev/full", 7, b"what was printed is incomplete: No space left on device"),
         (f"{RUN} refresh show | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}", 0, b""),
-        (f"{RUN} table show | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}", 7, b"Broken pipe"),
+        (f"{RUN} table show | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}", 141, b""),
         (f"{RUN} refresh show >&-", 0, b""),
         (f"{RUN} refresh show 2>&-", 0, b""),
         (f"{RUN} refresh show < /dev/null >&- 2>&- <&-", 0, b""),
