@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from nnn_core.errors import ConfigError, did_you_mean
 from nnn_core.redaction import harmless, redact
 
-
 _BUILDING: ContextVar[bool] = ContextVar("building", default=False)
 
 
