@@ -95,7 +95,8 @@ queries, k = 16, alpha = 0.75 (`python tests/benchmarks/engines.py`, which measu
 | rescoring 1,000 hits with `query_weight` 1, the default of Elasticsearch (by formula) | 0.71 |
 | rescoring 1,000 hits with `query_weight` 0 (by formula) | 1.00 |
 | FAISS `PQ64`: plain vectors; with the bias, 513 dimensions padded to 576 | 0.31; 0.21 |
-| LanceDB 0.40 `IVF_PQ`, its default: plain vectors; with the bias, 513 dimensions as they are; padded to 520 | 0.19; 0.05; 0.25 |
+| LanceDB 0.40 `IVF_PQ`, its default: plain vectors; with the bias, padded to 520 | 0.19; 0.25 |
+| LanceDB 0.40 `IVF_PQ`, with the bias, 513 dimensions as they are (`--pad-to 1`) | 0.05 |
 | LanceDB 0.40 `IVF_SQ`: plain vectors; with the bias, padded to 520 | 0.96; 0.94 |
 | LanceDB 0.40 `IVF_HNSW_SQ`: plain vectors; with the bias, padded to 520 | 0.77; 0.76 |
 """
