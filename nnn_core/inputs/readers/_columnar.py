@@ -77,7 +77,7 @@ def _holds_vectors(opener: Opener, uri: str, modality: Modality, columns: Column
     if has_vector and has_payload and (vector is None) == (payload is None):
         raise InputError(
             f"{uri!r} has both {'an image' if what == 'image' else 'a caption'} and a vector column; say which to read "
-            f"with either --{what}-column or --vector-column."
+            f"with either {columns.flag(what)} or {columns.flag('vector')}."
         )
     if (vector is None) == (payload is None):
         return has_vector or (vector is not None and not has_payload)
@@ -120,7 +120,8 @@ def _caption_rows(opener: Opener, shard: InputShard, columns: Columns) -> Iterat
         names = table.schema.names
         column, path = split_path(names, columns.caption or CAPTION_DEFAULT)
         named = columns.caption and (column or columns.caption)
-        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,), columns.flag("caption"))
+        flag = columns.flag("caption")
+        caption = require_column("caption", names, named, uri, (CAPTION_DEFAULT,), flag)
         size = min(shard.head or BATCH_ROWS, _TEXT_ROWS, image_columns.rows_within(BATCH_BYTES, table, caption))
         for first, ids, pair_ids, batch in identified_batches(table, [caption], columns, uri, size):
             values = batch.column(caption).to_pylist()
@@ -128,7 +129,7 @@ def _caption_rows(opener: Opener, shard: InputShard, columns: Columns) -> Iterat
                 if row_id is None:
                     yield Reject(f"row {row}", NO_ID)
                 elif path and (value := value_at(plain(value), path)) is MISSING:
-                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see --caption-column")
+                    yield Reject(row_id, NO_CAPTION, f"there is no field {columns.caption!r}, see {flag}")
                 else:
                     yield from caption_rows(row_id, pair_id, value)
 
@@ -163,7 +164,7 @@ def _vector_rows(opener: Opener, shard: InputShard, columns: Columns) -> Iterato
     with opener.vectors(uri, vector) as table:
         head, path = split_path(table.schema.names, vector)
         column = head or vector
-        dim = _dimension(table, vector, uri, shard.head)
+        dim = _dimension(table, vector, uri, shard.head, flag)
         for first, ids, pair_ids, batch in identified_batches(table, [column], columns, uri, shard.head or BATCH_ROWS):
             yield _to_rows(first, ids, pair_ids, _lists(batch, column, path), dim)
 
@@ -207,20 +208,27 @@ def field_type(schema: pa.Schema, path: str) -> pa.DataType | None:
     return None if column is None else type_at(schema.field(schema.names.index(column)).type, rest)
 
 
-def _dimension(table: Table, vector: str, uri: str, head: int | None) -> int:
+def _dimension(table: Table, vector: str, uri: str, head: int | None, flag: str) -> int:
     """The most frequent length of the vectors (or of the first), which a fixed-size list states itself."""
     kind = field_type(table.schema, vector)
     column, path = split_path(table.schema.names, vector)
     if kind is None:
-        raise InputError(f"{uri!r}: there is no field {path!r} in column {column!r} (--vector-column).")
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {column!r} ({flag}).")
     if pa.types.is_null(kind):
         return 0
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise InputError(f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats.")
-    if not pa.types.is_floating(kind.value_type):
         raise InputError(
-            f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. Unsigned bytes are codes "
-            "around a zero, or packed bits, as only their maker can tell: write the vectors as floats."
+            f"{uri!r}: column {vector!r} is of type {kind}, not a list of floats. Name the column of the vectors with "
+            f"{flag}."
+        )
+    if not pa.types.is_floating(kind.value_type):
+        remedy = "Write the vectors as one list of floats a row"
+        if pa.types.is_unsigned_integer(kind.value_type):
+            codes = "Unsigned bytes are codes around a zero, or packed bits, as only their maker can tell"
+            remedy = f"{codes}: write the vectors as floats"
+        raise InputError(
+            f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. {remedy}, or name another "
+            f"column with {flag}."
         )
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
@@ -253,16 +261,23 @@ def identified_batches(
     read = list(dict.fromkeys(head for name in wanted if (head := split_path(names, name)[0])))
     first = 0
     for batch in table.batches(size, read or names[:1]):
-        ids = texts_of(batch, id_column, uri)
-        pair_ids = [pair_id or NO_PAIR for pair_id in (texts_of(batch, pair_column, uri) if pair_column else ids)]
+        ids = texts_of(batch, id_column, uri, columns.flag("id"))
+        pairs = texts_of(batch, pair_column, uri, columns.flag("pair_id")) if pair_column else ids
+        pair_ids = [pair_id or NO_PAIR for pair_id in pairs]
         if not columns.require_id:
             ids = [row_id or f"row {row}" for row, row_id in enumerate(ids, start=first)]
         yield first, ids, pair_ids, batch
         first += batch.num_rows
 
 
-def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | None]:
+def texts_of(batch: pa.RecordBatch, column: str | None, uri: str, flag: str = "") -> list[str | None]:
     """A column of ids as text, None where there is no id (or no column).
+
+    Args:
+        batch: rows with the column.
+        column: its name, or the path of a field in it.
+        uri: the file, for messages.
+        flag: the flag that names another column; empty where none can.
 
     Raises:
         InputError: the column is neither text nor whole numbers.
@@ -277,7 +292,10 @@ def texts_of(batch: pa.RecordBatch, column: str | None, uri: str) -> list[str | 
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if not any(is_id(array.type) for is_id in _ID_TYPES):
-        raise InputError(f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.")
+        remedy = f" Name another column with {flag}." if flag else ""
+        raise InputError(
+            f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.{remedy}"
+        )
     return [value or None for value in array.cast(pa.string()).to_pylist()]
 
 

@@ -178,22 +178,24 @@ def test_a_column_without_any_value_is_one_of_missing_ids(path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [pa.array([1.5, 2.0]), pa.array([True, False]), pa.array([b"a", b"b"])])
 def test_other_ids_are_refused(path: Path, ids: pa.Array) -> None:
-    with pytest.raises(InputError, match=rf"column 'id' is of type {ids.type}; ids must be strings or whole numbers"):
-        read_table(path, {"id": ids, "vector": lists([[1.0], [2.0]])})
+    said = rf"column 'id' is of type {ids.type}; ids must be strings or whole numbers\. Name .* with --reference-id-"
+    with pytest.raises(InputError, match=said):
+        read_table(path, {"id": ids, "vector": lists([[1.0], [2.0]])}, side="reference-")
 
 
 @pytest.mark.parametrize(
     ("vector", "words"),
     [
-        (pa.array([1.0, 2.0]), "of type double, not a list of floats"),
-        (pa.array([[1], [2]], pa.list_(pa.uint8())), "a list of uint8, not of floats"),
+        (pa.array([1.0, 2.0]), "of type double, not a list of floats. Name the column of the vectors with FLAG"),
+        (pa.array([[1], [2]], pa.list_(pa.uint8())), "a list of uint8, not of floats. Unsigned bytes .* with FLAG"),
         (pa.array([1, 2]), "of type int64, not a list of floats"),
-        (pa.array([[[1.0]], [[2.0]]]), "a list of list<.*>, not of floats"),
+        (pa.array([[[1.0]], [[2.0]]]), "a list of list<.*>, not of floats. Write the vectors as .* with FLAG"),
     ],
 )
 def test_vectors_that_are_none(path: Path, vector: pa.Array, words: str) -> None:
-    with pytest.raises(InputError, match=f"shard.parquet': column 'vector' is {words}"):
-        read_table(path, {"id": ["a", "b"], "vector": vector})
+    said = words.replace("FLAG", "--validation-vector-column")
+    with pytest.raises(InputError, match=f"shard.parquet': column 'vector' is {said}"):
+        read_table(path, {"id": ["a", "b"], "vector": vector}, side="validation-")
 
 
 @pytest.mark.parametrize(
