@@ -250,6 +250,27 @@ def _by_group(rows: Rows) -> Iterator[tuple[int, Rows]]:
         yield int(owner), Rows([], [], [], [replace(reject, id=row_id)])
 
 
+def unit_rows(rows: Rows) -> tuple[Rows, FloatMatrix]:
+    """Rows of vectors, those that cannot be normalised as rejects, and (rows, dim) unit vectors of the others."""
+    if not rows.ids:
+        return rows, np.empty((0, 0), np.float32)
+    vectors = np.asarray(rows.items)
+    unit, not_finite, zero = unit_vectors(vectors)
+    usable = ~(not_finite | zero)
+    if usable.all():
+        return rows, unit
+    masks = ((not_finite, NOT_FINITE), (zero, ZERO_NORM))
+    rejects = [Reject(rows.ids[row], reason) for mask, reason in masks for row in np.flatnonzero(mask)]
+    kept = replace(
+        rows,
+        ids=list(compress(rows.ids, usable)),
+        pair_ids=list(compress(rows.pair_ids, usable)),
+        items=vectors[usable],
+        rejects=[*rows.rejects, *rejects],
+    )
+    return kept, unit[usable]
+
+
 @dataclass
 class _Collector:
     """Checks vectors and cuts them into embedded shards of ``ROWS_PER_SHARD`` rows."""
@@ -265,20 +286,13 @@ class _Collector:
     _vectors: list[FloatMatrix] = field(default_factory=list)
 
     def add(self, rows: Rows) -> None:
+        rows, unit = unit_rows(rows)
         self.rejects += rows.rejects
         if not rows.ids:
             return
-        vectors = np.asarray(rows.items)
-        unit, not_finite, zero = unit_vectors(vectors)
-        for mask, reason in ((not_finite, NOT_FINITE), (zero, ZERO_NORM)):
-            self.rejects += [Reject(rows.ids[row], reason) for row in np.flatnonzero(mask)]
-        ids, pair_ids, usable = rows.ids, rows.pair_ids, ~(not_finite | zero)
-        if not usable.all():
-            ids, pair_ids = list(compress(ids, usable)), list(compress(pair_ids, usable))
-            vectors, unit = vectors[usable], unit[usable]
-        self.off_length += off_length(vectors)
-        self._ids += ids
-        self._pair_ids += pair_ids
+        self.off_length += off_length(np.asarray(rows.items))
+        self._ids += rows.ids
+        self._pair_ids += rows.pair_ids
         self._vectors.append(unit)
         self.cut(ROWS_PER_SHARD)
 

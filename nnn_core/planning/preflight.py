@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.embedded.embedding import EmbeddingRequest, check_needs
+from nnn_core.embedded.embedding import EmbeddingRequest, check_needs, unit_rows
 from nnn_core.encoders.encoding import NOT_AN_IMAGE, decode_error
 from nnn_core.errors import InputError
 from nnn_core.evaluation.queries import Overlap
@@ -62,6 +62,8 @@ class Head:
             shard = InputShard(name.uri, "", 0, members=name.members)
             check_needs(name, holds_vectors(shard, request.modality, request.columns), request)
             holds, rows = read_head(name, request.modality, request.columns)
+            if holds == "vectors":
+                rows = unit_rows(rows)[0]
             looked.append((holds, _decoded(rows) if holds == "images" and decode else rows))
         head = cls(
             side,

@@ -258,6 +258,16 @@ def named_id(columns: Columns, record: Mapping[str, object]) -> str | None:
     return None if missing and "id" in columns.inherited else columns.id
 
 
+def _described(fields: Iterable[str]) -> tuple[str, ...]:
+    """Names of fields; those whose values are lists of numbers with their type, as columns of Parquet have it."""
+    values = fields if isinstance(fields, Mapping) else {}
+    return tuple(f"{name}: list<item: double>" if _is_numbers(values.get(name)) else name for name in fields)
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
+
+
 def captions_format(
     name: str,
     suffixes: tuple[str, ...],
@@ -294,7 +304,7 @@ def captions_format(
 
     def outline(uri: str) -> Outline:
         first = next(heads(uri), None)
-        return Outline() if first is None or isinstance(first, Reject) else Outline(columns=tuple(first[1]))
+        return Outline() if first is None or isinstance(first, Reject) else Outline(columns=_described(first[1]))
 
     return Format(
         name,

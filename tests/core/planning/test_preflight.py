@@ -71,6 +71,14 @@ def test_rows_that_all_fail_for_one_reason_are_not_to_be_allowed(tmp_path: Path)
     assert "allow" not in str(caught.value).partition("All rows")[2]
 
 
+@pytest.mark.parametrize("number", [0.0, float("nan")])
+def test_vectors_that_cannot_be_normalised(tmp_path: Path, number: float) -> None:
+    values = pa.array([[number] * 4] * 3, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "vector": values}), tmp_path / "a.parquet")
+    with pytest.raises(RejectedRowsError, match=r"3 x vector (?s:.)*All rows fail for one reason: repair the input"):
+        look(tmp_path / "a.parquet", "references", 0.01)
+
+
 def test_an_image_that_cannot_be_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(make_tar([("a.jpg", b"no image"), ("b.jpg", hostile.good_images()["rgb.jpg"])]))
@@ -79,8 +87,14 @@ def test_an_image_that_cannot_be_decoded(tmp_path: Path) -> None:
     assert look(path, rate=0.1, modality="image").ids == ["b"]
 
 
-def test_vectors_under_another_name_are_named(tmp_path: Path) -> None:
-    path = vectors(tmp_path / "a.parquet", 4, "values")
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.json"])
+def test_vectors_under_another_name_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        vectors(path, 4, "values")
+    else:
+        line = json.dumps({"id": "a", "sizes": [], "values": [0.5, 1, -2.0]})
+        path.write_text(f"{line}\n" if path.suffix == ".jsonl" else f"[{line}]")
     request = EmbeddingRequest("text", Columns(require_id=False, side="reference-"), None, "work")
     with pytest.raises(InputError, match="if 'values' holds vectors, say so with --reference-vector-column"):
         Head.read("references", str(path), request, 0.0, decode=True)
