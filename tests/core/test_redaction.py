@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,13 @@ from hypothesis import strategies as st
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
 from nnn_core.redaction import harmless, is_secret, redact, refuse_credentials
+
+pytestmark = pytest.mark.counted
+
+#: Records whether one more secret was kept, see ``conftest.py``.
+Record = Callable[[str, int, int], None]
+
+KEPT = "secrets that are refused where they are given, and not shown"
 
 WITH = {
     "https://me:HUSH@host/x": "https://[redacted]@host/x",
@@ -39,6 +48,15 @@ WITHOUT = [
 ]
 
 
+def is_kept(uri: str) -> bool:
+    """Whether a URI is refused, and shown without the secret in it, which begins with HU."""
+    try:
+        refuse_credentials(uri)
+    except ConfigError as error:
+        return "HU" not in f"{error}{redact(uri)}"
+    return False
+
+
 @pytest.mark.parametrize(("uri", "shown"), WITH.items())
 def test_what_is_shown(uri: str, shown: str) -> None:
     assert redact(uri) == shown
@@ -53,7 +71,8 @@ def test_what_is_left_alone(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", WITH)
-def test_a_uri_with_credentials_is_refused(uri: str) -> None:
+def test_a_uri_with_credentials_is_refused(uri: str, record_count: Record) -> None:
+    record_count(KEPT, is_kept(uri), 1)
     with pytest.raises(ConfigError, match=r"--table '.*\[redacted\].*' holds credentials.*environment") as caught:
         refuse_credentials(uri, "--table")
     assert "HU" not in str(caught.value)
@@ -89,7 +108,8 @@ def test_a_uri_with_credentials_is_refused(uri: str) -> None:
         "s3://b/AKIAHUSHHUSHHUSHHUSH/x",
     ],
 )
-def test_further_forms_of_secrets(uri: str) -> None:
+def test_further_forms_of_secrets(uri: str, record_count: Record) -> None:
+    record_count(KEPT, is_kept(uri), 1)
     assert "HUSH" not in redact(f"GET {uri} failed")
     with pytest.raises(ConfigError):
         refuse_credentials(uri)
@@ -120,7 +140,8 @@ def test_harmless_forms(uri: str) -> None:
         "-----BEGIN RSA PRIVATE KEY-----\nHUSH",
     ],
 )
-def test_text_that_stores_send_back(text: str) -> None:
+def test_text_that_stores_send_back(text: str, record_count: Record) -> None:
+    record_count(KEPT, "HUSH" not in redact(text), 1)
     assert "HUSH" not in redact(text)
 
 
@@ -141,7 +162,8 @@ def test_text_that_stores_send_back(text: str) -> None:
         ("--no_auth", "", False),
     ],
 )
-def test_options_with_secrets(option: str, value: str, secret: bool) -> None:
+def test_options_with_secrets(option: str, value: str, secret: bool, record_count: Record) -> None:
+    record_count(KEPT, secret and is_secret(option, value), secret)
     assert is_secret(option, value) is secret
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,28 @@ def test_missing_tables_and_versions(table: str) -> None:
         commit_version(table, make_manifest(version, alpha=float(version)))
     with pytest.raises(InputError, match=r"table' has no version 3; it has 2 to 4 \(2 versions\)"):
         read_manifest(table, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files come from /proc")
+def test_the_disk_is_told_to_keep_the_names_of_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the data before the manifest has its name, that of the manifest after it."""
+    synced, real, manifest = [], os.fsync, make_manifest()
+    for path in manifest.paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "versions").mkdir(exist_ok=True)
+    uri = manifest_uri(str(tmp_path), manifest.version)
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.is_dir():
+            synced.append((str(path.relative_to(tmp_path)), Path(uri).exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    commit_version(str(tmp_path), manifest)
+    folders = {str(Path(path).parent) for path in manifest.paths}
+    assert {name for name, published in synced if not published} == {*folders, "versions", "."}
+    assert synced[-1] == ("versions", True)
 
 
 def test_to_commit_again_changes_nothing(table: str) -> None:

@@ -140,6 +140,26 @@ def test_a_mistake_is_told_in_two_lines(command: list[str], said: str, capsys: p
     assert re.fullmatch(r"\(see nnn [\w ]+ --help\)", second)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "refresh --candidates c --references r --table t --work w --tokn=HUSH",
+        "refresh --candidates c --references r --table t --work w --tokn HUSH",
+        "table list --table t --pasword=HUSH",
+        "inspect c --api-kez=HUSH",
+    ],
+)
+def test_the_value_of_an_unknown_flag_is_not_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = cli.main(command.split())
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    shown = "".join(capsys.readouterr())
+    assert code == 2
+    assert "unknown flag --" in shown
+    assert "HUSH" not in shown
+
+
 def test_models_name_the_extra_that_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     source = parse_encoder(f"open_clip:local-dir:{encoder_folder()}")

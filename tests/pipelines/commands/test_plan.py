@@ -89,6 +89,19 @@ def test_a_plan_foretells_what_is_scored(plan: Call, two_versions: TwoVersions) 
     assert grown["reasons"] == {"candidates to embed": CANDIDATES // 3 * REFERENCES}
 
 
+def test_a_plan_says_what_digests_cost(
+    two_versions: TwoVersions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the store tells none, files are fetched for theirs."""
+    place = str(two_versions.restore(1))
+    arguments = ["plan", *refresh_arguments(place, place, 1)[1:]]
+    assert cli.main(arguments) == 0
+    assert "fetched for their digests" not in capsys.readouterr().out
+    monkeypatch.setattr("nnn_core.planning.plan.storage.is_local", lambda uri: False)
+    assert cli.main(arguments) == 0
+    assert "KiB are fetched for their digests: their store tells no MD5" in capsys.readouterr().out
+
+
 def test_a_refresh_says_how_good_its_plan_was(
     plan: Call, two_versions: TwoVersions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,13 +86,32 @@ def test_a_signal_ends_a_command_in_one_line(number: int, code: int, word: str) 
 
 
 @pytest.mark.parametrize("place", ["", "  ", "s3://", "gs:///", "s3:/bucket/x", "memory://", "file://", "a\0b"])
-def test_what_is_no_place_is_refused(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "table list --table PLACE",
+        "table verify --table PLACE",
+        "refresh --candidates c.npy --references r.npy --table PLACE --work w",
+        "refresh --candidates c.npy --references r.npy --table t --work PLACE",
+    ],
+)
+def test_what_is_no_place_is_refused(
+    command: str,
+    place: str,
+    record_count: Callable[[str, int, int], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from pipelines.commands import cli
 
-    for command in (["table", "list", "--table", place], ["table", "verify", "--table", place]):
-        assert cli.main(command) == 2
-        error = capsys.readouterr().err
-        assert "names no place" in error or "would be a folder called" in error
+    monkeypatch.chdir(tmp_path)
+    code = cli.main([place if part == "PLACE" else part for part in command.split()])
+    error = capsys.readouterr().err
+    told = "names no place" in error or "would be a folder called" in error
+    nothing = not [*tmp_path.iterdir()]
+    record_count("places that are none, and refused", code == 2 and told and nothing, 1)
+    assert (code, told, nothing) == (2, True, True), error
 
 
 def test_manifests_are_known_by_their_own_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
