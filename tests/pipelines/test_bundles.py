@@ -32,7 +32,7 @@ STEPS = {
     "FindEmbedded",
     "ConvertShards",
     "BeamML_RunInference",  # which calls the encoder
-    "TakeResult",
+    "TakeResults",
     "GatherSides",
     "EachShard",
     "CalibrateShard",
@@ -197,9 +197,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "moment", [pytest.param("before", marks=pytest.mark.slow), "after", pytest.param("bundle", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("moment", ["before", "after", "bundle"])
 def test_steps_and_bundles_that_run_again(
     undisturbed: dict[str, bytes],
     moment: str,
