@@ -4,8 +4,15 @@ It launches the Flex Template and waits for the job. A retry continues where the
 that finds nothing changed publishes nothing, so running it once too often costs little. One run at a time: two would
 compute the same, and only one of them could publish.
 
+It needs ``apache-airflow-providers-google`` and, for it, ``apache-airflow-providers-apache-beam``.
+
 Variables of Airflow, read when a task runs: ``nnn_project``, ``nnn_region``, ``nnn_bucket``, ``nnn_template`` (URI of
-the template's specification), ``nnn_config`` (URI of the configuration file) and ``nnn_worker_account``. Trigger it
+the template's specification), ``nnn_config`` (URI of the configuration file) and ``nnn_worker_account``. Optional
+ones are those of deploy/terraform/variables.tf, with its defaults: ``nnn_machine_type``, ``nnn_max_workers`` and
+``nnn_accelerator``, such as ``type:nvidia-l4;count:1;install-nvidia-driver``.
+
+Whoever builds the index may wait for the asset of the table: ``schedule=[Asset("gs://.../table")]``. An asset has to be
+known when this file is read, so its URI is in the environment: ``AIRFLOW_VAR_NNN_TABLE``. Trigger the DAG
 with ``{"parameters": {...}}`` for other flags, as a backfill or a change of the model needs.
 
 Use this or the Cloud Scheduler job of deploy/terraform, not both.
@@ -13,10 +20,13 @@ Use this or the Cloud Scheduler job of deploy/terraform, not both.
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 
 from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, Param
+
+TABLE = Asset(os.environ.get("AIRFLOW_VAR_NNN_TABLE", "gs://example-bias/table"))
 
 LAUNCH = {
     "launchParameter": {
@@ -28,6 +38,10 @@ LAUNCH = {
             "serviceAccountEmail": "{{ var.value.nnn_worker_account }}",
             "tempLocation": "gs://{{ var.value.nnn_bucket }}/dataflow/temp",
             "stagingLocation": "gs://{{ var.value.nnn_bucket }}/dataflow/staging",
+            "machineType": "{{ var.value.get('nnn_machine_type', 'n2-standard-8') }}",
+            "maxWorkers": "{{ var.value.get('nnn_max_workers', 20) | int }}",
+            "additionalExperiments": "{{ var.value.get('nnn_accelerator', '') and "
+            "['worker_accelerator=' ~ var.value.nnn_accelerator] or [] }}",
             "additionalUserLabels": {"app": "nnn-refresh"},
         },
     }
@@ -53,6 +67,7 @@ with DAG(
         project_id="{{ var.value.nnn_project }}",
         location="{{ var.value.nnn_region }}",
         body=LAUNCH,
+        outlets=[TABLE],
         append_job_name=False,
         # The triggerer waits, not a worker's slot; a run that is killed or out of time cancels its job.
         deferrable=True,

@@ -54,7 +54,8 @@ def _look_ahead(flags: Sequence[str], program: str) -> argparse.Namespace:
     parser = Parser(prog=program, add_help=False)
     parser.add_argument("--config")
     parser.add_argument("--config-schema", action="store_true")
-    return parser.parse_known_args(list(flags))[0]
+    found: argparse.Namespace = parser.parse_known_args(list(flags))[0]
+    return found
 
 
 def _spell(flag: str, known: Mapping[str, argparse.Action]) -> str:
