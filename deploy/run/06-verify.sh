@@ -7,5 +7,5 @@ python -m pipelines.commands.cli table list --table "$table"
 python -m pipelines.commands.cli table verify --table "$table"
 done_since=$(gcloud logging read "resource.type=\"dataflow_step\" \"nnn refresh done:\"" --project "$PROJECT" \
   --freshness 25h --limit 1 --format='value(timestamp)')
-[[ -n $done_since ]] || { echo "no refresh came to its end for 25 hours; see deploy/RUNBOOK.md" >&2; exit 1; }
-echo "the last refresh came to its end at $done_since"
+[[ -n $done_since ]] || { echo "no refresh has finished in 25 hours; see deploy/RUNBOOK.md" >&2; exit 1; }
+echo "the last refresh finished at $done_since"

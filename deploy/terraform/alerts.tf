@@ -1,4 +1,4 @@
-# Three alerts: a gate refused a version, a job failed, and no refresh came to its end for 25 hours, whatever the reason
+# Three alerts: a gate refused a version, a job failed, and no refresh has finished in 25 hours, whatever the reason
 # (25 hours are the longest that Cloud Monitoring looks back, an hour more than the schedule's period).
 
 locals {
@@ -15,7 +15,7 @@ resource "google_monitoring_notification_channel" "email" {
 
 resource "google_logging_metric" "done" {
   name        = "nnn_refresh_done"
-  description = "Refreshes that came to their end, with a new version or without a change"
+  description = "Refreshes that finished, with a new version or without a change"
   filter      = "${local.jobs} \"nnn refresh done:\""
 
   metric_descriptor {
@@ -25,7 +25,7 @@ resource "google_logging_metric" "done" {
 }
 
 resource "google_monitoring_alert_policy" "missed" {
-  display_name          = "nnn-refresh: none came to its end for 25 hours"
+  display_name          = "nnn-refresh: none has finished in 25 hours"
   combiner              = "OR"
   notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
 
