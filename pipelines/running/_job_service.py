@@ -145,13 +145,14 @@ def hush_worker() -> None:
     threading.excepthook = tell
 
 
-def await_end(result: Any, watch: Watch | None, display: Lines) -> None:
+def await_end(result: Any, watch: Watch | None, display: Lines, cancel: Callable[[], None] | None = None) -> None:
     """Wait until a job that was handed over has ended; cancel it if nobody begins with it or waits for it.
 
     Args:
         result: what Beam returned for the job.
         watch: where its files are; None if there is nothing to look at.
         display: who shows the progress.
+        cancel: cancels the job; by default the job service is asked to.
 
     Raises:
         RunnerError: no worker began in time.
@@ -178,7 +179,7 @@ def await_end(result: Any, watch: Watch | None, display: Lines) -> None:
                 look()
             pause = max(_LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - start))
     except (RunnerError, KeyboardInterrupt):
-        _cancel(result)
+        _try(cancel or result.cancel)
         raise
     if failures:
         raise failures[0]
@@ -201,14 +202,14 @@ def _no_news(work: str) -> str:
     )
 
 
-def _cancel(result: Any) -> None:
+def _try(cancel: Callable[[], None]) -> None:
     """Ask for the end of a job, without waiting for an engine that does not answer."""
 
-    def cancel() -> None:
+    def ask() -> None:
         with contextlib.suppress(Exception):
-            result.cancel()
+            cancel()
 
-    _in_background(cancel).join(_CANCEL_SECONDS)
+    _in_background(ask).join(_CANCEL_SECONDS)
 
 
 def _in_background(action: Callable[[], None]) -> threading.Thread:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-from typing import Any
-from urllib.request import urlopen
-
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     FlinkRunnerOptions,
@@ -18,8 +12,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from nnn_core.errors import ConfigError, did_you_mean
-
-_LOG = logging.getLogger("nnn")
+from pipelines.running._flink import cluster_of, slots_of
 
 _LOCAL = "FnApiRunner"
 
@@ -47,12 +40,6 @@ _REFUSED = {
 #: How long an engine keeps a worker that has nothing to do, in milliseconds. By default it ends with each stage, and
 #: the next stage waits for a Python program to start.
 _KEPT_MILLIS = 120_000
-
-#: Restart strategies of Flink that run nothing again; none is the default.
-_NO_RETRIES = {"none", "off", "disable"}
-
-#: Seconds that Flink has to say how many slots it has, or how it is configured.
-_ASKING_SECONDS = 5.0
 
 #: What Flink and Spark reach into, which Java 17 forbids unless it is told otherwise.
 OPENED = (
@@ -137,45 +124,7 @@ def _add_needs(options: PipelineOptions) -> None:
 
 
 def _add_needs_of_flink(options: PipelineOptions) -> None:
-    flink = options.view_as(FlinkRunnerOptions)
-    if flink.parallelism < 1 and not flink.flink_master.startswith("["):
+    flink, cluster = options.view_as(FlinkRunnerOptions), cluster_of(options)
+    if flink.parallelism < 1 and cluster:
         # Else Flink takes what its configuration says, by default one task at a time on the whole cluster.
-        flink.parallelism = _slots_of(flink.flink_master) or flink.parallelism
-
-
-def warn_of_no_retries(options: PipelineOptions) -> None:
-    """Say so if a Flink cluster would end the job as soon as one of its workers dies.
-
-    Only the cluster can be told otherwise. Beam asks Flink for attempts for streams alone, and for a batch Flink does
-    not take them from the configuration of its client either.
-    """
-    master = options.view_as(FlinkRunnerOptions).flink_master
-    if options.view_as(StandardOptions).runner != "FlinkRunner" or master.startswith("["):
-        return
-    settings = _ask(master, "jobmanager/config")
-    if settings and _NO_RETRIES.issuperset(_retries_of(settings)):
-        _LOG.warning(
-            "the Flink cluster at %s has no restart strategy, so the job ends as soon as a worker dies; finished "
-            "work is kept. Set restart-strategy.type: fixed-delay in its configuration, with "
-            "restart-strategy.fixed-delay.attempts: 3.",
-            master,
-        )
-
-
-def _retries_of(settings: list[dict[str, str]]) -> set[str]:
-    """What the configuration of a Flink cluster names as its restart strategy, by the name of today or before."""
-    return {each["value"] for each in settings if each["key"] in ("restart-strategy.type", "restart-strategy")}
-
-
-def _slots_of(master: str) -> int | None:
-    """Slots of all task managers of a Flink cluster; None if it does not say."""
-    overview = _ask(master, "overview") or {}
-    return int(overview.get("slots-total", 0)) or None
-
-
-def _ask(master: str, page: str) -> Any:
-    """What a Flink cluster says of itself; None if it does not."""
-    address = master if master.startswith(("http://", "https://")) else f"http://{master}"
-    with contextlib.suppress(OSError, ValueError), urlopen(f"{address}/{page}", timeout=_ASKING_SECONDS) as answer:
-        return json.load(answer)
-    return None
+        flink.parallelism = slots_of(cluster) or flink.parallelism

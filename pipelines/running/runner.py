@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -16,13 +17,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from grpc import RpcError
 
 from nnn_core.errors import LostArtifactError, NNNError
+from pipelines.running import _flink
 from pipelines.running._failures import explain, find_error, is_interrupt, without_place
 from pipelines.running._formatters import in_json
 from pipelines.running._job_service import Watch as Watch
 from pipelines.running._job_service import await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Messages, Silence, shown
-from pipelines.running.known_runners import is_portable, runs_locally, warn_of_no_retries
+from pipelines.running.known_runners import is_portable, runs_locally
 from pipelines.running.output import is_quiet
+from pipelines.running.signals import sigint_kept
 from pipelines.stages.metrics import NAMESPACE
 
 #: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
@@ -113,11 +116,14 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
     if not logging.getLogger("apache_beam").isEnabledFor(logging.ERROR):
         hush_worker()
     portable = is_portable(pipeline.options)  # Beam takes the runner's name out of the options when it runs a job
-    warn_of_no_retries(pipeline.options)
+    if cluster := _flink.cluster_of(pipeline.options):
+        _flink.warn_of_no_retries(cluster)
     try:
         with on_loopback():
-            result = pipeline.run()
-            await_end(result, watch, _display() or Lines())
+            with sigint_kept():
+                result = pipeline.run()
+            cancel = partial(_cancel_on_flink, result, cluster) if cluster else None
+            await_end(result, watch, _display() or Lines(), cancel)
     except NNNError:
         raise
     except Exception as error:
@@ -125,6 +131,12 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
             raise
         raise explain(error) from None
     return result
+
+
+def _cancel_on_flink(result: Any, cluster: str) -> None:
+    # Beam makes the id of a job from the name that Flink knows it by and a number.
+    _flink.cancel(cluster, result._job_id.rpartition("_")[0])
+    result.cancel()
 
 
 def _metrics_of(result: Any) -> dict[str, list[Any]]:

@@ -215,10 +215,16 @@ def tasks_of(cluster: Cluster) -> str:
     """How many tasks Flink made of the last job, bounded here: each costs time and network memory."""
     if cluster.web is None:
         return ""
-    jobs = json.load(urllib.request.urlopen(f"{cluster.web}/jobs/overview"))["jobs"]
-    newest = max(jobs, key=lambda job: job["start-time"])
-    assert newest["tasks"]["total"] <= 60
-    return f"; {newest['tasks']['total']} tasks"
+    tasks: int = newest_job(cluster.web)["tasks"]["total"]
+    assert tasks <= 60
+    return f"; {tasks} tasks"
+
+
+def newest_job(web: str) -> dict[str, Any]:
+    """What Flink says of the job that began last."""
+    jobs = json.load(urllib.request.urlopen(f"{web}/jobs/overview"))["jobs"]
+    newest: dict[str, Any] = max(jobs, key=lambda job: job["start-time"])
+    return newest
 
 
 def test_images_and_an_encoder(engine: Running, tmp_path: Path, case: Case) -> None:
@@ -306,6 +312,25 @@ def test_a_machine_is_killed(engine: Running, place: Place, case: Case, folder: 
     assert place.digests("there") == place.here("first")[1]
     what = "an executor" if executors else "a task manager"
     case(f"same bytes after SIGKILL of {what} while {WHILE[folder]}")
+
+
+def test_ctrl_c_cancels_the_job(engine: Running, place: Place, case: Case) -> None:
+    flags, cluster = engine
+    if cluster.web is None:
+        pytest.skip("this engine has no page of jobs")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have it ignored
+    with place.begin("there", *flags) as process:
+        signal.signal(signal.SIGINT, before)
+        place.await_file("there", "embedded", process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    until = time.monotonic() + 60
+    while newest_job(cluster.web)["state"] != "CANCELED":
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert not list_versions(place.table("there"))
+    case("Ctrl-C: exit code 130, and the job is cancelled")
 
 
 def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:

@@ -122,6 +122,15 @@ def test_ctrl_c_cancels_the_job(tmp_path: Path) -> None:
     assert job.cancelled
 
 
+def test_a_job_is_cancelled_in_the_way_that_is_asked_for(tmp_path: Path) -> None:
+    job, asked = Job(), list[str]()
+    with pytest.raises(RunnerError):
+        await_end(job, watch(tmp_path, 0.01), Lines(), lambda: asked.append("by its page"))
+    assert asked == ["by its page"]
+    assert not job.cancelled
+    job.ended.set()
+
+
 def test_a_worker_in_this_process_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[type[BaseException]] = []
     monkeypatch.setattr(threading, "excepthook", lambda failed: told.append(failed.exc_type))

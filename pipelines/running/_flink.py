@@ -1,0 +1,76 @@
+"""What a Flink cluster is asked and told on its pages, because Beam's job server does not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from typing import Any
+from urllib.request import Request, urlopen
+
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, StandardOptions
+
+_LOG = logging.getLogger("nnn")
+
+#: Restart strategies of Flink that run nothing again; none is the default.
+_NO_RETRIES = {"none", "off", "disable"}
+
+#: States in which a job of Flink has ended, all in all.
+_ENDED = {"FINISHED", "CANCELED", "FAILED"}
+
+#: Seconds that Flink has to answer.
+_ASKING_SECONDS = 5.0
+
+
+def cluster_of(options: PipelineOptions) -> str | None:
+    """Address of the pages of the Flink cluster that a job goes to; None for other engines and Flink in one process."""
+    master: str = options.view_as(FlinkRunnerOptions).flink_master
+    if options.view_as(StandardOptions).runner != "FlinkRunner" or master.startswith("["):
+        return None
+    return master if master.startswith(("http://", "https://")) else f"http://{master}"
+
+
+def slots_of(cluster: str) -> int | None:
+    """Slots of all task managers; None if the cluster does not say."""
+    overview = _ask(cluster, "overview") or {}
+    return int(overview.get("slots-total", 0)) or None
+
+
+def warn_of_no_retries(cluster: str) -> None:
+    """Say so if the cluster would end a job as soon as one of its workers dies.
+
+    Only the cluster can be told otherwise. Beam asks Flink for attempts for streams alone, and for a batch Flink does
+    not take them from the configuration of its client either.
+    """
+    settings = _ask(cluster, "jobmanager/config")
+    if settings and _NO_RETRIES.issuperset(_retries_of(settings)):
+        _LOG.warning(
+            "the Flink cluster at %s has no restart strategy, so the job ends as soon as a worker dies; finished "
+            "work is kept. Set restart-strategy.type: fixed-delay in its configuration, with "
+            "restart-strategy.fixed-delay.attempts: 3.",
+            cluster,
+        )
+
+
+def cancel(cluster: str, name: str) -> None:
+    """Cancel the job of this name, which Beam's job server does not: it only ceases to wait for it.
+
+    Where several of this name run, none is touched: the others may be somebody else's.
+    """
+    jobs = (_ask(cluster, "jobs/overview") or {}).get("jobs", [])
+    running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in _ENDED]
+    if len(running) == 1:
+        _ask(cluster, f"jobs/{running[0]}?mode=cancel", "PATCH")
+
+
+def _retries_of(settings: list[dict[str, str]]) -> set[str]:
+    """What the configuration of a cluster names as its restart strategy, by the name of today or before."""
+    return {each["value"] for each in settings if each["key"] in ("restart-strategy.type", "restart-strategy")}
+
+
+def _ask(cluster: str, page: str, method: str = "GET") -> Any:
+    """What a cluster says; None if it does not."""
+    request = Request(f"{cluster}/{page}", method=method)
+    with contextlib.suppress(OSError, ValueError), urlopen(request, timeout=_ASKING_SECONDS) as answer:
+        return json.load(answer)
+    return None
