@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -37,7 +36,6 @@ from nnn_core.inputs.shards import InputShard, Modality, ShardName
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
 #: A column of an ``Outline`` that could hold vectors.
-_LIST_OF_FLOATS = re.compile(r"(.+?): (?:large_|fixed_size_)?list<\w+: (?:double|float|halffloat)\b")
 
 
 @dataclass(frozen=True)
@@ -162,8 +160,7 @@ def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -
     """
     if precomputed or request.encoder is not None:
         return
-    columns = outline_of(name).columns
-    lists = [match[1] for column in columns if (match := _LIST_OF_FLOATS.match(column))]
+    lists = outline_of(name).lists
     hint = f"; if {' or '.join(map(repr, lists))} holds vectors, say so with {request.columns.flag('vector')}"
     raise InputError(
         f"{name.uri!r} holds no vectors that were asked for, so an encoder is needed to embed its {request.modality}s; "

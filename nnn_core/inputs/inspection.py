@@ -235,6 +235,9 @@ def _attempts(columns: Columns, outline: Outline) -> Iterator[Columns]:
         del guesses["caption"]
     if guesses:
         yield replace(columns, **guesses)
+    for what, names in (("vector", outline.lists), ("image", outline.blobs)):
+        if names and what not in guesses and getattr(columns, what) is None:
+            yield replace(columns, **(guesses | {what: names[0]}))
     if present and all(name.startswith("#") for name in present):  # a table that is called .txt
         yield replace(columns, id=present[0], caption=present[-1])
     addresses = [place for place, name in enumerate(present, 1) if "://" in name]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nnn_core.inputs.readers.rows import Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
+
+_LIST_OF_FLOATS = re.compile(r"(.+?): (?:large_|fixed_size_)?list<\w+: (?:double|float|halffloat)\b")
+_BYTES = re.compile(r"(.+?): (?:large_)?binary(?:_view)?\b")
 
 #: The attributes of ``Columns`` that name a column each.
 NAMES = frozenset({"id", "pair_id", "caption", "vector", "image"})
@@ -23,6 +27,16 @@ class Outline:
 
     rows: int | None = None
     columns: tuple[str, ...] = ()
+
+    @property
+    def lists(self) -> list[str]:
+        """Names of the columns of lists of floats, which may be vectors."""
+        return [match[1] for column in self.columns if (match := _LIST_OF_FLOATS.match(column))]
+
+    @property
+    def blobs(self) -> list[str]:
+        """Names of the columns of bytes, which may be images."""
+        return [match[1] for column in self.columns if (match := _BYTES.match(column))]
 
 
 @dataclass(frozen=True)

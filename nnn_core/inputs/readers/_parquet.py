@@ -94,8 +94,9 @@ def open_table(uri: str, plain: bool = False) -> Iterator[ParquetTable]:
                 "text, whole numbers, bytes or lists of floats."
             ) from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            said = str(error).rstrip(".")
             raise InputError(
-                f"{uri!r} is not a readable Parquet file: {error}. Restore or rewrite the file, or take it out."
+                f"{uri!r} is not a readable Parquet file: {said}. Restore or rewrite the file, or take it out."
             ) from error
 
 

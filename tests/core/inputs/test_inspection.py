@@ -60,6 +60,23 @@ def test_columns_of_other_names_are_guessed(tmp_path: Path) -> None:
     assert found.as_references == f"--references {path} --reference-id-column url --reference-caption-column TEXT"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "flag", "holds"),
+    [
+        ("content", image(4, 4), "--image-column content", "images"),
+        ("values", [1.0, 2.0], "--vector-column values", "vectors"),
+    ],
+)
+def test_columns_of_any_name_are_guessed_by_their_type(
+    tmp_path: Path, name: str, value: object, flag: str, holds: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["u"], name: [value]}), path)
+    found = look(path)
+    assert (found.shards[0].holds, found.shards[0].ids) == (holds, ("u",))
+    assert found.as_candidates == f"--candidates {path} {flag}"
+
+
 @pytest.mark.parametrize("order", [("text", "title"), ("title", "text")])
 def test_the_likelier_guess_comes_first(tmp_path: Path, order: tuple[str, str]) -> None:
     path = tmp_path / "a.parquet"
