@@ -10,7 +10,8 @@ from typing import Any
 from nnn_core.planning.costs import Hours, Rates, machine_memory
 from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
-from pipelines.commands._foretold import Foretold, format_dollars, format_hours, in_columns
+from pipelines.commands._foretold import Foretold, format_dollars, format_hours
+from pipelines.commands._output import in_columns
 from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.

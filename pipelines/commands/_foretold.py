@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nnn_core.embedded.side import Side
@@ -127,14 +127,6 @@ def _rows_to_encode(found: Plan, modality: Modality) -> Iterator[int]:
 def format_hours(hours: Hours) -> tuple[str, str, str]:
     """Embedding, scoring and merging."""
     return seconds(3600 * hours.embed), seconds(3600 * hours.score), seconds(3600 * hours.merge)
-
-
-def in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table as wide as it has to be, whose columns but the first end together."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = (f"  {cell:>{max(10, width)}}" for cell, width in zip(others, widths[1:], strict=True))
-        yield f"{first:<{widths[0]}}{''.join(cells)}".rstrip()
 
 
 def format_dollars(value: float) -> str:

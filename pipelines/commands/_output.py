@@ -1,9 +1,10 @@
-"""What all commands share and no configuration declares: ``--json``, ``--version``, and the object for programs."""
+"""What commands share and no configuration declares: ``--json``, ``--version``, the object for programs, columns."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.running.output import aloud
@@ -35,3 +36,11 @@ def print_json(args: argparse.Namespace, record: Any) -> None:
     if args.json:
         with aloud():
             print(json.dumps(record))
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table as wide as it has to be, whose columns but the first end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (f"  {cell:>{max(10, width)}}" for cell, width in zip(others, widths[1:], strict=True))
+        yield f"{first:<{widths[0]}}{''.join(cells)}".rstrip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,12 @@ from nnn_core import storage
 from nnn_core.encoders.fingerprints import shown_parts
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
-from pipelines.commands._output import add_version, print_json
+from pipelines.commands._output import add_version, in_columns, print_json
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``nnn table list``."""
+    parser.add_argument("--trend", action="store_true", help="show how rows, hubs, gain and gates develop")
 
 
 def list_all(args: argparse.Namespace) -> None:
@@ -21,13 +27,20 @@ def list_all(args: argparse.Namespace) -> None:
     every = (_try_manifest(args.table, version) for version in list_versions(args.table))
     manifests = [manifest for manifest in every if manifest is not None]
     times = [_published(args.table, manifest) for manifest in manifests]
+    if args.trend:
+        print(*in_columns([_TREND, *map(_trend, manifests, times)]), sep="\n")
+    else:
+        _print_lines(manifests, times)
+    print_json(args, {"versions": [_record(args.table, *each) for each in zip(manifests, times, strict=True)]})
+
+
+def _print_lines(manifests: Sequence[Manifest], times: Sequence[str]) -> None:
     print(_HEAD)
     for at, (manifest, published) in enumerate(zip(manifests, times, strict=True)):
         earlier = next((each.version for each in manifests[: max(0, at - 1)] if manifest.says_the_same(each)), None)
         notes = [f"as version {earlier}"] if earlier else []
         notes += ["current"] if at == len(manifests) - 1 else []
         print(f"{_line(manifest, published)}  {', '.join(notes)}".rstrip())
-    print_json(args, {"versions": [_record(args.table, *each) for each in zip(manifests, times, strict=True)]})
 
 
 def show(args: argparse.Namespace) -> None:
@@ -98,6 +111,30 @@ def _line(manifest: Manifest, published: str) -> str:
     )
 
 
+_TREND = ("version", "published, UTC", "candidates", "rejected", "bank", "mean bias", "hubs", "gain", "gates")
+
+
+def _trend(manifest: Manifest, published: str) -> tuple[str, ...]:
+    """A version in the columns of ``_TREND``; empty where it does not say."""
+    gain, judged = "", manifest.evaluation or {}
+    if objective := judged.get("objective"):
+        value = judged["gain"].get(objective, {}).get("value", 0.0)
+        gain = f"{objective} {100 * value:+.1f}" if objective.startswith("recall") else f"{objective} {value:+.3f}"
+    accepted = ", ".join(gate.name for gate in manifest.gates if gate.accepted)
+    passed = sum(gate.verdict == "pass" for gate in manifest.gates)
+    return (
+        str(manifest.version),
+        _minute(published),
+        f"{manifest.rows:,}",
+        f"{manifest.candidates.rejected:,}",
+        f"{manifest.references.rows:,}",
+        f"{manifest.bias_mean:.4f}",
+        f"{manifest.hubs.rows:,}" if manifest.hubs else "",
+        gain,
+        f"{passed} passed" + (f", accepted: {accepted}" if accepted else ""),
+    )
+
+
 def _published(table: str, manifest: Manifest) -> str:
     """When the store wrote the manifest, which itself holds no time."""
     return datetime.fromtimestamp(storage.modified(manifest_uri(table, manifest.version)), UTC).isoformat()
@@ -119,7 +156,7 @@ def _describe(manifest: Manifest, published: str) -> str:
 
 #: The flags that a command adds, and what it does.
 COMMANDS = {
-    "list": (lambda parser: None, list_all),
+    "list": (add_list_arguments, list_all),
     "show": (add_version, show),
     "reweight": (add_reweight_arguments, reweight_version),
     "rollback": (add_rollback_arguments, roll_back),

@@ -21,9 +21,9 @@ from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
 from nnn_core.scoring.bank import Grouping
 from pipelines.commands._config_file import ConfigFile
-from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours, in_columns
+from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, format_hours
 from pipelines.commands._options import Output, make_parser
-from pipelines.commands._output import print_json
+from pipelines.commands._output import in_columns, print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._refresh_flags import config_from
 from pipelines.config import GROUPS, RefreshConfig

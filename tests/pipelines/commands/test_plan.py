@@ -28,7 +28,8 @@ from nnn_core.planning.plan import GONE, SidePlan
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
-from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode, format_dollars, in_columns
+from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode, format_dollars
+from pipelines.commands._output import in_columns
 
 ROOT = Path(__file__).parents[3]
 

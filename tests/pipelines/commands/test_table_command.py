@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import tables
 from corpora import gaussian, write_vectors
 
 from nnn_core import load_bias_table
-from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
+from nnn_core.table.gate import Gate
+from nnn_core.table.manifest import commit_version, list_versions, manifest_uri, read_manifest
 from pipelines.commands import cli
 from pipelines.commands._table_upkeep import parse_age
 
@@ -68,6 +70,19 @@ def test_list_says_when_and_which_is_current(table: str, capsys: pytest.CaptureF
     assert lines[4].endswith("  as version 2, current")
     assert not any(line.endswith("current") for line in lines[1:4])
     assert [each["published"][:10] for each in record_of(lines)["versions"][:3]] == [f"1970-01-0{n}" for n in (2, 3, 4)]
+
+
+def test_a_trend_has_what_versions_say_of_themselves(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = {"objective": "recall@1", "gain": {"recall@1": {"value": 0.0123, "low": 0.0, "high": 0.1}}}
+    gates = (Gate("spread", 1.0, 0.1, "pass", ""), Gate("drift_psi", 1.0, 0.1, "fail", "", accepted=True))
+    other = read_manifest(table, 1)  # what is as the current version would not be published
+    commit_version(table, replace(other, version=4, evaluation=judged, gates=gates))
+    code, lines, _ = run(capsys, "list", "--trend", "--table", table)
+    assert code == 0
+    assert lines[0].split()[-4:] == ["bias", "hubs", "gain", "gates"]
+    assert lines[3].split()[-2:] == ["0", "passed"]
+    assert lines[4].split()[0] == "4"
+    assert lines[4].endswith("recall@1 +1.2  1 passed, accepted: drift_psi")
 
 
 def test_rollback_to_damaged_files(table: str, capsys: pytest.CaptureFixture[str]) -> None:
