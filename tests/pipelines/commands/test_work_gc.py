@@ -88,7 +88,7 @@ def test_what_nobody_needs_goes(call: Call, place: Path) -> None:
     age(place)
     shown = call(*gc(place))
     kinds = {path.split("/")[0] for path in shown["files"]}
-    assert kinds == {"embedded", "partials", "runs"}
+    assert kinds == {"embedded", "merged", "partials", "runs", "standing"}
     assert all((place / "work" / path).exists() for path in shown["files"])
     removed = call(*gc(place, "--yes"))
     assert removed["files"] == shown["files"]
