@@ -25,6 +25,11 @@ VECTORS_OF_A_SHARD = ROWS // 2 * DIM * 4
 #: The largest are the statistics of a version: histograms of one size, 0.2 MB, however many rows they count.
 LIMIT = VECTORS_OF_A_SHARD // 8
 
+#: What a step that runs on every worker is given does not grow with the files of candidates, but for a digit of a count.
+GROWTH_FOR_FILE = 1
+#: The two steps that one process runs for the whole table, for each file of candidates.
+LIMIT_WHOLE_FOR_FILE = 1000
+
 #: For each file of candidates, together: a runner in one process has all of it in memory, much of it more than once.
 LIMIT_SHUFFLED_FOR_FILE = 3800
 LIMIT_SIDE_FOR_FILE = 1800
@@ -99,8 +104,28 @@ def test_no_element_holds_the_vectors_of_a_shard(sizes: dict[str, Measured]) -> 
     assert not large, f"more than {LIMIT} bytes each, where a shard's vectors are {VECTORS_OF_A_SHARD}"
 
 
-def test_a_file_of_candidates_is_described_to_few_in_few_bytes(tmp_path: Path) -> None:
-    few, many = (measure_refresh(tmp_path / str(files), 60, 20, files) for files in (5, 30))
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Measured], dict[str, Measured]]:
+    """What crosses with 5 files of candidates, and with 30."""
+    folder = tmp_path_factory.mktemp("growing")
+    few, many = (measure_refresh(folder / str(files), 60, 20, files) for files in (5, 30))
+    return few, many
+
+
+def test_what_a_worker_holds_does_not_grow_with_the_files(growing: tuple[dict[str, Measured], ...]) -> None:
+    few, many = growing
+    whole = {"GatherSides", "CommitVersion"}
+    names = [name for name in few if not any(step in name for step in whole)]
+    assert {"ScoreShards", "MergeShard"} <= {step for step in ("ScoreShards", "MergeShard") if step in str(names)}
+    grown = {name: (many[name].largest - few[name].largest) / 25 for name in names}
+    assert not {name: size for name, size in grown.items() if size >= GROWTH_FOR_FILE}
+    # Lists of small elements, which a step reads as a whole, are counted by their total.
+    for name in few.keys() - set(names):
+        assert (many[name].total - few[name].total) / 25 < LIMIT_WHOLE_FOR_FILE, name
+
+
+def test_a_file_of_candidates_is_described_to_few_in_few_bytes(growing: tuple[dict[str, Measured], ...]) -> None:
+    few, many = growing
     for kind, limit in (("shuffle", LIMIT_SHUFFLED_FOR_FILE), ("side", LIMIT_SIDE_FOR_FILE)):
         # What is combined is combined before it leaves a worker.
         each = [name for name in few if name.startswith(kind) and "CombinePerKey" not in name]
