@@ -730,7 +730,8 @@ def main(folder: Path, part: int, parts: int) -> None:
 
     warnings.simplefilter("ignore")
     encoder = load_once(parse_encoder(f"open_clip:local-dir:{files('nnn_core') / 'demo' / 'encoder'}"))
-    encoder.encode_images([encoder.preprocess_image(encoded(rgb(), "PNG"))])
+    # A sound shard first: what it takes is that of libraries, which are loaded as they are needed.
+    embed(next(case for case in cases() if case.name == "a whole tar"), folder / "sound", encoder)
     idle = peak()
     for number, case in enumerate(cases()[part::parts]):
         outcome = attempt(case, folder / str(number), encoder)
