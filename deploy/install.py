@@ -26,8 +26,8 @@ _ONCE, _SEVERAL = ("index-url",), ("extra-index-url", "find-links", "trusted-hos
 #: What uv reads from the environment.
 _VARIABLES = {"cert": "SSL_CERT_FILE", "proxy": "ALL_PROXY", "timeout": "UV_HTTP_TIMEOUT"}
 
-#: What a first command would import. uv leaves it to imports to compile modules, and an environment may forbid those.
-_WARM = "import nnn_core.encoders._open_clip, open_clip, apache_beam.ml.inference.base, pipelines.commands.demo"
+#: uv leaves it to imports to compile modules, and an environment may forbid those.
+_FIRST_USE = Path(__file__).with_name("first_use.py")
 
 
 def pip_settings(listing: str) -> dict[str, str]:
@@ -66,6 +66,11 @@ def _with_uv(asked: Iterable[str]) -> bool:
     return not _run(*command, variables={**uv_environment(settings), **os.environ})
 
 
+def _with_pip(asked: Iterable[str]) -> int:
+    print("uv could not install it; pip does.", file=sys.stderr)
+    return _run("pip", "install", "--quiet", "--upgrade", "pip") or _run("pip", "install", "--quiet", *asked)
+
+
 def _run(*module: str, variables: dict[str, str] | None = None) -> int:
     return subprocess.call([sys.executable, "-m", *module], env=variables)
 
@@ -73,12 +78,11 @@ def _run(*module: str, variables: dict[str, str] | None = None) -> int:
 def main(argv: list[str]) -> int:
     """Install, and compile what commands import; the exit code is pip's."""
     asked = ["--constraint", str(CONSTRAINTS), *argv]
-    if _with_uv(asked):
+    code = 0 if _with_uv(asked) else _with_pip(asked)
+    if code == 0:
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        subprocess.call([sys.executable, "-c", _WARM], env=variables)
-        return 0
-    print("uv could not install it; pip does.", file=sys.stderr)
-    return _run("pip", "install", "--quiet", "--upgrade", "pip") or _run("pip", "install", "--quiet", *asked)
+        subprocess.call([sys.executable, str(_FIRST_USE)], env=variables)
+    return code
 
 
 if __name__ == "__main__":

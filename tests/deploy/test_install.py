@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy import install
+
+ROOT = Path(__file__).parent.parent.parent
 
 LISTING = r""":env:.default-timeout='180'
 :env:.index-url='https://mirror/simple'
@@ -64,9 +67,45 @@ def test_pip_installs_the_same_where_uv_does_not(monkeypatch: pytest.MonkeyPatch
     by_uv = [command for command in commands if command[:4] == ["-m", "uv", "pip", "install"]]
     by_pip = [command for command in commands if command[-len(asked) :] == asked and command[1] == "pip"]
     assert all(command[-len(asked) :] == asked for command in by_uv)
+    assert commands[-1] == [str(install._FIRST_USE)]
     assert (len(by_uv), len(by_pip)) == {None: (1, 0), "uv": (0, 1), "uv pip install": (1, 1)}[failing]
 
 
 def test_pip_decides_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install.subprocess, "call", lambda command, env=None: 1)
     assert install.main(["."]) == 1
+
+
+#: The demo, and on its last line the program's kernels that were compiled meanwhile.
+DEMO = """
+import json, sys
+from numba.core import event
+from pipelines.commands import cli
+
+class Compiled(event.Listener):
+    names = []
+    def on_start(self, found):
+        program = found.data["dispatcher"].py_func
+        self.names += [program.__name__] * program.__module__.startswith("nnn_core")
+    def on_end(self, found):
+        pass
+
+if __name__ == "__main__":
+    event.register("numba:compile", Compiled())
+    assert cli.main(["demo", "--directory", sys.argv[1]]) == 0
+    print(json.dumps(Compiled.names))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_kernels_are_compiled_for_the_arrays_that_jobs_have(tmp_path: Path) -> None:
+    """After what runs at the end of an installation, a job compiles none of its kernels."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    (tmp_path / "demo.py").write_text(DEMO)
+    for program in ([install._FIRST_USE], [tmp_path / "demo.py", tmp_path / "demo"]):
+        done = subprocess.run(
+            [sys.executable, *map(str, program)], env=environment, capture_output=True, text=True, check=True
+        )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
