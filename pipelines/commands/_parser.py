@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -94,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = flag_name(unknown[0])
             kind = "flag" if name.startswith("-") else "argument"
-            self.error(f"unknown {kind} {name}{did_you_mean(name, self._flags())}")
+            self.error(f"unknown {kind} {name}{like_flag(name, self._flags())}")
         return found
 
     def _flags(self) -> set[str]:
@@ -116,3 +117,9 @@ def flag_name(argument: str) -> str:
     if argument.startswith("-") and not argument.startswith("--"):
         return argument[:2]
     return argument.partition("=")[0]
+
+
+def like_flag(name: str, known: Collection[str]) -> str:
+    """``; did you mean --X?``; flags of the candidates have no word for their side, which people write all the same."""
+    plain = re.sub("^--candidates?-", "--", name)
+    return f"; did you mean {plain}?" if plain != name and plain in known else did_you_mean(name, known)

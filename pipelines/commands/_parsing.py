@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
-from nnn_core.errors import ConfigError, did_you_mean
+from nnn_core.errors import ConfigError
 from nnn_core.redaction import is_secret
 from pipelines.commands._beam_options import beam_parser
 from pipelines.commands._config_file import apply_config, file_schema, read_config
 from pipelines.commands._options import Switch
-from pipelines.commands._parser import Parser, flag_name
+from pipelines.commands._parser import Parser, flag_name, like_flag
 from pipelines.running.known_runners import settle_runner
 from pipelines.running.logs import configure_logging
 from pipelines.running.output import hush
@@ -109,7 +109,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
         name = flag_name(unknown[0])
-        hint = did_you_mean(name, names) or ". See nnn refresh --help."
+        hint = like_flag(name, names) or ". See nnn refresh --help."
         raise ConfigError(f"unknown flag {name}{hint}")
     options = PipelineOptions(list(flags))
     settle_runner(options)

@@ -217,6 +217,8 @@ def test_a_name_that_went_leads_to_the_one_that_stayed(capsys: pytest.CaptureFix
     needed = [part for flag in ("candidates", "references", "table", "work") for part in (f"--{flag}", "x")]
     assert cli.main(["refresh", *needed, "--reference-group-rows", "5"]) == 2
     assert "unknown flag --reference-group-rows; did you mean --reference-shard-rows?" in capsys.readouterr().err
+    assert cli.main(["refresh", *needed, "--candidate-image-column=x"]) == 2
+    assert "unknown flag --candidate-image-column; did you mean --image-column?" in capsys.readouterr().err
 
 
 def test_no_table_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
