@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.generations import settle
-from nnn_core.errors import ConfigError, GateError, StorageError
+from nnn_core.errors import ConfigError, GateError, NNNError, StorageError
 from nnn_core.planning.preflight import Head
 from nnn_core.planning.written import Artefacts, done_by
 from nnn_core.report import Report, render_text
@@ -91,15 +91,23 @@ def refresh(
         logging.getLogger("nnn").warning(warning)
     told = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
     if standing:
-        standing.keep(manifest, outcome_of(result, told), queries)
+        try:
+            standing.keep(manifest, outcome_of(result, told), queries)
+        except NNNError as error:  # the version stands; without this the next refresh looks at all there is
+            logging.getLogger("nnn").warning("how the refresh ended could not be kept: %s", _cause(error))
     report = complete(told, summary)
     summary["text"] = render_text(report)
     try:
         summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
     except StorageError as error:  # the version stands, so the job has done what it was asked for
         summary["report"] = None
-        logging.getLogger("nnn").warning("the report could not be written: %s", error)
+        logging.getLogger("nnn").warning("the report could not be written: %s", _cause(error))
     return manifest, summary
+
+
+def _cause(error: NNNError) -> str:
+    """What went wrong after a version was published, without the words of those that keep one from it."""
+    return str(error).partition(" Nothing was published;")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from failpoints import KINDS, failing, several_parts
 from jobs import TwoVersions, refresh_arguments
 from stores import forbid, objects, own_s3, plant
 
+from nnn_core.errors import StorageError
+from nnn_core.planning.standing import Standing
 from nnn_core.table.manifest import list_versions
 from pipelines.commands import cli
 
@@ -131,6 +133,19 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
     yield remount
     subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_version_stands_although_its_end_cannot_be_kept(
+    job_of: Callable[[str, str], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(*_: object) -> None:
+        raise StorageError("cannot write 'x': full. Nothing was published; make the location writable.")
+
+    job = job_of("manifest", str(tmp_path / "x"))
+    monkeypatch.setattr(Standing, "keep", keep)
+    code, error = job.run(str(tmp_path / "x"))
+    assert (code, "how the refresh ended could not be kept: cannot write 'x': full.\n" in error) == (0, True)
+    assert list_versions(str(tmp_path / "x" / "table")) == [1]
 
 
 @pytest.mark.slow
