@@ -35,8 +35,6 @@ from nnn_core.inputs.rejects import Reject, RejectSummary, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors
 
-#: A column of an ``Outline`` that could hold vectors.
-
 
 @dataclass(frozen=True)
 class EmbeddingRequest:
