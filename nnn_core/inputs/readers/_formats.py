@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nnn_core.inputs.readers.rows import Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
 
+#: A column of an ``Outline`` that could hold vectors.
 _LIST_OF_FLOATS = re.compile(r"(.+?): (?:large_|fixed_size_)?list<\w+: (?:double|float|halffloat)\b")
 _BYTES = re.compile(r"(.+?): (?:large_)?binary(?:_view)?\b")
 
