@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -13,6 +14,21 @@ from apache_beam.utils.windowed_value import WindowedValue
 #: Elements that wait for each thread before they are worked on together, so that none stands idle for long behind a
 #: large one.
 _EACH = 16
+
+
+@contextlib.contextmanager
+def threads_of_its_own(number: int) -> Iterator[ThreadPool]:
+    """A pool whose threads end with the block: where it fails, what they have in hand is done before, the rest is not.
+
+    A job that has failed must not go on writing. Threads of this kind do not outlive a program that is interrupted,
+    as those of an executor would.
+    """
+    pool = ThreadPool(number)
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+        pool.join()
 
 
 class SideBySide(beam.DoFn):  # type: ignore[misc]
@@ -43,7 +59,6 @@ class SideBySide(beam.DoFn):  # type: ignore[misc]
 
     def _work(self) -> Iterator[Any]:
         elements, self._waiting = self._waiting, []
-        # Threads of this kind do not outlive a program that is interrupted, as those of an executor would. None
-        # outlives this call either, since a bundle that fails elsewhere never comes to its end.
-        with ThreadPool(self._threads) as pool:
+        # None outlives this call, since a bundle that fails elsewhere never comes to its end.
+        with threads_of_its_own(self._threads) as pool:
             yield from self.take(pool.imap(self._function, elements))

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.pool import AsyncResult, ThreadPool
+from multiprocessing.pool import AsyncResult
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
@@ -24,6 +24,7 @@ from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.scoring.topk import TopK
 from pipelines.stages._counting import count, count_work, timed, timed_part
+from pipelines.stages._side_by_side import threads_of_its_own
 from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
 _STAGE = StageName.SCORE_CANDIDATES
@@ -130,7 +131,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self, candidates: EmbeddedShard, missing: Sequence[tuple[Partial, ReferenceShard, CalibratedShard | None]]
     ) -> None:
         """Compute partials one by one. Meanwhile other threads load the next references and store the last scores."""
-        with ThreadPool(2) as pool:
+        with threads_of_its_own(2) as pool:
             reading = pool.apply_async(read_shard, (candidates,))
             loading = pool.apply_async(self._search, missing[0])
             storing: AsyncResult[int] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import apache_beam as beam
@@ -21,6 +22,29 @@ def test_results_come_in_the_order_of_the_elements(elements: int) -> None:
     taken = [result for number in range(elements) for result in step.process(number)]
     taken += [result.value for result in step.finish_bundle()]
     assert taken == [-number for number in range(elements)]
+
+
+def test_what_is_in_hand_when_another_fails_is_done_before_the_failure_is_told() -> None:
+    """A job that has failed does not go on writing."""
+    begun, done = threading.Event(), []
+
+    def work(number: int) -> None:
+        if number == 0:
+            begun.wait(60)
+            raise ValueError("no space")
+        begun.set()
+        time.sleep(0.2)
+        done.append(number)
+
+    step = SideBySide(work, 2)
+    step.start_bundle()
+    assert not [result for number in range(20) for result in step.process(number)]
+    with pytest.raises(ValueError, match="no space"):
+        list(step.finish_bundle())
+    told = list(done)
+    time.sleep(0.5)
+    assert told == done
+    assert 1 <= len(done) < 19
 
 
 def test_files_are_described_by_as_many_threads_as_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
