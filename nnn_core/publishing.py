@@ -21,9 +21,9 @@ from nnn_core.gates.judge import judge, refusal
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
+from nnn_core.report import HubChanges
 from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
-from nnn_core.report.sections import HubChanges
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.nearest import Nearest, merge_nearest
 from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, HubList, describe_hubs

@@ -18,9 +18,9 @@ from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.table.manifest import Manifest
+from pipelines._settling import Gathered, describe_lineage, gather_sides, request_of, settle_basis, take_choice
 from pipelines.config import RefreshConfig
 from pipelines.running.known_runners import is_portable
-from pipelines.settling import Gathered, describe_lineage, gather_sides, request_of, settle_basis, take_choice
 from pipelines.stages.calibrate_search import CalibrateSearch
 from pipelines.stages.commit_bias_table import CommitBiasTable
 from pipelines.stages.drop_references import DropReferences

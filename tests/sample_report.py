@@ -20,8 +20,7 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import Report, render, render_text
-from nnn_core.report._thumbnails import thumbnail
-from nnn_core.report.sections import (
+from nnn_core.report._sections import (
     BiasShift,
     Change,
     Fairness,
@@ -41,6 +40,7 @@ from nnn_core.report.sections import (
     Stage,
     Tuning,
 )
+from nnn_core.report._thumbnails import thumbnail
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
 ALPHAS = tuple(step / 8 for step in range(13))

@@ -29,8 +29,7 @@ from nnn_core.encoders.prompts import AS_IS
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import check_unchanged
-from nnn_core.inputs.readers import Columns, Rows, format_of, holds_vectors, outline_of, read_rows
-from nnn_core.inputs.readers.rows import POSITION_ID
+from nnn_core.inputs.readers import POSITION_ID, Columns, Rows, format_of, holds_vectors, outline_of, read_rows
 from nnn_core.inputs.rejects import Reject, RejectSummary, to_jsonl
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 from nnn_core.vectors import NOT_FINITE, ZERO_NORM, FloatMatrix, off_length, unit_vectors

@@ -25,8 +25,7 @@ from nnn_core.encoders._decoding import turns_white as turns_white
 from nnn_core.encoders._decoding import upright
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import Rows
-from nnn_core.inputs.readers.rows import BATCH_BYTES
+from nnn_core.inputs.readers import BATCH_BYTES, Rows
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix

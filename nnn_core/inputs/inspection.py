@@ -21,7 +21,7 @@ from nnn_core.inputs.image_formats import FORMATS
 from nnn_core.inputs.keys import positional_keys
 from nnn_core.inputs.listing import list_input
 from nnn_core.inputs.readers import Columns, Outline, Rows, format_of, outline_of, read_head
-from nnn_core.inputs.readers.rows import (
+from nnn_core.inputs.readers._rows import (
     CAPTION_DEFAULT,
     CONTENT_ID,
     ID_DEFAULTS,

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.report._numbers import amount, change, change_span, clean, count, fixed, point_words, points
+from nnn_core.report._sections import BiasShift, Figure, Hubness, Quality, Tuning
 from nnn_core.report._svg import WIDTH, Drawing, Plot, Scale, label_of, short_of, ticks
-from nnn_core.report.sections import BiasShift, Figure, Hubness, Quality, Tuning
 
 #: Shades on either side of zero in a heat map.
 SHADES = 5

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.report import sections
+from nnn_core.report import _sections
 
 #: A page shows no more hubs, changed queries, and results of each than these.
 MAX_HUBS = 20
@@ -46,22 +46,22 @@ class Report:
     """
 
     title: str
-    run: sections.Run
-    quality: tuple[sections.Quality, ...] = ()
-    tuning: sections.Tuning | None = None
-    hubness: sections.Hubness | None = None
-    hubs: tuple[sections.Hub, ...] = ()
-    moves: sections.Moves | None = None
-    changes: tuple[sections.Change, ...] = ()
-    shown: dict[str, sections.Shown] = field(default_factory=dict)
-    biases: sections.BiasShift | None = None
-    listed_hubs: sections.HubChanges | None = None
-    rivals: sections.Rivals | None = None
-    fairness: tuple[sections.Fairness, ...] = ()
-    own_pairs: sections.OwnPairs | None = None
+    run: _sections.Run
+    quality: tuple[_sections.Quality, ...] = ()
+    tuning: _sections.Tuning | None = None
+    hubness: _sections.Hubness | None = None
+    hubs: tuple[_sections.Hub, ...] = ()
+    moves: _sections.Moves | None = None
+    changes: tuple[_sections.Change, ...] = ()
+    shown: dict[str, _sections.Shown] = field(default_factory=dict)
+    biases: _sections.BiasShift | None = None
+    listed_hubs: _sections.HubChanges | None = None
+    rivals: _sections.Rivals | None = None
+    fairness: tuple[_sections.Fairness, ...] = ()
+    own_pairs: _sections.OwnPairs | None = None
     rejects: tuple[tuple[str, RejectSummary], ...] = ()
-    gates: tuple[sections.Gate, ...] = ()
-    stages: tuple[sections.Stage, ...] = ()
+    gates: tuple[_sections.Gate, ...] = ()
+    stages: tuple[_sections.Stage, ...] = ()
     notes: tuple[str, ...] = ()
 
     def unchanged(self, version: int) -> Report:
@@ -70,7 +70,7 @@ class Report:
         return replace(self, notes=(note, *(each for each in self.notes if each != note)))
 
     @property
-    def failed(self) -> tuple[sections.Gate, ...]:
+    def failed(self) -> tuple[_sections.Gate, ...]:
         """The gates that keep the version from being published."""
         return tuple(gate for gate in self.gates if gate.verdict == "fail")
 

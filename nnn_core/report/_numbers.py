@@ -8,7 +8,7 @@ import unicodedata
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH
-from nnn_core.report.sections import Better, Figure, Unit
+from nnn_core.report._sections import Better, Figure, Unit
 
 #: No text of a user is shown longer than this.
 MAX_TEXT = 240

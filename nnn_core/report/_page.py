@@ -19,9 +19,9 @@ from nnn_core.report import _content as content
 from nnn_core.report import _numbers as numbers
 from nnn_core.report import _summary as summary
 from nnn_core.report._content import Report
+from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import data_uri
 from nnn_core.report.numbers import seconds
-from nnn_core.report.sections import Shown
 
 MAX_EXAMPLES = 6
 MAX_ROWS = 30

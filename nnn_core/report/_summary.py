@@ -9,8 +9,8 @@ from typing import Literal
 from nnn_core.evaluation.choice import FEWEST_ANSWERS, Choice
 from nnn_core.report._content import Report
 from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, point_words, points, verdict
+from nnn_core.report._sections import Figure, Gate, HubChanges, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 from nnn_core.report.numbers import seconds, size
-from nnn_core.report.sections import Figure, Gate, HubChanges, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 
 Tone = Literal["good", "warn", "bad", "none"]
 

@@ -21,8 +21,8 @@ from nnn_core.report._numbers import (
     visible,
 )
 from nnn_core.report._page import MAX_REASONS, MAX_ROWS, MAX_TABLES
+from nnn_core.report._sections import Figure, Unit
 from nnn_core.report.numbers import seconds
-from nnn_core.report.sections import Figure, Unit
 
 _HUBS = 5
 _CHANGES = 5

@@ -11,8 +11,8 @@ from nnn_core.evaluation.summary import Evaluation
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._content import Report
 from nnn_core.report._numbers import unit_of
+from nnn_core.report._sections import Fairness, OwnPairs, Rivals, Run
 from nnn_core.report.review import Review
-from nnn_core.report.sections import Fairness, OwnPairs, Rivals, Run
 from nnn_core.table.manifest import Manifest
 
 

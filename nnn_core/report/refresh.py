@@ -9,8 +9,8 @@ from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
+from nnn_core.report._sections import BiasShift, Gate, HubChanges, Run, Verdict
 from nnn_core.report.review import Review
-from nnn_core.report.sections import BiasShift, Gate, HubChanges, Run, Verdict
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
 from nnn_core.table.lifecycle.cleaning import Needs

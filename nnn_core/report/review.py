@@ -14,7 +14,7 @@ from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
 from nnn_core.evaluation.summary import Evaluation
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report._numbers import unit_of
-from nnn_core.report.sections import Change, Figure, Hub, Hubness, Moves, Quality, Shown, Tuning
+from nnn_core.report._sections import Change, Figure, Hub, Hubness, Moves, Quality, Shown, Tuning
 from nnn_core.table.parts import BiasSettings
 
 

@@ -8,8 +8,8 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, read_ids
 from nnn_core.inputs.readers import holds_vectors, read_rows
 from nnn_core.inputs.shards import InputShard
+from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
-from nnn_core.report.sections import Shown
 
 #: Characters of a caption that are kept.
 _MAX_TEXT = 500

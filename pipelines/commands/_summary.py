@@ -10,8 +10,7 @@ from nnn_core.embedded.side import lengths_note
 from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.planning.preflight import Head
 from nnn_core.planning.written import Done
-from nnn_core.report import Report
-from nnn_core.report.sections import Stage
+from nnn_core.report import Report, Stage
 from nnn_core.table.manifest import Manifest, manifest_uri
 from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult

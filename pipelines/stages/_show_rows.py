@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsIter, AsSingleton
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs.shards import InputShard
-from nnn_core.report.sections import Shown
+from nnn_core.report import Shown
 from nnn_core.report.shown import rows_among, show_rows
 
 

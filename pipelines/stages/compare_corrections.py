@@ -12,8 +12,8 @@ from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rivals import compare_corrections, gather_trial
+from nnn_core.report import Fairness
 from nnn_core.report.review import Review
-from nnn_core.report.sections import Fairness
 from nnn_core.scoring.bank import Bank
 
 

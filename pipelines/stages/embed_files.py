@@ -13,8 +13,8 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.inputs.shards import InputShard
+from pipelines.stages._embed_shards import EmbedShards
 from pipelines.stages._list_shards import ListShards
-from pipelines.stages.embed_shards import EmbedShards
 from pipelines.stages.metrics import StageName
 
 Item = TypeVar("Item")

@@ -15,13 +15,13 @@ from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rankings import Rankings
 from nnn_core.evaluation.ranks import biases_at
 from nnn_core.evaluation.summary import Evaluation, Request
+from nnn_core.report import Shown
 from nnn_core.report.review import Review
-from nnn_core.report.sections import Shown
 from pipelines.stages._counting import count, timed
+from pipelines.stages._measure_agreement import MeasureAgreement
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedSide
 from pipelines.stages.judge_bias import JudgeBias
-from pipelines.stages.measure_agreement import MeasureAgreement
 from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import Once, unite
 

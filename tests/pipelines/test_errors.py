@@ -36,7 +36,7 @@ from nnn_core.errors import (
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.readers import Rows
 from nnn_core.planning.preflight import Head
-from nnn_core.report.sections import Source
+from nnn_core.report._sections import Source
 from nnn_core.table.parts import collect_rows, slice_rows
 from pipelines.commands import cli
 from pipelines.commands._summary import summarise

@@ -32,11 +32,22 @@ from nnn_core.inputs.readers import (
 )
 from nnn_core.inputs.readers._compressed import PlaceholderError, first_bytes
 from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._rows import (
+    BATCH_BYTES,
+    CAPTION_DEFAULT,
+    CONTENT_ID,
+    HEAD_ROWS,
+    POSITION_ID,
+    Columns,
+    Rows,
+)
 from nnn_core.inputs.readers._unread import remedy_for, suffix_told_by
-from nnn_core.inputs.readers.rows import CONTENT_ID, HEAD_ROWS, POSITION_ID, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality, ShardName
 
 __all__ = [
+    "BATCH_BYTES",
+    "CAPTION_DEFAULT",
+    "POSITION_ID",
     "Columns",
     "Format",
     "Outline",

@@ -25,7 +25,7 @@ from nnn_core.inputs.readers._npy import (
     rows_with_ids,
 )
 from nnn_core.inputs.readers._records import text_of
-from nnn_core.inputs.readers.rows import BATCH_ROWS, NO_PAIR, VECTOR_DEFAULTS, Columns, Rows
+from nnn_core.inputs.readers._rows import BATCH_ROWS, NO_PAIR, VECTOR_DEFAULTS, Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: Vectors do not shrink to a hundredth of their size: what does was made to fill memory.

@@ -8,7 +8,7 @@ from nnn_core import storage
 from nnn_core.inputs.readers._formats import Format
 from nnn_core.inputs.readers._images import IMAGE_SUFFIXES, NEWER_SUFFIXES, too_large
 from nnn_core.inputs.readers._records import LINE_BYTES, caption_rows, no_images
-from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row, Rows, batched
+from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import NOT_UTF8, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

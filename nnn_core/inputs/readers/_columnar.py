@@ -20,8 +20,7 @@ from nnn_core.inputs.readers._columns import Table, choose_id_columns, require_c
 from nnn_core.inputs.readers._fields import MISSING, array_at, plain, split_path, type_at, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._records import UnusableRowError, caption_rows
-from nnn_core.inputs.readers._vectors import of_one_length, vector_of
-from nnn_core.inputs.readers.rows import (
+from nnn_core.inputs.readers._rows import (
     BATCH_BYTES,
     BATCH_ROWS,
     CAPTION_DEFAULT,
@@ -32,6 +31,7 @@ from nnn_core.inputs.readers.rows import (
     Rows,
     batched,
 )
+from nnn_core.inputs.readers._vectors import of_one_length, vector_of
 from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

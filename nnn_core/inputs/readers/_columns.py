@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._fields import split_path
-from nnn_core.inputs.readers.rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+from nnn_core.inputs.readers._rows import CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
 
 
 class Table(Protocol):

@@ -22,8 +22,8 @@ from nnn_core.inputs.readers._records import (
     texts_of_lines,
     too_long,
 )
+from nnn_core.inputs.readers._rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, Reject
 
 #: What a column may be called, if it is to be told from text.

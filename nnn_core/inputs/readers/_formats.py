@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nnn_core.inputs.readers.rows import Columns, Rows
+from nnn_core.inputs.readers._rows import Columns, Rows
 from nnn_core.inputs.shards import InputShard, Modality
 
 #: A column of an ``Outline`` that could hold vectors.
@@ -50,7 +50,7 @@ class Format:
     Attributes:
         name: a short name, which becomes part of the names of what is computed from such files.
         suffixes: how names of such files end, in lower case, each with its dot. The longest that fits decides.
-        read: rows of a shard in file order, in batches of bounded size (see ``nnn_core.inputs.readers.rows.batched``).
+        read: rows of a shard in file order, in batches of bounded size (see ``nnn_core.inputs.readers._rows.batched``).
             Raises InputError for what makes the whole file unusable; a bad row is a Reject in its batch.
         holds_vectors: whether the file's embeddings are to be read, from the file's head or footer.
         companion: finds the URI of the file with the ids or further fields that lies elsewhere, None if there is none;

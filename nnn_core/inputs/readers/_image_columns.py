@@ -9,7 +9,7 @@ from nnn_core.inputs.readers._columns import Table, choose_column
 from nnn_core.inputs.readers._fields import MISSING, plain, split_path, type_at, value_at
 from nnn_core.inputs.readers._images import IMAGE_BYTES, image_of_text, too_large
 from nnn_core.inputs.readers._records import UnusableRowError, no_images
-from nnn_core.inputs.readers.rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row
+from nnn_core.inputs.readers._rows import BATCH_BYTES, IMAGE_DEFAULTS, Columns, Row
 from nnn_core.inputs.rejects import Reject
 
 _REMARKS = ("status", "error_message")

@@ -9,7 +9,7 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._formats import Format
 from nnn_core.inputs.readers._records import Record, UnusableRowError, rows_of_records
-from nnn_core.inputs.readers.rows import Columns, Row, Rows, batched
+from nnn_core.inputs.readers._rows import Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import NO_IMAGE, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

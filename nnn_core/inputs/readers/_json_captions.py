@@ -18,8 +18,8 @@ from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._json_stream import elements_of, items_of
 from nnn_core.inputs.readers._jsonl import BEGINS, records_of
 from nnn_core.inputs.readers._records import Head, Record, captions_format, lines_of, rows_of_records, text_of
+from nnn_core.inputs.readers._rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, NO_CAPTION, Reject
 
 _SENTENCES = "sentences"

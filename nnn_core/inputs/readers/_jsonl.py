@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, texts_of_lines
+from nnn_core.inputs.readers._rows import Columns, Row
 from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
-from nnn_core.inputs.readers.rows import Columns, Row
 from nnn_core.inputs.rejects import MALFORMED, MALFORMED_JSON, Reject
 
 #: What records begin with, and lists of them.

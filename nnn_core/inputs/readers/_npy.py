@@ -20,7 +20,7 @@ from nnn_core.inputs.readers._columnar import identified_batches
 from nnn_core.inputs.readers._columns import no_ids_message
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._parquet import open_table
-from nnn_core.inputs.readers.rows import BATCH_BYTES, BATCH_ROWS, NO_PAIR, Columns, Rows
+from nnn_core.inputs.readers._rows import BATCH_BYTES, BATCH_ROWS, NO_PAIR, Columns, Rows
 from nnn_core.inputs.rejects import NO_ID, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

@@ -12,7 +12,7 @@ from nnn_core.inputs.readers._columns import choose_id_columns
 from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._delimited import NAME, rows_of_table
 from nnn_core.inputs.readers._records import Head, caption_rows, captions_format, texts_of_lines
-from nnn_core.inputs.readers.rows import NO_PAIR, Columns, Row
+from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row
 from nnn_core.inputs.rejects import Reject
 
 #: Lines that are looked at.

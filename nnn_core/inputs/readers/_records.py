@@ -11,7 +11,7 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._formats import Format, Outline
-from nnn_core.inputs.readers.rows import (
+from nnn_core.inputs.readers._rows import (
     CAPTION_DEFAULT,
     ID_DEFAULTS,
     NO_PAIR,

@@ -17,7 +17,7 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import no_ids_message
 from nnn_core.inputs.readers._fields import MISSING, value_at
 from nnn_core.inputs.readers._records import PairField, Record, UnusableRowError, named_id, text_of
-from nnn_core.inputs.readers.rows import HEAD_ROWS, ID_DEFAULTS, NO_PAIR, VECTOR_DEFAULTS, Columns, Row
+from nnn_core.inputs.readers._rows import HEAD_ROWS, ID_DEFAULTS, NO_PAIR, VECTOR_DEFAULTS, Columns, Row
 from nnn_core.inputs.rejects import NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
 
 _NO_VECTOR = "no vector"

@@ -20,7 +20,7 @@ from nnn_core.inputs.readers._formats import NAMES, Format
 from nnn_core.inputs.readers._images import IMAGE_BYTES, IMAGE_SUFFIXES, NEWER_SUFFIXES, too_large
 from nnn_core.inputs.readers._parquet import open_table
 from nnn_core.inputs.readers._records import LINE_BYTES, PairField, UnusableRowError, caption_rows, text_of
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT, Columns, NoRow, Row, Rows, batched
+from nnn_core.inputs.readers._rows import CAPTION_DEFAULT, Columns, NoRow, Row, Rows, batched
 from nnn_core.inputs.rejects import MALFORMED_JSON, NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, Reject
 from nnn_core.inputs.shards import InputShard, Modality
 

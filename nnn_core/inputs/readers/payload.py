@@ -15,7 +15,7 @@ from nnn_core.inputs.readers import formats, suffix_of
 from nnn_core.inputs.readers._columnar import identified_batches
 from nnn_core.inputs.readers._fields import array_at, split_path, type_at
 from nnn_core.inputs.readers._npy import find_companion
-from nnn_core.inputs.readers.rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+from nnn_core.inputs.readers._rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
 from nnn_core.inputs.readers.tables import column_of, read_table
 
 #: Types that JSON knows, and those that have one way to be written as text.

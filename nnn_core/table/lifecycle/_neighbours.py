@@ -15,8 +15,7 @@ from nnn_core.encoders import PRECOMPUTED, Fingerprint
 from nnn_core.encoders.prompts import NO_PROMPTS, Prompts
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import Columns, read_rows
-from nnn_core.inputs.readers.rows import CAPTION_DEFAULT
+from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, read_rows
 from nnn_core.inputs.shards import InputShard
 from nnn_core.scoring.nearest import find_vectors, nearest_in
 from nnn_core.table.manifest import Manifest

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Occurrence, Ranking, Rankings
+from nnn_core.report._sections import Moves
 from nnn_core.report.review import _changes, _most_changed, _moves, _worst_hubs
-from nnn_core.report.sections import Moves
 from nnn_core.vectors import to_grid
 
 

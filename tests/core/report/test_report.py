@@ -28,9 +28,9 @@ from nnn_core.report import Report, _numbers, numbers, render, render_text
 from nnn_core.report import _charts as charts
 from nnn_core.report import _summary as summary
 from nnn_core.report._content import MAX_CHANGES, MAX_DEPTH, MAX_HUBS
+from nnn_core.report._sections import BiasShift, Figure, Gate, OwnPairs, Quality, Shown, Stage, Tuning
 from nnn_core.report._svg import ticks
 from nnn_core.report._thumbnails import MAX_BYTES, SIDE, data_uri, thumbnail
-from nnn_core.report.sections import BiasShift, Figure, Gate, OwnPairs, Quality, Shown, Stage, Tuning
 
 HOSTILE = (
     "</style></title></script><script>alert(1)</script><img src=x onerror=alert(1)>\"' autofocus onfocus=alert(1) x='"

@@ -14,7 +14,7 @@ from browser import CHROMIUM, Browser, open_browser
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.report import Report, render
-from nnn_core.report.sections import Hub, Shown
+from nnn_core.report._sections import Hub, Shown
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 

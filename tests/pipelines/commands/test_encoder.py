@@ -16,7 +16,7 @@ from nnn_core.embedded.side import Side
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.fingerprints import PROBES, shown_parts
 from nnn_core.encoders.probes import measure, recorded
-from nnn_core.report.sections import Run
+from nnn_core.report._sections import Run
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
 from pipelines.commands import cli

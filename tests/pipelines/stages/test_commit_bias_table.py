@@ -23,8 +23,8 @@ from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.publishing import hubs_to_explain
 from nnn_core.report import Report, render_text
+from nnn_core.report._sections import HubChanges, ListedHub
 from nnn_core.report.refresh import Lineage
-from nnn_core.report.sections import HubChanges, ListedHub
 from nnn_core.scoring.merged import Total
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.lifecycle.cleaning import Needs

@@ -24,7 +24,7 @@ from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import InputShard
 from nnn_core.vectors import unit_vectors
 from pipelines.running._progress import shown
-from pipelines.stages.embed_shards import EmbedShards, _ConvertShards
+from pipelines.stages._embed_shards import EmbedShards, _ConvertShards
 from pipelines.stages.metrics import (
     COMPUTED,
     MODEL_HAD_MSEC,

@@ -15,7 +15,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import BankTooSmallError, InputError, NNNError, RejectedRowsError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, gather_references
-from pipelines import settling
+from pipelines import _settling
 from pipelines.config import RefreshConfig
 from pipelines.stages.metrics import POSITIONAL_KEYS, WHITENED
 
@@ -103,12 +103,12 @@ def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.Monkey
         def update(self, value: int) -> None:
             told.append((self.name, value))
 
-    monkeypatch.setattr(settling.Metrics, "distribution", Distribution)
-    monkeypatch.setattr(settling, "measure_vectors", lambda parts, work: len(parts))
+    monkeypatch.setattr(_settling.Metrics, "distribution", Distribution)
+    monkeypatch.setattr(_settling, "measure_vectors", lambda parts, work: len(parts))
     config = RefreshConfig("c/*", "r/*", str(tmp_path / "table"), str(tmp_path / "work"), max_reject_rate=1.0)
     files = [dataclasses.replace(each, positional_keys=at < 2, whitened=at) for at, each in enumerate(FILES)]
     sides = {"embed_references": FILES, "embed_candidates": files, "embed_validation": FILES[:1]}
-    gathered = settling.gather_sides(config, [(stage, each) for stage, every in sides.items() for each in every])
+    gathered = _settling.gather_sides(config, [(stage, each) for stage, every in sides.items() for each in every])
     assert gathered.corpus == candidates(files)
     assert gathered.bank.side == references(FILES).side
     assert (gathered.previous, gathered.whole, gathered.reference_sum) == (None, (), 3)

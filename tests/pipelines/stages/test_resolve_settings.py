@@ -16,8 +16,8 @@ from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.merged import Total
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.parts import k_for
+from pipelines._settling import Gathered, describe_lineage, resolve_settings
 from pipelines.config import RefreshConfig
-from pipelines.settling import Gathered, describe_lineage, resolve_settings
 from pipelines.stages.commit_bias_table import Basis
 
 BANK = make_bank([make_shard("r0", 20), make_shard("r1", 13)], 1)

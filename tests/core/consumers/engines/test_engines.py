@@ -17,10 +17,10 @@ from fakes import grid_vectors
 
 from nnn_core.consumers.engines._faiss_file import Tuned, build_index, check_size, tune
 from nnn_core.consumers.engines._layouts import POINTS_PER_REQUEST, read_rows, write_removal, write_rows
+from nnn_core.consumers.engines._page import engines_page
 from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines._rows import Rows
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
-from nnn_core.consumers.engines.page import engines_page
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe, sub_vectors_of
 from nnn_core.consumers.engines.registry import METRICS, Engine, engine_names, engines, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
@@ -443,7 +443,7 @@ def test_every_engine_is_documented() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     page = Path(__file__).parents[4] / "deploy" / "ENGINES.md"
-    remedy = "run python -m nnn_core.consumers.engines.page > deploy/ENGINES.md"
+    remedy = "run python -m nnn_core.consumers.engines._page > deploy/ENGINES.md"
     assert page.read_text(encoding="utf-8") == engines_page(), remedy
 
 

@@ -11,12 +11,12 @@ import pytest
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import list_shards
 from nnn_core.inputs.readers import format_of, formats, read_rows
-from nnn_core.inputs.readers.rows import Columns
+from nnn_core.inputs.readers._rows import Columns
 from nnn_core.inputs.shards import InputShard
 
 ADDED = """
 from nnn_core.inputs.readers._formats import Format
-from nnn_core.inputs.readers.rows import Row, batched
+from nnn_core.inputs.readers._rows import Row, batched
 
 def read(shard, modality, columns):
     return batched(Row(f"{shard.uri}#{n}", "", "a caption") for n in range(2))

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns, read_rows
+from nnn_core.inputs.readers import _rows as reader_rows
 from nnn_core.inputs.readers import _webdataset as webdataset
-from nnn_core.inputs.readers import rows as reader_rows
 from nnn_core.inputs.readers._webdataset import split_name
 from nnn_core.inputs.shards import InputShard
 

@@ -1,4 +1,4 @@
-"""The page of all engines, ``deploy/ENGINES.md``, from the registry: ``python -m nnn_core.consumers.engines.page``."""
+"""The page of all engines, ``deploy/ENGINES.md``, from the registry: ``python -m nnn_core.consumers.engines._page``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = """# Vector engines
 
 What `nnn export --table URI --embeddings GLOB --engine ENGINE --metric METRIC --output URI` writes for each engine,
 what its index must be, what to ask it with, and how to read the debiased score back from the number it returns.
-Written by `python -m nnn_core.consumers.engines.page`; the source is `nnn_core/consumers/engines/engines.toml`.
+Written by `python -m nnn_core.consumers.engines._page`; the source is `nnn_core/consumers/engines/engines.toml`.
 
 `r` and `q` are unit vectors, `b` the bias less a constant (`bias_shift` in `export.json`; by default the mean of all
 biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`.
