@@ -25,7 +25,7 @@ from nnn_core.vectors import GRID, FloatMatrix
 
 _TILE_ROWS = 8_192
 
-_FORMAT = "nnn-reranker/1"
+_FORMAT = "nnn-reranker/2"
 
 #: Highest inner product of vectors that are unit length but for rounding.
 _HIGHEST_SCORE = 1.001

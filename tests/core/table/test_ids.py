@@ -17,7 +17,13 @@ from nnn_core.table import _hashing
 from nnn_core.table.ids import IdIndex, id_texts
 from nnn_core.table.reading import find, load_bias_table
 
-TEXTS = st.text(max_size=6) | st.sampled_from(["", "a", "aa", "a\0", "\0", "é", "e\u0301", "0", "00"])
+LONG = [f"photos/{number:02d}-a-long-name.jpg"[:length] for number in (0, 1, 10) for length in (8, 9, 15, 16, 17, 27)]
+TEXTS = (
+    st.text(max_size=6)
+    | st.text("ab", min_size=7, max_size=17)
+    | st.sampled_from(LONG)
+    | st.sampled_from(["", "a", "aa", "a\0", "\0", "é", "e\u0301", "0", "00"])
+)
 
 
 @given(st.lists(TEXTS), st.lists(TEXTS, max_size=20), st.integers(0, 5))
@@ -28,6 +34,19 @@ def test_it_finds_what_a_dictionary_finds(ids: list[str], others: list[str], cut
     assert index.find(asked).tolist() == [first.get(row_id, -1) for row_id in asked]
     assert index.texts(slice(cut, None)).to_pylist() == ids[cut:]
     assert IdIndex.of(pa.array(["", *ids], pa.string()).slice(1)).find(asked).tolist() == index.find(asked).tolist()
+
+
+def test_every_byte_of_an_id_changes_both_halves_of_its_hash() -> None:
+    def halves(text: bytes) -> tuple[int, int]:
+        value = int(_hashing.hash_of(np.frombuffer(b"-" + text, np.uint8), 1, 1 + len(text)))
+        return value >> 32, value & 0xFFFFFFFF
+
+    texts = [
+        bytes(65 if byte == place else 97 for byte in range(length)) for length in range(26) for place in range(26)
+    ]
+    seen = {halves(text) for text in texts}
+    assert len(seen) == len(set(texts)) == 351
+    assert [len({half[side] for half in seen}) for side in (0, 1)] == [351, 351]
 
 
 def test_ids_whose_hashes_meet_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
