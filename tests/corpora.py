@@ -76,8 +76,11 @@ def brute_force_means(
     return np.stack([ordered[:, :k].mean(axis=1) for k in grid], axis=1)
 
 
+#: Folders of what belongs to a single run, or says where a table lies; all else is the same after the same job.
+OF_ONE_RUN = frozenset({"leases", "reports", "runs", "standing", "tables"})
+
+
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below ``folder`` with its bytes, but for what belongs to a single run or says where a table lies."""
-    own = ("reports", "runs", "standing", "tables")
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name not in own)
+    """Every file below ``folder`` with its bytes, but for those of ``OF_ONE_RUN``."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name not in OF_ONE_RUN)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import fsspec
 import fsspec.config
 import pytest
+from corpora import OF_ONE_RUN
 
 BUCKET = "nnn-test"
 
@@ -253,15 +254,11 @@ def forbid(url: str, requests: int) -> None:
 
 
 def objects(uri: str) -> dict[str, bytes]:
-    """Every object below ``uri`` by its name relative to it, but for what belongs to a single run or place."""
+    """Every object below ``uri`` by its name relative to it, but for those of ``OF_ONE_RUN``."""
     fs, root = fsspec.url_to_fs(uri)
     fs.invalidate_cache()
     names = {path: path.removeprefix(root).lstrip("/") for path in fs.find(root)}
-    return {
-        name: fs.cat_file(path)
-        for path, name in names.items()
-        if not {"leases", "reports", "runs", "standing", "tables"}.intersection(name.split("/"))
-    }
+    return {name: fs.cat_file(path) for path, name in names.items() if not OF_ONE_RUN.intersection(name.split("/"))}
 
 
 def plant(uri: str, contents: dict[str, bytes]) -> None:
