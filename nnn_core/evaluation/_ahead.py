@@ -52,6 +52,7 @@ def count_tile(
         for at in range(left):
             leads[at] = scores[query[target], kept[at]] - goal
         exact[:left] = np.nan
+        asked = queries[query[target]].astype(np.float64)
         for column in range(len(means)):
             for at in range(left):
                 steps[at] = means[column, kept[at]] - own[target, column]
@@ -61,7 +62,7 @@ def count_tile(
                 if near[at] <= margin:
                     row = kept[at]
                     if np.isnan(exact[at]):
-                        exact[at] = _exact_score(queries[query[target]], candidates[row])
+                        exact[at] = _exact_score(asked, candidates[row])
                     for point in range(first, last):
                         lead = leads[at] - weights[point] * steps[at]
                         if abs(lead) <= margin:
@@ -152,5 +153,5 @@ def _exact_score(query: Any, candidate: Any) -> Any:
     """Inner product of two vectors on the grid of ``vectors``, exact in any order of summation."""
     score = 0.0
     for axis in range(len(query)):
-        score += np.float64(query[axis]) * np.float64(candidate[axis])
+        score += query[axis] * np.float64(candidate[axis])
     return score
