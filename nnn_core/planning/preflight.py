@@ -77,11 +77,12 @@ class Head:
         return head
 
     def _check_rejects(self, most: float, folder: str) -> None:
-        rejects = [reject for rows in self.rows for reject in rows.rejects]
-        read = len(rejects) + sum(len(rows.ids) for rows in self.rows)
-        reasons = Counter(reject.reason for reject in rejects)
-        if rejects and (not most or (len(rejects) == read and len(reasons) == 1 and most < 1)):
-            summary = RejectSummary.of(rejects, read, self.uris[0], None)
+        summary = RejectSummary.merged(
+            RejectSummary.of(rows.rejects, len(rows.rejects) + len(rows.ids), uri, None)
+            for uri, rows in zip(self.uris, self.rows, strict=True)
+        )
+        all_alike = summary.rejected == summary.rows and len(summary.reasons) == 1
+        if not most or (all_alike and most < 1):
             summary.check_rate(most, f"--{self.side}", folder, beginning=True)
 
     @property

@@ -55,6 +55,13 @@ def test_a_column_that_is_missing_in_a_later_file(tmp_path: Path) -> None:
         look(f"{tmp_path}/*.parquet", vector="vector")
 
 
+def test_a_reject_is_named_with_its_own_file(tmp_path: Path) -> None:
+    captions(tmp_path / "a.jsonl", [("a", "x")])
+    captions(tmp_path / "b.jsonl", [("b", "")])
+    with pytest.raises(RejectedRowsError, match=rf"1 of the first 2 rows(.|\n)*'b' in {tmp_path}/b\.jsonl"):
+        look(f"{tmp_path}/*.jsonl")
+
+
 def test_rejects_where_none_are_allowed(tmp_path: Path) -> None:
     path = captions(tmp_path / "a.jsonl", [("a", "x"), ("b", "")])
     with pytest.raises(
