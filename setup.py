@@ -84,6 +84,7 @@ setup(
             "lancedb>=0.30",
             "milvus-lite>=2.5",
             "pgserver>=0.1.4",
+            "psycopg[binary]>=3.2",
             "pymilvus>=2.6",
             "qdrant-client>=1.15",
         ],

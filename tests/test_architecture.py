@@ -38,6 +38,7 @@ CORE = [
     "publishing",
     "telling",
     "demo",
+    "examples",
 ]
 PIPELINES = ["stages", "running", "", "commands"]
 
@@ -54,13 +55,15 @@ HOMES = {
     "transformers": ("encoders/_transformers", "encoders/_albef", "encoders/_settings"),
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
-    "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file"),
+    "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file", "examples"),
     "numba": ("scoring/search", "evaluation/_ahead", "table/_hashing"),
     "fsspec": ("storage",),
     "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
     "h5py": ("inputs/readers/_arrays",),
     "pillow_heif": ("inputs/image_formats",),
     "jinja2": ("report",),
+    "psycopg": ("examples",),
+    "qdrant_client": ("examples",),
     "openlineage": ("telling/lineage",),
     "yaml": ("yaml_files",),
 }
