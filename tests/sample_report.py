@@ -41,6 +41,7 @@ from nnn_core.report._sections import (
     Tuning,
 )
 from nnn_core.report._thumbnails import thumbnail
+from nnn_core.report.answers import Answer, Answers
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
 ALPHAS = tuple(step / 8 for step in range(13))
@@ -73,6 +74,18 @@ def sample_report(*, images: bool = True) -> Report:
         gates=_gates(),
         stages=_stages(),
     )
+
+
+def sample_answers(*, images: bool = True) -> Answers:
+    """Two queries whose first candidates are others, or stand elsewhere, with the bias."""
+    ids = [corpus.candidate_id(number) for number in range(14)]
+    after = [*ids[9:4:-1], *ids[10:14], ids[0]]
+    bias = {name: 0.2 - 0.01 * place for place, name in enumerate(after)}
+    hits = tuple((0.5 - 0.01 * place, name) for place, name in enumerate(ids[:10]))
+    later = tuple((0.3 - 0.01 * place, name) for place, name in enumerate(after))
+    queries = ("two red circles", "a dotted blue star beside a very large striped hexagon on a dark ground")
+    shown = {name: _candidate(number, images) for number, name in enumerate(ids)}
+    return Answers("s3://search/bias", 42, CHOSEN, [Answer(text, hits, later, bias) for text in queries], shown)
 
 
 def _candidate(number: int, image: bool) -> Shown:

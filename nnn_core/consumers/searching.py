@@ -3,48 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet
 from nnn_core.digests import sha256
+from nnn_core.embedded.embedding import unit_rows
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
-from nnn_core.errors import InputError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.rankings import Ranking, Rankings
+from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.readers import Columns, holds_vectors, read_rows
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest
 from nnn_core.table.reading import BiasTable
 from nnn_core.vectors import FloatMatrix
 
 
-def search_version(table: BiasTable, work: str, queries: FloatMatrix) -> Rankings:
+@dataclass(frozen=True)
+class Vectors:
+    """Where the candidates' vectors lie: in the refresh's folder of artefacts, or in files of ready-made ones.
+
+    Attributes:
+        work: URI of that folder; None to read the files.
+        files: URIs or globs of files of vectors, as ``--embeddings`` names them; None without any.
+        columns: names of their columns.
+
+    Raises:
+        ConfigError: neither is named.
+    """
+
+    work: str | None
+    files: str | None
+    columns: Columns = field(default_factory=Columns)
+
+    def __post_init__(self) -> None:
+        if self.work is None and self.files is None:
+            raise ConfigError(
+                "nnn search needs the candidates' vectors. Name the folder of the refresh with --work, or files of "
+                "vectors with --embeddings."
+            )
+
+    def read(self, manifest: Manifest) -> Iterator[VectorBlock]:
+        """The vectors of a version's candidates at unit length, block by block.
+
+        Raises:
+            InputError: a file holds no vectors.
+            CorruptArtifactError: an embedded shard is damaged or gone.
+        """
+        if self.work is not None:
+            return _embedded(manifest, self.work)
+        return _ready_made(manifest, self.files or "", self.columns)
+
+    def describe(self) -> str:
+        """The flag and its value, for messages."""
+        return f"--embeddings {self.files!r}" if self.work is None else f"--work {self.work!r}"
+
+
+def search_version(table: BiasTable, vectors: Vectors, queries: FloatMatrix) -> Rankings:
     """The first ten candidates of each query, exactly, by score and by score less bias.
 
-    Reads the vectors of all candidates, one embedded shard after another.
+    Reads the vectors of all candidates, block by block.
 
     Args:
         table: the version to search.
-        work: URI of the refresh's folder of artefacts, where the candidates' vectors lie.
+        vectors: where the candidates' vectors lie.
         queries: (queries, dim) float32 unit vectors on the grid of ``vectors``, from the table's encoder.
 
     Raises:
-        InputError: ``work`` has no record of the version's candidates.
+        InputError: the vectors are not those of the version's candidates.
         CorruptArtifactError: an embedded shard is damaged or gone.
     """
     nothing, rows = Ranking(tuple(() for _ in queries)), 0
     found = Rankings(nothing, nothing)
-    for block in _candidates_of(table.manifest, work):
+    for block in vectors.read(table.manifest):
+        if block.vectors.shape[1] != queries.shape[1]:
+            raise InputError(
+                f"{vectors.describe()} has vectors of {block.vectors.shape[1]} dimensions, and --encoder gives "
+                f"queries {queries.shape[1]}. Name the encoder that the vectors are from."
+            )
         found |= Rankings.of(queries, block.vectors, block.ids.to_pylist(), table.bias_of(block.ids))
         rows += len(block.vectors)
     if rows != table.manifest.rows:
         raise InputError(
-            f"--work {work!r} has the vectors of {rows:,} of the {table.manifest.rows:,} candidates of version "
-            f"{table.manifest.version}. Name the folder that the refresh had as --work, or run the refresh again."
+            f"{vectors.describe()} has the vectors of {rows:,} of the {table.manifest.rows:,} candidates of version "
+            f"{table.manifest.version}. Name what the refresh had as --work or --candidates, or run the refresh again."
         )
     return found
 
 
-def _candidates_of(manifest: Manifest, work: str) -> Iterator[VectorBlock]:
-    """The vectors of a version's candidates, as far as they are recorded, shard by shard."""
+def _embedded(manifest: Manifest, work: str) -> Iterator[VectorBlock]:
+    """As far as the version's candidates are recorded, shard by shard."""
     for needs in Needs.find(manifest, work)[-1:]:
         wanted = set(needs.candidates)
         bank = {name: digest for name, digest, *_ in needs.bank}
@@ -56,3 +107,17 @@ def _candidates_of(manifest: Manifest, work: str) -> Iterator[VectorBlock]:
                     yield VectorBlock.of(from_parquet(data))
             elif bank[name] in wanted:
                 yield read_shard(EmbeddedShard(uri, bank[name], 0, manifest.dim, "", "", (), 0, name))
+
+
+def _ready_made(manifest: Manifest, files: str, columns: Columns) -> Iterator[VectorBlock]:
+    """Batch by batch, without rows that no refresh can use."""
+    modality = manifest.settings.candidate_modality
+    for name in list_shards(files, "--embeddings"):
+        shard = describe_shard(name)
+        if not holds_vectors(shard, modality, columns):
+            raise InputError(f"{name.uri!r} holds no vectors, so its rows must be embedded. Name their folder: --work.")
+        for batch in read_rows(shard, modality, columns):
+            rows, unit = unit_rows(batch)
+            if rows.ids:
+                names = pa.array(rows.ids, pa.string())
+                yield VectorBlock(names, names, unit)

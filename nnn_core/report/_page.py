@@ -6,13 +6,15 @@ stop when they have had their share; what is left out is counted or named.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from nnn_core.report import _charts as charts
 from nnn_core.report import _content as content
@@ -70,21 +72,38 @@ class Album:
 
 def render(report: Report) -> str:
     """The report as a page that opens from disk, in a light or dark scheme, on a phone or a desk."""
-    return _template().render(report=report, album=Album(report.shown)).strip() + "\n"
+    return template("page.html.j2").render(report=report, album=Album(report.shown)).strip() + "\n"
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this room, with what all of them use."""
     environment = Environment(
-        autoescape=True, finalize=_finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_text_of),
     )
-    environment.filters.update(count=numbers.count, gravest_first=summary.sort_gates)
-    folder = files("nnn_core.report")
-    style = Markup((folder / "style.css").read_text(encoding="utf-8"))
+    environment.filters.update(count=numbers.count, gravest_first=summary.sort_gates, with_links=_with_links)
+    style = Markup(_text_of("style.css"))
     limits = {name: value for name, value in {**vars(content), **globals()}.items() if name.startswith("MAX_")}
     words = {**vars(numbers), "seconds": seconds, "PILLS": _PILLS}
     environment.globals.update(words, **limits, style=style, charts=charts, summary=summary)
-    return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    return environment.get_template(name)
+
+
+def _text_of(name: str) -> str:
+    return (files("nnn_core.report") / name).read_text(encoding="utf-8")
+
+
+def _with_links(text: str) -> Markup:
+    """Foreign text whose web addresses lead there; nothing is loaded unless the reader follows one."""
+    # An address that is followed by an ellipsis was cut.
+    parts = re.split(r"(https?://[^\s<>\"'\u2026]+(?=[\s<>\"']|$))", numbers.clean(text))
+    links = (Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(part) for part in parts[1::2])
+    return Markup("").join(each for pair in zip_longest(map(escape, parts[::2]), links, fillvalue="") for each in pair)
 
 
 def _finalize(value: Any) -> Any:

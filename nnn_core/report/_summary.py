@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.evaluation.choice import FEWEST_ANSWERS, Choice
-from nnn_core.report._content import Report
+from nnn_core.report._content import MAX_DEPTH, Report
 from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, point_words, points, verdict
 from nnn_core.report._sections import Figure, Gate, HubChanges, Hubness, Quality, Run, Source, Stage, Tuning, Unit
 from nnn_core.report.numbers import seconds, size
@@ -263,3 +263,8 @@ def _source(source: Source) -> str:
     words += f", in {count(source.files)} shard{'' if source.files == 1 else 's'}" if source.files else ""
     words += f", digest {source.digest[:16]}" if source.digest else ""
     return words + (f", {source.uri}" if source.uri else "")
+
+
+def only_here(ids: Sequence[str], others: Sequence[str], word: str) -> dict[str, str]:
+    """The word for each of the ids that is not among the others, as a page shows it."""
+    return dict.fromkeys((each for each in ids if each not in others[:MAX_DEPTH]), word)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, read_ids
-from nnn_core.inputs.readers import holds_vectors, read_rows
-from nnn_core.inputs.shards import InputShard
+from nnn_core.errors import InputError
+from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, holds_vectors, read_rows
+from nnn_core.inputs.readers.payload import read_payload
+from nnn_core.inputs.shards import InputShard, Modality
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
 
@@ -20,21 +27,51 @@ def rows_among(embedded: EmbeddedInput, wanted: frozenset[str]) -> frozenset[str
     return frozenset(name for shard in embedded.shards for name in wanted.intersection(read_ids(shard).to_pylist()))
 
 
-def show_rows(shard: InputShard, request: EmbeddingRequest, wanted: frozenset[str]) -> Iterator[Shown]:
-    """Captions, or images as thumbnails, of the rows with these ids; nothing of ready-made vectors.
+def show_rows(
+    shard: InputShard, request: EmbeddingRequest, wanted: frozenset[str], fields: Sequence[str] = ()
+) -> Iterator[Shown]:
+    """Captions, or images as thumbnails, of the rows with these ids; of ready-made vectors the captions beside them.
 
     Args:
         shard: the input file to read.
         request: how the file was read when it was embedded.
         wanted: ids of rows in the file.
+        fields: columns whose values are shown in place of captions, such as ``title`` and ``url``.
+
+    Raises:
+        InputError: the file cannot be read, or has no such columns.
     """
-    if not wanted or holds_vectors(shard, request.modality, request.columns):
+    if not wanted:
         return
+    columns, vectors = request.columns, holds_vectors(shard, request.modality, request.columns)
+    said = _fields_of(shard, columns, wanted, fields) if fields else {}
+    if vectors:
+        with contextlib.suppress(InputError):  # no captions in it
+            beside = replace(columns, vector=None, caption=columns.caption or CAPTION_DEFAULT)
+            said = said or {one.id: one.text for one in _read_items(shard, "text", beside, wanted)}
+        yield from (Shown(row_id, text[:_MAX_TEXT]) for row_id, text in said.items() if text)
+    else:
+        for one in _read_items(shard, request.modality, columns, wanted):
+            yield replace(one, text=said.get(one.id, one.text)[:_MAX_TEXT])
+
+
+def _read_items(shard: InputShard, modality: Modality, columns: Columns, wanted: frozenset[str]) -> Iterator[Shown]:
+    """Captions and thumbnails, until all rows that are wanted are found."""
     left = set(wanted)
-    for rows in read_rows(shard, request.modality, request.columns):
+    for rows in read_rows(shard, modality, columns):
         for row_id, item in zip(rows.ids, rows.items, strict=True):
             if row_id in left:
                 left.discard(row_id)
-                yield Shown(row_id, item[:_MAX_TEXT]) if isinstance(item, str) else Shown(row_id, "", thumbnail(item))
+                yield Shown(row_id, item) if isinstance(item, str) else Shown(row_id, "", thumbnail(item))
         if not left:
             return
+
+
+def _fields_of(shard: InputShard, columns: Columns, wanted: frozenset[str], fields: Sequence[str]) -> dict[str, str]:
+    """The values of some columns by id, as one text."""
+    table = read_payload(shard.uri, shard.digest, columns, fields, "--show")
+    kept = table.filter(pc.is_in(table.column("id"), value_set=pa.array(sorted(wanted), pa.string())))
+    return {
+        row["id"]: " \u00b7 ".join(str(row[name]) for name in fields if row[name] not in (None, ""))
+        for row in kept.to_pylist()
+    }

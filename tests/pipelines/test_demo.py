@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -146,6 +147,39 @@ def test_queries_are_encoded_and_answered_as_the_job_does(
             best = sorted(zip(-expected, ids, strict=True))[:5]
             assert [hit["id"] for hit in result[when]] == [name for _, name in best]
             assert [hit["score"] for hit in result[when]] == pytest.approx([-score for score, _ in best], abs=1e-12)
+    check_search_by_files(["search", *spec, "--table", "table", *asked, "--top", "5"], ids, candidates, results, capsys)
+
+
+def check_search_by_files(
+    command: list[str],
+    ids: list[str],
+    candidates: Any,
+    results: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same answers from a file of vectors without the work folder, and a page with pictures or titles."""
+    rows = {"id": ids, "vector": list(candidates), "title": [f"title of {name}" for name in ids]}
+    pq.write_table(pa.table(rows), "vectors.parquet")
+    files = ["--embeddings", "vectors.parquet", "--show", "title"]
+    assert run(*command, *files, "--report", "titles.html")["results"] == results
+    named = {hit["id"] for result in results for when in ("before", "after") for hit in result[when]}
+    page = Path("titles.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"<bdi>title of ([^<]+)</bdi>", page)) == named
+    for name in ("pictures.html", "again.html"):
+        run(*command, "--work", "work", "--embeddings", "corpus/candidates/*.tar", "--report", name)
+    assert Path("pictures.html").read_bytes() == Path("again.html").read_bytes()
+    assert Path("pictures.html").read_text(encoding="utf-8").count('<img src="data:image/webp;') == 20
+    run(*command, "--work", "work", "--report", "pictures.html", "--embeddings", "corpus/candidates/*.tar")
+    capsys.readouterr()
+    for wrong, told in (
+        ([], "needs the candidates' vectors. Name the folder of the refresh with --work"),
+        (["--embeddings", "corpus/candidates/*.tar"], "holds no vectors, so its rows must be embedded"),
+        (["--embeddings", "part.parquet"], "has the vectors of 7 of the 3,000 candidates"),
+        (["--work", "work", "--report", "titles.html"], "is there already with other content"),
+    ):
+        pq.write_table(pa.table(rows).slice(0, 7), "part.parquet")
+        assert cli.main([*command, *wrong]) in (2, 3, 7)
+        assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_example_of_the_readme(finished: tuple[Path, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,9 @@ _PLAIN = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_string
 _WRITTEN = (kinds.is_temporal, kinds.is_decimal, kinds.is_string_view)
 
 
-def read_payload(uri: str, digest: str, columns: Columns, names: Sequence[str]) -> pa.Table:
+def read_payload(
+    uri: str, digest: str, columns: Columns, names: Sequence[str], flags: str = "--payload and --uuid-column"
+) -> pa.Table:
     """``id``, as text, and some columns of one file of candidates, all of its rows in order.
 
     Dates, times and decimals become text. Of ``.npy`` files, the metadata beside them are read.
@@ -33,16 +35,17 @@ def read_payload(uri: str, digest: str, columns: Columns, names: Sequence[str]) 
         digest: anything that is another one for other content: a file is read once for all of its rows.
         columns: names of the columns of the candidates.
         names: columns to read, or paths of fields in them (``meta.title``).
+        flags: flags that asked for them, for messages.
 
     Raises:
         ConfigError: ids are no column of the file.
         InputError: the format has no further columns, one is missing, or it is of a type that no JSON holds.
     """
-    return _read(uri, digest, columns, tuple(names))
+    return _read(uri, digest, columns, tuple(names), flags)
 
 
 @lru_cache(maxsize=1)
-def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...]) -> pa.Table:
+def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags: str) -> pa.Table:
     """That of a file with this digest: each of its embedded shards asks for it."""
     del digest  # a key only
     if columns.id in (CONTENT_ID, POSITION_ID):
@@ -55,8 +58,8 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...]) -> pa
         return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
     if kind not in ("tsv", "csv", "jsonl"):
         raise InputError(
-            f"{uri!r} has no further columns to send along; Parquet, Arrow, .npy with metadata, TSV, CSV and JSON "
-            "lines have. Leave --payload and --uuid-column out, or keep the vectors in one of these."
+            f"{uri!r} has no further columns; Parquet, Arrow, .npy with metadata, TSV, CSV and JSON lines have. Leave "
+            f"{flags} out, or keep the rows in one of these."
         )
     table = read_table(uri, "--embeddings")
     ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)

@@ -15,6 +15,7 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.report import Report, render
 from nnn_core.report._sections import Hub, Shown
+from nnn_core.report.answers import render_answers
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -73,7 +74,8 @@ PALE = """
 
 #: Boxes that hold more than they show, other than those that are meant to scroll.
 CLIPPED = """
-[...document.querySelectorAll('.scroll:not(.wide), section, .tiles > div, .strip li, .hubs .body, td, th, dd')]
+[...document.querySelectorAll(
+  '.scroll:not(.wide), section, .tiles > div, .strip li, .lines .rank, .hubs .body, td, th, dd')]
   .filter(box => box.checkVisibility() && box.scrollWidth > box.clientWidth + 1 && box.clientWidth > 1 &&
     (box.closest('thead')?.clientWidth ?? 2) > 1)
   .map(box => [box.className || box.tagName, box.textContent.trim().slice(0, 60)])
@@ -143,6 +145,21 @@ def test_nothing_overlaps_or_overflows(page: Browser) -> None:
     assert page.ask(OVERLAPS) == []
     assert page.ask("document.documentElement.scrollWidth") <= page.width
     assert page.ask(CLIPPED) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("images", [True, False], ids=["images", "texts"])
+def test_answers_fit_and_stand_out(browser: Browser, tmp_path: Path, images: bool, width: int, dark: bool) -> None:
+    (tmp_path / "answers.html").write_text(render_answers(sample.sample_answers(images=images)), encoding="utf-8")
+    browser.show(tmp_path / "answers.html", width=width, dark=dark)
+    browser.ask("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert browser.ask("document.querySelectorAll('.strip li, .lines li').length") == 40
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert browser.ask(CLIPPED) == []
+    assert browser.ask(PALE)["found"] == []
+    assert browser.ask("[...document.images].every(each => each.naturalWidth > 0)")
+    assert browser.ask("document.images.length") == 40 * images
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

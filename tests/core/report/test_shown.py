@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from fakes import FormulaEncoder
 from PIL import Image
 
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
+from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
+from nnn_core.report import Shown
 from nnn_core.report.shown import rows_among, show_rows
 
 
@@ -53,6 +57,29 @@ def test_of_vectors_there_is_nothing_to_show(tmp_path: Path) -> None:
     write_vectors(tmp_path, ["a", "b"], gaussian(2, 4, 1), 1)
     shard = describe_shard(str(tmp_path / "part-0.parquet"))
     assert list(show_rows(shard, request(tmp_path, "image", None), frozenset({"a"}))) == []
+
+
+def test_of_vectors_the_captions_beside_them_are_shown(tmp_path: Path) -> None:
+    rows = {"id": ["a", "b"], "vector": gaussian(2, 4, 1).tolist(), "caption": ["red shoe", "blue hat"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    shard = describe_shard(str(tmp_path / "a.parquet"))
+    assert list(show_rows(shard, request(tmp_path, "image", None), frozenset({"b"}))) == [Shown("b", "blue hat")]
+
+
+def test_columns_are_shown_in_place_of_captions(tmp_path: Path) -> None:
+    rows = {"id": ["a", "b", "c"], "caption": ["x", "y", "z"], "title": ["red", None, None], "meta": [{"url": "u"}] * 3}
+    pq.write_table(pa.table(rows), tmp_path / "texts.parquet")
+    pq.write_table(pa.table({**rows, "vector": gaussian(3, 4, 1).tolist()}), tmp_path / "vectors.parquet")
+    wanted, fields = frozenset({"a", "b"}), ["title", "meta.url"]
+    cases: list[tuple[str, str | None, Modality]] = [("texts", "e", "text"), ("vectors", None, "image")]
+    for name, encoder, modality in cases:
+        shard, asked = describe_shard(str(tmp_path / f"{name}.parquet")), request(tmp_path, modality, encoder)
+        assert list(show_rows(shard, asked, wanted, fields)) == [Shown("a", "red · u"), Shown("b", "u")]
+        with pytest.raises(InputError, match=r"has no column 'link'"):
+            list(show_rows(shard, asked, wanted, ["link"]))
+    write_tar(tmp_path / "a.tar", {"red": {"jpg": jpeg("red")}})
+    with pytest.raises(InputError, match=r"has no further columns; .* Leave --show out"):
+        list(show_rows(describe_shard(str(tmp_path / "a.tar")), request(tmp_path, "image"), frozenset({"red"}), fields))
 
 
 def test_reading_stops_when_all_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
