@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from nnn_core.consumers.rerank import Reranker
 from nnn_core.embedded.shards import VectorBlock
+from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
+from nnn_core.evaluation.ranks import Targets
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search

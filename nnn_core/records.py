@@ -48,7 +48,7 @@ def build(kind: type[T], values: Any) -> T:
     return record
 
 
-def from_json(
+def _from_json(
     kind: type[T],
     data: bytes,
     uri: str,

@@ -66,7 +66,7 @@ def harmless(text: str) -> str:
     return "".join(each if each.isprintable() or each in _MARKS else repr(each)[1:-1] for each in text)
 
 
-def names_secret(name: str) -> bool:
+def _names_secret(name: str) -> bool:
     """Whether the value of an option or setting of this name gives access, such as ``s3_session_token``."""
     words = _words(name)
     if not words or words[-1] in _ABOUT:
@@ -89,7 +89,7 @@ def is_secret(option: str, value: str) -> bool:
         option: name of the option, such as ``--s3_session_token``.
         value: what was given for it.
     """
-    return bool(names_secret(option) or _BARE_PASSWORD.match(value) or redact(value) != value)
+    return bool(_names_secret(option) or _BARE_PASSWORD.match(value) or redact(value) != value)
 
 
 def refuse_credentials(uri: str, flag: str = "") -> None:
@@ -118,7 +118,7 @@ def _words(name: str) -> list[str]:
 def _without_value(setting: re.Match[str]) -> str:
     before, name, between, value = setting.groups()
     inner = unquote(value)  # a URI may be a parameter of another one
-    hidden = names_secret(name) or (before in tuple("?&#;") and _gives_access(name))
+    hidden = _names_secret(name) or (before in tuple("?&#;") and _gives_access(name))
     if hidden or (inner != value and redact(inner) != inner):
         return f"{before}{name}{between}{_HIDDEN}"
     return setting[0]

@@ -35,7 +35,7 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.corpus import _part_boundaries
 
 #: What the URI of an artefact looks like.
 KINDS = {
@@ -213,10 +213,10 @@ def _send_half(url: str, point: _Point) -> None:
 @contextlib.contextmanager
 def several_parts(rows: int = 12) -> Iterator[None]:
     """Cut even a tiny table into several files."""
-    cut = partial(part_boundaries, rows_per_part=rows)
+    cut = partial(_part_boundaries, rows_per_part=rows)
     with (
         mock.patch("nnn_core.embedded.shards.ID_SAMPLE_RATE", 2),
-        mock.patch("nnn_core.embedded.corpus.part_boundaries", cut),
+        mock.patch("nnn_core.embedded.corpus._part_boundaries", cut),
     ):
         yield
 

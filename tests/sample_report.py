@@ -54,7 +54,7 @@ CANDIDATES = 3000
 def sample_report(*, images: bool = True) -> Report:
     """Every section; of image candidates, or of texts."""
     rng = random.Random("report")
-    ids = [corpus.candidate_id(number) for number in range(60)]
+    ids = [corpus._candidate_id(number) for number in range(60)]
     shown = {row_id: _candidate(number, images) for number, row_id in enumerate(ids)}
     return Report(
         title="Bias table of the demo's corpus",
@@ -91,7 +91,7 @@ def sample_answers(*, images: bool = True) -> Answers:
 def _candidate(number: int, image: bool) -> Shown:
     picture = scenes.scene("candidates", 0, number)
     words = scenes.captions(picture, ["full"], random.Random(number))[0]
-    return Shown(corpus.candidate_id(number), words, thumbnail(scenes.jpeg(picture)) if image else None)
+    return Shown(corpus._candidate_id(number), words, thumbnail(scenes.jpeg(picture)) if image else None)
 
 
 def _query(number: int, rng: random.Random) -> Shown:

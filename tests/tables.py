@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from nnn_core.digests import set_digest
-from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.corpus import _part_boundaries
 from nnn_core.embedded.side import Side
 from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
@@ -28,7 +28,7 @@ def publish(
     table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3, with_hubs: bool = False
 ) -> Manifest:
     settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
-    pieces = slice_rows(pa.array(IDS), MEANS, "x", part_boundaries([IDS], 40, -(-40 // files)))
+    pieces = slice_rows(pa.array(IDS), MEANS, "x", _part_boundaries([IDS], 40, -(-40 // files)))
     parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
     manifest = Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts))
     if with_hubs:

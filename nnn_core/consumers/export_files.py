@@ -9,6 +9,7 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.artifacts import keep_exactly
+from nnn_core.consumers._steps import Counts, Step
 from nnn_core.consumers.along import Along
 from nnn_core.consumers.engines._faiss_file import Tuned
 from nnn_core.consumers.engines._layouts import LAYOUTS, read_rows, write_removal, write_rows, write_update
@@ -17,7 +18,7 @@ from nnn_core.consumers.engines.overlap import TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.consumers.held import FORMAT, held_biases
-from nnn_core.consumers.update import Counts, Step, Update
+from nnn_core.consumers.update import Update
 from nnn_core.digests import sha256
 from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.evaluation.queries import QuerySet

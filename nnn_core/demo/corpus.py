@@ -27,7 +27,7 @@ _QUERY_ROUNDS = 50
 
 
 @dataclass(frozen=True)
-class Query:
+class _Query:
     """A test caption.
 
     Attributes:
@@ -64,8 +64,8 @@ def corpus_files(
     if min(images, image_shards, references, reference_shards, queries) < 1:
         raise ValueError("images, references, queries and both numbers of shards must be at least 1")
     pool = [scenes.scene("candidates", seed, index) for index in range(images)]
-    bank = reference_captions(references, seed)
-    tests = make_queries(pool, frozenset(bank), queries, seed)
+    bank = _reference_captions(references, seed)
+    tests = _make_queries(pool, frozenset(bank), queries, seed)
     for number, rows in enumerate(_split(images, image_shards)):
         yield f"candidates/{number:05}.tar", _tar(pool, rows, seed)
     for number, rows in enumerate(_split(references, reference_shards)):
@@ -75,12 +75,12 @@ def corpus_files(
     yield "queries/00000.parquet", _parquet(queries_said)
 
 
-def candidate_id(index: int) -> str:
+def _candidate_id(index: int) -> str:
     """The id, and the webdataset key, of a candidate image."""
     return f"img-{index:06}"
 
 
-def reference_captions(count: int, seed: int) -> list[str]:
+def _reference_captions(count: int, seed: int) -> list[str]:
     """A caption each of ``count`` scenes that are never candidates; vague ones repeat, as in a query log."""
     said = []
     for index in range(count):
@@ -90,7 +90,7 @@ def reference_captions(count: int, seed: int) -> list[str]:
     return said
 
 
-def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -> list[Query]:
+def _make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -> list[_Query]:
     """New captions of candidates, spread evenly over the pool, with all candidates that they are true of.
 
     Args:
@@ -106,10 +106,10 @@ def make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) -
     for index, shown in enumerate(pool):
         for fact in scenes.facts(shown):
             holding[fact].add(index)
-    tests: list[Query] = []
+    tests: list[_Query] = []
     for words, description in _new_captions(pool, bank, seed):
-        relevant = tuple(candidate_id(index) for index in _matching(description, pool, holding))
-        tests.append(Query(f"query-{len(tests):06}", words, relevant))
+        relevant = tuple(_candidate_id(index) for index in _matching(description, pool, holding))
+        tests.append(_Query(f"query-{len(tests):06}", words, relevant))
         if len(tests) == count:
             return tests
     raise ValueError(
@@ -154,7 +154,7 @@ def _tar(pool: Sequence[Scene], rows: range, seed: int) -> bytes:
                 ("json", _sample_json(pool[index], seed, index)),
             ):
                 # A fresh TarInfo has mtime, uid and gid 0, no user names and mode 0o644: nothing of this machine.
-                member = tarfile.TarInfo(f"{candidate_id(index)}.{suffix}")
+                member = tarfile.TarInfo(f"{_candidate_id(index)}.{suffix}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()

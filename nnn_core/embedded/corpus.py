@@ -78,7 +78,7 @@ def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, r
         raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
     check_alike(shards)
     files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    cuts = part_boundaries((shard.id_sample for shard in shards), side.rows)
+    cuts = _part_boundaries((shard.id_sample for shard in shards), side.rows)
     ids = add_set_digests(shard.id_digest for shard in shards)
     return Corpus(side, outcome, shards[0].dim, cuts, files, ids)
 
@@ -134,7 +134,9 @@ def embedded_shards(inputs: Iterable[EmbeddedInput]) -> Iterable[EmbeddedShard]:
 ROWS_PER_PART = 1 << 20
 
 
-def part_boundaries(samples: Iterable[Sequence[str]], rows: int, rows_per_part: int = ROWS_PER_PART) -> tuple[str, ...]:
+def _part_boundaries(
+    samples: Iterable[Sequence[str]], rows: int, rows_per_part: int = ROWS_PER_PART
+) -> tuple[str, ...]:
     """Ids at which the table is cut: part i holds ids from boundary i-1 up to, not including, boundary i.
 
     Args:

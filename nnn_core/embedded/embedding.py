@@ -13,7 +13,7 @@ import pyarrow as pa
 from nnn_core import storage
 from nnn_core.artifacts import keep, lost
 from nnn_core.digests import name_of, sha256
-from nnn_core.embedded.known import Found, KnownImages, keep_keys, keys_of
+from nnn_core.embedded._known import Found, KnownImages, keep_keys, keys_of
 from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import (
     ROWS_PER_SHARD,

@@ -31,6 +31,9 @@ from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
 
+#: Folder below the work folder that holds the keys of rows of single images, and how its files end.
+CONTENTS, CONTENTS_SUFFIX = "contents", ".safetensors"
+
 #: Rows of an embedded shard; a larger input shard becomes several.
 ROWS_PER_SHARD = 65_536
 
@@ -54,7 +57,7 @@ class EmbeddedShard:
             that does not depend on how it is cut into shards.
         paired: how many rows have a pair id.
         source: URI of the input shard that the rows come from.
-        orders: digests of the columns ``id`` and ``pair_id``, row by row, see ``order_digest``.
+        orders: digests of the columns ``id`` and ``pair_id``, row by row, see ``_order_digest``.
     """
 
     uri: str
@@ -209,7 +212,7 @@ def write_shard(
         id_sample=tuple(sorted(row_id for row_id in ids if _sampled(row_id))),
         paired=sum(1 for pair_id in pair_ids if pair_id),
         source=source,
-        orders=(order_digest(columns["id"]), order_digest(columns["pair_id"])),
+        orders=(_order_digest(columns["id"]), _order_digest(columns["pair_id"])),
     )
 
 
@@ -247,14 +250,14 @@ def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> p
             file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
             found = file.read([column], use_threads=False).column(column).combine_chunks()
         expected = shard.orders[("id", "pair_id").index(column)]
-        if expected and order_digest(found) != expected:
+        if expected and _order_digest(found) != expected:
             raise CorruptArtifactError(f"its column {column!r} has other rows than were written")
     except (CorruptArtifactError, InputError, pa.ArrowException, OSError, UnicodeError, KeyError) as error:
         raise _lost(shard, error) from error
     return found
 
 
-def order_digest(column: pa.StringArray) -> str:
+def _order_digest(column: pa.StringArray) -> str:
     """SHA-256 of the texts of a column without nulls, row by row, in hex: others for another order or other cuts."""
     if not len(column):
         return hashlib.sha256().hexdigest()
@@ -282,3 +285,8 @@ def check_alike(shards: Sequence[EmbeddedShard]) -> None:
             f"vectors differ in dimension: {dim_a} in {a.source!r}, {dim_b} in {b.source!r}; candidates and "
             "references must come from one encoder."
         )
+
+
+def contents_path(name: str) -> str:
+    """Path below the work folder of the keys of an input whose completion mark has that name, without its suffix."""
+    return f"{CONTENTS}/{name}{CONTENTS_SUFFIX}"

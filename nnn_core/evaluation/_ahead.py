@@ -1,4 +1,4 @@
-"""The inner loops of ``ranks.count_ahead``: float32 dismisses what is clear, float64 decides the rest.
+"""The inner loops of ``_counting.count_ahead``: float32 dismisses what is clear, float64 decides the rest.
 
 With d, by how much a candidate's score without bias is above a target's, and e, by how much its mean over k is, the
 candidate leads at (k, alpha) by d - alpha e. That is linear in alpha, so the lowest and the highest lead over all

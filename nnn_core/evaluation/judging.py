@@ -13,11 +13,12 @@ from nnn_core import storage
 from nnn_core.artifacts import keep_tensors
 from nnn_core.digests import name_of
 from nnn_core.embedded.shards import read_ids, read_shard
+from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import StoredQueries
 from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings
-from nnn_core.evaluation.ranks import Counts, Goals, Targets, biases_at, count_ahead
+from nnn_core.evaluation.ranks import Counts, Targets, biases_at
 
 _Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -2,7 +2,7 @@
 
 The same queries, bank and candidates, the same halves, the same clock. All but one rank by <q, r> - column(r), up to
 a constant of the query and a positive factor, neither of which moves a candidate. So they are counted as NNN's biases
-are (``ranks.count_ahead``), from a candidate's own statistics against the bank. Beta is inverse temperature.
+are (``_counting.count_ahead``), from a candidate's own statistics against the bank. Beta is inverse temperature.
 
 | method | column | beyond one column |
 |---|---|---|
@@ -34,12 +34,15 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
+from nnn_core.evaluation._choosing import fold_of
+from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import OBJECTIVES, fold_of
-from nnn_core.evaluation.intervals import Interval, groups_of
+from nnn_core.evaluation._resampling import groups_of
+from nnn_core.evaluation.choice import OBJECTIVES
+from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
+from nnn_core.evaluation.ranks import Targets
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -387,7 +390,7 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
     Raises:
         InputError: one of the halves has no query.
     """
-    choosing = choosing_half(trial.relevant)
+    choosing = _choosing_half(trial.relevant)
     if choosing.all() or not choosing.any():
         raise InputError(f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some")
     rivals = _all_rivals(len(trial.bank))
@@ -405,7 +408,7 @@ def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int 
     return [row for row, _ in runs]
 
 
-def choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:
+def _choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:
     """(queries,) whether a query chooses; the others report. By the candidate that answers it, so it stays there."""
     return np.array([fold_of(min(names)) % 2 == 0 for names in relevant], bool)
 

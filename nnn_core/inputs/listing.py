@@ -14,8 +14,9 @@ from itertools import groupby
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs._table_logs import current_files
-from nnn_core.inputs.readers import Format, format_of, formats, suffix_of
+from nnn_core.inputs.readers import Format, format_of
 from nnn_core.inputs.readers._caption_files import SUFFIX, image_beside
+from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.readers._unread import remedy_for
 from nnn_core.inputs.readers._webdataset import TAR_SUFFIXES
 from nnn_core.inputs.shards import CONTENT_BYTES, InputShard, ShardName, cut_groups, natural_key

@@ -18,10 +18,10 @@ from nnn_core.artifacts import keep_tensors, lost
 from nnn_core.digests import name_of
 from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedShard
-from nnn_core.errors import LostArtifactError
+from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.own_pairs import OwnPairs
-from nnn_core.scoring.partials import Partial, Scored, in_order
+from nnn_core.scoring.partials import Partial, Scored
 from nnn_core.scoring.topk import TopK, descending
 from nnn_core.vectors import FloatMatrix
 
@@ -80,11 +80,11 @@ def merged_path(
     return f"{_FOLDER}/{name}.safetensors"
 
 
-def merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str]]:
+def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str]]:
     """The top-k of a candidate shard over the whole bank; and the searches used.
 
     Args:
-        ordered: the partials of one candidate shard, one for each reference shard of the bank, from ``in_order``.
+        ordered: the partials of one candidate shard, one for each reference shard of the bank, from ``_in_order``.
         k: how many scores of each candidate to keep.
         look: scores candidates once more, whose partial may not hold all that counts.
     """
@@ -179,8 +179,8 @@ class MergedShard:
         def merge() -> dict[str, npt.NDArray[np.generic]]:
             if not partials:
                 raise lost(uri, "is gone or damaged, and its partials were not asked for")
-            ordered = in_order(partials, len(bank.shards), candidates)
-            top, searches = merge_partials(ordered, k, look)
+            ordered = _in_order(partials, len(bank.shards), candidates)
+            top, searches = _merge_partials(ordered, k, look)
             kept = frozenset(partial.k_max for partial in ordered)
             own_pairs = OwnPairs.of(bank.rows - top.seen)
             scored = Scored(int(top.seen.min()), searches, own_pairs, kept)
@@ -194,3 +194,25 @@ class MergedShard:
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise lost(uri, f"is not what its name promises ({error!r})") from error
         return cls(grid, means, scored), computed
+
+
+def _in_order(partials: Sequence[Partial], references: int, candidates: EmbeddedShard) -> list[Partial]:
+    """The partials of one candidate shard in the order of the bank.
+
+    Args:
+        partials: the partials in any order.
+        references: number of reference shards of the bank.
+        candidates: the embedded shard of candidates.
+
+    Raises:
+        CorruptArtifactError: partials were left out or doubled.
+        LostArtifactError: the file of one is gone or damaged.
+    """
+    ordered = sorted(partials, key=lambda partial: partial.reference)
+    numbers = [partial.reference for partial in ordered]
+    if numbers != list(range(references)):
+        raise CorruptArtifactError(
+            f"candidate shard {candidates.digest[:16]} has partials of reference shards {numbers}, "
+            f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
+        )
+    return ordered

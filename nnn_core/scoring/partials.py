@@ -15,7 +15,7 @@ from nnn_core import storage
 from nnn_core.artifacts import checksum_of, from_parquet, lost, to_parquet
 from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard
-from nnn_core.errors import CorruptArtifactError, InputError
+from nnn_core.errors import InputError
 from nnn_core.scoring.bank import ReferenceShard
 from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
 from nnn_core.scoring.topk import TopK
@@ -252,25 +252,3 @@ def partial_name(candidates: str, reference: str, k_max: int, exclude_own_pairs:
         search=search,
     )
     return f"{name}{_SUFFIX}"
-
-
-def in_order(partials: Sequence[Partial], references: int, candidates: EmbeddedShard) -> list[Partial]:
-    """The partials of one candidate shard in the order of the bank.
-
-    Args:
-        partials: the partials in any order.
-        references: number of reference shards of the bank.
-        candidates: the embedded shard of candidates.
-
-    Raises:
-        CorruptArtifactError: partials were left out or doubled.
-        LostArtifactError: the file of one is gone or damaged.
-    """
-    ordered = sorted(partials, key=lambda partial: partial.reference)
-    numbers = [partial.reference for partial in ordered]
-    if numbers != list(range(references)):
-        raise CorruptArtifactError(
-            f"candidate shard {candidates.digest[:16]} has partials of reference shards {numbers}, "
-            f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
-        )
-    return ordered

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from nnn_core.artifacts import from_parquet, to_parquet
 from nnn_core.records import to_json
+from nnn_core.table._published import is_published, read_published, store_published
 from nnn_core.table.histogram import Histogram
-from nnn_core.table.parts import is_published, read_published, store_published
 from nnn_core.vectors import FloatMatrix
 
 #: From how many robust standard deviations above the median a candidate is a hub (Iglewicz and Hoaglin, How to Detect

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nnn_core import storage
 from nnn_core.artifacts import from_parquet, to_parquet
-from nnn_core.digests import set_digest, sha256
-from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError, InputError
+from nnn_core.digests import set_digest
+from nnn_core.errors import BankTooSmallError, ConfigError, CorruptArtifactError, DuplicateIdError
 from nnn_core.inputs.shards import Modality
 from nnn_core.records import to_json
+from nnn_core.table._published import is_published, read_published, store_published
 from nnn_core.vectors import FloatMatrix
 
 #: Rows of a row group of a table part: few, so that one row can be looked up without reading many.
@@ -149,72 +149,6 @@ class TablePart:
         return from_parquet(read_published(table_uri, self.path, self.bytes, self.sha256), columns)
 
 
-def read_published(table_uri: str, path: str, size: int, digest: str) -> bytes:
-    """The bytes of a file of the table, after a check against what the manifest says of it.
-
-    Args:
-        table_uri: URI of the table's folder.
-        path: path of the file, relative to the table's URI.
-        size: size of the file, in bytes.
-        digest: SHA-256 of the file's bytes, in hex.
-
-    Raises:
-        CorruptArtifactError: the file is not what the manifest says.
-        InputError: it is gone.
-    """
-    uri = storage.join(table_uri, path)
-    try:
-        data = storage.read_bytes(uri)
-    except InputError as error:
-        raise InputError(
-            f"{error} Without it the version is not whole; read an older one, or run a refresh."
-        ) from error
-    if len(data) != size or sha256(data) != digest:
-        raise CorruptArtifactError(
-            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
-            f"{size} and {digest[:16]}.... Do not use this version; read an older one, or run a refresh."
-        )
-    return data
-
-
-def is_published(table_uri: str, path: str, size: int, digest: str) -> bool:
-    """Whether ``read_published`` would read the file."""
-    try:
-        read_published(table_uri, path, size, digest)
-    except (CorruptArtifactError, InputError):
-        return False
-    return True
-
-
-def store_published(table_uri: str, stem: str, data: bytes | memoryview, existing: dict[str, str]) -> tuple[str, str]:
-    """Store a file of a version, unless an earlier one has the very same file, undamaged.
-
-    Args:
-        table_uri: URI of the table's folder.
-        stem: path of the file, relative to the table's URI, without the digest and the suffix that end its name.
-        data: bytes of the file.
-        existing: paths of the current version's files by SHA-256.
-
-    Returns:
-        The path of the file, relative to the table's URI, and its SHA-256.
-
-    Raises:
-        CorruptArtifactError: another file lies under the name of this one.
-        StorageError: the table cannot be written.
-    """
-    digest = sha256(data)
-    path = existing.get(digest)
-    if path is None or not is_published(table_uri, path, len(data), digest):
-        path = f"{stem}-{digest[:16]}.parquet"
-        uri = storage.join(table_uri, path)
-        if not storage.create(uri, data) and not is_published(table_uri, path, len(data), digest):
-            raise CorruptArtifactError(
-                f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
-                "names it; delete it and run the same command again."
-            )
-    return path, digest
-
-
 @dataclass(frozen=True, slots=True)
 class RowSlice:
     """Rows of one candidate shard that fall into one table part, on their way there.
@@ -237,7 +171,7 @@ def slice_rows(
         ids: (rows,) candidate ids, Arrow strings.
         means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
         source: URI of the input shard, for messages about duplicates.
-        boundaries: ids at which the table is cut into parts, ascending, from ``part_boundaries``.
+        boundaries: ids at which the table is cut into parts, ascending, as ``Corpus`` has them.
     """
     pieces = {0: pa.table({"id": ids, "mean_k": _list_column(means)})}
     if boundaries:
@@ -290,7 +224,7 @@ def biases_of(means: npt.NDArray[np.float32], alpha: float) -> npt.NDArray[np.fl
     return scaled
 
 
-def k_for(references: int) -> int:
+def _k_for(references: int) -> int:
     """The k of ``--k auto``: 16 for banks below 40,000, twice that for each 16-fold beyond, an eighth of a small bank.
 
     The power of two nearest to ``16 (references / 10^4)^(1/4)``, at least 16, and at most the greatest in an eighth of
@@ -310,7 +244,7 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
     """The k to use and the part of the grid that every candidate has references for.
 
     Args:
-        k: the k that was asked for; None for the largest of the grid up to ``k_for`` the references.
+        k: the k that was asked for; None for the largest of the grid up to ``_k_for`` the references.
         grid: values of k whose means are kept, ascending, from ``topk.grid_of``.
         min_seen: fewest references that any candidate was scored against.
 
@@ -319,7 +253,7 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
     """
     kept = tuple(value for value in grid if value <= min_seen)
     if k is None and kept:
-        return max(value for value in kept if value <= k_for(min_seen)), kept
+        return max(value for value in kept if value <= _k_for(min_seen)), kept
     if k is None or k > min_seen:
         raise BankTooSmallError(
             f"--k {k or 'auto'} needs {k or 1} reference queries for every candidate, but some candidate "

@@ -76,8 +76,8 @@ class Lineage:
             producer=_PRODUCER,
             eventType=events.RunState[state],
             run=events.Run(self._run_id, _run_facets(self.engine, run)),
-            job=events.Job(_NAMESPACE, f"{self.command}.{'/'.join(dataset_of(self.table))}", {"jobType": kind}),
-            inputs=[events.InputDataset(*dataset_of(uri)) for uri in read],
+            job=events.Job(_NAMESPACE, f"{self.command}.{'/'.join(_dataset_of(self.table))}", {"jobType": kind}),
+            inputs=[events.InputDataset(*_dataset_of(uri)) for uri in read],
             outputs=[_output(self.table, run)] if self.writes else [],
         )
 
@@ -116,7 +116,7 @@ def _sending(client: Any) -> Callable[[Any], object]:
     return lambda event: client.emit(event)
 
 
-def dataset_of(uri: str) -> tuple[str, str]:
+def _dataset_of(uri: str) -> tuple[str, str]:
     """Namespace and name of what a URI or a pattern stands for, as OpenLineage names data sets of stores."""
     if storage.is_local(uri):
         return "file", os.path.abspath(uri.removeprefix("file://"))
@@ -148,11 +148,11 @@ def _output(table: str, run: Run | None) -> Any:
     from openlineage.client.facet_v2 import dataset_version_dataset, output_statistics_output_dataset
 
     if run is None or run.version is None:
-        return events.OutputDataset(*dataset_of(table))
+        return events.OutputDataset(*_dataset_of(table))
     version = dataset_version_dataset.DatasetVersionDatasetFacet(str(run.version))
     rows = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(run.rows)
     found = {"facets": {"version": version}, "outputFacets": {"outputStatistics": rows}}
-    return events.OutputDataset(*dataset_of(table), **found)
+    return events.OutputDataset(*_dataset_of(table), **found)
 
 
 def _new_id() -> str:

@@ -50,11 +50,11 @@ def write_metrics(uri: str, run: Run) -> None:
     """
     before = None
     if run.exit_code and storage.exists(uri):
-        before = last_success_in(storage.read_bytes(uri), run)
-    storage.replace(uri, render_metrics(run, before))
+        before = _last_success_in(storage.read_bytes(uri), run)
+    storage.replace(uri, _render_metrics(run, before))
 
 
-def render_metrics(run: Run, last_success: float | None = None) -> bytes:
+def _render_metrics(run: Run, last_success: float | None = None) -> bytes:
     """The text of the file.
 
     Args:
@@ -65,7 +65,7 @@ def render_metrics(run: Run, last_success: float | None = None) -> bytes:
     return "".join(f"{line}\n" for gauge in _gauges(run, last_success) for line in gauge.lines(common)).encode()
 
 
-def last_success_in(data: bytes, run: Run) -> float | None:
+def _last_success_in(data: bytes, run: Run) -> float | None:
     """When the last successful run of the same command and table ended, by the file of an earlier run."""
     sample = re.escape(_LAST_SUCCESS + _labels(_common(run)))
     found = re.search(rf"^{sample} ([0-9.e+]+)$", data.decode("utf-8", "replace"), re.MULTILINE)

@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("shell", choices=_SHELLS, help="the shell that is to read the script")
     args = parser.parse_args(argv)
-    script = render(dict(_parsers()))
+    script = _render(dict(_parsers()))
     print("autoload -U +X bashcompinit && bashcompinit\n" + script if args.shell == "zsh" else script, end="")
 
 
-def render(parsers: Mapping[str, argparse.ArgumentParser]) -> str:
+def _render(parsers: Mapping[str, argparse.ArgumentParser]) -> str:
     """The script, for bash.
 
     Args:

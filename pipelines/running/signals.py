@@ -11,7 +11,7 @@ from typing import Any
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Signalled(KeyboardInterrupt):
+class _Signalled(KeyboardInterrupt):
     """A signal asks the program to end.
 
     Of KeyboardInterrupt itself Python takes note where code is run from a text, as classes make their methods, and ends
@@ -21,7 +21,7 @@ class Signalled(KeyboardInterrupt):
 
 def signal_of(interrupt: KeyboardInterrupt) -> int:
     """The number of the signal behind an interrupt."""
-    return int(interrupt.args[0]) if isinstance(interrupt, Signalled) and interrupt.args else signal.SIGINT
+    return int(interrupt.args[0]) if isinstance(interrupt, _Signalled) and interrupt.args else signal.SIGINT
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def sigint_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def heard_once(for_good: bool) -> Iterator[list[int]]:
-    """Raise ``Signalled`` at the first signal that comes inside, and take no notice of further ones.
+    """Raise ``_Signalled`` at the first signal that comes inside, and take no notice of further ones.
 
     The handler matters for SIGTERM and process 1, to which the system would not even deliver it otherwise.
 
@@ -57,7 +57,7 @@ def heard_once(for_good: bool) -> Iterator[list[int]]:
     def hear(number: int, _: object) -> None:
         if not heard:
             heard.append(number)
-            raise Signalled(number)
+            raise _Signalled(number)
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():

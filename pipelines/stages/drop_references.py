@@ -48,7 +48,7 @@ class FindOwnPairs(beam.PTransform):  # type: ignore[misc]
         return own_pairs, rows
 
 
-class Unwanted(Protocol):
+class _Unwanted(Protocol):
     """Knows the rows that a bank is to do without: own pairs, or validation queries."""
 
     def leave_out(self, embedded: EmbeddedInput, work: str) -> EmbeddedInput:
@@ -64,7 +64,7 @@ class DropReferences(beam.PTransform):  # type: ignore[misc]
         work: URI of the folder of artefacts.
     """
 
-    unwanted: beam.PCollection[Unwanted]
+    unwanted: beam.PCollection[_Unwanted]
     work: str
 
     def expand(self, embedded: beam.PCollection[EmbeddedInput]) -> beam.PCollection[EmbeddedInput]:
@@ -75,5 +75,5 @@ class DropReferences(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def _leave_out(embedded: EmbeddedInput, unwanted: Unwanted, work: str) -> EmbeddedInput:
+def _leave_out(embedded: EmbeddedInput, unwanted: _Unwanted, work: str) -> EmbeddedInput:
     return unwanted.leave_out(embedded, work)

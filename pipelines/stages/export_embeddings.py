@@ -172,7 +172,7 @@ class ExportFiles(_Export):
         ranks = None
         if self.files.recipe.form == "attribute":
             rankings = exported | "Rankings" >> beam.Map(lambda each: each.rankings)
-            ranks = AsSingleton(shards | "CountPlain" >> CountPlain(self.task, self.queries, rankings))
+            ranks = AsSingleton(shards | "CountPlain" >> _CountPlain(self.task, self.queries, rankings))
         last = (self.task, self.files.recipe, None, ranks, self.target, self.files)
         return exported | "CommitExport" >> beam.Map(_commit_exported, *self.sides, *last)
 
@@ -244,7 +244,7 @@ class ExportBiases(_Export):
 
     def expand(self, shards: beam.PCollection[EmbeddedShard]) -> beam.PCollection[str]:
         rankings = self.rank_all(shards)
-        counted = shards | "CountPlain" >> CountPlain(self.task, self.queries, rankings)
+        counted = shards | "CountPlain" >> _CountPlain(self.task, self.queries, rankings)
         return counted | "CommitBiases" >> beam.Map(self.commit_biases, *self.sides)
 
     def commit_biases(self, ranks: list[Any], stored: StoredQueries, embeddings: Embeddings) -> str:
@@ -256,7 +256,7 @@ class ExportBiases(_Export):
 
 
 @dataclass
-class CountPlain(beam.PTransform):  # type: ignore[misc]
+class _CountPlain(beam.PTransform):  # type: ignore[misc]
     """Embedded shards to the plain ranks of each query's exact top 10, a single element.
 
     Attributes:

@@ -47,7 +47,7 @@ class _ScoreTask:
     last: int
 
 
-def plan_tasks(candidates: EmbeddedShard, sides: Sides) -> Iterator[_ScoreTask]:
+def _plan_tasks(candidates: EmbeddedShard, sides: Sides) -> Iterator[_ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = sides.bank.shards
     tell(_STAGE, expected=len(shards))
@@ -88,7 +88,7 @@ def _plan(named: tuple[str, EmbeddedInput], sides: Sides) -> Iterator[_ScoreTask
     stage, embedded = named
     if stage == StageName.EMBED_CANDIDATES:
         for shard in embedded.located():
-            yield from plan_tasks(shard, sides)
+            yield from _plan_tasks(shard, sides)
 
 
 class _ScoreShards(beam.DoFn):  # type: ignore[misc]

@@ -1,8 +1,8 @@
-"""What the k of ``--k auto`` gains beside other k, by the size of the bank: the data behind ``parts.k_for``.
+"""What the k of ``--k auto`` gains beside other k, by the size of the bank: the data behind ``parts._k_for``.
 
     python tests/benchmarks/default_k.py [--bank 100000] [--only real|hubs]
 
-Gain in recall@1, in points, at alpha 0.5; the k of ``k_for`` is in brackets. Real embeddings (memorylens_clip below
+Gain in recall@1, in points, at alpha 0.5; the k of ``_k_for`` is in brackets. Real embeddings (memorylens_clip below
 ``NNN_TEST_DATA``; without it they are left out) are means over 100 splits, and their banks are small. Larger banks are
 of synthetic clouds, with hubs of three strengths.
 """
@@ -28,7 +28,7 @@ from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import grid_of
-from nnn_core.table.parts import k_for
+from nnn_core.table.parts import _k_for
 
 ALPHA, GRID, SPLITS, STRENGTHS = 0.5, grid_of(256), 100, (0.0, 0.02, 0.05)
 
@@ -58,7 +58,7 @@ def show(title: str, trials: Sequence[Trial], sizes: Sequence[int]) -> None:
     for size in sizes:
         found = 100 * np.mean([gains(trial, size) for trial in trials], axis=0)
         named = [(k, f"{gain:+.1f}") for k, gain in zip(GRID, found, strict=True) if k <= size]
-        cells = (f"[{gain}]" if k == k_for(size) else f"{gain} " for k, gain in named)
+        cells = (f"[{gain}]" if k == _k_for(size) else f"{gain} " for k, gain in named)
         print(f"{size:>9,}" + "".join(f"{cell:>9}" for cell in cells), flush=True)
 
 

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 from scoring import DIM, as_block, sgemm, take_turns
 
-from nnn_core.evaluation.ranks import Goals, Targets, count_ahead
+from nnn_core.evaluation._counting import Goals, count_ahead
+from nnn_core.evaluation.ranks import Targets
 from nnn_core.evaluation.summary import Request
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block

@@ -37,7 +37,7 @@ from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.scoring.bank import ReferenceIndex, gather_references
-from nnn_core.scoring.merged import merge_partials
+from nnn_core.scoring.merged import _merge_partials
 from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search
@@ -135,7 +135,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
             partial = Partial.of(shard, reference, K, False, work)
             partial.write(score_block(block, search, K, 1), search.name)
             partials.append(partial)
-        top, _ = merge_partials(partials, K, lambda number, rows: np.zeros((len(rows), K), np.float32))
+        top, _ = _merge_partials(partials, K, lambda number, rows: np.zeros((len(rows), K), np.float32))
         slice_rows(read_ids(shard), top.means(grid_of(K, K)), shard.source, corpus.boundaries)
     return Spent.now(resource.RUSAGE_SELF).since(start, len(names) * len(bank.shards))
 

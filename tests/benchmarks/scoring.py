@@ -43,7 +43,7 @@ from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.searches import _FASTER, FasterSearch, Search, _has_device
+from nnn_core.scoring.search.searches import _FASTER, Search, _FasterSearch, _has_device
 from nnn_core.scoring.topk import BiasError, TopK, grid_of
 from nnn_core.vectors import FloatMatrix, unit_vectors
 
@@ -192,7 +192,7 @@ def bench_exact(
     block, index = as_block(candidates), ReferenceIndex.of(references)
     searches: dict[str, Search] = {"exact": ExactSearch(index)}
     if has_fast_int8():
-        searches |= {"prefilter": PrefilterSearch.of(index), "auto": FasterSearch(index)}
+        searches |= {"prefilter": PrefilterSearch.of(index), "auto": _FasterSearch(index)}
         _FASTER.clear()  # what it found with another number of threads
     if _has_device():
         from nnn_core.scoring.search._device import DeviceSearch

@@ -35,10 +35,10 @@ LINE = (
 
 def test_round_trip() -> None:
     assert records.to_json(RECORD) == LINE
-    assert records.from_json(Outer, LINE, "there") == RECORD
+    assert records._from_json(Outer, LINE, "there") == RECORD
     assert records.to_json({"b": [1], "a": "é"}, ensure_ascii=False) == '{"a": "é", "b": [1]}'.encode()
     assert records.to_page({"b": 1, "a": "é"}) == '{\n "a": "é",\n "b": 1\n}\n'.encode()
-    assert records.from_json(list[list[str]], b'[["a"], []]', "there") == [["a"], []]
+    assert records._from_json(list[list[str]], b'[["a"], []]', "there") == [["a"], []]
 
 
 def test_keys_that_are_not_there_take_their_defaults_and_unknown_ones_say_nothing() -> None:
@@ -58,6 +58,6 @@ def test_keys_that_are_not_there_take_their_defaults_and_unknown_ones_say_nothin
 )
 def test_what_is_no_record(data: bytes, problem: str) -> None:
     with pytest.raises(CorruptArtifactError, match=f"^'there' is damaged: .*{problem}.*\\. Delete it and run the same"):
-        records.from_json(Outer, data, "there")
+        records._from_json(Outer, data, "there")
     with pytest.raises(CorruptArtifactError, match=r"^'there' holds no record: .* Move it away\.$"):
-        records.from_json(Outer, data, "there", "holds no record", "Move it away.")
+        records._from_json(Outer, data, "there", "holds no record", "Move it away.")

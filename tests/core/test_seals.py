@@ -16,7 +16,7 @@ from sides import embed_side
 
 from nnn_core.artifacts import from_sealed, from_tensors, keep, keep_exactly, keep_tensors, to_sealed, to_tensors
 from nnn_core.embedded.embedding import EmbeddingRequest
-from nnn_core.embedded.shards import order_digest, read_ids, read_shard, write_shard
+from nnn_core.embedded.shards import _order_digest, read_ids, read_shard, write_shard
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
@@ -110,8 +110,8 @@ TEXTS = st.lists(st.text(max_size=3), max_size=5)
 @given(TEXTS, TEXTS, st.integers(0, 2))
 def test_digests_of_order_tell_columns_apart(one: list[str], other: list[str], skip: int) -> None:
     first, second = (pa.array(texts, pa.string()) for texts in (one, other))
-    assert (order_digest(first) == order_digest(second)) == (one == other)
-    assert order_digest(pa.array([""] * skip + one, pa.string()).slice(skip)) == order_digest(first)
+    assert (_order_digest(first) == _order_digest(second)) == (one == other)
+    assert _order_digest(pa.array([""] * skip + one, pa.string()).slice(skip)) == _order_digest(first)
 
 
 @pytest.mark.parametrize("damage", [b"", b"other", None])

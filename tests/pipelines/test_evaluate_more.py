@@ -19,7 +19,7 @@ from corpora import brute_force_means, gaussian, write_vectors
 from nnn_core import load_bias_table
 from nnn_core.errors import InputError
 from nnn_core.evaluation.attributes import add_counts, compare_values, count_values
-from nnn_core.evaluation.rivals import choosing_half
+from nnn_core.evaluation.rivals import _choosing_half
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 
@@ -135,7 +135,7 @@ def test_all_methods_are_compared_on_the_same_queries(evaluate: Run) -> None:
     code, result, text = evaluate("--tune", "--compare")
     rivals = {row["method"]: row for row in result["rivals"]}
     assert (code, len(rivals)) == (0, 7)
-    reporting = int((~choosing_half([[name] for name in ANSWERS])).sum())
+    reporting = int((~_choosing_half([[name] for name in ANSWERS])).sum())
     assert {row["queries"] for row in result["rivals"]} == {reporting}
     assert 0 < reporting < result["queries"]
     assert all(gain["value"] == 0 for gain in rivals["none"]["gains"].values())

@@ -18,9 +18,10 @@ from corpora import gaussian, tree, write_vectors
 from sides import embed_side
 
 from nnn_core import load_bias_table, storage
+from nnn_core.consumers.engines._engine import engines
 from nnn_core.consumers.engines._layouts import read_rows
 from nnn_core.consumers.engines.recipe import Recipe
-from nnn_core.consumers.engines.registry import engines, find_engine
+from nnn_core.consumers.engines.registry import find_engine
 from nnn_core.consumers.export import Embeddings, gather_embeddings
 from nnn_core.consumers.held import load_biases
 from nnn_core.consumers.rerank import Reranker

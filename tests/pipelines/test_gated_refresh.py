@@ -19,7 +19,7 @@ import pytest
 from benchmarks.clouds import make_cloud
 from corpora import brute_force_means, tree, write_vectors
 
-from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.corpus import _part_boundaries
 from nnn_core.errors import DuplicateIdError, GateError, InputError
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import read_manifest
@@ -350,8 +350,8 @@ def test_gates_do_not_depend_on_shards_and_parts(world: World, tmp_path: Path, m
     for files, rows_per_part in (((1, 1), 1 << 20), ((5, 3), 700)):
         with monkeypatch.context() as patch:
             patch.setattr("nnn_core.embedded.shards.ID_SAMPLE_RATE", 16)
-            cut = partial(part_boundaries, rows_per_part=rows_per_part)
-            patch.setattr("nnn_core.embedded.corpus.part_boundaries", cut)
+            cut = partial(_part_boundaries, rows_per_part=rows_per_part)
+            patch.setattr("nnn_core.embedded.corpus._part_boundaries", cut)
             inputs = dataclasses.replace(clean(world, 50), files=files)
             config = world.config(inputs, tmp_path / str(rows_per_part))
             config = dataclasses.replace(config, work=str(tmp_path / f"work{rows_per_part}"))

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.artifacts import from_parquet, to_parquet
+from nnn_core.consumers.engines._engine import Engine
 from nnn_core.consumers.engines._rows import Rows, point_uuid, to_json
-from nnn_core.consumers.engines.registry import Engine
 from nnn_core.encoders.fingerprints import FOOTER_KEY
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.vectors import FloatMatrix

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nnn_core.consumers.augment import Form
+from nnn_core.consumers.engines._engine import Engine, Metric, engines
 from nnn_core.consumers.engines._readings import READINGS, asked_text, stored_text
-from nnn_core.consumers.engines.registry import Engine, Metric, engines
 
 _COLUMNS = """\
 | `--engine` | files, and what imports them | `--metric`: its name | stored | query | s | index | sources |

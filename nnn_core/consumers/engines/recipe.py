@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from nnn_core import records
 from nnn_core.consumers.augment import Form, augment, augment_queries
+from nnn_core.consumers.engines._engine import Engine, Metric
 from nnn_core.consumers.engines._readings import READINGS, Numbers, Reading, asked_text, stored_text
-from nnn_core.consumers.engines.registry import METRICS, Engine, Metric, find_engine
+from nnn_core.consumers.engines.registry import METRICS, find_engine
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.rankings import Ranking
 from nnn_core.table.manifest import Manifest

@@ -1,8 +1,8 @@
 """Readers: one input file in, batches of rows and rejects out. One format a module.
 
 ``read_rows`` reads a shard in whatever format it has, as ``Columns`` say, into ``Rows``; ``holds_vectors`` says
-whether these are ready-made vectors. ``format_of`` and ``suffix_of`` find the ``Format`` of a file by its name among
-all ``formats``, to which a package can add its own. An ``Outline`` is what a file's footer tells.
+whether these are ready-made vectors. ``format_of`` finds the ``Format`` of a file by its name, among them those that
+packages add. An ``Outline`` is what a file's footer tells.
 """
 
 from __future__ import annotations
@@ -12,26 +12,13 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError, StorageError
-from nnn_core.inputs.readers import (
-    _arrays,
-    _arrow,
-    _caption_files,
-    _delimited,
-    _images,
-    _json_captions,
-    _jsonl,
-    _npy,
-    _parquet,
-    _plain,
-    _webdataset,
-)
+from nnn_core.inputs.readers import _caption_files
 from nnn_core.inputs.readers._compressed import PlaceholderError, first_bytes
 from nnn_core.inputs.readers._formats import Format, Outline
+from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.readers._rows import (
     BATCH_BYTES,
     CAPTION_DEFAULT,
@@ -53,77 +40,14 @@ __all__ = [
     "Outline",
     "Rows",
     "format_of",
-    "formats",
     "holds_vectors",
     "outline_of",
     "read_head",
     "read_rows",
-    "suffix_of",
 ]
 
-_BUILT_IN = (
-    _webdataset.FORMAT,
-    _npy.FORMAT,
-    _arrays.NPZ,
-    _arrays.SAFETENSORS,
-    _arrays.HDF5,
-    _parquet.FORMAT,
-    _arrow.FORMAT,
-    _delimited.TSV,
-    _delimited.CSV,
-    _json_captions.FORMAT,
-    _jsonl.FORMAT,
-    _plain.FORMAT,
-    _images.FORMAT,
-)
 _KINDS: dict[Modality, str] = {"image": "images", "text": "captions"}
-_ENTRY_POINTS = "nnn_core.formats"
-_SUFFIX = re.compile(r"\.[^/A-Z]+")
 _NUMBERED = re.compile(r"(?:row|line) (\d+(?:#\d+)?)\Z")
-
-
-@cache
-def formats() -> dict[str, Format]:
-    """Every known format by suffix: those built in, and those that installed packages add.
-
-    Raises:
-        ConfigError: a package's entry point leads to no format, or to one whose suffix is taken.
-    """
-    known = {suffix: each for each in _BUILT_IN for suffix in each.suffixes}
-    for point in entry_points(group=_ENTRY_POINTS):
-        added = _load(point)
-        if taken := sorted(set(added.suffixes) & known.keys()):
-            raise ConfigError(
-                f"{_describe(point)} adds a format for {', '.join(taken)}, which {known[taken[0]].name!r} reads "
-                "already, so it is not clear who is to read such files. Uninstall it, or choose other suffixes."
-            )
-        known |= dict.fromkeys(added.suffixes, added)
-    return known
-
-
-def _load(point: EntryPoint) -> Format:
-    try:
-        added: object = point.load()
-    except Exception as error:  # whatever a package of somebody else may raise
-        raise ConfigError(
-            f"{_describe(point)} cannot be loaded: {error!r}. Repair or uninstall that package."
-        ) from error
-    if not isinstance(added, Format) or not all(map(_SUFFIX.fullmatch, added.suffixes)):
-        raise ConfigError(
-            f"{_describe(point)} leads to {added!r}, not to a Format whose suffixes are in lower case and begin with "
-            "a dot. Repair or uninstall that package."
-        )
-    return added
-
-
-def _describe(point: EntryPoint) -> str:
-    package = f" of the package {point.dist.name!r}" if point.dist else ""
-    return f"entry point {point.name!r} ({point.value}) in group {_ENTRY_POINTS!r}{package}"
-
-
-def suffix_of(uri: str) -> str | None:
-    """The suffix of a known format that ends ``uri``, whatever the case; the longest of several."""
-    return max((suffix for suffix in formats() if uri.lower().endswith(suffix)), key=len, default=None)
 
 
 def format_of(shard: InputShard | ShardName | str) -> Format:

@@ -11,9 +11,9 @@ import pyarrow.types as kinds
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import _arrow as arrow
 from nnn_core.inputs.readers import _parquet as parquet
-from nnn_core.inputs.readers import formats, suffix_of
 from nnn_core.inputs.readers._columnar import identified_batches
 from nnn_core.inputs.readers._fields import array_at, split_path, type_at
+from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.readers._npy import find_companion
 from nnn_core.inputs.readers._rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
 from nnn_core.inputs.readers.tables import column_of, read_table

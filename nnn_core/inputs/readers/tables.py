@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import formats, suffix_of
 from nnn_core.inputs.readers._delimited import comma_separated, tab_separated
 from nnn_core.inputs.readers._jsonl import records_of
+from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.rejects import Reject
 
 Line = TypeVar("Line")

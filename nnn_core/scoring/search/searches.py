@@ -55,7 +55,7 @@ _TRIALS = 2
 
 
 @dataclass
-class FasterSearch:
+class _FasterSearch:
     """The exact or the prefiltered search, whichever takes less time here; their results are the same to the bit.
 
     Both search one tile of candidates in turns, once enough candidates came by. What was faster then is
@@ -151,9 +151,9 @@ def exact_search(index: ReferenceIndex, search: str = "auto", k: int | None = No
     elif search == "exact" or not has_fast_int8():
         found = ExactSearch(index)
     else:
-        found = PrefilterSearch.of(index) if search == "prefilter" else FasterSearch(index)
-    name = "faster exact" if isinstance(found, FasterSearch) else found.name
-    if isinstance(found, FasterSearch) and k is not None:
+        found = PrefilterSearch.of(index) if search == "prefilter" else _FasterSearch(index)
+    name = "faster exact" if isinstance(found, _FasterSearch) else found.name
+    if isinstance(found, _FasterSearch) and k is not None:
         found.prepare(k)
     _log.info("scoring %d references by the %s search", index.rows, name)
     return found

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from nnn_core import records, storage
 from nnn_core.artifacts import from_sealed, keep_exactly, to_sealed
 from nnn_core.digests import name_of, sha256
-from nnn_core.embedded.known import contents_path
+from nnn_core.embedded.shards import contents_path
 from nnn_core.errors import ConfigError
 from nnn_core.scoring.merged import merged_path
 from nnn_core.scoring.partials import EXACT, partial_name

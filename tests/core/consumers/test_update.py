@@ -14,13 +14,14 @@ from fakes import grid_vectors
 from tables import publish_biases
 
 from nnn_core import records
+from nnn_core.consumers._steps import Counts
 from nnn_core.consumers.along import Along
 from nnn_core.consumers.engines._rows import point_uuid
 from nnn_core.consumers.engines.overlap import TopOverlap
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
 from nnn_core.consumers.export_files import Exported, FileExport
 from nnn_core.consumers.held import held_biases, load_biases, manifest_uri
-from nnn_core.consumers.update import Counts, Update
+from nnn_core.consumers.update import Update
 from nnn_core.embedded.shards import EmbeddedShard, write_shard
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.queries import QuerySet

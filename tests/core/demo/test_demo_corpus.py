@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from nnn_core.demo import _scenes as scenes
-from nnn_core.demo.corpus import corpus_files, make_queries, reference_captions
+from nnn_core.demo.corpus import _make_queries, _reference_captions, corpus_files
 
 SMALL: dict[str, int] = {
     "images": 150,
@@ -113,7 +113,7 @@ def test_counts_below_one_are_refused(name: str) -> None:
 def test_a_pool_too_small_for_the_queries_is_refused() -> None:
     pool = [scenes.scene("candidates", 0, 0)]
     with pytest.raises(ValueError, match=r"1 images gave only \d+ different captions"):
-        make_queries(pool, frozenset(), 10_000, 0)
+        _make_queries(pool, frozenset(), 10_000, 0)
 
 
 # --- queries and bank ---------------------------------------------------------------------------
@@ -128,15 +128,15 @@ def test_no_query_is_in_the_bank(files: dict[str, bytes]) -> None:
 
 def test_a_caption_in_the_bank_is_never_drawn_as_a_query() -> None:
     pool = [scenes.scene("candidates", 0, index) for index in range(20)]
-    free = [query.caption for query in make_queries(pool, frozenset(), 40, 0)]
+    free = [query.caption for query in _make_queries(pool, frozenset(), 40, 0)]
     banned = frozenset(free[::2])
-    again = {query.caption for query in make_queries(pool, banned, 40, 0)}
+    again = {query.caption for query in _make_queries(pool, banned, 40, 0)}
     assert banned.isdisjoint(again)
     assert again & set(free[1::2])
 
 
 def test_vague_captions_repeat_in_the_bank() -> None:
-    bank = reference_captions(1500, 0)
+    bank = _reference_captions(1500, 0)
     assert 0.6 < len(set(bank)) / len(bank) < 0.95
 
 

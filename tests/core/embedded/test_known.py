@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import UNDECODABLE, FormulaEncoder
 
-from nnn_core.embedded import known
+from nnn_core.embedded import _known
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_groups
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs import listing
@@ -129,8 +129,8 @@ def test_what_is_gone_or_damaged_is_not_taken(tmp_path: Path) -> None:
     for path in (tmp_path / "work" / "contents").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     (tmp_path / "1.jpg").unlink()
-    known.KnownImages.of.cache_clear()
-    known._read.cache_clear()
+    _known.KnownImages.of.cache_clear()
+    _known._read.cache_clear()
     encoder = FormulaEncoder()
     refresh(tmp_path, request, encoder)
     assert sum(encoder.batches) == 1

@@ -9,12 +9,13 @@ import pytest
 from fakes import grid_vectors
 
 from nnn_core.embedded.shards import read_shard, write_shard
+from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import Rankings
-from nnn_core.evaluation.ranks import Goals, Targets, biases_at, count_ahead, gather_targets
+from nnn_core.evaluation.ranks import Targets, biases_at, gather_targets
 
 ROWS, GRID = 23, (1, 2)
 POINTS = Point.of_grid(GRID, (0.0, 0.5, 1.0))

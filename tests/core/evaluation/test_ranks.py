@@ -11,16 +11,9 @@ from fakes import grid_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnn_core.evaluation._counting import Goals, _error_bound, _multiply, count_ahead
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import (
-    Goals,
-    Targets,
-    _error_bound,
-    _multiply,
-    biases_at,
-    count_ahead,
-    gather_targets,
-)
+from nnn_core.evaluation.ranks import Targets, biases_at, gather_targets
 from nnn_core.vectors import unit_vectors
 
 GRID = (1, 4)
@@ -77,8 +70,8 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
 @pytest.mark.parametrize("cuts", [[], [50], [1, 2, 77]])
 @pytest.mark.parametrize("repeats", [1, 30])
 def test_ranks_are_those_of_sorting(cuts: list[int], repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnn_core.evaluation.ranks._TILE_CANDIDATES", 17)
-    monkeypatch.setattr("nnn_core.evaluation.ranks._TILE_QUERIES", 4)
+    monkeypatch.setattr("nnn_core.evaluation._counting._TILE_CANDIDATES", 17)
+    monkeypatch.setattr("nnn_core.evaluation._counting._TILE_QUERIES", 4)
     parts = corpus(1, 23, 120, repeats=repeats)
     ranks = ranks_in_shards(cuts, 2, *parts)
     for at, point in enumerate(POINTS):

@@ -18,11 +18,11 @@ from nnn_core.evaluation.ranks import biases_at
 from nnn_core.evaluation.rivals import (
     Trial,
     _all_rivals,
+    _choosing_half,
     _fit,
     _leaders,
     _rank_quality,
     _Rival,
-    choosing_half,
     compare_corrections,
 )
 from nnn_core.scoring.bank import ReferenceIndex
@@ -227,7 +227,7 @@ def test_a_comparison_is_on_the_same_footing() -> None:
 
 def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
     case = trial(queries=200)
-    half = choosing_half(case.relevant)
+    half = _choosing_half(case.relevant)
     row = next(row for row in compare_corrections(case, objective="mrr") if row["method"] == "nnn")
     rival = _all_rivals(70)[1]
     quality = _rank_quality(case, _fit(case, rival))

@@ -15,7 +15,8 @@ from corpora import write_tar
 from fakes import read_all
 
 from nnn_core.inputs.inspection import inspect
-from nnn_core.inputs.readers import Columns, format_of, formats
+from nnn_core.inputs.readers import Columns, format_of
+from nnn_core.inputs.readers._known import formats
 
 URL = "http://127.0.0.1:9/cat.jpg"
 RECORD = {"id": URL, "key": URL, "url": URL, "image": URL, "image_path": URL, "caption": f"{URL} s3://bucket/key"}

@@ -18,7 +18,7 @@ from nnn_core import storage
 from nnn_core.artifacts import to_tensors
 from nnn_core.errors import LostArtifactError
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.merged import Look, MergedShard, merge_partials
+from nnn_core.scoring.merged import Look, MergedShard, _merge_partials
 from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search
@@ -87,7 +87,7 @@ def test_whatever_was_kept_the_top_is_that_of_the_whole_bank(
 ) -> None:
     bank, pairs, cuts, k, kept = drawn
     world = World(tmp_path, bank, pairs, cuts, k)
-    top, searches = merge_partials(world.partials(kept), k, world.look)
+    top, searches = _merge_partials(world.partials(kept), k, world.look)
     expected = world.expected()
     oracles.assert_same_bits(top.seen, expected.seen)
     oracles.assert_same_bits(np.ascontiguousarray(top.scores), expected.scores)
@@ -102,11 +102,11 @@ def test_the_second_look_is_for_those_that_need_it(tmp_path: Path) -> None:
     block = make_block(grid_vectors(7, DIM, 5))
     bank = vectors[np.argsort(vectors @ block.vectors[0])]
     world = World(tmp_path, bank, None, [16, 32, 48], 8)
-    top, _ = merge_partials(world.partials([2, 2, 2, 2]), 8, world.look)
+    top, _ = _merge_partials(world.partials([2, 2, 2, 2]), 8, world.look)
     oracles.assert_same_bits(top.scores, world.expected().scores)
     assert 0 < world.looks < 4 * 7
     world.looks = 0
-    merge_partials(world.partials([8, 8, 8, 8]), 8, world.look)
+    _merge_partials(world.partials([8, 8, 8, 8]), 8, world.look)
     assert world.looks == 0
 
 
@@ -141,6 +141,6 @@ def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
     top = partials[1].read()[0]
     storage.remove(partials[1].uri)
     partials[1].write(top, "approximate")
-    merged, searches = merge_partials(partials, 4, world.look)
+    merged, searches = _merge_partials(partials, 4, world.look)
     assert searches == {"exact", "approximate"}
     oracles.assert_same_bits(merged.scores, world.expected().scores)

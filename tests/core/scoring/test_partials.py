@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Grouping, shard_references
+from nnn_core.scoring.merged import _in_order
 from nnn_core.scoring.own_pairs import OwnPairs
-from nnn_core.scoring.partials import Partial, Scored, ScoredRange, in_order, kept_scores, other_sizes
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange, kept_scores, other_sizes
 from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
@@ -50,11 +51,11 @@ def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> Non
 def test_missing_or_doubled_partials_are_refused(tmp_path: Path, numbers: list[int]) -> None:
     partials = [store(tmp_path, top_of([[0.5]], 2), number) for number in numbers]
     with pytest.raises(CorruptArtifactError) as caught:
-        in_order(partials, 3, make_shard("c"))
+        _in_order(partials, 3, make_shard("c"))
     assert f"partials of reference shards {numbers}, expected each of 0 to 2 once" in str(caught.value)
     assert make_shard("c").digest[:16] in str(caught.value)
     whole = [store(tmp_path, top_of([[0.5]], 2), number) for number in (2, 0, 1)]
-    assert [partial.reference for partial in in_order(whole, 3, make_shard("c"))] == [0, 1, 2]
+    assert [partial.reference for partial in _in_order(whole, 3, make_shard("c"))] == [0, 1, 2]
 
 
 @given(st.integers(1, 300), st.integers(1, 10**6), st.integers(1, 10**6))

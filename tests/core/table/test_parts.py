@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.digests import set_digest
-from nnn_core.embedded.corpus import part_boundaries
+from nnn_core.embedded.corpus import _part_boundaries
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.table import parts
 from nnn_core.table.parts import (
     BiasSettings,
     RowSlice,
+    _k_for,
     collect_rows,
-    k_for,
     means_of,
     resolve_k,
     slice_rows,
@@ -89,9 +89,9 @@ def test_parts_hold_the_ranges_between_boundaries(ids: list[str], sample: list[s
 
 @given(IDS, st.lists(st.integers(0, 99), max_size=5), st.integers(1, 30), st.randoms(use_true_random=False))
 def test_boundaries_depend_on_the_set_of_ids(ids: list[str], cuts: list[int], size: int, order: random.Random) -> None:
-    whole = part_boundaries([ids], len(ids), size)
+    whole = _part_boundaries([ids], len(ids), size)
     order.shuffle(ids)
-    assert part_boundaries([*cut(ids, cuts), []], len(ids), size) == whole
+    assert _part_boundaries([*cut(ids, cuts), []], len(ids), size) == whole
     assert list(whole) == sorted(set(whole))
     assert set(whole) <= set(ids)
     assert len(whole) <= -(-len(ids) // size) - 1
@@ -100,7 +100,7 @@ def test_boundaries_depend_on_the_set_of_ids(ids: list[str], cuts: list[int], si
 @pytest.mark.parametrize(("rows", "size", "cuts"), [(100, 100, 0), (101, 100, 1), (1000, 100, 9), (1, 1, 0), (5, 1, 4)])
 def test_boundaries_cut_evenly(rows: int, size: int, cuts: int) -> None:
     ids = [f"{number:05d}" for number in range(rows)]
-    boundaries = part_boundaries([ids], rows, size)
+    boundaries = _part_boundaries([ids], rows, size)
     assert len(boundaries) == cuts
     sizes = [table.num_rows for table in assemble([ids], boundaries).values()]
     assert sum(sizes) == rows
@@ -108,12 +108,12 @@ def test_boundaries_cut_evenly(rows: int, size: int, cuts: int) -> None:
 
 
 def test_without_a_sample_there_is_one_part() -> None:
-    assert part_boundaries([], 10**9, 10) == ()
-    assert part_boundaries([[], []], 10**9, 10) == ()
+    assert _part_boundaries([], 10**9, 10) == ()
+    assert _part_boundaries([[], []], 10**9, 10) == ()
 
 
 def test_a_small_sample_gives_fewer_parts() -> None:
-    assert part_boundaries([["b"], ["a"]], 1000, 10) == ("a", "b")
+    assert _part_boundaries([["b"], ["a"]], 1000, 10) == ("a", "b")
 
 
 def test_duplicates_name_the_id_and_both_places() -> None:
@@ -175,14 +175,14 @@ def test_resolve_k(k: int | None, min_seen: int, expected: tuple[int, tuple[int,
     [(1, 1), (16, 2), (127, 8), (128, 16), (10_000, 16), (40_000, 16), (10**5, 32), (10**6, 64), (10**8, 128)],
 )
 def test_k_for(references: int, k: int) -> None:
-    assert k_for(references) == k
+    assert _k_for(references) == k
 
 
 @given(references=st.integers(1, 10**9))
 def test_k_for_is_the_power_of_two_that_is_nearest_to_the_fourth_root(references: int) -> None:
     powers = 2.0 ** np.arange(40)
     grown = powers[np.abs(np.log2(powers) - np.log2(16 * (references / 1e4) ** 0.25)).argmin()]
-    assert k_for(references) == max(1, powers[powers <= min(max(16, grown), max(1, references / 8))].max())
+    assert _k_for(references) == max(1, powers[powers <= min(max(16, grown), max(1, references / 8))].max())
 
 
 @pytest.mark.parametrize(("k", "min_seen", "shown"), [(4, 3, "--k 4 needs 4"), (None, 0, "--k auto needs 1")])

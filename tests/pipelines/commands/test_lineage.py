@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from jobs import plant_inputs, refresh_arguments
 
-from nnn_core.telling.lineage import dataset_of
+from nnn_core.telling.lineage import _dataset_of
 from pipelines.commands import _telling, cli
 
 events = pytest.importorskip("openlineage.client.event_v2")
@@ -173,4 +173,4 @@ def test_an_evaluation_reads_the_table(tmp_path: Path) -> None:
     ],
 )
 def test_data_sets_are_named_as_openlineage_names_them(uri: str, dataset: tuple[str, str]) -> None:
-    assert dataset_of(uri) == dataset
+    assert _dataset_of(uri) == dataset

@@ -15,7 +15,7 @@ from jobs import plant_inputs, refresh_arguments
 
 from nnn_core import __version__, storage
 from nnn_core.table.manifest import read_manifest
-from nnn_core.telling.prometheus import last_success_in, render_metrics, write_metrics
+from nnn_core.telling.prometheus import _last_success_in, _render_metrics, write_metrics
 from nnn_core.telling.runs import Run
 from pipelines.commands import cli
 from pipelines.stages import commit_bias_table
@@ -54,7 +54,7 @@ def job(tmp_path: Path) -> list[str]:
 
 
 def test_labels_are_escaped_and_times_are_exact() -> None:
-    samples = samples_of(render_metrics(RUN), table=RUN.table)
+    samples = samples_of(_render_metrics(RUN), table=RUN.table)
     assert one(samples, "run_timestamp_seconds", "last_success_timestamp_seconds") == [1700000000.25, 1700000000.25]
     assert one(samples, "table_version", "table_rows", "table_bias_mean", "rejected_rows") == [7, 42, 0.25, 1]
     assert samples["nnn_gate_passed", "drift"] == 1
@@ -72,7 +72,7 @@ def test_a_failure_hands_the_last_success_on() -> None:
         assert one(samples, "run_success", "run_exit_code", "table_version") == [0, 7, None]
         assert one(samples, "last_success_timestamp_seconds") == [RUN.finished]
     other = dataclasses.replace(failed, table="another")
-    assert last_success_in(storage.read_bytes(uri), other) is None
+    assert _last_success_in(storage.read_bytes(uri), other) is None
     write_metrics(uri, other)
     assert one(samples_of(storage.read_bytes(uri)), "last_success_timestamp_seconds") == [None]
 

@@ -15,7 +15,7 @@ from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.merged import Total
 from nnn_core.scoring.partials import Scored
-from nnn_core.table.parts import k_for
+from nnn_core.table.parts import _k_for
 from pipelines._settling import Gathered, describe_lineage, resolve_settings
 from pipelines.config import RefreshConfig
 from pipelines.stages.commit_bias_table import Basis
@@ -38,7 +38,7 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
         return
     found = resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})
     assert found.grid == tuple(fitting)
-    assert found.k == (max(value for value in fitting if value <= k_for(fewest)) if k == "auto" else k)
+    assert found.k == (max(value for value in fitting if value <= _k_for(fewest)) if k == "auto" else k)
     assert (found.alpha, found.bank_digest, found.encoder) == (0.5, BANK.digest, {"weights": "w"})
     assert (found.candidate_modality, found.reference_modality) == ("image", "text")
 

@@ -28,7 +28,7 @@ from nnn_core.table.parts import collect_rows, means_of
 from nnn_core.vectors import GRID as STEPS
 from pipelines.stages import score_candidates
 from pipelines.stages.merge_partials import MEANS, SCORED, TABLE_ROWS, _MergeShard
-from pipelines.stages.score_candidates import _ScoreTask, plan_tasks
+from pipelines.stages.score_candidates import _plan_tasks, _ScoreTask
 
 DIM, GRID = 6, (1, 2, 4)
 
@@ -46,7 +46,7 @@ def test_tasks_cut_the_bank_at_the_first_shard_that_fills_them(
     monkeypatch.setattr(score_candidates, "_PAIRS_PER_TASK", most)
     bank = make_bank([make_shard(f"r{number}", count) for number, count in enumerate(rows)], 1)
     candidates = make_shard("c", 2)
-    tasks = list(plan_tasks(candidates, Sides(bank, corpus_of(candidates))))
+    tasks = list(_plan_tasks(candidates, Sides(bank, corpus_of(candidates))))
     assert [number for task in tasks for number in range(task.first, task.last)] == list(range(len(bank.shards)))
     for task in tasks:
         pairs = [2 * shard.rows for shard in bank.shards[task.first : task.last]]

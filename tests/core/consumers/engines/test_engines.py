@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import grid_vectors
 
+from nnn_core.consumers.engines._engine import Engine, engines
 from nnn_core.consumers.engines._faiss_file import Tuned, build_index, check_size, tune
 from nnn_core.consumers.engines._layouts import POINTS_PER_REQUEST, read_rows, write_removal, write_rows
 from nnn_core.consumers.engines._page import engines_page
@@ -22,7 +23,7 @@ from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines._rows import Rows
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
 from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe, sub_vectors_of
-from nnn_core.consumers.engines.registry import METRICS, Engine, engine_names, engines, find_engine
+from nnn_core.consumers.engines.registry import METRICS, engine_names, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import Ranking
 

@@ -10,7 +10,8 @@ import pytest
 
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import list_shards
-from nnn_core.inputs.readers import format_of, formats, read_rows
+from nnn_core.inputs.readers import format_of, read_rows
+from nnn_core.inputs.readers._known import formats
 from nnn_core.inputs.readers._rows import Columns
 from nnn_core.inputs.shards import InputShard
 

@@ -11,7 +11,8 @@ import pytest
 from fakes import read_all
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.readers import Columns, format_of, formats, holds_vectors
+from nnn_core.inputs.readers import Columns, format_of, holds_vectors
+from nnn_core.inputs.readers._known import formats
 from nnn_core.inputs.shards import InputShard
 
 

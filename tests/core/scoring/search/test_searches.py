@@ -18,7 +18,7 @@ from nnn_core.scoring.search import searches
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
-from nnn_core.scoring.search.searches import FasterSearch, exact_search
+from nnn_core.scoring.search.searches import _FasterSearch, exact_search
 
 Vectors = npt.NDArray[np.float32]
 CANDIDATES = grid_vectors(300, 16, 1)
@@ -53,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return seconds
 
 
-def search_twice(search: FasterSearch, k: int = 5) -> list[str]:
+def search_twice(search: _FasterSearch, k: int = 5) -> list[str]:
     """The names of the searches that ran, whose results are checked."""
     names = []
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_the_faster_is_chosen_and_said(
 ) -> None:
     clock.update(exact=exact, prefilter=prefilter)
     with caplog.at_level(logging.INFO):
-        assert search_twice(FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))) == ["exact", chosen]
+        assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))) == ["exact", chosen]
     assert f"exact search {exact:.3f} s and the prefilter {prefilter:.3f} s" in caplog.text
     assert f"uses {chosen} from now on" in caplog.text
 
@@ -79,17 +79,17 @@ def test_what_was_found_holds_for_banks_like_it(
     clock: dict[str, float], faster: dict[tuple[int, int, int], str]
 ) -> None:
     clock.update(exact=2.0)
-    search_twice(FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2))))
+    search_twice(_FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2))))
     clock.update(exact=0.5)  # which nobody looks at any more
-    assert search_twice(FasterSearch(ReferenceIndex(grid_vectors(450, 16, 3)))) == ["prefilter", "prefilter"]
-    assert search_twice(FasterSearch(ReferenceIndex(grid_vectors(600, 16, 3)))) == ["exact", "exact"]
-    assert search_twice(FasterSearch(ReferenceIndex(grid_vectors(450, 16, 3))), k=6) == ["exact", "exact"]
+    assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(450, 16, 3)))) == ["prefilter", "prefilter"]
+    assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(600, 16, 3)))) == ["exact", "exact"]
+    assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(450, 16, 3))), k=6) == ["exact", "exact"]
     assert faster == {(16, 9, 5): "prefilter", (16, 10, 5): "exact", (16, 9, 6): "exact"}
 
 
 def test_few_candidates_are_not_worth_rounding_a_bank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PrefilterSearch, "of", lambda index: pytest.fail("the bank was rounded"))
-    search = FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))
+    search = _FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))
     search.top(Tile(CANDIDATES, np.zeros((300, 0), np.int64)), 5)
     for first in range(0, 300, 100):  # enough of them, but in tiles that tell little
         search.top(Tile(CANDIDATES[first : first + 100], np.zeros((100, 0), np.int64)), 5)
@@ -101,7 +101,7 @@ def test_a_bank_is_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     original = PrefilterSearch.of
     monkeypatch.setattr(PrefilterSearch, "of", lambda index: (rounded.append(index), original(index))[1])
     monkeypatch.setattr(searches, "_FASTER", {(16, 9, 5): "prefilter"})
-    search = dataclasses.replace(FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2))), tile_rows=10)
+    search = dataclasses.replace(_FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2))), tile_rows=10)
     top = score_block(make_block(CANDIDATES), search, 5, threads=4)
     scores = oracles.exact_scores(CANDIDATES, search.index.vectors)
     oracles.assert_same_bits(top.scores, oracles.padded(oracles.highest(scores, 5)))
@@ -111,14 +111,14 @@ def test_a_bank_is_rounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_product_is_noticed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     original = PrefilterSearch.top
     monkeypatch.setattr(PrefilterSearch, "top", lambda *args: original(*args) - np.float32(2.0**-24))
-    assert search_twice(FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))) == ["exact", "exact"]
+    assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))) == ["exact", "exact"]
     assert "int8 products are wrong on this machine" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("asked", "int8", "kind"),
     [
-        ("auto", True, FasterSearch),
+        ("auto", True, _FasterSearch),
         ("auto", False, ExactSearch),
         ("prefilter", True, PrefilterSearch),
         ("prefilter", False, ExactSearch),
@@ -132,4 +132,4 @@ def test_what_runs_for_what_was_asked(asked: str, int8: bool, kind: type, monkey
 
 def test_memory_is_that_of_the_rounded_bank_too() -> None:
     index = ReferenceIndex(grid_vectors(4000, 64, 2))
-    assert FasterSearch(index).nbytes == pytest.approx(PrefilterSearch.of(index).nbytes, rel=0.06)
+    assert _FasterSearch(index).nbytes == pytest.approx(PrefilterSearch.of(index).nbytes, rel=0.06)

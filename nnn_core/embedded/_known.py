@@ -17,19 +17,12 @@ import numpy.typing as npt
 
 from nnn_core import storage
 from nnn_core.artifacts import from_tensors, keep_bytes, lost, to_tensors
+from nnn_core.embedded.shards import CONTENTS, CONTENTS_SUFFIX, contents_path
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.inputs.shards import CONTENT_BYTES, InputShard
 
 #: Keys of rows: digests of an image's bytes and of the encoder, as numpy compares them.
 Keys = npt.NDArray[np.bytes_]
-
-_FOLDER = "contents"
-_SUFFIX = ".safetensors"
-
-
-def contents_path(name: str) -> str:
-    """Path below the work folder of the keys of an input whose completion mark has that name, without its suffix."""
-    return f"{_FOLDER}/{name}{_SUFFIX}"
 
 
 def keys_of(shard: InputShard, encoder: str | None) -> Keys:
@@ -99,11 +92,11 @@ class KnownImages:
     @classmethod
     def below(cls, work: str) -> KnownImages:
         """What is known now; only inputs whose completion mark is there count, and no keys that are damaged."""
-        kept = storage.list_names(storage.join(work, _FOLDER))
+        kept = storage.list_names(storage.join(work, CONTENTS))
         if not kept:
             return cls.of((), work)
         marks = set(storage.list_names(storage.join(work, "embedded")))
-        names = (name.removesuffix(_SUFFIX) for name in kept)
+        names = (name.removesuffix(CONTENTS_SUFFIX) for name in kept)
         return cls.of(tuple(name for name in names if f"{name}.json" in marks), work)
 
     @staticmethod
