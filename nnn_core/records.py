@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from nnn_core.errors import CorruptArtifactError
-
 T = TypeVar("T")
 
 
@@ -46,31 +44,6 @@ def build(kind: type[T], values: Any) -> T:
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{first['msg']}{f' ({place})' if place else ''}") from error
     return record
-
-
-def _from_json(
-    kind: type[T],
-    data: bytes,
-    uri: str,
-    fact: str = "is damaged",
-    remedy: str = "Delete it and run the same command again.",
-) -> T:
-    """Read ``to_json`` back.
-
-    Args:
-        kind: class of the record: a dataclass, or any type that pydantic knows.
-        data: the bytes of the file.
-        uri: URI of the file, for messages.
-        fact: what is wrong with the file if it cannot be read.
-        remedy: what to do about a file that cannot be read, for the message.
-
-    Raises:
-        CorruptArtifactError: not JSON, or not such a record.
-    """
-    try:
-        return build(kind, json.loads(data))
-    except (ValueError, RecursionError) as error:
-        raise CorruptArtifactError(f"{uri!r} {fact}: {error}. {remedy}") from error
 
 
 @cache
