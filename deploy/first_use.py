@@ -19,7 +19,7 @@ from nnn_core.scoring.search.searches import exact_search
 from nnn_core.vectors import unit_vectors
 
 #: Packages that may not be installed here are left to those who need them.
-for name in ("nnn_core.encoders._open_clip", "open_clip", "apache_beam.ml.inference.base", "pipelines.commands.demo"):
+for name in ("nnn_core.encoders._open_clip", "open_clip", "apache_beam.ml.inference.base", "pipelines.commands._demo"):
     try:
         import_module(name)
     except ImportError:

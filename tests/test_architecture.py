@@ -189,7 +189,7 @@ def test_only_the_agreed_top_level() -> None:
 @pytest.mark.parametrize(
     ("module", "needless"),
     [
-        ("pipelines.commands.refresh", {"torch", "open_clip", "faiss"}),
+        ("pipelines.commands._refresh", {"torch", "open_clip", "faiss"}),
         ("pipelines.commands._table_versions", {"apache_beam", "numba", "faiss", "PIL", "pyarrow.compute"}),
     ],
 )

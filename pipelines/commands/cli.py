@@ -16,22 +16,25 @@ from pipelines.running.output import steady_output
 from pipelines.running.signals import heard_once
 
 _COMMANDS = {
-    "demo": ("pipelines.commands.demo", "the embedded corpus through the whole job, with recall before and after"),
-    "inspect": ("pipelines.commands.inspect", "what a glob of input holds, from footers and the first rows"),
-    "init": ("pipelines.commands.init", "a commented file for nnn refresh --config, from what the inputs hold"),
-    "plan": ("pipelines.commands.plan", "what a refresh would compute, why, and what it would cost"),
-    "refresh": ("pipelines.commands.refresh", "compute the biases of an index and publish them as a new version"),
-    "evaluate": ("pipelines.commands.evaluate", "recall and hubness of a table on held-out queries"),
-    "report": ("pipelines.commands.report", "the report of an earlier run, as text and as a page"),
-    "work": ("pipelines.commands.work", "remove artefacts that no version needs"),
-    "encoder": ("pipelines.commands.encoder", "fingerprint an encoder, and compare encoders and services with a table"),
-    "table": ("pipelines.commands.table", "list, show, verify, roll back and expire versions of a bias table"),
-    "doctor": ("pipelines.commands.doctor", "versions, cores, GPU, disk, and whether places can be reached"),
-    "score": ("pipelines.commands.score", "biases of items that arrived since the last refresh, before the next one"),
-    "encode": ("pipelines.commands.encode", "texts or images to a file of vectors, such as queries for your index"),
-    "search": ("pipelines.commands.search", "what a few queries find, before and after, side by side"),
-    "completion": ("pipelines.commands.completion", "a script by which bash or zsh completes commands and flags"),
-    "export": ("pipelines.commands.export", "files and recipes for vector engines, with the overlap that they keep"),
+    "demo": ("pipelines.commands._demo", "the embedded corpus through the whole job, with recall before and after"),
+    "inspect": ("pipelines.commands._inspect", "what a glob of input holds, from footers and the first rows"),
+    "init": ("pipelines.commands._init", "a commented file for nnn refresh --config, from what the inputs hold"),
+    "plan": ("pipelines.commands._plan", "what a refresh would compute, why, and what it would cost"),
+    "refresh": ("pipelines.commands._refresh", "compute the biases of an index and publish them as a new version"),
+    "evaluate": ("pipelines.commands._evaluate", "recall and hubness of a table on held-out queries"),
+    "report": ("pipelines.commands._report", "the report of an earlier run, as text and as a page"),
+    "work": ("pipelines.commands._work", "remove artefacts that no version needs"),
+    "encoder": (
+        "pipelines.commands._encoder",
+        "fingerprint an encoder, and compare encoders and services with a table",
+    ),
+    "table": ("pipelines.commands._table", "list, show, verify, roll back and expire versions of a bias table"),
+    "doctor": ("pipelines.commands._doctor", "versions, cores, GPU, disk, and whether places can be reached"),
+    "score": ("pipelines.commands._score", "biases of items that arrived since the last refresh, before the next one"),
+    "encode": ("pipelines.commands._encode", "texts or images to a file of vectors, such as queries for your index"),
+    "search": ("pipelines.commands._search", "what a few queries find, before and after, side by side"),
+    "completion": ("pipelines.commands._completion", "a script by which bash or zsh completes commands and flags"),
+    "export": ("pipelines.commands._export", "files and recipes for vector engines, with the overlap that they keep"),
 }
 
 #: Commands whose work is done when they print: that nobody reads it changes nothing.

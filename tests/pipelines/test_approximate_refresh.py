@@ -16,8 +16,8 @@ from nnn_core import load_bias_table
 from nnn_core.errors import ConfigError, InputError
 from pipelines.commands import cli
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 CANDIDATES, REFERENCES, DIM, TOLERANCE = 400, 6000, 128, 1e-3

@@ -20,8 +20,8 @@ from corpora import gaussian, tree, write_vectors
 from nnn_core.gates.catalogue import RULES
 from pipelines.commands._foretold import Foretold
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 DIM, ROWS_PER_FILE, ROWS_PER_DAY, K = 8, 50, 40, 4

@@ -24,8 +24,8 @@ from nnn_core.errors import DuplicateIdError, GateError, InputError
 from nnn_core.table.gate import Gate
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 Matrix = npt.NDArray[np.float32]

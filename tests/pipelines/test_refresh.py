@@ -22,8 +22,8 @@ from nnn_core.errors import CorruptArtifactError
 from nnn_core.scoring.topk import grid_of
 from nnn_core.table.manifest import Manifest, current_manifest, read_manifest
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 CANDIDATES, REFERENCES, DIM = 230, 97, 24

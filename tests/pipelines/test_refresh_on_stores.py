@@ -22,9 +22,9 @@ from stores import Fault, Proxy, use_s3
 from nnn_core import load_bias_table, storage
 from nnn_core.errors import ConfigError
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
 from pipelines.commands.cli import main
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 

@@ -14,8 +14,8 @@ from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.table.manifest import Manifest
 from pipelines.commands._parsing import parse_beam_options
+from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 
 

@@ -112,7 +112,7 @@ def test_a_file_hears_of_failures(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.commands.refresh.refresh", interrupt)
+    monkeypatch.setattr("pipelines.commands._refresh.refresh", interrupt)
     assert cli.main([*job, str(path)]) == 130
     assert cli.main([*job, str(path), "--dry-run"]) == 0
     told = [json.loads(line) for line in path.read_text().splitlines()]
@@ -150,7 +150,7 @@ def test_without_the_client_it_is_told_at_once(
 
 
 def test_an_evaluation_reads_the_table(tmp_path: Path) -> None:
-    importlib.import_module("pipelines.commands.evaluate")
+    importlib.import_module("pipelines.commands._evaluate")
     flags = {"table": f"{tmp_path}/table", "candidates": "gs://b/c/*.parquet", "queries": "q.npy", "publish": False}
     flags["lineage_url"] = str(tmp_path / "events.jsonl")
     lineage = _telling._lineage("evaluate", _telling.argparse.Namespace(**flags))

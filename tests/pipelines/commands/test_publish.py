@@ -19,7 +19,7 @@ from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.manifest import list_versions, read_manifest
 from nnn_core.table.reading import load_bias_table
-from pipelines.commands.evaluate import _publish
+from pipelines.commands._evaluate import _publish
 from pipelines.config import EvaluationConfig
 
 GOOD, NO_GAIN = Interval(0.02, 0.01, 0.03), Interval(-0.02, -0.03, -0.01)

@@ -15,8 +15,8 @@ from jobs import TwoVersions, refresh_arguments
 from nnn_core.planning.standing import Outcome, Standing
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import Manifest, read_manifest
+from pipelines.commands import _refresh as command
 from pipelines.commands import cli
-from pipelines.commands import refresh as command
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import standing_of

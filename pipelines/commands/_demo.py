@@ -16,8 +16,8 @@ from pipelines.commands._demo_data import demo_encoder, embedded_vectors, places
 from pipelines.commands._options import Output, add_options, build, declared, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._refresh import refresh
 from pipelines.commands._summary import without_text
-from pipelines.commands.refresh import refresh
 from pipelines.config import RefreshConfig
 from pipelines.options import OUTPUT, Option
 from pipelines.running.known_runners import runs_locally

@@ -27,12 +27,12 @@ from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._plan import show_plan
 from pipelines.commands._preflight import describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import outcome_of, standing_of, sum_up
 from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
 from pipelines.commands._telling import Story, telling
-from pipelines.commands.plan import show_plan
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 from pipelines.running.known_runners import is_portable, runs_locally
