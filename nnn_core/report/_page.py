@@ -26,6 +26,8 @@ from nnn_core.report._thumbnails import data_uri
 from nnn_core.report.numbers import seconds
 
 MAX_EXAMPLES = 6
+#: Hubs and changed queries that are seen without opening anything; of the latter a better and a worse one.
+MAX_OPEN_HUBS, MAX_OPEN_CHANGES = 6, 2
 MAX_ROWS = 30
 MAX_TABLES = 4
 MAX_REASONS = 20
@@ -108,4 +110,7 @@ def _with_links(text: str) -> Markup:
 
 def _finalize(value: Any) -> Any:
     """All foreign text passes here on its way into the page; jinja escapes it next."""
-    return numbers.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    # A number and its sign of per cent stay on one line.
+    return numbers.clean(value).replace(" %", "\u00a0%")

@@ -169,7 +169,7 @@ def tiles(report: Report) -> Iterator[tuple[str, str, str]]:
         before, after = report.hubness.before, report.hubness.after
         yield ("hubness (skewness)", fixed(after.skewness, 2), f"before {fixed(before.skewness, 2)}")
         yield ("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
-    yield ("in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
+    yield ("refused" if report.failed else "in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
     if report.gates:
         failed = len(report.failed)
         yield ("gates failed", str(failed), gates_words(report).removesuffix(f", {failed} failed"))

@@ -19,7 +19,10 @@ from nnn_core.report.answers import render_answers
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-WIDTHS = (320, 375, 830, 1100, 1280)
+WIDTHS = (320, 390, 830, 1100, 1280)
+
+#: Height of a page with every section on a phone: hubs and gates beyond the first few are folded.
+MOST_PIXELS = 15_500
 
 #: Pairs of labels of one drawing whose boxes share more than a hair, and labels outside their drawing.
 OVERLAPS = """
@@ -145,6 +148,13 @@ def test_nothing_overlaps_or_overflows(page: Browser) -> None:
     assert page.ask(OVERLAPS) == []
     assert page.ask("document.documentElement.scrollWidth") <= page.width
     assert page.ask(CLIPPED) == []
+
+
+@pytest.mark.parametrize("name", ["images", "texts"])
+def test_a_phone_need_not_be_scrolled_for_ever(browser: Browser, folder: Path, name: str) -> None:
+    browser.show(folder / f"{name}.html", width=390, dark=False)
+    assert browser.ask("document.documentElement.scrollWidth") == 390
+    assert browser.ask("document.documentElement.scrollHeight") < MOST_PIXELS
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
