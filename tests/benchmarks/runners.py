@@ -1,0 +1,157 @@
+"""What a refresh costs on an engine of this machine, beside the same refresh in this process.
+
+    make test-runners                                # fetches the engines
+    python tests/benchmarks/runners.py [--engines 'Flink cluster,Spark cluster'] [--rounds 3]
+    python tests/benchmarks/runners.py --engines 'Flink cluster' --files 2000 --shards 20 --rounds 1
+
+Vectors are ready-made. Every refresh is a first one, in a folder of its own; all take turns. Seconds are those of the
+whole command, from its start to its end; the engine runs already. Memory is the highest that the processes of a kind
+held together, as sampled; what they share, such as libraries, counts for each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+
+from clouds import make_cloud
+from clusters import ENGINES, ENVIRONMENT
+from corpora import write_vectors
+from runner_parts import missing
+
+from nnn_core.table.manifest import read_manifest
+
+DIM = 64
+
+#: What processes are told by, in their command lines.
+KINDS = {
+    "StandaloneSessionClusterEntrypoint": "job manager",
+    "TaskManagerRunner": "task managers",
+    "deploy.master.Master": "master",
+    "deploy.worker.Worker": "Spark's workers",
+    "CoarseGrainedExecutorBackend": "executors",
+    "job-server": "job server",
+    "sdk_worker_main": "Python workers",
+    "SdkHarness": "Python workers",
+    "pipelines.commands.cli": "command",
+}
+
+
+def write_side(folder: Path, name: str, rows: int, files: int, seed: int) -> None:
+    """Files of vectors that look like embeddings."""
+    side = "candidates" if seed == 1 else "references"
+    vectors = make_cloud(rows, DIM, seed, side)  # type: ignore[arg-type]
+    write_vectors(folder / side, [f"{name}-{row:07d}" for row in range(rows)], vectors, files)
+
+
+def children() -> Iterator[tuple[str, int]]:
+    """(command line, resident bytes) of every process that descends from this one."""
+    waiting = [str(Path("/proc/self").resolve().name)]
+    while waiting:
+        with contextlib.suppress(OSError, IndexError, StopIteration):  # it ended meanwhile
+            place = Path("/proc", waiting.pop())
+            for child in " ".join(each.read_text() for each in place.glob("task/*/children")).split():
+                waiting.append(child)
+                status = Path("/proc", child, "status").read_text()
+                resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+                yield Path("/proc", child, "cmdline").read_text(errors="replace"), 1024 * int(resident.split()[1])
+
+
+class Watch(threading.Thread):
+    """Samples the memory of all descendants until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most: Counter[str] = Counter()
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(0.5):
+            held: Counter[str] = Counter()
+            for command, resident in children():
+                kind = next((kind for word, kind in KINDS.items() if word in command), None)
+                if kind:
+                    held[kind] += resident
+            self.most |= held
+
+    def end(self) -> Counter[str]:
+        self._end.set()
+        self.join()
+        return self.most
+
+
+def refresh(folder: Path, place: Path, flags: list[str], shard_rows: int) -> tuple[float, Counter[str], list[str]]:
+    """Seconds, memory by kind of process, and digests of the table."""
+    command = [
+        *(sys.executable, "-m", "pipelines.commands.cli", "refresh", "--quiet", "--k", "16", "--k-max", "32"),
+        *("--reference-shard-rows", str(shard_rows), "--table", str(place / "table"), "--work", str(place / "work")),
+        *("--candidates", f"{folder}/candidates/*", "--references", f"{folder}/references/*", *flags),
+    ]
+    watch, start = Watch(), time.perf_counter()
+    watch.start()
+    subprocess.run(command, env=ENVIRONMENT, check=True)
+    seconds = time.perf_counter() - start
+    digests = [part.sha256 for part in read_manifest(str(place / "table")).files]
+    shutil.rmtree(place)
+    return seconds, watch.end(), digests
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engines", default="Flink cluster,Spark cluster", help="names as in tests/clusters.py")
+    parser.add_argument("--candidates", type=int, default=20_000)
+    parser.add_argument("--files", type=int, default=8, help="of candidates")
+    parser.add_argument("--references", type=int, default=12_000)
+    parser.add_argument("--shards", type=int, default=4, help="of references")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    engines = [engine for engine in ENGINES if engine.name in args.engines.split(",")]
+    for engine in engines:
+        if reason := missing(*engine.parts):
+            sys.exit(f"{engine.name}: {reason}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_side(folder, "item", args.candidates, args.files, 1)
+        write_side(folder, "query", args.references, args.shards, 2)
+        seconds: dict[str, list[float]] = {}
+        memory: dict[str, Counter[str]] = {}
+        tables = set()
+        for number in range(args.rounds):
+            for runner in [None, *engines]:
+                flags: list[str] = []
+                with contextlib.ExitStack() as open_now:
+                    if runner:
+                        flags, _ = open_now.enter_context(runner.running(folder / f"{runner.name}-{number}"))
+                    place = folder / f"run-{number}"
+                    took, held, digests = refresh(folder, place, flags, args.references // args.shards)
+                who = runner.name if runner else "in process"
+                seconds.setdefault(who, []).append(took)
+                memory[who] = memory.get(who, Counter()) | held
+                tables.add(tuple(digests))
+                print(f"round {number + 1}: {who} {took:.1f} s", file=sys.stderr)
+    assert len(tables) == 1, "the tables differ"
+    print(
+        f"{args.candidates:,} x {args.references:,}, {args.files:,} files x {args.shards:,} reference shards, same bytes"
+    )
+    here = statistics.median(seconds["in process"])
+    for who, taken in seconds.items():
+        median = statistics.median(taken)
+        held_by = ", ".join(f"{kind} {size / 2**20:,.0f}" for kind, size in sorted(memory[who].items()))
+        print(f"{who:<18} {median:6.1f} s ({median - here:+.1f})   MiB: {held_by}")
+
+
+if __name__ == "__main__":
+    main()
