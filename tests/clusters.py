@@ -204,7 +204,10 @@ def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
         # A job cannot ask for it: what Beam is told of attempts reaches streams only.
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 3,
-        "restart-strategy.fixed-delay.delay": "1 s",
+        # Longer than a worker that died is kept.
+        "restart-strategy.fixed-delay.delay": "10 s",
+        # Beam's classes are the cluster's, not those of each job, whose workers would end with every stage.
+        "classloader.resolve-order": "parent-first",
         # The default takes ten times as long to notice that a machine went.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 5000,
@@ -216,13 +219,14 @@ def _start_flink(cluster: Cluster, managers: int, slots: int) -> list[str]:
     }
     given = [part for name, value in settings.items() for part in ("-D", f"{name}={value}")]
     # Network buffers are direct memory, which Java bounds by its heap unless told otherwise.
-    java = [*_JAVA, "-Xmx512m", "-XX:MaxDirectMemorySize=1g", "-cp", f"{HOME / 'flink'}/*"]
+    server = HOME / "flink-job-server.jar"
+    java = [*_JAVA, "-Xmx512m", "-XX:MaxDirectMemorySize=1g", "-cp", f"{HOME / 'flink'}/*:{server}"]
     runtime, place = "org.apache.flink.runtime", ["--configDir", str(cluster.folder), *given]
     cluster.start("job-manager", [*java, f"{runtime}.entrypoint.StandaloneSessionClusterEntrypoint", *place], web)
     for number in range(managers):
         cluster.start(f"task-manager-{number}", [*java, f"{runtime}.taskexecutor.TaskManagerRunner", *place])
     await_slots(f"http://127.0.0.1:{web}", managers * slots)
-    jar = f"--flink_job_server_jar={HOME / 'flink-job-server.jar'}"
+    jar = f"--flink_job_server_jar={server}"
     cluster.web = f"http://127.0.0.1:{web}"
     return ["--runner=FlinkRunner", f"--flink_master=127.0.0.1:{web}", jar, _SMALL]
 

@@ -36,18 +36,29 @@ def slots_of(cluster: str) -> int | None:
     return int(overview.get("slots-total", 0)) or None
 
 
-def warn_of_no_retries(cluster: str) -> None:
-    """Say so if the cluster would end a job as soon as one of its workers dies.
+def warn_of_settings(cluster: str) -> None:
+    """Say what a cluster is not set for: to run again what a worker that died was at, and to keep workers.
 
     Only the cluster can be told otherwise. Beam asks Flink for attempts for streams alone, and for a batch Flink does
-    not take them from the configuration of its client either.
+    not take them from the configuration of its client either. Beam keeps no worker longer than a stage if its classes
+    came with the job.
     """
-    settings = _ask(cluster, "jobmanager/config")
-    if settings and _NO_RETRIES.issuperset(_retries_of(settings)):
+    given = _ask(cluster, "jobmanager/config")
+    if not given:
+        return
+    settings = {each["key"]: each["value"] for each in given}
+    if settings.get("restart-strategy.type", settings.get("restart-strategy", "none")) in _NO_RETRIES:
         _LOG.warning(
             "the Flink cluster at %s has no restart strategy, so the job ends as soon as a worker dies; finished "
             "work is kept. Set restart-strategy.type: fixed-delay in its configuration, with "
-            "restart-strategy.fixed-delay.attempts: 3.",
+            "restart-strategy.fixed-delay.attempts: 3 and restart-strategy.fixed-delay.delay: 10 s.",
+            cluster,
+        )
+    if settings.get("classloader.resolve-order") != "parent-first":
+        _LOG.warning(
+            "the Flink cluster at %s takes Beam's classes from each job, so its Python workers start anew for every "
+            "stage. Put the job server's file into its lib folder and set classloader.resolve-order: parent-first, see "
+            "deploy/flink/README.md.",
             cluster,
         )
 
@@ -61,11 +72,6 @@ def cancel(cluster: str, name: str) -> None:
     running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in _ENDED]
     if len(running) == 1:
         _ask(cluster, f"jobs/{running[0]}?mode=cancel", "PATCH")
-
-
-def _retries_of(settings: list[dict[str, str]]) -> set[str]:
-    """What the configuration of a cluster names as its restart strategy, by the name of today or before."""
-    return {each["value"] for each in settings if each["key"] in ("restart-strategy.type", "restart-strategy")}
 
 
 def _ask(cluster: str, page: str, method: str = "GET") -> Any:

@@ -38,8 +38,9 @@ _REFUSED = {
 }
 
 #: How long an engine keeps a worker that has nothing to do, in milliseconds. By default it ends with each stage, and
-#: the next stage waits for a Python program to start.
-_KEPT_MILLIS = 120_000
+#: the next stage waits for a Python program to start. It keeps one that died as well, and what is tried again within
+#: this time fails.
+_KEPT_MILLIS = 5_000
 
 #: What Flink and Spark reach into, which Java 17 forbids unless it is told otherwise.
 OPENED = (

@@ -117,7 +117,7 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
         hush_worker()
     portable = is_portable(pipeline.options)  # Beam takes the runner's name out of the options when it runs a job
     if cluster := _flink.cluster_of(pipeline.options):
-        _flink.warn_of_no_retries(cluster)
+        _flink.warn_of_settings(cluster)
     try:
         with on_loopback():
             with sigint_kept():

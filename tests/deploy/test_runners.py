@@ -379,7 +379,7 @@ def kill_all(ended: threading.Event) -> None:
 
 
 def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -> None:
-    """One waits in the middle of its scores until another, of fewer candidates, has published; on Prism if it is had."""
+    """One waits in the middle of its scores until another has published: of fewer candidates, on Prism if it is had."""
     flags, cluster = engine
     other = [] if missing(*ENGINES[0].parts) else ENGINES[0].start(cluster)
     with place.begin("there", *flags) as process:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
-from pipelines.running._flink import cancel, cluster_of, warn_of_no_retries
+from pipelines.running._flink import cancel, cluster_of, warn_of_settings
 from pipelines.running.known_runners import settle_runner
 
 
@@ -86,20 +86,22 @@ def test_which_jobs_go_to_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"rest.port": "8081"}, True),
-        ({"restart-strategy.type": "none"}, True),
-        ({"restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": "3"}, False),
-        ({"restart-strategy": "exponential-delay"}, False),
-        (None, False),
+        ({"rest.port": "8081"}, {"has no restart strategy", "start anew for every stage"}),
+        ({"restart-strategy.type": "none", "classloader.resolve-order": "parent-first"}, {"has no restart strategy"}),
+        ({"restart-strategy.type": "fixed-delay"}, {"start anew for every stage"}),
+        ({"restart-strategy": "exponential-delay", "classloader.resolve-order": "parent-first"}, set()),
+        (None, set()),
     ],
 )
-def test_a_cluster_that_runs_nothing_again_is_told_of(
-    flink: Flink, settings: dict[str, str] | None, told: bool, caplog: pytest.LogCaptureFixture
+def test_what_a_cluster_is_not_set_for_is_told_of(
+    flink: Flink, settings: dict[str, str] | None, told: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     if settings is not None:
         flink.pages["/jobmanager/config"] = [{"key": key, "value": value} for key, value in settings.items()]
-    warn_of_no_retries(f"http://{flink.master}")
-    assert ("has no restart strategy" in caplog.text) == told
+    warn_of_settings(f"http://{flink.master}")
+    assert {
+        words for words in ("has no restart strategy", "start anew for every stage") if words in caplog.text
+    } == told
 
 
 @pytest.mark.parametrize(

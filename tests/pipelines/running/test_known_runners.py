@@ -52,7 +52,7 @@ def test_an_unknown_runner_gets_the_list() -> None:
 
 def test_what_an_engine_needs_is_set_unless_it_was_said() -> None:
     options = settled("--runner=FlinkRunner", "--environment_type=PROCESS")
-    assert options.view_as(PortableOptions).environment_cache_millis == 120_000
+    assert options.view_as(PortableOptions).environment_cache_millis == 5_000
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in options.view_as(JobServerOptions).job_server_jvm_properties
     options = settled(
         "--runner=SparkRunner",
