@@ -151,8 +151,11 @@ def test_setup_py_packs_all_that_a_worker_needs(tmp_path: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", "nnn_core", "pipelines"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
         pytest.skip("not a git checkout")
-    needed = {name for name in tracked.stdout.split() if not name.endswith("/README.md")}
-    assert needed <= set(zipfile.ZipFile(wheel).namelist())
+    every = {name for name in tracked.stdout.split() if not name.endswith("/README.md")}
+    needed = {name for name in every if not name.startswith("nnn_core/examples/")}
+    packed_names = set(zipfile.ZipFile(wheel).namelist())
+    assert needed <= packed_names
+    assert not (every - needed) & packed_names
 
 
 def test_no_main_session_is_pickled() -> None:
