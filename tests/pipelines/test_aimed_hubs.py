@@ -97,6 +97,7 @@ def test_two_refreshes_are_compared(folder: Path, capsys: pytest.CaptureFixture[
     assert all(name in words for name in AIMED)
 
 
+@pytest.mark.slow
 def test_the_list_does_not_depend_on_how_the_work_is_cut(folder: Path) -> None:
     refresh(folder, ROWS + 2, 5, "other-table", "other-work", 37)
     one, other = (read_manifest(str(folder / name)).hubs for name in ("table", "other-table"))

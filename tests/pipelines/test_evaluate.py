@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpora import gaussian, write_jsonl, write_vectors
-from sides import embed_side
+from corpora import brute_force_means, gaussian, write_jsonl, write_vectors
+from sides import bank_of, embed_side
 
 from nnn_core import load_bias_table
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
@@ -208,32 +208,12 @@ def test_agreement_is_that_of_all_candidates_at_once(judged: dict[str, Any], pub
     assert judged["agreement"] == agreement_of(moments)
 
 
-def test_judgements_may_be_graded_and_several(evaluate: Any, published: Path, tmp_path: Path) -> None:
-    """Of queries that are in the bank, which is allowed here."""
-    judged = tmp_path / "judged.jsonl"
-    write_jsonl(
-        judged,
-        [
-            {"query_id": "q0", "candidate_id": "c0", "grade": 2.0},
-            {"query_id": "q0", "candidate_id": "c7", "grade": 1.0},
-            {"query_id": "q1", "candidate_id": "nowhere", "grade": 1.0},
-            {"query_id": "q1", "candidate_id": "c1", "grade": 0.0},
-            {"query_id": "q2", "candidate_id": "c2", "grade": 1.0},
-        ],
-    )
-    bank = str(published / "queries" / "part-0.parquet")
-    code, result, _ = evaluate("--relevance", str(judged), "--references", bank, "--allow-overlap")
-    assert (code, result["queries"], result["missing"]) == (0, 2, 1)
-
-
 def test_rows_of_no_figure_are_counted(evaluate: Any, published: Path, tmp_path: Path) -> None:
     """Of ten rows two are rejected, one has no answer, and one an answer that is no candidate."""
     vectors = gaussian(10, DIM, 9)
     vectors[:2] = 0.0
     pairs = [*(f"c{row}" for row in range(8)), "", "nowhere"]
     queries = write_vectors(tmp_path / "asked", [f"q{row}" for row in range(10)], vectors, 1, pairs)
-    code, _, error = evaluate(queries=queries)
-    assert (code, "2 of 10 rows of --queries were rejected (20.000%)" in error) == (4, True)
     code, result, _ = evaluate("--max-reject-rate", "0.2", queries=queries)
     unused = {"rejected": 2, "unanswered": 1, "absent": 1}
     assert (code, result["queries"], result["unused"], result["missing"]) == (0, 6, unused, 1)
@@ -249,22 +229,33 @@ def test_rows_of_no_figure_are_counted(evaluate: Any, published: Path, tmp_path:
     assert (note in page, "vector has zero norm" in page) == (True, True)
 
 
-def test_a_part_of_the_candidates_is_said_to_be_one(evaluate: Any, published: Path) -> None:
-    part = str(published / "candidates" / "part-[01].parquet")
-    code, _, error = evaluate(candidates=part)
-    assert (code, "gives 40 candidates of the 60" in error) == (3, True)
-    code, result, _ = evaluate("--subset", candidates=part)
-    assert (code, result["candidates"], result["of_candidates"]) == (0, 40, 60)
+def test_judgements_of_a_part_of_the_candidates(evaluate: Any, published: Path, tmp_path: Path) -> None:
+    """Graded and several; of queries that are in the bank, and of a part of the index, which both are allowed here."""
+    judged = tmp_path / "judged.jsonl"
+    write_jsonl(
+        judged,
+        [
+            {"query_id": "q0", "candidate_id": "c0", "grade": 2.0},
+            {"query_id": "q0", "candidate_id": "c7", "grade": 1.0},
+            {"query_id": "q1", "candidate_id": "nowhere", "grade": 1.0},
+            {"query_id": "q1", "candidate_id": "c1", "grade": 0.0},
+            {"query_id": "q2", "candidate_id": "c2", "grade": 1.0},
+        ],
+    )
+    bank, part = (str(published / name) for name in ("queries/part-0.parquet", "candidates/part-[01].parquet"))
+    flags = ["--relevance", str(judged), "--references", bank, "--allow-overlap", "--subset"]
+    code, result, _ = evaluate(*flags, candidates=part)
+    assert (code, result["queries"], result["missing"]) == (0, 2, 1)
+    assert (result["candidates"], result["of_candidates"]) == (40, 60)
     note = "40 of the table&#x27;s 60 candidates were given (--subset)"
     assert note in Path(result["report"]).read_text().replace("&#39;", "&#x27;")
 
 
-def test_no_row_of_queries_is_left(evaluate: Any, tmp_path: Path) -> None:
+def test_no_row_of_queries_is_left(tmp_path: Path) -> None:
     queries = write_vectors(tmp_path / "asked", ["q0"], np.zeros((1, DIM), np.float32), 1, ["c0"])
-    code, _, error = evaluate("--max-reject-rate", "1", queries=queries)
-    assert (code, "no query is left: all 1 rows of --queries were rejected" in error) == (3, True)
-    code, _, error = evaluate("--max-reject-rate", "2", queries=queries)
-    assert (code, "--max-reject-rate 2.0 must lie between 0 and 1" in error) == (2, True)
+    inputs = embed_side(queries, str(tmp_path), "--queries", pair_id="pair_id")
+    with pytest.raises(InputError, match="no query is left: all 1 rows of --queries were rejected"):
+        gather_queries(inputs, None, 1.0, "--queries", str(tmp_path))
 
 
 def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard]:
@@ -287,6 +278,7 @@ def test_queries_from_the_bank_are_refused(published: Path, tmp_path: Path) -> N
     ("flags", "code", "message"),
     [
         (["--k", "3"], 3, "--k 3 is not in the grid of version 1"),
+        (["--max-reject-rate", "2"], 2, "--max-reject-rate 2.0 must lie between 0 and 1"),
         (["--alpha", "-1"], 2, "--alpha -1.0"),
         (["--tune", "--k", "4"], 2, "--tune chooses k and alpha"),
     ],
@@ -343,14 +335,17 @@ def test_queries_tell_of_the_bank_without_answers(refresh: Any, published: Path,
     assert refresh("--tune", validation=queries, table=str(tmp_path / "tuned"))[0] == 3
 
 
-def test_nothing_is_judged_twice(refresh: Any, tmp_path: Path) -> None:
+def test_nothing_is_judged_twice(
+    refreshed: tuple[Path, dict[str, Any]], refresh: Any, published: Path, tmp_path: Path
+) -> None:
     """Three shards, each with its targets, counts and rankings."""
-    (_, first, _), (_, again, _) = refresh(), refresh()
+    folder, first = refreshed
+    again = result_of("refresh", *as_flags(flags_of_refresh(published, folder)), "--tune")
     both = [each["stages"]["judge_bias"] for each in (first, again)]
     assert [(each["computed"], each["reused"]) for each in both] == [(9, 0), (0, 9)]
     assert (again["version"], again["evaluation"]) == (first["version"], first["evaluation"])
-    # Another point of the same grid is judged by the same counts.
-    moved = refresh(alpha="0.25", table=str(tmp_path / "other"))[1]["stages"]["judge_bias"]
+    # A point that is given is judged by the same counts.
+    moved = refresh(alpha="0.25", table=str(tmp_path / "other"), work=str(folder / "work"))[1]["stages"]["judge_bias"]
     assert (moved["computed"], moved["reused"]) == (3, 6)
 
 
@@ -374,44 +369,40 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
 ) -> None:
     """Of a bank of 60 rows four are queries: two by id, one by content and one by both."""
     vectors, asked = gaussian(60, DIM, 4), pq.read_table(published / "queries" / "part-0.parquet")
+    candidates = gaussian(CANDIDATES, DIM, 1)
     ids = [f"r{row}" for row in range(60)]
     for row, name in ((3, "q1"), (31, "q2"), (40, "q3")):
         ids[row] = name
     for row, query in ((40, 3), (59, 4)):
         vectors[row] = asked["vector"][query].as_py()
     rest = np.setdiff1d(np.arange(60), [3, 31, 40, 59])
-    banks = [
+    bank, without = (
         write_vectors(tmp_path / name, [ids[row] for row in rows], vectors[rows], 2)
         for name, rows in (("bank", np.arange(60)), ("rest", rest))
-    ]
-    dropping = {"references": banks[0], "table": str(tmp_path / "dropped")}
+    )
+    dropping = {"references": bank, "table": str(tmp_path / "dropped")}
     code, summary, error = refresh("--drop-overlap", **dropping)
     assert (code, error, summary["references"]) == (0, "", 56)
     note = "4 references are validation queries, so they were left out of the bank."
     assert note in Path(summary["report"]).read_text()
-    assert refresh(references=banks[1], table=str(tmp_path / "without"))[0] == 0
-    dropped, without = (load_bias_table(str(tmp_path / name)).manifest for name in ("dropped", "without"))
-    assert [part.sha256 for part in dropped.files] == [part.sha256 for part in without.files]
-    assert dropped.settings == without.settings
-    # Which vectors were not of length 1 as read is known of whole files only.
-    sides = [dataclasses.replace(each.references, inputs=(), off_length=None) for each in (dropped, without)]
-    assert (sides[0], dropped.evaluation) == (sides[1], without.evaluation)
+    table, expected = load_bias_table(dropping["table"]), bank_of(without, str(tmp_path / "fresh"))
+    assert (table.manifest.settings.bank_digest, table.manifest.references.rows) == (expected.digest, expected.rows)
+    means = brute_force_means(candidates, vectors[rest], table.manifest.settings.grid)
+    np.testing.assert_allclose(table.means_for([f"c{row}" for row in range(CANDIDATES)]), means, rtol=0, atol=1e-6)
     # The next refresh starts from the whole bank, which cleaning keeps; what queries saw is judged anew.
     for path in (tmp_path / "work").rglob("*"):
         os.utime(path, (0, 0))
-    tables = [part for name in ("dropped", "without") for part in ("--table", str(tmp_path / name))]
-    assert cli.main(["work", "gc", "--work", str(tmp_path / "work"), *tables, "--yes"]) == 0
+    flags = ["--work", str(tmp_path / "work"), "--table", dropping["table"]]
+    assert cli.main(["work", "gc", *flags, "--yes"]) == 0
     code, summary, _ = refresh("--drop-overlap", **dropping)
     computed = [summary["stages"][stage]["computed"] for stage in ("embed_references", "score_candidates")]
     assert (code, summary["version"], computed) == (0, 1, [0, 0])
     assert summary["stages"]["judge_bias"]["reused"] == 0
 
 
-def test_overlap_is_dropped_or_allowed(refresh: Any, published: Path) -> None:
+def test_overlap_is_dropped_or_allowed(refresh: Any) -> None:
     code, _, error = refresh("--drop-overlap", "--allow-overlap")
     assert (code, "give one of them" in error) == (2, True)
-    code, _, error = refresh("--drop-overlap", references=str(published / "queries" / "part-*.parquet"))
-    assert (code, "the bank is empty" in error) == (5, True)
 
 
 def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> None:

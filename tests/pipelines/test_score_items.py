@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.ml.rag.types import Content, EmbeddableItem, Embedding
 from apache_beam.testing.util import assert_that
-from corpora import gaussian, write_vectors
+from corpora import brute_force_means, gaussian, write_vectors
 
 from nnn_core import BiasScorer, BiasTable, compute_biases, load_bias_table
 from nnn_core.consumers.engines.recipe import BiasRange, make_recipe
@@ -31,8 +31,8 @@ from pipelines.stages.score_items import ScoreItems
 DIM, OLD, NEW, BANK = 24, 40, 30, 50
 IDS = [f"c{row:02d}" for row in range(OLD + NEW)]
 VECTORS = gaussian(OLD + NEW, DIM, 1)
-#: Some references belong to candidates, which do without them.
-PAIRS = [IDS[row * 3] if row < 20 else "" for row in range(BANK)]
+#: Some references belong to candidates, which do without them; one has more of them than the table's k.
+PAIRS = [IDS[0]] * 9 + [IDS[row * 3] if row < 20 else "" for row in range(9, BANK)]
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +72,26 @@ def test_the_bits_are_those_of_the_next_refresh(refreshed: tuple[Path, BiasTable
     assert scorer.nbytes >= 4 * DIM * BANK
 
 
-def test_arrays_in_memory_get_the_bits_of_a_refresh(tmp_path: Path) -> None:
-    bank = gaussian(BANK, DIM, 2)
-    write_vectors(tmp_path / "references", [f"r{row}" for row in range(BANK)], bank, 3)
-    write_vectors(tmp_path / "candidates", IDS, VECTORS, 2)
-    flags = {side: tmp_path / side / "part-*.parquet" for side in ("candidates", "references")}
-    flags |= {"table": tmp_path / "table", "work": tmp_path / "work", "reference-shard-rows": 20}
-    assert cli.main(["refresh", *as_flags(flags)]) == 0
-    published = load_bias_table(str(tmp_path / "table"))
-    assert compute_biases(VECTORS, 4 * bank).tobytes() == published.bias_of(IDS).tobytes()
-    settings = published.manifest.settings
+def test_own_pairs_are_left_out_of_all_means(refreshed: tuple[Path, BiasTable]) -> None:
+    """Those beyond k too."""
+    table = refreshed[1]
+    settings = table.manifest.settings
+    own = np.array([[name == pair for pair in PAIRS] for name in IDS])
+    assert (settings.exclude_own_pairs, settings.k, own.sum(axis=1).max()) == (True, 4, 9)
+    means = brute_force_means(VECTORS, gaussian(BANK, DIM, 2), settings.grid, own)
+    np.testing.assert_allclose(table.means_for(IDS), means, rtol=0, atol=1e-6)
+    expected = settings.alpha * means[:, settings.grid.index(4)]
+    np.testing.assert_allclose(table.bias_of(IDS), expected, rtol=0, atol=1e-6)
+
+
+def test_arrays_in_memory_get_the_bits_of_a_refresh(refreshed: tuple[Path, BiasTable], scorer: BiasScorer) -> None:
+    """By default too: of this bank k is 4, as in the refresh. References of candidates are left out by name only."""
+    bank, settings = gaussian(BANK, DIM, 2), scorer.manifest.settings
+    found = compute_biases(VECTORS, 4 * bank)
+    assert found.tobytes() == scorer.bias(VECTORS, ["x"] * len(IDS)).tobytes()
+    others = [row for row, name in enumerate(IDS) if name not in PAIRS]
+    assert found[others].tobytes() == refreshed[1].bias_of([IDS[row] for row in others]).tobytes()
+    assert compute_biases(VECTORS, 4 * bank, settings.k, settings.alpha).tobytes() == found.tobytes()
     scores = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (VECTORS, bank)]
     best = -np.sort(-(scores[0].astype(np.float64) @ scores[1].T.astype(np.float64)), axis=1)
     for k, alpha in ((settings.k, settings.alpha), (1, 1.0), (BANK, 0.25), (7, 0.0)):
@@ -131,7 +141,7 @@ def test_too_few_references_are_refused_as_in_a_refresh(scorer: BiasScorer) -> N
     settings = dataclasses.replace(scorer.manifest.settings, k=BANK, grid=(1, BANK))
     wide = BiasScorer(dataclasses.replace(scorer.manifest, settings=settings), scorer.searches)
     assert wide.bias(VECTORS[:1], ["a stranger"]).shape == (1,)
-    with pytest.raises(BankTooSmallError, match=r"only 49 reference queries .* the table's k is 50"):
+    with pytest.raises(BankTooSmallError, match=r"only 41 reference queries .* the table's k is 50"):
         wide.bias(VECTORS, IDS)
 
 
@@ -206,9 +216,9 @@ def test_an_item_without_a_vector_is_refused(refreshed: tuple[Path, BiasTable], 
         list(transform(refreshed).score([*items([0, 1]), bare], scorer))
     paired = transform(refreshed, pair_id="own")
     given = items([0, 1])
-    given[0].metadata["own"] = IDS[3]
+    given[0].metadata["own"] = IDS[27]
     biases = [item.metadata["bias"] for item in paired.score(given, scorer)]
-    assert biases == scorer.bias(VECTORS[:2], IDS[:2], [IDS[3], ""]).tolist()
+    assert biases == scorer.bias(VECTORS[:2], IDS[:2], [IDS[27], ""]).tolist()
     assert pa.array(biases).null_count == 0
 
 

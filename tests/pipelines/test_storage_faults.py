@@ -202,7 +202,8 @@ def bucket() -> Iterator[str]:
         yield uri
 
 
-@pytest.mark.parametrize("kind", some_and_all([(kind,) for kind in ARTEFACTS]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ARTEFACTS)
 def test_a_bucket_that_forbids_in_the_middle(
     job_of: Callable[[str, str], Job], bucket: str, kind: str, record_count: Callable[[str, int, int], None]
 ) -> None:

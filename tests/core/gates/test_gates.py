@@ -357,6 +357,8 @@ def test_what_is_no_number_fails() -> None:
 def test_sentences_name_what_changed_and_what_flatters() -> None:
     changed = known(version(dim=3, encoder={"w": "1"}), version(dim=2, encoder={"w": "0"}))
     assert gate_of("settings", changed).sentence == "2 settings changed (dim, encoder w) (limit: at most 0)"
+    prompted = known(version(encoder={"prompts": "a"}), version(encoder={"prompts": "b"}))
+    assert gate_of("settings", prompted).sentence == "1 settings changed (encoder prompts) (limit: at most 0)"
     shared = known(bits=(0.2, 0.05), shared_queries=4)
     assert gate_of("gain", shared).sentence == (
         "right answers gain at most 0.2421 halvings of their rank (one-sided 80 % interval, with 4 queries that are "
