@@ -118,7 +118,7 @@ def settle(source: EncoderSource, work: str, modalities: Collection[Modality], r
     return SettledSource(source, work, tuple(found))
 
 
-def libraries() -> dict[str, str]:
+def _libraries() -> dict[str, str]:
     """Versions of what is installed of the libraries that run models."""
     found = {}
     for name in _LIBRARIES:
@@ -150,7 +150,7 @@ def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool
         modality,
         work,
         min(_farthest(own, text) for text in known.values()),
-        _words(libraries()),
+        _words(_libraries()),
     )
     return Generation.of(fingerprint, modality, number)
 
@@ -167,7 +167,7 @@ def _check_vectors(source: SettledSource, modality: Modality) -> None:
         raise InputError(
             f"the encoder gives other {modality} vectors in this process than {uri!r} records: probes lie "
             f"{distance:.2g} away, and {most:g} is allowed. Vectors of two kinds would be mixed, so none were stored. "
-            f"Give all machines the same libraries (here {_words(libraries())}); if they have them, delete {note!r} "
+            f"Give all machines the same libraries (here {_words(_libraries())}); if they have them, delete {note!r} "
             "and run the same command again: it embeds everything anew."
         )
     _write_note(note, own.number)
@@ -195,12 +195,12 @@ def _place(fingerprint: Fingerprint, work: str, modality: Modality, number: int)
 
 
 def _note(fingerprint: Fingerprint, work: str, modality: Modality) -> str:
-    versions = name_of("libraries", **libraries())[:16]
+    versions = name_of("libraries", **_libraries())[:16]
     return storage.join(work, "probes", f"{_stem(fingerprint, modality)}-lib-{versions}.json")
 
 
 def _write_note(uri: str, number: int) -> None:
-    storage.create(uri, to_sealed({"generation": number, "libraries": libraries()}, uri))
+    storage.create(uri, to_sealed({"generation": number, "libraries": _libraries()}, uri))
 
 
 def _parse(data: bytes, uri: str) -> dict[str, FloatMatrix]:

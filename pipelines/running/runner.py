@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,7 +27,6 @@ from pipelines.running._job_service import await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Messages, Silence, shown
 from pipelines.running.known_runners import is_portable, runs_locally
 from pipelines.running.output import is_quiet
-from pipelines.running.signals import sigint_kept
 from pipelines.stages.metrics import NAMESPACE
 
 #: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
@@ -120,7 +121,7 @@ def _run_elsewhere(pipeline: beam.Pipeline, watch: Watch | None) -> Any:
         _flink.warn_of_settings(cluster)
     try:
         with on_loopback():
-            with sigint_kept():
+            with _sigint_kept():
                 result = pipeline.run()
             cancel = partial(_cancel_on_flink, result, cluster) if cluster else None
             await_end(result, watch, _display() or Lines(), cancel)
@@ -157,3 +158,18 @@ def _to_result(metrics: dict[str, list[Any]], seconds: float) -> RunResult:
             by_stage[stage][name] = by_stage[stage].get(name, 0) + (metric.result or 0)
     highest = {m.key.metric.name: m.result.max for m in metrics["distributions"] if m.key.metric.namespace == NAMESPACE}
     return RunResult(dict(by_stage), highest, seconds)
+
+
+@contextlib.contextmanager
+def _sigint_kept() -> Iterator[None]:
+    """Have SIGINT heard by the same handler afterwards.
+
+    Beam puts its own there as it starts a job server, which ends that server at once, so that nobody could cancel the
+    job any more.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)

@@ -25,21 +25,6 @@ def signal_of(interrupt: KeyboardInterrupt) -> int:
 
 
 @contextlib.contextmanager
-def sigint_kept() -> Iterator[None]:
-    """Have SIGINT heard by the same handler afterwards.
-
-    Beam puts its own there as it starts a job server, which ends that server at once, so that nobody could cancel the
-    job any more.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextlib.contextmanager
 def heard_once(for_good: bool) -> Iterator[list[int]]:
     """Raise ``_Signalled`` at the first signal that comes inside, and take no notice of further ones.
 

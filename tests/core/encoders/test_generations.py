@@ -57,7 +57,7 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> Libraries:
     """Have other libraries, in what counts as a process of its own."""
 
     def change(version: str) -> None:
-        monkeypatch.setattr(generations, "libraries", lambda: {"torch": version})
+        monkeypatch.setattr(generations, "_libraries", lambda: {"torch": version})
         generations._check_vectors.cache_clear()
         generations._measured.cache_clear()
 

@@ -20,7 +20,7 @@ from stores import objects
 
 from nnn_core.errors import ConfigError
 from pipelines.commands import cli
-from pipelines.running.signals import sigint_kept
+from pipelines.running.runner import _sigint_kept
 
 ROOT = Path(__file__).parents[3]
 REST = "finished work is kept, run the same command again to continue"
@@ -263,6 +263,6 @@ def test_as_process_1(number: int, scene: Scene, record_count: Callable[[str, in
 
 def test_what_beam_does_of_sigint_ends_with_the_start_of_its_server() -> None:
     mine = signal.getsignal(signal.SIGINT)
-    with sigint_kept():
+    with _sigint_kept():
         signal.signal(signal.SIGINT, lambda *_: None)
     assert signal.getsignal(signal.SIGINT) is mine
