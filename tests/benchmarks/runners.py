@@ -24,7 +24,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from clouds import make_cloud
 from clusters import ENGINES, ENVIRONMENT
@@ -143,9 +144,7 @@ def main() -> None:
                 tables.add(tuple(digests))
                 print(f"round {number + 1}: {who} {took:.1f} s", file=sys.stderr)
     assert len(tables) == 1, "the tables differ"
-    print(
-        f"{args.candidates:,} x {args.references:,}, {args.files:,} files x {args.shards:,} reference shards, same bytes"
-    )
+    print(f"{args.candidates:,} x {args.references:,}, {args.files:,} files x {args.shards:,} shards; same bytes")
     here = statistics.median(seconds["in process"])
     for who, taken in seconds.items():
         median = statistics.median(taken)
