@@ -135,7 +135,9 @@ def _quoted(uri: str, separator: str, quoting: Quoting) -> Iterator[_Fields | Re
 
 
 def _reject(number: int, error: Exception) -> Reject:
-    return too_long(number) if isinstance(error, _TooLongError) else Reject(f"line {number}", MALFORMED, str(error))
+    if isinstance(error, _TooLongError):
+        return too_long(number)
+    return Reject(f"line {number}", MALFORMED, str(error).partition(" - ")[0])  # what follows is meant for programmers
 
 
 class _TooLongError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,7 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns
 from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._delimited import NAME, rows_of_table
+from nnn_core.inputs.readers._quoting import first_fields
 from nnn_core.inputs.readers._records import Head, caption_rows, captions_format, texts_of_lines
 from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row
 from nnn_core.inputs.rejects import Reject
@@ -74,7 +74,7 @@ def _table_of(uri: str) -> _Table | None:
     if len(lines) < 2:
         return None
     for separator in _SEPARATORS:
-        header = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+        header = [name.strip() for name in first_fields(lines[:1], separator)]
         is_header = all(map(NAME.match, header)) and any(name.lower() in _CAPTION_NAMES for name in header)
         counts = [line.count(separator) for line in lines]
         if counts[0] and is_header and sum(count >= counts[0] for count in counts) > 0.5 * len(counts):

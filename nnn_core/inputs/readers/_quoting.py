@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import islice
 
@@ -52,6 +52,14 @@ def quoting_of(uri: str, separator: str, default: Quoting) -> Quoting:
     return default if 2 * bare == votes.total() else Quoting.NONE if 2 * bare > votes.total() else Quoting.DOUBLED
 
 
+def first_fields(lines: Sequence[str], separator: str) -> list[str]:
+    """Fields of the record that ``lines`` begin with; of the first line where that is no record, for example too long."""
+    try:
+        return next(csv.reader(lines, delimiter=separator), [])
+    except csv.Error:
+        return lines[0].split(separator)
+
+
 class _Head:
     """The beginning of a file, whose next lines can be looked at before they are left behind."""
 
@@ -62,7 +70,7 @@ class _Head:
         self._escaped = re.compile(rf'"[^"\\]*(?:(?:\\.|"")[^"\\]*)*"{end}')
         self._kinds = (self._doubled, self._escaped, re.compile(rf"[^{mark}\n]*"))
         self._separator = separator
-        self._columns = len(next(csv.reader(self._next(_RECORD_LINES), delimiter=separator), []))
+        self._columns = len(first_fields(self._next(_RECORD_LINES), separator))
 
     def votes(self) -> Iterator[_Vote]:
         """What every field with a quotation mark says, if it says anything."""

@@ -185,6 +185,15 @@ def test_csv_rejects(tmp_path: Path) -> None:
     assert found.rejects[-1].detail == "unexpected end of data"
 
 
+def test_a_bare_carriage_return_in_a_first_line(tmp_path: Path) -> None:
+    """Bare fields of a CSV cannot hold one; TSV knows no line breaks but its own."""
+    found = read_lines(tmp_path, "csv", b"a\r,x\nb,y\n", id="#1", caption="#2")
+    assert (found.ids, found.reasons) == (["b"], [("line 1", "malformed row")])
+    assert found.rejects[0].detail == "new-line character seen in unquoted field"
+    found = read_lines(tmp_path, "tsv", b"a\r\tx\nb\ty\n", id="#1", caption="#2")
+    assert (found.ids, found.rejects) == (["a\r", "b"], [])
+
+
 def test_csv_without_header(tmp_path: Path) -> None:
     found = read_lines(tmp_path, "csv", b'"a, b",1\nc,2\n', caption="#1", id="#2")
     assert (found.ids, found.items) == (["1", "2"], ["a, b", "c"])

@@ -29,6 +29,12 @@ def test_every_line_is_a_caption(tmp_path: Path, name: str) -> None:
     assert found.reasons == [("line 4", "empty caption")]
 
 
+@pytest.mark.parametrize("first", [b"a\rb", b"x" * 200_000])
+def test_first_lines_that_no_table_has_are_captions(tmp_path: Path, first: bytes) -> None:
+    found = read_text(tmp_path, first + b"\ngood\n", require_id=False)
+    assert (found.items, found.rejects) == ([first.decode(), "good"], [])
+
+
 def test_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "LINE_BYTES", 10)
     found = read_text(tmp_path, b"\xff\n" + b"x" * 50 + b"\ngood\n", require_id=False)
