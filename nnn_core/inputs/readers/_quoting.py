@@ -53,7 +53,7 @@ def quoting_of(uri: str, separator: str, default: Quoting) -> Quoting:
 
 
 def first_fields(lines: Sequence[str], separator: str) -> list[str]:
-    """Fields of the record that ``lines`` begin with; of the first line where that is no record, for example too long."""
+    """Fields of the record that ``lines`` begin with; of the first line where that is none, for example too long."""
     try:
         return next(csv.reader(lines, delimiter=separator), [])
     except csv.Error:
