@@ -322,6 +322,7 @@ class _Collector:
 
     def _write(self, rows: int) -> None:
         vectors = np.concatenate(self._vectors) if len(self._vectors) > 1 else self._vectors[0]
+        self._vectors = [vectors[rows:].copy()]  # no other copy is held while the file is made
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
         self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
@@ -330,7 +331,6 @@ class _Collector:
         VectorSum.of_shard(shard, self.request.work, vectors[:rows])
         self.shards.append(shard)
         del self._ids[:rows], self._pair_ids[:rows]
-        self._vectors = [vectors[rows:]]
 
 
 @dataclass

@@ -10,17 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from nnn_core import yaml_files
-from nnn_core.embedded.shards import ROWS_PER_SHARD
 from nnn_core.errors import ConfigError, did_you_mean
+from nnn_core.planning.memory import Memory
 
 #: Bytes of a table row in the shuffle, and of a kept score and of an id on disk (compressed).
 SHUFFLED_ROW = 60
 SCORE_BYTES = 3.5
 ID_BYTES = 12
-
-#: Memory of a worker process before it holds any data, with and without a model, in bytes.
-IDLE_BYTES, MODEL_BYTES = 300 << 20, 1500 << 20
-_TILE_BYTES = 64 << 20
 
 #: Network memory of Flink for each slot, in bytes, as run with 1 slot a task manager: every blocking exchange of
 #: a slot's tasks takes 512 buffers of 32 KiB.
@@ -146,9 +142,16 @@ class Work:
         references: number of references in the bank.
         dim: dimension of the vectors.
         kept: scores kept for each candidate and reference shard.
+        k_max: how many scores of each candidate count.
         grid: number of values of k in the table.
         groups: number of reference shards.
         group_rows: references that are scored together, at most.
+        shard_rows: candidates that are scored together, at most.
+        file_rows: rows of the largest input file that is still to be embedded.
+        judged: whether held-out queries judge the biases.
+        threads: threads of a worker process.
+        prefilter: whether references are held in int8 as well.
+        weights: bytes of the encoder's checkpoint; None where they are not known.
     """
 
     images: int
@@ -160,9 +163,16 @@ class Work:
     references: int
     dim: int
     kept: int
+    k_max: int
     grid: int
     groups: int
     group_rows: int
+    shard_rows: int
+    file_rows: int
+    judged: bool = False
+    threads: int = 1
+    prefilter: bool = True
+    weights: int | None = None
 
     @property
     def flop(self) -> float:
@@ -213,13 +223,14 @@ class Work:
         return float(SHUFFLED_ROW * self.candidates)
 
     @property
+    def memory(self) -> Memory:
+        """Of one worker process, stage by stage."""
+        return Memory.of(self)
+
+    @property
     def peak_bytes(self) -> float:
-        """Memory of one worker process: a group of the bank, the next one and a shard of candidates, or the model."""
-        group = 4.0 * self.dim * min(self.group_rows, max(1, self.references))
-        block = 4.0 * self.dim * min(ROWS_PER_SHARD, self.candidates)
-        model = MODEL_BYTES if self.images or self.texts else 0
-        loaded = 2 if self.groups < 2 else 3
-        return IDLE_BYTES + max(loaded * group + 2 * block + _TILE_BYTES, model + block)
+        """Memory of one worker process, at most."""
+        return self.memory.peak
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from nnn_core import storage
 from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput
 from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import outline_of
+from nnn_core.inputs.readers import outline_of, read_head
+from nnn_core.inputs.shards import ShardName
 from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
 from nnn_core.scoring.partials import EXACT
 from nnn_core.scoring.scorer import Scorer
@@ -52,6 +55,8 @@ class SidePlan:
         estimated: whether ``rows_todo`` is an estimate.
         model: whether a model is needed to embed ``todo``.
         hashed_bytes: bytes of input files that were fetched for their digests, which their store does not tell.
+        largest: number of rows of the largest file of ``todo``, estimated as ``rows_todo`` is.
+        dim: dimension of the vectors, of those that are embedded or in a file of ``todo``; None if nothing tells.
     """
 
     flag: str
@@ -68,6 +73,8 @@ class SidePlan:
     estimated: bool
     model: bool
     hashed_bytes: int = 0
+    largest: int = 0
+    dim: int | None = None
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -115,6 +122,7 @@ class SidePlan:
         done = {each: result for each, result in found if result is not None}
         todo = tuple(request.recognise(each) for each in planned if each not in done)
         rows, estimated = _count_rows(todo, done, request.modality)
+        dims = [shard.dim for result in done.values() for shard in result.shards]
         inputs = {each.shard.digest for each in planned}
         return cls(
             flag,
@@ -126,12 +134,24 @@ class SidePlan:
             tuple(_reason(each, before, changed) for each in todo),
             len(set(before.inputs) - inputs) if before else 0,
             sum(shard.rows for result in done.values() for shard in result.shards),
-            rows,
+            sum(rows),
             sum(each.known for each in todo),
             estimated,
             any(not each.ready for each in todo),
             sum(each.shard.bytes for each in planned if _is_hashed(each)),
+            max(rows, default=0),
+            dims[0] if dims else _dim_of(todo, request),
         )
+
+
+def _dim_of(todo: Sequence[PlannedInput], request: EmbeddingRequest) -> int | None:
+    """The dimension of the first file of ready-made vectors, by the beginning of it; None if there is none."""
+    for each in todo:
+        if each.precomputed:
+            name = ShardName(each.shard.uri, each.shard.members)
+            _, rows = read_head(name, request.modality, request.columns)
+            return int(np.shape(rows.items)[1]) if len(rows.ids) else None
+    return None
 
 
 def _is_hashed(planned: PlannedInput) -> bool:
@@ -149,17 +169,17 @@ def _reason(planned: PlannedInput, before: Side | None, changed: Sequence[str]) 
 
 def _count_rows(
     todo: Sequence[PlannedInput], done: Mapping[PlannedInput, EmbeddedInput], modality: str
-) -> tuple[int, bool]:
-    """Rows of files that are not embedded yet, and whether that is an estimate."""
+) -> tuple[list[int], bool]:
+    """Rows of each file that is not embedded yet, and whether that is an estimate."""
     read, size = sum(each.rejects.rows for each in done.values()), sum(each.shard.bytes for each in done)
     a_row = size / read if read else _BYTES_A_ROW[modality]
-    total, estimated = 0, False
+    counted, estimated = list[int](), False
     for each in todo:
         members = len(each.shard.members)
         rows = members - each.known if members else outline_of(each.shard).rows
         estimated = estimated or rows is None
-        total += max(1, round(each.shard.bytes / a_row)) if rows is None else rows
-    return total, estimated
+        counted.append(max(1, round(each.shard.bytes / a_row)) if rows is None else rows)
+    return counted, estimated
 
 
 @dataclass(frozen=True)
@@ -224,6 +244,12 @@ class Plan:
         return max(1, sum(len(side.todo) for side in self.sides), scored)
 
     @property
+    def largest_shard(self) -> int:
+        """Candidates of an embedded shard, at most."""
+        todo = min(ROWS_PER_SHARD, self.candidates.largest)
+        return max([1, todo, *(shard.rows for shard in self.candidates.shards)])
+
+    @property
     def sides(self) -> tuple[SidePlan, ...]:
         """All that is embedded."""
         sides = (self.candidates, self.references, self.validation)
@@ -265,7 +291,7 @@ class Plan:
         new_shards = candidates.shards_todo
         new_groups = min(references.shards_todo, -(-references.rows_new // grouping.rows))
         partials = (len(shards) + new_shards) * (len(groups) + new_groups)
-        dims = [shard.dim for shard in (*shards, *references.shards)]
+        dims = [side.dim for side in (candidates, references) if side.dim is not None]
         if previous is not None and not changed:
             dims.append(previous.dim)
         return cls(

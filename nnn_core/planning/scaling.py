@@ -62,9 +62,12 @@ def _work(candidates: int, references: int, dim: int, new: int, day: int) -> Wor
         references=references,
         dim=dim,
         kept=kept_scores(_K_MAX, held, references),
+        k_max=_K_MAX,
         grid=len(grid_of(_K_MAX, _K_MAX)),
         groups=groups,
         group_rows=held,
+        shard_rows=ROWS_PER_SHARD,
+        file_rows=ROWS_PER_SHARD,
     )
 
 

@@ -27,8 +27,8 @@ from nnn_core.vectors import FloatMatrix
 
 _FOLDER = "merged"
 
-#: Columns of scores that are sorted in one go.
-_COLUMNS = 256
+#: Columns of scores that are sorted in one go, and rows.
+SORTED_COLUMNS, SORTED_ROWS = 256, 4096
 
 #: (number of a reference shard, rows of candidates) to the k highest scores of these, (rows, at most k), descending.
 Look = Callable[[int, npt.NDArray[np.int64]], FloatMatrix]
@@ -102,7 +102,7 @@ def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[Top
         seen = seen + top.seen
         unkept.append(_highest_unkept(top) if top.k < k else None)
         waiting.append(top.scores)
-        if sum(each.shape[1] for each in waiting) >= _COLUMNS + k:
+        if sum(each.shape[1] for each in waiting) >= SORTED_COLUMNS + k:
             waiting = [_highest(waiting, k)]
     if gone:
         raise gone[0]
@@ -131,8 +131,13 @@ def _lowest(scores: FloatMatrix, k: int) -> npt.NDArray[np.float32]:
 
 
 def _highest(blocks: Sequence[FloatMatrix], k: int) -> FloatMatrix:
-    scores = np.concatenate(blocks, axis=1)
-    return descending(scores, min(k, scores.shape[1]))
+    """The k highest of each row of all blocks; some rows at a time, since sorting takes several copies."""
+    rows, width = len(blocks[0]), min(k, sum(block.shape[1] for block in blocks))
+    found = np.empty((rows, width), np.float32)
+    for first in range(0, rows, SORTED_ROWS):
+        some = slice(first, first + SORTED_ROWS)
+        found[some] = descending(np.concatenate([block[some] for block in blocks], axis=1), width)
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from nnn_core.vectors import FloatMatrix
 
+#: Rows that are summed up in one go, since float64 sums take twice the memory of the scores.
+_SUMMED_ROWS = 4096
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -71,11 +74,20 @@ class TopK:
         where it has seen none; ``parts.resolve_k`` keeps such columns out of tables.
         Sums run in float64 from the highest score down, so the bits depend on the scores alone.
         """
-        rows, width = self.scores.shape
-        sums = np.zeros((rows, width + 1))
-        np.cumsum(np.where(self.valid, self.scores, 0.0), axis=1, dtype=np.float64, out=sums[:, 1:])
-        columns = [sums[:, min(k, width)] / np.maximum(np.minimum(k, self.seen), 1) for k in grid]
-        return np.stack(columns, axis=1).astype(np.float32)
+        means, valid = np.empty((len(self.scores), len(grid)), np.float32), self.valid
+        for first in range(0, len(means), _SUMMED_ROWS):
+            some = slice(first, first + _SUMMED_ROWS)
+            means[some] = _means(self.scores[some], valid[some], self.seen[some], grid)
+        return means
+
+
+def _means(
+    scores: FloatMatrix, valid: npt.NDArray[np.bool_], seen: npt.NDArray[np.int64], grid: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    rows, width = scores.shape
+    sums = np.zeros((rows, width + 1))
+    np.cumsum(np.where(valid, scores, 0.0), axis=1, dtype=np.float64, out=sums[:, 1:])
+    return np.stack([sums[:, min(k, width)] / np.maximum(np.minimum(k, seen), 1) for k in grid], axis=1)
 
 
 def descending(scores: FloatMatrix, width: int) -> FloatMatrix:

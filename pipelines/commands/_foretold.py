@@ -13,6 +13,7 @@ from nnn_core.encoders.fingerprints import differing
 from nnn_core.encoders.generations import settle
 from nnn_core.encoders.probes import static_parts
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.encoders.weights import weights_of
 from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import Hours, Rates, Work
 from nnn_core.planning.plan import Plan, Scoring, SidePlan
@@ -68,7 +69,7 @@ class Foretold:
         measured = rates == AUTO
         known = Rates.read(None if measured else rates)
         found = _plan(config, encoder)
-        foretold = cls(found, _work_of(found, config), known)
+        foretold = cls(found, _work_of(found, config, encoder), known)
         return foretold.on_this_machine(config, encoder) if measured else foretold
 
 
@@ -99,7 +100,7 @@ def _changed_parts(previous: Manifest | None, encoder: EncoderSource | None, pro
     return differing(static_parts(encoder, prompts), previous.settings.encoder)
 
 
-def _work_of(found: Plan, config: RefreshConfig) -> Work:
+def _work_of(found: Plan, config: RefreshConfig, encoder: EncoderSource | None) -> Work:
     todo = {modality: sum(_rows_to_encode(found, modality)) for modality in MODALITIES}
     references = found.references.rows
     held = -(-references // max(1, found.groups))
@@ -114,9 +115,16 @@ def _work_of(found: Plan, config: RefreshConfig) -> Work:
         references=references,
         dim=found.dim or ASSUMED_DIM,
         kept=min(kept, held),
+        k_max=config.kept_scores,
         grid=len(config.grid),
         groups=found.groups,
         group_rows=found.largest_group(found.dim or ASSUMED_DIM),
+        shard_rows=found.largest_shard,
+        file_rows=max(side.largest for side in found.sides),
+        judged=found.validation is not None,
+        threads=config.threads,
+        prefilter=config.search != "exact",
+        weights=weights_of(encoder) if encoder else None,
     )
 
 

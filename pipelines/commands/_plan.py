@@ -10,12 +10,12 @@ from nnn_core.errors import ConfigError
 from nnn_core.planning.costs import (
     CONVERTED_BYTES,
     MERGED_SCORES,
-    MODEL_BYTES,
     NETWORK_BYTES,
     PARTIAL_SECONDS,
     Rates,
     Worker,
 )
+from nnn_core.planning.memory import Memory
 from nnn_core.planning.plan import NEW, SidePlan
 from nnn_core.planning.regrouping import Asked, Regrouping
 from nnn_core.report.numbers import seconds, size
@@ -84,7 +84,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
         f"{size(work.shuffled_bytes)} shuffled"
     )
     yield f"                  {format_dollars(work.stored_bytes / 2**30 * rates.storage_dollars_per_gib_month)} a month"
-    yield f"memory            {size(work.peak_bytes)} a worker process"
+    yield from _describe_memory(work.memory)
     yield (
         f"on an engine      work for up to {found.slots:,} slots, a worker process each; on Flink "
         f"{size(NETWORK_BYTES)} of network memory for each"
@@ -104,6 +104,13 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
         yield "Judging the biases by the validation queries comes on top: each of them meets all candidates."
 
 
+def _describe_memory(memory: Memory) -> Iterator[str]:
+    most = memory.peak - memory.process - memory.model
+    model = f", {size(memory.model)} the model" if memory.model else ""
+    yield f"memory            {size(memory.peak)} a worker process, at most:"
+    yield f"                  {size(memory.process)} of it libraries{model}, {size(most)} {memory.most}"
+
+
 def _describe_assumptions(rates: Rates) -> Iterator[str]:
     for number, (name, each) in enumerate(rates.workers.items()):
         yield (
@@ -113,7 +120,7 @@ def _describe_assumptions(rates: Rates) -> Iterator[str]:
         )
     indent = 18 * " "
     yield f"{indent}a process: {size(CONVERTED_BYTES)} of ready-made vectors and {MERGED_SCORES:,.0f} scores a second,"
-    yield f"{indent}{1000 * PARTIAL_SECONDS:g} ms for each partial, {size(MODEL_BYTES)} of memory for an encoder"
+    yield f"{indent}{1000 * PARTIAL_SECONDS:g} ms for each partial"
     storage, shuffle = rates.storage_dollars_per_gib_month, rates.shuffle_dollars_per_gib
     prices = f"{format_dollars(storage)} a GiB and month of storage, {format_dollars(shuffle)} a GiB of shuffle"
     yield f"{indent}{prices}; no start-up, no waiting"
@@ -171,6 +178,7 @@ def _record_of(foretold: Foretold, regrouping: Regrouping | None) -> dict[str, A
         **sides,
         **{name: getattr(found, name) for name in numbers},
         **{name: getattr(work, name) for name in ("flop", *sizes)},
+        "memory": dataclasses.asdict(work.memory),
         "slots": found.slots,
         "network_bytes_per_slot": NETWORK_BYTES,
         "regrouping": dataclasses.asdict(regrouping) if regrouping else None,

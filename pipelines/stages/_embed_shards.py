@@ -21,6 +21,7 @@ from nnn_core.inputs.shards import InputShard
 from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
 from pipelines.stages._embedder import Embedder, Embedding
+from pipelines.stages._memory import give_back
 from pipelines.stages._side_by_side import SideBySide
 
 _LOG = logging.getLogger("nnn")
@@ -66,7 +67,7 @@ class EmbedShards(beam.PTransform):  # type: ignore[misc]
         return (self._convert(routes.rest), encoded) | "Together" >> beam.Flatten()
 
     def _convert(self, rest: beam.PCollection[Any]) -> beam.PCollection[tuple[str, EmbeddedInput]]:
-        converting = _ConvertShards(self.requests, self.threads)
+        converting = _ConvertShards(self.requests, self.threads, alone=self.source is None)
         return rest | "SpreadConversion" >> beam.Reshuffle() | "ConvertShards" >> beam.ParDo(converting)
 
     def _run_inference(self, source: EncoderSource) -> beam.PTransform:
@@ -128,11 +129,17 @@ class _ConvertShards(SideBySide):
     Args:
         requests: what to read and where artefacts go, by name of the stage in metrics.
         threads: shards that are converted, and held in memory, at the same time.
+        alone: whether no model runs beside them.
     """
 
-    def __init__(self, requests: Mapping[str, EmbeddingRequest], threads: int) -> None:
+    def __init__(self, requests: Mapping[str, EmbeddingRequest], threads: int, alone: bool = False) -> None:
         super().__init__(self._convert, threads)
         self._embedder = Embedder(None, requests)
+        self._alone = alone
+
+    def setup(self) -> None:
+        if self._alone:
+            give_back()
 
     def _convert(self, named: tuple[str, Any]) -> Any:
         return named if isinstance(named[1], EmbeddedInput) else self._embedder.embed(*named)

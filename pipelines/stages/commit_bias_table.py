@@ -25,6 +25,7 @@ from nnn_core.table.hubs import MOST_REFERENCES
 from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from pipelines.stages._counting import count, timed
+from pipelines.stages._memory import give_back
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import EmbeddedSide
 from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
@@ -155,6 +156,9 @@ class _Measuring(beam.DoFn):  # type: ignore[misc]
 
     def __init__(self, table: str) -> None:
         self._table = table
+
+    def setup(self) -> None:
+        give_back()
 
     def start_bundle(self) -> None:
         self._found: list[Written] = []

@@ -28,6 +28,7 @@ from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.table.parts import RowSlice, slice_rows
 from nnn_core.vectors import FloatMatrix
 from pipelines.stages._counting import count, timed
+from pipelines.stages._memory import give_back
 from pipelines.stages.measure_vectors import measure_vectors
 from pipelines.stages.metrics import COMPUTED, PAIRS, REUSED, SHUFFLED, StageName
 
@@ -79,6 +80,7 @@ class _MergeShard(beam.DoFn):  # type: ignore[misc]
         self._shared = Shared()
 
     def setup(self) -> None:
+        give_back()
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def start_bundle(self) -> None:

@@ -24,6 +24,7 @@ from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
 from nnn_core.scoring.topk import TopK
 from pipelines.stages._counting import count, count_work, timed, timed_part
+from pipelines.stages._memory import give_back
 from pipelines.stages._side_by_side import threads_of_its_own
 from pipelines.stages.metrics import COMPUTED, LOAD_MSEC, PAIRS, REUSED, SEARCH_MSEC, StageName, tell
 
@@ -97,6 +98,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         self._shared = Shared()
 
     def setup(self) -> None:
+        give_back()
         self._cache = self._shared.acquire(lambda: BoundedCache(_CACHE_BYTES))
 
     def process(

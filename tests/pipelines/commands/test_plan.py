@@ -10,6 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from corpora import gaussian, write_tar, write_vectors
@@ -44,9 +47,12 @@ WORK = Work(
     references=10**5,
     dim=500,
     kept=75,
+    k_max=75,
     grid=8,
     groups=2,
     group_rows=1 << 16,
+    shard_rows=1 << 16,
+    file_rows=1 << 16,
 )
 
 Call = Callable[..., dict[str, Any]]
@@ -168,6 +174,18 @@ def test_reasons_name_what_is_missing(plan: Call, two_versions: TwoVersions) -> 
         path.unlink()
     lost = plan(1)["candidates"]["reasons"]
     assert lost == {"known, but its result is not under --work (or columns changed)": 2}
+
+
+def test_the_dimension_of_vectors_is_read_from_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "emb_0.npy", np.ones((3, 24), np.float16))
+    pq.write_table(pa.table({"id": ["a", "b", "c"]}), tmp_path / "metadata_0.parquet")
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    side = SidePlan.of("candidates", str(tmp_path / "*.npy"), request, None, ())
+    assert (side.dim, side.largest, side.rows_todo) == (24, 3, 3)
+    write_vectors(tmp_path, ["a", "b"], np.ones((2, 20), np.float32), 1)
+    lists = dataclasses.replace(request, columns=Columns(vector="vector"))
+    side = SidePlan.of("candidates", str(tmp_path / "part-*.parquet"), lists, None, ())
+    assert (side.dim, side.largest) == (20, 2)
 
 
 def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
