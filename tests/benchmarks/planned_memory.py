@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -115,12 +116,10 @@ def days(folder: Path) -> list[str]:
 
 
 def next_day(folder: Path) -> None:
-    """A file of candidates is another, and a day is replaced."""
-    for side, rows in (("c-0", 30_000), ("r-0", 3_000)):
-        for path in (folder / side).iterdir():
-            path.unlink()
-        (folder / side).rmdir()
-        write_embeddings(folder / side, f"new {side}-", rows, 256, 5)
+    """Vectors of a file of candidates are others, and a day is replaced."""
+    for seed, side, ids, rows in ((5, "c-0", "c0-", 30_000), (6, "r-0", "new-", 3_000)):
+        shutil.rmtree(folder / side)
+        write_embeddings(folder / side, ids, rows, 256, seed)
 
 
 JOBS = {
