@@ -146,8 +146,8 @@ class ExportConfig(QueryColumnOptions):
         self._check_update()
         if (self.index or self.nprobe or self.ef_search) and self.engine != "faiss":
             raise ConfigError(
-                f"--index, --nprobe and --ef-search say nothing to --engine {self.engine}; only faiss builds an index "
-                "here."
+                f"--index, --nprobe and --ef-search have no effect on --engine {self.engine}; only faiss builds an "
+                "index here."
             )
         for flag, value, kind in (("--nprobe", self.nprobe, "IVF"), ("--ef-search", self.ef_search, "HNSW")):
             if value is not None and (
@@ -164,9 +164,11 @@ class ExportConfig(QueryColumnOptions):
     def _check_names(self) -> None:
         along = self.payload or self.uuid_column
         if self.engine == RERANK and (self.names or along):
-            raise ConfigError("--engine rerank writes biases to look up: names and further columns say nothing to it.")
+            raise ConfigError(
+                "--engine rerank writes biases to look up: names and further columns have no effect on it."
+            )
         if self.uuid_column and self.engine not in _WITH_UUIDS:
-            raise ConfigError(f"--uuid-column says nothing to --engine {self.engine}, whose ids are the table's.")
+            raise ConfigError(f"--uuid-column has no effect on --engine {self.engine}, whose ids are the table's.")
 
     def _check_update(self) -> None:
         if (self.since is None) != (self.like is None) or (self.min_change and self.since is None):

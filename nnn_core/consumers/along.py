@@ -54,8 +54,8 @@ class Along:
         column = found.column(self.uuids)
         if column.null_count:
             raise InputError(
-                f"{shard.source!r}: {column.null_count} rows have no {self.uuids!r} (--uuid-column), so it is not "
-                "known which points they are; leave these rows out."
+                f"{shard.source!r}: {column.null_count} rows have no {self.uuids!r} (--uuid-column), so their "
+                "points are unknown; leave these rows out."
             )
         names: list[str] = column.cast(pa.string()).to_pylist()
         return names

@@ -187,8 +187,8 @@ def check_output(output: str, expected: dict[str, Any]) -> None:
         raise StorageError(f"{uri!r} is not the manifest of an export ({error}); name a new --output.") from error
     if differing:
         raise StorageError(
-            f"{uri!r} is there already, of another export (its {', '.join(differing)} differ), and was left as it is; "
-            "name a new --output."
+            f"{uri!r} exists already and belongs to another export (its {', '.join(differing)} differ). It was left "
+            "as it is; name a new --output."
         )
 
 
@@ -210,5 +210,7 @@ def commit_export(output: str, folders: Iterable[str], record: dict[str, Any]) -
     data = records.to_page(record)
     uri = manifest_uri(output)
     if not storage.create(uri, data) and storage.read_bytes(uri) != data:
-        raise StorageError(f"{uri!r} is there already, of another export, and was left as it is; name a new --output.")
+        raise StorageError(
+            f"{uri!r} exists already and belongs to another export. It was left as it is; name a new --output."
+        )
     return uri

@@ -73,8 +73,8 @@ class BiasScorer:
         manifest = read_manifest(table, version)
         if "approximate" in manifest.search.methods:
             raise ConfigError(
-                f"version {manifest.version} of {table!r} was found by an approximate search, whose biases exact "
-                "scores would not match; give new items theirs by a refresh, which scores only what is new."
+                f"version {manifest.version} of {table!r} was found by an approximate search, so exact biases of "
+                "new items would not match it. Run a refresh instead, which scores only what is new."
             )
         parts, pairs = _bank_of(manifest, table, work), manifest.settings.exclude_own_pairs
         shards = [

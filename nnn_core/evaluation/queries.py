@@ -242,9 +242,9 @@ class Overlap:
         """
         if self.queries:
             raise InputError(
-                f"{len(self.vectors)} validation queries have the content, and {len(self.ids)} the id, of a reference "
-                f"query (such as {min(self.queries)!r}), so the figures would flatter the bias. Hold them out of the "
-                "bank, let nnn refresh --drop-overlap leave them out of it, or say --allow-overlap if that is meant."
+                f"{len(self.queries)} validation queries are in the bank too: {len(self.vectors)} by their content and "
+                f"{len(self.ids)} by their id (such as {min(self.queries)!r}). The bias would look better than it is. "
+                "Leave them out of the bank with nnn refresh --drop-overlap, or keep them with --allow-overlap."
             )
 
 

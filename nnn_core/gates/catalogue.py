@@ -106,8 +106,8 @@ RULES = (
          "Choose k and alpha by validation queries with --tune, or publish with alpha 0.", signed=True),
     Rule("agreement", RELATED, "at least", Facts.agreement,
          "the agreement of the bank and the validation queries is {value}",
-         "Check that --references are queries like those that the index gets, and --validation too; or publish with "
-         "alpha 0.", signed=True),
+         "Use queries like those of your users as --references and as --validation, or publish with alpha 0.",
+         signed=True),
 )
 # fmt: on
 

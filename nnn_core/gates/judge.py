@@ -85,7 +85,6 @@ def refusal(gates: Sequence[Gate], work: str) -> GateError:
     lines = "".join(f"\n  {gate.name}: {gate.sentence}. {remedy}" for gate, remedy in failed)
     flags = " ".join(f"--accept {gate.name}" for gate, _ in failed)
     return GateError(
-        f"{len(failed)} of {len(gates)} gates failed, so nothing was published:{lines}\n"
-        f"All gates are listed in {listed}. Where the change is meant, run the same command again with {flags}; "
-        "finished work is kept."
+        f"{len(failed)} of {len(gates)} gates failed, so nothing was published:{lines}\nAll gates are listed in "
+        f"{listed}. If you mean this change, run the same command again with {flags}; finished work is kept."
     )

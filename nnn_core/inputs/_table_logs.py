@@ -31,9 +31,9 @@ def current_files(uris: Sequence[str]) -> list[str]:
     if other:
         root, kind = next(iter(other.items()))
         raise InputError(
-            f"{root!r} is a table of {kind}, whose log says which files and rows count; reading its Parquet files as "
-            "they lie would bring deleted rows back. Write the rows that count to files of their own, with Spark or "
-            "the library of that format."
+            f"{root!r} is a table of {kind}, whose log decides which rows exist. Reading its Parquet files directly "
+            "would bring deleted rows back. Export the current rows to files of their own, with Spark or the "
+            "library of that format."
         )
     return [uri for uri in uris if _name(uri) in current.get(roots.get(uri, ""), {_name(uri)})]
 
@@ -77,7 +77,7 @@ def _delta_files(root: str) -> set[str]:
         raise InputError(f"{fact}, which cannot be read: {reason}. Repair it, or give a copy of the rows.") from error
     if deleted:
         raise InputError(
-            f"{fact}, and it leaves out single rows of {deleted} files (deletion vectors), which their Parquet files "
+            f"{fact}. It also deletes single rows of {deleted} files (deletion vectors), which their Parquet files "
             "still hold. Purge them first: REORG TABLE ... APPLY (PURGE)."
         )
     return set(map(_name, files))

@@ -291,7 +291,7 @@ def _missing(look: _Look) -> Iterator[str]:
     if _is_numbered(rows):
         yield f"no ids, which candidates need: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes some"
     if repeated := _repeated(rows):
-        yield f"ids of their own, which candidates need: {repeated!r} occurs {rows.ids.count(repeated)} times"
+        yield f"unique ids, which candidates need: {repeated!r} occurs {rows.ids.count(repeated)} times"
     if not any(rows.pair_ids):
         yield "no pair ids, which --exclude-own-pairs needs"
     if positional_keys(rows.ids):

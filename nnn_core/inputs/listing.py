@@ -76,7 +76,10 @@ def list_input(pattern: str, flag: str) -> Listing:
     _refuse_metadata(found, pattern, flag)
     current = current_files(found)
     if not current:
-        raise InputError(f"{flag} {pattern!r} names only files that the log of their table does not name any more.")
+        raise InputError(
+            f"{flag} {pattern!r} matches only files that the log of their table has dropped. Name files that are "
+            "still in the table."
+        )
     names: list[ShardName] = []
     beside = _lie_beside_images([uri for uri in current if uri.endswith(SUFFIX)])
     unclear = _told_by_bytes(current)
@@ -233,8 +236,8 @@ def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
         tar = next((f"{stem}{suffix}" for suffix in TAR_SUFFIXES if beside and f"{stem}{suffix}" in present), None)
         if tar:
             raise InputError(
-                f"{flag} {pattern!r} names both {tar!r} and {uri!r}, which is its metadata: fields that the tar lacks "
-                "are looked up there by themselves. Name the tars alone, for example by *.tar."
+                f"{flag} {pattern!r} matches {tar!r} and also {uri!r}, which holds its metadata. The job finds the "
+                "metadata beside a tar by itself. Name the tars alone, for example by *.tar."
             )
 
 
@@ -251,8 +254,8 @@ def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int)
         )
     shown = ", ".join(repr(name) for name in missing[:3])
     return (
-        f"{len(missing)} of the {expanded} names that {flag} {pattern!r} stands for match no file "
-        f"(first: {shown}). A corpus with holes gives a table with holes: correct the range, or use a glob."
+        f"{flag} {pattern!r} stands for {expanded} names, and {len(missing)} of them match no file (first: "
+        f"{shown}). The table would lack their rows. Correct the range, or use a glob."
     )
 
 

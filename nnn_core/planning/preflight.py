@@ -136,16 +136,16 @@ def check_heads(candidates: Head, references: Head, exclude_own_pairs: bool) -> 
         row_id, count = next(iter(Counter(rows.ids).most_common(1)), ("", 0))
         if count > 1:
             raise InputError(
-                f"candidate id {row_id!r} occurs {count} times in the first rows of {uri!r}: every candidate needs an "
-                "id of its own. Name another column with --id-column."
+                f"candidate id {row_id!r} occurs {count} times in the first rows of {uri!r}, but candidate ids must "
+                "be unique. Name another column with --id-column."
             )
     if exclude_own_pairs:
         names = [*candidates.ids, *candidates.pair_ids]
         if difference := differing_names(references.pair_ids, names):
             raise InputError(
-                f"--exclude-own-pairs would leave nothing out: the pair ids of --references are no names of candidates."
-                f"{difference} Name columns whose values agree, with --reference-pair-id-column, --pair-id-column or "
-                "--id-column."
+                "--exclude-own-pairs would have no effect: no pair id of --references is the id of a "
+                f"candidate.{difference} Name columns whose values match, with --reference-pair-id-column, "
+                "--pair-id-column or --id-column."
             )
 
 

@@ -113,4 +113,4 @@ def _reach(place: str) -> str:
         return f"a file, {size(storage.size(place))}"
     storage.check_exclusive(place)
     names = storage.list_names(place)
-    return f"a folder of {len(names):,} names" if names else "reachable, empty or not there yet"
+    return f"a folder with {len(names):,} names in it" if names else "reachable, empty or not there yet"

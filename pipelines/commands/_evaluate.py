@@ -90,7 +90,7 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
     settings = manifest.settings
     if args.tune:
         if args.k is not None or args.alpha is not None:
-            raise ConfigError("--tune chooses k and alpha, so --k and --alpha say nothing beside it; leave them out.")
+            raise ConfigError("--tune chooses k and alpha itself; leave --k and --alpha out.")
         return Request(None, settings.grid, objective=args.objective)
     k = settings.k if args.k is None else args.k
     alpha = settings.alpha if args.alpha is None else args.alpha

@@ -101,7 +101,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     yield ""
     yield from _describe_assumptions(rates)
     if found.validation:
-        yield "Judging the biases by the validation queries comes on top: each of them meets all candidates."
+        yield "Judging the biases by validation queries is extra: each query is scored against all candidates."
 
 
 def _describe_memory(memory: Memory) -> Iterator[str]:
@@ -124,7 +124,10 @@ def _describe_assumptions(rates: Rates) -> Iterator[str]:
     storage, shuffle = rates.storage_dollars_per_gib_month, rates.shuffle_dollars_per_gib
     prices = f"{format_dollars(storage)} a GiB and month of storage, {format_dollars(shuffle)} a GiB of shuffle"
     yield f"{indent}{prices}; no start-up, no waiting"
-    yield "Measure this machine with --rates auto, or others by nnn refresh --with-plan, and name a file with --rates."
+    yield (
+        "Measure this machine with --rates auto. Measure others with nnn refresh --with-plan, and name the file of "
+        "their rates with --rates."
+    )
 
 
 def _price_of(worker: Worker) -> str:
@@ -190,9 +193,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look, print."""
     parser = make_parser(
         "plan",
-        "Show what nnn refresh with the same flags would compute, why, and what it would cost. Reads "
-        "listings, footers and the marks of finished work (files whose store tells no MD5 are read, for their "
-        "digest); computes nothing.",
+        "Show what nnn refresh with the same flags would compute, why, and what it would cost. It reads listings, "
+        "footers and the marks of finished work, and computes nothing. Files whose store gives no MD5 are read for "
+        "their digest.",
         (ConfigFile, RefreshConfig, Output, _Pricing),
         GROUPS,
         epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",

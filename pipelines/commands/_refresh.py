@@ -122,7 +122,7 @@ def _refresh(args: argparse.Namespace, options: PipelineOptions, story: Story) -
     config = config_from(args, runs_locally(options))
     encoder = config.encoder_source
     if args.rates and not (args.with_plan or args.dry_run):
-        raise ConfigError("--rates is what a plan is priced by; add --with-plan, or run nnn plan with these flags.")
+        raise ConfigError("--rates has no effect by itself; add --with-plan, or run nnn plan with these flags.")
     heads = look_ahead(config, encoder, runs_locally(options))
     planned = args.with_plan or args.dry_run
     foretold = Foretold.of(config, encoder, args.rates) if planned else None

@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     parser = make_parser(
         "score",
-        "Give items that arrived since the last refresh the very biases that the next one would publish against the "
-        "same bank, as a Parquet file of id and bias. The table stays as it is.",
+        "Compute the biases of items that arrived since the last refresh: the very ones that the next refresh "
+        "against the same bank would publish. Writes a Parquet file of id and bias, and leaves the table as it is.",
         (ScoreConfig, Output),
         {COLUMNS: "Names of columns or JSON fields."},
     )

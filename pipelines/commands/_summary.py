@@ -125,24 +125,24 @@ def _few_own_pairs(
         examples = f" Pair ids such as {', '.join(map(repr, pair_ids))}; ids such as "
         examples += f"{', '.join(map(repr, named['candidates'].ids[:3]))}."
     yield (
-        f"--exclude-own-pairs left {own[OWN_REFERENCES]:,} references out, of {own[OWN_CANDIDATES]:,} of "
-        f"{manifest.rows:,} candidates: next to none. Check that the bank's pair ids are names of candidates.{examples}"
+        f"--exclude-own-pairs left out only {own[OWN_REFERENCES]:,} references, of {own[OWN_CANDIDATES]:,} of "
+        f"{manifest.rows:,} candidates. Check that the bank's pair ids are ids of candidates.{examples}"
     )
 
 
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
     if positional := result.distributions.get(POSITIONAL_KEYS, 0):
         yield (
-            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look like the "
-            "keys by which img2dataset numbers its rows: the digits of the shard and of the row. They change when the "
-            "corpus is downloaded again, and every bias would then belong to another item. Use --id-column url or "
-            "--id-column @sha256, unless the index is built from these very files."
+            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look like "
+            "img2dataset's keys, which number shards and rows. They change when the corpus is downloaded again, "
+            "and every bias would then belong to another item. Use --id-column url or --id-column @sha256, unless "
+            "the index is built from these very files."
         )
     if white := result.distributions.get(WHITENED, 0):
         yield (
-            f"{white:,} images of {config.candidates!r} are grey PNGs of 16 bits, which turn white when they are "
-            "decoded as the encoder asks for it: to the model they are one and the same image, and may become one hub. "
-            "Convert them to 8 bits, and run again."
+            f"{white:,} images of {config.candidates!r} are grey PNGs of 16 bits, which the encoder's decoder turns "
+            "white. The model sees one and the same image, which may become a hub. Convert them to 8 bits, and run "
+            "again."
         )
     for flag, side in (("--candidates", manifest.candidates), ("--references", manifest.references)):
         if note := lengths_note(side.off_length, side.rows, flag):

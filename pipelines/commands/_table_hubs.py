@@ -43,7 +43,7 @@ def list_hubs(args: argparse.Namespace) -> None:
     if number > _SHOWN:
         print(f"{'':>10}  and {number - _SHOWN:,} more")
     if found.is_full:
-        print(f"{'':>10}  a list ends at {MOST_HUBS:,}, so there may be more after a refresh without these")
+        print(f"{'':>10}  a list holds at most {MOST_HUBS:,}; a refresh without these may show more")
     if args.since:
         print(f"since version {args.since}: {len(new):,} new, {len(gone):,} gone")
     counts = {"version": found.version, "k": found.k, "candidates": found.candidates, "hubs": number}

@@ -28,8 +28,10 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="X",
-        help="leave changes of less than X out of it; they add up, so compare with the version that was last taken in "
-        "full (default: %(default)s)",
+        help=(
+            "leave out changes smaller than X; they add up, so compare with the version that was last applied in "
+            "full (default: %(default)s)"
+        ),
     )
 
 
@@ -89,8 +91,8 @@ def _sources_from(args: argparse.Namespace) -> Sources | None:
         return None
     if len(given) < 3 or args.top < 1:
         raise ConfigError(
-            "to find a candidate's top queries again, --work, --candidates and --references are needed together, and "
-            "--top of at least 1; leave all of them out for what the table alone knows."
+            "to find a candidate's top queries, give --work, --candidates and --references together, and --top of "
+            "at least 1. Leave all of them out to see what the table alone knows."
         )
     sides = build(ReferenceColumnOptions, args)
     columns = (sides.candidate_columns, sides.reference_columns)

@@ -47,8 +47,10 @@ def add_expire_arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_age,
         default="7d",
         metavar="AGE",
-        help="versions replaced less than this ago stay too, and so do files without a version that were written since "
-        "then: longer than the longest job, such as 36h, 30d or 4w (default: %(default)s)",
+        help=(
+            "also keep versions that were replaced less than this ago, and files without a version that were "
+            "written since then. Take more than the longest job: 36h, 30d or 4w (default: %(default)s)"
+        ),
     )
     parser.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
 
@@ -102,7 +104,9 @@ def register_version(args: argparse.Namespace) -> None:
         ConfigError: a flag that the format needs is missing, or one that it does not know was given.
     """
     if bool(args.catalog) != (args.format == "iceberg") or bool(args.name) != (args.format == "iceberg"):
-        raise ConfigError("--catalog and --name belong to --format iceberg, which needs both; add or leave them out.")
+        raise ConfigError(
+            "--format iceberg needs --catalog and --name, and no other format takes them; add both or leave both out."
+        )
     if args.format == "iceberg":
         shown = register_iceberg(args.table, args.catalog, args.name, args.version)
         print(f"version {shown.version} is snapshot {shown.snapshot} of {args.name} (Iceberg): {shown.files} files")

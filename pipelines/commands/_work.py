@@ -41,5 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"removed {what}" if args.yes else f"would remove {what}; nothing was removed, say --yes to remove")
     if done.unknown:
         versions = ", ".join(f"{version} of {table}" for table, version in done.unknown)
-        print(f"versions {versions} left no record here; what they alone need is not kept, and can be computed again")
+        print(
+            f"versions {versions} have no record here. What only they need may be removed; a refresh computes it again"
+        )
     print_json(args, {"work": args.work, "removed": args.yes, **asdict(done)})

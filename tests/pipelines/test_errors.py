@@ -164,7 +164,7 @@ def test_files_without_rows(work: str, tmp_path: Path) -> None:
 
 def test_hole_in_a_brace_range(candidates: str, work: str, tmp_path: Path) -> None:
     error = refusal(InputError, lambda: embed_side(str(tmp_path / "candidates" / "part-{0..2}.parquet"), work))
-    assert "1 of the 3 names" in error
+    assert "stands for 3 names, and 1 of them match no file" in error
     assert "part-2.parquet" in error
 
 
@@ -406,7 +406,7 @@ def test_next_to_no_own_pairs_draw_a_warning(own: tuple[int, int], told: bool) -
     warnings = summarise(config, manifest, result, heads)["warnings"]
     assert bool(warnings) == told
     if told:
-        assert "left 2 references out, of 1 of 200 candidates: next to none" in warnings[0]
+        assert "left out only 2 references, of 1 of 200 candidates." in warnings[0]
         assert "Pair ids such as 'item-1.jpg'; ids such as 'item-1'." in warnings[0]
 
 
@@ -414,7 +414,7 @@ def test_images_that_turn_white_draw_a_warning() -> None:
     config = RefreshConfig("c", "r", "t", "w", k=4, alpha=0.5)
     (warning,) = summarise(config, make_manifest(), RunResult({}, {WHITENED: 7}, 0.0))["warnings"]
     assert warning.startswith("7 images of ")
-    assert "grey PNGs of 16 bits, which turn white" in warning
+    assert "grey PNGs of 16 bits, which the encoder's decoder turns white" in warning
 
 
 def test_positional_keys_draw_one_warning(work: str, tmp_path: Path) -> None:
@@ -504,7 +504,7 @@ def test_a_gate_of_its_own_exit_code(run: Callable[..., tuple[int, str]], tmp_pa
         "1 of 19 gates failed, so nothing was published:\n  spread: the highest and the lowest mean differ by " in error
     )
     assert "with --accept spread; finished work is kept." in error
-    listed = json.loads(Path(error.partition("listed in ")[2].partition(". Where")[0]).read_bytes())["gates"]
+    listed = json.loads(Path(error.partition("listed in ")[2].partition(". If you")[0]).read_bytes())["gates"]
     assert {gate["name"] for gate in listed} == set(Thresholds.model_fields) - {"hub_deviations", "min_rows"}
 
 

@@ -220,7 +220,7 @@ def failed_gates(world: World, inputs: Inputs, folder: Path) -> set[str]:
     except DuplicateIdError:
         failed = {"DuplicateIdError"}
     except InputError as error:
-        failed = {"check_disjoint"} if "200 validation queries have the content" in str(error) else {str(error)}
+        failed = {"check_disjoint"} if "200 validation queries are in the bank too" in str(error) else {str(error)}
     except GateError as error:
         assert_reported(error)
         failed = {line.split(":")[0].strip() for line in str(error).splitlines() if line.startswith("  ")}

@@ -93,5 +93,5 @@ def test_an_evaluation_asks_with_the_table_s_prompt(
     write_jsonl(tmp_path / "asked.jsonl", [{"id": "q", "caption": CAPTIONS[0], "answer": "1"}])
     asked = {"queries": str(tmp_path / "asked.jsonl"), "query-pair-id-column": "answer"}
     code, _, error = call("evaluate", {**flags, **asked, "references": bank["references"]}, capsys)
-    assert (code, "1 validation queries have the content" in error) == (3, True)
+    assert (code, "1 validation queries are in the bank too" in error) == (3, True)
     assert call("evaluate", {**flags, **asked}, capsys)[0] == 0

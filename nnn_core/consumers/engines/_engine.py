@@ -120,7 +120,7 @@ class Engine:
             if what not in self.names or what in self.fixed:
                 free = [each for each in self.names if each not in self.fixed]
                 raise ConfigError(
-                    f"{flag} says nothing to --engine {self.name}, where you name {', '.join(free) or 'nothing'}."
+                    f"{flag} has no effect on --engine {self.name}, where you can name {', '.join(free) or 'nothing'}."
                 )
             self.check_name(flag, name, what in ("collection", "namespace"))
 
@@ -138,7 +138,7 @@ class Engine:
         loose = self.layout in _LOOSE or (whole and self.layout != "pgvector")
         if not (_LOOSE_NAME if loose else _SCHEMA_NAME if whole else _PLAIN_NAME).fullmatch(name):
             raise ConfigError(
-                f"{flag} is no name that {self.title} takes in a query as it is; use ASCII letters, digits and "
+                f"{flag} would need quotes in a query of {self.title}. Use ASCII letters, digits and "
                 f"underscores{', dots and hyphens' if loose else ''}, and begin with a letter."
             )
 

@@ -149,7 +149,8 @@ class Recipe:
         if self.form == "attribute":
             if alpha is not None:
                 raise ConfigError(
-                    "alpha is no part of a query's vector where the bias is an attribute; weigh it there."
+                    "the bias is an attribute in this index, so the query's vector cannot change alpha. Scale the "
+                    "attribute in the query instead."
                 )
             return self._padded(augment_queries(queries)[:, :-1])
         asked = self._padded(augment_queries(queries, self.form, self.weight(alpha)))
@@ -198,7 +199,7 @@ class Recipe:
         if not self.alpha:
             held = "an unknown one" if self.alpha is None else "0"
             raise ConfigError(
-                f"alpha={alpha:g} cannot be had from this index, whose biases have the alpha {held}; export again."
+                f"alpha={alpha:g} is not available from this index, whose biases have the alpha {held}; export again."
             )
         return alpha / self.alpha
 
@@ -304,8 +305,8 @@ class Recipe:
         ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), self.bias_shift)
         if self.form == "norm_completed" and float(np.abs(ends).max()) > self.max_abs_bias:
             raise ConfigError(
-                f"biases now reach {float(np.abs(ends).max()):g} from the shift of the index, and its vectors have "
-                f"room for {self.max_abs_bias:g}, so all of them would change; export anew, without --since."
+                f"biases now differ from the shift of the index by up to {float(np.abs(ends).max()):g} (limit: "
+                f"{self.max_abs_bias:g}), so every vector would change. Export again without --since."
             )
         return replace(self, alpha=biases.alpha, bias_mean=biases.mean, bias_max=biases.highest)
 
@@ -492,9 +493,8 @@ def _check_eight_bits(engine: Engine) -> None:
     if engine.shared_range:
         raise ConfigError(
             f"{engine.title} quantises to eight bits ({engine.shared_range}) with one range for all dimensions. The "
-            "query's weight of the bias is 1, that of another dimension about 1 / sqrt(dim), so the rounding error of "
-            "the bias counts sqrt(dim) times as much and reorders candidates. Export without --quantisation, or use "
-            "--engine rerank."
+            "rounding error of the bias would then count sqrt(dim) times as much as that of another dimension, and "
+            "reorder candidates. Export without --quantisation, or use --engine rerank."
         )
     raise ConfigError(f"{engine.title} documents no eight-bit quantisation; leave --quantisation out.")
 

@@ -108,7 +108,10 @@ def _safetensors(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
     from safetensors import SafetensorError, deserialize
 
     if (size := storage.size(uri)) > _WHOLE_BYTES:
-        raise InputError(f"{uri!r} has {size:,} bytes, and no more than {_WHOLE_BYTES:,} are held at once; cut it.")
+        raise InputError(
+            f"{uri!r} has {size:,} bytes (limit: {_WHOLE_BYTES:,}, because it is read as a whole). Split it into "
+            "smaller files."
+        )
     try:
         tensors = deserialize(stream.read())  # type: ignore[no-untyped-call]
     except SafetensorError as error:

@@ -81,8 +81,8 @@ class ArrowTable:
                 groups.append((rows, size))
             if dictionaries + size > GROUP_BYTES:
                 raise InputError(
-                    f"{self.uri!r} has {dictionaries + size:,} bytes in one group of rows, and no more than "
-                    f"{GROUP_BYTES:,} are held at once. Write it in smaller groups, or as Parquet."
+                    f"{self.uri!r} has {dictionaries + size:,} bytes in one group of rows (limit: "
+                    f"{GROUP_BYTES:,}). Write it in smaller groups, or as Parquet."
                 )
         return groups
 

@@ -224,7 +224,7 @@ def _dimension(table: Table, vector: str, uri: str, head: int | None, flag: str)
     if not pa.types.is_floating(kind.value_type):
         remedy = "Write the vectors as one list of floats a row"
         if pa.types.is_unsigned_integer(kind.value_type):
-            codes = "Unsigned bytes are codes around a zero, or packed bits, as only their maker can tell"
+            codes = "Unsigned bytes may be quantised values or packed bits, and nothing tells which"
             remedy = f"{codes}: write the vectors as floats"
         raise InputError(
             f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. {remedy}, or name another "

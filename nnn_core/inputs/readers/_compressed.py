@@ -129,9 +129,9 @@ class _Decompressed(io.RawIOBase):
         read = self._compressed.tell()
         if self._position > max(_BOMB_BYTES, _BOMB_RATIO * read):
             raise InputError(
-                f"{self._uri!r} holds more than {_BOMB_RATIO} times its own bytes ({self._position:,} from "
-                f"{read:,}), so it was taken for a decompression bomb and not read on. If its "
-                "content is meant, decompress it yourself."
+                f"{self._uri!r} decompresses to more than {_BOMB_RATIO} times its size ({self._position:,} bytes from "
+                f"{read:,}). It was taken for a decompression bomb, and reading stopped. If the file is right, "
+                "decompress it yourself."
             )
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -84,7 +84,9 @@ def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tu
                 builder = None
         depth += event in _OPENING
         if depth > _DEPTH:
-            raise InputError(f"{uri!r} is nested more than {_DEPTH} deep, as no caption file is; take it out.")
+            raise InputError(
+                f"{uri!r} is nested more than {_DEPTH} levels deep, which no caption file is. Take it out."
+            )
 
 
 class _Readable(Protocol):
@@ -123,8 +125,8 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if self._bytes > ELEMENT_BYTES:
             raise InputError(
-                f"{self._uri!r} has an element of more than {ELEMENT_BYTES:,} bytes, as no caption file has; nothing "
-                "behind it was read. Take the file out."
+                f"{self._uri!r} has an element of more than {ELEMENT_BYTES:,} bytes, which no caption "
+                "file has. Nothing after it was read. Take the file out."
             )
         data = self._stream.read(size)
         self._bytes += len(data)

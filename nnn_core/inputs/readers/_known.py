@@ -52,8 +52,8 @@ def formats() -> dict[str, Format]:
         added = _load(point)
         if taken := sorted(set(added.suffixes) & known.keys()):
             raise ConfigError(
-                f"{_describe(point)} adds a format for {', '.join(taken)}, which {known[taken[0]].name!r} reads "
-                "already, so it is not clear who is to read such files. Uninstall it, or choose other suffixes."
+                f"{_describe(point)} adds a format for {', '.join(taken)}, but {known[taken[0]].name!r} reads such "
+                "files already. Uninstall it, or choose other suffixes."
             )
         known |= dict.fromkeys(added.suffixes, added)
     return known

@@ -358,9 +358,9 @@ def _check_metadata(table: Table, wanted: list[str], uri: str) -> None:
     size = sum(size for column in wanted for _, size in table.sizes(column))
     if table.rows > METADATA_ROWS or size > METADATA_BYTES:
         raise InputError(
-            f"{uri!r} has {table.rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
-            f"metadata of one tar (at most {METADATA_ROWS:,} and {METADATA_BYTES:,}); move it elsewhere if it is "
-            "something else, or cut tar and table into smaller ones."
+            f"{uri!r} has {table.rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the metadata of "
+            f"one tar (limits: {METADATA_ROWS:,} rows and {METADATA_BYTES:,} bytes). If it is something else, move "
+            "it elsewhere. Otherwise split the tar and its table."
         )
 
 

@@ -49,7 +49,9 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags
     """That of a file with this digest: each of its embedded shards asks for it."""
     del digest  # a key only
     if columns.id in (CONTENT_ID, POSITION_ID):
-        raise ConfigError(f"further columns are found by id, and --id-column {columns.id} is no column; name one.")
+        raise ConfigError(
+            f"{flags} look rows up by id, but --id-column {columns.id} is not a column. Name the column of the ids."
+        )
     suffix = suffix_of(uri)
     kind = formats()[suffix].name if suffix else ""
     place = find_companion(uri) if kind == "npy" else uri

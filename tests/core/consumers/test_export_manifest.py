@@ -28,7 +28,7 @@ def test_an_output_has_one_manifest(tmp_path: Path) -> None:
     uri = commit_export(str(tmp_path), [], record)
     assert uri == manifest_uri(str(tmp_path)) == commit_export(str(tmp_path), [], record)
     assert json.loads(Path(uri).read_bytes()) == record
-    with pytest.raises(StorageError, match="of another export"):
+    with pytest.raises(StorageError, match="belongs to another export"):
         commit_export(str(tmp_path), [], {**record, "rows": 1})
     check_output(str(tmp_path), {"recipe": {"metric": "ip"}})
     with pytest.raises(StorageError, match=r"its recipe, encoder differ"):

@@ -182,7 +182,7 @@ def test_a_version_that_the_index_has_no_room_for(world: World) -> None:
     fits = BiasRange(recipe.bias_shift, recipe.bias_shift, recipe.bias_shift + 0.99 * reach, 0.5)
     assert recipe.for_version(fits).max_abs_bias == reach
     assert recipe.for_version(fits).alpha == 0.5
-    with pytest.raises(ConfigError, match="so all of them would change; export anew"):
+    with pytest.raises(ConfigError, match=r"so every vector would change\. Export again"):
         recipe.for_version(dataclasses.replace(fits, highest=recipe.bias_shift + 1.01 * reach))
     # Vectors that are not completed have room for any.
     world.recipe("qdrant").for_version(dataclasses.replace(fits, highest=9.0))

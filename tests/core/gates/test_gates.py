@@ -552,7 +552,7 @@ class TestJudge:
             "  max_abs_bias: the largest bias is 3, without its sign (limit: at most 2). Check --alpha.\n"
             "  canary_overlap: the canary queries' top 10 and the previous version's have 50 % in common (limit: at "
             "least 70 %). Check ids, encoder and bank: look at some of the changed rows in both versions.\n"
-            f"All gates are listed in {listed}. Where the change is meant, run the same command again with "
+            f"All gates are listed in {listed}. If you mean this change, run the same command again with "
             "--accept max_abs_bias --accept canary_overlap; finished work is kept."
         ]
         assert GateError.exit_code == 10

@@ -123,7 +123,7 @@ def test_deletion_vectors_are_refused(tmp_path: Path) -> None:
     ]
     (tmp_path / "_delta_log").mkdir()
     (tmp_path / "_delta_log" / f"{0:020}.json").write_text("\n".join(map(json.dumps, actions)))
-    with pytest.raises(InputError, match="leaves out single rows of 1 files"):
+    with pytest.raises(InputError, match="deletes single rows of 1 files"):
         list_input(f"{tmp_path}/*.parquet", "--candidates")
 
 
@@ -132,5 +132,5 @@ def test_deletion_vectors_are_refused(tmp_path: Path) -> None:
 )
 def test_tables_of_other_formats_are_refused(tmp_path: Path, file: str, kind: str) -> None:
     fill(tmp_path, "data/day=1/a.parquet", file)
-    with pytest.raises(InputError, match=rf"is a table of {kind}, whose log says which files and rows count"):
+    with pytest.raises(InputError, match=rf"is a table of {kind}, whose log decides which rows exist"):
         list_input(f"{tmp_path}/data/**/*.parquet", "--candidates")

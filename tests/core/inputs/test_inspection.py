@@ -260,7 +260,7 @@ def test_ids_that_repeat_are_pair_ids(tmp_path: Path) -> None:
     found = look(path)
     (report,) = found.shards
     assert report.examples == ("a cat", "a pet", "a dog")
-    assert "ids of their own, which candidates need: 'a.jpg' occurs 2 times" in report.missing
+    assert "unique ids, which candidates need: 'a.jpg' occurs 2 times" in report.missing
     assert found.as_candidates == ""
     assert found.as_references == f"--references {path} --reference-pair-id-column image"
 

@@ -77,7 +77,7 @@ def test_doctor(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["nnn"] == __version__
     assert int(facts["cores"]) >= 1
     assert facts["pyarrow"] == pa.__version__
-    assert facts["candidates"] == "a folder of 1 names"
+    assert facts["candidates"] == "a folder with 1 names in it"
     assert facts["bank.parquet"].startswith("a file, ")
     assert facts["new"] == "reachable, empty or not there yet"
     assert {"memory", "disk here", "int8 instructions", "GPU"} <= facts.keys()

@@ -229,7 +229,7 @@ def test_explain_what_is_not_there(explained: tuple[Path, bool], capsys: pytest.
     assert (code, "has no candidate 'item-99'; its ids go from 'item-00' to 'item-11'" in error) == (3, True)
     command[1] = IDS[0]
     code, _, error = run(capsys, *command, "--work", "w")
-    assert (code, "are needed together" in error) == (2, True)
+    assert (code, "--work, --candidates and --references together" in error) == (2, True)
     flags = sources(folder)
     flags[3] = str(folder / "references" / "part-0*")
     code, _, error = run(capsys, *command, *flags)
@@ -280,4 +280,4 @@ def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:
         ["--format", "iceberg", "--name", "a.b"],
     ):
         code, _, error = run(capsys, "register", "--table", table, *flags)
-        assert (code, "needs both" in error) == (2, True)
+        assert (code, "needs --catalog and --name" in error) == (2, True)

@@ -532,10 +532,14 @@ def test_names_are_those_of_the_engine(name: str) -> None:
 @pytest.mark.parametrize(
     ("engine", "names", "reason"),
     [
-        ("faiss", {"collection": "x"}, "--collection x says nothing to --engine faiss, where you name nothing"),
-        ("pinecone", {"vector": "x"}, "--vector-field x says nothing to --engine pinecone, where you name namespace"),
-        ("pgvector", {"collection": "a; DROP TABLE b"}, "is no name that pgvector takes in a query as it is"),
-        ("pgvector", {"vector": "a.b"}, "--vector-field a.b is no name"),
+        ("faiss", {"collection": "x"}, "--collection x has no effect on --engine faiss, where you can name nothing"),
+        (
+            "pinecone",
+            {"vector": "x"},
+            "--vector-field x has no effect on --engine pinecone, where you can name namespace",
+        ),
+        ("pgvector", {"collection": "a; DROP TABLE b"}, "would need quotes in a query of pgvector"),
+        ("pgvector", {"vector": "a.b"}, "--vector-field a.b would need quotes"),
         ("elasticsearch", {"vector": "x'y"}, "dots and hyphens, and begin with a letter"),
         ("vespa", {"id": "2nd"}, "--id-field 2nd"),
     ],

@@ -69,7 +69,7 @@ def test_what_has_no_further_columns(tmp_path: Path) -> None:
     uri = parquet(tmp_path / "x.parquet", title=TITLES)
     with pytest.raises(InputError, match="has no column 'titel' to send along; it has: id, title"):
         read(uri, "titel")
-    with pytest.raises(ConfigError, match="--id-column @row is no column"):
+    with pytest.raises(ConfigError, match="--id-column @row is not a column"):
         read(uri, "title", columns=Columns(id="@row"))
     np.save(tmp_path / "alone.npy", np.eye(3, dtype=np.float32))
     with pytest.raises(InputError, match="has no further columns"):

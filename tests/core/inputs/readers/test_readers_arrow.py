@@ -124,7 +124,7 @@ def test_the_bound_counts_what_arrow_holds(
     for (_, size), batch in zip(groups, table.to_batches(3), strict=True):
         assert batch.nbytes <= size <= batch.nbytes + 64 * 20
     monkeypatch.setattr(_arrow, "GROUP_BYTES", 30_000)
-    with pytest.raises(InputError, match=r"has 3\d,\d+ bytes in one group of rows, and no more than 30,000 are held"):
+    with pytest.raises(InputError, match=r"has 3\d,\d+ bytes in one group of rows \(limit: 30,000\)"):
         read_all(tmp_path / "a.arrow")
 
 

@@ -91,7 +91,7 @@ def test_an_installed_package_adds_a_format(install: Install, tmp_path: Path) ->
 
 def test_a_suffix_that_is_taken_is_refused(install: Install) -> None:
     install("TAKEN")
-    with pytest.raises(ConfigError, match=r"'odd' \(odd_formats:TAKEN\).*package 'odd-formats' adds .* \.tsv, which"):
+    with pytest.raises(ConfigError, match=r"'odd' \(odd_formats:TAKEN\).*package 'odd-formats' adds .* \.tsv, but"):
         format_of("a.tar")
 
 

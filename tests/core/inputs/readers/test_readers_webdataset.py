@@ -389,7 +389,9 @@ def test_a_table_that_is_no_metadata_is_left_alone(path: Path, monkeypatch: pyte
 def test_a_glob_of_tars_and_their_metadata_says_what_to_name(path: Path, beside: str) -> None:
     path.write_bytes(make_tar([("a.jpg", b"1")]))
     (path.parent / beside).write_bytes(b"x")
-    with pytest.raises(InputError, match=rf"names both .*shard\.tar' and .*{beside}', which is its metadata.*\*\.tar"):
+    with pytest.raises(
+        InputError, match=rf"matches .*shard\.tar' and also .*{beside}', which holds its metadata.*\*\.tar"
+    ):
         list_shards(str(path.parent / "*"), "--candidates")
     assert [name.uri for name in list_shards(str(path.parent / "*.tar"), "--candidates")] == [str(path)]
 
