@@ -78,7 +78,7 @@ def sample_report(*, images: bool = True) -> Report:
 
 def sample_answers(*, images: bool = True) -> Answers:
     """Two queries whose first candidates are others, or stand elsewhere, with the bias."""
-    ids = [corpus.candidate_id(number) for number in range(14)]
+    ids = [corpus._candidate_id(number) for number in range(14)]
     after = [*ids[9:4:-1], *ids[10:14], ids[0]]
     bias = {name: 0.2 - 0.01 * place for place, name in enumerate(after)}
     hits = tuple((0.5 - 0.01 * place, name) for place, name in enumerate(ids[:10]))
