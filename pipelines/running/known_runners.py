@@ -120,8 +120,11 @@ def _add_needs(options: PipelineOptions) -> None:
         portable.environment_cache_millis = portable.environment_cache_millis or _KEPT_MILLIS
     if options.view_as(StandardOptions).runner == "FlinkRunner":
         _add_needs_of_flink(options)
-    opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
-    server.job_server_jvm_properties = [*opened, *server.job_server_jvm_properties]
+    properties = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
+    if options.view_as(StandardOptions).runner == "SparkRunner":
+        # Spark tries again at once. On the same executor it would meet the worker that died, four times.
+        properties.append("-Dspark.excludeOnFailure.enabled=true")
+    server.job_server_jvm_properties = [*properties, *server.job_server_jvm_properties]
 
 
 def _add_needs_of_flink(options: PipelineOptions) -> None:

@@ -61,6 +61,9 @@ def test_what_an_engine_needs_is_set_unless_it_was_said() -> None:
         "--job_server_jvm_properties=-Xmx1g",
     )
     assert options.view_as(PortableOptions).environment_cache_millis == "7"
-    assert options.view_as(JobServerOptions).job_server_jvm_properties[-1] == "-Xmx1g"
+    assert options.view_as(JobServerOptions).job_server_jvm_properties[-2:] == [
+        "-Dspark.excludeOnFailure.enabled=true",
+        "-Xmx1g",
+    ]
     for local in ("--runner=DirectRunner", "--runner=PrismRunner"):
         assert settled(local).view_as(PortableOptions).environment_cache_millis == 0
