@@ -289,7 +289,7 @@ def check_same_failure(place: Place, engine: Running, code: int, *flags: str, ca
 
 @pytest.mark.parametrize("folder", ["embedded", "partials"])
 def test_a_worker_is_killed(engine: Running, place: Place, case: Case, folder: str) -> None:
-    """All Python workers, once a file shows that one embeds or scores; one of two on Spark, which tries again at once."""
+    """All Python workers, once a file shows that one embeds or scores; on Spark, which tries at once, one of two."""
     flags = flags_to_other_workers(engine)
     with place.begin("there", *flags) as process:
         place.await_file("there", folder, process)
