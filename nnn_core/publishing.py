@@ -100,9 +100,8 @@ def hubs_to_explain(
     settings: BiasSettings,
     previous: Manifest | None,
     statistics: RowStatistics,
-) -> tuple[str, ...]:
-    """The hubs whose nearest reference queries the list is to name, the worst first; none where the current version's
-    list stays.
+) -> frozenset[str]:
+    """The hubs whose nearest reference queries the list is to name; none where the current version's list stays.
 
     Args:
         table: URI of the table.
@@ -112,8 +111,8 @@ def hubs_to_explain(
         statistics: of the new rows.
     """
     if _hubs_stay(table, parts, settings, previous):
-        return ()
-    return tuple(statistics.hubs.hubs().column("id").to_pylist()[:MOST_EXPLAINED])
+        return frozenset()
+    return frozenset(statistics.hubs.hubs().column("id").to_pylist()[:MOST_EXPLAINED])
 
 
 def publish(

@@ -76,7 +76,6 @@ def define_refresh(
         accepted=config.accept,
         candidates=files.embedded,
         bank=files.embedded if banked is None else banked | "Banked" >> beam.Map(_of_bank),
-        files=files.of("candidates"),
         basis=basis,
         lineage=Once(describe_lineage, config, AsSingleton(gathered), *found),
         review=review,

@@ -46,7 +46,7 @@ PIPELINES = ["stages", "running", "", "commands"]
 COMPOSED = {"embed_files", "review_bias"}
 #: What stages share, and a stage in three modules, so that the one that loads torch is imported only when it is used.
 SHARED = {"embed_files", "measure_vectors", "metrics", "once"}
-SHARED |= {"_counting", "_embedder", "_memory", "_shard_encoder", "_show_rows", "_side_by_side"}
+SHARED |= {"_counting", "_embedder", "_memory", "_shard_encoder", "_side_by_side"}
 
 #: Where each library with weight may be imported: a room, or a module of it.
 HOMES = {

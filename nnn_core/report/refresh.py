@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
-from nnn_core.report._sections import BiasShift, Gate, HubChanges, Run, Shown, Verdict
+from nnn_core.report._sections import BiasShift, Gate, HubChanges, Run, Verdict
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
@@ -51,7 +51,6 @@ class Draft:
         lineage: what it was computed from.
         review: what held-out queries tell; None without queries.
         hubs: its hubs against those of the current version; None where nothing changed.
-        shown: what the worst of these hubs look like.
     """
 
     table: str
@@ -61,7 +60,6 @@ class Draft:
     lineage: Lineage
     review: Review | None
     hubs: HubChanges | None = None
-    shown: tuple[Shown, ...] = ()
 
     @property
     def unchanged(self) -> bool:
@@ -95,9 +93,6 @@ def refresh_report(draft: Draft) -> Report:
         notes=(*notes, *(review.notes if review else ())),
         **(review.sections(manifest.settings) if review else {}),
     )
-    listed = {each.id for each in draft.hubs.worst} if draft.hubs else set()
-    shown = {**report.shown, **{one.id: one for one in draft.shown if one.id in listed}}
-    report = replace(report, shown=dict(sorted(shown.items())))
     return report.unchanged(manifest.version) if draft.unchanged else report
 
 

@@ -16,7 +16,6 @@ from nnn_core.embedded.shards import EmbeddedInput, VectorBlock, read_shard
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.publishing import describe_version, hubs_to_explain, publish
-from nnn_core.report import Shown
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.merged import Total
@@ -26,17 +25,12 @@ from nnn_core.table.manifest import Manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
 from pipelines.stages._counting import count, timed
 from pipelines.stages._memory import give_back
-from pipelines.stages._show_rows import ShowRows
-from pipelines.stages.embed_files import EmbeddedSide
 from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
 from pipelines.stages.once import Once
 
 _STAGE = StageName.COMMIT_BIAS_TABLE
 
 VERSION_METRIC = "table_version"
-
-#: Of so many of the worst hubs the report shows what they look like.
-_SHOWN = 20
 
 #: Name of the metric that is the number of candidates which the bank holds a copy of.
 NEAR_COPIES = "near_copies"
@@ -67,8 +61,8 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
 
     The steps: WriteParts sorts, checks, stores and measures each part, against the current version's rows of the same
     ids; CountPrevious measures that version's parts; FindHubs, VectorsOfHubs and NearestReferences say which bank
-    queries the worst hubs are nearest to, and ShowHubs what some of these look like; CommitVersion judges and
-    creates the manifest, which is the only thing that readers see.
+    queries the worst hubs are nearest to; CommitVersion judges and creates the manifest, which is the only thing that
+    readers see.
 
     Attributes:
         table: URI of the table.
@@ -78,7 +72,6 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         accepted: names of gates whose failure is overridden.
         candidates: the candidates' files, embedded, by the name of their stage; others are left out.
         bank: likewise the files of the bank.
-        files: the candidates' files before and after, by themselves.
         basis: what parts are written by, a single element.
         lineage: finds what the rows were computed from.
         review: what held-out queries tell, a single element; None without queries.
@@ -91,7 +84,6 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     accepted: tuple[str, ...]
     candidates: beam.PCollection[tuple[str, EmbeddedInput]]
     bank: beam.PCollection[tuple[str, EmbeddedInput]]
-    files: EmbeddedSide
     basis: beam.PCollection[Basis]
     lineage: Once
     review: beam.PCollection[Review] | None
@@ -106,15 +98,13 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
             | "CountPrevious" >> beam.ParDo(_CountPrevious(self.table), basis)
         )
         both = AsIter((written, before) | "BothVersions" >> beam.Flatten())
-        found = rows.pipeline | "FindHubs" >> Once(self.find_hubs, both, basis)
-        hubs, worst = AsSingleton(found), found | "WorstHubs" >> beam.Map(lambda ids: frozenset(ids[:_SHOWN]))
-        shown = AsIter(self.files.shards | "ShowHubs" >> ShowRows(self.files.embedded, worst, self.files.request))
+        hubs = AsSingleton(rows.pipeline | "FindHubs" >> Once(self.find_hubs, both, basis))
         vectors = AsList(self.candidates | "VectorsOfHubs" >> beam.FlatMap(_vectors_of, hubs))
         nearest = AsIter(self.bank | "NearestReferences" >> beam.FlatMap(_nearest_of, vectors, basis))
         review = self.review and AsSingleton(self.review)
-        return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest, shown)
+        return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest)
 
-    def find_hubs(self, written: Iterable[Written], basis: Basis) -> tuple[str, ...]:
+    def find_hubs(self, written: Iterable[Written], basis: Basis) -> frozenset[str]:
         """See ``hubs_to_explain``."""
         parts, statistics = _together(written)
         return hubs_to_explain(self.table, parts, basis.settings, basis.previous, statistics)
@@ -126,13 +116,12 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         lineage: Lineage,
         review: Review | None,
         nearest: Iterable[dict[str, Nearest]],
-        shown: Iterable[Shown],
     ) -> Manifest:
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
         previous = basis.previous
         parts, statistics = _together(written)
         manifest = describe_version(parts, basis.settings, lineage, previous, review)
-        draft = Draft(self.table, manifest, previous, statistics, lineage, review, shown=tuple(shown))
+        draft = Draft(self.table, manifest, previous, statistics, lineage, review)
         committed = publish(draft, nearest, self.thresholds, self.accepted, self.work, self.report)
         Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
         Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
@@ -199,7 +188,7 @@ def _write(
     return part, statistics
 
 
-def _vectors_of(named: tuple[str, EmbeddedInput], hubs: tuple[str, ...]) -> list[VectorBlock]:
+def _vectors_of(named: tuple[str, EmbeddedInput], hubs: frozenset[str]) -> list[VectorBlock]:
     stage, embedded = named
     shards = embedded.located() if hubs and stage == StageName.EMBED_CANDIDATES else ()
     found = (find_vectors(shard, hubs) for shard in shards)

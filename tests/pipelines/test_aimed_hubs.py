@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from corpora import write_vectors
 from fakes import grid_vectors
 
-from nnn_core.report.archive import read_report
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands import cli
 
@@ -107,18 +104,3 @@ def test_the_list_does_not_depend_on_how_the_work_is_cut(folder: Path) -> None:
     assert one is not None
     assert other is not None
     assert one.sha256 == other.sha256
-
-
-def test_without_queries_the_report_shows_what_listed_hubs_are(folder: Path, tmp_path: Path) -> None:
-    """By the captions beside their vectors."""
-    rows = {"id": NAMES, "vector": list(CANDIDATES), "caption": [f"caption of {name}" for name in NAMES]}
-    pq.write_table(pa.table(rows), tmp_path / "candidates.parquet")
-    files = {"candidates": tmp_path / "candidates.parquet", "references": folder / "references" / "*.parquet"}
-    places = {"table": tmp_path / "table", "work": tmp_path / "work", "report": tmp_path / "report.html"}
-    arguments = [part for name, value in (files | places).items() for part in (f"--{name}", str(value))]
-    assert cli.main(["refresh", *arguments, "--k", "16"]) == 0
-    report = read_report(str(tmp_path / "report.html"))
-    assert report.listed_hubs is not None
-    assert {*AIMED} <= {*report.shown} == {hub.id for hub in report.listed_hubs.worst}
-    assert all(one.text == f"caption of {name}" for name, one in report.shown.items())
-    assert f"<bdi>caption of {AIMED[0]}</bdi>" in (tmp_path / "report.html").read_text()

@@ -22,7 +22,7 @@ from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdErro
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.publishing import hubs_to_explain
-from nnn_core.report import Report, Shown, render_text
+from nnn_core.report import Report, render_text
 from nnn_core.report._sections import HubChanges, ListedHub
 from nnn_core.report.refresh import Lineage
 from nnn_core.scoring.merged import Total
@@ -43,10 +43,6 @@ TOTAL = Total(Scored(9, frozenset({"exact"})), VectorSum(0, np.zeros(0, np.int64
 def corpus_of(rows: int, ids: Sequence[str]) -> Corpus:
     shard = dataclasses.replace(make_shard("c", rows), id_digest=set_digest(each.encode() for each in ids))
     return gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(rows), True)], 0.0, "rejects")
-
-
-#: Rows as they are read again, of which one is a hub in some versions.
-SHOWN = (Shown("c7", "red shoe"), Shown("c1", "blue hat"))
 
 
 @dataclasses.dataclass
@@ -87,7 +83,6 @@ class Table:
             accepted=tuple(accepted),
             candidates=None,
             bank=None,
-            files=None,
             basis=None,
             lineage=None,
             review=None,
@@ -95,7 +90,7 @@ class Table:
         needs = Needs((), ("c",), ("r",), {}, 2, False)
         lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
         found = [((part,), statistics) for part, statistics in written[::-1]]
-        return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest, SHOWN)
+        return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest)
 
 
 @pytest.fixture
@@ -220,18 +215,11 @@ def test_a_list_that_is_damaged_is_put_right(table: Table) -> None:
     assert table.refresh(second, FAR) == second
 
 
-def test_the_report_shows_what_listed_hubs_look_like(table: Table) -> None:
-    first = table.refresh(None, FAR)
-    assert table.report().shown == {"c7": Shown("c7", "red shoe")}
-    table.refresh(first, FAR)
-    assert table.report().shown == {}
-
-
 def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None:
     first = table.refresh(None, FAR)
     pieces = slice_rows(pa.array(IDS), FAR, "c.parquet", ("c5",))
     written = [_write((number, [piece]), table.uri, SETTINGS, first) for number, piece in pieces]
     parts, statistics = [part for part, _ in written], written[0][1] | written[1][1]
-    assert hubs_to_explain(table.uri, parts, SETTINGS, first, statistics) == ()
+    assert hubs_to_explain(table.uri, parts, SETTINGS, first, statistics) == frozenset()
     for changed in (None, dataclasses.replace(first, settings=LOUD), dataclasses.replace(first, files=first.files[:1])):
-        assert hubs_to_explain(table.uri, parts, SETTINGS, changed, statistics) == ("c7",)
+        assert hubs_to_explain(table.uri, parts, SETTINGS, changed, statistics) == {"c7"}
