@@ -82,6 +82,15 @@ def test_the_graph_is_small_and_does_not_grow_with_the_corpus(graph: tuple[Any, 
     assert len(steps(proto)) > 50
 
 
+def test_a_refresh_without_queries_has_few_steps() -> None:
+    """Engines make a task of most, and on Flink each takes network memory: 58 tasks of these, and 60 are the most."""
+    flags = [f"--{name}={FLAGS[name]}" for name in ("candidates", "references", "table", "work")]
+    args, _ = parse_flags(build_parser(), flags)
+    pipeline = beam.Pipeline()
+    define_refresh(pipeline, config_from(args, None), None)
+    assert len(steps(pipeline.to_runner_api())) <= 47
+
+
 def test_names_of_stages_can_be_read(graph: tuple[Any, dict[str, Any]]) -> None:
     tops = [
         graph[0].components.transforms[name]
