@@ -212,7 +212,7 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
     assert (code, "k = 1, alpha = 20 lowers recall@1 by" in text) == (10, True)
     assert re.search(
-        r"\n  alpha: .*\n  gain: the upper end of the one-sided 80 % interval .* is -\d\.\d+, allowed ", text
+        r"\n  alpha: .*\n  gain: right answers gain at most -\d\.\d+ halvings of their rank .*limit: ", text
     )
     assert read_manifest(str(published / "table")).version == before
 
