@@ -25,8 +25,15 @@ from nnn_core.scoring.search import SEARCHES
 from nnn_core.scoring.topk import grid_of
 from nnn_core.storage.disk_cache import DiskCache
 from nnn_core.table.parts import BiasSettings
-from pipelines._column_options import QueryColumnOptions, ValidationColumnOptions
-from pipelines.options import CHECKED, COLUMNS, OUTPUT, Option, ReferenceColumnOptions
+from pipelines.options import (
+    CHECKED,
+    COLUMNS,
+    OUTPUT,
+    Option,
+    QueryColumnOptions,
+    ReferenceColumnOptions,
+    ValidationColumnOptions,
+)
 
 #: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
 _K_MAX = 128

@@ -39,8 +39,7 @@ from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
 from nnn_core.table.manifest import Manifest
-from pipelines._column_options import QueryColumnOptions
-from pipelines.options import CHECKED, Option
+from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_files import Files, embed_files
 from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, ExportIndex, ExportTask, SampleQueries
 from pipelines.stages.once import Once

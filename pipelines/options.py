@@ -7,6 +7,7 @@ from the docstrings of their classes.
 from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ class Option:
     filled: bool = False
 
 
-ColumnName = Annotated[str | None, Option("NAME", COLUMNS)]
+_ColumnName = Annotated[str | None, Option("NAME", COLUMNS)]
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -67,11 +68,11 @@ class ColumnOptions:
         ConfigError: a name with a meaning of its own that there is not.
     """
 
-    id_column: ColumnName = None
-    pair_id_column: ColumnName = None
-    caption_column: ColumnName = None
-    vector_column: ColumnName = None
-    image_column: ColumnName = None
+    id_column: _ColumnName = None
+    pair_id_column: _ColumnName = None
+    caption_column: _ColumnName = None
+    vector_column: _ColumnName = None
+    image_column: _ColumnName = None
 
     def named(self, side: str = "") -> dict[str, Any]:
         """The names that were given, by attribute of ``Columns``.
@@ -99,11 +100,11 @@ class ColumnOptions:
 class ReferenceColumnOptions(ColumnOptions):
     """Columns with other names in the bank of reference queries."""
 
-    reference_id_column: ColumnName = None
-    reference_pair_id_column: ColumnName = None
-    reference_caption_column: ColumnName = None
-    reference_vector_column: ColumnName = None
-    reference_image_column: ColumnName = None
+    reference_id_column: _ColumnName = None
+    reference_pair_id_column: _ColumnName = None
+    reference_caption_column: _ColumnName = None
+    reference_vector_column: _ColumnName = None
+    reference_image_column: _ColumnName = None
 
     @cached_property
     def reference_columns(self) -> Columns:
@@ -116,3 +117,41 @@ class ReferenceColumnOptions(ColumnOptions):
         shared = {name: value for name, value in self.named().items() if name not in replaced}
         lent = tuple((name, "") for name in shared)
         return Columns(**shared, **own, require_id=False, inherited=tuple(shared), side="reference-", lent=lent)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ValidationColumnOptions(ReferenceColumnOptions):
+    """Columns with other names in the validation queries."""
+
+    validation_id_column: _ColumnName = None
+    validation_pair_id_column: _ColumnName = None
+    validation_caption_column: _ColumnName = None
+    validation_vector_column: _ColumnName = None
+    validation_image_column: _ColumnName = None
+
+    @cached_property
+    def validation_columns(self) -> Columns:
+        """The names of the bank, except where others were given for the queries; every query needs an id."""
+        bank, own = self.reference_columns, self.named("validation_")
+        inherited = tuple(name for name in bank.inherited if name not in own)
+        lent = tuple((name, "") for name in bank.inherited if name not in own)
+        lent += tuple((name, bank.side) for name in self.named(bank.side.replace("-", "_")) if name not in own)
+        return replace(bank, require_id=True, **own, inherited=inherited, side="validation-", lent=lent)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class QueryColumnOptions(ColumnOptions):
+    """Columns with other names in the queries of an evaluation or of an export."""
+
+    query_id_column: _ColumnName = None
+    query_pair_id_column: _ColumnName = None
+    query_caption_column: _ColumnName = None
+    query_vector_column: _ColumnName = None
+    query_image_column: _ColumnName = None
+
+    @cached_property
+    def query_columns(self) -> Columns:
+        """The candidates' names, except where others were given for the queries."""
+        own = self.named("query_")
+        lent = tuple((name, "") for name in self.named() if name not in own)
+        return replace(self.candidate_columns, **own, side="query-", lent=lent)

@@ -34,12 +34,10 @@ import threadpoolctl
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
-from nnn_core.evaluation._choosing import fold_of
 from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation._resampling import groups_of
-from nnn_core.evaluation.choice import OBJECTIVES
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.choice import OBJECTIVES, fold_of
+from nnn_core.evaluation.intervals import Interval, groups_of
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Targets

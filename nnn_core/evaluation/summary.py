@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.evaluation._choosing import bits_of, choose
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation._resampling import Groups, groups_of, standard_error
-from nnn_core.evaluation.choice import Choice
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.choice import Choice, bits_of, choose
+from nnn_core.evaluation.intervals import Groups, Interval, groups_of, standard_error
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet, Unused
 from nnn_core.evaluation.ranks import Counts, Targets, pairs_of

@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rivals import demo_trial, hub_trial, real_trials
 
 from nnn_core.embedded.shards import VectorBlock
-from nnn_core.evaluation._choosing import choose
 from nnn_core.evaluation._counting import Goals, count_ahead
-from nnn_core.evaluation._resampling import resampled_means
 from nnn_core.evaluation.agreement import agreement_of, moments_of
+from nnn_core.evaluation.choice import choose
+from nnn_core.evaluation.intervals import resampled_means
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import Targets
 from nnn_core.evaluation.rivals import Trial

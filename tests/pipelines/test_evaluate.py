@@ -22,8 +22,8 @@ from sides import bank_of, embed_side
 from nnn_core import load_bias_table
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.errors import InputError, StorageError
-from nnn_core.evaluation._choosing import choose
 from nnn_core.evaluation.agreement import agreement_of, moments_of
+from nnn_core.evaluation.choice import choose
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import Overlap, gather_queries

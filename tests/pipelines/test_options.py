@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines._column_options import QueryColumnOptions, ValidationColumnOptions
+from pipelines.options import QueryColumnOptions, ValidationColumnOptions
 
 
 def test_names_of_the_candidates_are_lent_to_other_sides() -> None:

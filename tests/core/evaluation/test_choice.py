@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.evaluation._choosing import choose, fold_of
 from nnn_core.evaluation._quality import measure
-from nnn_core.evaluation._resampling import resampled_means, standard_error
-from nnn_core.evaluation.choice import FEWEST_ANSWERS, RELATED, Choice
-from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.choice import FEWEST_ANSWERS, RELATED, Choice, choose, fold_of
+from nnn_core.evaluation.intervals import Interval, resampled_means, standard_error
 from nnn_core.evaluation.points import Point
 
 
