@@ -80,6 +80,23 @@ def await_slots(web: str, slots: int, seconds: float = 120.0) -> None:
     raise AssertionError(f"{web} has fewer than {slots} slots")
 
 
+def descendants(root: int) -> Iterator[tuple[int, str]]:
+    """(process id, command line) of every process that descends from one."""
+    waiting = [root]
+    while waiting:
+        children: list[str] = []
+        with suppress(OSError):  # it ended meanwhile
+            tasks = Path(f"/proc/{waiting.pop()}/task").glob("*/children")
+            children = " ".join(each.read_text() for each in tasks).split()
+        for child in map(int, children):
+            waiting.append(child)
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_text(errors="replace")
+            except OSError:
+                continue
+            yield child, command
+
+
 @dataclass
 class Cluster:
     """The processes of an engine.

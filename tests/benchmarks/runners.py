@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import statistics
 import subprocess
@@ -21,15 +22,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from clouds import make_cloud
-from clusters import ENGINES, ENVIRONMENT
+from clusters import ENGINES, ENVIRONMENT, descendants
 from corpora import write_vectors
+from large_graph import resident
 from runner_parts import missing
 
 from nnn_core.table.manifest import read_manifest
@@ -50,24 +52,10 @@ KINDS = {
 }
 
 
-def write_side(folder: Path, name: str, rows: int, files: int, seed: int) -> None:
+def write_side(folder: Path, side: Literal["candidates", "references"], rows: int, files: int) -> None:
     """Files of vectors that look like embeddings."""
-    side = "candidates" if seed == 1 else "references"
-    vectors = make_cloud(rows, DIM, seed, side)  # type: ignore[arg-type]
-    write_vectors(folder / side, [f"{name}-{row:07d}" for row in range(rows)], vectors, files)
-
-
-def children() -> Iterator[tuple[str, int]]:
-    """(command line, resident bytes) of every process that descends from this one."""
-    waiting = [str(Path("/proc/self").resolve().name)]
-    while waiting:
-        with contextlib.suppress(OSError, IndexError, StopIteration):  # it ended meanwhile
-            place = Path("/proc", waiting.pop())
-            for child in " ".join(each.read_text() for each in place.glob("task/*/children")).split():
-                waiting.append(child)
-                status = Path("/proc", child, "status").read_text()
-                resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-                yield Path("/proc", child, "cmdline").read_text(errors="replace"), 1024 * int(resident.split()[1])
+    vectors = make_cloud(rows, DIM, 1 if side == "candidates" else 2, side)
+    write_vectors(folder / side, [f"{side}-{row:07d}" for row in range(rows)], vectors, files)
 
 
 class Watch(threading.Thread):
@@ -75,16 +63,16 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most: Counter[str] = Counter()
+        self.most = Counter[str]()
         self._end = threading.Event()
 
     def run(self) -> None:
         while not self._end.wait(0.5):
-            held: Counter[str] = Counter()
-            for command, resident in children():
+            held = Counter[str]()
+            for number, command in descendants(os.getpid()):
                 kind = next((kind for word, kind in KINDS.items() if word in command), None)
                 if kind:
-                    held[kind] += resident
+                    held[kind] += resident(number)
             self.most |= held
 
     def end(self) -> Counter[str]:
@@ -125,20 +113,16 @@ def main() -> None:
             sys.exit(f"{engine.name}: {reason}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_side(folder, "item", args.candidates, args.files, 1)
-        write_side(folder, "query", args.references, args.shards, 2)
+        write_side(folder, "candidates", args.candidates, args.files)
+        write_side(folder, "references", args.references, args.shards)
         seconds: dict[str, list[float]] = {}
         memory: dict[str, Counter[str]] = {}
         tables = set()
         for number in range(args.rounds):
             for runner in [None, *engines]:
-                flags: list[str] = []
-                with contextlib.ExitStack() as open_now:
-                    if runner:
-                        flags, _ = open_now.enter_context(runner.running(folder / f"{runner.name}-{number}"))
-                    place = folder / f"run-{number}"
-                    took, held, digests = refresh(folder, place, flags, args.references // args.shards)
                 who = runner.name if runner else "in process"
+                with runner.running(folder / f"{who}-{number}") if runner else contextlib.nullcontext(([], None)) as on:
+                    took, held, digests = refresh(folder, folder / "run", on[0], args.references // args.shards)
                 seconds.setdefault(who, []).append(took)
                 memory[who] = memory.get(who, Counter()) | held
                 tables.add(tuple(digests))
@@ -148,7 +132,7 @@ def main() -> None:
     here = statistics.median(seconds["in process"])
     for who, taken in seconds.items():
         median = statistics.median(taken)
-        held_by = ", ".join(f"{kind} {size / 2**20:,.0f}" for kind, size in sorted(memory[who].items()))
+        held_by = ", ".join(f"{kind} {size:,.0f}" for kind, size in sorted(memory[who].items()))
         print(f"{who:<18} {median:6.1f} s ({median - here:+.1f})   MiB: {held_by}")
 
 

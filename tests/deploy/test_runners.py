@@ -24,7 +24,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from clusters import ENGINES, ENVIRONMENT, Cluster, Engine
+from clusters import ENGINES, ENVIRONMENT, Cluster, Engine, descendants
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from listening import is_connected
 from PIL import Image
@@ -314,7 +314,7 @@ def test_a_machine_is_killed(engine: Running, place: Place, case: Case, folder: 
         pytest.skip("this engine is one process")
     with place.begin("there", *flags) as process:
         place.await_file("there", folder, process)
-        executors = descendants(os.getpid(), "CoarseGrainedExecutorBackend")
+        executors = named(os.getpid(), "CoarseGrainedExecutorBackend")
         if executors:
             os.kill(executors[0], signal.SIGKILL)
         else:
@@ -423,22 +423,12 @@ def flags_to_other_workers(engine: Running) -> list[str]:
 
 def workers_of(root: int) -> list[int]:
     """Beam's Python workers among the descendants of a process: those of the boot program, and those of a pool."""
-    return [*descendants(root, "sdk_worker_main"), *descendants(root, "SdkHarness")]
+    return [*named(root, "sdk_worker_main"), *named(root, "SdkHarness")]
 
 
-def descendants(root: int, words: str) -> list[int]:
+def named(root: int, words: str) -> list[int]:
     """Those descendants of a process whose command line has the words."""
-    found, waiting = [], [root]
-    while waiting:
-        try:
-            children = " ".join(each.read_text() for each in Path(f"/proc/{waiting.pop()}/task").glob("*/children"))
-            for child in children.split():
-                waiting.append(int(child))
-                if words in Path(f"/proc/{child}/cmdline").read_text(errors="replace"):
-                    found.append(int(child))
-        except OSError:  # it ended meanwhile
-            continue
-    return found
+    return [number for number, command in descendants(root) if words in command]
 
 
 def test_a_worker_that_cannot_start_ends_the_job(engine: Running, place: Place, case: Case) -> None:
