@@ -124,6 +124,8 @@ def _show(args: argparse.Namespace, table: BiasTable, vectors: Vectors, wanted: 
     request = EmbeddingRequest(table.manifest.settings.candidate_modality, vectors.columns, None, "")
     fields = tuple(filter(None, (args.show or "").split(",")))
     for name in list_shards(args.embeddings, "--embeddings") if args.embeddings else ():
+        if not wanted:
+            return
         for one in show_rows(describe_shard(name), request, wanted, fields):
             wanted -= {one.id}
             yield one
