@@ -1,7 +1,7 @@
 """What a worker process holds while a refresh runs: libraries, a model, and the data of the stage that takes most.
 
 Each term was measured by itself: the highest resident memory of one function, with inputs of two sizes
-(``tests/benchmarks/memory.py --plan`` holds their sum against whole refreshes). Freed memory goes back to the system
+(``tests/benchmarks/planned_memory.py`` holds their sum against whole refreshes). Freed memory goes back to the system
 between stages, so of these only the largest counts (``pipelines/stages/_memory.py``).
 """
 
