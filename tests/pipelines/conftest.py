@@ -13,6 +13,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def two_versions(tmp_path_factory: pytest.TempPathFactory) -> TwoVersions:
+def published_twice(tmp_path_factory: pytest.TempPathFactory) -> TwoVersions:
     """The tiny job of two versions, run once."""
     return TwoVersions.publish(tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture
+def two_versions(published_twice: TwoVersions) -> TwoVersions:
+    """The tiny job of two versions, whose inputs are as they were, whatever the test before has done to them."""
+    published_twice.restore(0)
+    return published_twice
