@@ -11,19 +11,18 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns, require_column
 from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._formats import Format
-from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._quoting import Quoting, quoting_of
+from nnn_core.inputs.readers._record_formats import records_format
 from nnn_core.inputs.readers._records import (
     LINE_BYTES,
     Record,
-    captions_format,
     lines_of,
     rows_of_records,
     texts_of_lines,
     too_long,
 )
 from nnn_core.inputs.readers._rows import CAPTION_DEFAULT, Columns, Row
-from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
+from nnn_core.inputs.readers._vectors import records_hold_vectors
 from nnn_core.inputs.rejects import MALFORMED, Reject
 
 #: What a column may be called, if it is to be told from text.
@@ -181,20 +180,14 @@ def rows_of_table(uri: str, separator: str, columns: Columns) -> Iterator[Row | 
 
 
 def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> Format:
-    def rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-        yield from rows_of_records(_records(read(uri), columns, uri), columns, uri)
-
-    def vectors(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-        yield from rows_of_vectors(_records(read(uri), columns, uri, "vector"), columns, uri)
-
-    def images(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-        yield from rows_of_images(_records(read(uri), columns, uri, "image"), columns, uri)
-
-    def holds_vectors(uri: str, columns: Columns) -> bool:
-        return bool(columns.vector) and records_hold_vectors(lambda: _fields_by_name(read(uri)), columns)
-
-    return captions_format(
-        name, and_compressed(f".{name}"), rows, read, vectors=vectors, holds_vectors=holds_vectors, images=images
+    return records_format(
+        name,
+        and_compressed(f".{name}"),
+        lambda uri, columns, payload: _records(read(uri), columns, uri, payload),
+        read,
+        holds_vectors=lambda uri, columns: (
+            bool(columns.vector) and records_hold_vectors(_fields_by_name(read(uri)), columns)
+        ),
     )
 
 

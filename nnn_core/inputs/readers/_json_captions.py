@@ -14,12 +14,11 @@ from dataclasses import replace
 
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import and_compressed
-from nnn_core.inputs.readers._images import rows_of_images
 from nnn_core.inputs.readers._json_stream import elements_of, items_of
 from nnn_core.inputs.readers._jsonl import BEGINS, records_of
-from nnn_core.inputs.readers._records import Head, Record, captions_format, lines_of, rows_of_records, text_of
+from nnn_core.inputs.readers._record_formats import Head, records_format
+from nnn_core.inputs.readers._records import Record, lines_of, rows_of_records, text_of
 from nnn_core.inputs.readers._rows import CAPTION_DEFAULT, Columns, Row
-from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
 from nnn_core.inputs.rejects import MALFORMED, NO_CAPTION, Reject
 
 _SENTENCES = "sentences"
@@ -67,14 +66,6 @@ def _numbered(number: int, item: object) -> Record | Reject:
     if isinstance(item, dict):
         return f"row {number}", item
     return Reject(f"row {number}", MALFORMED, "it is not a JSON object")
-
-
-def _vectors(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-    return rows_of_vectors(_plain_records(uri) or (), columns, uri)
-
-
-def _holds_vectors(uri: str, columns: Columns) -> bool:
-    return records_hold_vectors(lambda: _plain_records(uri) or (), columns)
 
 
 def _heads(uri: str) -> Iterator[Head | Reject]:
@@ -141,13 +132,11 @@ def _images(uri: str, names: set[str]) -> dict[str, dict[str, object]]:
     return images
 
 
-FORMAT = captions_format(
+FORMAT = records_format(
     "json",
     and_compressed(".json"),
-    _rows,
+    lambda uri, columns, payload: _plain_records(uri) or (),
     _heads,
-    vectors=_vectors,
-    holds_vectors=_holds_vectors,
-    images=lambda uri, columns: rows_of_images(_plain_records(uri) or (), columns, uri),
+    _rows,
     begins=BEGINS,
 )

@@ -6,18 +6,12 @@ import json
 from collections.abc import Iterator
 
 from nnn_core.inputs.readers._compressed import and_compressed
-from nnn_core.inputs.readers._images import rows_of_images
-from nnn_core.inputs.readers._records import Record, captions_format, rows_of_records, texts_of_lines
-from nnn_core.inputs.readers._rows import Columns, Row
-from nnn_core.inputs.readers._vectors import records_hold_vectors, rows_of_vectors
+from nnn_core.inputs.readers._record_formats import records_format
+from nnn_core.inputs.readers._records import Record, texts_of_lines
 from nnn_core.inputs.rejects import MALFORMED, MALFORMED_JSON, Reject
 
 #: What records begin with, and lists of them.
 BEGINS = (b'{"', b"[{", b"{\n", b"[\n", b"{\r", b"[\r")
-
-
-def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
-    return rows_of_records(records_of(uri), columns, uri)
 
 
 def records_of(uri: str) -> Iterator[Record | Reject]:
@@ -35,13 +29,10 @@ def _record(position: str, text: str) -> Record | Reject:
     )
 
 
-FORMAT = captions_format(
+FORMAT = records_format(
     "jsonl",
     and_compressed(".jsonl", ".ndjson"),
-    _rows,
+    lambda uri, columns, payload: records_of(uri),
     records_of,
-    vectors=lambda uri, columns: rows_of_vectors(records_of(uri), columns, uri),
-    holds_vectors=lambda uri, columns: records_hold_vectors(lambda: records_of(uri), columns),
-    images=lambda uri, columns: rows_of_images(records_of(uri), columns, uri),
     begins=BEGINS,
 )

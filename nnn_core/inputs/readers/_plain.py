@@ -10,10 +10,12 @@ from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import choose_id_columns
 from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._delimited import NAME, rows_of_table
+from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._quoting import first_fields
-from nnn_core.inputs.readers._records import Head, caption_rows, captions_format, texts_of_lines
-from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row
+from nnn_core.inputs.readers._records import caption_rows, no_images, texts_of_lines
+from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.shards import InputShard, Modality
 
 #: Lines that are looked at.
 _HEAD_LINES = 100
@@ -99,9 +101,15 @@ def _quoted(name: str) -> str:
     return f"'{name}'" if name.startswith("#") or " " in name else name
 
 
-def _heads(uri: str) -> Iterator[Head | Reject]:
-    if table := _table_of(uri):
-        yield "header", table.names
+def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
+    if modality != "text":
+        raise no_images(shard.uri)
+    return batched(_rows(shard.uri, columns))
 
 
-FORMAT = captions_format("txt", and_compressed(".txt"), _rows, _heads)
+def _outline(uri: str) -> Outline:
+    table = _table_of(uri)
+    return Outline(columns=tuple(table.names)) if table else Outline()
+
+
+FORMAT = Format("txt", and_compressed(".txt"), _read, outline=_outline, names=frozenset({"id", "pair_id", "caption"}))

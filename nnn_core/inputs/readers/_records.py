@@ -10,7 +10,6 @@ from itertools import islice
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._compressed import open_decompressed
 from nnn_core.inputs.readers._fields import MISSING, value_at
-from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._rows import (
     CAPTION_DEFAULT,
     ID_DEFAULTS,
@@ -18,11 +17,8 @@ from nnn_core.inputs.readers._rows import (
     POSITION_ID,
     Columns,
     Row,
-    Rows,
-    batched,
 )
 from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, TOO_LONG, Reject
-from nnn_core.inputs.shards import InputShard, Modality
 
 #: (what a record is called while it has no id, such as ``line 7``; its fields by name)
 Record = tuple[str, dict[str, object]]
@@ -235,8 +231,7 @@ def rows_of_records(
             yield each
             continue
         position, record = each
-        field = named_id(columns, record) or next((name for name in id_defaults if name in record), None)
-        row_id = text_of(value_at(record, field)) if field and not columns.numbered else None
+        field, row_id = id_of(record, columns, id_defaults)
         own = row_id or position
         if row_id is None and columns.require_id:
             yield Reject(position, NO_ID, "" if field else _no_id(id_defaults, columns, record))
@@ -252,66 +247,14 @@ def rows_of_records(
     pairs.check(uri)
 
 
-def named_id(columns: Columns, record: Mapping[str, object]) -> str | None:
-    """The path that was named for ids, unless it was meant for the other side and leads nowhere."""
-    missing = columns.id is None or value_at(record, columns.id) is MISSING
-    return None if missing and "id" in columns.inherited else columns.id
+def id_of(
+    record: Mapping[str, object], columns: Columns, defaults: tuple[str, ...] = ID_DEFAULTS
+) -> tuple[str | None, str | None]:
+    """(the field that ids are read from, the id), None where there is none.
 
-
-def _described(fields: Iterable[str]) -> tuple[str, ...]:
-    """Names of fields; those whose values are lists of numbers with their type, as columns of Parquet have it."""
-    values = fields if isinstance(fields, Mapping) else {}
-    return tuple(f"{name}: list<item: double>" if _is_numbers(values.get(name)) else name for name in fields)
-
-
-def _is_numbers(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(each) in (int, float) for each in value)
-
-
-def captions_format(
-    name: str,
-    suffixes: tuple[str, ...],
-    rows: Callable[[str, Columns], Iterator[Row | Reject]],
-    heads: Callable[[str], Iterator[Head | Reject]] = lambda uri: iter(()),
-    names: frozenset[str] = frozenset({"id", "pair_id", "caption"}),
-    vectors: Callable[[str, Columns], Iterator[Row | Reject]] | None = None,
-    holds_vectors: Callable[[str, Columns], bool] = lambda uri, columns: False,
-    images: Callable[[str, Columns], Iterator[Row | Reject]] | None = None,
-    begins: tuple[bytes, ...] = (),
-) -> Format:
-    """A format of files that hold captions, or vectors in place of them.
-
-    Args:
-        name: name of the format, as in ``Format``.
-        suffixes: how names of such files end, as in ``Format``.
-        rows: reads the rows of a file, by its URI and the names of its fields.
-        heads: yields what a file begins with, by its URI: (what a row is called, fields or their names), or a reject.
-        names: attributes of ``Columns`` that mean something in such files, as in ``Format``.
-        vectors: reads the rows of a file that holds vectors; None for a format that never does.
-        holds_vectors: whether the vectors of a file are to be read.
-        images: reads the rows of a file that holds images as text; None for a format that never does.
-        begins: what such files may begin with.
+    A name that was meant for the other side and leads nowhere gives way to the ``defaults``.
     """
-
-    def read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[Rows]:
-        if vectors is not None and holds_vectors(shard.uri, columns):
-            return batched(vectors(shard.uri, columns))
-        if modality == "text":
-            return batched(rows(shard.uri, columns))
-        if images is None or columns.image is None:
-            raise no_images(shard.uri)
-        return batched(images(shard.uri, columns))
-
-    def outline(uri: str) -> Outline:
-        first = next(heads(uri), None)
-        return Outline() if first is None or isinstance(first, Reject) else Outline(columns=_described(first[1]))
-
-    return Format(
-        name,
-        suffixes,
-        read,
-        lambda uri, modality, columns: holds_vectors(uri, columns),
-        outline=outline,
-        begins=tuple((0, mark) for mark in begins),
-        names=names | ({"vector"} if vectors else set()) | ({"image"} if images else set()),
-    )
+    missing = columns.id is None or value_at(record, columns.id) is MISSING
+    named = None if missing and "id" in columns.inherited else columns.id
+    field = named or next((name for name in defaults if name in record), None)
+    return field, text_of(value_at(record, field)) if field and not columns.numbered else None

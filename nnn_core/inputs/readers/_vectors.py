@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers._columns import no_ids_message
 from nnn_core.inputs.readers._fields import MISSING, value_at
-from nnn_core.inputs.readers._records import PairField, Record, UnusableRowError, named_id, text_of
-from nnn_core.inputs.readers._rows import HEAD_ROWS, ID_DEFAULTS, NO_PAIR, VECTOR_DEFAULTS, Columns, Row
+from nnn_core.inputs.readers._records import PairField, Record, UnusableRowError, id_of
+from nnn_core.inputs.readers._rows import HEAD_ROWS, NO_PAIR, VECTOR_DEFAULTS, Columns, Row
 from nnn_core.inputs.rejects import NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
 
 _NO_VECTOR = "no vector"
@@ -81,16 +81,16 @@ def _vector_of_text(text: str) -> npt.NDArray[np.floating[Any]]:
         raise UnusableRowError(_BAD_VECTOR, f"neither numbers in brackets nor base64: {text[:40]!r}") from error
 
 
-def records_hold_vectors(records: Callable[[], Iterable[Record | Reject]], columns: Columns) -> bool:
+def records_hold_vectors(records: Iterable[Record | Reject], columns: Columns) -> bool:
     """Whether vectors are to be read from records: if they are named, or are all that there is.
 
     Args:
-        records: gives the records, of which the first few are looked at.
+        records: the records, of which the first few are looked at.
         columns: the names of the fields to read.
     """
     if columns.caption and "caption" not in columns.inherited and not columns.vector:
         return False
-    for record in islice(records(), HEAD_ROWS):
+    for record in islice(records, HEAD_ROWS):
         if isinstance(record, Reject):
             continue
         fields = record[1]
@@ -138,8 +138,7 @@ def of_one_length(rows: Iterator[Row | Reject]) -> Iterator[Row | Reject]:
 
 def _row(record: Record, columns: Columns, pairs: PairField) -> Row | Reject:
     position, fields = record
-    field = named_id(columns, fields) or next((name for name in ID_DEFAULTS if name in fields), None)
-    row_id = text_of(value_at(fields, field)) if field and not columns.numbered else None
+    row_id = id_of(fields, columns)[1]
     if row_id is None and columns.require_id:
         return Reject(position, NO_ID)
     own = row_id or position
