@@ -61,20 +61,21 @@ class TwoVersions:
     Attributes:
         place: the folder of inputs, table and work; what a job leaves says where it is.
         kept: copies of the folder before the job ran, after version 1 and after version 2.
-        summaries: what the runs of version 1 and of version 2 printed as JSON.
+        printed: what the runs of version 1 and of version 2 printed, the last line of which is JSON; that of version
+            2 was to be quiet.
         progress: what they said on their way, as often as there was something to say.
     """
 
     place: Path
     kept: tuple[Path, ...]
-    summaries: tuple[dict[str, Any], ...]
+    printed: tuple[str, ...]
     progress: tuple[str, ...]
 
     @classmethod
     def publish(cls, place: Path, copies: Path) -> TwoVersions:
         """Run the job twice in the new folder ``place``."""
         plant_inputs(place, str(place))
-        kept, summaries, progress = [shutil.copytree(place, copies / "0")], [], []
+        kept, printed, progress = [shutil.copytree(place, copies / "0")], [], []
         for version in (1, 2):
             out, error = io.StringIO(), io.StringIO()
             with (
@@ -83,11 +84,17 @@ class TwoVersions:
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(error),
             ):
-                assert cli.main([*refresh_arguments(str(place), str(place), version), "--json"]) == 0
-            summaries.append(json.loads(out.getvalue().splitlines()[-1]))
+                command = [*refresh_arguments(str(place), str(place), version), "--json"]
+                assert cli.main(command + ["--quiet"] * (version == 2)) == 0
+            printed.append(out.getvalue())
             progress.append(error.getvalue())
             kept.append(shutil.copytree(place, copies / str(version)))
-        return cls(place, tuple(kept), tuple(summaries), tuple(progress))
+        return cls(place, tuple(kept), tuple(printed), tuple(progress))
+
+    @property
+    def summaries(self) -> list[dict[str, Any]]:
+        """What the runs of version 1 and of version 2 printed as JSON."""
+        return [json.loads(printed.splitlines()[-1]) for printed in self.printed]
 
     def restore(self, version: int) -> Path:
         """The folder as it was after that version."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions, refresh_arguments
 
 from pipelines.commands import cli
 
@@ -76,17 +76,15 @@ def test_zsh_takes_the_script(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert done.returncode == 0
 
 
-def test_quiet_prints_the_object_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plant_inputs(tmp_path, str(tmp_path))
-    command = [*refresh_arguments(str(tmp_path), str(tmp_path)), "--quiet"]
-    assert cli.main([*command, "--json"]) == 0
-    shown = capsys.readouterr()
-    (line,) = shown.out.splitlines()
-    assert json.loads(line)["version"] == 1
-    assert "WARNING nnn: 41 of 41 vectors" in shown.err
+def test_quiet_prints_the_object_alone(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = two_versions.printed[1].splitlines()
+    assert json.loads(line)["version"] == 2
+    assert "WARNING nnn: 41 of 41 vectors" in two_versions.progress[1]
+    place = str(two_versions.restore(2))
+    command = [*refresh_arguments(place, place), "--quiet"]
     assert cli.main(command) == 0
     assert capsys.readouterr().out == ""
-    assert cli.main(["table", "list", "--table", str(tmp_path / "table")]) == 0
+    assert cli.main(["table", "list", "--table", f"{place}/table"]) == 0
     assert "current" in capsys.readouterr().out
     assert cli.main([*command, "--verbose"]) == 2
     assert "contradict" in capsys.readouterr().err

@@ -62,21 +62,33 @@ def refresh(place: Path, version: int) -> list[str]:
     return refresh_arguments(str(place), str(place), version)
 
 
-@after(2)
-def test_what_a_retained_version_needs_stays(call: Call, place: Path) -> None:
+@after(1)
+def test_what_a_retained_version_needs_stays(
+    call: Call, place: Path, two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of another table that shares the folder: the two are cleaned together."""
     call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.75")
     assert not call(*gc(place))["files"]  # all of it is young
     age(place)
     found = call(*gc(place, "--yes"))
     assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"runs", "standing"})
-    again = call(*refresh(place, 2))
-    assert {stage: figures["computed"] for stage, figures in again["stages"].items() if stage != "merge_partials"} == {
-        "embed_candidates": 0,
-        "embed_references": 0,
-        "measure_vectors": 0,
-        "score_candidates": 0,
-        "commit_bias_table": 1,  # a reweighted version came between
-    }
+    other = str(place / "other")
+    again, new = call(*refresh(place, 2), "--table", other, "--k", "2")["stages"], two_versions.summaries[1]["stages"]
+    for stage in ("embed_candidates", "embed_references", "measure_vectors", "score_candidates"):
+        counts = [[figures[stage][name] for name in ("computed", "reused")] for figures in (again, new)]
+        assert counts[0] == counts[1], "what version 1 came to is not computed again"
+    age(place)
+    assert cli.main([*gc(place), "--yes"]) == 2
+    assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
+    removed = call(*gc(place, "--table", other, "--yes"))["files"]
+    assert {path.split("/")[0] for path in removed} == {"runs", "standing"}
+    # Nobody can tell whether it is gone for good.
+    shutil.rmtree(other)
+    assert cli.main([*gc(place), "--yes"]) == 2
+    error = capsys.readouterr().err
+    assert f"{other!r} also has --work" in error
+    Path(error.partition("gone for good, delete '")[2].partition("'")[0]).unlink()
+    assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "merged", "partials"}
 
 
 @pytest.mark.slow
@@ -107,26 +119,6 @@ def test_a_version_without_a_record_is_named(call: Call, two_versions: TwoVersio
     found = call(*gc(place))
     assert found["unknown"] == [[str(place / "table"), 1]]
     call(*gc(place, "--older-than", "5m"), code=2)
-
-
-@after(1)
-def test_tables_that_share_the_folder_are_cleaned_together(
-    call: Call, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = str(place / "other")
-    call(*refresh(place, 2), "--table", other, "--k", "2")
-    age(place)
-    assert cli.main([*gc(place), "--yes"]) == 2
-    assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
-    removed = call(*gc(place, "--table", other, "--yes"))["files"]
-    assert {path.split("/")[0] for path in removed} == {"runs", "standing"}
-    # Nobody can tell whether it is gone for good.
-    shutil.rmtree(other)
-    assert cli.main([*gc(place), "--yes"]) == 2
-    error = capsys.readouterr().err
-    assert f"{other!r} also has --work" in error
-    Path(error.partition("gone for good, delete '")[2].partition("'")[0]).unlink()
-    assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "merged", "partials"}
 
 
 @after(2)

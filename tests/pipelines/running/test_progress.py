@@ -69,6 +69,8 @@ def test_progress_as_messages(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    # A command that ran before may have left a handler whose stream is closed.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
     with caplog.at_level(logging.INFO):
         Messages().show("score", Tally(1, 2))
     assert caplog.messages[0].startswith("progress stage=score done=1 expected=2 seconds=")
