@@ -187,19 +187,18 @@ def unpack_vectors(packed: pa.FixedSizeBinaryArray) -> npt.NDArray[np.float32]:
 
 
 def to_parquet(
-    table: pa.Table, *, split: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
+    table: pa.Table, *, packed: Iterable[str] = (), plain: Iterable[str] = (), row_group_rows: int = 1 << 17
 ) -> memoryview:
     """A Parquet file in memory, the same bytes for the same table.
 
     Args:
         table: the Arrow table whose rows are written.
-        split: paths of float columns that are byte-stream split, which lets them compress; only for files that nobody
-            else reads, because Spark below 4.3 and fastparquet do not know this encoding.
+        packed: names of columns of bytes that nobody selects rows by.
         plain: paths of columns that are neither encoded nor compressed, and that nobody selects rows by.
         row_group_rows: most rows in a row group of the file.
     """
     sink = pa.BufferOutputStream()
-    options = _parquet_options(table.column_names, list(split), list(plain))
+    options = _parquet_options(table.column_names, list(packed), list(plain))
     pq.write_table(table, sink, row_group_size=row_group_rows, **options)
     return memoryview(sink.getvalue()).cast("B")
 
@@ -246,13 +245,12 @@ def to_parquet_in_pieces(schema: pa.Schema, pieces: Iterable[pa.Table], *, row_g
     return bytes(sink.getvalue())
 
 
-def _parquet_options(columns: list[str], split: list[str], plain: list[str]) -> dict[str, Any]:
-    texts = [name for name in columns if not any(path.split(".")[0] == name for path in plain)]
+def _parquet_options(columns: list[str], packed: list[str], plain: list[str]) -> dict[str, Any]:
+    rest = [name for name in columns if not any(path.split(".")[0] == name for path in plain)]
     return {
-        "compression": {**dict.fromkeys([*texts, *split], "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
+        "compression": {**dict.fromkeys(rest, "zstd"), **dict.fromkeys(plain, "none")} if plain else "zstd",
         "use_dictionary": False,
-        "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT") or None,
-        "write_statistics": [*texts, *split] if plain else True,
+        "write_statistics": [name for name in rest if name not in packed] if plain or packed else True,
         "write_page_index": True,
         "write_page_checksum": True,
         "store_schema": True,

@@ -80,8 +80,8 @@ def merged_path(
     return f"{_FOLDER}/{name}.safetensors"
 
 
-def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str]]:
-    """The top-k of a candidate shard over the whole bank; and the searches used.
+def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str], int]:
+    """The top-k of a candidate shard over the whole bank, the searches used, and how many bytes of partials were read.
 
     Args:
         ordered: the partials of one candidate shard, one for each reference shard of the bank, from ``_in_order``.
@@ -90,15 +90,16 @@ def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[Top
     """
     scores = np.zeros((ordered[0].rows, 0), np.float32)
     seen = np.zeros(ordered[0].rows, np.int64)
-    waiting, unkept, searches = [scores], [], set()
+    waiting, unkept, searches, read = [scores], [], set(), 0
     gone: list[LostArtifactError] = []
     for partial in ordered:
         try:
-            top, search = partial.read()
+            top, search, size = partial.read()
         except LostArtifactError as error:  # all are found that have to be computed anew, not one a run
             gone.append(error)
             continue
         searches.add(search)
+        read += size
         seen = seen + top.seen
         unkept.append(_highest_unkept(top) if top.k < k else None)
         waiting.append(top.scores)
@@ -114,7 +115,7 @@ def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[Top
         if len(rows):
             further = look(partial.reference, np.asarray(rows))[:, partial.k_max :]
             scores[rows] = descending(np.concatenate([scores[rows], further], axis=1), scores.shape[1])
-    return TopK(k, seen, scores), frozenset(searches)
+    return TopK(k, seen, scores), frozenset(searches), read
 
 
 def _highest_unkept(top: TopK) -> npt.NDArray[np.float32]:
@@ -164,8 +165,8 @@ class MergedShard:
         grid: tuple[int, ...],
         k: int,
         look: Look,
-    ) -> tuple[MergedShard, bool]:
-        """The means, and whether they had to be merged.
+    ) -> tuple[MergedShard, int | None]:
+        """The means, and how many bytes of partials were read to merge them; None if they were merged before.
 
         Args:
             candidates: the embedded shard of candidates.
@@ -181,24 +182,27 @@ class MergedShard:
             LostArtifactError: a partial, or the means that were merged before, is gone or damaged.
         """
 
+        read = None
+
         def merge() -> dict[str, npt.NDArray[np.generic]]:
+            nonlocal read
             if not partials:
                 raise lost(uri, "is gone or damaged, and its partials were not asked for")
             ordered = _in_order(partials, len(bank.shards), candidates)
-            top, searches = _merge_partials(ordered, k, look)
+            top, searches, read = _merge_partials(ordered, k, look)
             kept = frozenset(partial.k_max for partial in ordered)
             own_pairs = OwnPairs.of(bank.rows - top.seen)
             scored = Scored(int(top.seen.min()), searches, own_pairs, kept)
             return {"means": top.means(grid), **scored.to_arrays()}
 
-        arrays, computed = keep_tensors(uri, merge)
+        arrays, _ = keep_tensors(uri, merge)
         try:
             scored, means = Scored.from_arrays(arrays), arrays["means"]
             if means.shape != (candidates.rows, len(grid)):
                 raise ValueError(f"means of {means.shape}, expected of {(candidates.rows, len(grid))}")
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise lost(uri, f"is not what its name promises ({error!r})") from error
-        return cls(grid, means, scored), computed
+        return cls(grid, means, scored), read
 
 
 def _in_order(partials: Sequence[Partial], references: int, candidates: EmbeddedShard) -> list[Partial]:

@@ -30,7 +30,7 @@ from nnn_core.vectors import FloatMatrix
 from pipelines.stages._counting import count, timed
 from pipelines.stages._memory import give_back
 from pipelines.stages.measure_vectors import measure_vectors
-from pipelines.stages.metrics import COMPUTED, PAIRS, REUSED, SHUFFLED, StageName
+from pipelines.stages.metrics import COMPUTED, PAIRS, READ, REUSED, SHUFFLED, StageName
 
 _STAGE = StageName.MERGE_PARTIALS
 
@@ -96,11 +96,12 @@ class _MergeShard(beam.DoFn):  # type: ignore[misc]
         partials = [partial for each in ranges for partial in each.partials]
         with timed(_STAGE):
             how = (bank, scorer.grid_of(bank.rows), scorer.k_max)
-            merged, computed = MergedShard.of(candidates, uri, partials, *how, self._look_at(candidates, bank))
+            merged, read = MergedShard.of(candidates, uri, partials, *how, self._look_at(candidates, bank))
             slices: list[tuple[int, RowSlice]] = slice_rows(
                 read_ids(candidates), merged.means, candidates.source, sides.corpus.boundaries
             )
-        count(_STAGE, COMPUTED if computed else REUSED)
+        count(_STAGE, REUSED if read is None else COMPUTED)
+        count(_STAGE, READ, read or 0)
         count(_STAGE, SHUFFLED, sum(len(piece.data) for _, piece in slices))
         where = {"uri": candidates.source, "shard": candidates.uri}
         _LOG.info(Event("merged", stage=_STAGE, **where, rows=candidates.rows, partials=len(partials)))

@@ -135,7 +135,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
             partial = Partial.of(shard, reference, K, False, work)
             partial.write(score_block(block, search, K, 1), search.name)
             partials.append(partial)
-        top, _ = _merge_partials(partials, K, lambda number, rows: np.zeros((len(rows), K), np.float32))
+        top, *_ = _merge_partials(partials, K, lambda number, rows: np.zeros((len(rows), K), np.float32))
         slice_rows(read_ids(shard), top.means(grid_of(K, K)), shard.source, corpus.boundaries)
     return Spent.now(resource.RUSAGE_SELF).since(start, len(names) * len(bank.shards))
 

@@ -88,25 +88,24 @@ def test_parquet_bytes_depend_on_the_table_only(tmp_path: Path) -> None:
     values = [1.5, -2.0, 3.25] * 100
     table = pa.table({"id": [f"é{n}" for n in range(300)], "x": pa.array(values, pa.float32())})
     chunked = pa.concat_tables([table.slice(0, 7), table.slice(7)])
-    data = to_parquet(table, split=["x"], row_group_rows=128)
-    assert data == to_parquet(table, split=["x"], row_group_rows=128)
-    assert data == to_parquet(chunked, split=["x"], row_group_rows=128)
+    data = to_parquet(table, packed=["x"], row_group_rows=128)
+    assert data == to_parquet(table, packed=["x"], row_group_rows=128)
+    assert data == to_parquet(chunked, packed=["x"], row_group_rows=128)
     path = tmp_path / "x.parquet"
     path.write_bytes(data)
     assert pq.read_table(path).equals(table)
     metadata = pq.read_metadata(path)
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [128, 128, 44]
-    column = metadata.row_group(0).column(1)
-    assert "BYTE_STREAM_SPLIT" in column.encodings
-    assert (
-        "BYTE_STREAM_SPLIT" not in pq.read_metadata(pa.BufferReader(to_parquet(table))).row_group(0).column(1).encodings
-    )
-    assert column.compression == "ZSTD"
-    assert column.has_column_index
+    ids, packed = (metadata.row_group(0).column(number) for number in range(2))
+    assert ids.compression == packed.compression == "ZSTD"
+    assert ids.has_column_index
+    assert ids.statistics is not None
+    assert packed.statistics is None
+    assert pq.read_metadata(pa.BufferReader(to_parquet(table))).row_group(0).column(1).statistics is not None
 
 
 def test_damaged_pages_are_noticed() -> None:
-    data = bytearray(to_parquet(pa.table({"x": [float(n) ** 0.5 for n in range(1000)]}), split=["x"]))
+    data = bytearray(to_parquet(pa.table({"x": [float(n) ** 0.5 for n in range(1000)]}), packed=["x"]))
     data[len(data) // 4] ^= 1
     with pytest.raises(OSError, match="CRC checksum"):
         pq.read_table(pa.BufferReader(bytes(data)), page_checksum_verification=True)

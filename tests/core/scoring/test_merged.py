@@ -87,7 +87,7 @@ def test_whatever_was_kept_the_top_is_that_of_the_whole_bank(
 ) -> None:
     bank, pairs, cuts, k, kept = drawn
     world = World(tmp_path, bank, pairs, cuts, k)
-    top, searches = _merge_partials(world.partials(kept), k, world.look)
+    top, searches, _ = _merge_partials(world.partials(kept), k, world.look)
     expected = world.expected()
     oracles.assert_same_bits(top.seen, expected.seen)
     oracles.assert_same_bits(np.ascontiguousarray(top.scores), expected.scores)
@@ -102,7 +102,7 @@ def test_the_second_look_is_for_those_that_need_it(tmp_path: Path) -> None:
     block = make_block(grid_vectors(7, DIM, 5))
     bank = vectors[np.argsort(vectors @ block.vectors[0])]
     world = World(tmp_path, bank, None, [16, 32, 48], 8)
-    top, _ = _merge_partials(world.partials([2, 2, 2, 2]), 8, world.look)
+    top, *_ = _merge_partials(world.partials([2, 2, 2, 2]), 8, world.look)
     oracles.assert_same_bits(top.scores, world.expected().scores)
     assert 0 < world.looks < 4 * 7
     world.looks = 0
@@ -114,12 +114,12 @@ def test_means_are_kept(tmp_path: Path) -> None:
     world = World(tmp_path, grid_vectors(40, DIM, 9), None, [13], 8)
     shard, uri, partials = make_shard("c", 7), str(tmp_path / "merged"), world.partials([4, 8])
     how = (make_bank([make_shard("r0", 13), make_shard("r1", 27)], 1), (1, 2, 8), 8, world.look)
-    first, computed = MergedShard.of(shard, uri, partials, *how)
-    assert computed
+    first, read = MergedShard.of(shard, uri, partials, *how)
+    assert read == sum(Path(partial.uri).stat().st_size for partial in partials)
     assert (first.scored.fewest_seen, first.scored.searches, first.scored.kept) == (40, {"exact"}, {4, 8})
     oracles.assert_same_bits(first.means, world.expected().means((1, 2, 8)))
-    again, computed = MergedShard.of(shard, uri, [], *how)
-    assert not computed
+    again, read = MergedShard.of(shard, uri, [], *how)
+    assert read is None
     assert again.scored == first.scored
     oracles.assert_same_bits(again.means, first.means)
     with pytest.raises(LostArtifactError, match="not what its name promises"):
@@ -141,6 +141,6 @@ def test_the_searches_of_all_partials_are_named(tmp_path: Path) -> None:
     top = partials[1].read()[0]
     storage.remove(partials[1].uri)
     partials[1].write(top, "approximate")
-    merged, searches = _merge_partials(partials, 4, world.look)
+    merged, searches, _ = _merge_partials(partials, 4, world.look)
     assert searches == {"exact", "approximate"}
     oracles.assert_same_bits(merged.scores, world.expected().scores)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import oracles
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fakes import make_shard
 from hypothesis import given
@@ -17,7 +19,7 @@ from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Grouping, shard_references
 from nnn_core.scoring.merged import _in_order
 from nnn_core.scoring.own_pairs import OwnPairs
-from nnn_core.scoring.partials import Partial, Scored, ScoredRange, kept_scores, other_sizes
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange, _pack, kept_scores, other_sizes
 from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
@@ -40,11 +42,54 @@ SCORES = st.lists(st.lists(st.floats(-1, 1, width=32), max_size=6), min_size=1, 
 @given(SCORES, st.integers(1, 8))
 def test_what_was_written_is_read(tmp_path: Path, scores: Ragged, k: int) -> None:
     top = top_of(scores, k)
-    read, method = store(tmp_path, top).read()
+    partial = store(tmp_path, top)
+    read, method, size = partial.read()
+    assert size == Path(partial.uri).stat().st_size
     assert method == "exact"
     assert read.k == k
     oracles.assert_same_bits(read.seen, top.seen)
     oracles.assert_same_bits(np.ascontiguousarray(read.scores), top.scores)
+
+
+def old_bytes(partial: Partial, top: TopK, split: bool) -> bytes:
+    """A partial as versions wrote it whose scores were a list for each candidate."""
+    metadata = pq.read_schema(partial.uri).metadata
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(top.scores.reshape(-1)), top.scores.shape[1])
+    table = pa.table({"seen": top.seen, "scores": lists}).replace_schema_metadata(metadata)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True,
+        column_encoding={"scores.list.element": "BYTE_STREAM_SPLIT"} if split else None,
+    )  # fmt: skip
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_partials_of_older_versions_are_read(tmp_path: Path, split: bool) -> None:
+    top = top_of([[0.5, 0.25, -0.125], [1.0], [-0.0, -1.0, 1e-30]], 3)
+    partial = store(tmp_path, top)
+    Path(partial.uri).write_bytes(old_bytes(partial, top, split))
+    read, *_ = partial.read()
+    oracles.assert_same_bits(np.ascontiguousarray(read.scores), top.scores)
+
+
+def test_scores_are_packed_as_the_docstring_says() -> None:
+    scores = np.array([[1.0, 0.5, 0.0], [-0.0, -0.25, -np.inf]], np.float32)
+    order = sorted([-np.inf, -0.25, 0.0, 0.5, 1.0])
+    numbers = [int(np.float32(score).view(np.int32)) for score in order]
+    # What is negative has its sign as the highest bit, and the larger the number without it, the lower the score.
+    key = {score: n if n >= 0 else -(n & 0x7FFFFFFF) - 1 for score, n in zip(order, numbers, strict=True)}
+    ranks = [[key[1.0], -1], [key[1.0] - key[0.5], -1 - key[-0.25]], [key[0.5] - key[0.0], key[-0.25] - key[-np.inf]]]
+    expected = [bytes(n >> shift & 255 for rank in ranks for n in rank) for shift in (24, 16, 8, 0)]
+    packed = {name: column.buffers()[1].to_pybytes() for name, column in _pack(scores).items()}
+    assert packed == {"high": expected[0] + expected[1], "low": expected[2] + expected[3]}
+
+
+def test_packed_scores_take_less_than_lists(tmp_path: Path) -> None:
+    scores = -np.sort(-np.random.default_rng(0).normal(0, 0.05, (512, 4096)).astype(np.float32), axis=1)
+    top = TopK(12, np.full(512, 4096), np.ascontiguousarray(scores[:, :12]))
+    partial = store(tmp_path, top)
+    assert Path(partial.uri).stat().st_size < 0.88 * len(old_bytes(partial, top, split=True))
 
 
 @pytest.mark.parametrize("numbers", [[0, 2], [0, 1, 1], [1, 2, 3], [0, 1], [0, 1, 2, 3]])
@@ -144,7 +189,7 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
         data[position] ^= 1 << position % 8
         Path(partial.uri).write_bytes(bytes(data))
         try:
-            read, method = partial.read()
+            read, method, _ = partial.read()
         except CorruptArtifactError:
             refused += 1
         else:
