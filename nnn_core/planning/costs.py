@@ -13,9 +13,11 @@ from nnn_core import yaml_files
 from nnn_core.errors import ConfigError, did_you_mean
 from nnn_core.planning.memory import Memory
 
-#: Bytes of a table row in the shuffle, and of a kept score and of an id on disk (compressed).
+#: Bytes of a table row in the shuffle; and compressed on disk of a mean, of a kept score (as measured: 2.4 where a
+#: partial keeps 32 of each candidate, 2.8 where it keeps 12) and of an id.
 SHUFFLED_ROW = 60
-SCORE_BYTES = 3.5
+MEAN_BYTES = 3.5
+KEPT_BYTES = 2.75
 ID_BYTES = 12
 
 #: Network memory of Flink for each slot, in bytes, as run with 1 slot a task manager: every blocking exchange of
@@ -138,6 +140,7 @@ class Work:
         vectors: number of ready-made vectors to check and keep.
         pairs: number of (candidate, reference) pairs to score.
         partials: number of partials to compute.
+        merging: number of candidates whose kept scores are merged.
         candidates: number of candidates in the table.
         references: number of references in the bank.
         dim: dimension of the vectors.
@@ -159,6 +162,7 @@ class Work:
     vectors: int
     pairs: int
     partials: int
+    merging: int
     candidates: int
     references: int
     dim: int
@@ -186,13 +190,18 @@ class Work:
 
     @property
     def kept_scores(self) -> float:
-        """In all partials of the table, which every refresh merges."""
+        """In all partials of the table."""
         return float(self.candidates * self.groups * self.kept)
 
     @property
     def partial_bytes(self) -> float:
         """Kept scores under --work."""
-        return SCORE_BYTES * self.kept_scores
+        return KEPT_BYTES * self.kept_scores
+
+    @property
+    def merging_bytes(self) -> float:
+        """Kept scores that merging reads."""
+        return self.partial_bytes * self.merging / max(1, self.candidates)
 
     @property
     def merged_bytes(self) -> float:
@@ -206,16 +215,16 @@ class Work:
 
     @property
     def written_bytes(self) -> float:
-        """What is stored anew: vectors and ids, scores, and with any of these all means and a version of the table."""
+        """What is stored anew: vectors and ids, scores, means, and with any of these a version of the table."""
         vectors = (self.images + self.texts + self.vectors) * (4.0 * self.dim + ID_BYTES)
         share = self.pairs / max(1, self.candidates * self.references)
-        means = self.merged_bytes + self.table_bytes if self.pairs else 0.0
-        return vectors + share * self.partial_bytes + means
+        means = self.merged_bytes * self.merging / max(1, self.candidates)
+        return vectors + share * self.partial_bytes + means + (self.table_bytes if self.merging else 0.0)
 
     @property
     def table_bytes(self) -> float:
         """One version of the table."""
-        return self.candidates * (ID_BYTES + SCORE_BYTES * (1 + self.grid))
+        return self.candidates * (ID_BYTES + MEAN_BYTES * (1 + self.grid))
 
     @property
     def shuffled_bytes(self) -> float:
@@ -253,7 +262,8 @@ class Hours:
         encoding = work.images / worker.images_per_second + work.texts / worker.texts_per_second
         converting = 4.0 * work.dim * work.vectors / CONVERTED_BYTES / worker.processes
         scoring = work.flop / (worker.gflops * 1e9) + PARTIAL_SECONDS * work.partials / worker.processes
-        merging = (work.kept_scores if work.pairs else 0.0) / MERGED_SCORES / worker.processes
+        merged = work.kept_scores * work.merging / max(1, work.candidates)
+        merging = merged / MERGED_SCORES / worker.processes
         return cls((encoding + converting) / 3600, scoring / 3600, merging / 3600)
 
     @property

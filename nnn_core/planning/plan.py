@@ -212,6 +212,7 @@ class Plan:
         partials_todo: number of partials that are to be computed.
         pairs: number of (candidate, reference) pairs of a full computation.
         pairs_todo: number of (candidate, reference) pairs that are to be scored.
+        merging: number of candidates whose scores are to be merged: all if the bank changes, else those that get some.
         reasons: reason to how many (candidate, reference) pairs are to be scored for it.
         changed: parts of the encoder's fingerprint that differ from the previous version's.
         previous: number of the current version; None for a first refresh.
@@ -227,6 +228,7 @@ class Plan:
     partials_todo: int
     pairs: int
     pairs_todo: int
+    merging: int
     reasons: dict[str, int] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     previous: int | None = None
@@ -291,6 +293,8 @@ class Plan:
         new_shards = candidates.shards_todo
         new_groups = min(references.shards_todo, -(-references.rows_new // grouping.rows))
         partials = (len(shards) + new_shards) * (len(groups) + new_groups)
+        scored = {shard.digest: shard.rows for shard, _ in missing}
+        other_bank = references.rows_new or references.removed
         dims = [side.dim for side in (candidates, references) if side.dim is not None]
         if previous is not None and not changed:
             dims.append(previous.dim)
@@ -303,6 +307,7 @@ class Plan:
             partials - len(shards) * len(groups) + len(missing),
             candidates.rows * references.rows,
             sum(reasons.values()),
+            candidates.rows if other_bank else candidates.rows_new + sum(scored.values()),
             reasons,
             tuple(changed),
             previous.version if previous else None,

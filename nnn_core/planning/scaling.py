@@ -58,6 +58,7 @@ def _work(candidates: int, references: int, dim: int, new: int, day: int) -> Wor
         vectors=0,
         pairs=pairs,
         partials=-(-pairs // (ROWS_PER_SHARD * held)),
+        merging=candidates,
         candidates=candidates,
         references=references,
         dim=dim,

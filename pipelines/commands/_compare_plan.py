@@ -12,7 +12,7 @@ from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds, size
 from pipelines.commands._foretold import Foretold, format_dollars, format_hours
 from pipelines.commands._output import in_columns
-from pipelines.stages.metrics import PAIRS, PEAK_BYTES, ROWS, SHUFFLED, WRITTEN, StageName
+from pipelines.stages.metrics import PAIRS, PEAK_BYTES, READ, ROWS, SHUFFLED, WRITTEN, StageName
 
 #: Seconds of one kind of work from which a rate follows; in less, start-up shows.
 _ENOUGH = 10.0
@@ -50,6 +50,7 @@ def _amounts(foretold: Foretold, done: _Done) -> dict[str, dict[str, float]]:
     pairs = {
         **{stage: (side.rows_todo, done.total(ROWS, stage)) for stage, side in _embedding(found)},
         StageName.SCORE_CANDIDATES.value: (found.pairs_todo, done.total(PAIRS, StageName.SCORE_CANDIDATES)),
+        "merging_bytes": (round(work.merging_bytes), done.total(READ, StageName.MERGE_PARTIALS)),
         "written_bytes": (round(work.written_bytes), done.total(WRITTEN)),
         "shuffled_bytes": (round(work.shuffled_bytes), done.total(SHUFFLED, StageName.MERGE_PARTIALS)),
         "peak_bytes": (round(work.peak_bytes), done.summary[PEAK_BYTES]),
@@ -99,7 +100,12 @@ class _Done:
 
 #: What is counted in a stage, and what bytes are called.
 _COUNTED = {StageName.SCORE_CANDIDATES.value: "pairs"}
-_BYTES = {"written_bytes": "written", "shuffled_bytes": "shuffled", "peak_bytes": "memory of a process, at most"}
+_BYTES = {
+    "merging_bytes": "merge_partials, read",
+    "written_bytes": "written",
+    "shuffled_bytes": "shuffled",
+    "peak_bytes": "memory of a process, at most",
+}
 
 
 def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[str]:

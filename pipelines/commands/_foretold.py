@@ -111,6 +111,7 @@ def _work_of(found: Plan, config: RefreshConfig, encoder: EncoderSource | None) 
         vectors=sum(side.rows_todo for side in found.sides if not side.model),
         pairs=found.pairs_todo,
         partials=found.partials_todo,
+        merging=found.merging,
         candidates=found.candidates.rows,
         references=references,
         dim=found.dim or ASSUMED_DIM,

@@ -175,8 +175,9 @@ def _record_of(foretold: Foretold, regrouping: Regrouping | None) -> dict[str, A
         }
         for side in found.sides
     }
-    numbers = ("dim", "groups", "partials", "partials_todo", "pairs", "pairs_todo", "reasons", "changed", "previous")
-    sizes = (f"{name}_bytes" for name in ("embedded", "partial", "table", "written", "shuffled", "peak"))
+    counts = ("dim", "groups", "partials", "partials_todo", "pairs", "pairs_todo", "merging")
+    numbers = (*counts, "reasons", "changed", "previous")
+    sizes = (f"{name}_bytes" for name in ("embedded", "partial", "merging", "table", "written", "shuffled", "peak"))
     return {
         **sides,
         **{name: getattr(found, name) for name in numbers},

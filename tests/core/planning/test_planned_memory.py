@@ -20,6 +20,7 @@ WORK = Work(
     vectors=0,
     pairs=1 << 28,
     partials=1,
+    merging=1 << 16,
     candidates=1 << 16,
     references=1 << 14,
     dim=256,

@@ -43,6 +43,7 @@ WORK = Work(
     vectors=10**5,
     pairs=10**9,
     partials=1000,
+    merging=10**6,
     candidates=10**6,
     references=10**5,
     dim=500,
@@ -81,9 +82,11 @@ def test_a_plan_foretells_what_is_scored(plan: Call, two_versions: TwoVersions) 
     assert first["slots"] == len(first["candidates"]["todo"]) + len(first["references"]["todo"])
     assert first["pairs_todo"] == scored["pairs"] == 2 * CANDIDATES // 3 * REFERENCES
     assert first["partials_todo"] == scored["computed"]
+    assert first["merging"] == 2 * CANDIDATES // 3
     two_versions.restore(1)
     again = plan(1)
     assert (again["pairs_todo"], again["partials_todo"], again["previous"], again["slots"]) == (0, 0, 1, 2)
+    assert again["merging"] == 0
     assert again["candidates"]["todo"] == []
     assert first["costs"][0]["hours"]["embed"] > 0 == again["costs"][0]["hours"]["embed"]
     # Every file of the bank is scored by itself. What another size of group would cost is what its plan says.
@@ -94,6 +97,10 @@ def test_a_plan_foretells_what_is_scored(plan: Call, two_versions: TwoVersions) 
     grown = plan(2)
     assert grown["candidates"]["reasons"] == {"new or changed": 1}
     assert grown["reasons"] == {"candidates to embed": CANDIDATES // 3 * REFERENCES}
+    assert grown["merging"] == CANDIDATES // 3
+    # A window of which the oldest file goes: nothing is scored, all is merged.
+    shrunk = plan(1, "--references", str(two_versions.place / "references" / "part-0.parquet"))
+    assert (shrunk["pairs_todo"], shrunk["merging"]) == (0, 2 * CANDIDATES // 3)
 
 
 def test_a_plan_says_what_digests_cost(
@@ -149,6 +156,10 @@ def test_a_refresh_says_how_good_its_plan_was(
     # One of the new rows cannot be used, which only reading tells.
     assert scored["pairs"] == pairs - REFERENCES
     assert compared["score_candidates"] == {"planned": pairs, "done": pairs - REFERENCES}
+    # Of the new file's candidates alone, whose partials are small beside what a file takes by itself.
+    assert done["stages"]["merge_partials"]["computed"] == 1
+    assert compared["merging_bytes"]["done"] == scored["written"]
+    assert 0 < compared["merging_bytes"]["planned"] < scored["written"]
     new = [path for path in (place / "work" / "partials").iterdir() if path.name not in before]
     assert len(new) == scored["computed"] > 0
     assert scored["written"] == sum(path.stat().st_size for path in new)
@@ -242,7 +253,8 @@ def test_costs_by_hand() -> None:
     # A hundredth of the pairs is new, and so of the scores.
     means = work.merged_bytes + work.table_bytes
     assert work.written_bytes == pytest.approx(110_800 * 2012 + work.partial_bytes / 100 + means)
-    nothing = dataclasses.replace(work, images=0, texts=0, vectors=0, pairs=0, partials=0)
+    nothing = dataclasses.replace(work, images=0, texts=0, vectors=0, pairs=0, partials=0, merging=0)
+    assert (work.merging_bytes, nothing.merging_bytes) == (work.partial_bytes, 0)
     assert (nothing.written_bytes, rates.estimate(nothing)[0].hours.total) == (0, 0)
 
 
@@ -276,18 +288,17 @@ def test_a_run_is_compared_with_its_plan_by_hand(tmp_path: Path) -> None:
         "embed_candidates": {"seconds": 3600.0, "rows": 7000, "written": 1 << 20},
         "embed_references": {"seconds": 9.0, "rows": 3600, "written": 1 << 20},
         "score_candidates": {"seconds": 30.0, "search_seconds": 20.0, "pairs": 9 * 10**8, "written": 1 << 20},
-        "merge_partials": {"seconds": 12.0, "shuffled": 1 << 30},
+        "merge_partials": {"seconds": 12.0, "read": 3 << 20, "shuffled": 1 << 30},
         "commit_bias_table": {"seconds": 1.0, "written": 1 << 20},
     }
     summary = {"stages": stages, "dim": 500, "seconds": 2000.0, "peak_bytes": 1 << 30}
     compared = compare(Foretold(found, work, rates), summary, 2)
     assert compared["amounts"]["embed_candidates"] == {"planned": 7200, "done": 7000}
     assert compared["amounts"]["score_candidates"] == {"planned": 10**9, "done": 9 * 10**8}
-    assert [compared["amounts"][name]["done"] for name in ("written_bytes", "shuffled_bytes", "peak_bytes")] == [
-        4 << 20,
-        1 << 30,
-        1 << 30,
-    ]
+    sizes = {name: amount["done"] for name, amount in compared["amounts"].items() if name.endswith("_bytes")}
+    assert sizes == {
+        "merging_bytes": 3 << 20, "written_bytes": 4 << 20, "shuffled_bytes": 1 << 30, "peak_bytes": 1 << 30,
+    }  # fmt: skip
     assert compared["planned"]["w"]["hours"]["embed"] == 2.0
     assert compared["done"]["hours"] == {"embed": 3609 / 7200, "score": 30 / 7200, "merge": 12 / 7200}
     assert compared["done"]["dollars"] == pytest.approx(3 * 3651 / 7200 + 1)
