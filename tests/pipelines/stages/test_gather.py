@@ -93,6 +93,13 @@ def test_limits_that_are_just_kept() -> None:
     assert references([*FILES, file(9, 1, paired=1)], own_pairs=True).rows == 17
 
 
+def test_sides_of_two_encoders_are_refused(tmp_path: Path) -> None:
+    config = RefreshConfig("c/*", "r/*", str(tmp_path / "table"), str(tmp_path / "work"))
+    sides = [("embed_references", file(0, 9)), ("embed_candidates", file(1, 7, dim=5))]
+    with pytest.raises(InputError, match="must come from one encoder"):
+        _settling.gather_sides(config, sides)
+
+
 def test_positional_keys_and_white_images_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
 
