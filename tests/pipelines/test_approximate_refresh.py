@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from corpora import brute_force_means, write_vectors
 from fakes import clustered_vectors
+from graphs import Steps
 
 from nnn_core import load_bias_table
 from nnn_core.errors import ConfigError
@@ -20,7 +19,6 @@ from pipelines.commands._parsing import parse_beam_options
 from pipelines.commands._refresh import refresh
 from pipelines.commands._refresh_flags import build_parser
 from pipelines.config import RefreshConfig
-from pipelines.refresh import define_refresh
 
 CANDIDATES, REFERENCES, DIM, TOLERANCE = 400, 6000, 128, 1e-3
 CANDIDATE_IDS = [f"item-{number * 7919 % 1000:03d}" for number in range(CANDIDATES)]
@@ -93,29 +91,6 @@ def test_flags_that_lack_each_other(tmp_path: Path, flags: list[str], capsys: py
     assert not list(tmp_path.iterdir())
 
 
-class _Producers(PipelineVisitor):  # type: ignore[misc]
-    """The steps of a pipeline by name."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, AppliedPTransform] = {}
-
-    def visit_transform(self, step: AppliedPTransform) -> None:
-        self.steps[step.full_label] = step
-
-    def before(self, name: str) -> set[str]:
-        """Names of the steps without which a step has no input."""
-        found, left = set(), [self.steps[name]]
-        while left:
-            made_by = {each.producer for each in left.pop().main_inputs.values() if each.producer}
-            left += [step for step in made_by if step.full_label not in found]
-            found |= {step.full_label for step in made_by}
-        return found
-
-
 def test_bad_candidates_are_complained_about_before_any_is_searched(tmp_path: Path) -> None:
     """Calibration reads them too, and would fail in words of its own: it waits for what looks at both sides."""
-    pipeline = beam.Pipeline(options=options())
-    define_refresh(pipeline, config(tmp_path), None)
-    producers = _Producers()
-    pipeline.visit(producers)
-    assert any("GatherSides" in name for name in producers.before("CalibrateSearch/CalibrateShard"))
+    assert any("GatherSides" in name for name in Steps(config(tmp_path)).before("CalibrateSearch/CalibrateShard"))

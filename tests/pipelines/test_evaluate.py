@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import brute_force_means, gaussian, write_jsonl, write_vectors
+from graphs import Steps
 from sides import bank_of, embed_side
 
-from nnn_core import load_bias_table
+from nnn_core import compute_biases, load_bias_table, storage
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.errors import InputError, StorageError
 from nnn_core.evaluation.agreement import agreement_of, moments_of
@@ -30,15 +31,16 @@ from nnn_core.evaluation.queries import Overlap, gather_queries
 from nnn_core.evaluation.summary import ALPHAS
 from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
+from pipelines.config import RefreshConfig
 from pipelines.stages.judge_bias import _find_targets, _gather_targets
 
 DIM, CANDIDATES, QUERIES = 8, 60, 80
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of 60 candidates in three files, with 80 queries that lie near to one candidate each."""
-    folder = tmp_path_factory.mktemp("published")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 candidates in three files, and 80 queries that lie near to one candidate each."""
+    folder = tmp_path_factory.mktemp("inputs")
     candidates = gaussian(CANDIDATES, DIM, 1)
     owners = np.arange(QUERIES) % CANDIDATES
     queries = candidates[owners] + gaussian(QUERIES, DIM, 3)
@@ -46,9 +48,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_vectors(folder / "references", [f"r{row}" for row in range(50)], gaussian(50, DIM, 2), 2)
     pairs = [f"c{row}" for row in owners]
     write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], queries, 2, pairs)
-    flags = {name: str(folder / name / "part-*.parquet") for name in ("candidates", "references")}
-    flags |= {name: str(folder / name) for name in ("table", "work")}
-    assert cli.main(["refresh", "--k", "4", "--k-max", "8", "--alpha", "0.5", *as_flags(flags)]) == 0
     return folder
 
 
@@ -62,10 +61,10 @@ def flags_of_evaluate(published: Path) -> dict[str, str]:
     return flags | {"query-pair-id-column": "pair_id"}
 
 
-def flags_of_refresh(published: Path, folder: Path) -> dict[str, str]:
-    """The inputs of ``published`` with validation queries, to a table and artefacts of its own."""
-    flags = {name: str(published / name / "part-*.parquet") for name in ("candidates", "references")}
-    flags |= {"validation": str(published / "queries" / "part-*.parquet"), "validation-pair-id-column": "pair_id"}
+def flags_of_refresh(inputs: Path, folder: Path) -> dict[str, str]:
+    """The ``inputs`` with validation queries, to a table and artefacts of its own."""
+    flags = {name: str(inputs / name / "part-*.parquet") for name in ("candidates", "references")}
+    flags |= {"validation": str(inputs / "queries" / "part-*.parquet"), "validation-pair-id-column": "pair_id"}
     return flags | {name: str(folder / name) for name in ("table", "work")} | {"k": "4", "k-max": "8", "alpha": "0.5"}
 
 
@@ -84,12 +83,6 @@ def result_of(*command: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def judged(published: Path) -> dict[str, Any]:
-    """What an evaluation of the table says."""
-    return result_of("evaluate", *as_flags(flags_of_evaluate(published)))
-
-
-@pytest.fixture(scope="module")
 def tuned(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same with a choice of k and alpha; ``page`` is its report."""
     page = str(tmp_path_factory.mktemp("tuned") / "report.html")
@@ -98,10 +91,23 @@ def tuned(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture(scope="module")
-def refreshed(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def refreshed(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A refresh that chooses k and alpha by the queries: the folder of its table, and its summary."""
     folder = tmp_path_factory.mktemp("refreshed")
-    return folder, result_of("refresh", *as_flags(flags_of_refresh(published, folder)), "--tune")
+    return folder, result_of("refresh", *as_flags(flags_of_refresh(inputs, folder)), "--tune")
+
+
+@pytest.fixture(scope="module")
+def given(refreshed: tuple[Path, dict[str, Any]], inputs: Path) -> dict[str, Any]:
+    """Summary of a refresh into another table, of a point that is given, with the artefacts of ``refreshed``."""
+    flags = flags_of_refresh(inputs, refreshed[0]) | {"table": str(inputs / "table")}
+    return result_of("refresh", *as_flags(flags))
+
+
+@pytest.fixture(scope="module")
+def published(inputs: Path, given: dict[str, Any]) -> Path:
+    """The folder of the inputs and of that table, with artefacts of its own."""
+    return inputs
 
 
 @pytest.fixture
@@ -164,11 +170,11 @@ def brute_force_ranks(published: Path, k: int, alpha: float) -> dict[str, int]:
     [None, *(pytest.param(point, marks=pytest.mark.slow) for point in ((1, 1.5), (8, 0.3)))],
 )
 def test_figures_are_those_of_sorting(
-    judged: dict[str, Any], evaluate: Any, published: Path, point: tuple[int, float] | None
+    given: dict[str, Any], evaluate: Any, published: Path, point: tuple[int, float] | None
 ) -> None:
-    """At the published point, and at others."""
+    """At the point that a refresh publishes, and at others."""
     k, alpha = point or (4, 0.5)
-    result = evaluate("--k", str(k), "--alpha", str(alpha))[1] if point else judged
+    result = evaluate("--k", str(k), "--alpha", str(alpha))[1] if point else given["evaluation"]
     assert result["point"] == {"k": k, "alpha": alpha}
     for part, ranks in (
         ("before", brute_force_ranks(published, k, 0.0)),
@@ -198,39 +204,31 @@ def test_a_choice_is_that_of_brute_force_ranks(tuned: dict[str, Any], published:
     assert tuned["after"]["recall@1"]["value"] == pytest.approx(after.mean())
 
 
-def test_agreement_is_that_of_all_candidates_at_once(judged: dict[str, Any], published: Path) -> None:
+def test_agreement_is_that_of_all_candidates_at_once(given: dict[str, Any], published: Path) -> None:
     held, asked, bank = (vectors_of(published, side) for side in ("candidates", "queries", "references"))
     names, ordered = list(held), sorted(asked)
     relevant = [[f"c{int(name[1:]) % CANDIDATES}"] for name in ordered]
     mean = np.stack(list(bank.values())).mean(axis=0)
     vectors = np.stack([held[name] for name in names]), np.stack([asked[name] for name in ordered])
     moments = moments_of(*vectors[:1], names, mean, vectors[1], relevant)  # type: ignore[arg-type]
-    assert judged["agreement"] == agreement_of(moments)
+    assert given["evaluation"]["agreement"] == agreement_of(moments)
 
 
-def test_rows_of_no_figure_are_counted(evaluate: Any, published: Path, tmp_path: Path) -> None:
-    """Of ten rows two are rejected, one has no answer, and one an answer that is no candidate."""
-    vectors = gaussian(10, DIM, 9)
-    vectors[:2] = 0.0
-    pairs = [*(f"c{row}" for row in range(8)), "", "nowhere"]
-    queries = write_vectors(tmp_path / "asked", [f"q{row}" for row in range(10)], vectors, 1, pairs)
-    code, result, _ = evaluate("--max-reject-rate", "0.2", queries=queries)
-    unused = {"rejected": 2, "unanswered": 1, "absent": 1}
-    assert (code, result["queries"], result["unused"], result["missing"]) == (0, 6, unused, 1)
-    words = "2 rejected, 1 without an answer, 1 with no answer in the index"
-    note = f"4 of 10 rows of queries (40.00%) are in no figure: {words}."
-    page = Path(result["report"]).read_text()
-    assert (note in page, "vector has zero norm" in page) == (True, True)
-    flags = flags_of_refresh(published, tmp_path) | {"validation": queries, "max-reject-rate": "0.2"}
-    summary = result_of("refresh", *as_flags(flags))
-    assert summary["evaluation"]["unused"] == unused
-    assert summary["evaluation"]["after"] == result["after"]
-    page = Path(summary["report"]).read_text()
-    assert (note in page, "vector has zero norm" in page) == (True, True)
+def asked_in_vain(published: Path, folder: Path) -> str:
+    """The queries without their answers, and two that are rejected."""
+    ids, vectors = raw_of(published, "queries")
+    zeros = np.zeros((2, DIM), np.float32)
+    return write_vectors(
+        folder / "asked", [*ids, "z0", "z1"], np.concatenate([vectors, zeros]), 1, [""] * (QUERIES + 2)
+    )
 
 
 def test_judgements_of_a_part_of_the_candidates(evaluate: Any, published: Path, tmp_path: Path) -> None:
-    """Graded and several; of queries that are in the bank, and of a part of the index, which both are allowed here."""
+    """Graded and several; of queries that are in the bank, and of a part of the index, which both are allowed here.
+
+    Two rows of queries are rejected.
+    """
+    queries = asked_in_vain(published, tmp_path)
     judged = tmp_path / "judged.jsonl"
     write_jsonl(
         judged,
@@ -244,11 +242,15 @@ def test_judgements_of_a_part_of_the_candidates(evaluate: Any, published: Path, 
     )
     bank, part = (str(published / name) for name in ("queries/part-0.parquet", "candidates/part-[01].parquet"))
     flags = ["--relevance", str(judged), "--references", bank, "--allow-overlap", "--subset"]
-    code, result, _ = evaluate(*flags, candidates=part)
+    code, result, _ = evaluate(*flags, "--max-reject-rate", "0.1", candidates=part, queries=queries)
     assert (code, result["queries"], result["missing"]) == (0, 2, 1)
+    assert result["unused"] == {"rejected": 2, "unanswered": QUERIES - 3, "absent": 1}
     assert (result["candidates"], result["of_candidates"]) == (40, 60)
     note = "40 of the table&#x27;s 60 candidates were given (--subset)"
-    assert note in Path(result["report"]).read_text().replace("&#39;", "&#x27;")
+    page = Path(result["report"]).read_text().replace("&#39;", "&#x27;")
+    words = f"2 rejected, {QUERIES - 3} without an answer, 1 with no answer in the index"
+    assert (note in page, "vector has zero norm" in page) == (True, True)
+    assert f"{QUERIES} of {QUERIES + 2} rows of queries (97.56%) are in no figure: {words}." in page
 
 
 def test_no_row_of_queries_is_left(tmp_path: Path) -> None:
@@ -324,19 +326,31 @@ def test_a_refresh_publishes_what_it_chose(refreshed: tuple[Path, dict[str, Any]
 
 
 def test_queries_tell_of_the_bank_without_answers(refresh: Any, published: Path, tmp_path: Path) -> None:
-    queries = write_vectors(tmp_path / "asked", *raw_of(published, "queries"), 1, [""] * QUERIES)
-    code, summary, error = refresh(validation=queries, table=str(tmp_path / "unanswered"))
+    queries = asked_in_vain(published, tmp_path)
+    code, summary, error = refresh("--max-reject-rate", "0.1", validation=queries)
     evaluation = summary["evaluation"]
     assert (code, error, evaluation["queries"], evaluation["gain"]) == (0, "", 0, {})
-    assert evaluation["unused"] == {"rejected": 0, "unanswered": QUERIES, "absent": 0}
+    assert evaluation["unused"] == {"rejected": 2, "unanswered": QUERIES, "absent": 0}
     page = Path(summary["report"]).read_text()
+    words = f"2 rejected, {QUERIES} without an answer"
+    assert f"{QUERIES + 2} of {QUERIES + 2} rows of queries (100.00%) are in no figure: {words}." in page
+    assert "vector has zero norm" in page
     assert "Not evaluated: no query has an answer." in page
     assert "Hubness" in page
-    assert refresh("--tune", validation=queries, table=str(tmp_path / "tuned"))[0] == 3
+
+
+@pytest.mark.parametrize("tune", [False, True])
+def test_only_a_choice_needs_answers(published: Path, tmp_path: Path, tune: bool) -> None:
+    """What ``test_queries_without_answers`` asks for is asked for where k and alpha are chosen."""
+    sides = (str(published / name / "part-*.parquet") for name in ("candidates", "references"))
+    where = (str(tmp_path / "table"), str(tmp_path / "work"))
+    queries = str(published / "queries" / "part-*.parquet")
+    steps = Steps(RefreshConfig(*sides, *where, validation=queries, tune=tune))
+    assert steps.named["GatherQueries"].transform.need_answers == tune
 
 
 def test_nothing_is_judged_twice(
-    refreshed: tuple[Path, dict[str, Any]], refresh: Any, published: Path, tmp_path: Path
+    refreshed: tuple[Path, dict[str, Any]], given: dict[str, Any], published: Path
 ) -> None:
     """Three shards, each with its targets, counts and rankings."""
     folder, first = refreshed
@@ -345,14 +359,16 @@ def test_nothing_is_judged_twice(
     assert [(each["computed"], each["reused"]) for each in both] == [(9, 0), (0, 9)]
     assert (again["version"], again["evaluation"]) == (first["version"], first["evaluation"])
     # A point that is given is judged by the same counts.
-    moved = refresh(alpha="0.25", table=str(tmp_path / "other"), work=str(folder / "work"))[1]["stages"]["judge_bias"]
+    moved = given["stages"]["judge_bias"]
     assert (moved["computed"], moved["reused"]) == (3, 6)
 
 
 def test_validation_does_not_change_the_means(refreshed: tuple[Path, dict[str, Any]], published: Path) -> None:
-    chosen, given = (load_bias_table(str(where / "table")) for where in (refreshed[0], published))
-    assert chosen.ids.equals(given.ids)
-    assert np.array_equal(chosen.mean_k, given.mean_k)
+    table = load_bias_table(str(refreshed[0] / "table"))
+    (ids, candidates), (_, bank) = raw_of(published, "candidates"), raw_of(published, "references")
+    for column, k in enumerate(table.manifest.settings.grid):
+        means = dict(zip(ids, compute_biases(candidates, bank, k, alpha=1.0).tolist(), strict=True))
+        assert table.mean_k[:, column].tolist() == [means[name] for name in table.ids.to_pylist()]
 
 
 def test_a_refresh_refuses_queries_from_the_bank(
@@ -390,14 +406,15 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
     means = brute_force_means(candidates, vectors[rest], table.manifest.settings.grid)
     np.testing.assert_allclose(table.means_for([f"c{row}" for row in range(CANDIDATES)]), means, rtol=0, atol=1e-6)
     # The next refresh starts from the whole bank, which cleaning keeps; what queries saw is judged anew.
-    for path in (tmp_path / "work").rglob("*"):
+    work = {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()}
+    for path in work:
         os.utime(path, (0, 0))
     flags = ["--work", str(tmp_path / "work"), "--table", dropping["table"]]
     assert cli.main(["work", "gc", *flags, "--yes"]) == 0
-    code, summary, _ = refresh("--drop-overlap", **dropping)
-    computed = [summary["stages"][stage]["computed"] for stage in ("embed_references", "score_candidates")]
-    assert (code, summary["version"], computed) == (0, 1, [0, 0])
-    assert summary["stages"]["judge_bias"]["reused"] == 0
+    removed = [path for path in work if not path.exists()]
+    assert {path.parent.name for path in removed} == {"embedded", "evaluation", "runs", "standing"}
+    forgotten = {json.loads(work[path])["content"]["digest"] for path in removed if path.match("embedded/*.json")}
+    assert forgotten == {storage.content_digest(str(path)) for path in (published / "queries").iterdir()}
 
 
 def test_overlap_is_dropped_or_allowed(refresh: Any) -> None:

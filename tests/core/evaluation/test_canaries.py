@@ -7,31 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import gaussian, write_vectors
+from tables import make_manifest
 
 from nnn_core.errors import CorruptArtifactError
 from nnn_core.evaluation.canaries import find_canaries, store_canaries
 from nnn_core.evaluation.metrics import top_overlap
-from nnn_core.table.manifest import Manifest
-from pipelines.commands._parsing import parse_beam_options
-from pipelines.commands._refresh import refresh
-from pipelines.commands._refresh_flags import build_parser
-from pipelines.config import RefreshConfig
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    folder = tmp_path_factory.mktemp("table")
-    globs = [
-        write_vectors(folder / name, [f"{name}{row}" for row in range(30)], gaussian(30, 4, seed), 2)
-        for seed, name in enumerate(("candidates", "references"))
-    ]
-    config = RefreshConfig(*globs, str(folder / "table"), str(folder / "work"), k=2, alpha=0.5)
-    return refresh(config, None, parse_beam_options([], build_parser()))[0]
-
-
-def test_a_ranking_belongs_to_one_version_and_one_set_of_queries(manifest: Manifest, tmp_path: Path) -> None:
-    work, rows = str(tmp_path), [["a", "b"], ["ü"]]
+def test_a_ranking_belongs_to_one_version_and_one_set_of_queries(tmp_path: Path) -> None:
+    manifest, work, rows = make_manifest(), str(tmp_path), [["a", "b"], ["ü"]]
     store_canaries(manifest, "queries", rows, work)
     store_canaries(manifest, "queries", rows, work)
     assert find_canaries(manifest, "queries", work) == rows
