@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from nnn_core.digests import set_digest
-from nnn_core.embedded.corpus import _part_boundaries
+from nnn_core.embedded.corpus import Corpus, _part_boundaries
 from nnn_core.embedded.side import Side
+from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
 from nnn_core.table.hubs import HubList, Means, describe_hubs
@@ -36,6 +37,17 @@ def publish(
         rows = describe_hubs(found.hubs(), {IDS[0]: 3}, {IDS[0]: [(0.5, "q")]})
         manifest = dataclasses.replace(manifest, hubs=HubList.write(table, version, k, rows, None))
     return commit_version(table, manifest)
+
+
+def publish_vectors(
+    table: str, corpus: Corpus, bank: Bank, means: dict[str, list[float]], k: int, alpha: float
+) -> None:
+    """The first version for these sides, with the ``means`` at k, by the candidates' ids."""
+    ids = sorted(means)
+    settings = BiasSettings(k, alpha, (k,), "image", "text", False, {"kind": "precomputed"}, bank.digest)
+    rows = slice_rows(pa.array(ids), np.array([means[name] for name in ids], np.float32), "x", ())
+    parts = tuple(write_part(table, 1, number, collect_rows([piece]), settings, {}) for number, piece in rows)
+    commit_version(table, Manifest(1, settings, corpus.dim, corpus.side, bank.side, SearchReport(("exact",)), parts))
 
 
 def publish_two_for_iceberg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

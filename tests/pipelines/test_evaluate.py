@@ -245,7 +245,7 @@ def test_judgements_of_a_part_of_the_candidates(evaluate: Any, published: Path, 
     code, result, _ = evaluate(*flags, "--max-reject-rate", "0.1", candidates=part, queries=queries)
     assert (code, result["queries"], result["missing"]) == (0, 2, 1)
     assert result["unused"] == {"rejected": 2, "unanswered": QUERIES - 3, "absent": 1}
-    assert (result["candidates"], result["of_candidates"]) == (40, 60)
+    assert (result["candidates"], result["of_candidates"], result["fair"]) == (40, 60, None)
     note = "40 of the table&#x27;s 60 candidates were given (--subset)"
     page = Path(result["report"]).read_text().replace("&#39;", "&#x27;")
     words = f"2 rejected, {QUERIES - 3} without an answer, 1 with no answer in the index"

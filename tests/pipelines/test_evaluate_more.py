@@ -25,6 +25,8 @@ from pipelines.commands import cli
 
 DIM, CANDIDATES, QUERIES, REFERENCES = 8, 60, 80, 50
 OWN_PAIRS = 20
+#: What is judged, of a table that was published with another.
+K, ALPHA = 8, 0.25
 IDS = [f"c{row}" for row in range(CANDIDATES)]
 #: The candidate that each query asks for, the queries in order of id, and their answers in that order.
 OWNERS = OWN_PAIRS + np.arange(QUERIES) % (CANDIDATES - OWN_PAIRS)
@@ -89,12 +91,18 @@ def evaluate(published: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(scope="module")
 def judged(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    """The table judged with and without own pairs, by an attribute, and beside others: the result, and the text."""
-    attributes = tmp_path_factory.mktemp("judged") / "attributes.tsv"
-    attributes.write_text("id\tshape\n" + "".join(f"{name}\t{value}\n" for name, value in SHAPES.items()))
+    """A copy of the table judged with and without own pairs, by an attribute, and beside others, and what was judged
+    published: the result, and the text.
+    """
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "attributes.tsv").write_text(
+        "id\tshape\n" + "".join(f"{name}\t{value}\n" for name, value in SHAPES.items())
+    )
+    table = str(shutil.copytree(published / "table", folder / "table"))
     flags = {name: value for name, value in flags_of_evaluate(published).items() if value is not None}
+    flags |= {"table": table, "k": str(K), "alpha": str(ALPHA), "attributes": str(folder / "attributes.tsv")}
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        more = ["--drop-own-pairs", "--attributes", str(attributes), "--compare", "--json"]
+        more = ["--drop-own-pairs", "--compare", "--publish", "--json"]
         assert cli.main(["evaluate", *as_flags(flags), *more]) == 0
     return json.loads(out.getvalue().splitlines()[-1]), out.getvalue()
 
@@ -104,12 +112,17 @@ def test_the_fair_figure_is_that_of_a_bank_without_own_pairs(judged: tuple[dict[
     assert "20 of 50 bank rows (40.0 %) belong to candidates of the pool" in text
     assert "without them, which is the fair figure" in text
     assert result["own_pairs"] == OWN_PAIRS
-    rest = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES - OWN_PAIRS, DIM, 2), (4,))
-    plain, fair = (brute_force_rankings(bias) for bias in (np.zeros(CANDIDATES), 0.5 * rest[:, 0]))
-    for part, rankings in (("before", plain), ("after", fair)):
+    rest = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES - OWN_PAIRS, DIM, 2), (K,))
+    bias = load_bias_table(result["table"], 2).bias_of(IDS)
+    for found, given in (
+        (result["before"], np.zeros(CANDIDATES)),
+        (result["after"], bias),
+        (result["fair"]["after"], ALPHA * rest[:, 0]),
+    ):
+        rankings = brute_force_rankings(given)
         for cut in (1, 5, 10):
             recall = np.mean([answer in ranking[:cut] for ranking, answer in zip(rankings, ANSWERS, strict=True)])
-            assert result["fair"][part][f"recall@{cut}"]["value"] == pytest.approx(recall)
+            assert found[f"recall@{cut}"]["value"] == pytest.approx(recall)
     assert result["fair"]["before"] == result["before"]
     assert result["fair"]["after"] != result["after"]
 
@@ -153,9 +166,9 @@ def test_comparing_needs_the_bank(evaluate: Run) -> None:
     assert (code, "name it with --references" in text) == (2, True)
 
 
-def test_attributes_are_measured_over_the_same_rankings(judged: tuple[dict[str, Any], str], published: Path) -> None:
+def test_attributes_are_measured_over_the_same_rankings(judged: tuple[dict[str, Any], str]) -> None:
     (section,) = judged[0]["fairness"]
-    bias = load_bias_table(str(published / "table")).bias_of(IDS).astype(np.float64)
+    bias = load_bias_table(judged[0]["table"], 2).bias_of(IDS).astype(np.float64)
     before, after = brute_force_rankings(np.zeros(CANDIDATES)), brute_force_rankings(bias)
     given = {name: value for name, value in SHAPES.items() if value}
     kinds, figures = compare_values(before, after, [[name] for name in ANSWERS], given, Counter(given.values()))
@@ -187,14 +200,11 @@ def brute_force_rankings(bias: np.ndarray) -> list[list[str]]:
     return [[IDS[row] for row in each] for each in rows]
 
 
-def test_what_was_judged_can_be_published(evaluate: Run, published: Path, tmp_path: Path) -> None:
-    uri = str(shutil.copytree(published / "table", tmp_path / "table"))
-    code, result, text = evaluate("--k", "8", "--alpha", "0.25", "--publish", table=uri)
-    assert (code, result["published"]) == (0, 2)
-    assert (result["own_pairs"], result["fair"]) == (OWN_PAIRS, None)
-    assert "Run nnn evaluate with --drop-own-pairs for the fair figure." in text
-    table = load_bias_table(uri)
-    assert (table.manifest.version, table.manifest.settings.k, table.manifest.settings.alpha) == (2, 8, 0.25)
+def test_what_was_judged_can_be_published(judged: tuple[dict[str, Any], str]) -> None:
+    result, text = judged
+    assert result["published"] == 2
+    table = load_bias_table(result["table"])
+    assert (table.manifest.version, table.manifest.settings.k, table.manifest.settings.alpha) == (2, K, ALPHA)
     assert table.manifest.evaluation is not None
     assert table.manifest.evaluation["gain"] == result["gain"]
     assert "published    version 2" in text

@@ -14,8 +14,9 @@ import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from corpora import gaussian, tree, write_vectors
-from sides import embed_side
+from corpora import brute_force_means, gaussian, tree, write_vectors
+from sides import bank_of, candidates_of, embed_side
+from tables import publish_vectors
 
 from nnn_core import load_bias_table, storage
 from nnn_core.consumers.engines._engine import engines
@@ -41,12 +42,14 @@ Exported = Callable[[str, str], tuple[Path, dict[str, Any]]]
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of 150 candidates in three files, and queries."""
     folder = tmp_path_factory.mktemp("published")
-    write_vectors(folder / "candidates", IDS, gaussian(CANDIDATES, DIM, 1), 3)
-    write_vectors(folder / "references", [f"r{row}" for row in range(60)], gaussian(60, DIM, 2), 2)
+    globs = (
+        write_vectors(folder / "candidates", IDS, gaussian(CANDIDATES, DIM, 1), 3),
+        write_vectors(folder / "references", [f"r{row}" for row in range(60)], gaussian(60, DIM, 2), 2),
+    )
     write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], gaussian(QUERIES, DIM, 3), 2)
-    flags = {name: str(folder / name / "part-*.parquet") for name in ("candidates", "references")}
-    flags |= {name: str(folder / name) for name in ("table", "work")}
-    assert cli.main(["refresh", "--k", "4", "--alpha", "1.5", *as_flags(flags)]) == 0
+    sides = candidates_of(globs[0], str(folder / "work")), bank_of(globs[1], str(folder / "work"))
+    means = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(60, DIM, 2), (4,)).tolist()
+    publish_vectors(str(folder / "table"), *sides, dict(zip(IDS, means, strict=True)), 4, 1.5)
     return folder
 
 
