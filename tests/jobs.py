@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -106,3 +107,40 @@ class TwoVersions:
         """All files of table and work after that version, but for what belongs to a single run."""
         kept = objects(str(self.kept[version]))
         return {name: data for name, data in kept.items() if name.startswith(("table/", "work/"))}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The tiny job, of which one gate fails; it was to tell of its end in every way that is installed.
+
+    Attributes:
+        code: its exit code.
+        printed: what it printed, the last line of which is JSON.
+        error: what it said to standard error.
+        metrics: its file of metrics.
+        events: its file of OpenLineage's events, a line each; empty without the client.
+        published: versions of its table.
+    """
+
+    code: int
+    printed: str
+    error: str
+    metrics: bytes
+    events: list[dict[str, Any]]
+    published: list[str]
+
+    @classmethod
+    def run(cls, folder: Path) -> Refused:
+        """Run the job in a new folder."""
+        plant_inputs(folder, str(folder))
+        (folder / "gates.yaml").write_text("spread: 10\n")
+        (folder / "events.jsonl").touch()
+        flags = ["--gates", str(folder / "gates.yaml"), "--metrics-file", str(folder / "nnn.prom"), "--json"]
+        if find_spec("openlineage"):
+            flags += ["--lineage-url", str(folder / "events.jsonl")]
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            code = cli.main([*refresh_arguments(str(folder), str(folder)), *flags])
+        events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        versions = [path.name for path in (folder / "table").glob("versions/*.json")]
+        return cls(code, out.getvalue(), error.getvalue(), (folder / "nnn.prom").read_bytes(), events, versions)

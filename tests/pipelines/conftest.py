@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import beam_memory
 import pytest
-from jobs import TwoVersions
+from jobs import Refused, TwoVersions
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +16,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def published_twice(tmp_path_factory: pytest.TempPathFactory) -> TwoVersions:
     """The tiny job of two versions, run once."""
     return TwoVersions.publish(tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture(scope="session")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Refused:
+    """The tiny job that a gate refuses, run once."""
+    return Refused.run(tmp_path_factory.mktemp("refused"))
 
 
 @pytest.fixture

@@ -100,7 +100,13 @@ def judged(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
     )
     table = str(shutil.copytree(published / "table", folder / "table"))
     flags = {name: value for name, value in flags_of_evaluate(published).items() if value is not None}
-    flags |= {"table": table, "k": str(K), "alpha": str(ALPHA), "attributes": str(folder / "attributes.tsv")}
+    flags |= {
+        "metrics-file": str(folder / "nnn.prom"),
+        "table": table,
+        "k": str(K),
+        "alpha": str(ALPHA),
+        "attributes": str(folder / "attributes.tsv"),
+    }
     with contextlib.redirect_stdout(io.StringIO()) as out:
         more = ["--drop-own-pairs", "--compare", "--publish", "--json"]
         assert cli.main(["evaluate", *as_flags(flags), *more]) == 0
@@ -203,6 +209,9 @@ def brute_force_rankings(bias: np.ndarray) -> list[list[str]]:
 def test_what_was_judged_can_be_published(judged: tuple[dict[str, Any], str]) -> None:
     result, text = judged
     assert result["published"] == 2
+    told = Path(result["table"]).with_name("nnn.prom").read_text()
+    labels = f'{{command="evaluate",table="{result["table"]}"}}'
+    assert all(f"nnn_{name}{labels} {value}.0\n" in told for name, value in (("run_success", 1), ("table_version", 2)))
     table = load_bias_table(result["table"])
     assert (table.manifest.version, table.manifest.settings.k, table.manifest.settings.alpha) == (2, K, ALPHA)
     assert table.manifest.evaluation is not None

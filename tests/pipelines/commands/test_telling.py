@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from corpora import gaussian, write_vectors
 from fsspec.implementations.memory import MemoryFileSystem
-from jobs import plant_inputs, refresh_arguments
+from jobs import Refused, TwoVersions, refresh_arguments
 
 from nnn_core import __version__, storage
+from nnn_core.errors import BankTooSmallError
 from nnn_core.table.manifest import read_manifest
 from nnn_core.telling.prometheus import _last_success_in, _render_metrics, write_metrics
 from nnn_core.telling.runs import Run
 from pipelines.commands import cli
-from pipelines.stages import commit_bias_table
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -46,11 +46,10 @@ def one(samples: Samples, *names: str) -> list[float | None]:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> list[str]:
-    """The flags of the tiny refresh, with a file of metrics and JSON."""
-    plant_inputs(tmp_path, str(tmp_path))
-    (tmp_path / "gates.yaml").write_text("spread: 10\n")
-    return [*refresh_arguments(str(tmp_path), str(tmp_path)), "--metrics-file", str(tmp_path / "nnn.prom"), "--json"]
+def job(two_versions: TwoVersions, tmp_path: Path) -> list[str]:
+    """The flags of the tiny refresh, which finds nothing changed, with a file of metrics and JSON."""
+    place = str(two_versions.restore(2))
+    return [*refresh_arguments(place, place), "--metrics-file", str(tmp_path / "nnn.prom"), "--json"]
 
 
 def test_labels_are_escaped_and_times_are_exact() -> None:
@@ -96,41 +95,40 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [each.name for each in path.parent.iterdir()] == ["nnn.prom"]
 
 
-def test_a_refresh_is_told_of(job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    strict = [*job, "--gates", str(tmp_path / "gates.yaml"), "--accept", "spread"]
-    assert cli.main(strict) == 0
+def test_a_refresh_is_told_of(
+    job: list[str], two_versions: TwoVersions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = str(two_versions.place / "table")
+    assert cli.main(job) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     data = (tmp_path / "nnn.prom").read_bytes()
-    manifest = read_manifest(str(tmp_path / "table"))
-    samples = samples_of(data, table=str(tmp_path / "table"))
-    assert one(samples, "run_success", "run_exit_code", "table_version") == [1, 0, 1]
+    manifest = read_manifest(table)
+    samples = samples_of(data, table=table)
+    assert one(samples, "run_success", "run_exit_code", "table_version") == [1, 0, 2]
     assert one(samples, "table_rows", "rejected_rows") == [manifest.rows, 1]
     assert one(samples, "table_bias_mean") == [pytest.approx(manifest.bias_mean, rel=1e-15)]
     gates = {gate["name"]: gate for gate in summary["gates"]}
-    assert gates["spread"]["accepted"]
-    assert samples["nnn_gate_accepted", "spread"] == 1
-    assert samples["nnn_gate_passed", "spread"] == 0
+    assert gates["candidate_rejects"]["accepted"]
+    assert samples["nnn_gate_accepted", "candidate_rejects"] == 1
+    assert samples["nnn_gate_passed", "candidate_rejects"] == 0
     passed = {name for (metric, name), value in samples.items() if metric == "nnn_gate_passed" and value == 1}
     assert passed == {name for name, gate in gates.items() if gate["verdict"] == "pass"}
     stages = {name for metric, name in samples if metric == "nnn_stage_duration_seconds"}
     assert stages == summary["stages"].keys()
-    # A refresh of which nothing changed is told of too.
     before = one(samples, "run_timestamp_seconds")[0] or 0.0
-    assert cli.main(strict) == 0
+    assert cli.main(job) == 0
     again = samples_of((tmp_path / "nnn.prom").read_bytes())
-    assert one(again, "run_success", "table_version", "table_rows") == [1, 1, manifest.rows]
+    assert one(again, "run_success", "table_version", "table_rows") == [1, 2, manifest.rows]
     assert (one(again, "run_timestamp_seconds")[0] or 0.0) > before
 
 
-def test_a_gate_that_fails_is_told_of(job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*job, "--gates", str(tmp_path / "gates.yaml")]) == 10
-    shown = capsys.readouterr()
-    record = json.loads(shown.out.splitlines()[-1])
+def test_a_gate_that_fails_is_told_of(refused: Refused) -> None:
+    record = json.loads(refused.printed.splitlines()[-1])
     assert (record["kind"], record["exit_code"]) == ("GateError", 10)
     assert record["error"].startswith("1 of ")
     assert [gate["name"] for gate in record["gates"] if gate["verdict"] == "fail"] == ["spread"]
     assert Path(record["report"]).read_text().startswith("<!DOCTYPE html>")
-    samples = samples_of((tmp_path / "nnn.prom").read_bytes())
+    samples = samples_of(refused.metrics)
     assert one(samples, "run_success", "run_exit_code", "table_version") == [0, 10, None]
     failed = {name for (metric, name), value in samples.items() if metric == "nnn_gate_passed" and value == 0}
     assert failed == {"spread"}
@@ -139,7 +137,14 @@ def test_a_gate_that_fails_is_told_of(job: list[str], tmp_path: Path, capsys: py
 def test_any_failure_is_told_of(
     job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli.main([*job, "--k", "4000", "--k-max", "4000"]) == 5
+    def fail_with(error: Exception) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("pipelines.commands._refresh.refresh", fail)
+
+    fail_with(BankTooSmallError("k beyond the bank"))
+    assert cli.main(job) == 5
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record.keys() == {"error", "kind", "exit_code"}
     assert record["kind"] == "BankTooSmallError"
@@ -148,18 +153,14 @@ def test_any_failure_is_told_of(
     path.unlink()
     assert cli.main([*job, "--dry-run"]) == 0
     assert not path.exists()
-
-    def defect(*_: object) -> None:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(commit_bias_table, "publish", defect)
+    fail_with(RuntimeError("a defect"))
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(job)
     assert one(samples_of(path.read_bytes()), "run_success", "run_exit_code") == [0, 1]
 
 
 def test_metrics_that_cannot_be_written_stop_no_job(
-    job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    job: list[str], two_versions: TwoVersions, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -167,30 +168,34 @@ def test_metrics_that_cannot_be_written_stop_no_job(
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
     assert cli.main([*job, "--metrics-file", "memory://metrics/nnn.prom"]) == 0
     assert "the metrics could not be written" in capsys.readouterr().err
-    assert read_manifest(str(tmp_path / "table")).version == 1
+    assert read_manifest(str(two_versions.place / "table")).version == 2
     assert cli.main([*job, "--metrics-file", "https://user:secret@host/nnn.prom"]) == 2
     assert "holds credentials" in capsys.readouterr().err
 
 
-def test_an_evaluation_is_told_of(job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(job) == 0
+def test_an_evaluation_that_publishes_nothing_is_told_of(
+    two_versions: TwoVersions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = two_versions.restore(2)
+    (tmp_path / "gates.yaml").write_text("spread: 10\n")
     queries = write_vectors(tmp_path / "queries", ["q1", "q2"], gaussian(2, 8, 5), 1, ["item-001", "item-002"])
-    flags = {"candidates": f"{tmp_path}/candidates/part-*.parquet", "queries": queries}
-    flags |= {"table": f"{tmp_path}/table", "work": f"{tmp_path}/work", "query-pair-id-column": "pair_id"}
-    flags |= {"metrics-file": str(tmp_path / "nnn.prom")}
-    command = ["evaluate", "--json", *(part for name, value in flags.items() for part in (f"--{name}", value))]
-    assert cli.main(command) == 0
-    samples = samples_of((tmp_path / "nnn.prom").read_bytes(), "evaluate")
-    assert one(samples, "run_success", "table_version", "table_rows") == [1, 1, 41]
-    assert ("nnn_stage_duration_seconds", "judge_bias") in samples
-    capsys.readouterr()
-    publish = ["--k", "1", "--alpha", "0.1", "--publish", "--gates", str(tmp_path / "gates.yaml")]
-    code = cli.main([*command, *publish])
+    flags = {"candidates": f"{place}/candidates/part-*.parquet", "queries": queries}
+    flags |= {"table": f"{place}/table", "work": f"{place}/work", "query-pair-id-column": "pair_id"}
+    flags |= {
+        "metrics-file": str(tmp_path / "nnn.prom"),
+        "gates": str(tmp_path / "gates.yaml"),
+        "k": "1",
+        "alpha": "0.1",
+    }
+    named = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    code = cli.main(["evaluate", *named, "--max-reject-rate", "0.1", "--publish", "--json"])
     shown = capsys.readouterr()
     assert code == 10, shown
     record = json.loads(shown.out.splitlines()[-1])
     failed = {gate["name"] for gate in record["gates"] if gate["verdict"] == "fail"}
     assert "spread" in failed
     samples = samples_of((tmp_path / "nnn.prom").read_bytes(), "evaluate")
+    assert one(samples, "run_success", "run_exit_code") == [0, 10]
+    assert ("nnn_stage_duration_seconds", "judge_bias") in samples
     assert {name for (metric, name), value in samples.items() if metric == "nnn_gate_passed" and value == 0} == failed
-    assert re.search(r"evaluation-000001-[0-9a-f]{12}\.html$", record["report"])
+    assert re.search(r"evaluation-000002-[0-9a-f]{12}\.html$", record["report"])
