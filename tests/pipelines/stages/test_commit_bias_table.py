@@ -177,6 +177,19 @@ def test_a_part_that_did_not_change_is_not_copied(table: Table) -> None:
     assert second.files[1].path.startswith("versions/000002/")
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_part_that_is_damaged_is_put_right(table: Table, gone: bool) -> None:
+    first = table.refresh(None)
+    damaged = Path(table.uri) / first.files[1].path
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    if gone:
+        damaged.unlink()
+    second = table.refresh(first)
+    assert (second.version, second.files[0]) == (2, first.files[0])
+    assert (second.files[1].sha256, second.files[1].path.split("/")[1]) == (first.files[1].sha256, "000002")
+    assert load_bias_table(table.uri).manifest == second
+
+
 def test_who_comes_second_publishes_nothing(table: Table) -> None:
     first = table.refresh(None)
     with pytest.raises(ConflictError, match=r"version 1 .* was published by another job"):
