@@ -16,7 +16,8 @@ import apache_beam as beam
 import fsspec
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from corpora import gaussian, write_vectors
+from failpoints import several_parts
+from jobs import TwoVersions
 from stores import Fault, Proxy, use_s3
 
 from nnn_core import load_bias_table, storage
@@ -28,33 +29,29 @@ from pipelines.commands.cli import main
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
 
-DIM, K = 16, 4
+K = 4
 
 
 def options(*flags: str) -> PipelineOptions:
     return parse_beam_options(list(flags), build_parser())
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The inputs, and what the job makes of them with everything on a local disk."""
-    folder = tmp_path_factory.mktemp("local")
-    write_vectors(folder / "candidates", [f"item-{row}" for row in range(60)], gaussian(60, DIM, 1), 2)
-    write_vectors(folder / "references", [f"query-{row}" for row in range(90)], gaussian(90, DIM, 2), 2)
-    refresh(config_at(str(folder), str(folder), str(folder), str(folder)), None, options())
-    return folder
+@pytest.fixture
+def local(two_versions: TwoVersions) -> Path:
+    """The tiny job's inputs of version 1, and what that made of them with everything on a local disk."""
+    return two_versions.kept[1]
 
 
 def config_at(candidates: str, references: str, table: str, work: str) -> RefreshConfig:
     """The job with each of its four places below another folder."""
     return RefreshConfig(
-        storage.join(candidates, "candidates", "part-*.parquet"),
-        storage.join(references, "references", "part-*.parquet"),
+        storage.join(candidates, "candidates", "part-{0..1}.parquet"),
+        storage.join(references, "references", "part-{0..1}.parquet"),
         storage.join(table, "table"),
         storage.join(work, "work"),
         k=K,
-        alpha=0.75,
-        reference_shard_rows=50,
+        k_max=K,
+        reference_shard_rows=1,
     )
 
 
@@ -99,7 +96,7 @@ def refresh_flags(folder: Path, *places: str) -> list[str]:
     """The job with its cache below ``folder``, and all that it has to say."""
     config = config_at(*places)
     flags = ["--candidates", config.candidates, "--references", config.references, "--table", config.table]
-    flags += ["--work", config.work, "--k", str(K), "--alpha", "0.75", "--reference-shard-rows", "50"]
+    flags += ["--work", config.work, "--k", str(K), "--k-max", str(K), "--reference-shard-rows", "1"]
     return ["refresh", *flags, "--cache-folder", str(folder / "cache"), "--verbose", "--json"]
 
 
@@ -134,7 +131,8 @@ def test_the_table_does_not_depend_on_where_anything_lies(
     capfd.readouterr()
     output, summaries = "", []
     for _ in range(2):
-        assert main(flags) == 0
+        with several_parts():
+            assert main(flags) == 0
         printed = capfd.readouterr()
         output += printed.out + printed.err
         summaries.append(json.loads(printed.out.splitlines()[-1]))
