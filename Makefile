@@ -7,7 +7,8 @@
 #   make test-engines  exports on Qdrant, LanceDB, Milvus Lite and pgvector, the table in Spark and DuckDB, also as an
 #                    Iceberg table; it installs them
 #   make test-runners  the job on Prism, Flink and Spark on this machine, and what a worker's death does; it fetches
-#                    them below .runners (Go, Java and Maven; 600 MB)
+#                    them below .runners (Go, Java and Maven; 600 MB). CASES=quick: one refresh on each, and a worker
+#                    that dies
 #   make fuzz        every parser on damaged files, a minute each (NNN_FUZZ_SECONDS; half an hour in all)
 #   make bench       how fast scoring is, relative to a plain matrix product (30 minutes)
 #   make check       ruff and mypy
@@ -29,6 +30,10 @@ READERS := spark-3.5.7:pyspark==3.5.7 spark-4.0.1:pyspark==4.0.1 \
   duckdb-1.5.5:duckdb-extensions==1.5.5,duckdb-extension-iceberg==1.5.5,duckdb-extension-avro==1.5.5
 ICEBERG := iceberg-3.5.7@org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.9.2 \
   iceberg-4.0.1@org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.1
+
+# Of test-runners. Those of another name are all.
+CASES := all
+CASES_quick := -k '(same_table and (Prism or Flink-cluster or Spark-cluster)) or (worker_is_killed and Flink-cluster and partials)'
 
 # Every program would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -73,7 +78,7 @@ test-engines: $(TESTABLE)
 
 test-runners: $(TESTABLE)
 	$(BIN)/python tests/runner_parts.py
-	$(BIN)/python -m pytest -q -s -rs -m runners tests/deploy/test_runners.py
+	$(BIN)/python -m pytest -q -s -rs -m runners tests/deploy/test_runners.py $(CASES_$(CASES))
 
 fuzz: $(TESTABLE)
 	$(BIN)/python -m pytest -q -s -m fuzz tests/core/inputs/test_fuzz.py

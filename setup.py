@@ -98,5 +98,7 @@ setup(
         "test": [*CLIP, *TEST],
         "transformers": [*CLIP, "sentencepiece>=0.2", "transformers>=5.20,<6"],
     },
-    entry_points={"console_scripts": ["nnn = pipelines.commands.cli:main"]},
+    entry_points={
+        "console_scripts": ["nnn = pipelines.commands.cli:main", "nnn-worker = pipelines.running.worker:main"],
+    },
 )

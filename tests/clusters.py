@@ -185,18 +185,26 @@ def _spark_local(cluster: Cluster) -> list[str]:
     return ["--runner=SparkRunner", "--spark_master_url=local[2]", jar, _SMALL]
 
 
-def _in_processes() -> list[str]:
-    """Workers that the boot program starts beside the engine's process that asks for them."""
+def in_processes(command: Path) -> list[str]:
+    """Workers that a program starts beside the engine's process that asks for them."""
     environment = {name: ENVIRONMENT[name] for name in _HANDED}
     # The python on the PATH is complete: the boot program is not to make another one.
     environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] = "1"
-    settings = {"command": str(HOME / "container"), "env": environment}
+    settings = {"command": str(command), "env": environment}
     return ["--environment_type=PROCESS", f"--environment_config={json.dumps(settings)}"]
+
+
+def _with_nnn_worker(cluster: Cluster) -> list[str]:
+    """Workers that are started as ``nnn-worker`` is, without its being installed."""
+    program = cluster.folder / "nnn-worker"
+    program.write_text(f"#!{sys.executable}\nfrom pipelines.running.worker import main\n\nraise SystemExit(main())\n")
+    program.chmod(0o755)
+    return in_processes(program)
 
 
 def _flink_cluster(cluster: Cluster) -> list[str]:
     """A job manager and two task managers of one slot, each of which starts workers."""
-    return [*_start_flink(cluster, managers=2, slots=1), *_in_processes()]
+    return [*_start_flink(cluster, managers=2, slots=1), *_with_nnn_worker(cluster)]
 
 
 def _flink_with_pool(cluster: Cluster) -> list[str]:
@@ -266,14 +274,14 @@ def _spark_cluster(cluster: Cluster) -> list[str]:
     # An executor asks for 1 GiB unless told otherwise, and waits for ever where no worker has as much.
     executor = ("spark.executor.memory=512m", "spark.driver.host=127.0.0.1")
     server = [f"--spark_job_server_jar={jar}", _SMALL, *(f"--job_server_jvm_properties=-D{each}" for each in executor)]
-    return ["--runner=SparkRunner", f"--spark_master_url={master}", *server, *_in_processes()]
+    return ["--runner=SparkRunner", f"--spark_master_url={master}", *server, *_with_nnn_worker(cluster)]
 
 
 ENGINES = [
     Engine("Prism", ("prism",), _prism),
     Engine("Flink local", ("java", "flink-job-server.jar"), _flink_local),
-    Engine("Flink cluster", ("java", "flink-job-server.jar", "flink", "container"), _flink_cluster),
+    Engine("Flink cluster", ("java", "flink-job-server.jar", "flink"), _flink_cluster),
     Engine("Flink with a pool", ("java", "flink-job-server.jar", "flink"), _flink_with_pool),
     Engine("Spark local", ("java", "spark-job-server.jar"), _spark_local),
-    Engine("Spark cluster", ("java", "spark-job-server.jar", "container"), _spark_cluster),
+    Engine("Spark cluster", ("java", "spark-job-server.jar"), _spark_cluster),
 ]

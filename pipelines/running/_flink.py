@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from pathlib import PurePath
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -36,6 +37,19 @@ def slots_of(cluster: str) -> int | None:
     return int(overview.get("slots-total", 0)) or None
 
 
+def has_beam(cluster: str, job_server: str | None) -> bool:
+    """Whether a cluster has Beam's classes for its own, so that no job needs to bring them.
+
+    Args:
+        cluster: address of its pages.
+        job_server: path of the job server's file.
+    """
+    if not job_server or _settings_of(cluster).get("classloader.resolve-order") != "parent-first":
+        return False
+    beside: list[str] = (_ask(cluster, "jobmanager/environment") or {}).get("classpath", [])
+    return PurePath(job_server).name in {PurePath(each).name for each in beside}
+
+
 def warn_of_settings(cluster: str) -> None:
     """Say what a cluster is not set for: to run again what a worker that died was at, and to keep workers.
 
@@ -43,10 +57,9 @@ def warn_of_settings(cluster: str) -> None:
     not take them from the configuration of its client either. Beam keeps no worker longer than a stage if its classes
     came with the job.
     """
-    given = _ask(cluster, "jobmanager/config")
-    if not given:
+    settings = _settings_of(cluster)
+    if not settings:
         return
-    settings = {each["key"]: each["value"] for each in given}
     if settings.get("restart-strategy.type", settings.get("restart-strategy", "none")) in _NO_RETRIES:
         _LOG.warning(
             "the Flink cluster at %s has no restart strategy, so the job ends as soon as a worker dies; finished "
@@ -72,6 +85,11 @@ def cancel(cluster: str, name: str) -> None:
     running = [job["jid"] for job in jobs if job["name"] == name and job["state"] not in _ENDED]
     if len(running) == 1:
         _ask(cluster, f"jobs/{running[0]}?mode=cancel", "PATCH")
+
+
+def _settings_of(cluster: str) -> dict[str, str]:
+    """The configuration of the job manager; empty if the cluster does not say."""
+    return {each["key"]: each["value"] for each in _ask(cluster, "jobmanager/config") or []}
 
 
 def _ask(cluster: str, page: str, method: str = "GET") -> Any:

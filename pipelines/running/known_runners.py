@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     FlinkRunnerOptions,
     JobServerOptions,
@@ -12,7 +13,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from nnn_core.errors import ConfigError, did_you_mean
-from pipelines.running._flink import cluster_of, slots_of
+from pipelines.running._flink import cluster_of, has_beam, slots_of
 
 _LOCAL = "FnApiRunner"
 
@@ -41,6 +42,9 @@ _REFUSED = {
 #: the next stage waits for a Python program to start. It keeps one that died as well, and what is tried again within
 #: this time fails.
 _KEPT_MILLIS = 5_000
+#: The same on Spark, which tries on another executor. Its stages take turns on the executors, so each has a worker
+#: without work for as long as that of the other takes to start, half a minute on a machine that is at work.
+_KEPT_MILLIS_ON_SPARK = 60_000
 
 #: What Flink and Spark reach into, which Java 17 forbids unless it is told otherwise.
 OPENED = (
@@ -58,6 +62,9 @@ OPENED = (
     "sun.security.action",
     "sun.util.calendar",
 )
+
+#: How Java compiles and collects in a job server that a command starts, which lives no longer than the command.
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def settle_runner(options: PipelineOptions) -> None:
@@ -117,18 +124,27 @@ def _add_needs(options: PipelineOptions) -> None:
     portable, server = options.view_as(PortableOptions), options.view_as(JobServerOptions)
     # A worker in this process starts at once, and would keep it from ending as long as the engine keeps the worker.
     if portable.environment_type not in (None, "LOOPBACK"):
-        portable.environment_cache_millis = portable.environment_cache_millis or _KEPT_MILLIS
+        on_spark = options.view_as(StandardOptions).runner == "SparkRunner"
+        kept = _KEPT_MILLIS_ON_SPARK if on_spark else _KEPT_MILLIS
+        portable.environment_cache_millis = portable.environment_cache_millis or kept
+    # Else Beam asks pip what is installed here, and stages the answer for the log of each worker.
+    options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")
+    properties = [*_SHORT_LIVED, *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED)]
     if options.view_as(StandardOptions).runner == "FlinkRunner":
-        _add_needs_of_flink(options)
-    properties = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED]
+        properties += _settle_flink(options)
     if options.view_as(StandardOptions).runner == "SparkRunner":
         # Spark tries again at once. On the same executor it would meet the worker that died, four times.
         properties.append("-Dspark.excludeOnFailure.enabled=true")
     server.job_server_jvm_properties = [*properties, *server.job_server_jvm_properties]
 
 
-def _add_needs_of_flink(options: PipelineOptions) -> None:
+def _settle_flink(options: PipelineOptions) -> list[str]:
+    """Set what a job on Flink needs; what the job server's Java is told besides."""
     flink, cluster = options.view_as(FlinkRunnerOptions), cluster_of(options)
-    if flink.parallelism < 1 and cluster:
+    if cluster is None:
+        return []
+    if flink.parallelism < 1:
         # Else Flink takes what its configuration says, by default one task at a time on the whole cluster.
         flink.parallelism = slots_of(cluster) or flink.parallelism
+    # A property of the job server of deploy/flink; any other takes no notice, and sends its classes with each job.
+    return ["-Dnnn.sends.classes=false"] if has_beam(cluster, flink.flink_job_server_jar) else []

@@ -45,10 +45,10 @@ KINDS = {
     "deploy.master.Master": "master",
     "deploy.worker.Worker": "Spark's workers",
     "CoarseGrainedExecutorBackend": "executors",
-    "job-server": "job server",
-    "sdk_worker_main": "Python workers",
-    "SdkHarness": "Python workers",
     "pipelines.commands.cli": "command",
+    "nnn-worker": "Python workers",
+    "SdkHarness": "Python workers",
+    "job-server": "job server",
 }
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import fsspec
 import pytest
-from clusters import ENGINES, ENVIRONMENT, Cluster, Engine, descendants
+from clusters import ENGINES, ENVIRONMENT, Cluster, Engine, descendants, in_processes
 from corpora import gaussian, write_jsonl, write_tar, write_vectors
 from listening import is_connected
 from PIL import Image
-from runner_parts import ROOT, missing
+from runner_parts import HOME, ROOT, missing
 from stores import own_s3
 
 from nnn_core.table.manifest import list_versions, read_manifest
@@ -36,6 +36,9 @@ from nnn_core.table.manifest import list_versions, read_manifest
 pytestmark = [pytest.mark.runners, pytest.mark.timeout(900)]
 
 DIM = 16
+
+#: Seconds that a command may take, however busy the machine is.
+LONGEST = 600
 
 #: What a job is at while files appear in a folder of its work.
 WHILE = {"embedded": "embedding", "partials": "scoring"}
@@ -91,13 +94,21 @@ class Place:
         ]
 
     def run(self, name: str, *flags: str, candidates: str = "*.parquet") -> Ran:
-        command = self.command(name, *flags, candidates=candidates)
-        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=800)
-        return Ran(done.returncode, done.stdout, done.stderr)
+        with self.begun(name, *flags, candidates=candidates) as process:
+            out, error = process.communicate(timeout=LONGEST)
+        return Ran(process.returncode, out, error)
 
-    def begin(self, name: str, *flags: str) -> subprocess.Popen[str]:
+    @contextlib.contextmanager
+    def begun(self, name: str, *flags: str, candidates: str = "*.parquet") -> Iterator[subprocess.Popen[str]]:
+        """A refresh that runs; one that hangs is ended with its job server."""
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(name, *flags), env=ENVIRONMENT, **streams)
+        command = self.command(name, *flags, candidates=candidates)
+        with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **streams) as process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def table(self, name: str) -> str:
         return f"{self.root}/{name}/table"
@@ -291,14 +302,14 @@ def check_same_failure(place: Place, engine: Running, code: int, *flags: str, ca
 def test_a_worker_is_killed(engine: Running, place: Place, case: Case, folder: str) -> None:
     """All Python workers, once a file shows that one embeds or scores; on Spark, which tries at once, one of two."""
     flags = flags_to_other_workers(engine)
-    with place.begin("there", *flags) as process:
+    with place.begun("there", *flags) as process:
         place.await_file("there", folder, process)
         workers = workers_of(os.getpid())
         if "--runner=SparkRunner" in flags:
             workers = workers[:1]
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
-        out, error = process.communicate(timeout=800)
+        out, error = process.communicate(timeout=LONGEST)
     assert workers
     assert process.returncode == 0, error
     assert json.loads(out.splitlines()[-1])["version"] == 1
@@ -312,14 +323,14 @@ def test_a_machine_is_killed(engine: Running, place: Place, case: Case, folder: 
     flags, cluster = engine
     if not any(name.startswith(("task-manager", "worker")) for name in cluster.processes):
         pytest.skip("this engine is one process")
-    with place.begin("there", *flags) as process:
+    with place.begun("there", *flags) as process:
         place.await_file("there", folder, process)
         executors = named(os.getpid(), "CoarseGrainedExecutorBackend")
         if executors:
             os.kill(executors[0], signal.SIGKILL)
         else:
             cluster.kill("task-manager-0")
-        _, error = process.communicate(timeout=800)
+        _, error = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, error
     assert place.digests("there") == place.here("first")[1]
     what = "an executor" if executors else "a task manager"
@@ -331,7 +342,7 @@ def test_ctrl_c_cancels_the_job(engine: Running, place: Place, case: Case) -> No
     if cluster.web is None:
         pytest.skip("this engine has no page of jobs")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have it ignored
-    with place.begin("there", *flags) as process:
+    with place.begun("there", *flags) as process:
         signal.signal(signal.SIGINT, before)
         place.await_file("there", "embedded", process)
         process.send_signal(signal.SIGINT)
@@ -348,13 +359,13 @@ def test_ctrl_c_cancels_the_job(engine: Running, place: Place, case: Case) -> No
 def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
     """Every worker dies once it has been at work; then the same command goes on in this process."""
     flags = flags_to_other_workers(engine)
-    with place.begin("there", *flags) as process:
+    with place.begun("there", *flags) as process:
         place.await_file("there", "partials", process)
         ended = threading.Event()
         reaper = threading.Thread(target=kill_all, args=(ended,))
         reaper.start()
         try:
-            _, error = process.communicate(timeout=800)
+            _, error = process.communicate(timeout=LONGEST)
         finally:
             ended.set()
             reaper.join()
@@ -384,7 +395,7 @@ def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -
     """One waits in the middle of its scores until another has published: of fewer candidates, on Prism if it is had."""
     flags, cluster = engine
     other = [] if missing(*ENGINES[0].parts) else ENGINES[0].start(cluster)
-    with place.begin("there", *flags) as process:
+    with place.begun("there", *flags) as process:
         place.await_file("there", "partials", process)
         stopped = workers_of(os.getpid()) or [process.pid]
         for worker in stopped:
@@ -394,7 +405,7 @@ def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -
         finally:
             for worker in stopped:
                 os.kill(worker, signal.SIGCONT)
-        _, error = process.communicate(timeout=800)
+        _, error = process.communicate(timeout=LONGEST)
     assert first.code == 0, first.error
     assert process.returncode == 8, error
     assert list_versions(place.table("there")) == [1]
@@ -422,13 +433,25 @@ def flags_to_other_workers(engine: Running) -> list[str]:
 
 
 def workers_of(root: int) -> list[int]:
-    """Beam's Python workers among the descendants of a process: those of the boot program, and those of a pool."""
-    return [*named(root, "sdk_worker_main"), *named(root, "SdkHarness")]
+    """Beam's Python workers among the descendants of a process: those of both programs that start one, and a pool's."""
+    return [number for words in ("nnn-worker", "sdk_worker_main", "SdkHarness") for number in named(root, words)]
 
 
 def named(root: int, words: str) -> list[int]:
-    """Those descendants of a process whose command line has the words."""
-    return [number for number, command in descendants(root) if words in command]
+    """Those descendants of a process whose command line has the words, but for the command that hands them on."""
+    return [number for number, command in descendants(root) if words in command and "pipelines.commands" not in command]
+
+
+def test_workers_of_the_boot_program(engine: Running, place: Place, case: Case) -> None:
+    """Beam's own, which may install what a job brings."""
+    flags, _ = engine
+    if not any(flag.startswith("--environment_type=PROCESS") for flag in flags):
+        pytest.skip("this engine starts no program")
+    if reason := missing("container"):
+        pytest.skip(reason)
+    flags = [flag for flag in flags if not flag.startswith("--environment")]
+    check_same(place, place.run("there", *flags, *in_processes(HOME / "container")), place.here("first"))
+    case("workers of Beam's boot program: same bytes and counts")
 
 
 def test_a_worker_that_cannot_start_ends_the_job(engine: Running, place: Place, case: Case) -> None:

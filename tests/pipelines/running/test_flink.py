@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, JobServerOptions, PipelineOptions
 
 from pipelines.running._flink import cancel, cluster_of, warn_of_settings
 from pipelines.running.known_runners import settle_runner
@@ -75,6 +75,25 @@ def test_a_job_works_on_all_slots(flink: Flink) -> None:
     for master in ("[local]", "127.0.0.1:1"):
         options = settled("--runner=FlinkRunner", f"--flink_master={master}")
         assert options.view_as(FlinkRunnerOptions).parallelism == -1
+
+
+@pytest.mark.parametrize(
+    ("order", "beside", "sends"),
+    [
+        ("parent-first", "/opt/flink/lib/flink-dist.jar:/opt/flink/lib/flink-job-server.jar", False),
+        ("parent-first", "/opt/flink/lib/flink-dist.jar", True),
+        ("child-first", "/opt/flink/lib/flink-job-server.jar", True),
+        ("parent-first", None, True),
+    ],
+)
+def test_a_cluster_that_has_beam_is_sent_no_classes(flink: Flink, order: str, beside: str | None, sends: bool) -> None:
+    flink.pages["/jobmanager/config"] = [{"key": "classloader.resolve-order", "value": order}]
+    if beside:
+        flink.pages["/jobmanager/environment"] = {"classpath": beside.split(":")}
+    server = "--flink_job_server_jar=target/flink-job-server.jar"
+    options = settled("--runner=FlinkRunner", f"--flink_master={flink.master}", server)
+    properties = options.view_as(JobServerOptions).job_server_jvm_properties
+    assert ("-Dnnn.sends.classes=false" in properties) != sends
 
 
 def test_which_jobs_go_to_a_cluster() -> None:

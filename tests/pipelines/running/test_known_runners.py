@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     JobServerOptions,
     PipelineOptions,
     PortableOptions,
@@ -53,7 +54,10 @@ def test_an_unknown_runner_gets_the_list() -> None:
 def test_what_an_engine_needs_is_set_unless_it_was_said() -> None:
     options = settled("--runner=FlinkRunner", "--environment_type=PROCESS")
     assert options.view_as(PortableOptions).environment_cache_millis == 5_000
+    assert "disable_logging_submission_environment" in options.view_as(DebugOptions).experiments
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in options.view_as(JobServerOptions).job_server_jvm_properties
+    options = settled("--runner=SparkRunner", "--environment_type=PROCESS")
+    assert options.view_as(PortableOptions).environment_cache_millis == 60_000
     options = settled(
         "--runner=SparkRunner",
         "--environment_type=EXTERNAL",
