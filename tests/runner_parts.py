@@ -19,7 +19,7 @@ HOME = Path(os.environ.get("NNN_RUNNERS", ROOT / ".runners"))
 
 #: The part of Flink's distribution that a PyPI package of its Python API brings along.
 _FLINK = "apache-flink-libraries==1.19.0"
-_SECONDS = 1200
+_SECONDS = 600
 
 
 def beam_version() -> str:

@@ -43,7 +43,7 @@ _HINTS = {
     ),
     r"docker": (
         "Without --environment_type an engine starts workers by docker; give EXTERNAL with the address of a worker "
-        "pool, or PROCESS with the boot program."
+        "pool, or PROCESS with nnn-worker."
     ),
     r"Service failed to start up|Unable to fetch remote|No such file or directory: 'java'|urlopen error": (
         "The job server could not be started: name its file with --flink_job_server_jar, --spark_job_server_jar or "
