@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from nnn_core import storage
 from nnn_core.embedded.corpus import Corpus
@@ -26,7 +26,7 @@ from nnn_core.report.refresh import Draft, Lineage, refresh_report
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.nearest import Nearest, merge_nearest
-from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, HubList, describe_hubs
+from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, MOST_SHOWN, HubList, describe_hubs, worst_first
 from nnn_core.table.manifest import Manifest, commit_version
 from nnn_core.table.parts import BiasSettings, TablePart
 
@@ -94,14 +94,27 @@ def describe_version(
     return manifest
 
 
-def hubs_to_explain(
+@dataclass(frozen=True)
+class HubsToName:
+    """Ids of hubs of which more is said than numbers.
+
+    Attributes:
+        explained: those whose nearest reference queries the list names.
+        shown: those that the report names, and shows as far as they are images or have captions.
+    """
+
+    explained: frozenset[str] = frozenset()
+    shown: frozenset[str] = frozenset()
+
+
+def hubs_to_name(
     table: str,
     parts: Sequence[TablePart],
     settings: BiasSettings,
     previous: Manifest | None,
     statistics: RowStatistics,
-) -> frozenset[str]:
-    """The hubs whose nearest reference queries the list is to name; none where the current version's list stays.
+) -> HubsToName:
+    """The hubs that the list explains and the report shows; none where the current version's list stays.
 
     Args:
         table: URI of the table.
@@ -111,8 +124,10 @@ def hubs_to_explain(
         statistics: of the new rows.
     """
     if _hubs_stay(table, parts, settings, previous):
-        return frozenset()
-    return frozenset(statistics.hubs.hubs().column("id").to_pylist()[:MOST_EXPLAINED])
+        return HubsToName()
+    names = statistics.hubs.hubs().column("id").to_pylist()
+    first = worst_first(names, _read_hubs(previous.hubs if previous else None, table))[:MOST_SHOWN]
+    return HubsToName(frozenset(names[:MOST_EXPLAINED]), frozenset(names[place] for place in first))
 
 
 def publish(

@@ -75,6 +75,7 @@ def define_refresh(
         thresholds=config.thresholds,
         accepted=config.accept,
         candidates=files.embedded,
+        request=holding,
         bank=files.embedded if banked is None else banked | "Banked" >> beam.Map(_of_bank),
         basis=basis,
         lineage=Once(describe_lineage, config, AsSingleton(gathered), *found),

@@ -25,6 +25,7 @@ def write_vectors(
     vectors: npt.NDArray[np.float32],
     files: int,
     pair_ids: Sequence[str] | None = None,
+    captions: Sequence[str] | None = None,
 ) -> str:
     """Embeddings as ``files`` Parquet shards; returns their glob."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +33,8 @@ def write_vectors(
         columns: dict[str, object] = {"id": [ids[row] for row in rows]}
         if pair_ids is not None:
             columns["pair_id"] = [pair_ids[row] for row in rows]
+        if captions is not None:
+            columns["caption"] = [captions[row] for row in rows]
         columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), vectors.shape[1])
         pq.write_table(pa.table(columns), folder / f"part-{number}.parquet")
     return str(folder / "part-*.parquet")

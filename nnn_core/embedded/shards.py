@@ -28,6 +28,7 @@ from nnn_core.artifacts import (
 from nnn_core.digests import set_digest, sha256
 from nnn_core.errors import CorruptArtifactError, InputError, LostArtifactError
 from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.inputs.shards import GROUP
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from nnn_core.vectors import FloatMatrix
 
@@ -104,6 +105,11 @@ class EmbeddedInput:
     off_length: int | None = None
     truncated: int = 0
     whitened: int = 0
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it was a group of single images."""
+        return self.digest.startswith(GROUP)
 
     def located(self) -> Iterable[EmbeddedShard]:
         """The embedded shards as they travel once the whole side was described."""

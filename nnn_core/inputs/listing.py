@@ -19,7 +19,7 @@ from nnn_core.inputs.readers._caption_files import SUFFIX, image_beside
 from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.readers._unread import remedy_for
 from nnn_core.inputs.readers._webdataset import TAR_SUFFIXES
-from nnn_core.inputs.shards import CONTENT_BYTES, InputShard, ShardName, cut_groups, natural_key
+from nnn_core.inputs.shards import CONTENT_BYTES, GROUP, InputShard, ShardName, cut_groups, natural_key
 
 #: Single images are read in groups of about this many, and never of more than eight times as many.
 IMAGES_PER_SHARD = 1024
@@ -326,7 +326,7 @@ def _describe_members(name: ShardName, fresh: bool) -> InputShard:
         if not beside:
             contents += hashlib.blake2b(content.encode(), digest_size=CONTENT_BYTES).digest()
         size += storage.size(uri)
-    return InputShard(name.uri, f"members:{digest.hexdigest()}", size, members=name.members, contents=contents)
+    return InputShard(name.uri, f"{GROUP}{digest.hexdigest()}", size, members=name.members, contents=contents)
 
 
 def check_unchanged(shard: InputShard) -> None:

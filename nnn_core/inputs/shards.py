@@ -34,6 +34,10 @@ class ShardName:
     members: tuple[str, ...] = ()
 
 
+#: What the digest of a group of single images begins with.
+GROUP = "members:"
+
+
 @dataclass(frozen=True, slots=True)
 class InputShard:
     """One file of input with the metadata file beside it where the format has one, or a group of single images.

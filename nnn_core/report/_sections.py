@@ -16,6 +16,7 @@ from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
+from nnn_core.table.hubs import MOST_SHOWN, worst_first
 from nnn_core.table.manifest import Manifest
 
 Unit = Literal["percent", "number", "rank"]
@@ -256,7 +257,7 @@ class HubChanges:
     worst: tuple[ListedHub, ...] = ()
 
     @classmethod
-    def of(cls, rows: pa.Table, before: Collection[str] | None, shown: int = 20) -> HubChanges:
+    def of(cls, rows: pa.Table, before: Collection[str] | None, shown: int = MOST_SHOWN) -> HubChanges:
         """Compare two lists.
 
         Args:
@@ -267,7 +268,7 @@ class HubChanges:
         known = set(before or ())
         names = rows.column("id").to_pylist()
         new = [before is not None and name not in known for name in names]
-        order = sorted(range(len(names)), key=lambda row: not new[row])[:shown]
+        order = worst_first(names, before)[:shown]
         worst = (
             ListedHub(row["id"], row["deviations"], row["n_10"], tuple(row["references"] or ())[:3], new[place])
             for place, row in zip(order, rows.take(pa.array(order, pa.int64())).to_pylist(), strict=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.row_statistics import RowStatistics, compared_k, near_copies_message
 from nnn_core.report._content import Report
-from nnn_core.report._sections import BiasShift, Gate, HubChanges, Run, Verdict
+from nnn_core.report._sections import BiasShift, Gate, HubChanges, Run, Shown, Verdict
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.table import gate as gates
@@ -51,6 +52,7 @@ class Draft:
         lineage: what it was computed from.
         review: what held-out queries tell; None without queries.
         hubs: its hubs against those of the current version; None where nothing changed.
+        shown: what hubs look like, by id, as far as that is known.
     """
 
     table: str
@@ -60,6 +62,7 @@ class Draft:
     lineage: Lineage
     review: Review | None
     hubs: HubChanges | None = None
+    shown: Mapping[str, Shown] = field(default_factory=dict)
 
     @property
     def unchanged(self) -> bool:
@@ -83,6 +86,8 @@ def refresh_report(draft: Draft) -> Report:
     notes = []
     if copies := statistics.near_copies:
         notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
+    sections = review.sections(manifest.settings) if review else {}
+    sections["shown"] = {**draft.shown, **sections.get("shown", {})}
     report = Report(
         title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
         run=Run.of("nnn refresh", draft.table, manifest, published, before, *asked),
@@ -91,7 +96,7 @@ def refresh_report(draft: Draft) -> Report:
         rejects=tuple(each for each in sides if each[1].rejected),
         gates=tuple(map(_gate, manifest.gates)),
         notes=(*notes, *(review.notes if review else ())),
-        **(review.sections(manifest.settings) if review else {}),
+        **sections,
     )
     return report.unchanged(manifest.version) if draft.unchanged else report
 

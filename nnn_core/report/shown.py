@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -11,12 +12,14 @@ import pyarrow.compute as pc
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, read_ids
-from nnn_core.errors import InputError
-from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, holds_vectors, read_rows
+from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.payload import read_payload
 from nnn_core.inputs.shards import InputShard, Modality
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
+
+_LOG = logging.getLogger("nnn")
 
 #: Characters of a caption that are kept.
 _MAX_TEXT = 500
@@ -46,13 +49,39 @@ def show_rows(
     columns, vectors = request.columns, holds_vectors(shard, request.modality, request.columns)
     said = _fields_of(shard, columns, wanted, fields) if fields else {}
     if vectors:
+        caption = columns.caption or CAPTION_DEFAULT
         with contextlib.suppress(InputError):  # no captions in it
-            beside = replace(columns, vector=None, caption=columns.caption or CAPTION_DEFAULT)
+            beside = replace(columns, vector=None, caption=caption)
             said = said or {one.id: one.text for one in _read_items(shard, "text", beside, wanted)}
+        with contextlib.suppress(InputError, ConfigError):  # nor in a file of metadata
+            said = said or _fields_of(shard, columns, wanted, [caption])
         yield from (Shown(row_id, text[:_MAX_TEXT]) for row_id, text in said.items() if text)
     else:
         for one in _read_items(shard, request.modality, columns, wanted):
             yield replace(one, text=said.get(one.id, one.text)[:_MAX_TEXT])
+
+
+def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, wanted: frozenset[str]) -> tuple[Shown, ...]:
+    """``show_rows`` of the file that was embedded, if it is still there: nothing more depends on it.
+
+    Args:
+        embedded: what the file became.
+        request: how the file was read when it was embedded.
+        wanted: ids of rows; those that are in the file are shown.
+    """
+    names = rows_among(embedded, wanted)
+    if not names:
+        return ()
+    uri = embedded.source
+    try:
+        if embedded.is_group:
+            shard = InputShard(uri, embedded.digest, 0, members=tuple(sorted(names)))
+        else:
+            shard = InputShard(uri, embedded.digest, 0, format_of(uri).companion(uri))
+        return tuple(show_rows(shard, request, names))
+    except InputError as error:
+        _LOG.warning("The report cannot show %d of the hubs, which %s held: %s", len(names), uri, error)
+        return ()
 
 
 def _read_items(shard: InputShard, modality: Modality, columns: Columns, wanted: frozenset[str]) -> Iterator[Shown]:

@@ -12,7 +12,7 @@ and deviation come from a histogram of all means, whose bins are 0.00024 wide: a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,8 +28,9 @@ from nnn_core.vectors import FloatMatrix
 #: and Handle Outliers, ASQC 1993).
 DEVIATIONS = 3.5
 
-#: The list holds the worst ones only, and names the nearest reference queries of the worst of these.
-MOST_HUBS, MOST_EXPLAINED, MOST_REFERENCES = 1 << 12, 100, 10
+#: The list holds the worst ones only, and names the nearest reference queries of the worst of these. A report shows
+#: fewer.
+MOST_HUBS, MOST_EXPLAINED, MOST_REFERENCES, MOST_SHOWN = 1 << 12, 100, 10, 20
 
 SCHEMA = pa.schema(
     {
@@ -108,6 +109,17 @@ def describe_hubs(
         pa.array([None if each is None else [score for score, _ in each] for each in known], pa.list_(pa.float32())),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks()
+
+
+def worst_first(names: Sequence[str], before: Collection[str] | None) -> list[int]:
+    """Positions of hubs, new ones first.
+
+    Args:
+        names: ids of the hubs of a version, the worst first.
+        before: ids of those of the previous version; None where there is no list to compare with.
+    """
+    known = set(names if before is None else before)
+    return sorted(range(len(names)), key=lambda place: names[place] in known)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,15 @@ from apache_beam.pvalue import AsIter, AsList, AsSingleton
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, VectorBlock, read_shard
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.publishing import describe_version, hubs_to_explain, publish
+from nnn_core.publishing import HubsToName, describe_version, hubs_to_name, publish
+from nnn_core.report import Shown
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
+from nnn_core.report.shown import show_again
 from nnn_core.scoring.merged import Total
 from nnn_core.scoring.nearest import Nearest, find_vectors, nearest_in
 from nnn_core.table.hubs import MOST_REFERENCES
@@ -41,6 +44,19 @@ Written = tuple[tuple[TablePart, ...], RowStatistics]
 
 
 @dataclass(frozen=True)
+class HubLook:
+    """What one file of candidates holds of hubs.
+
+    Attributes:
+        vectors: of those that are to be explained, a block for each embedded shard that has some.
+        shown: what those look like that the report shows.
+    """
+
+    vectors: tuple[VectorBlock, ...]
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
 class Basis:
     """What the parts of a version are written by.
 
@@ -60,9 +76,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     """(part number, RowSlice) to the committed manifest, a single element.
 
     The steps: WriteParts sorts, checks, stores and measures each part, against the current version's rows of the same
-    ids; CountPrevious measures that version's parts; FindHubs, VectorsOfHubs and NearestReferences say which bank
-    queries the worst hubs are nearest to; CommitVersion judges and creates the manifest, which is the only thing that
-    readers see.
+    ids; CountPrevious measures that version's parts; FindHubs, LookAtHubs and NearestReferences say what the worst hubs
+    look like and which bank queries they are nearest to; CommitVersion judges and creates the manifest, which is the
+    only thing that readers see.
 
     Attributes:
         table: URI of the table.
@@ -71,6 +87,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         thresholds: bounds of the gates.
         accepted: names of gates whose failure is overridden.
         candidates: the candidates' files, embedded, by the name of their stage; others are left out.
+        request: how the candidates' files are read.
         bank: likewise the files of the bank.
         basis: what parts are written by, a single element.
         lineage: finds what the rows were computed from.
@@ -83,6 +100,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     thresholds: Thresholds
     accepted: tuple[str, ...]
     candidates: beam.PCollection[tuple[str, EmbeddedInput]]
+    request: EmbeddingRequest
     bank: beam.PCollection[tuple[str, EmbeddedInput]]
     basis: beam.PCollection[Basis]
     lineage: Once
@@ -99,15 +117,15 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         )
         both = AsIter((written, before) | "BothVersions" >> beam.Flatten())
         hubs = AsSingleton(rows.pipeline | "FindHubs" >> Once(self.find_hubs, both, basis))
-        vectors = AsList(self.candidates | "VectorsOfHubs" >> beam.FlatMap(_vectors_of, hubs))
-        nearest = AsIter(self.bank | "NearestReferences" >> beam.FlatMap(_nearest_of, vectors, basis))
+        looks = AsList(self.candidates | "LookAtHubs" >> beam.FlatMap(_look_at_hubs, hubs, self.request))
+        nearest = AsIter(self.bank | "NearestReferences" >> beam.FlatMap(_nearest_of, looks, basis))
         review = self.review and AsSingleton(self.review)
-        return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest)
+        return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest, looks)
 
-    def find_hubs(self, written: Iterable[Written], basis: Basis) -> frozenset[str]:
-        """See ``hubs_to_explain``."""
+    def find_hubs(self, written: Iterable[Written], basis: Basis) -> HubsToName:
+        """See ``hubs_to_name``."""
         parts, statistics = _together(written)
-        return hubs_to_explain(self.table, parts, basis.settings, basis.previous, statistics)
+        return hubs_to_name(self.table, parts, basis.settings, basis.previous, statistics)
 
     def commit(
         self,
@@ -116,12 +134,14 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         lineage: Lineage,
         review: Review | None,
         nearest: Iterable[dict[str, Nearest]],
+        looks: Iterable[HubLook],
     ) -> Manifest:
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
         previous = basis.previous
         parts, statistics = _together(written)
         manifest = describe_version(parts, basis.settings, lineage, previous, review)
-        draft = Draft(self.table, manifest, previous, statistics, lineage, review)
+        shown = sorted((one for look in looks for one in look.shown), key=lambda one: one.id)
+        draft = Draft(self.table, manifest, previous, statistics, lineage, review, shown={one.id: one for one in shown})
         committed = publish(draft, nearest, self.thresholds, self.accepted, self.work, self.report)
         Metrics.distribution(NAMESPACE, VERSION_METRIC).update(committed.version)
         Metrics.distribution(NAMESPACE, NEAR_COPIES).update(statistics.near_copies)
@@ -188,18 +208,20 @@ def _write(
     return part, statistics
 
 
-def _vectors_of(named: tuple[str, EmbeddedInput], hubs: frozenset[str]) -> list[VectorBlock]:
+def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest) -> Iterator[HubLook]:
     stage, embedded = named
-    shards = embedded.located() if hubs and stage == StageName.EMBED_CANDIDATES else ()
-    found = (find_vectors(shard, hubs) for shard in shards)
-    return [block for block in found if block is not None]
+    if stage != StageName.EMBED_CANDIDATES or not hubs.explained | hubs.shown:
+        return
+    found = (find_vectors(shard, hubs.explained) for shard in embedded.located())
+    look = HubLook(tuple(block for block in found if block is not None), show_again(embedded, request, hubs.shown))
+    if look.vectors or look.shown:
+        yield look
 
 
-def _nearest_of(
-    named: tuple[str, EmbeddedInput], hubs: list[VectorBlock], basis: Basis
-) -> Iterator[dict[str, Nearest]]:
+def _nearest_of(named: tuple[str, EmbeddedInput], looks: list[HubLook], basis: Basis) -> Iterator[dict[str, Nearest]]:
     """For each shard of a file the reference queries that are nearest to each hub, by its id."""
     stage, embedded = named
+    hubs = [block for look in looks for block in look.vectors]
     if not hubs or stage != StageName.EMBED_REFERENCES:
         return
     for shard in embedded.shards:

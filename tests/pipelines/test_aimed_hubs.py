@@ -36,6 +36,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 NAMES = [*(f"c{row:03d}" for row in range(ROWS)), *AIMED]
+CAPTIONS = [f"a picture of {name}" for name in NAMES]
 CANDIDATES, REFERENCES, ASKED = attacked()
 
 
@@ -43,7 +44,7 @@ def refresh(folder: Path, rows: int, files: int, table: str = "table", work: str
     """A refresh of the first candidates, cut into so many files."""
     side = folder / f"candidates-{rows}-{files}"
     flags: dict[str, Any] = {
-        "candidates": write_vectors(side, NAMES[:rows], CANDIDATES[:rows], files),
+        "candidates": write_vectors(side, NAMES[:rows], CANDIDATES[:rows], files, captions=CAPTIONS),
         "references": write_vectors(folder / "references", [f"q{row:03d}" for row in range(BANK)], REFERENCES, 3),
         "validation": write_vectors(folder / "asked", [f"v{row}" for row in range(QUERIES)], ASKED, 1, NAMES[:QUERIES]),
         "validation-pair-id-column": "pair_id",
@@ -94,7 +95,8 @@ def test_two_refreshes_are_compared(folder: Path, capsys: pytest.CaptureFixture[
     pages = (page.read_text() for page in (folder / "work" / "reports").glob("*.html"))
     (words,) = (page for page in pages if "<h1><bdi>Version 2 " in page)
     assert f"{len(found['new'])} new" in words
-    assert all(name in words for name in AIMED)
+    section = words[words.index('id="listed-hubs"') :]
+    assert all(f"<bdi>a picture of {name}</bdi>" in section for name in AIMED)
 
 
 @pytest.mark.slow

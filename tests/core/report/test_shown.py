@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,7 @@ from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
 from nnn_core.report import Shown
-from nnn_core.report.shown import rows_among, show_rows
+from nnn_core.report.shown import rows_among, show_again, show_rows
 
 
 def jpeg(colour: str) -> bytes:
@@ -51,6 +52,32 @@ def test_single_images_are_found_in_their_group(tmp_path: Path) -> None:
     (name,) = list_shards(str(tmp_path / "*.jpg"), "--candidates")
     shown = list(show_rows(describe_shard(name), request(tmp_path, "image"), frozenset({"two.jpg"})))
     assert [(one.id, one.image is not None) for one in shown] == [("two.jpg", True)]
+
+
+def test_what_was_embedded_is_shown_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A tar, a group of single images, and captions beside vectors with their metadata in a file of its own."""
+    (tmp_path / "images").mkdir()
+    for name in ("one", "two", "three"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(jpeg("green"))
+    write_tar(tmp_path / "a.tar", {name: {"jpg": jpeg(name), "txt": b"x"} for name in ("red", "blue")})
+    np.save(tmp_path / "img_emb_0.npy", gaussian(2, 4, 1))
+    pq.write_table(pa.table({"id": ["a", "b"], "caption": ["red shoe", "blue hat"]}), tmp_path / "metadata_0.parquet")
+    wanted, again = frozenset({"two.jpg", "blue", "b", "elsewhere"}), {}
+    for pattern in ("images/*.jpg", "img_emb_0.npy", "a.tar"):
+        (name,) = list_shards(str(tmp_path / pattern), "--candidates")
+        asked = request(tmp_path, "image", None if pattern.endswith("npy") else "e")
+        model = FormulaEncoder() if asked.encoder else None
+        embedded = embed_shard(asked.plan(describe_shard(name)), asked, model)
+        again[pattern] = [(one.id, one.text, one.image is not None) for one in show_again(embedded, asked, wanted)]
+        assert show_again(embedded, asked, frozenset({"elsewhere"})) == ()
+    assert again == {
+        "images/*.jpg": [("two.jpg", "", True)],
+        "a.tar": [("blue", "", True)],
+        "img_emb_0.npy": [("b", "blue hat", False)],
+    }
+    (tmp_path / "a.tar").unlink()
+    assert show_again(embedded, asked, wanted) == ()
+    assert "cannot show 1 of the hubs" in caplog.text
 
 
 def test_of_vectors_there_is_nothing_to_show(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.publishing import hubs_to_explain
-from nnn_core.report import Report, render_text
+from nnn_core.publishing import HubsToName, hubs_to_name
+from nnn_core.report import Report, Shown, render_text
 from nnn_core.report._sections import HubChanges, ListedHub
 from nnn_core.report.refresh import Lineage
 from nnn_core.scoring.merged import Total
@@ -31,7 +31,7 @@ from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, slice_rows
 from nnn_core.table.reading import load_bias_table
-from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, _write
+from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, HubLook, _write
 
 IDS = [f"c{number}" for number in range(8)]
 MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
@@ -52,6 +52,7 @@ class Table:
     folder: Path
     runs: int = 0
     nearest: list[dict[str, tuple[tuple[float, str], ...]]] = dataclasses.field(default_factory=list)
+    looks: list[HubLook] = dataclasses.field(default_factory=list)
 
     @property
     def uri(self) -> str:
@@ -82,6 +83,7 @@ class Table:
             thresholds=Thresholds(),
             accepted=tuple(accepted),
             candidates=None,
+            request=None,
             bank=None,
             basis=None,
             lineage=None,
@@ -90,7 +92,7 @@ class Table:
         needs = Needs((), ("c",), ("r",), {}, 2, False)
         lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
         found = [((part,), statistics) for part, statistics in written[::-1]]
-        return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest)
+        return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest, self.looks)
 
 
 @pytest.fixture
@@ -206,11 +208,13 @@ def test_a_version_lists_its_hubs_and_the_report_compares_them(table: Table) -> 
     assert first.hubs.read(table.uri).column("id").to_pylist() == ["c7"]
     assert table.report().listed_hubs == HubChanges(1, None, 0, 0, (ListedHub("c7", ANY, None, (), False),))
     table.nearest = [{"c3": ((0.5, "q2"), (0.25, "q1"))}, {"c3": ((0.75, "q9"),)}]
+    table.looks = [HubLook((), (Shown("c3", "a cup"),))]
     moved = FAR[[0, 1, 2, 7, 4, 5, 6, 3]]
     second = table.refresh(first, moved)
     assert second.hubs is not None
     (row,) = second.hubs.read(table.uri).to_pylist()
     assert (row["id"], row["references"], row["scores"]) == ("c3", ["q9", "q2", "q1"], [0.75, 0.5, 0.25])
+    assert table.report().shown == {"c3": Shown("c3", "a cup")}
     worst = (ListedHub("c3", ANY, None, ("q9", "q2", "q1"), True),)
     assert table.report().listed_hubs == HubChanges(1, 1, 1, 1, worst)
     assert "the previous version had 1: 1 new, 1 gone" in render_text(table.report())
@@ -233,6 +237,7 @@ def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None
     pieces = slice_rows(pa.array(IDS), FAR, "c.parquet", ("c5",))
     written = [_write((number, [piece]), table.uri, SETTINGS, first) for number, piece in pieces]
     parts, statistics = [part for part, _ in written], written[0][1] | written[1][1]
-    assert hubs_to_explain(table.uri, parts, SETTINGS, first, statistics) == frozenset()
+    assert hubs_to_name(table.uri, parts, SETTINGS, first, statistics) == HubsToName()
     for changed in (None, dataclasses.replace(first, settings=LOUD), dataclasses.replace(first, files=first.files[:1])):
-        assert hubs_to_explain(table.uri, parts, SETTINGS, changed, statistics) == {"c7"}
+        found = hubs_to_name(table.uri, parts, SETTINGS, changed, statistics)
+        assert found == HubsToName(frozenset({"c7"}), frozenset({"c7"}))
