@@ -76,9 +76,11 @@ class SignedEncoder(FormulaEncoder):
     version = "1"
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        for text in texts:
-            Path(text.split()[0], str(os.getpid())).touch()
-        return super().encode_texts([text.partition(" ")[2] for text in texts])
+        signed = [text.partition(" ") for text in texts if Path(text.partition(" ")[0]).is_dir()]
+        for folder, _, _ in signed:
+            Path(folder, str(os.getpid())).touch()
+        # The vectors do not depend on where the folder is. A text of the job's own, a probe, names none.
+        return super().encode_texts([rest for _, _, rest in signed] or texts)
 
 
 class Silent:

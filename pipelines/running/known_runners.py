@@ -63,7 +63,8 @@ OPENED = (
     "sun.util.calendar",
 )
 
-#: How Java compiles and collects in a job server that a command starts, which lives no longer than the command.
+#: How Java compiles and collects in what lives no longer than a job: the job server that a command starts, and Spark's
+#: executors.
 _SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
@@ -135,6 +136,7 @@ def _add_needs(options: PipelineOptions) -> None:
     if options.view_as(StandardOptions).runner == "SparkRunner":
         # Spark tries again at once. On the same executor it would meet the worker that died, four times.
         properties.append("-Dspark.excludeOnFailure.enabled=true")
+        properties.append(f"-Dspark.executor.extraJavaOptions={' '.join(_SHORT_LIVED)}")
     server.job_server_jvm_properties = [*properties, *server.job_server_jvm_properties]
 
 
