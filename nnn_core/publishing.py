@@ -22,7 +22,7 @@ from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.shards import Modality
 from nnn_core.report import HubChanges
-from nnn_core.report.refresh import Draft, Lineage, refresh_report
+from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.nearest import Nearest, merge_nearest
@@ -162,7 +162,7 @@ def publish(
         store_canaries(manifest, draft.review.queries, draft.review.first[1], work)
     draft.lineage.needs.store(manifest, work, draft.table)
     # Before the commit: after it nothing may fail any more.
-    storage.create(report, refresh_report(draft).to_json())
+    storage.create(report, draft.describe().to_json())
     if draft.blocked:
         raise refusal(manifest.gates, work)
     return manifest if draft.unchanged else commit_version(draft.table, manifest)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from apache_beam.metrics import Metrics
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import embedded_shards, gather_candidates
+from nnn_core.embedded.corpus import Corpus, embedded_shards
 from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
@@ -18,7 +18,7 @@ from nnn_core.evaluation.summary import Request
 from nnn_core.publishing import record_encoder
 from nnn_core.report.refresh import Lineage
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank, Sides, gather_references
+from nnn_core.scoring.bank import Bank, Sides
 from nnn_core.scoring.merged import Total
 from nnn_core.scoring.own_pairs import check_own_pairs
 from nnn_core.scoring.partials import Scored
@@ -72,7 +72,7 @@ def gather_sides(
         banked: those of the bank without rows that were left out; None if none were.
 
     Raises:
-        NNNError: what cannot be scored, see ``gather_candidates``, ``gather_references`` and ``check_own_pairs``.
+        NNNError: what cannot be scored, see ``Corpus.gather``, ``Bank.gather`` and ``check_own_pairs``.
     """
     candidates, references = (
         [embedded for name, embedded in files if name == stage]
@@ -84,7 +84,7 @@ def gather_sides(
     ):
         Metrics.distribution(NAMESPACE, name).update(number)
     before, previous = Needs.of_current(config.table, config.work), current_manifest(config.table)
-    bank = gather_references(
+    bank = Bank.gather(
         references if banked is None else banked,
         config.rows_per_reference_shard,
         config.wanted_k,
@@ -95,7 +95,7 @@ def gather_sides(
     )
     if config.exclude_own_pairs:
         check_own_pairs(bank, candidates)
-    corpus = gather_candidates(candidates, config.reject_rates["candidates"], config.rejects_folder)
+    corpus = Corpus.gather(candidates, config.reject_rates["candidates"], config.rejects_folder)
     bank.check_dimension(corpus)  # refused before vectors are summed up
     whole = () if banked is None else tuple(storage.basename(shard.uri) for shard in embedded_shards(references))
     total = measure_vectors(bank.parts, config.work)

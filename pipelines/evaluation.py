@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
 from nnn_core import storage
-from nnn_core.embedded.corpus import gather_candidates
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.encoders import EncoderSource
@@ -21,7 +21,7 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.own_pairs import check_bank_of, check_rest
 from nnn_core.report.findings import Findings, evaluation_record
 from nnn_core.report.review import Review
-from nnn_core.scoring.bank import Bank, Sides, gather_references
+from nnn_core.scoring.bank import Bank, Sides
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.table.manifest import Manifest
 from pipelines.config import EvaluationConfig
@@ -102,7 +102,7 @@ def _requests(
 
 
 def _gather_bank(inputs: list[EmbeddedInput], config: EvaluationConfig, manifest: Manifest) -> Bank:
-    bank = gather_references(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
+    bank = Bank.gather(inputs, 1 << 16, None, 1.0, config.rejects_folder, False)
     if config.drop_own_pairs:
         check_bank_of(bank, manifest.settings.bank_digest, config.table)
     if bank.digest != manifest.settings.bank_digest:  # what was rejected of the table's own was allowed
@@ -122,9 +122,9 @@ def _gather_rest(
     config: EvaluationConfig,
     k: int,
 ) -> Sides:
-    rest = gather_references(references, 1 << 16, None, 1.0, config.rejects_folder, False)
+    rest = Bank.gather(references, 1 << 16, None, 1.0, config.rejects_folder, False)
     check_rest(rest, k, own_pairs)
-    return Sides(rest, gather_candidates(candidates, 1.0, config.rejects_folder).outline())
+    return Sides(rest, Corpus.gather(candidates, 1.0, config.rejects_folder).outline())
 
 
 def _score_rest(

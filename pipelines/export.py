@@ -23,7 +23,7 @@ from nnn_core.consumers.engines.recipe import (
     sub_vectors_of,
 )
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
-from nnn_core.consumers.export import Embeddings, gather_embeddings
+from nnn_core.consumers.export import Embeddings
 from nnn_core.consumers.export_files import FileExport
 from nnn_core.consumers.export_index import MOST_INDEX_BYTES, IndexFile
 from nnn_core.consumers.held import held_biases, load_biases, read_export
@@ -303,7 +303,7 @@ def define_export(
 def _gather(inputs: list[EmbeddedInput], config: ExportConfig, encoder: dict[str, str] | None) -> Embeddings:
     table = load_biases(config.table, config.version)
     folder = storage.join(config.work, "rejects")
-    embeddings = gather_embeddings(inputs, table, config.table, encoder, config.max_reject_rate, folder)
+    embeddings = Embeddings.gather(inputs, table, config.table, encoder, config.max_reject_rate, folder)
     if config.engine != RERANK:
         find_engine(config.engine).check_files(len(embeddings.shards))
     return embeddings

@@ -22,7 +22,7 @@ from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, Rows, read_rows
 from nnn_core.inputs.rejects import Reject, RejectSummary
 from nnn_core.inputs.shards import Modality
-from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.bank import Bank
 from nnn_core.vectors import unit_vectors
 
 UNDECODABLE = b"not an image"
@@ -129,7 +129,7 @@ def make_shard(name: str, rows: int = 1, dim: int = 4, source: str | None = None
 def make_bank(shards: Sequence[EmbeddedShard], rows_per_shard: int = 100, k: int | None = None) -> Bank:
     """The bank of one file that became these embedded shards; nothing of it was rejected."""
     file = EmbeddedInput("bank", "0" * 64, tuple(shards), RejectSummary(sum(shard.rows for shard in shards)), True)
-    return gather_references([file], rows_per_shard, k, 0.0, "rejects", False)
+    return Bank.gather([file], rows_per_shard, k, 0.0, "rejects", False)
 
 
 def packed(name: str, data: bytes) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nnn_core.embedded.corpus import Corpus, gather_candidates
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import Encoder
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
-from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.bank import Bank
 
 
 def embed_side(
@@ -28,7 +28,7 @@ def embed_side(
 
 def candidates_of(pattern: str, work: str, max_reject_rate: float = 0.0, **how: object) -> Corpus:
     """The candidates as a whole; ``how`` goes to ``embed_side``."""
-    return gather_candidates(embed_side(pattern, work, **how), max_reject_rate, f"{work}/rejects")  # type: ignore[arg-type]
+    return Corpus.gather(embed_side(pattern, work, **how), max_reject_rate, f"{work}/rejects")  # type: ignore[arg-type]
 
 
 def bank_of(
@@ -36,4 +36,4 @@ def bank_of(
 ) -> Bank:
     """The bank as a whole, whose rows need no id; ``how`` goes to ``embed_side``."""
     inputs = embed_side(pattern, work, "--references", require_id=False, **how)  # type: ignore[arg-type]
-    return gather_references(inputs, 1 << 16, None, max_reject_rate, f"{work}/rejects", exclude_own_pairs)
+    return Bank.gather(inputs, 1 << 16, None, max_reject_rate, f"{work}/rejects", exclude_own_pairs)

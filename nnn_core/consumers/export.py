@@ -48,48 +48,49 @@ class Embeddings:
     vectors: str
     off_length: int = 0
 
+    @classmethod
+    def gather(
+        cls,
+        inputs: Sequence[EmbeddedInput],
+        table: BiasTable,
+        uri: str,
+        encoder: dict[str, str] | None,
+        max_reject_rate: float,
+        rejects_folder: str,
+    ) -> Embeddings:
+        """Check the embeddings together, before anything is written.
 
-def gather_embeddings(
-    inputs: Sequence[EmbeddedInput],
-    table: BiasTable,
-    uri: str,
-    encoder: dict[str, str] | None,
-    max_reject_rate: float,
-    rejects_folder: str,
-) -> Embeddings:
-    """Check the embeddings together, before anything is written.
+        Args:
+            inputs: what every input shard of the embeddings became.
+            table: the version of the table whose biases are exported.
+            uri: URI of the table, for messages.
+            encoder: the encoder's fingerprint by part; None where all vectors came ready-made.
+            max_reject_rate: allowed share of rejected rows, 0 to 1.
+            rejects_folder: URI of the folder where rejects are listed, for messages.
 
-    Args:
-        inputs: what every input shard of the embeddings became.
-        table: the version of the table whose biases are exported.
-        uri: URI of the table, for messages.
-        encoder: the encoder's fingerprint by part; None where all vectors came ready-made.
-        max_reject_rate: allowed share of rejected rows, 0 to 1.
-        rejects_folder: URI of the folder where rejects are listed, for messages.
-
-    Raises:
-        RejectedRowsError: too many rows could not be used.
-        InputError: no row is left, or the vectors are not of the table's encoder or dimension.
-        DuplicateIdError: an id stands for two rows.
-    """
-    summary = RejectSummary.merged(embedded.rejects for embedded in inputs)
-    summary.check_rate(max_reject_rate, "--embeddings", rejects_folder)
-    shards = in_order(embedded_shards(inputs))
-    if not shards:
-        raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")
-    check_alike(shards)
-    check_dimension(table.manifest.dim, shards[0].dim, uri, repr(shards[0].source))
-    if encoder is not None and not all(each.precomputed for each in inputs):
-        check_encoder(table.manifest.settings.encoder, encoder, uri, "what --encoder names")
-    rows, ids = sum(s.rows for s in shards), add_set_digests(s.id_digest for s in shards)
-    if (rows, ids) != (table.manifest.rows, table.manifest.id_digest):
-        _check_unique(shards, table)
-    origin = PART
-    if ids == table.manifest.id_digest:
-        same = add_set_digests(s.vector_digest for s in shards) == table.manifest.candidates.digest
-        origin = SAME if same else OTHER
-    off_length = sum(each.off_length or 0 for each in inputs)
-    return Embeddings(tuple(shards), rows, summary.rejected, ids, origin, off_length)
+        Raises:
+            RejectedRowsError: too many rows could not be used.
+            InputError: no row is left, or the vectors are not of the table's encoder or dimension.
+            DuplicateIdError: an id stands for two rows.
+        """
+        summary = RejectSummary.merged(embedded.rejects for embedded in inputs)
+        summary.check_rate(max_reject_rate, "--embeddings", rejects_folder)
+        shards = in_order(embedded_shards(inputs))
+        if not shards:
+            raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")
+        check_alike(shards)
+        check_dimension(table.manifest.dim, shards[0].dim, uri, repr(shards[0].source))
+        if encoder is not None and not all(each.precomputed for each in inputs):
+            check_encoder(table.manifest.settings.encoder, encoder, uri, "what --encoder names")
+        rows, ids = sum(s.rows for s in shards), add_set_digests(s.id_digest for s in shards)
+        if (rows, ids) != (table.manifest.rows, table.manifest.id_digest):
+            _check_unique(shards, table)
+        origin = PART
+        if ids == table.manifest.id_digest:
+            same = add_set_digests(s.vector_digest for s in shards) == table.manifest.candidates.digest
+            origin = SAME if same else OTHER
+        off_length = sum(each.off_length or 0 for each in inputs)
+        return cls(tuple(shards), rows, summary.rejected, ids, origin, off_length)
 
 
 def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:

@@ -45,6 +45,24 @@ class Corpus:
         """The same without all that grows with the number of files: what every worker is told."""
         return replace(self, side=replace(self.side, inputs=()), shards=())
 
+    @classmethod
+    def gather(cls, inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
+        """Check the candidates together.
+
+        Raises:
+            RejectedRowsError: too many rows could not be used.
+            InputError: no row is left, or the vectors differ in dimension.
+        """
+        side, outcome = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
+        shards = list(embedded_shards(inputs))
+        if not shards:
+            raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
+        check_alike(shards)
+        files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
+        cuts = _part_boundaries((shard.id_sample for shard in shards), side.rows)
+        ids = add_set_digests(shard.id_digest for shard in shards)
+        return cls(side, outcome, shards[0].dim, cuts, files, ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -63,24 +81,6 @@ class Outcome:
         """What became of some files together, whatever their order."""
         precomputed = frozenset(embedded.precomputed for embedded in inputs)
         return cls(precomputed, RejectSummary.merged(embedded.rejects for embedded in inputs))
-
-
-def gather_candidates(inputs: Sequence[EmbeddedInput], max_reject_rate: float, rejects_folder: str) -> Corpus:
-    """Check the candidates together.
-
-    Raises:
-        RejectedRowsError: too many rows could not be used.
-        InputError: no row is left, or the vectors differ in dimension.
-    """
-    side, outcome = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
-    shards = list(embedded_shards(inputs))
-    if not shards:
-        raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
-    check_alike(shards)
-    files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
-    cuts = _part_boundaries((shard.id_sample for shard in shards), side.rows)
-    ids = add_set_digests(shard.id_digest for shard in shards)
-    return Corpus(side, outcome, shards[0].dim, cuts, files, ids)
 
 
 def summarise_side(

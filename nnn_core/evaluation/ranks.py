@@ -87,19 +87,19 @@ class Targets:
         """Digest of its attributes."""
         return checksum_of(self.arrays, "").hex()
 
+    @classmethod
+    def gather(cls, parts: Iterable[Targets]) -> Targets:
+        """Those of all shards together, in order."""
+        parts = sorted((part for part in parts if len(part.pairs)), key=lambda part: int(part.pairs[0]))
+        if not parts:
+            return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0), np.float32))
+        order = np.argsort(np.concatenate([part.pairs for part in parts]), kind="stable")
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts])[order] for name in ("pairs", "scores", "means"))
+        )
+
 
 def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
     """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
     query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
     return query, tuple(name for names in relevant for name in names)
-
-
-def gather_targets(parts: Iterable[Targets]) -> Targets:
-    """Those of all shards together, in order."""
-    parts = sorted((part for part in parts if len(part.pairs)), key=lambda part: int(part.pairs[0]))
-    if not parts:
-        return Targets(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0), np.float32))
-    order = np.argsort(np.concatenate([part.pairs for part in parts]), kind="stable")
-    return Targets(
-        *(np.concatenate([getattr(part, name) for part in parts])[order] for name in ("pairs", "scores", "means"))
-    )

@@ -103,38 +103,80 @@ class Trial:
         rows = np.flatnonzero(some).tolist()
         return replace(self, queries=self.queries[some], relevant=[self.relevant[row] for row in rows])
 
+    @classmethod
+    def gather(
+        cls, queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank, most: int = _MOST_CANDIDATES
+    ) -> Trial:
+        """What is compared, from files.
 
-def gather_trial(queries: QuerySet, shards: Sequence[EmbeddedShard], bank: Bank, most: int = _MOST_CANDIDATES) -> Trial:
-    """What is compared, from files.
+        Beyond ``most`` candidates a sample of the index is compared on: the relevant ones, and others by a hash of
+        their ids. Queries whose relevant candidates are not in the index are left out.
 
-    Beyond ``most`` candidates a sample of the index is compared on: the relevant ones, and others by a hash of
-    their ids. Queries whose relevant candidates are not in the index are left out.
+        Args:
+            queries: held-out queries with their relevant candidates.
+            shards: embedded shards of the candidates.
+            bank: the bank that the methods learn from.
+            most: about how many candidates are compared on and held in memory, at most.
+        """
+        relevant = {name for names in queries.relevant for name in names}
+        share = min(1.0, most / max(1, sum(shard.rows for shard in shards)))
+        ids, vectors = list[str](), list[FloatMatrix]()
+        for shard in shards:
+            block = read_shard(shard)
+            names = block.ids.to_pylist()
+            kept = [
+                row for row, name in enumerate(names) if share == 1.0 or name in relevant or _in_sample(name, share)
+            ]
+            ids += [names[row] for row in kept]
+            vectors.append(block.vectors[kept])
+        known = relevant.intersection(ids)
+        asked = [row for row, names in enumerate(queries.relevant) if known.intersection(names)]
+        references = [read_shard(part).vectors for shard in bank.shards for part in shard.parts]
+        return cls(
+            queries.vectors[asked],
+            [queries.relevant[row] for row in asked],
+            np.concatenate(vectors),
+            ids,
+            np.concatenate(references),
+        )
 
-    Args:
-        queries: held-out queries with their relevant candidates.
-        shards: embedded shards of the candidates.
-        bank: the bank that the methods learn from.
-        most: about how many candidates are compared on and held in memory, at most.
-    """
-    relevant = {name for names in queries.relevant for name in names}
-    share = min(1.0, most / max(1, sum(shard.rows for shard in shards)))
-    ids, vectors = list[str](), list[FloatMatrix]()
-    for shard in shards:
-        block = read_shard(shard)
-        names = block.ids.to_pylist()
-        kept = [row for row, name in enumerate(names) if share == 1.0 or name in relevant or _in_sample(name, share)]
-        ids += [names[row] for row in kept]
-        vectors.append(block.vectors[kept])
-    known = relevant.intersection(ids)
-    asked = [row for row, names in enumerate(queries.relevant) if known.intersection(names)]
-    references = [read_shard(part).vectors for shard in bank.shards for part in shard.parts]
-    return Trial(
-        queries.vectors[asked],
-        [queries.relevant[row] for row in asked],
-        np.concatenate(vectors),
-        ids,
-        np.concatenate(references),
-    )
+    def compare(self, objective: str = "recall@1", threads: int = 1) -> list[dict[str, Any]]:
+        """Every method with the setting that did best on the choosing half, measured on the reporting half.
+
+        No method is spared: each takes its best setting, whether that gains anything or not. Seconds are the
+        processor's: for learning all settings from the bank (``fit``) and for ranking the choosing half with all of
+        them (``search``), with nothing reused from another method; ``pairs`` are the inner products of both.
+
+        Args:
+            objective: name of the figure by which settings are chosen, one of ``choice.OBJECTIVES``.
+            threads: threads of the searches and of BLAS; figures do not depend on their number.
+
+        Returns:
+            For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),
+            ``seconds`` (fit, search, total), ``pairs``, ``queries`` that report, and each with name to value, low,
+            high: ``figures``, ``gains`` over no correction and ``leads`` over NNN.
+
+        Raises:
+            InputError: one of the halves has no query.
+        """
+        choosing = _choosing_half(self.relevant)
+        if choosing.all() or not choosing.any():
+            raise InputError(
+                f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some"
+            )
+        rivals = _all_rivals(len(self.bank))
+        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+            _warm_up(self, rivals)
+            runs = [_compare(self, rival, choosing, objective, threads) for rival in rivals]
+        plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
+        answers = [min(names) for names, chooses in zip(self.relevant, choosing, strict=True) if not chooses]
+        groups = groups_of(answers)
+        for row, found in runs:
+            row["queries"] = int((~choosing).sum())
+            for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
+                intervals = zip(OBJECTIVES, Interval.of_means(values, groups), strict=True)
+                row[name] = {shown: asdict(each) for shown, each in intervals}
+        return [row for row, _ in runs]
 
 
 def _in_sample(name: str, share: float) -> bool:
@@ -366,44 +408,6 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
         corrected = np.isin(_leaders(trial.queries, trial.candidates, trial.ids), fit.activated)
         ranks = np.where(corrected[goals.query], ranks[1:], ranks[0])
     return measure(ranks, goals.query, np.ones(len(goals.query)))
-
-
-def compare_corrections(trial: Trial, objective: str = "recall@1", threads: int = 1) -> list[dict[str, Any]]:
-    """Every method with the setting that did best on the choosing half, measured on the reporting half.
-
-    No method is spared: each takes its best setting, whether that gains anything or not. Seconds are the
-    processor's: for learning all settings from the bank (``fit``) and for ranking the choosing half with all of
-    them (``search``), with nothing reused from another method; ``pairs`` are the inner products of both.
-
-    Args:
-        trial: queries, bank and up to about 10^5 candidates, since all is held in memory.
-        objective: name of the figure by which settings are chosen, one of ``choice.OBJECTIVES``.
-        threads: threads of the searches and of BLAS; figures do not depend on their number.
-
-    Returns:
-        For each method ``method``, ``title``, ``additive``, ``setting``, ``settings`` (how many were tried),
-        ``seconds`` (fit, search, total), ``pairs``, ``queries`` that report, and each with name to value, low, high:
-        ``figures``, ``gains`` over no correction and ``leads`` over NNN.
-
-    Raises:
-        InputError: one of the halves has no query.
-    """
-    choosing = _choosing_half(trial.relevant)
-    if choosing.all() or not choosing.any():
-        raise InputError(f"{len(choosing)} queries leave one half empty, so nothing can be chosen and shown; add some")
-    rivals = _all_rivals(len(trial.bank))
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
-        _warm_up(trial, rivals)
-        runs = [_compare(trial, rival, choosing, objective, threads) for rival in rivals]
-    plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
-    answers = [min(names) for names, chooses in zip(trial.relevant, choosing, strict=True) if not chooses]
-    groups = groups_of(answers)
-    for row, found in runs:
-        row["queries"] = int((~choosing).sum())
-        for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
-            intervals = zip(OBJECTIVES, Interval.of_means(values, groups), strict=True)
-            row[name] = {shown: asdict(each) for shown, each in intervals}
-    return [row for row, _ in runs]
 
 
 def _choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:

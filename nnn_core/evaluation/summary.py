@@ -78,60 +78,61 @@ class Evaluation:
     median_rank: tuple[float, float]
     surface: tuple[tuple[int, float, float], ...]
 
+    @classmethod
+    def of(
+        cls,
+        queries: QuerySet,
+        targets: Targets,
+        ahead: Counts,
+        request: Request,
+        rejected: int = 0,
+        agreement: float | None = None,
+    ) -> Evaluation:
+        """Figures, intervals, and the choice if one is asked for.
 
-def summarise(
-    queries: QuerySet,
-    targets: Targets,
-    ahead: Counts,
-    request: Request,
-    rejected: int = 0,
-    agreement: float | None = None,
-) -> Evaluation:
-    """Figures, intervals, and the choice if one is asked for.
-
-    Args:
-        queries: all held-out queries, with their relevant candidates.
-        targets: relevant candidates of the queries, as far as the index holds them.
-        ahead: (points, found) int64, how many candidates are ahead of each target at each point.
-        request: values of k and alpha to judge, and the objective.
-        rejected: number of rows of the files of queries that could not be used.
-        agreement: of the bank and the queries; None if unknown.
-    """
-    unanswered = sum(not names for names in queries.relevant)
-    if request.point is not None and unanswered == len(queries.ids):
-        return _unanswered(queries, request.point, request.objective, rejected, agreement)
-    points, (quality, answers) = request.points, _judge(queries, targets, ahead)
-    choice, point, every = None, request.point, np.arange(len(answers))
-    if point is None:
-        objective = (request.objective, quality.figures[request.objective])
-        choice, at = choose(points, quality.first, answers, objective, agreement)
-        point = choice.point
-        if not choice.proven:
-            at = np.zeros_like(at)
-    else:
-        at = np.full(len(answers), 0 if point.alpha == 0.0 else points.index(point))
-    groups = groups_of(answers)
-    before, after = ({name: each[rows, every] for name, each in quality.figures.items()} for rows in (0, at))
-    bits = bits_of(quality.first[at, every]) - bits_of(quality.first[0])
-    return Evaluation(
-        point=point,
-        choice=choice,
-        objective=request.objective,
-        queries=len(answers),
-        answers=int(groups.max()) + 1,
-        missing=sum(map(len, queries.relevant)) - len(targets.pairs),
-        unused=Unused(rejected, unanswered, len(queries.ids) - unanswered - len(answers)),
-        before=_intervals(before, groups),
-        after=_intervals(after, groups),
-        gain=_intervals({name: after[name] - before[name] for name in before}, groups),
-        bits=(float(bits.mean()), standard_error(bits, groups)),
-        agreement=agreement,
-        median_rank=(float(np.median(quality.first[0])), float(np.median(quality.first[at, every]))),
-        surface=tuple(
-            (each.k, each.alpha, float(value))
-            for each, value in zip(points, quality.figures[request.objective].mean(axis=1), strict=True)
-        ),
-    )
+        Args:
+            queries: all held-out queries, with their relevant candidates.
+            targets: relevant candidates of the queries, as far as the index holds them.
+            ahead: (points, found) int64, how many candidates are ahead of each target at each point.
+            request: values of k and alpha to judge, and the objective.
+            rejected: number of rows of the files of queries that could not be used.
+            agreement: of the bank and the queries; None if unknown.
+        """
+        unanswered = sum(not names for names in queries.relevant)
+        if request.point is not None and unanswered == len(queries.ids):
+            return _unanswered(queries, request.point, request.objective, rejected, agreement)
+        points, (quality, answers) = request.points, _judge(queries, targets, ahead)
+        choice, point, every = None, request.point, np.arange(len(answers))
+        if point is None:
+            objective = (request.objective, quality.figures[request.objective])
+            choice, at = choose(points, quality.first, answers, objective, agreement)
+            point = choice.point
+            if not choice.proven:
+                at = np.zeros_like(at)
+        else:
+            at = np.full(len(answers), 0 if point.alpha == 0.0 else points.index(point))
+        groups = groups_of(answers)
+        before, after = ({name: each[rows, every] for name, each in quality.figures.items()} for rows in (0, at))
+        bits = bits_of(quality.first[at, every]) - bits_of(quality.first[0])
+        return cls(
+            point=point,
+            choice=choice,
+            objective=request.objective,
+            queries=len(answers),
+            answers=int(groups.max()) + 1,
+            missing=sum(map(len, queries.relevant)) - len(targets.pairs),
+            unused=Unused(rejected, unanswered, len(queries.ids) - unanswered - len(answers)),
+            before=_intervals(before, groups),
+            after=_intervals(after, groups),
+            gain=_intervals({name: after[name] - before[name] for name in before}, groups),
+            bits=(float(bits.mean()), standard_error(bits, groups)),
+            agreement=agreement,
+            median_rank=(float(np.median(quality.first[0])), float(np.median(quality.first[at, every]))),
+            surface=tuple(
+                (each.k, each.alpha, float(value))
+                for each, value in zip(points, quality.figures[request.objective].mean(axis=1), strict=True)
+            ),
+        )
 
 
 def _unanswered(queries: QuerySet, point: Point, objective: str, rejected: int, agreement: float | None) -> Evaluation:

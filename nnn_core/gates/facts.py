@@ -11,7 +11,6 @@ from nnn_core.embedded.profile import to_centroid
 from nnn_core.encoders.fingerprints import differing
 from nnn_core.evaluation.choice import FEWEST_ANSWERS, LIKELY
 from nnn_core.gates.row_statistics import RowStatistics
-from nnn_core.table.histogram import outlier_share, population_stability
 from nnn_core.table.manifest import Manifest
 
 _HUB_DEVIATIONS = "deviations (scaled median absolute ones) beyond which a candidate is a hub"
@@ -169,7 +168,7 @@ class Facts:
     def drift_psi(self, settings: MeasureSettings) -> Measured:
         """Population stability index of the means of both versions, less the common shift; alpha cancels out."""
         unshifted = self.rows.means.shifted(-self.rows.shift)
-        return self._drift(settings) or population_stability(self.rows.before, unshifted)
+        return self._drift(settings) or self.rows.before.stability(unshifted)
 
     def moved_rows(self, settings: MeasureSettings) -> Measured:
         """Share of common ids whose mean moved, beside the common shift, by a robust deviation of the previous means.
@@ -184,7 +183,7 @@ class Facts:
     def hubs(self, settings: MeasureSettings) -> Measured:
         """Share of candidates beyond the median by hub_deviations."""
         few = _too_few(self.manifest.candidates.rows, "candidates", settings)
-        return few or outlier_share(self.rows.means, settings.hub_deviations)
+        return few or self.rows.means.outlier_share(settings.hub_deviations)
 
     def canary_overlap(self, _: MeasureSettings) -> Measured:
         """Mean overlap of the canary queries' top 10 with the previous version's, unless another k or alpha was tuned.

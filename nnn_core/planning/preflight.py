@@ -108,6 +108,47 @@ class Head:
                 data = item.encode() if isinstance(item, str) else item if isinstance(item, bytes) else item.tobytes()
                 yield hashlib.blake2b(data, digest_size=16).digest(), row_id
 
+    def check_against(self, references: Head, exclude_own_pairs: bool) -> None:
+        """Refuse sides that cannot be compared.
+
+        Raises:
+            InputError: vectors of several dimensions, an id that two candidates have, or pair ids that only look as if
+                they were names of candidates.
+        """
+        dims = {dim: uri for head in (self, references) for dim, uri in head.dims.items()}
+        if len(dims) > 1:
+            (dim_a, a), (dim_b, b) = sorted(dims.items())[:2]
+            raise InputError(
+                f"vectors differ in dimension: {dim_a} in {a!r}, {dim_b} in {b!r}; candidates and references must come "
+                "from one encoder."
+            )
+        for uri, rows in zip(self.uris, self.rows, strict=True):
+            row_id, count = next(iter(Counter(rows.ids).most_common(1)), ("", 0))
+            if count > 1:
+                raise InputError(
+                    f"candidate id {row_id!r} occurs {count} times in the first rows of {uri!r}, but candidate ids "
+                    "must be unique. Name another column with --id-column."
+                )
+        if exclude_own_pairs:
+            names = [*self.ids, *self.pair_ids]
+            if difference := differing_names(references.pair_ids, names):
+                raise InputError(
+                    "--exclude-own-pairs would have no effect: no pair id of --references is the id of a "
+                    f"candidate.{difference} Name columns whose values match, with --reference-pair-id-column, "
+                    "--pair-id-column or --id-column."
+                )
+
+    def check_held_out(self, references: Head) -> None:
+        """Refuse validation queries that are in the bank, as far as the beginnings tell.
+
+        Raises:
+            InputError: some are, by id or by content.
+        """
+        known, contents = set(_own_ids(references.ids)), dict(references.contents())
+        by_content = {row_id for digest, row_id in self.contents() if digest in contents}
+        same = self.holds == references.holds
+        Overlap(frozenset(known.intersection(self.ids)), frozenset(by_content if same else ())).refuse()
+
 
 def _decoded(rows: Rows) -> Rows:
     """The same rows; the first is a reject if it cannot be decoded."""
@@ -116,49 +157,6 @@ def _decoded(rows: Rows) -> Rows:
         return rows
     rejects = [*rows.rejects, Reject(rows.ids[0], NOT_AN_IMAGE, error)]
     return Rows(rows.ids[1:], rows.pair_ids[1:], rows.items[1:], rejects)
-
-
-def check_heads(candidates: Head, references: Head, exclude_own_pairs: bool) -> None:
-    """Refuse sides that cannot be compared.
-
-    Raises:
-        InputError: vectors of several dimensions, an id that two candidates have, or pair ids that only look as if
-            they were names of candidates.
-    """
-    dims = {dim: uri for head in (candidates, references) for dim, uri in head.dims.items()}
-    if len(dims) > 1:
-        (dim_a, a), (dim_b, b) = sorted(dims.items())[:2]
-        raise InputError(
-            f"vectors differ in dimension: {dim_a} in {a!r}, {dim_b} in {b!r}; candidates and references must come "
-            "from one encoder."
-        )
-    for uri, rows in zip(candidates.uris, candidates.rows, strict=True):
-        row_id, count = next(iter(Counter(rows.ids).most_common(1)), ("", 0))
-        if count > 1:
-            raise InputError(
-                f"candidate id {row_id!r} occurs {count} times in the first rows of {uri!r}, but candidate ids must "
-                "be unique. Name another column with --id-column."
-            )
-    if exclude_own_pairs:
-        names = [*candidates.ids, *candidates.pair_ids]
-        if difference := differing_names(references.pair_ids, names):
-            raise InputError(
-                "--exclude-own-pairs would have no effect: no pair id of --references is the id of a "
-                f"candidate.{difference} Name columns whose values match, with --reference-pair-id-column, "
-                "--pair-id-column or --id-column."
-            )
-
-
-def check_held_out(queries: Head, references: Head) -> None:
-    """Refuse validation queries that are in the bank, as far as the beginnings tell.
-
-    Raises:
-        InputError: some are, by id or by content.
-    """
-    known, contents = set(_own_ids(references.ids)), dict(references.contents())
-    by_content = {row_id for digest, row_id in queries.contents() if digest in contents}
-    same = queries.holds == references.holds
-    Overlap(frozenset(known.intersection(queries.ids)), frozenset(by_content if same else ())).refuse()
 
 
 def _own_ids(ids: Iterable[str]) -> Iterator[str]:

@@ -393,7 +393,7 @@ class Rivals:
         """The comparison of methods.
 
         Args:
-            rows: the methods, as ``evaluation.rivals.compare_corrections`` describes them.
+            rows: the methods, as ``evaluation.rivals.Trial.compare`` describes them.
             objective: name of the figure that is compared, such as ``recall@1``.
             unit: unit of the objective.
         """

@@ -76,7 +76,6 @@ class Answers:
         """Ids of all candidates on the page."""
         return frozenset(name for each in self.answers for _, name in (*each.before, *each.after))
 
-
-def render_answers(page: Answers) -> str:
-    """The page, of the same bytes for the same answers; it opens from disk, loads nothing and runs no script."""
-    return template("answers.html.j2").render(page=page, album=Album(page.shown)).strip() + "\n"
+    def render(self) -> str:
+        """The page, of the same bytes for the same answers; it opens from disk, loads nothing and runs no script."""
+        return template("answers.html.j2").render(page=self, album=Album(self.shown)).strip() + "\n"

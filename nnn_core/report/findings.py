@@ -26,7 +26,7 @@ class Findings:
         bank_rejects: what was rejected of the bank's files; None if the bank is not known.
         own_pairs: number of references that belong to candidates; None if the bank is not known.
         fair: evaluation of means that were taken without the bank's own pairs; None if not asked for.
-        rivals: every method's row, as ``evaluation.rivals.compare_corrections`` returns them; empty if not asked for.
+        rivals: every method's row, as ``evaluation.rivals.Trial.compare`` returns them; empty if not asked for.
         fairness: how evenly the values of each attribute are retrieved; empty if not asked for.
     """
 

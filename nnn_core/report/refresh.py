@@ -19,6 +19,7 @@ from nnn_core.table.manifest import Manifest, SearchReport
 
 #: Bars of the distribution of biases.
 _BARS = 48
+_NOT_PUBLISHED = "A refresh that was not published"
 
 
 @dataclass(frozen=True)
@@ -74,31 +75,30 @@ class Draft:
         """Whether it must not be published."""
         return not self.unchanged and any(gate.blocks for gate in self.manifest.gates)
 
-
-def refresh_report(draft: Draft) -> Report:
-    """Everything but what the stages cost."""
-    manifest, previous, review, statistics = draft.manifest, draft.previous, draft.review, draft.statistics
-    lineage, asked = draft.lineage, (review.asked, review.rejects.rejected) if review else (None,)
-    published, before = None if draft.blocked else manifest.version, previous.version if previous else None
-    sides = [("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects)]
-    if review:
-        sides.append(("validation", review.rejects))
-    notes = []
-    if copies := statistics.near_copies:
-        notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
-    sections = review.sections(manifest.settings) if review else {}
-    sections["shown"] = {**draft.shown, **sections.get("shown", {})}
-    report = Report(
-        title="A refresh that was not published" if draft.blocked else f"Version {manifest.version} of the bias table",
-        run=Run.of("nnn refresh", draft.table, manifest, published, before, *asked),
-        biases=_bias_shift(statistics, manifest, previous),
-        listed_hubs=draft.hubs,
-        rejects=tuple(each for each in sides if each[1].rejected),
-        gates=tuple(map(_gate, manifest.gates)),
-        notes=(*notes, *(review.notes if review else ())),
-        **sections,
-    )
-    return report.unchanged(manifest.version) if draft.unchanged else report
+    def describe(self) -> Report:
+        """Everything but what the stages cost."""
+        manifest, previous, review, statistics = self.manifest, self.previous, self.review, self.statistics
+        lineage, asked = self.lineage, (review.asked, review.rejects.rejected) if review else (None,)
+        published, before = None if self.blocked else manifest.version, previous.version if previous else None
+        sides = [("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects)]
+        if review:
+            sides.append(("validation", review.rejects))
+        notes = []
+        if copies := statistics.near_copies:
+            notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
+        sections = review.sections(manifest.settings) if review else {}
+        sections["shown"] = {**self.shown, **sections.get("shown", {})}
+        report = Report(
+            title=_NOT_PUBLISHED if self.blocked else f"Version {manifest.version} of the bias table",
+            run=Run.of("nnn refresh", self.table, manifest, published, before, *asked),
+            biases=_bias_shift(statistics, manifest, previous),
+            listed_hubs=self.hubs,
+            rejects=tuple(each for each in sides if each[1].rejected),
+            gates=tuple(map(_gate, manifest.gates)),
+            notes=(*notes, *(review.notes if review else ())),
+            **sections,
+        )
+        return report.unchanged(manifest.version) if self.unchanged else report
 
 
 def _gate(found: gates.Gate) -> Gate:

@@ -135,6 +135,49 @@ class Bank:
                 "one encoder, so nothing was scored."
             )
 
+    @classmethod
+    def gather(
+        cls,
+        inputs: Sequence[EmbeddedInput],
+        rows_per_shard: int | None,
+        k: int | None,
+        max_reject_rate: float,
+        rejects_folder: str,
+        exclude_own_pairs: bool,
+        before: int | None = None,
+    ) -> Bank:
+        """Check the bank as a whole, as far as that needs no scoring, and cut it into reference shards.
+
+        Args:
+            inputs: all embedded files of the bank.
+            rows_per_shard: reference queries that are indexed and scored together; None for what suits the bank.
+            k: least number of reference queries that will do; None for no such bound.
+            max_reject_rate: allowed share of rejected rows, 0 to 1.
+            rejects_folder: folder in which rejects are listed, for messages.
+            exclude_own_pairs: whether own pairs are left out of scores, for which the bank needs pair ids.
+            before: what an earlier refresh took for ``rows_per_shard`` where it was None; None if nothing is known.
+
+        Raises:
+            RejectedRowsError: too many rows could not be used.
+            BankTooSmallError: no row is left, or fewer than k.
+            InputError: the vectors differ in dimension, or no row has the pair id that is needed.
+        """
+        side, outcome = summarise_side(inputs, max_reject_rate, "--references", rejects_folder)
+        grouping = Grouping.of(side.rows, rows_per_shard, before)
+        bank = cls(shard_references(embedded_shards(inputs), grouping), side, outcome, grouping)
+        if k is not None and bank.rows < k:
+            raise BankTooSmallError(
+                f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
+                "scored. Give more --references, a smaller --k, or --k auto for one that fits."
+            )
+        if exclude_own_pairs and not any(part.paired for part in bank.parts):
+            raise InputError(
+                "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
+                "would be compared with its own reference queries as well. Name the column or field that says which "
+                "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+            )
+        return bank
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -153,48 +196,6 @@ class Sides:
 
     def __post_init__(self) -> None:
         self.bank.check_dimension(self.corpus)
-
-
-def gather_references(
-    inputs: Sequence[EmbeddedInput],
-    rows_per_shard: int | None,
-    k: int | None,
-    max_reject_rate: float,
-    rejects_folder: str,
-    exclude_own_pairs: bool,
-    before: int | None = None,
-) -> Bank:
-    """Check the bank as a whole, as far as that needs no scoring, and cut it into reference shards.
-
-    Args:
-        inputs: all embedded files of the bank.
-        rows_per_shard: reference queries that are indexed and scored together; None for what suits the bank.
-        k: least number of reference queries that will do; None for no such bound.
-        max_reject_rate: allowed share of rejected rows, 0 to 1.
-        rejects_folder: folder in which rejects are listed, for messages.
-        exclude_own_pairs: whether own pairs are left out of scores, for which the bank needs pair ids.
-        before: what an earlier refresh took for ``rows_per_shard`` where it was None; None if nothing is known.
-
-    Raises:
-        RejectedRowsError: too many rows could not be used.
-        BankTooSmallError: no row is left, or fewer than k.
-        InputError: the vectors differ in dimension, or no row has the pair id that is needed.
-    """
-    side, outcome = summarise_side(inputs, max_reject_rate, "--references", rejects_folder)
-    grouping = Grouping.of(side.rows, rows_per_shard, before)
-    bank = Bank(shard_references(embedded_shards(inputs), grouping), side, outcome, grouping)
-    if k is not None and bank.rows < k:
-        raise BankTooSmallError(
-            f"--k {k} needs at least {k} reference queries, but the bank has {bank.rows}, so nothing was "
-            "scored. Give more --references, a smaller --k, or --k auto for one that fits."
-        )
-    if exclude_own_pairs and not any(part.paired for part in bank.parts):
-        raise InputError(
-            "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
-            "would be compared with its own reference queries as well. Name the column or field that says which "
-            "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
-        )
-    return bank
 
 
 def shard_references(embedded: Iterable[EmbeddedShard], grouping: Grouping) -> tuple[ReferenceShard, ...]:

@@ -82,6 +82,29 @@ class Histogram:
         bins = np.clip(np.arange(BINS) + round(by / WIDTH), 0, BINS - 1)
         return Histogram(np.bincount(bins, self.counts, BINS).astype(np.int64))
 
+    def stability(self, after: Histogram, bins: int = 10) -> float:
+        """Population stability index: sum over bins of (a - b) ln(a / b), with b and a the shares before and after.
+
+        The bins are the deciles of this one; a share of nothing counts as 1e-4. It is the symmetrised
+        Kullback-Leibler divergence, in use for score cards: below 0.1 stable, above 0.25 another population
+        (Siddiqi, Credit Risk Scorecards, Wiley 2006; Yurdakul and Naranjo, "Statistical properties of the
+        population stability index", Journal of Risk Model Validation 14(4), 2020).
+        """
+        ends = np.searchsorted(np.cumsum(self.counts), [math.ceil(self.rows * cut / bins) for cut in range(1, bins)])
+        starts = np.unique(np.concatenate([[0], np.minimum(ends + 1, BINS - 1)]))
+        shares = [
+            np.maximum(np.add.reduceat(each.counts, starts) / max(1, each.rows), _EMPTY).tolist()
+            for each in (self, after)
+        ]
+        return math.fsum((a - b) * math.log(a / b) for b, a in zip(*shares, strict=True))
+
+    def outlier_share(self, deviations: float) -> float:
+        """Share of the values above median + ``deviations`` * MAD (scaled to a normal's deviation).
+
+        The rule of Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993, one-sided: hubs are high.
+        """
+        return self.share_outside(-math.inf, self.quantile(0.5) + deviations * self.mad)
+
 
 def _of_counts(used: Counts, counts: Counts) -> Histogram:
     every = np.zeros(BINS, np.int64)
@@ -97,28 +120,3 @@ def _quantile(values: npt.NDArray[np.float64], counts: Counts, share: float) -> 
     if not total:
         return 0.0
     return float(values[np.searchsorted(np.cumsum(counts), max(1, math.ceil(share * total)))])
-
-
-def population_stability(before: Histogram, after: Histogram, bins: int = 10) -> float:
-    """Population stability index: sum over bins of (a - b) ln(a / b), with b and a the shares before and after.
-
-    The bins are the deciles of ``before``; a share of nothing counts as 1e-4. It is the symmetrised
-    Kullback-Leibler divergence, in use for score cards: below 0.1 stable, above 0.25 another population
-    (Siddiqi, Credit Risk Scorecards, Wiley 2006; Yurdakul and Naranjo, "Statistical properties of the
-    population stability index", Journal of Risk Model Validation 14(4), 2020).
-    """
-    ends = np.searchsorted(np.cumsum(before.counts), [math.ceil(before.rows * cut / bins) for cut in range(1, bins)])
-    starts = np.unique(np.concatenate([[0], np.minimum(ends + 1, BINS - 1)]))
-    shares = [
-        np.maximum(np.add.reduceat(each.counts, starts) / max(1, each.rows), _EMPTY).tolist()
-        for each in (before, after)
-    ]
-    return math.fsum((a - b) * math.log(a / b) for b, a in zip(*shares, strict=True))
-
-
-def outlier_share(means: Histogram, deviations: float) -> float:
-    """Share of the values above median + ``deviations`` * MAD (scaled to a normal's deviation).
-
-    The rule of Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993, one-sided: hubs are high.
-    """
-    return means.share_outside(-math.inf, means.quantile(0.5) + deviations * means.mad)

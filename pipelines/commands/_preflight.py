@@ -7,7 +7,7 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
-from nnn_core.planning.preflight import Head, check_heads, check_held_out
+from nnn_core.planning.preflight import Head
 from pipelines.config import RefreshConfig
 
 #: Encoders that decode images as this package does; others may decode more.
@@ -40,9 +40,9 @@ def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool
         if pattern and (local or not storage.is_local(pattern))
     }
     if {"candidates", "references"} <= heads.keys():
-        check_heads(heads["candidates"], heads["references"], config.exclude_own_pairs)
+        heads["candidates"].check_against(heads["references"], config.exclude_own_pairs)
     if {"validation", "references"} <= heads.keys() and not (config.allow_overlap or config.drop_overlap):
-        check_held_out(heads["validation"], heads["references"])
+        heads["validation"].check_held_out(heads["references"])
     return list(heads.values())
 
 

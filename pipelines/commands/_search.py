@@ -20,7 +20,7 @@ from nnn_core.evaluation.rankings import DEPTH, Rankings
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Rows
 from nnn_core.report import Shown
-from nnn_core.report.answers import Answer, Answers, render_answers
+from nnn_core.report.answers import Answer, Answers
 from nnn_core.report.shown import show_rows
 from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix, unit_vectors
@@ -115,7 +115,7 @@ def _write_page(args: argparse.Namespace, table: BiasTable, vectors: Vectors, an
     settings = table.manifest.settings
     page = Answers(args.table, table.manifest.version, Point(settings.k, settings.alpha), answers)
     page.shown.update((one.id, one) for one in _show(args, table, vectors, page.named))
-    storage.create_output(args.report, render_answers(page).encode(), "--report")
+    storage.create_output(args.report, page.render().encode(), "--report")
     print(f"report       {args.report}")
 
 

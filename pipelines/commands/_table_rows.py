@@ -8,7 +8,7 @@ from dataclasses import asdict
 from nnn_core.errors import ConfigError
 from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import Difference
-from nnn_core.table.lifecycle.explanation import Explanation, Sources, Standing, explain
+from nnn_core.table.lifecycle.explanation import Explanation, Sources, Standing
 from pipelines.commands._options import add_options, build
 from pipelines.commands._output import add_version, print_json
 from pipelines.options import ReferenceColumnOptions
@@ -80,7 +80,7 @@ def explain_candidate(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: some of --work, --candidates and --references were given, and others not.
     """
-    found = explain(args.table, args.id, args.version, _sources_from(args))
+    found = Explanation.of(args.table, args.id, args.version, _sources_from(args))
     print("\n".join(_describe_candidate(found)))
     print_json(args, {"table": args.table, **asdict(found)})
 

@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsList, AsSingleton
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.evaluation.attributes import Counts, add_counts, compare_values, count_values, read_attributes
 from nnn_core.evaluation.queries import StoredQueries
-from nnn_core.evaluation.rivals import compare_corrections, gather_trial
+from nnn_core.evaluation.rivals import Trial
 from nnn_core.report import Fairness
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
@@ -19,7 +19,7 @@ from nnn_core.scoring.bank import Bank
 
 @dataclass
 class CompareCorrections(beam.PTransform):  # type: ignore[misc]
-    """Held-out queries to the rows of ``compare_corrections``, a single list; all in one worker's memory.
+    """Held-out queries to the rows of ``Trial.compare``, a single list; all in one worker's memory.
 
     Attributes:
         shards: embedded shards of the candidates.
@@ -44,8 +44,8 @@ class CompareCorrections(beam.PTransform):  # type: ignore[misc]
     def compare(self, stored: StoredQueries, shards: list[EmbeddedShard], bank: Bank) -> list[dict[str, Any]]:
         """All methods on the same footing."""
         ordered = sorted(shards, key=lambda shard: (shard.source, shard.uri))
-        trial = gather_trial(stored.load().answered, ordered, bank)
-        return compare_corrections(trial, objective=self.objective, threads=self.threads)
+        trial = Trial.gather(stored.load().answered, ordered, bank)
+        return trial.compare(objective=self.objective, threads=self.threads)
 
 
 @dataclass

@@ -18,8 +18,8 @@ from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.queries import Overlap, StoredQueries, gather_queries
-from nnn_core.evaluation.ranks import Counts, Targets, gather_targets
-from nnn_core.evaluation.summary import Evaluation, Request, summarise
+from nnn_core.evaluation.ranks import Counts, Targets
+from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.scoring.bank import Bank
 from pipelines.stages._counting import count, timed
 from pipelines.stages.metrics import COMPUTED, REUSED, StageName
@@ -134,7 +134,7 @@ def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
 
 
 def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
-    targets = gather_targets(parts)
+    targets = Targets.gather(parts)
     asked = None if len(targets.pairs) else stored.load().answered
     if asked is not None and any(asked.relevant):
         raise InputError(
@@ -161,4 +161,4 @@ def _add(counts: Iterable[Counts]) -> Counts:
 def _summarise(
     ahead: Counts, stored: StoredQueries, targets: Targets, request: Request, agreement: float | None
 ) -> Evaluation:
-    return summarise(stored.load(), targets, ahead, request, stored.rejects.rejected, agreement)
+    return Evaluation.of(stored.load(), targets, ahead, request, stored.rejects.rejected, agreement)

@@ -31,12 +31,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nnn_core.embedded.corpus import embedded_shards, gather_candidates
+from nnn_core.embedded.corpus import Corpus, embedded_shards
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.embedded.shards import EmbeddedInput, read_ids, read_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
-from nnn_core.scoring.bank import ReferenceIndex, gather_references
+from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.merged import _merge_partials
 from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
@@ -121,14 +121,14 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
     work = str(folder / "bare")
     requests = [EmbeddingRequest(side, Columns(), None, work) for side in ("image", "text")]
     references = [embed(name, requests[1]) for name in list_shards(globs[1], "--references")]
-    bank = gather_references(references, BANK_ROWS, None, 0, work, False)
+    bank = Bank.gather(references, BANK_ROWS, None, 0, work, False)
     searches = [exact_search(ReferenceIndex.load(shard, False)) for shard in bank.shards]
     warm = read_shard(bank.shards[0].parts[0])
     score_block(warm, searches[0], K, 1)  # loads compiled code
     names = list_shards(globs[0], "--candidates")[:files]
     start = Spent.now(resource.RUSAGE_SELF)
     candidates = [embed(name, requests[0]) for name in names]
-    corpus = gather_candidates(candidates, 0, work)
+    corpus = Corpus.gather(candidates, 0, work)
     for shard in embedded_shards(candidates):
         block, partials = read_shard(shard), []
         for reference, search in zip(bank.shards, searches, strict=True):

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 from demo_vectors import demo_vectors
 
-from nnn_core.evaluation.rivals import Trial, compare_corrections
+from nnn_core.evaluation.rivals import Trial
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands import _demo_data as demo
 
@@ -91,7 +91,7 @@ def _unit(vectors: FloatMatrix) -> FloatMatrix:
 
 def over_splits(trials: Iterator[Trial]) -> Rows:
     """Means over trials, with the 2.5th and 97.5th percentiles of their spread."""
-    runs = [compare_corrections(trial) for trial in trials]
+    runs = [trial.compare() for trial in trials]
     rows = []
     for each in zip(*runs, strict=True):
         row = dict(each[0])
@@ -140,7 +140,7 @@ def trials(quick: bool, only: str | None) -> Iterator[tuple[str, Rows]]:
     """Title and rows of each data set."""
     if only in (None, "demo"):
         trial = demo_trial()
-        yield f"demo: {describe(trial)}", compare_corrections(trial)
+        yield f"demo: {describe(trial)}", trial.compare()
     if only in (None, "real") and os.environ.get("NNN_TEST_DATA"):
         splits = 5 if quick else 100
         for direction in ("text-to-image", "image-to-text"):
@@ -150,7 +150,7 @@ def trials(quick: bool, only: str | None) -> Iterator[tuple[str, Rows]]:
     if only in (None, "hubs"):
         for strength in (0.0, 0.02, 0.05):
             trial = hub_trial(strength, *(2000, 1000, 500) if quick else ())
-            yield f"synthetic hubs of strength {strength}: {describe(trial)}", compare_corrections(trial)
+            yield f"synthetic hubs of strength {strength}: {describe(trial)}", trial.compare()
 
 
 def describe(trial: Trial) -> str:

@@ -23,7 +23,7 @@ from nnn_core.consumers.engines._engine import engines
 from nnn_core.consumers.engines._layouts import read_rows
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.engines.registry import find_engine
-from nnn_core.consumers.export import Embeddings, gather_embeddings
+from nnn_core.consumers.export import Embeddings
 from nnn_core.consumers.held import load_biases
 from nnn_core.consumers.rerank import Reranker
 from nnn_core.errors import DuplicateIdError, InputError, NNNError, RejectedRowsError
@@ -298,7 +298,7 @@ def gathered(published: Path, work: Path, pattern: str, max_reject_rate: float =
     """The embeddings as a whole, against the table."""
     uri = str(published / "table")
     inputs = embed_side(pattern, str(work), "--embeddings")
-    return gather_embeddings(inputs, load_biases(uri, 1), uri, None, max_reject_rate, f"{work}/rejects")
+    return Embeddings.gather(inputs, load_biases(uri, 1), uri, None, max_reject_rate, f"{work}/rejects")
 
 
 def test_other_vectors_under_the_same_ids_are_told(published: Path, tmp_path: Path) -> None:

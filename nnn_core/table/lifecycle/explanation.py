@@ -9,7 +9,7 @@ from nnn_core.table._lookup import count_above, find_in
 from nnn_core.table.lifecycle._neighbours import Neighbour, Sources, find_neighbours
 from nnn_core.table.manifest import Manifest, list_versions, read_manifest
 
-__all__ = ["Explanation", "Sources", "Standing", "explain"]
+__all__ = ["Explanation", "Sources", "Standing"]
 
 
 @dataclass(frozen=True)
@@ -57,31 +57,31 @@ class Explanation:
     neighbours: tuple[Neighbour, ...] | None = None
     recomputed: float | None = None
 
+    @classmethod
+    def of(cls, uri: str, row_id: str, version: int | None = None, sources: Sources | None = None) -> Explanation:
+        """Look a candidate up in a version, in those before and after it, and in the bank.
 
-def explain(uri: str, row_id: str, version: int | None = None, sources: Sources | None = None) -> Explanation:
-    """Look a candidate up in a version, in those before and after it, and in the bank.
+        Args:
+            uri: URI of the table's folder.
+            row_id: id of the candidate.
+            version: number of the version; None for the current (newest) one.
+            sources: where the candidate's vector and the bank are; None to leave the bank out.
 
-    Args:
-        uri: URI of the table's folder.
-        row_id: id of the candidate.
-        version: number of the version; None for the current (newest) one.
-        sources: where the candidate's vector and the bank are; None to leave the bank out.
-
-    Raises:
-        InputError: no such table, version or candidate, or ``sources`` are not those of the version.
-        CorruptArtifactError: the version is damaged.
-    """
-    manifest = read_manifest(uri, version)
-    now = _standing(uri, manifest, row_id)
-    if now.bias is None:
-        raise InputError(
-            f"version {manifest.version} of {uri!r} has no candidate {row_id!r}; its ids go from "
-            f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or refresh with it."
-        )
-    near = find_neighbours(manifest, row_id, sources) if sources else (None, None)
-    above = count_above(uri, manifest, now.bias)
-    history = tuple(_try_standing(uri, number, row_id) for number in list_versions(uri))
-    return Explanation(row_id, now, manifest.settings.grid, above, manifest.rows, history, *near)
+        Raises:
+            InputError: no such table, version or candidate, or ``sources`` are not those of the version.
+            CorruptArtifactError: the version is damaged.
+        """
+        manifest = read_manifest(uri, version)
+        now = _standing(uri, manifest, row_id)
+        if now.bias is None:
+            raise InputError(
+                f"version {manifest.version} of {uri!r} has no candidate {row_id!r}; its ids go from "
+                f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or refresh with it."
+            )
+        near = find_neighbours(manifest, row_id, sources) if sources else (None, None)
+        above = count_above(uri, manifest, now.bias)
+        history = tuple(_try_standing(uri, number, row_id) for number in list_versions(uri))
+        return cls(row_id, now, manifest.settings.grid, above, manifest.rows, history, *near)
 
 
 def _standing(uri: str, manifest: Manifest, row_id: str) -> Standing:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fakes import make_shard
 
-from nnn_core.embedded.corpus import Outcome, gather_candidates
+from nnn_core.embedded.corpus import Corpus, Outcome
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs.rejects import RejectSummary
 
@@ -21,7 +21,7 @@ def make_input(number: int, precomputed: bool = True) -> EmbeddedInput:
 
 
 def test_an_outline_is_of_one_size_however_many_files_there_are() -> None:
-    few, many = (gather_candidates([make_input(number) for number in range(files)], 1.0, "") for files in (2, 40))
+    few, many = (Corpus.gather([make_input(number) for number in range(files)], 1.0, "") for files in (2, 40))
     assert len(pickle.dumps(many.outline())) < len(pickle.dumps(few.outline())) + 20
     assert (many.outline().dim, many.outline().boundaries) == (many.dim, many.boundaries)
     assert many.outline().side.rows == many.side.rows == 40
@@ -39,7 +39,7 @@ def test_a_shard_that_is_scored_takes_no_sample_of_its_ids_along() -> None:
 def test_outcomes_add_up_whatever_the_order() -> None:
     every = [make_input(number, number != 1) for number in range(3)]
     whole = Outcome.of(every)
-    assert whole == Outcome.of(every[::-1]) == gather_candidates(every, 1.0, "").outcome
+    assert whole == Outcome.of(every[::-1]) == Corpus.gather(every, 1.0, "").outcome
     assert whole == Outcome(frozenset({True, False}), RejectSummary(6, 3, (("zero norm", 3, "row 1"),)))
 
 

@@ -15,7 +15,7 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import Rankings
-from nnn_core.evaluation.ranks import Targets, biases_at, gather_targets
+from nnn_core.evaluation.ranks import Targets, biases_at
 
 ROWS, GRID = 23, (1, 2)
 POINTS = Point.of_grid(GRID, (0.0, 0.5, 1.0))
@@ -49,7 +49,7 @@ def test_what_is_kept_is_what_was_computed(tmp_path: Path) -> None:
 
 def test_nothing_is_read_again_to_find_it(tmp_path: Path) -> None:
     shard = judging(tmp_path)
-    targets = gather_targets([shard.find_targets()[0]])
+    targets = Targets.gather([shard.find_targets()[0]])
     shard.count_ahead(targets, POINTS, 1)
     for path in (shard.means.shard.uri, shard.means.uri, shard.stored.uri):
         Path(path).unlink()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation._counting import Goals, _error_bound, _multiply, count_ahead
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Targets, biases_at, gather_targets
+from nnn_core.evaluation.ranks import Targets, biases_at
 from nnn_core.vectors import unit_vectors
 
 GRID = (1, 4)
@@ -55,7 +55,7 @@ def ranks_in_shards(cuts: list[int], threads: int, *parts: object) -> npt.NDArra
     queries, relevant, candidates, ids, means = parts  # type: ignore[misc]
     edges = [0, *sorted(cuts), len(ids)]
     shards = [slice(first, last) for first, last in itertools.pairwise(edges)]
-    targets = gather_targets(
+    targets = Targets.gather(
         Targets.find(queries, relevant, candidates[shard], ids[shard], means[shard]) for shard in shards
     )
     goals = Goals.of(targets, relevant)
@@ -140,7 +140,7 @@ def test_a_relevant_candidate_that_no_shard_holds_is_not_found() -> None:
     queries, _, candidates, ids, means = corpus(3, 2, 5)
     targets = Targets.find(queries, [["nowhere"], [ids[0]]], candidates, ids, means)
     assert targets.pairs.tolist() == [1]
-    assert gather_targets([targets, Targets.find(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
+    assert Targets.gather([targets, Targets.find(queries, [[], []], candidates, ids, means)]).pairs.tolist() == [1]
     goals = Goals.of(targets, [["nowhere"], [ids[0]]])
     counts = count_ahead(queries, goals, candidates, ids, means, GRID, POINTS)
     assert counts.shape == (len(POINTS), 1)

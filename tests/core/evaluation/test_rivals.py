@@ -15,16 +15,7 @@ from hypothesis import strategies as st
 from nnn_core.errors import InputError
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import biases_at
-from nnn_core.evaluation.rivals import (
-    Trial,
-    _all_rivals,
-    _choosing_half,
-    _fit,
-    _leaders,
-    _rank_quality,
-    _Rival,
-    compare_corrections,
-)
+from nnn_core.evaluation.rivals import Trial, _all_rivals, _choosing_half, _fit, _leaders, _rank_quality, _Rival
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
@@ -205,7 +196,7 @@ def test_leaders_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_comparison_is_on_the_same_footing() -> None:
     case = trial(queries=120)
-    rows = {row["method"]: row for row in compare_corrections(case)}
+    rows = {row["method"]: row for row in case.compare()}
     assert list(rows) == list(ORACLES)
     assert rows["none"]["gains"]["recall@1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     for row in rows.values():
@@ -228,7 +219,7 @@ def test_a_comparison_is_on_the_same_footing() -> None:
 def test_the_setting_is_the_best_of_the_choosing_half_only() -> None:
     case = trial(queries=200)
     half = _choosing_half(case.relevant)
-    row = next(row for row in compare_corrections(case, objective="mrr") if row["method"] == "nnn")
+    row = next(row for row in case.compare(objective="mrr") if row["method"] == "nnn")
     rival = _all_rivals(70)[1]
     quality = _rank_quality(case, _fit(case, rival))
     best = int(quality.figures["mrr"][:, half].mean(axis=1).argmax())
@@ -249,4 +240,4 @@ def test_a_sampled_second_bank_is_repeatable() -> None:
 def test_what_cannot_be_compared() -> None:
     case = trial()
     with pytest.raises(InputError, match="one half empty"):
-        compare_corrections(case.asked_by(np.arange(30) == 0))
+        case.asked_by(np.arange(30) == 0).compare()

@@ -9,7 +9,7 @@ from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.shards import EmbeddedShard, write_shard
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.rivals import gather_trial
+from nnn_core.evaluation.rivals import Trial
 
 ROWS = 400
 
@@ -36,10 +36,10 @@ QUERIES = QuerySet(
 
 def test_a_sample_keeps_the_answers_and_does_not_depend_on_shards(tmp_path: Path) -> None:
     bank = make_bank([write_shard(str(tmp_path / "r"), ["r0", "r1"], ["", ""], grid_vectors(2, 4, 3), "r")], 10)
-    whole = gather_trial(QUERIES, shards(tmp_path, 150), bank)
+    whole = Trial.gather(QUERIES, shards(tmp_path, 150), bank)
     assert (len(whole.queries), len(whole.ids), len(whole.bank)) == (2, ROWS, 2)
     assert np.array_equal(whole.candidates, grid_vectors(ROWS, 4, 1))
-    samples = [gather_trial(QUERIES, shards(tmp_path, cut), bank, 100) for cut in (150, 400)]
+    samples = [Trial.gather(QUERIES, shards(tmp_path, cut), bank, 100) for cut in (150, 400)]
     assert 60 < len(samples[0].ids) < 140
     assert {"c5", "c399", "c17"} <= set(samples[0].ids)
     assert list(samples[0].ids) == list(samples[1].ids)

@@ -39,7 +39,7 @@ from nnn_core.gates.row_statistics import (
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.report._numbers import MAX_TEXT
 from nnn_core.table.gate import Gate
-from nnn_core.table.histogram import WIDTH, Histogram, outlier_share, population_stability
+from nnn_core.table.histogram import WIDTH, Histogram
 from nnn_core.table.manifest import Manifest
 
 ROOT = Path(__file__).parents[3]
@@ -82,21 +82,21 @@ class TestHistogram:
 
     def test_population_stability_by_hand(self) -> None:
         before, after = bins(_10=50, _30=50), bins(_10=25, _30=75)
-        assert population_stability(before, before) == 0.0
+        assert before.stability(before) == 0.0
         by_hand = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
-        assert population_stability(before, after) == pytest.approx(by_hand)
+        assert before.stability(after) == pytest.approx(by_hand)
         gone = (1e-4 - 1.0) * math.log(1e-4) + (1.0 - 1e-4) * math.log(1 / 1e-4)
-        assert population_stability(bins(_10=50), bins(_30=50)) == pytest.approx(gone)
+        assert bins(_10=50).stability(bins(_30=50)) == pytest.approx(gone)
 
     def test_population_stability_of_a_shifted_normal(self) -> None:
         """For two normals a shift of d deviations has a divergence of d**2; ten bins see most of it."""
-        shifted = population_stability(Histogram.of(NORMAL), Histogram.of(NORMAL + 0.05 * 0.5))
+        shifted = Histogram.of(NORMAL).stability(Histogram.of(NORMAL + 0.05 * 0.5))
         assert 0.2 < shifted < 0.25
 
     def test_outliers(self) -> None:
         hubs = np.concatenate([NORMAL, np.full(200, 0.9)])
-        assert outlier_share(Histogram.of(hubs), 6.0) == pytest.approx(200 / 20_200)
-        assert outlier_share(Histogram.of(NORMAL), 6.0) == 0.0
+        assert Histogram.of(hubs).outlier_share(6.0) == pytest.approx(200 / 20_200)
+        assert Histogram.of(NORMAL).outlier_share(6.0) == 0.0
 
 
 class TestComparison:
@@ -271,7 +271,7 @@ CASES: list[tuple[str, Facts, Facts, float]] = [
         1.13137,
     ),
     ("vector_lengths", known(lengths(0, None), lengths(0, None)), known(lengths(0, 5), lengths(0, 1)), 0.4),
-    ("drift_psi", moved(LOW), moved(HIGH), population_stability(LOW, HIGH)),
+    ("drift_psi", moved(LOW), moved(HIGH), LOW.stability(HIGH)),
     ("moved_rows", moved(LOW, moves=bins(_0=9, _90=1)), moved(LOW, moves=bins(_0=7, _90=3)), 0.3),
     ("hubs", moved(LOW), moved(bins(_10=90, _90=10)), 0.1),
     ("canary_overlap", known(top_overlap=0.8), known(top_overlap=0.6), 0.6),

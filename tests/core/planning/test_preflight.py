@@ -17,7 +17,7 @@ from fakes import make_tar
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.errors import InputError, RejectedRowsError
 from nnn_core.inputs.readers import Columns
-from nnn_core.planning.preflight import Head, check_heads, check_held_out
+from nnn_core.planning.preflight import Head
 
 
 def look(pattern: object, side: str = "candidates", rate: float = 0.0, modality: Any = "text", **how: Any) -> Head:
@@ -110,24 +110,24 @@ def test_vectors_under_another_name_are_named(tmp_path: Path, name: str) -> None
 def test_dimensions_of_both_sides(tmp_path: Path) -> None:
     one, other = (look(vectors(tmp_path / f"{dim}.parquet", dim), vector="vector") for dim in (4, 5))
     with pytest.raises(InputError, match=r"vectors differ in dimension: 4 in .*4\.parquet', 5 in .*5\.parquet'"):
-        check_heads(one, other, False)
-    check_heads(one, one, False)
+        one.check_against(other, False)
+    one.check_against(one, False)
 
 
 def test_an_id_that_two_candidates_have(tmp_path: Path) -> None:
     head = look(captions(tmp_path / "a.jsonl", [("a", "x"), ("b", "y"), ("a", "z")]))
     with pytest.raises(InputError, match=r"candidate id 'a' occurs 2 times in the first rows of .*a\.jsonl"):
-        check_heads(head, head, False)
+        head.check_against(head, False)
 
 
 def test_pair_ids_of_another_form(tmp_path: Path) -> None:
     held = look(captions(tmp_path / "a.jsonl", [("item-1", "x")]))
     asked = look(captions(tmp_path / "b.jsonl", [("q", "y")], image="item-1.jpg"), "references", pair_id="image")
-    check_heads(held, asked, False)
+    held.check_against(asked, False)
     with pytest.raises(InputError, match=r"They differ in the suffixes of the files: 'item-1\.jpg' and 'item-1'"):
-        check_heads(held, asked, True)
+        held.check_against(asked, True)
     far = look(captions(tmp_path / "c.jsonl", [("q", "y")], image="item-2.jpg"), "references", pair_id="image")
-    check_heads(held, far, True)  # another stretch of the corpus, perhaps
+    held.check_against(far, True)  # another stretch of the corpus, perhaps
 
 
 @pytest.mark.parametrize(("query", "found"), [(("q", "x"), False), (("a", "x"), True), (("q", "y"), True)])
@@ -135,14 +135,14 @@ def test_queries_that_are_in_the_bank(tmp_path: Path, query: tuple[str, str], fo
     bank = look(captions(tmp_path / "a.jsonl", [("a", "y")]), "references")
     queries = look(captions(tmp_path / "q.jsonl", [query]), "validations")
     if not found:
-        check_held_out(queries, bank)
+        queries.check_held_out(bank)
         return
     with pytest.raises(InputError, match=r"are in the bank too.*--drop-overlap"):
-        check_held_out(queries, bank)
+        queries.check_held_out(bank)
 
 
 def test_positions_are_no_ids_that_two_files_share(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(f"{name}\n")
     heads = [look(tmp_path / f"{name}.txt", "references") for name in "ab"]
-    check_held_out(*heads)
+    Head.check_held_out(*heads)

@@ -9,7 +9,7 @@ import sample_report as sample
 
 from nnn_core.evaluation.points import Point
 from nnn_core.report import Shown
-from nnn_core.report.answers import Answer, Answers, render_answers
+from nnn_core.report.answers import Answer, Answers
 
 BEFORE = ((0.9, "a"), (0.8, "b"), (0.7, "c"))
 AFTER = ((0.5, "b"), (0.4, "d"), (0.3, "c"))
@@ -17,7 +17,7 @@ ANSWER = Answer("red shoe", BEFORE, AFTER, {"b": 0.3, "d": 0.0, "c": 0.4})
 
 
 def page(answer: Answer = ANSWER, **shown: Shown) -> str:
-    return render_answers(Answers("table", 3, Point(16, 0.5), [answer], shown))
+    return Answers("table", 3, Point(16, 0.5), [answer], shown).render()
 
 
 def test_each_hit_says_where_it_came_from() -> None:
@@ -65,6 +65,6 @@ def test_hostile_texts_stay_texts() -> None:
 
 
 def test_the_same_answers_give_the_same_bytes() -> None:
-    first, again = (render_answers(sample.sample_answers()) for _ in range(2))
+    first, again = (sample.sample_answers().render() for _ in range(2))
     assert first == again
     html5lib.HTMLParser(strict=True).parse(first)

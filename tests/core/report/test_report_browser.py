@@ -15,7 +15,6 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
 from nnn_core.report import Report, render
 from nnn_core.report._sections import Hub, Shown
-from nnn_core.report.answers import render_answers
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -161,7 +160,7 @@ def test_a_phone_need_not_be_scrolled_for_ever(browser: Browser, folder: Path, n
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("images", [True, False], ids=["images", "texts"])
 def test_answers_fit_and_stand_out(browser: Browser, tmp_path: Path, images: bool, width: int, dark: bool) -> None:
-    (tmp_path / "answers.html").write_text(render_answers(sample.sample_answers(images=images)), encoding="utf-8")
+    (tmp_path / "answers.html").write_text(sample.sample_answers(images=images).render(), encoding="utf-8")
     browser.show(tmp_path / "answers.html", width=width, dark=dark)
     browser.ask("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert browser.ask("document.querySelectorAll('.strip li, .lines li').length") == 40

@@ -13,7 +13,7 @@ from fakes import grid_vectors, make_block
 from nnn_core.embedded.shards import EmbeddedInput, write_shard
 from nnn_core.errors import InputError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.bank import ReferenceIndex, gather_references
+from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.own_pairs import OwnPairs, check_own_pairs
 from nnn_core.scoring.partials import Scored
 
@@ -27,7 +27,7 @@ def stored(folder: Path, name: str, ids: list[str], pair_ids: list[str]) -> Embe
 
 
 def check(folder: Path, pair_ids: list[str], names: list[str], candidate_pairs: list[str] | None = None) -> None:
-    bank = gather_references(
+    bank = Bank.gather(
         [stored(folder, "bank", [f"q{row}" for row in range(len(pair_ids))], pair_ids)], 100, None, 0.0, "", True
     )
     cut = [stored(folder, f"c{row}", [name], [(candidate_pairs or names)[row]]) for row, name in enumerate(names)]

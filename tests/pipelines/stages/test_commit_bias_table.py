@@ -15,7 +15,7 @@ import pytest
 from fakes import make_bank, make_shard
 
 from nnn_core.digests import set_digest
-from nnn_core.embedded.corpus import Corpus, gather_candidates
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
@@ -42,7 +42,7 @@ TOTAL = Total(Scored(9, frozenset({"exact"})), VectorSum(0, np.zeros(0, np.int64
 
 def corpus_of(rows: int, ids: Sequence[str]) -> Corpus:
     shard = dataclasses.replace(make_shard("c", rows), id_digest=set_digest(each.encode() for each in ids))
-    return gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(rows), True)], 0.0, "rejects")
+    return Corpus.gather([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(rows), True)], 0.0, "rejects")
 
 
 @dataclasses.dataclass

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from fakes import make_shard
 
-from nnn_core.embedded.corpus import Corpus, Outcome, gather_candidates
+from nnn_core.embedded.corpus import Corpus, Outcome
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import BankTooSmallError, InputError, NNNError, RejectedRowsError
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.bank import Bank, gather_references
+from nnn_core.scoring.bank import Bank
 from pipelines import _settling
 from pipelines.config import RefreshConfig
 from pipelines.stages.metrics import POSITIONAL_KEYS, WHITENED
@@ -32,13 +32,13 @@ FILES = [file(2, 5, 1), file(0, 7), file(1, 0), file(3, 4, 2)]
 
 
 def candidates(inputs: Sequence[EmbeddedInput], rate: float = 1.0) -> Corpus:
-    return gather_candidates(inputs, rate, "rejects")
+    return Corpus.gather(inputs, rate, "rejects")
 
 
 def references(
     inputs: Sequence[EmbeddedInput], rate: float = 1.0, k: int | None = None, own_pairs: bool = False
 ) -> Bank:
-    return gather_references(inputs, 6, k, rate, "rejects", own_pairs)
+    return Bank.gather(inputs, 6, k, rate, "rejects", own_pairs)
 
 
 @pytest.mark.parametrize("gathered", [candidates, references])

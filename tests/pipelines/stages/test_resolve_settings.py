@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import make_bank, make_shard
 
-from nnn_core.embedded.corpus import gather_candidates
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import BankTooSmallError
@@ -68,7 +68,7 @@ def test_the_default_point() -> None:
 @pytest.mark.parametrize("methods", [["exact"], ["prefilter", "exact"]])
 def test_a_version_names_all_that_it_was_made_of(methods: Sequence[str]) -> None:
     shard = make_shard("c", 4)
-    corpus = gather_candidates([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
+    corpus = Corpus.gather([EmbeddedInput("c", "0" * 64, (shard,), RejectSummary(4), True)], 0.0, "rejects")
     config, nothing = config_of(2, 8), VectorSum(0, np.zeros(0, np.int64))
     scored = Scored(33, frozenset(methods))
     basis = Basis(resolve_settings(config, BANK, scored, {}), None, Total(scored, nothing))

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 from fakes import grid_vectors, make_bank, make_shard
 
-from nnn_core.embedded.corpus import Corpus, gather_candidates
+from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, write_shard
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
@@ -35,7 +35,7 @@ DIM, GRID = 6, (1, 2, 4)
 
 def corpus_of(*shards: EmbeddedShard) -> Corpus:
     rows = sum(shard.rows for shard in shards)
-    return gather_candidates([EmbeddedInput("c", "0" * 64, shards, RejectSummary(rows), True)], 0.0, "rejects")
+    return Corpus.gather([EmbeddedInput("c", "0" * 64, shards, RejectSummary(rows), True)], 0.0, "rejects")
 
 
 @pytest.mark.parametrize("most", [1, 60, 130, 10**9])
