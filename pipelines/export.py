@@ -13,15 +13,7 @@ from apache_beam.pvalue import AsList
 from nnn_core import storage
 from nnn_core.consumers.along import Along
 from nnn_core.consumers.engines.overlap import SAMPLE_ROWS
-from nnn_core.consumers.engines.recipe import (
-    CENTRES,
-    FORMS,
-    QUANTISATIONS,
-    BiasRange,
-    Recipe,
-    make_recipe,
-    sub_vectors_of,
-)
+from nnn_core.consumers.engines.recipe import CENTRES, FORMS, QUANTISATIONS, BiasRange, Recipe, sub_vectors_of
 from nnn_core.consumers.engines.registry import METRICS, RERANK, engine_names, find_engine
 from nnn_core.consumers.export import Embeddings
 from nnn_core.consumers.export_files import FileExport
@@ -222,7 +214,7 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     """The recipe of the engine; None where the order is corrected afterwards.
 
     Raises:
-        ConfigError: see ``make_recipe``.
+        ConfigError: see ``Recipe.make``.
     """
     if config.engine == RERANK:
         return None
@@ -231,7 +223,7 @@ def recipe_of(config: ExportConfig, manifest: Manifest) -> Recipe | None:
     pad_to = config.pad_to or (sub_vectors_of(config.factory) if config.engine == "faiss" else None)
     options = (config.form, config.centre, config.quantisation, pad_to)
     further = (config.names, config.along.payload)
-    return make_recipe(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options, *further)
+    return Recipe.make(config.engine, config.metric, manifest.dim, BiasRange.of(manifest), *options, *further)
 
 
 def _recipe_of_index(config: ExportConfig, update: Update, manifest: Manifest) -> Recipe:

@@ -17,7 +17,7 @@ from nnn_core.scoring.topk import BiasError
 from nnn_core.table.gate import Gate
 from nnn_core.table.hubs import HubList, Means, describe_hubs
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, current_manifest
-from nnn_core.table.parts import BiasSettings, TablePart, collect_rows, slice_rows, write_part
+from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows
 
 GRID = (1, 2, 4)
 IDS = sorted(f"id-{number * 7919 % 100:02d}" for number in range(40))
@@ -29,8 +29,8 @@ def publish(
     table: str, version: int = 1, k: int = 4, alpha: float = 0.75, files: int = 3, with_hubs: bool = False
 ) -> Manifest:
     settings = BiasSettings(k, alpha, GRID, "image", "text", False, {"kind": "precomputed"}, "b" * 64)
-    pieces = slice_rows(pa.array(IDS), MEANS, "x", _part_boundaries([IDS], 40, -(-40 // files)))
-    parts = [write_part(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
+    pieces = RowSlice.cut(pa.array(IDS), MEANS, "x", _part_boundaries([IDS], 40, -(-40 // files)))
+    parts = [TablePart.write(table, version, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
     manifest = Manifest(version, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts))
     if with_hubs:
         found = Means.of(pa.array(IDS), MEANS[:, GRID.index(k)])
@@ -45,8 +45,8 @@ def publish_vectors(
     """The first version for these sides, with the ``means`` at k, by the candidates' ids."""
     ids = sorted(means)
     settings = BiasSettings(k, alpha, (k,), "image", "text", False, {"kind": "precomputed"}, bank.digest)
-    rows = slice_rows(pa.array(ids), np.array([means[name] for name in ids], np.float32), "x", ())
-    parts = tuple(write_part(table, 1, number, collect_rows([piece]), settings, {}) for number, piece in rows)
+    rows = RowSlice.cut(pa.array(ids), np.array([means[name] for name in ids], np.float32), "x", ())
+    parts = tuple(TablePart.write(table, 1, number, collect_rows([piece]), settings, {}) for number, piece in rows)
     commit_version(table, Manifest(1, settings, corpus.dim, corpus.side, bank.side, SearchReport(("exact",)), parts))
 
 
@@ -84,8 +84,8 @@ def publish_biases(
     existing = {part.sha256: part.path for part in current.files} if current else {}
     ids = sorted(biases)
     means = np.array([[0.5, biases[row_id]] for row_id in ids], np.float32)
-    pieces = slice_rows(pa.array(ids), means, "x", cuts)
-    parts = [write_part(uri, version, n, collect_rows([piece]), BIASES_SETTINGS, existing) for n, piece in pieces]
+    pieces = RowSlice.cut(pa.array(ids), means, "x", cuts)
+    parts = [TablePart.write(uri, version, n, collect_rows([piece]), BIASES_SETTINGS, existing) for n, piece in pieces]
     side = Side(len(ids), 0, bank * 64, ())
     return commit_version(
         uri, Manifest(version, BIASES_SETTINGS, 8, side, side, SearchReport(("exact",)), tuple(parts))

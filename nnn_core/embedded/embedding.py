@@ -15,14 +15,7 @@ from nnn_core.artifacts import keep, lost
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded._known import Found, KnownImages, keep_keys, keys_of
 from nnn_core.embedded.profile import VectorSum
-from nnn_core.embedded.shards import (
-    ROWS_PER_SHARD,
-    EmbeddedInput,
-    EmbeddedShard,
-    VectorBlock,
-    read_shard,
-    write_shard,
-)
+from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShard, VectorBlock, read_shard
 from nnn_core.encoders import PRECOMPUTED, Encoder
 from nnn_core.encoders.encoding import Usage, encode_rows, turns_white
 from nnn_core.encoders.prompts import AS_IS
@@ -326,7 +319,7 @@ class _Collector:
         stem = storage.join(self.request.folder, f"{self.planned.name}-{len(self.shards):05d}")
         source = self.planned.shard.uri
         self.positional_keys = self.positional_keys or positional_keys(self._ids[:rows])
-        shard = write_shard(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source)
+        shard = EmbeddedShard.write(stem, self._ids[:rows], self._pair_ids[:rows], vectors[:rows], source)
         # While they are in memory: most shards are asked for their sum later.
         VectorSum.of_shard(shard, self.request.work, vectors[:rows])
         self.shards.append(shard)

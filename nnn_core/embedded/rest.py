@@ -11,7 +11,7 @@ import pyarrow as pa
 from nnn_core import storage
 from nnn_core.digests import name_of
 from nnn_core.embedded.profile import VectorSum
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_shard
 from nnn_core.vectors import Mask
 
 
@@ -42,6 +42,6 @@ def _rest(shard: EmbeddedShard, unwanted: Callable[[VectorBlock], Mask], criteri
     name = name_of("rest", shard=shard.digest, criterion=criterion)
     rows, vectors = pa.array(np.flatnonzero(kept)), block.vectors[kept]
     ids, pair_ids = (column.take(rows).to_pylist() for column in (block.ids, block.pair_ids))
-    rest = write_shard(storage.join(work, "embedded", name), ids, pair_ids, vectors, shard.source)
+    rest = EmbeddedShard.write(storage.join(work, "embedded", name), ids, pair_ids, vectors, shard.source)
     VectorSum.of_shard(rest, work, vectors)  # while they are in memory: a refresh asks for it later
     return rest

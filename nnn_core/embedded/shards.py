@@ -79,6 +79,46 @@ class EmbeddedShard:
         """The same without what only the whole it belongs to is described by: all that reading and scoring it takes."""
         return replace(self, vector_digest="", id_digest="", id_sample=())
 
+    @classmethod
+    def write(
+        cls, stem: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
+    ) -> EmbeddedShard:
+        """Store a block of vectors and describe it.
+
+        Its name ends in the digest of its bytes, so that what another attempt at the same input left
+        (an input that changed, a model whose last bits differ) is never taken for this one's: the
+        completion mark says which files belong together.
+
+        Args:
+            stem: URI of the file without the digest and the suffix that end its name.
+            ids: (rows,) id of each row.
+            pair_ids: (rows,) pair id of each row, empty for a row without a counterpart.
+            vectors: (rows, dim) float32 unit vectors, see ``vectors.unit_vectors``.
+            source: URI of the input shard that the rows come from, for messages.
+
+        Raises:
+            StorageError: the work folder cannot be written.
+        """
+        columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
+        # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
+        data = to_parquet(pa.table({**columns, "vector": pack_vectors(vectors)}), plain=["vector"])
+        digest = sha256(data)
+        uri = f"{stem}-{digest[:16]}.parquet"
+        keep_exactly(uri, data)
+        keyed = zip(vectors, pair_ids, strict=True)
+        return cls(
+            uri=uri,
+            digest=digest,
+            rows=len(ids),
+            dim=vectors.shape[1],
+            vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
+            id_digest=set_digest(row_id.encode() for row_id in ids),
+            id_sample=tuple(sorted(row_id for row_id in ids if _sampled(row_id))),
+            paired=sum(1 for pair_id in pair_ids if pair_id),
+            source=source,
+            orders=(_order_digest(columns["id"]), _order_digest(columns["pair_id"])),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedInput:
@@ -180,46 +220,6 @@ class VectorBlock:
     def take(self, rows: npt.NDArray[np.int64]) -> VectorBlock:
         """Some of the rows."""
         return VectorBlock(self.ids.take(pa.array(rows)), self.pair_ids.take(pa.array(rows)), self.vectors[rows])
-
-
-def write_shard(
-    stem: str, ids: Sequence[str], pair_ids: Sequence[str], vectors: FloatMatrix, source: str
-) -> EmbeddedShard:
-    """Store a block of vectors and describe it.
-
-    Its name ends in the digest of its bytes, so that what another attempt at the same input left
-    (an input that changed, a model whose last bits differ) is never taken for this one's: the
-    completion mark says which files belong together.
-
-    Args:
-        stem: URI of the file without the digest and the suffix that end its name.
-        ids: (rows,) id of each row.
-        pair_ids: (rows,) pair id of each row, empty for a row without a counterpart.
-        vectors: (rows, dim) float32 unit vectors, see ``vectors.unit_vectors``.
-        source: URI of the input shard that the rows come from, for messages.
-
-    Raises:
-        StorageError: the work folder cannot be written.
-    """
-    columns = {"id": pa.array(ids, pa.string()), "pair_id": pa.array(pair_ids, pa.string())}
-    # Vectors shrink by a quarter at best, and packing them takes longer than all else that is done to them.
-    data = to_parquet(pa.table({**columns, "vector": pack_vectors(vectors)}), plain=["vector"])
-    digest = sha256(data)
-    uri = f"{stem}-{digest[:16]}.parquet"
-    keep_exactly(uri, data)
-    keyed = zip(vectors, pair_ids, strict=True)
-    return EmbeddedShard(
-        uri=uri,
-        digest=digest,
-        rows=len(ids),
-        dim=vectors.shape[1],
-        vector_digest=set_digest(vector.tobytes() + pair_id.encode() for vector, pair_id in keyed),
-        id_digest=set_digest(row_id.encode() for row_id in ids),
-        id_sample=tuple(sorted(row_id for row_id in ids if _sampled(row_id))),
-        paired=sum(1 for pair_id in pair_ids if pair_id),
-        source=source,
-        orders=(_order_digest(columns["id"]), _order_digest(columns["pair_id"])),
-    )
 
 
 def read_shard(shard: EmbeddedShard, cache: DiskCache = NO_CACHE) -> VectorBlock:

@@ -66,6 +66,61 @@ class QuerySet:
         keep_exactly(uri, data)
         return StoredQueries(uri, sha256(data), len(self.ids))
 
+    @staticmethod
+    def gather(
+        inputs: Sequence[EmbeddedInput],
+        judgements: Judgements | None,
+        max_reject_rate: float,
+        flag: str,
+        rejects_folder: str,
+        need_answers: bool = True,
+    ) -> tuple[QuerySet, RejectSummary]:
+        """All queries, with answers or without, and what was rejected of their files.
+
+        Args:
+            inputs: embedded files of the queries.
+            judgements: grades by query id and candidate id; None if a query's pair id names its one relevant candidate.
+            max_reject_rate: allowed share of rejected rows, 0 to 1.
+            flag: ``--validation`` or ``--queries``, for messages.
+            rejects_folder: folder in which rejects are listed, for messages.
+            need_answers: whether queries of which none has an answer are of no use.
+
+        Raises:
+            RejectedRowsError: too many rows could not be used.
+            InputError: no row is left, an id stands for two queries, or no query has an answer though that is needed.
+        """
+        _, outcome = summarise_side(inputs, max_reject_rate, flag, rejects_folder)
+        shards = list(embedded_shards(inputs))
+        check_alike(shards)
+        rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
+        for shard in shards:
+            block = read_shard(shard)
+            for row_id, pair_id, vector in zip(
+                block.ids.to_pylist(), block.pair_ids.to_pylist(), block.vectors, strict=True
+            ):
+                if row_id in rows:
+                    raise InputError(
+                        f"query id {row_id!r} stands for two queries (the second in {shard.source!r}), so its figures "
+                        "would be counted twice; give every validation query an id of its own."
+                    )
+                answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
+                rows[row_id] = vector, dict(answers)
+        if need_answers and not any(answers for _, answers in rows.values()):
+            raise InputError(
+                f"none of the {len(rows)} validation queries says which candidate answers it: "
+                "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
+                "table of judgements with --relevance."
+            )
+        ids = tuple(sorted(rows))
+        answers_of = [sorted(rows[name][1].items()) for name in ids]
+        queries = QuerySet(
+            ids,
+            np.stack([rows[name][0] for name in ids]),
+            tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
+            np.array([grade for answers in answers_of for _, grade in answers]),
+        )
+        return queries, outcome.rejects
+
 
 @dataclass(frozen=True)
 class StoredQueries:
@@ -147,61 +202,6 @@ class Unused:
         )
         words = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count)
         return f"{number:,} of {rows:,} rows of queries ({number / rows:.2%}) are in no figure: {words}."
-
-
-def gather_queries(
-    inputs: Sequence[EmbeddedInput],
-    judgements: Judgements | None,
-    max_reject_rate: float,
-    flag: str,
-    rejects_folder: str,
-    need_answers: bool = True,
-) -> tuple[QuerySet, RejectSummary]:
-    """All queries, with answers or without, and what was rejected of their files.
-
-    Args:
-        inputs: embedded files of the queries.
-        judgements: grades by query id and candidate id; None if a query's pair id names its one relevant candidate.
-        max_reject_rate: allowed share of rejected rows, 0 to 1.
-        flag: ``--validation`` or ``--queries``, for messages.
-        rejects_folder: folder in which rejects are listed, for messages.
-        need_answers: whether queries of which none has an answer are of no use.
-
-    Raises:
-        RejectedRowsError: too many rows could not be used.
-        InputError: no row is left, an id stands for two queries, or no query has an answer though that is needed.
-    """
-    _, outcome = summarise_side(inputs, max_reject_rate, flag, rejects_folder)
-    shards = list(embedded_shards(inputs))
-    check_alike(shards)
-    rows: dict[str, tuple[npt.NDArray[np.float32], dict[str, float]]] = {}
-    for shard in shards:
-        block = read_shard(shard)
-        for row_id, pair_id, vector in zip(
-            block.ids.to_pylist(), block.pair_ids.to_pylist(), block.vectors, strict=True
-        ):
-            if row_id in rows:
-                raise InputError(
-                    f"query id {row_id!r} stands for two queries (the second in {shard.source!r}), so its figures "
-                    "would be counted twice; give every validation query an id of its own."
-                )
-            answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
-            rows[row_id] = vector, dict(answers)
-    if need_answers and not any(answers for _, answers in rows.values()):
-        raise InputError(
-            f"none of the {len(rows)} validation queries says which candidate answers it: "
-            "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
-            "table of judgements with --relevance."
-        )
-    ids = tuple(sorted(rows))
-    answers_of = [sorted(rows[name][1].items()) for name in ids]
-    queries = QuerySet(
-        ids,
-        np.stack([rows[name][0] for name in ids]),
-        tuple(tuple(candidate for candidate, _ in answers) for answers in answers_of),
-        np.array([grade for answers in answers_of for _, grade in answers]),
-    )
-    return queries, outcome.rejects
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,41 @@ class Inspection:
     as_candidates: str
     as_references: str
 
+    @classmethod
+    def of(cls, pattern: str, modality: Modality | None, columns: Columns) -> Inspection:
+        """Look at the files that ``pattern`` names.
+
+        Args:
+            pattern: a URI with globs and brace ranges.
+            modality: which side of an image-caption sample to look at; None for whichever is there, images first.
+            columns: names of columns and fields; what is not named is guessed where the default is not there.
+
+        Raises:
+            InputError: no such file, an unknown format, or a file that is broken.
+        """
+        columns = replace(columns, require_id=False)
+        listing = list_input(pattern, "GLOB")
+        names, formats = listing.shards, Counter[str]()
+        for name in names:
+            formats[format_of(name).name] += len(name.members) or 1
+        reports, looks = [], list[tuple[ShardName, _Look]]()
+        for name in spread(names):
+            outline = outline_of(name)
+            look = _look_into(name, outline, modality, columns)
+            reports.append(_report(name, outline, look))
+            looks.append((name, look))
+        return cls(
+            pattern=pattern,
+            files=listing.files,
+            left_out=listing.left_out,
+            formats=dict(formats),
+            bytes=_total_bytes(names),
+            rows=_total_rows(names),
+            shards=tuple(reports),
+            as_candidates=_working_flags("--candidates", pattern, looks),
+            as_references=_working_flags("--references", pattern, looks),
+        )
+
 
 @dataclass(frozen=True)
 class _Look:
@@ -135,41 +170,6 @@ class _Look:
     holds: str
     companion: str | None
     problem: str = ""
-
-
-def inspect(pattern: str, modality: Modality | None, columns: Columns) -> Inspection:
-    """Look at the files that ``pattern`` names.
-
-    Args:
-        pattern: a URI with globs and brace ranges.
-        modality: which side of an image-caption sample to look at; None for whichever is there, images first.
-        columns: names of columns and fields; what is not named is guessed where the default is not there.
-
-    Raises:
-        InputError: no such file, an unknown format, or a file that is broken.
-    """
-    columns = replace(columns, require_id=False)
-    listing = list_input(pattern, "GLOB")
-    names, formats = listing.shards, Counter[str]()
-    for name in names:
-        formats[format_of(name).name] += len(name.members) or 1
-    reports, looks = [], list[tuple[ShardName, _Look]]()
-    for name in spread(names):
-        outline = outline_of(name)
-        look = _look_into(name, outline, modality, columns)
-        reports.append(_report(name, outline, look))
-        looks.append((name, look))
-    return Inspection(
-        pattern=pattern,
-        files=listing.files,
-        left_out=listing.left_out,
-        formats=dict(formats),
-        bytes=_total_bytes(names),
-        rows=_total_rows(names),
-        shards=tuple(reports),
-        as_candidates=_working_flags("--candidates", pattern, looks),
-        as_references=_working_flags("--references", pattern, looks),
-    )
 
 
 def _total_bytes(names: Sequence[ShardName]) -> int:

@@ -212,7 +212,7 @@ def current_manifest(table_uri: str) -> Manifest | None:
 def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     """Publish ``manifest`` under its number, or find that the current version already says the same.
 
-    Its files must have come from ``write_part``, which looks at the bytes before it names a file again:
+    Its files must have come from ``TablePart.write``, which looks at the bytes before it names a file again:
     where one of the current version is damaged or gone, the manifests differ and a new version repairs it.
 
     Returns:

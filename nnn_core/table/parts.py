@@ -148,6 +148,53 @@ class TablePart:
         """
         return from_parquet(read_published(table_uri, self.path, self.bytes, self.sha256), columns)
 
+    @classmethod
+    def write(
+        cls, table_uri: str, version: int, number: int, rows: pa.Table, settings: BiasSettings, existing: dict[str, str]
+    ) -> TablePart:
+        """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
+
+        Args:
+            table_uri: URI of the table's folder.
+            version: number of the version in the making.
+            number: number of the table part, from 0.
+            rows: columns ``id``, sorted, and ``mean_k``, which begins with the means of the grid.
+            settings: k, alpha and grid of the biases, and what they are valid for.
+            existing: paths of the current version's files by SHA-256.
+
+        Raises:
+            ConfigError: alpha is too large for biases to be numbers.
+            CorruptArtifactError: another file lies under the name of this one, or a mean is no number.
+            StorageError: the table cannot be written.
+        """
+        ids = rows.column("id").combine_chunks()
+        means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
+        bias = settings.biases(means)
+        # A bias that is no number would empty or fill every search result.
+        if not np.isfinite(means).all():
+            raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+        if not np.isfinite(bias).all():
+            raise ConfigError(
+                f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
+                "choose a smaller one."
+            )
+        table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
+        data = to_parquet(table, row_group_rows=ROWS_PER_GROUP)
+        path, digest = store_published(table_uri, f"versions/{version:06d}/part-{number:05d}", data, existing)
+        return cls(
+            path=path,
+            rows=len(ids),
+            min_id=ids[0].as_py(),
+            max_id=ids[-1].as_py(),
+            sha256=digest,
+            bytes=len(data),
+            id_digest=set_digest(row_id.encode() for row_id in ids.to_pylist()),
+            bias_min=float(bias.min()),
+            bias_max=float(bias.max()),
+            # Rounded once, so that the sum does not depend on how a library orders it.
+            bias_sum=math.fsum(bias.tolist()),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RowSlice:
@@ -161,24 +208,24 @@ class RowSlice:
     source: str
     data: bytes
 
+    @staticmethod
+    def cut(
+        ids: pa.StringArray, means: FloatMatrix, source: str, boundaries: tuple[str, ...]
+    ) -> list[tuple[int, RowSlice]]:
+        """Rows of a candidate shard by the number of the table part that they belong to.
 
-def slice_rows(
-    ids: pa.StringArray, means: FloatMatrix, source: str, boundaries: tuple[str, ...]
-) -> list[tuple[int, RowSlice]]:
-    """Rows of a candidate shard by the number of the table part that they belong to.
-
-    Args:
-        ids: (rows,) candidate ids, Arrow strings.
-        means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
-        source: URI of the input shard, for messages about duplicates.
-        boundaries: ids at which the table is cut into parts, ascending, as ``Corpus`` has them.
-    """
-    pieces = {0: pa.table({"id": ids, "mean_k": _list_column(means)})}
-    if boundaries:
-        cuts, names = (np.array(each, dtype=object) for each in (boundaries, ids.to_pylist()))
-        numbers = np.searchsorted(cuts, names, side="right")
-        pieces = {int(number): pieces[0].filter(pa.array(numbers == number)) for number in np.unique(numbers)}
-    return [(number, RowSlice(source, _to_ipc(piece))) for number, piece in pieces.items()]
+        Args:
+            ids: (rows,) candidate ids, Arrow strings.
+            means: (rows, len(grid)) float32, the unscaled mean for each k of the grid.
+            source: URI of the input shard, for messages about duplicates.
+            boundaries: ids at which the table is cut into parts, ascending, as ``Corpus`` has them.
+        """
+        pieces = {0: pa.table({"id": ids, "mean_k": _list_column(means)})}
+        if boundaries:
+            cuts, names = (np.array(each, dtype=object) for each in (boundaries, ids.to_pylist()))
+            numbers = np.searchsorted(cuts, names, side="right")
+            pieces = {int(number): pieces[0].filter(pa.array(numbers == number)) for number in np.unique(numbers)}
+        return [(number, RowSlice(source, _to_ipc(piece))) for number, piece in pieces.items()]
 
 
 def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
@@ -260,53 +307,6 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
             f"has only {min_seen} left once its own pairs are excluded. Use a larger bank, a smaller --k, or --k auto."
         )
     return k, kept
-
-
-def write_part(
-    table_uri: str, version: int, number: int, rows: pa.Table, settings: BiasSettings, existing: dict[str, str]
-) -> TablePart:
-    """Compute the biases of one part and store it, unless an earlier version has the very same file, undamaged.
-
-    Args:
-        table_uri: URI of the table's folder.
-        version: number of the version in the making.
-        number: number of the table part, from 0.
-        rows: columns ``id``, sorted, and ``mean_k``, which begins with the means of the grid.
-        settings: k, alpha and grid of the biases, and what they are valid for.
-        existing: paths of the current version's files by SHA-256.
-
-    Raises:
-        ConfigError: alpha is too large for biases to be numbers.
-        CorruptArtifactError: another file lies under the name of this one, or a mean is no number.
-        StorageError: the table cannot be written.
-    """
-    ids = rows.column("id").combine_chunks()
-    means = np.ascontiguousarray(means_of(rows)[:, : len(settings.grid)])
-    bias = settings.biases(means)
-    # A bias that is no number would empty or fill every search result.
-    if not np.isfinite(means).all():
-        raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
-    if not np.isfinite(bias).all():
-        raise ConfigError(
-            f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
-            "choose a smaller one."
-        )
-    table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
-    data = to_parquet(table, row_group_rows=ROWS_PER_GROUP)
-    path, digest = store_published(table_uri, f"versions/{version:06d}/part-{number:05d}", data, existing)
-    return TablePart(
-        path=path,
-        rows=len(ids),
-        min_id=ids[0].as_py(),
-        max_id=ids[-1].as_py(),
-        sha256=digest,
-        bytes=len(data),
-        id_digest=set_digest(row_id.encode() for row_id in ids.to_pylist()),
-        bias_min=float(bias.min()),
-        bias_max=float(bias.max()),
-        # Rounded once, so that the sum does not depend on how a library orders it.
-        bias_sum=math.fsum(bias.tolist()),
-    )
 
 
 def means_of(table: pa.Table) -> FloatMatrix:

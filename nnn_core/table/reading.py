@@ -17,7 +17,7 @@ from nnn_core.table._lookup import find
 from nnn_core.table.hubs import HubList, Means, describe_hubs
 from nnn_core.table.ids import IdIndex, Ids, Missing, check_missing, refuse_missing
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
-from nnn_core.table.parts import means_of, write_part
+from nnn_core.table.parts import TablePart, means_of
 from nnn_core.vectors import FloatMatrix
 
 __all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
@@ -168,7 +168,7 @@ def draft_reweighted(
     files, means = [], Means()
     for index, part in enumerate(base.files):
         rows = part.read(uri, ["id", "mean_k"])
-        files.append(write_part(uri, number, index, rows, settings, existing))
+        files.append(TablePart.write(uri, number, index, rows, settings, existing))
         means += Means.of(rows.column("id"), means_of(rows)[:, settings.grid.index(settings.k)])
     hubs = base.hubs
     if settings.k != base.settings.k or (hubs is not None and not hubs.is_whole(uri)):

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.inspection import Inspection, inspect
+from nnn_core.inputs.inspection import Inspection
 from nnn_core.inputs.readers import Columns
 from pipelines.commands._output import print_json
 from pipelines.commands._parser import Parser
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--output", default="refresh.yaml", metavar="URI", help="file to write (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    candidates, references = (inspect(glob, None, Columns()) for glob in (args.candidates, args.references))
+    candidates, references = (Inspection.of(glob, None, Columns()) for glob in (args.candidates, args.references))
     values = {**_flags(candidates, candidates.as_candidates), **_flags(references, references.as_references)}
     if args.encoder is None and not all(_has_vectors(side) for side in (candidates, references)):
         raise ConfigError("--encoder is needed, because not both sides hold vectors; see nnn refresh --help.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from nnn_core.inputs.inspection import Inspection, ShardReport, inspect
+from nnn_core.inputs.inspection import Inspection, ShardReport
 from nnn_core.report.numbers import size
 from pipelines.commands._options import add_options, build
 from pipelines.commands._output import print_json
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, ColumnOptions)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     args = parser.parse_args(argv)
-    inspection = inspect(args.glob, args.modality, build(ColumnOptions, args).candidate_columns)
+    inspection = Inspection.of(args.glob, args.modality, build(ColumnOptions, args).candidate_columns)
     print("\n".join(_describe(inspection)))
     print_json(args, asdict(inspection))
 

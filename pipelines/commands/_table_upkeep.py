@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from nnn_core.errors import ConfigError, CorruptArtifactError
 from nnn_core.table.lifecycle.check import check_table
-from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.expiry import Expiry, expire
 from nnn_core.table.lifecycle.iceberg import register_iceberg
 from nnn_core.table.lifecycle.registration import register
 from pipelines.commands._output import add_version, print_json
@@ -69,7 +69,7 @@ def parse_age(text: str) -> float:
 
 def expire_versions(args: argparse.Namespace) -> None:
     """Print what goes and what stays, and remove it if that was asked for."""
-    act = expire if args.yes else plan_expiry
+    act = expire if args.yes else Expiry.plan
     done = act(args.table, args.keep, args.older_than)
     for version in done.versions:
         print(f"version {version}")

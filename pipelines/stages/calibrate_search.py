@@ -10,7 +10,7 @@ from apache_beam.pvalue import AsList
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.scoring.bank import ReferenceShard, Sides
-from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
+from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 from pipelines.stages._counting import count, timed
 from pipelines.stages.metrics import COMPUTED, StageName, tell
@@ -55,7 +55,7 @@ class CalibrateSearch(beam.PTransform):  # type: ignore[misc]
         how = (self.grid, self.tolerance, self.exclude_own_pairs, self.work)
         with timed(_STAGE):
             shards = list(embedded_shards(inputs))
-            calibrated = calibrate_shard(reference, shards, *how, threads=self.threads, cache=self.cache)
+            calibrated = CalibratedShard.of(reference, shards, *how, threads=self.threads, cache=self.cache)
         count(_STAGE, COMPUTED)
         return calibrated
 

@@ -25,7 +25,7 @@ from nnn_core.scoring.merged import Total
 from nnn_core.scoring.nearest import Nearest, find_vectors, nearest_in
 from nnn_core.table.hubs import MOST_REFERENCES
 from nnn_core.table.manifest import Manifest
-from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows, write_part
+from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows
 from pipelines.stages._counting import count, timed
 from pipelines.stages._memory import give_back
 from pipelines.stages.metrics import COMPUTED, NAMESPACE, REUSED, ROWS, StageName
@@ -201,7 +201,7 @@ def _write(
     existing = {part.sha256: part.path for part in previous.files} if previous else {}
     with timed(_STAGE):
         rows = collect_rows(slices)
-        part = write_part(table, version, number, rows, settings, existing)
+        part = TablePart.write(table, version, number, rows, settings, existing)
         statistics = RowStatistics.of_part(table, part, rows, settings, previous)
     count(_STAGE, REUSED if part.path in existing.values() else COMPUTED)
     count(_STAGE, ROWS, part.rows)

@@ -17,7 +17,7 @@ from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
-from nnn_core.evaluation.queries import Overlap, StoredQueries, gather_queries
+from nnn_core.evaluation.queries import Overlap, QuerySet, StoredQueries
 from nnn_core.evaluation.ranks import Counts, Targets
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.scoring.bank import Bank
@@ -53,7 +53,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         """Join queries and judgements."""
         judgements = read_judgements(self.relevance) if self.relevance else None
         rejects = storage.join(self.work, "rejects")
-        queries, rejected = gather_queries(
+        queries, rejected = QuerySet.gather(
             inputs, judgements, self.max_reject_rate, self.flag, rejects, self.need_answers
         )
         return replace(queries.store(self.work), rejects=rejected)

@@ -25,7 +25,7 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search, exact_search
-from nnn_core.table.parts import RowSlice, slice_rows
+from nnn_core.table.parts import RowSlice
 from nnn_core.vectors import FloatMatrix
 from pipelines.stages._counting import count, timed
 from pipelines.stages._memory import give_back
@@ -97,7 +97,7 @@ class _MergeShard(beam.DoFn):  # type: ignore[misc]
         with timed(_STAGE):
             how = (bank, scorer.grid_of(bank.rows), scorer.k_max)
             merged, read = MergedShard.of(candidates, uri, partials, *how, self._look_at(candidates, bank))
-            slices: list[tuple[int, RowSlice]] = slice_rows(
+            slices: list[tuple[int, RowSlice]] = RowSlice.cut(
                 read_ids(candidates), merged.means, candidates.source, sides.corpus.boundaries
             )
         count(_STAGE, REUSED if read is None else COMPUTED)

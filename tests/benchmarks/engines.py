@@ -26,7 +26,7 @@ from benchmarks.clouds import make_cloud
 from corpora import brute_force_means
 
 from nnn_core.consumers.engines._faiss_file import build_index
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 
 K, ALPHA, DAYS, DEPTH = 16, 0.75, 14, 10
 
@@ -75,7 +75,7 @@ def lines(world: World) -> Iterator[tuple[str, str]]:
 
 def recipe_of(bias: npt.NDArray[np.float32], dim: int, engine: str, metric: str, **options: object) -> Recipe:
     biases = BiasRange(float(bias.min()), float(bias.mean()), float(bias.max()), ALPHA)
-    return make_recipe(engine, metric, dim, biases, **options)  # type: ignore[arg-type]
+    return Recipe.make(engine, metric, dim, biases, **options)  # type: ignore[arg-type]
 
 
 def weights(world: World, bias: npt.NDArray[np.float32]) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,7 @@ from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search
 from nnn_core.scoring.topk import grid_of
-from nnn_core.table.parts import slice_rows
+from nnn_core.table.parts import RowSlice
 
 #: Vectors of each file of the bank. A group may hold no more, so that each file is a shard of the bank.
 BANK_ROWS = 32
@@ -136,7 +136,7 @@ def time_bare(folder: Path, globs: Sequence[str], files: int) -> Spent:
             partial.write(score_block(block, search, K, 1), search.name)
             partials.append(partial)
         top, *_ = _merge_partials(partials, K, lambda number, rows: np.zeros((len(rows), K), np.float32))
-        slice_rows(read_ids(shard), top.means(grid_of(K, K)), shard.source, corpus.boundaries)
+        RowSlice.cut(read_ids(shard), top.means(grid_of(K, K)), shard.source, corpus.boundaries)
     return Spent.now(resource.RUSAGE_SELF).since(start, len(names) * len(bank.shards))
 
 

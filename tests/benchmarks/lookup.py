@@ -30,7 +30,7 @@ from nnn_core.embedded.corpus import ROWS_PER_PART
 from nnn_core.embedded.side import Side
 from nnn_core.table._lookup import find_in
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, list_versions, read_manifest
-from nnn_core.table.parts import BiasSettings, write_part
+from nnn_core.table.parts import BiasSettings, TablePart
 from nnn_core.table.reading import load_bias_table
 
 GRID = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -68,7 +68,7 @@ def publish(uri: str, rows: int) -> None:
         top = np.sort(rng.normal(0.28, 0.02, (count, len(GRID))).astype(np.float32), axis=1)[:, ::-1]
         means = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(top).ravel()), len(GRID))
         table = pa.table({"id": [id_of(first + row) for row in range(count)], "mean_k": means})
-        files.append(write_part(uri, 1, number, table, SETTINGS, {}))
+        files.append(TablePart.write(uri, 1, number, table, SETTINGS, {}))
     side = Side(rows, 0, "c" * 64, ())
     commit_version(uri, Manifest(1, SETTINGS, 512, side, side, SearchReport(("exact",)), tuple(files)))
 

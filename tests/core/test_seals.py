@@ -16,7 +16,7 @@ from sides import embed_side
 
 from nnn_core.artifacts import from_sealed, from_tensors, keep, keep_exactly, keep_tensors, to_sealed, to_tensors
 from nnn_core.embedded.embedding import EmbeddingRequest
-from nnn_core.embedded.shards import _order_digest, read_ids, read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedShard, _order_digest, read_ids, read_shard
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
@@ -93,8 +93,8 @@ def test_exchanged_partials_are_computed_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["id", "pair_id"])
 def test_rows_in_another_order_are_noticed_without_reading_vectors(tmp_path: Path, column: str) -> None:
     names, vectors = [f"id-{n}" for n in range(5)], grid_vectors(5, 4, 1)
-    shard = write_shard(str(tmp_path / "name-00000"), names, names, vectors, "x")
-    turned = write_shard(str(tmp_path / "other-00000"), names[::-1], names[::-1], vectors, "x")
+    shard = EmbeddedShard.write(str(tmp_path / "name-00000"), names, names, vectors, "x")
+    turned = EmbeddedShard.write(str(tmp_path / "other-00000"), names[::-1], names[::-1], vectors, "x")
     Path(turned.uri).replace(shard.uri)
     (tmp_path / "name.json").write_text("its mark")
     with pytest.raises(LostArtifactError, match=f"column '{column}' has other rows"):

@@ -38,7 +38,7 @@ from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.readers import Rows
 from nnn_core.planning.preflight import Head
 from nnn_core.report._sections import Source
-from nnn_core.table.parts import collect_rows, slice_rows
+from nnn_core.table.parts import RowSlice, collect_rows
 from pipelines.commands import cli
 from pipelines.commands._summary import summarise
 from pipelines.config import RefreshConfig
@@ -282,7 +282,7 @@ def test_dimensions_of_two_shards_differ(candidates: str, work: str, tmp_path: P
 def duplicates(pattern: str, work: str, **columns: object) -> str:
     """What is said of the rows of a table part that all files of candidates are put together to."""
     ids = [(read_ids(shard), shard.source) for each in embed_side(pattern, work, **columns) for shard in each.shards]  # type: ignore[arg-type]
-    pieces = [slice_rows(names, np.ones((len(names), 1), np.float32), source, ())[0][1] for names, source in ids]
+    pieces = [RowSlice.cut(names, np.ones((len(names), 1), np.float32), source, ())[0][1] for names, source in ids]
     return refusal(DuplicateIdError, lambda: collect_rows(pieces))
 
 

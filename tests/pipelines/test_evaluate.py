@@ -27,7 +27,7 @@ from nnn_core.evaluation.agreement import agreement_of, moments_of
 from nnn_core.evaluation.choice import choose
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.queries import Overlap, gather_queries
+from nnn_core.evaluation.queries import Overlap, QuerySet
 from nnn_core.evaluation.summary import ALPHAS
 from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
@@ -257,7 +257,7 @@ def test_no_row_of_queries_is_left(tmp_path: Path) -> None:
     queries = write_vectors(tmp_path / "asked", ["q0"], np.zeros((1, DIM), np.float32), 1, ["c0"])
     inputs = embed_side(queries, str(tmp_path), "--queries", pair_id="pair_id")
     with pytest.raises(InputError, match="no query is left: all 1 rows of --queries were rejected"):
-        gather_queries(inputs, None, 1.0, "--queries", str(tmp_path))
+        QuerySet.gather(inputs, None, 1.0, "--queries", str(tmp_path))
 
 
 def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard]:
@@ -268,7 +268,7 @@ def shards_of(pattern: str, work: Path, **columns: object) -> list[EmbeddedShard
 
 def test_queries_from_the_bank_are_refused(published: Path, tmp_path: Path) -> None:
     inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries", pair_id="pair_id")
-    queries, _ = gather_queries(inputs, None, 0.0, "--queries", str(tmp_path))
+    queries, _ = QuerySet.gather(inputs, None, 0.0, "--queries", str(tmp_path))
     shards = [shard for each in inputs for shard in each.shards]
     assert Overlap.find(queries, shards[0]).queries == set(read_ids(shards[0]).to_pylist())
     whole = Overlap.find(queries, shards[0]) | Overlap.find(queries, shards[1])
@@ -300,8 +300,8 @@ def test_candidates_that_the_table_does_not_know(published: Path, tmp_path: Path
 def test_queries_without_answers(published: Path, tmp_path: Path) -> None:
     inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries")
     with pytest.raises(InputError, match="none of the 80 validation queries says which candidate answers it"):
-        gather_queries(inputs, {"stranger": {"c0": 1.0}}, 0.0, "--queries", str(tmp_path))
-    queries, _ = gather_queries(inputs, {"q0": {"nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
+        QuerySet.gather(inputs, {"stranger": {"c0": 1.0}}, 0.0, "--queries", str(tmp_path))
+    queries, _ = QuerySet.gather(inputs, {"q0": {"nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
     stored = queries.store(str(tmp_path))
     candidates = shards_of(str(published / "candidates" / "*"), tmp_path)
     means = [ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path)) for shard in candidates]

@@ -31,7 +31,7 @@ from nnn_core.inputs.readers import Columns, Rows, holds_vectors, read_rows
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
-from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard, measure_all
+from nnn_core.scoring.search.calibration import CalibratedShard, measure_all
 from nnn_core.scoring.search.searches import exact_search
 
 pytestmark = pytest.mark.counted
@@ -318,7 +318,7 @@ def artefacts(folder: Path) -> dict[str, tuple[str, Callable[[], object]]]:
     partial.write(score_block(read_shard(shard), exact_search(ReferenceIndex.load(reference, False)), 4))
 
     def calibrate() -> CalibratedShard:
-        return calibrate_shard(reference, [shard], (1, 2, 4), 1e-3, False, work)
+        return CalibratedShard.of(reference, [shard], (1, 2, 4), 1e-3, False, work)
 
     calibrated = calibrate()
     table = str(folder / "table")

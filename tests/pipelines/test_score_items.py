@@ -20,7 +20,7 @@ from apache_beam.testing.util import assert_that
 from corpora import brute_force_means, gaussian, write_vectors
 
 from nnn_core import BiasScorer, BiasTable, compute_biases, load_bias_table
-from nnn_core.consumers.engines.recipe import BiasRange, make_recipe
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 from nnn_core.consumers.scorer import Scores
 from nnn_core.errors import BankTooSmallError, ConfigError, DuplicateIdError, InputError, StorageError
 from nnn_core.table.lifecycle.cleaning import Needs
@@ -199,7 +199,7 @@ def test_items_get_their_bias_in_a_pipeline(refreshed: tuple[Path, BiasTable]) -
 
 
 def test_a_bias_inside_the_vector(refreshed: tuple[Path, BiasTable], scorer: BiasScorer) -> None:
-    recipe = make_recipe("qdrant", "cosine", DIM, BiasRange.of(scorer.manifest))
+    recipe = Recipe.make("qdrant", "cosine", DIM, BiasRange.of(scorer.manifest))
     bias, (unit, _, _) = refreshed[1].bias_of(IDS), unit_vectors(VECTORS)
     inside = [row for row in range(OLD) if abs(bias[row] - recipe.bias_shift) <= recipe.max_abs_bias]
     given = items(inside)
@@ -232,7 +232,7 @@ def test_before_beams_own_sink_of_qdrant(refreshed: tuple[Path, BiasTable], scor
 
     names = [str(uuid.uuid5(uuid.NAMESPACE_DNS, row_id)) for row_id in IDS]
     bias, (unit, _, _) = scorer.bias(VECTORS, names), unit_vectors(VECTORS)
-    recipe = make_recipe("qdrant", "ip", DIM, BiasRange.of(scorer.manifest))
+    recipe = Recipe.make("qdrant", "ip", DIM, BiasRange.of(scorer.manifest))
     params = client_of.models.VectorParams(size=recipe.dimensions, distance=client_of.models.Distance.DOT)
     client = client_of.QdrantClient(path=str(tmp_path))
     client.create_collection("items", vectors_config={"dense": params})

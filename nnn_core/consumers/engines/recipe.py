@@ -322,71 +322,72 @@ class Recipe:
         except ValueError as error:
             raise InputError(f"this is not the recipe of an export: {error}; take that of export.json.") from error
 
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        metric: str,
+        dim: int,
+        biases: BiasRange,
+        form: str = "auto",
+        centre: str = "mean",
+        quantisation: str = "none",
+        pad_to: int | None = None,
+        names: Mapping[str, str] | None = None,
+        payload: Sequence[str] = (),
+    ) -> Recipe:
+        """Choose the augmentation, and refuse what would not rank by the debiased score.
+
+        Args:
+            name: name of the engine, as ``--engine`` spells it.
+            metric: metric of the engine: ``ip``, ``cosine`` or ``l2``.
+            dim: dimension of the candidates' vectors.
+            biases: lowest, mean and highest bias of the whole table.
+            form: ``inner_product`` or ``norm_completed``; ``auto`` for the form that suits the metric.
+            centre: ``mean`` stores biases less their mean; ``none`` as they are; ``nonnegative`` shifts them so that no
+                score is negative, for engines that demand it.
+            quantisation: ``int8`` if the engine will quantise vectors to eight bits, else ``none``.
+            pad_to: zeros are added up to a multiple of this many dimensions; None for 8 where the engine's default
+                index quantises by sub-vectors, and for no zeros elsewhere.
+            names: what the engine calls things, as far as not as here, see ``registry.Engine.names``.
+            payload: further columns of the candidates that travel along.
+
+        Raises:
+            ConfigError: a combination that is not safe, or that the engine has not.
+        """
+        engine = find_engine(name)
+        chosen = _check_metric(engine, metric, quantisation)
+        engine.check_names(names or {})
+        _check_payload(engine, {**engine.names, **(names or {})}, payload)
+        if quantisation != "none" and form != "attribute":
+            _check_eight_bits(engine)
+        taken = _choose_form(engine, chosen, form, centre)
+        dimensions, zeros = _pad(engine, dim + _MORE[taken], pad_to)
+        centre = "none" if taken == "attribute" else centre
+        shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
+        ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
+        limit = float(np.abs(ends).max()) + (_HEADROOM if taken == "norm_completed" else 0.0)
+        return cls(
+            name,
+            chosen,
+            taken,
+            shift,
+            limit,
+            dimensions,
+            unit=engine.layout == "index" and chosen == "cosine",
+            alpha=biases.alpha,
+            zeros=zeros,
+            bias_mean=biases.mean,
+            bias_max=biases.highest,
+            names=dict(names or {}),
+            payload=tuple(payload),
+        )
+
 
 def _shifted(bias: npt.NDArray[np.float32], shift: float) -> npt.NDArray[np.float32]:
     """Biases less a constant, float32."""
     less: npt.NDArray[np.float32] = (bias.astype(np.float64) - shift).astype(np.float32)
     return less
-
-
-def make_recipe(
-    name: str,
-    metric: str,
-    dim: int,
-    biases: BiasRange,
-    form: str = "auto",
-    centre: str = "mean",
-    quantisation: str = "none",
-    pad_to: int | None = None,
-    names: Mapping[str, str] | None = None,
-    payload: Sequence[str] = (),
-) -> Recipe:
-    """Choose the augmentation, and refuse what would not rank by the debiased score.
-
-    Args:
-        name: name of the engine, as ``--engine`` spells it.
-        metric: metric of the engine: ``ip``, ``cosine`` or ``l2``.
-        dim: dimension of the candidates' vectors.
-        biases: lowest, mean and highest bias of the whole table.
-        form: ``inner_product`` or ``norm_completed``; ``auto`` for the form that suits the metric.
-        centre: ``mean`` stores biases less their mean; ``none`` as they are; ``nonnegative`` shifts them so that no
-            score is negative, for engines that demand it.
-        quantisation: ``int8`` if the engine will quantise vectors to eight bits, else ``none``.
-        pad_to: zeros are added up to a multiple of this many dimensions; None for 8 where the engine's default index
-            quantises by sub-vectors, and for no zeros elsewhere.
-        names: what the engine calls things, as far as not as here, see ``registry.Engine.names``.
-        payload: further columns of the candidates that travel along.
-
-    Raises:
-        ConfigError: a combination that is not safe, or that the engine has not.
-    """
-    engine = find_engine(name)
-    chosen = _check_metric(engine, metric, quantisation)
-    engine.check_names(names or {})
-    _check_payload(engine, {**engine.names, **(names or {})}, payload)
-    if quantisation != "none" and form != "attribute":
-        _check_eight_bits(engine)
-    taken = _choose_form(engine, chosen, form, centre)
-    dimensions, zeros = _pad(engine, dim + _MORE[taken], pad_to)
-    centre = "none" if taken == "attribute" else centre
-    shift = {"mean": biases.mean, "none": 0.0, "nonnegative": 1.0 + biases.highest}[centre]
-    ends = _shifted(np.array([biases.lowest, biases.highest], np.float32), shift)
-    limit = float(np.abs(ends).max()) + (_HEADROOM if taken == "norm_completed" else 0.0)
-    return Recipe(
-        name,
-        chosen,
-        taken,
-        shift,
-        limit,
-        dimensions,
-        unit=engine.layout == "index" and chosen == "cosine",
-        alpha=biases.alpha,
-        zeros=zeros,
-        bias_mean=biases.mean,
-        bias_max=biases.highest,
-        names=dict(names or {}),
-        payload=tuple(payload),
-    )
 
 
 def _check_metric(engine: Engine, metric: str, quantisation: str) -> Metric:

@@ -92,6 +92,66 @@ class CalibratedShard:
             raise lost(self.clusters, str(error)) from error
         return ApproximateSearch.of(index, Clusters.from_bytes(data, self.clusters), self.settings)
 
+    @classmethod
+    def of(
+        cls,
+        reference: ReferenceShard,
+        candidates: Sequence[EmbeddedShard],
+        grid: tuple[int, ...],
+        tolerance: float,
+        exclude_own_pairs: bool,
+        work: str,
+        *,
+        threads: int = 1,
+        cache: DiskCache = NO_CACHE,
+    ) -> CalibratedShard:
+        """Cluster a reference shard, choose its settings and measure them, as far as that is not done yet.
+
+        Args:
+            reference: the reference shard to search.
+            candidates: all embedded shards of candidates, of which a sample is read.
+            grid: values of k whose means must keep to the tolerance; the last is how many scores are kept.
+            tolerance: mean absolute error of a mean that is allowed.
+            exclude_own_pairs: whether no candidate is scored against its own pair.
+            work: URI of the folder of artefacts.
+            threads: threads that search side by side.
+            cache: local cache for the reference shard.
+
+        Raises:
+            CorruptArtifactError: an artefact is damaged.
+        """
+        chooser, checker = _sample_candidates(candidates)
+        index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
+        clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
+        clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
+        clusters, _ = keep(
+            clusters_uri,
+            lambda: Clusters.train(index.vectors).to_bytes(clusters_uri),
+            lambda data: Clusters.from_bytes(data, clusters_uri),
+        )
+        # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
+        choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance, arithmetic=_ARITHMETIC)
+        settings_uri = storage.join(work, "clusters", f"{choice}.json")
+        exact = exact_search(index)
+        settings, _ = keep(
+            settings_uri,
+            lambda: to_sealed(_choose_settings(chooser, exact, clusters, grid, tolerance, threads), settings_uri),
+            lambda data: _parse_settings(data, settings_uri),
+        )
+        record = asdict(settings) if settings else None
+        digest = name_of("approximate", clusters=clusters_name, settings=record, arithmetic=_ARITHMETIC)
+        check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
+        check_uri = storage.join(work, "clusters", f"{check}.safetensors")
+
+        def measure() -> dict[str, npt.NDArray[Any]]:
+            search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
+            truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
+            return {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
+
+        keep_tensors(check_uri, measure)
+        trained = sha256(clusters.to_bytes(clusters_uri))
+        return cls(reference.number, settings, clusters_uri, trained, digest, check_uri)
+
 
 def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, VectorBlock]:
     """Two disjoint samples of up to ``SAMPLE_ROWS`` candidates each: to choose by, and to measure with."""
@@ -114,65 +174,6 @@ def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, Ve
 def _take(block: VectorBlock, rows: npt.NDArray[np.int64]) -> VectorBlock:
     places = pa.array(rows)
     return VectorBlock(block.ids.take(places), block.pair_ids.take(places), block.vectors[rows])
-
-
-def calibrate_shard(
-    reference: ReferenceShard,
-    candidates: Sequence[EmbeddedShard],
-    grid: tuple[int, ...],
-    tolerance: float,
-    exclude_own_pairs: bool,
-    work: str,
-    *,
-    threads: int = 1,
-    cache: DiskCache = NO_CACHE,
-) -> CalibratedShard:
-    """Cluster a reference shard, choose its settings and measure them, as far as that is not done yet.
-
-    Args:
-        reference: the reference shard to search.
-        candidates: all embedded shards of candidates, of which a sample is read.
-        grid: values of k whose means must keep to the tolerance; the last is how many scores are kept.
-        tolerance: mean absolute error of a mean that is allowed.
-        exclude_own_pairs: whether no candidate is scored against its own pair.
-        work: URI of the folder of artefacts.
-        threads: threads that search side by side.
-        cache: local cache for the reference shard.
-
-    Raises:
-        CorruptArtifactError: an artefact is damaged.
-    """
-    chooser, checker = _sample_candidates(candidates)
-    index = ReferenceIndex.load(reference, exclude_own_pairs, cache)
-    clusters_name = name_of("clusters", reference=reference.digest, exclude_own_pairs=exclude_own_pairs)
-    clusters_uri = storage.join(work, "clusters", f"{clusters_name}.safetensors")
-    clusters, _ = keep(
-        clusters_uri,
-        lambda: Clusters.train(index.vectors).to_bytes(clusters_uri),
-        lambda data: Clusters.from_bytes(data, clusters_uri),
-    )
-    # Not named by the sample: what was chosen once for a shard stays, or every new night would choose anew.
-    choice = name_of("settings", clusters=clusters_name, grid=grid, tolerance=tolerance, arithmetic=_ARITHMETIC)
-    settings_uri = storage.join(work, "clusters", f"{choice}.json")
-    exact = exact_search(index)
-    settings, _ = keep(
-        settings_uri,
-        lambda: to_sealed(_choose_settings(chooser, exact, clusters, grid, tolerance, threads), settings_uri),
-        lambda data: _parse_settings(data, settings_uri),
-    )
-    record = asdict(settings) if settings else None
-    digest = name_of("approximate", clusters=clusters_name, settings=record, arithmetic=_ARITHMETIC)
-    check = name_of("check", search=digest, k=grid[-1], sample=_digest_of(checker))
-    check_uri = storage.join(work, "clusters", f"{check}.safetensors")
-
-    def measure() -> dict[str, npt.NDArray[Any]]:
-        search = exact if settings is None else ApproximateSearch.of(index, clusters, settings)
-        truth, found = (score_block(checker, each, grid[-1], threads) for each in (exact, search))
-        return {"seen": truth.seen, "exact": truth.scores, "approximate": found.scores}
-
-    keep_tensors(check_uri, measure)
-    trained = sha256(clusters.to_bytes(clusters_uri))
-    return CalibratedShard(reference.number, settings, clusters_uri, trained, digest, check_uri)
 
 
 def _choose_settings(

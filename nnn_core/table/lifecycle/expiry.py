@@ -55,47 +55,49 @@ class Expiry:
     bytes: int
     pins: tuple[str, ...] = ()
 
+    @classmethod
+    def plan(cls, uri: str, keep: int, older_than: float, now: float | None = None) -> Expiry:
+        """What could be removed from a table; nothing is.
 
-def plan_expiry(uri: str, keep: int, older_than: float, now: float | None = None) -> Expiry:
-    """What could be removed from a table; nothing is.
+        Args:
+            uri: URI of the table's folder.
+            keep: how many of the newest versions stay in any case.
+            older_than: least seconds since what goes was replaced (versions) or written (files without a version).
+            now: seconds since 1970; None for the time of this machine.
 
-    Args:
-        uri: URI of the table's folder.
-        keep: how many of the newest versions stay in any case.
-        older_than: least seconds since what goes was replaced (versions) or written (files without a version).
-        now: seconds since 1970; None for the time of this machine.
-
-    Raises:
-        ConfigError: ``keep`` or ``older_than`` is too small.
-        InputError: there is no table.
-        CorruptArtifactError: the manifest of a version that stays is damaged, so it is not known what it needs.
-    """
-    if keep < 1:
-        raise ConfigError(f"--keep {keep} would leave no version to read; keep at least 1.")
-    if not older_than >= MIN_AGE:
-        raise ConfigError(
-            f"an age of {older_than:g} seconds is too short: jobs and readers that are at work now could lose their "
-            "files. Give --older-than 1h or more."
+        Raises:
+            ConfigError: ``keep`` or ``older_than`` is too small.
+            InputError: there is no table.
+            CorruptArtifactError: the manifest of a version that stays is damaged, so it is not known what it needs.
+        """
+        if keep < 1:
+            raise ConfigError(f"--keep {keep} would leave no version to read; keep at least 1.")
+        if not older_than >= MIN_AGE:
+            raise ConfigError(
+                f"an age of {older_than:g} seconds is too short: jobs and readers that are at work now could lose "
+                "their files. Give --older-than 1h or more."
+            )
+        cutoff = (time.time() if now is None else now) - older_than
+        newest = read_manifest(uri).version
+        versions = list_versions(uri)
+        pins = find_pins(uri)
+        stale = {pin for pin in pins if written_before(pin, cutoff)}
+        needed = {version for pin, version in pins.items() if pin not in stale} | iceberg_versions(uri)
+        replaced = dict(itertools.pairwise(versions))
+        expired = tuple(
+            version
+            for version in versions[:-keep]
+            if version not in needed and written_before(manifest_uri(uri, replaced[version]), cutoff)
         )
-    cutoff = (time.time() if now is None else now) - older_than
-    newest = read_manifest(uri).version
-    versions = list_versions(uri)
-    pins = find_pins(uri)
-    stale = {pin for pin in pins if written_before(pin, cutoff)}
-    needed = {version for pin, version in pins.items() if pin not in stale} | iceberg_versions(uri)
-    replaced = dict(itertools.pairwise(versions))
-    expired = tuple(
-        version
-        for version in versions[:-keep]
-        if version not in needed and written_before(manifest_uri(uri, replaced[version]), cutoff)
-    )
-    kept = tuple(version for version in versions if version not in expired)
-    files = tuple(_files_to_sweep(uri, newest, _named(uri, kept) | delta_files(uri), cutoff))
-    return Expiry(kept, expired, tuple(path for path, _ in files), sum(size for _, size in files), tuple(sorted(stale)))
+        kept = tuple(version for version in versions if version not in expired)
+        files = tuple(_files_to_sweep(uri, newest, _named(uri, kept) | delta_files(uri), cutoff))
+        return cls(
+            kept, expired, tuple(path for path, _ in files), sum(size for _, size in files), tuple(sorted(stale))
+        )
 
 
 def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> Expiry:
-    """Remove what ``plan_expiry`` finds, but for files that were named again meanwhile.
+    """Remove what ``Expiry.plan`` finds, but for files that were named again meanwhile.
 
     It may be killed at any moment and run again, and several may run at once.
 
@@ -103,10 +105,10 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
         What was removed.
 
     Raises:
-        ConfigError, InputError, CorruptArtifactError: as ``plan_expiry``; nothing was removed.
+        ConfigError, InputError, CorruptArtifactError: as ``Expiry.plan``; nothing was removed.
         StorageError: something may not be removed; the rest is for the next run.
     """
-    plan = plan_expiry(uri, keep, older_than, now)
+    plan = Expiry.plan(uri, keep, older_than, now)
     lost: dict[int, set[str]] = {}
     for version in plan.versions:
         # A damaged manifest is in nobody's way.

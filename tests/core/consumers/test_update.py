@@ -18,11 +18,11 @@ from nnn_core.consumers._steps import Counts
 from nnn_core.consumers.along import Along
 from nnn_core.consumers.engines._rows import point_uuid
 from nnn_core.consumers.engines.overlap import TopOverlap
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 from nnn_core.consumers.export_files import Exported, FileExport
 from nnn_core.consumers.held import held_biases, load_biases, manifest_uri
 from nnn_core.consumers.update import Update
-from nnn_core.embedded.shards import EmbeddedShard, write_shard
+from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import Ranking
@@ -57,10 +57,10 @@ class World:
 
     def shard(self, rows: range, source: str = "x.parquet") -> EmbeddedShard:
         names = [NAMES[row] for row in rows]
-        return write_shard(str(self.folder / "shard"), names, [""] * len(rows), VECTORS[rows], source)
+        return EmbeddedShard.write(str(self.folder / "shard"), names, [""] * len(rows), VECTORS[rows], source)
 
     def recipe(self, engine: str, form: str = "auto", metric: str = "ip", **more: Any) -> Recipe:
-        return make_recipe(engine, metric, DIM, BiasRange.of(read_manifest(self.table, 1)), form, **more)
+        return Recipe.make(engine, metric, DIM, BiasRange.of(read_manifest(self.table, 1)), form, **more)
 
     def export(self, recipe: Recipe, version: int, name: str, update: Update | None = None) -> Exported:
         output = str(self.folder / name)
@@ -210,7 +210,7 @@ def test_what_travels_along(tmp_path: Path) -> None:
     source = str(tmp_path / "x.parquet")
     uuids = [f"00000000-0000-0000-0000-{row:012d}" for row in range(3)]
     pq.write_table(pa.table({"id": ["a", "b", "c"], "title": ["A", None, "C"], "uuid": uuids}), source)
-    shard = write_shard(str(tmp_path / "s"), ["c", "a"], ["", ""], grid_vectors(2, 4, 1), source)
+    shard = EmbeddedShard.write(str(tmp_path / "s"), ["c", "a"], ["", ""], grid_vectors(2, 4, 1), source)
     payload, points = Along(Columns(), ("title",), "uuid").read(shard, ["c", "a"])
     assert payload is not None
     assert payload.to_pylist() == [{"title": "C"}, {"title": "A"}]

@@ -174,7 +174,7 @@ def test_the_sample_of_ids_depends_on_the_ids_alone(tmp_path: Path, monkeypatch:
 
     def sample(name: str, rows: list[int]) -> list[str]:
         names = [ids[row] for row in rows]
-        shard = embedded.write_shard(str(tmp_path / name), names, names, vectors[: len(rows)], "x")
+        shard = embedded.EmbeddedShard.write(str(tmp_path / name), names, names, vectors[: len(rows)], "x")
         assert list(shard.id_sample) == sorted(shard.id_sample)
         return list(shard.id_sample)
 

@@ -17,7 +17,7 @@ from nnn_core.embedded.side import Side
 from nnn_core.encoders.fingerprints import check_encoder, embeddings_encoder
 from nnn_core.errors import InputError
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version
-from nnn_core.table.parts import BiasSettings, write_part
+from nnn_core.table.parts import BiasSettings, TablePart
 
 ENCODER = {"weights": "a" * 64, "architecture": "b" * 64, "preprocessing": "c" * 64, "tokenizer": "d" * 64}
 OTHER = {**ENCODER, "weights": "e" * 64, "tokenizer": "f" * 64}
@@ -30,7 +30,7 @@ def table(tmp_path: Path) -> str:
     uri = str(tmp_path / "table")
     settings = BiasSettings(1, 1.0, (1,), "image", "text", False, ENCODER, "bank")
     means = pa.FixedSizeListArray.from_arrays(pa.array([0.5, 0.25], pa.float32()), 1)
-    part = write_part(uri, 1, 0, pa.table({"id": ["a", "b"], "mean_k": means}), settings, {})
+    part = TablePart.write(uri, 1, 0, pa.table({"id": ["a", "b"], "mean_k": means}), settings, {})
     side = Side(2, 0, "0", ("x",))
     commit_version(uri, Manifest(1, settings, 4, side, side, SearchReport(("exact",)), (part,)))
     return uri

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.embedded.shards import read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedShard, read_shard
 from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
@@ -24,7 +24,7 @@ POINTS = Point.of_grid(GRID, (0.0, 0.5, 1.0))
 def judging(work: Path, seed: int = 1, scale: float = 1.0, grid: tuple[int, ...] = GRID) -> ShardJudging:
     """Three queries, of which the last has no answer, before one shard."""
     ids = [f"c{number}" for number in np.random.default_rng(5).permutation(ROWS)]
-    shard = write_shard(str(work / "embedded" / "x"), ids, [""] * ROWS, grid_vectors(ROWS, 4, 2), "x")
+    shard = EmbeddedShard.write(str(work / "embedded" / "x"), ids, [""] * ROWS, grid_vectors(ROWS, 4, 2), "x")
     means = scale * np.random.default_rng(3).uniform(0.1, 0.4, (ROWS, 2)).astype(np.float32)
     queries = QuerySet(("a", "b", "c"), grid_vectors(3, 4, seed), (("c1", "c2"), ("c3", "gone"), ()), np.ones(4))
     return ShardJudging(ShardMeans.store(shard, means, grid, str(work)), queries.store(str(work)))

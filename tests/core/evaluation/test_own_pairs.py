@@ -9,7 +9,7 @@ import pytest
 from fakes import grid_vectors, make_bank
 
 from nnn_core.embedded.profile import VectorSum
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import BankTooSmallError, ConfigError
 from nnn_core.evaluation.own_pairs import OwnPairIds, _bank_pairs, check_bank_of, check_rest, own_pair_ids
 from nnn_core.inputs.rejects import RejectSummary
@@ -18,7 +18,9 @@ from nnn_core.vectors import GRID
 
 
 def shard(tmp_path: Path, name: str, ids: list[str], pairs: list[str]) -> EmbeddedShard:
-    return write_shard(str(tmp_path / name), ids, pairs, grid_vectors(len(ids), 4, len(name)), f"{name}.parquet")
+    return EmbeddedShard.write(
+        str(tmp_path / name), ids, pairs, grid_vectors(len(ids), 4, len(name)), f"{name}.parquet"
+    )
 
 
 def bank_of(*shards: EmbeddedShard) -> Bank:

@@ -10,9 +10,9 @@ from corpora import gaussian, write_vectors
 from fakes import grid_vectors
 from sides import embed_side
 
-from nnn_core.embedded.shards import EmbeddedInput, read_shard, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError, RejectedRowsError
-from nnn_core.evaluation.queries import Overlap, QuerySet, Unused, gather_queries
+from nnn_core.evaluation.queries import Overlap, QuerySet, Unused
 from nnn_core.inputs.rejects import RejectSummary
 
 PAIRS = ["c1", "", "c0"]
@@ -28,7 +28,7 @@ def files(folder: Path, rejected: int = 0) -> str:
 
 def gather(pattern: str, work: str, judgements: dict[str, dict[str, float]] | None = None, rate: float = 0.0):  # type: ignore[no-untyped-def]
     inputs = embed_side(pattern, work, "--queries", pair_id="pair_id")
-    return gather_queries(inputs, judgements, rate, "--queries", f"{work}/rejects")
+    return QuerySet.gather(inputs, judgements, rate, "--queries", f"{work}/rejects")
 
 
 def test_queries_without_an_answer_stay(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_queries_are_left_out_of_the_bank_by_id_and_by_vector(tmp_path: Path) ->
     queries = QuerySet(("a", "b", "row 1"), vectors[:3], ((), ("c",), ()), np.ones(1))
     stored = queries.store(work)
     shards = (
-        write_shard(str(tmp_path / "x"), ["a", "r", "b"], ["", "p", ""], vectors[[3, 4, 1]], "x"),
-        write_shard(str(tmp_path / "y"), ["r", "a"], ["", ""], vectors[[0, 5]], "x"),
-        write_shard(str(tmp_path / "z"), ["row 1", "s"], ["", "q"], vectors[[6, 7]], "x"),
+        EmbeddedShard.write(str(tmp_path / "x"), ["a", "r", "b"], ["", "p", ""], vectors[[3, 4, 1]], "x"),
+        EmbeddedShard.write(str(tmp_path / "y"), ["r", "a"], ["", ""], vectors[[0, 5]], "x"),
+        EmbeddedShard.write(str(tmp_path / "z"), ["row 1", "s"], ["", "q"], vectors[[6, 7]], "x"),
     )
     whole = EmbeddedInput("x", "digest", shards, RejectSummary(9, 2), True)
     rest = stored.leave_out(whole, work)

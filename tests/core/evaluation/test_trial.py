@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from fakes import grid_vectors, make_bank
 
-from nnn_core.embedded.shards import EmbeddedShard, write_shard
+from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rivals import Trial
 
@@ -18,7 +18,7 @@ def shards(tmp_path: Path, cut: int) -> list[EmbeddedShard]:
     vectors = grid_vectors(ROWS, 4, 1)
     names = [f"c{row}" for row in range(ROWS)]
     return [
-        write_shard(
+        EmbeddedShard.write(
             str(tmp_path / f"c{cut}"),
             names[at : at + cut],
             [""] * len(names[at : at + cut]),
@@ -35,7 +35,7 @@ QUERIES = QuerySet(
 
 
 def test_a_sample_keeps_the_answers_and_does_not_depend_on_shards(tmp_path: Path) -> None:
-    bank = make_bank([write_shard(str(tmp_path / "r"), ["r0", "r1"], ["", ""], grid_vectors(2, 4, 3), "r")], 10)
+    bank = make_bank([EmbeddedShard.write(str(tmp_path / "r"), ["r0", "r1"], ["", ""], grid_vectors(2, 4, 3), "r")], 10)
     whole = Trial.gather(QUERIES, shards(tmp_path, 150), bank)
     assert (len(whole.queries), len(whole.ids), len(whole.bank)) == (2, ROWS, 2)
     assert np.array_equal(whole.candidates, grid_vectors(ROWS, 4, 1))

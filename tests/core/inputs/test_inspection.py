@@ -19,12 +19,12 @@ from PIL import Image
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.inputs.inspection import Inspection, inspect
+from nnn_core.inputs.inspection import Inspection
 from nnn_core.inputs.readers import Columns
 
 
 def look(pattern: object, modality: Any = None, **columns: str) -> Inspection:
-    return inspect(str(pattern), modality, Columns(**columns))  # type: ignore[arg-type]
+    return Inspection.of(str(pattern), modality, Columns(**columns))  # type: ignore[arg-type]
 
 
 def image(width: int, height: int, kind: str = "JPEG") -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from corpora import write_tar
 from fakes import read_all
 
-from nnn_core.inputs.inspection import inspect
+from nnn_core.inputs.inspection import Inspection
 from nnn_core.inputs.readers import Columns, format_of
 from nnn_core.inputs.readers._known import formats
 
@@ -65,7 +65,7 @@ def test_readers_fetch_nothing(tmp_path: Path, no_network: list[object]) -> None
         found = read_all(path, "text", require_id=False)
         assert len(found.items) == 1, path
         assert "://" in str(found.items[0])
-        inspect(str(path), None, Columns())
+        Inspection.of(str(path), None, Columns())
         read.add(format_of(str(path)).name)
     assert no_network == []
     numbers = {"npy", "npz", "safetensors", "hdf5"}

@@ -165,7 +165,7 @@ def stored(tmp_path: Path) -> tuple[Bank, np.ndarray, list[str]]:
     vectors = grid_vectors(10, 6, 1)
     pairs = [f"p{number * 7 % 4}" for number in range(10)]
     shards = [
-        embedded.write_shard(
+        embedded.EmbeddedShard.write(
             str(tmp_path / str(number)), [f"q{row}" for row in rows], [pairs[row] for row in rows],
             vectors[rows.start : rows.stop], f"source-{number}",
         )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from fakes import grid_vectors
 
-from nnn_core.embedded.shards import VectorBlock, write_shard
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock
 from nnn_core.scoring.nearest import find_vectors, merge_nearest, nearest_in
 
 DIM, ROWS, HUBS, WANTED = 24, 300, 5, 7
@@ -55,7 +55,7 @@ def test_a_small_bank_gives_what_it_has() -> None:
 
 def test_vectors_are_found_by_id(tmp_path: object) -> None:
     vectors = grid_vectors(4, DIM, 5)
-    shard = write_shard(f"{tmp_path}/s", ["a", "b", "é", "d"], ["", "", "p", ""], vectors, "x")
+    shard = EmbeddedShard.write(f"{tmp_path}/s", ["a", "b", "é", "d"], ["", "", "p", ""], vectors, "x")
     found = find_vectors(shard, {"é", "a", "stranger"})
     assert found is not None
     assert (found.ids.to_pylist(), found.pair_ids.to_pylist()) == (["a", "é"], ["", "p"])

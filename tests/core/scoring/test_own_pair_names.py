@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from fakes import grid_vectors, make_block
 
-from nnn_core.embedded.shards import EmbeddedInput, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import InputError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, ReferenceIndex
@@ -22,7 +22,7 @@ APART = unicodedata.normalize("NFD", "é.jpg")
 
 
 def stored(folder: Path, name: str, ids: list[str], pair_ids: list[str]) -> EmbeddedInput:
-    shard = write_shard(str(folder / name), ids, pair_ids, grid_vectors(len(ids), 4, 1), name)
+    shard = EmbeddedShard.write(str(folder / name), ids, pair_ids, grid_vectors(len(ids), 4, 1), name)
     return EmbeddedInput(name, name, (shard,), RejectSummary(len(ids)), True)
 
 

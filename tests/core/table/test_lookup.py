@@ -21,7 +21,7 @@ from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table import parts
 from nnn_core.table._lookup import FoundRow, count_above
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
-from nnn_core.table.parts import write_part
+from nnn_core.table.parts import TablePart
 from nnn_core.table.reading import find, load_bias_table
 
 ROWS = 3000
@@ -153,7 +153,7 @@ def test_values_without_statistics_are_found(tmp_path: Path, monkeypatch: pytest
     ids = [f"{'x' * 70_000}{number}" for number in range(6)]
     rows = pa.table({"id": ids, "mean_k": pa.array([[0.0, n] for n in range(6)], pa.list_(pa.float32(), 2))})
     monkeypatch.setattr(parts, "ROWS_PER_GROUP", 2)
-    part = write_part(str(tmp_path), 1, 0, rows, BIASES_SETTINGS, {})
+    part = TablePart.write(str(tmp_path), 1, 0, rows, BIASES_SETTINGS, {})
     side = Side(6, 0, "c" * 64, ())
     commit_version(str(tmp_path), Manifest(1, BIASES_SETTINGS, 8, side, side, SearchReport(("exact",)), (part,)))
     assert [row and row.bias for row in find(str(tmp_path), [*ids, ids[0][:-1]])] == [0, 1, 2, 3, 4, 5, None]

@@ -23,16 +23,7 @@ from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import _part_boundaries
 from nnn_core.errors import BankTooSmallError, CorruptArtifactError, DuplicateIdError, InputError
 from nnn_core.table import parts
-from nnn_core.table.parts import (
-    BiasSettings,
-    RowSlice,
-    _k_for,
-    collect_rows,
-    means_of,
-    resolve_k,
-    slice_rows,
-    write_part,
-)
+from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, _k_for, collect_rows, means_of, resolve_k
 
 SETTINGS = BiasSettings(4, 0.75, (1, 2, 4), "image", "text", False, {"kind": "precomputed"}, "b" * 64)
 IDS = st.lists(st.text(st.characters(blacklist_categories=["Cs"]), max_size=4), unique=True, min_size=1, max_size=25)
@@ -52,14 +43,14 @@ def cut(ids: list[str], cuts: list[int]) -> list[list[str]]:
 def assemble(shards: list[list[str]], boundaries: tuple[str, ...]) -> dict[int, pa.Table]:
     pieces: dict[int, list[RowSlice]] = {}
     for number, ids in enumerate(shards):
-        for part, piece in slice_rows(pa.array(ids, pa.string()), means_for(ids), f"shard-{number}", boundaries):
+        for part, piece in RowSlice.cut(pa.array(ids, pa.string()), means_for(ids), f"shard-{number}", boundaries):
             pieces.setdefault(part, []).append(piece)
     random.Random(len(shards)).shuffle(shards)
     return {part: collect_rows(random.Random(part).sample(found, len(found))) for part, found in pieces.items()}
 
 
 def table_of(ids: Sequence[str], means: npt.NDArray[np.float32] | None = None) -> pa.Table:
-    (_, piece), *_ = slice_rows(pa.array(ids, pa.string()), means_for(ids) if means is None else means, "x", ())
+    (_, piece), *_ = RowSlice.cut(pa.array(ids, pa.string()), means_for(ids) if means is None else means, "x", ())
     return collect_rows([piece])
 
 
@@ -118,7 +109,7 @@ def test_a_small_sample_gives_fewer_parts() -> None:
 
 def test_duplicates_name_the_id_and_both_places() -> None:
     pieces = [
-        slice_rows(pa.array(ids), means_for(ids), source, ())[0][1]
+        RowSlice.cut(pa.array(ids), means_for(ids), source, ())[0][1]
         for source, ids in (("one.tar", ["a", "x"]), ("two.tar", ["b"]), ("three.tar", ["x", "c"]))
     ]
     with pytest.raises(DuplicateIdError) as caught:
@@ -134,10 +125,10 @@ def test_duplicates_name_the_id_and_both_places() -> None:
 def test_slices_are_put_together_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"{7919 * row % 1000:03d}" for row in range(20)]
     pieces = [
-        slice_rows(pa.array(ids[row : row + 2]), means_for(ids[row : row + 2]), f"{row:02d}.tar", ())[0][1]
+        RowSlice.cut(pa.array(ids[row : row + 2]), means_for(ids[row : row + 2]), f"{row:02d}.tar", ())[0][1]
         for row in range(0, 20, 2)
     ]
-    (_, double), *_ = slice_rows(pa.array(ids[15:16]), means_for(ids[15:16]), "90.tar", ())
+    (_, double), *_ = RowSlice.cut(pa.array(ids[15:16]), means_for(ids[15:16]), "90.tar", ())
     whole = collect_rows(pieces)
     monkeypatch.setattr(parts, "_SLICES_AT_ONCE", 3)
     assert collect_rows(pieces).equals(whole)
@@ -146,10 +137,10 @@ def test_slices_are_put_together_some_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_duplicates_within_a_shard_are_refused_even_if_equal() -> None:
-    (_, piece), *_ = slice_rows(pa.array(["x", "a", "x"]), means_for(["x", "a", "x"]), "one.tar", ())
+    (_, piece), *_ = RowSlice.cut(pa.array(["x", "a", "x"]), means_for(["x", "a", "x"]), "one.tar", ())
     with pytest.raises(DuplicateIdError, match=r"'x' occurs .*: twice in 'one\.tar'"):
         collect_rows([piece])
-    (_, piece), *_ = slice_rows(pa.array(["x", "a"]), means_for(["x", "a"]), "one.tar", ())
+    (_, piece), *_ = RowSlice.cut(pa.array(["x", "a"]), means_for(["x", "a"]), "one.tar", ())
     with pytest.raises(DuplicateIdError, match="2 such rows"):
         collect_rows([piece, piece])
 
@@ -204,7 +195,7 @@ def test_biases_from_the_definition(k: int, alpha: float) -> None:
 
 def test_a_part_and_its_description(tmp_path: Path) -> None:
     ids = ["é", "a", "b#0"]
-    part = write_part(str(tmp_path), 7, 3, table_of(ids), SETTINGS, {})
+    part = TablePart.write(str(tmp_path), 7, 3, table_of(ids), SETTINGS, {})
     data = (tmp_path / part.path).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     assert part.path == f"versions/000007/part-00003-{digest[:16]}.parquet"
@@ -224,7 +215,7 @@ def test_a_part_and_its_description(tmp_path: Path) -> None:
 
 
 def test_a_part_says_what_it_is_valid_for(tmp_path: Path) -> None:
-    part = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    part = TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
     essentials = json.loads(pq.read_schema(tmp_path / part.path).metadata[b"nnn_bias_table"])
     assert essentials.pop("format") == "nnn-bias-table/1"
     assert BiasSettings(**{**essentials, "grid": tuple(essentials["grid"])}) == SETTINGS
@@ -232,42 +223,42 @@ def test_a_part_says_what_it_is_valid_for(tmp_path: Path) -> None:
 
 def test_columns_beyond_the_grid_are_left_out(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, k=2, grid=(1, 2))
-    part = write_part(str(tmp_path), 1, 0, table_of(["a", "b"]), settings, {})
+    part = TablePart.write(str(tmp_path), 1, 0, table_of(["a", "b"]), settings, {})
     oracles.assert_same_bits(means_of(part.read(str(tmp_path))), means_for(["a", "b"])[:, :2])
 
 
 def test_a_file_that_exists_is_used_again(tmp_path: Path) -> None:
-    first = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
-    again = write_part(str(tmp_path), 2, 5, table_of(["a"]), SETTINGS, {first.sha256: first.path})
+    first = TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    again = TablePart.write(str(tmp_path), 2, 5, table_of(["a"]), SETTINGS, {first.sha256: first.path})
     assert again == first
     assert not (tmp_path / "versions" / "000002").exists()
-    other = write_part(str(tmp_path), 2, 0, table_of(["b"]), SETTINGS, {first.sha256: first.path})
+    other = TablePart.write(str(tmp_path), 2, 0, table_of(["b"]), SETTINGS, {first.sha256: first.path})
     assert other.path.startswith("versions/000002/")
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "deleted"])
 def test_a_damaged_file_is_not_used_again(tmp_path: Path, damage: str) -> None:
-    first = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    first = TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
     path = tmp_path / first.path
     whole = path.read_bytes()
     path.write_bytes({"changed": whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], "cut": whole[:-1]}.get(damage, b""))
     if damage == "deleted":
         path.unlink()
-    again = write_part(str(tmp_path), 2, 0, table_of(["a"]), SETTINGS, {first.sha256: first.path})
+    again = TablePart.write(str(tmp_path), 2, 0, table_of(["a"]), SETTINGS, {first.sha256: first.path})
     assert again == dataclasses.replace(first, path=first.path.replace("000001", "000002"))
     assert (tmp_path / again.path).read_bytes() == whole
 
 
 def test_a_damaged_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    part = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
-    assert write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {}) == part
+    part = TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    assert TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {}) == part
     (tmp_path / part.path).write_bytes(b"half")
     with pytest.raises(CorruptArtifactError, match=f"{part.path}' is damaged.*delete it and run the same command"):
-        write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+        TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
 
 
 def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
-    part = write_part(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
+    part = TablePart.write(str(tmp_path), 1, 0, table_of(["a"]), SETTINGS, {})
     path = tmp_path / part.path
     whole = path.read_bytes()
     for data in (whole[:-1], whole + b"\0", whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], b""):

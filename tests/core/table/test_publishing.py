@@ -41,7 +41,7 @@ from nnn_core.table.manifest import (
     list_versions,
     read_manifest,
 )
-from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows
 from nnn_core.table.reading import load_bias_table
 
 PUBLISHERS = 8
@@ -69,10 +69,10 @@ def prepare(uri: str, mark: int, on_top_of: Manifest | None) -> Manifest:
     rows, rng = rows_of(mark), random.Random(mark)
     cuts = tuple(sorted(f"{cut:02d}" for cut in rng.sample(range(40), rng.randrange(5))))
     means = np.array([[0.0, bias] for bias in rows.values()], np.float32)
-    pieces = slice_rows(pa.array(list(rows)), means, "x", cuts)
+    pieces = RowSlice.cut(pa.array(list(rows)), means, "x", cuts)
     number = on_top_of.version + 1 if on_top_of else 1
     existing = {part.sha256: part.path for part in on_top_of.files} if on_top_of else {}
-    parts = [write_part(uri, number, n, collect_rows([piece]), settings_of(mark), existing) for n, piece in pieces]
+    parts = [TablePart.write(uri, number, n, collect_rows([piece]), settings_of(mark), existing) for n, piece in pieces]
     side = Side(len(rows), 0, "c" * 64, ())
     return Manifest(number, settings_of(mark), 8, side, side, SearchReport(("exact",)), tuple(parts))
 

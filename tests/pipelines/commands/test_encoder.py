@@ -18,7 +18,7 @@ from nnn_core.encoders.fingerprints import PROBES, shown_parts
 from nnn_core.encoders.probes import measure, recorded
 from nnn_core.report._sections import Run
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
-from nnn_core.table.parts import BiasSettings, collect_rows, slice_rows, write_part
+from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows
 from pipelines.commands import cli
 
 DIRECTORY = Path(nnn_core.__file__).parent / "demo" / "encoder"
@@ -31,8 +31,8 @@ def table(tmp_path: Path) -> Callable[[dict[str, str]], str]:
     def publish(encoder: dict[str, str]) -> str:
         uri = str(tmp_path / "table")
         settings = BiasSettings(1, 0.75, (1,), "image", "text", False, encoder, "b" * 64)
-        pieces = slice_rows(pa.array(["a"]), np.ones((1, 1), np.float32), "x", ())
-        parts = [write_part(uri, 1, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
+        pieces = RowSlice.cut(pa.array(["a"]), np.ones((1, 1), np.float32), "x", ())
+        parts = [TablePart.write(uri, 1, n, collect_rows([piece]), settings, {}) for n, piece in pieces]
         commit_version(uri, Manifest(1, settings, 8, SIDE, SIDE, SearchReport(("exact",)), tuple(parts)))
         return uri
 

@@ -29,7 +29,7 @@ from nnn_core.scoring.merged import Total
 from nnn_core.scoring.partials import Scored
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
-from nnn_core.table.parts import BiasSettings, slice_rows
+from nnn_core.table.parts import BiasSettings, RowSlice
 from nnn_core.table.reading import load_bias_table
 from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, HubLook, _write
 
@@ -74,7 +74,7 @@ class Table:
     ) -> Manifest:
         """From rows to a version, as the steps of the stage do it one after the other."""
         self.runs += 1
-        pieces = slice_rows(pa.array(IDS), means, "c.parquet", ("c5",))
+        pieces = RowSlice.cut(pa.array(IDS), means, "c.parquet", ("c5",))
         written = [_write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
         stage = CommitBiasTable(
             table=self.uri,
@@ -125,7 +125,7 @@ def test_rows_that_were_lost_are_not_published(table: Table) -> None:
 
 
 def test_an_id_that_stands_for_two_rows_is_refused(table: Table) -> None:
-    slices = [piece for source in "ab" for _, piece in slice_rows(pa.array(IDS[:3]), MEANS[:3], source, ())]
+    slices = [piece for source in "ab" for _, piece in RowSlice.cut(pa.array(IDS[:3]), MEANS[:3], source, ())]
     with pytest.raises(DuplicateIdError, match="'c0' occurs more than once"):
         _write((0, slices), table.uri, SETTINGS, None)
 
@@ -234,7 +234,7 @@ def test_a_list_that_is_damaged_is_put_right(table: Table) -> None:
 
 def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None:
     first = table.refresh(None, FAR)
-    pieces = slice_rows(pa.array(IDS), FAR, "c.parquet", ("c5",))
+    pieces = RowSlice.cut(pa.array(IDS), FAR, "c.parquet", ("c5",))
     written = [_write((number, [piece]), table.uri, SETTINGS, first) for number, piece in pieces]
     parts, statistics = [part for part, _ in written], written[0][1] | written[1][1]
     assert hubs_to_name(table.uri, parts, SETTINGS, first, statistics) == HubsToName()

@@ -15,13 +15,13 @@ from apache_beam.pvalue import TaggedOutput
 from fakes import grid_vectors, make_bank, make_shard
 
 from nnn_core.embedded.corpus import Corpus
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, write_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock
 from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, ReferenceIndex, ReferenceShard, Sides
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange
 from nnn_core.scoring.scorer import Scorer
-from nnn_core.scoring.search.calibration import CalibratedShard, calibrate_shard
+from nnn_core.scoring.search.calibration import CalibratedShard
 from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.table.parts import collect_rows, means_of
@@ -70,12 +70,17 @@ class World:
 
     def __post_init__(self) -> None:
         self.ids = [f"c{row:02d}" for row in np.random.default_rng(3).permutation(11)]
-        self.candidates = write_shard(str(self.folder / "c"), self.ids, [""] * 11, self.vectors, "c.parquet")
+        self.candidates = EmbeddedShard.write(str(self.folder / "c"), self.ids, [""] * 11, self.vectors, "c.parquet")
         cuts = ((0, 9), (9, 10), (10, 23))
         self.bank: Bank = make_bank(
             [
-                write_shard(str(self.folder / f"r{at}"), [f"r{n}" for n in range(*cut)], [""] * (cut[1] - cut[0]),
-                            self.references[slice(*cut)], f"r{at}.parquet")
+                EmbeddedShard.write(
+                    str(self.folder / f"r{at}"),
+                    [f"r{n}" for n in range(*cut)],
+                    [""] * (cut[1] - cut[0]),
+                    self.references[slice(*cut)],
+                    f"r{at}.parquet",
+                )
                 for at, cut in enumerate(cuts)
             ],
             1,
@@ -172,7 +177,7 @@ def test_a_partial_that_is_there_is_not_computed_again(
 ) -> None:
     """For the same search, that is: what an approximate one found is nothing to an exact one, and the reverse."""
     how = (GRID, 1e-3, False, str(world.folder / "work"))
-    calibrated = [calibrate_shard(reference, [world.candidates], *how) for reference in world.bank.shards]
+    calibrated = [CalibratedShard.of(reference, [world.candidates], *how) for reference in world.bank.shards]
     used, other = ([], calibrated) if search == "exact" else (calibrated, [])
     first = world.score([(0, 3)], used)
     monkeypatch.setattr(score_candidates, "score_block", None)

@@ -22,7 +22,7 @@ from nnn_core.consumers.engines._page import engines_page
 from nnn_core.consumers.engines._readings import READINGS
 from nnn_core.consumers.engines._rows import Rows
 from nnn_core.consumers.engines.overlap import Sample, TopOverlap
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe, sub_vectors_of
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe, sub_vectors_of
 from nnn_core.consumers.engines.registry import METRICS, engine_names, find_engine
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.evaluation.rankings import Ranking
@@ -40,7 +40,7 @@ FILES = [engine for engine in engines() if engine.layout != "index"]
 
 
 def written(engine: Engine, metric: str = "ip", **changes: Any) -> tuple[Recipe, bytes]:
-    recipe = make_recipe(engine.name, metric, DIM, BIASES)
+    recipe = Recipe.make(engine.name, metric, DIM, BIASES)
     rows = dataclasses.replace(Rows(IDS, recipe.stored(VECTORS, BIAS), BIAS), **changes)
     return recipe, write_rows(engine, rows, {"version": 7})
 
@@ -49,7 +49,7 @@ def written(engine: Engine, metric: str = "ip", **changes: Any) -> tuple[Recipe,
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.25, 0.75])
 @pytest.mark.parametrize(("name", "metric"), EACH)
 def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, centre: str, alpha: float | None) -> None:
-    recipe = make_recipe(name, metric, DIM, BIASES, centre=centre)
+    recipe = Recipe.make(name, metric, DIM, BIASES, centre=centre)
     stored, asked = recipe.stored(VECTORS, BIAS).astype(np.float64), recipe.asked(QUERIES, alpha).astype(np.float64)
     assert stored.shape == (ROWS, recipe.dimensions)
     products = asked @ stored.T
@@ -82,7 +82,7 @@ def test_the_engines_metric_gives_the_debiased_score(name: str, metric: str, cen
 @pytest.mark.parametrize(("pad_to", "dimensions"), [(1, (13, 14)), (8, (16, 16)), (13, (13, 26)), (None, (16, 16))])
 def test_zeros_change_no_score(metric: str, pad_to: int | None, dimensions: tuple[int, int]) -> None:
     """LanceDB's default index cuts vectors into sub-vectors, of which 513 dimensions would give 1 or 513."""
-    plain, padded = (make_recipe("lancedb", metric, DIM, BIASES, pad_to=each) for each in (1, pad_to))
+    plain, padded = (Recipe.make("lancedb", metric, DIM, BIASES, pad_to=each) for each in (1, pad_to))
     width = dimensions[metric != "ip"]
     assert (padded.dimensions, padded.zeros) == (width, width - plain.dimensions)
     stored, asked = padded.stored(VECTORS, BIAS), padded.asked(QUERIES, 0.3)
@@ -95,9 +95,9 @@ def test_zeros_change_no_score(metric: str, pad_to: int | None, dimensions: tupl
 
 def test_what_cannot_be_padded() -> None:
     with pytest.raises(ConfigError, match="--pad-to 0 must be at least 1"):
-        make_recipe("qdrant", "ip", DIM, BIASES, pad_to=0)
+        Recipe.make("qdrant", "ip", DIM, BIASES, pad_to=0)
     with pytest.raises(ConfigError, match="for vectors of 13 dimensions with the bias, and these have 12"):
-        make_recipe("qdrant", "ip", DIM, BIASES).asked(
+        Recipe.make("qdrant", "ip", DIM, BIASES).asked(
             QUERIES[:, :-1] / np.linalg.norm(QUERIES[:, :-1], axis=1)[:, None]
         )
 
@@ -120,7 +120,7 @@ class Pretended:
 
 
 def test_an_index_looks_as_far_as_it_must() -> None:
-    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    recipe = Recipe.make("faiss", "ip", DIM, BIASES)
     index = build_index("IVF8,Flat", recipe, recipe.stored(VECTORS, BIAS))
     assert tune(index, Pretended(0.5, 0.9, 0.995), 0.99, None) == Tuned(
         "nprobe", 4, ((1, 0.5), (2, 0.9), (4, 0.995)), 0.0
@@ -137,7 +137,7 @@ def test_an_index_looks_as_far_as_it_must() -> None:
 
 
 def test_an_alpha_that_an_index_cannot_give() -> None:
-    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    recipe = Recipe.make("faiss", "ip", DIM, BIASES)
     for alpha in (-0.5, float("nan")):
         with pytest.raises(ConfigError, match="must be a finite number of at least 0"):
             recipe.asked(QUERIES, alpha)
@@ -153,19 +153,19 @@ def test_every_reading_is_used() -> None:
 
 
 def test_nonnegative_scores() -> None:
-    recipe = make_recipe("elasticsearch", "ip", DIM, BIASES, centre="nonnegative")
+    recipe = Recipe.make("elasticsearch", "ip", DIM, BIASES, centre="nonnegative")
     assert (recipe.asked(QUERIES).astype(np.float64) @ recipe.stored(VECTORS, BIAS).T >= 0).all()
 
 
 def test_centring_makes_the_stored_bias_small() -> None:
     limits = {
-        centre: make_recipe("faiss", "ip", DIM, BIASES, centre=centre).max_abs_bias for centre in ("mean", "none")
+        centre: Recipe.make("faiss", "ip", DIM, BIASES, centre=centre).max_abs_bias for centre in ("mean", "none")
     }
     assert limits["mean"] < 0.5 * limits["none"]
 
 
 def test_a_block_of_the_table_is_stored_as_within_the_whole() -> None:
-    recipe = make_recipe("qdrant", "cosine", DIM, BIASES)
+    recipe = Recipe.make("qdrant", "cosine", DIM, BIASES)
     whole = recipe.stored(VECTORS, BIAS)
     parts = [recipe.stored(VECTORS[rows], BIAS[rows]) for rows in (slice(0, 7), slice(7, ROWS))]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -189,7 +189,7 @@ def test_a_block_of_the_table_is_stored_as_within_the_whole() -> None:
 )
 def test_unsafe_combinations_are_refused_with_the_reason(flags: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        make_recipe(**{"name": "qdrant", "metric": "ip", "dim": DIM, "biases": BIASES, **flags})
+        Recipe.make(**{"name": "qdrant", "metric": "ip", "dim": DIM, "biases": BIASES, **flags})
 
 
 def test_an_engine_without_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,17 +197,17 @@ def test_an_engine_without_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     without = dataclasses.replace(engine, metrics={name: use for name, use in engine.metrics.items() if name != "ip"})
     monkeypatch.setattr("nnn_core.consumers.engines.recipe.find_engine", lambda name: without)
     with pytest.raises(ConfigError, match="Milvus has no inner product; choose of cosine, l2"):
-        make_recipe("milvus", "ip", DIM, BIASES)
+        Recipe.make("milvus", "ip", DIM, BIASES)
 
 
 @pytest.mark.parametrize("name", ["faiss", "milvus"])
 def test_ranges_of_their_own_are_allowed(name: str) -> None:
-    assert make_recipe(name, "ip", DIM, BIASES, quantisation="int8").metric == "ip"
+    assert Recipe.make(name, "ip", DIM, BIASES, quantisation="int8").metric == "ip"
 
 
 def test_a_shared_range_loses_what_a_range_for_each_dimension_keeps() -> None:
     """Why the first is refused: the same eight bits, without the centring that would soften it."""
-    recipe = make_recipe("qdrant", "ip", DIM, BIASES, centre="none")
+    recipe = Recipe.make("qdrant", "ip", DIM, BIASES, centre="none")
     stored, wide = recipe.stored(VECTORS, BIAS), recipe.asked(QUERIES).astype(np.float64)
 
     def error(low: Any, high: Any) -> float:
@@ -223,7 +223,7 @@ ATTRIBUTES = [engine.name for engine in engines() if engine.attribute]
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_an_index_of_plain_vectors(name: str) -> None:
     """The bias is beside the vectors and not in them, so that it is not subtracted twice."""
-    recipe = make_recipe(name, "ip", DIM, BIASES, form="attribute")
+    recipe = Recipe.make(name, "ip", DIM, BIASES, form="attribute")
     assert recipe.stored(VECTORS, BIAS).tolist() == VECTORS.tolist()
     assert recipe.asked(QUERIES).tolist() == QUERIES.tolist()
     assert (recipe.dimensions, recipe.bias_shift) == (DIM, 0.0)
@@ -243,7 +243,7 @@ def test_an_index_of_plain_vectors(name: str) -> None:
 
 @pytest.mark.parametrize("highest", [0.0, -0.2, 0.49953, 1.75])
 def test_the_shift_keeps_scores_above_zero_in_float32(highest: float) -> None:
-    recipe = make_recipe("elasticsearch", "ip", DIM, BiasRange(-0.5, 0.1, highest), form="attribute")
+    recipe = Recipe.make("elasticsearch", "ip", DIM, BiasRange(-0.5, 0.1, highest), form="attribute")
     query = json.loads(recipe.to_record(100)["query"].replace("<q>", "[0.5, 0.5]"))
     rescore = query["rescore"]["query"]
     shift = rescore["rescore_query"]["script_score"]["script"]["params"]["shift"]
@@ -255,7 +255,7 @@ def test_the_shift_keeps_scores_above_zero_in_float32(highest: float) -> None:
 
 @pytest.mark.parametrize(("name", "metric"), EACH)
 def test_recipes_survive_the_manifest(name: str, metric: str) -> None:
-    recipe = make_recipe(name, metric, DIM, BIASES)
+    recipe = Recipe.make(name, metric, DIM, BIASES)
     assert Recipe.from_record(json.loads(json.dumps(recipe.to_record()))) == recipe
 
 
@@ -387,7 +387,7 @@ def test_parquet_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_overlap_is_measured_on_what_was_written(metric: str) -> None:
-    recipe = make_recipe("qdrant", metric, DIM, BIASES)
+    recipe = Recipe.make("qdrant", metric, DIM, BIASES)
     exact = Ranking.of(QUERIES, VECTORS, IDS, BIAS)
     stored = recipe.stored(VECTORS, BIAS)
     assert TopOverlap.of(exact, recipe.rank(QUERIES, stored, IDS)).mean == 1.0
@@ -400,7 +400,7 @@ def test_overlap_is_measured_on_what_was_written(metric: str) -> None:
 
 def test_distances_see_the_length_of_what_is_stored() -> None:
     """Were it not of one length, a ranking by distance would be another than one by inner product."""
-    recipe = make_recipe("qdrant", "l2", DIM, BIASES)
+    recipe = Recipe.make("qdrant", "l2", DIM, BIASES)
     stored = recipe.stored(VECTORS, BIAS) * np.linspace(0.5, 1.5, ROWS, dtype=np.float32)[:, None]
     distances = np.linalg.norm(recipe.asked(QUERIES)[:, None, :].astype(np.float64) - stored, axis=2)
     wanted = [[IDS[row] for row in query] for query in np.argsort(distances, axis=1)[:, :10]]
@@ -422,7 +422,7 @@ def test_samples_do_not_depend_on_the_cut() -> None:
 
 
 def test_an_index_that_would_not_fit() -> None:
-    recipe = make_recipe("faiss", "ip", 511, BIASES)
+    recipe = Recipe.make("faiss", "ip", 511, BIASES)
     check_size(1 << 20, recipe, 1 << 31)
     with pytest.raises(ConfigError, match=r"takes 2\.0 GiB in memory"):
         check_size((1 << 20) + 1, recipe, 1 << 31)
@@ -430,7 +430,7 @@ def test_an_index_that_would_not_fit() -> None:
 
 @pytest.mark.parametrize("factory", ["nonsense", "IVF4096,Flat"])
 def test_indexes_that_faiss_cannot_build(factory: str) -> None:
-    recipe = make_recipe("faiss", "ip", DIM, BIASES)
+    recipe = Recipe.make("faiss", "ip", DIM, BIASES)
     with pytest.raises(ConfigError, match="FAISS cannot build --index"):
         build_index(factory, recipe, recipe.stored(VECTORS, BIAS))
 
@@ -490,7 +490,7 @@ def test_a_payload_of_postgresql() -> None:
     first, second = (line.split("\t") for line in data.decode().split("\n")[:2])
     assert first[3:] == ['A\\t"x"', '["x", "y"]', "1.5"]
     assert second[3:] == ["\\N", "[]", "\\N"]
-    recipe = make_recipe("pgvector", "ip", DIM, BIASES, payload=["title", "tags", "price"])
+    recipe = Recipe.make("pgvector", "ip", DIM, BIASES, payload=["title", "tags", "price"])
     assert "COPY items (id, bias, embedding, title, tags, price) FROM STDIN" in recipe.to_record()["imports"]
 
 
@@ -510,7 +510,7 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_names_are_those_of_the_engine(name: str) -> None:
     engine, names = find_engine(name), NAMED[name]
-    recipe = make_recipe(name, "ip", DIM, BIASES, names=names)
+    recipe = Recipe.make(name, "ip", DIM, BIASES, names=names)
     stored = recipe.stored(VECTORS, BIAS)
     data = write_rows(engine, Rows(IDS, stored, BIAS), {}, recipe.engine_names)
     ids, vectors = read_rows(engine, data, "x", recipe.engine_names)
@@ -521,7 +521,7 @@ def test_names_are_those_of_the_engine(name: str) -> None:
             read_rows(engine, data, "x")
     text = json.dumps(recipe.to_record()) + data.decode("latin-1")
     if engine.attribute:
-        text += json.dumps(make_recipe(name, "ip", DIM, BIASES, "attribute", names=names).to_record(50))
+        text += json.dumps(Recipe.make(name, "ip", DIM, BIASES, "attribute", names=names).to_record(50))
     assert all(each in text for each in names.values())
     assert not re.search(r"<(collection|namespace|vector|id|using|type|dim|payload)>", text)
     assert Recipe.from_record(json.loads(json.dumps(recipe.to_record()))) == recipe
@@ -546,13 +546,13 @@ def test_names_are_those_of_the_engine(name: str) -> None:
 )
 def test_names_that_no_query_could_hold(engine: str, names: dict[str, str], reason: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(reason)):
-        make_recipe(engine, "ip", DIM, BIASES, names=names)
+        Recipe.make(engine, "ip", DIM, BIASES, names=names)
 
 
 @pytest.mark.parametrize("payload", [["bias"], ["id"], ["embedding"], ["a", "a"], [""], ["a b"]])
 def test_further_columns_that_would_stand_for_something_else(payload: list[str]) -> None:
     with pytest.raises(ConfigError, match="--payload"):
-        make_recipe("pgvector", "ip", DIM, BIASES, payload=payload)
+        Recipe.make("pgvector", "ip", DIM, BIASES, payload=payload)
 
 
 def test_points_keep_the_ids_that_they_have() -> None:
@@ -583,7 +583,7 @@ def test_points_that_are_removed_are_found() -> None:
 
 def test_wide_vectors_of_pgvector_are_halves() -> None:
     """What a type indexes: github.com/pgvector/pgvector#readme."""
-    narrow, wide = (make_recipe("pgvector", "ip", dim, BIASES) for dim in (1999, 2000))
+    narrow, wide = (Recipe.make("pgvector", "ip", dim, BIASES) for dim in (1999, 2000))
     assert narrow.to_record()["setting"] == "vector_ip_ops, <#>"
     assert wide.to_record()["setting"] == "halfvec_ip_ops, <#>"
     assert "embedding halfvec(2001)" in wide.to_record()["imports"]
@@ -595,4 +595,4 @@ def test_wide_vectors_of_pgvector_are_halves() -> None:
     order = np.argsort(-(asked.astype(np.float64) @ halves.astype(np.float64).T), axis=1)[:, :10]
     assert wide.rank(queries, stored, ids).ids == [[ids[row] for row in each] for each in order]
     with pytest.raises(ConfigError, match="at most 4,000 dimensions"):
-        make_recipe("pgvector", "ip", 4000, BIASES)
+        Recipe.make("pgvector", "ip", 4000, BIASES)

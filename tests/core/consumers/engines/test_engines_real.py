@@ -21,7 +21,7 @@ from fakes import clustered_vectors, grid_vectors
 from nnn_core.consumers.engines._faiss_file import build_index, search_ids, to_bytes
 from nnn_core.consumers.engines._layouts import write_removal, write_rows, write_update
 from nnn_core.consumers.engines._rows import Rows
-from nnn_core.consumers.engines.recipe import BiasRange, Recipe, make_recipe
+from nnn_core.consumers.engines.recipe import BiasRange, Recipe
 from nnn_core.consumers.engines.registry import METRICS, find_engine
 
 ROWS, DIM, QUERIES, DEPTH = 1_500, 32, 100, 10
@@ -44,7 +44,7 @@ class Corpus:
 
     def recipe(self, engine: str, metric: str, **options: str) -> Recipe:
         biases = BiasRange(float(self.bias.min()), float(self.bias.mean()), float(self.bias.max()))
-        return make_recipe(engine, metric, DIM, biases, **options)
+        return Recipe.make(engine, metric, DIM, biases, **options)
 
     def file(self, recipe: Recipe) -> bytes:
         rows = Rows(self.ids, recipe.stored(self.vectors, self.bias), self.bias)
@@ -272,7 +272,7 @@ def test_updates_of_qdrant(corpus: Corpus) -> None:
     models = pytest.importorskip("qdrant_client").models
     client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
     names = {"collection": "photos", "vector": "clip", "id": "photo"}
-    recipe = make_recipe("qdrant", "ip", DIM, BiasRange(0.0, float(corpus.bias.mean()), 1.0), "attribute", names=names)
+    recipe = Recipe.make("qdrant", "ip", DIM, BiasRange(0.0, float(corpus.bias.mean()), 1.0), "attribute", names=names)
     params = {"clip": models.VectorParams(size=DIM, distance=models.Distance.DOT)}
     client.create_collection("photos", vectors_config=params)
     payload = pa.table({"title": [f"title of {name}" for name in corpus.ids]})
@@ -399,7 +399,7 @@ def test_updates_of_pgvector(corpus: Corpus, postgres: Any) -> None:
     """The statements that the page shows, as they stand there."""
     names = {"collection": "photos", "vector": "clip", "id": "photo"}
     biases = BiasRange(0.0, float(corpus.bias.mean()), 1.0)
-    recipe = make_recipe("pgvector", "ip", DIM, biases, "attribute", names=names, payload=["title"])
+    recipe = Recipe.make("pgvector", "ip", DIM, biases, "attribute", names=names, payload=["title"])
     payload = pa.table({"title": [f"title\tof {name}" for name in corpus.ids]})
     rows = Rows(corpus.ids, recipe.stored(corpus.vectors, corpus.bias), corpus.bias, payload)
     lines = write_rows(find_engine("pgvector"), rows, {}, recipe.engine_names).decode()

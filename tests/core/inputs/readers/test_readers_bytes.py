@@ -21,7 +21,7 @@ from fakes import make_tar, read_all
 from PIL import Image
 
 from nnn_core.errors import InputError
-from nnn_core.inputs.inspection import inspect
+from nnn_core.inputs.inspection import Inspection
 from nnn_core.inputs.listing import describe_shard, list_input
 from nnn_core.inputs.readers import Columns, format_of, outline_of
 from nnn_core.inputs.shards import ShardName
@@ -88,7 +88,7 @@ def test_a_name_that_is_wrong_is_said_to_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=hint):
         read_all(tmp_path / name, require_id=False)
     try:
-        (told,) = inspect(str(tmp_path / name), None, Columns()).shards[0].missing
+        (told,) = Inspection.of(str(tmp_path / name), None, Columns()).shards[0].missing
     except InputError as error:
         told = str(error)
     assert re.search(hint, told)

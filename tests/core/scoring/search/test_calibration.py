@@ -20,20 +20,14 @@ from hypothesis import strategies as st
 
 from nnn_core import storage
 from nnn_core.artifacts import to_sealed, to_tensors
-from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, write_shard
+from nnn_core.embedded.shards import EmbeddedShard, VectorBlock
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import calibration
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
-from nnn_core.scoring.search.calibration import (
-    CalibratedShard,
-    _choose_settings,
-    _sample_candidates,
-    calibrate_shard,
-    measure_all,
-)
+from nnn_core.scoring.search.calibration import CalibratedShard, _choose_settings, _sample_candidates, measure_all
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import TopK
 from nnn_core.storage.disk_cache import DiskCache
@@ -183,7 +177,7 @@ class Corpus:
         ids = [f"{name[0]}{row}" for row in range(len(vectors))]
         pairs = [""] * len(vectors) if pairs is None else pairs
         return [
-            write_shard(
+            EmbeddedShard.write(
                 str(self.folder / "embedded" / f"{name}{number}"),
                 [ids[row] for row in rows],
                 [pairs[row] for row in rows],
@@ -194,7 +188,9 @@ class Corpus:
         ]
 
     def calibrate(self, tolerance: float = 1e-3, own: bool = True) -> list[CalibratedShard]:
-        return [calibrate_shard(shard, self.shards, GRID, tolerance, own, str(self.work)) for shard in self.bank.shards]
+        return [
+            CalibratedShard.of(shard, self.shards, GRID, tolerance, own, str(self.work)) for shard in self.bank.shards
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +372,7 @@ def test_own_pairs_of_the_sample_are_excluded(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path)
     vectors = corpus.references[:450]
     ids = [f"c{row}" for row in range(450)]
-    corpus.shards = [write_shard(str(tmp_path / "same"), ids, [""] * 450, vectors, "same")]
+    corpus.shards = [EmbeddedShard.write(str(tmp_path / "same"), ids, [""] * 450, vectors, "same")]
     for own in (False, True):
         calibrated = corpus.calibrate(own=own)
         exact = calibration._read_check(calibrated[0].check, 2)[0]

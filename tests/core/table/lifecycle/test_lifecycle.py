@@ -17,7 +17,7 @@ from nnn_core.table.lifecycle import expiry
 from nnn_core.table.lifecycle._age import MIN_AGE
 from nnn_core.table.lifecycle._pins import find_pins, pinned
 from nnn_core.table.lifecycle.check import check_table
-from nnn_core.table.lifecycle.expiry import Expiry, expire, plan_expiry
+from nnn_core.table.lifecycle.expiry import Expiry, expire
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import commit_version, list_versions, manifest_uri, read_manifest
 from nnn_core.table.reading import load_bias_table, reweight
@@ -128,7 +128,7 @@ def test_expiry_keeps_the_newest(table: str) -> None:
 
 def test_a_plan_removes_nothing(table: str) -> None:
     before = data_files(table)
-    plan = plan_expiry(table, 2, DAY, later())
+    plan = Expiry.plan(table, 2, DAY, later())
     assert (list_versions(table), data_files(table)) == ([1, 2, 3, 4, 5], before)
     assert plan.bytes == sum((Path(table) / path).stat().st_size for path in plan.files) > 0
     assert expire(table, 2, DAY, later()) == plan
@@ -147,7 +147,7 @@ def test_the_age_counts_from_when_a_version_was_replaced(table: str) -> None:
     now = time.time()
     for version, days in enumerate((9, 8, 3, 2, 1), start=1):
         os.utime(manifest_uri(table, version), (now, now - days * DAY))
-    done = plan_expiry(table, 1, 2.5 * DAY, now)
+    done = Expiry.plan(table, 1, 2.5 * DAY, now)
     # Version 2 is old, and was the current one until 3 days ago; version 3 until 2 days ago.
     assert (done.versions, done.kept) == ((1, 2), (3, 4, 5))
     assert done.files == ()  # written just now
@@ -189,7 +189,7 @@ def test_leftovers_go_when_they_are_old_and_their_number_is_taken(table: str) ->
         path = Path(table) / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
-    assert plan_expiry(table, 5, DAY).files == ()  # written just now
+    assert Expiry.plan(table, 5, DAY).files == ()  # written just now
     assert expire(table, 5, DAY, later()).files == (names[0],)
     assert not (Path(table) / names[0]).exists()
     assert all(
@@ -204,7 +204,7 @@ def test_what_was_half_written_goes_wherever_it_lies(table: str) -> None:
         path = Path(table) / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
-    assert plan_expiry(table, 5, DAY).files == ()  # somebody may be writing it
+    assert Expiry.plan(table, 5, DAY).files == ()  # somebody may be writing it
     assert sorted(expire(table, 5, DAY, later()).files) == sorted(half)
     assert all((Path(table) / name).exists() for name in foreign)
     assert not any((Path(table) / name).exists() for name in half)
@@ -314,7 +314,7 @@ def test_limits_that_would_harm_are_refused(table: str, keep: int, age: float) -
 
 def test_no_table_to_expire(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no bias table"):
-        plan_expiry(str(tmp_path), 1, DAY)
+        Expiry.plan(str(tmp_path), 1, DAY)
 
 
 def test_expiry_where_another_is_at_work(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_life_on_object_stores(store: str) -> None:
     """The same on S3 and Cloud Storage: publish, roll back, expire, check."""
     publish_many(store, 3)
     assert rollback(store, 1).version == 4
-    assert plan_expiry(store, 1, DAY).versions == ()
+    assert Expiry.plan(store, 1, DAY).versions == ()
     done = expire(store, 1, DAY, later())
     assert (done.versions, list_versions(store)) == ((1, 2, 3), [4])
     assert len(done.files) == 6
