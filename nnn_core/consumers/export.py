@@ -11,7 +11,7 @@ import numpy as np
 
 from nnn_core import records, storage
 from nnn_core.consumers.engines.overlap import TopOverlap
-from nnn_core.consumers.export_files import WrittenFile, keep_file
+from nnn_core.consumers.export_files import WrittenFile, _keep_file
 from nnn_core.consumers.held import FORMAT, manifest_uri
 from nnn_core.consumers.rerank import Reranker
 from nnn_core.digests import add_set_digests
@@ -129,7 +129,7 @@ def export_biases(table: BiasTable, deviations: float, output: str) -> tuple[lis
     for first in range(0, len(table.bias), _ROWS_PER_BIAS_FILE):
         last = min(first + _ROWS_PER_BIAS_FILE, len(table.bias))
         data = biases.to_bytes(slice(first, last))
-        files.append(keep_file(output, "biases/part", ".parquet", data, last - first))
+        files.append(_keep_file(output, "biases/part", ".parquet", data, last - first))
     return files, int(np.count_nonzero(biases.hub))
 
 

@@ -76,7 +76,7 @@ class Exported:
         return TopOverlap.of(self.rankings.debiased, self.found, self.rankings.plain)
 
 
-def keep_file(output: str, stem: str, suffix: str, data: bytes | memoryview, rows: int) -> WrittenFile:
+def _keep_file(output: str, stem: str, suffix: str, data: bytes | memoryview, rows: int) -> WrittenFile:
     """Store a file under a name that follows from its content.
 
     Raises:
@@ -126,12 +126,12 @@ class FileExport:
         if whole.any():
             data = write_rows(engine, rows.take(whole), _footer(table.manifest, recipe), recipe.engine_names)
             suffix = LAYOUTS[engine.layout].suffix
-            files.append(keep_file(self.output, f"{recipe.folder}/part", suffix, data, int(whole.sum())))
+            files.append(_keep_file(self.output, f"{recipe.folder}/part", suffix, data, int(whole.sum())))
             stored[whole] = read_rows(engine, data, files[-1].path, recipe.engine_names)[1]
         if (left := step.moved & ~whole).any():
             data = write_update(engine, rows.take(left), recipe.engine_names)
             suffix = LAYOUTS[engine.layout].suffix
-            files.append(keep_file(self.output, f"{UPDATES}/part", suffix, data, int(left.sum())))
+            files.append(_keep_file(self.output, f"{UPDATES}/part", suffix, data, int(left.sum())))
         ranked = Rankings.of(queries.vectors, block.vectors, ids, bias)
         found = self._found(queries, block.vectors, stored, ids, step)
         return Exported(tuple(files), ranked, found, counts=step.counts)
@@ -152,7 +152,7 @@ class FileExport:
         if gone:
             engine = find_engine(self.recipe.engine)
             data, suffix = write_removal(engine, gone, self.recipe.engine_names, self.along.uuids is not None)
-            files.append(keep_file(self.output, f"{engine.delete_folder}/part", suffix, data, len(gone)))
+            files.append(_keep_file(self.output, f"{engine.delete_folder}/part", suffix, data, len(gone)))
         return files, {**asdict(self.update), "removed": len(gone)}
 
 

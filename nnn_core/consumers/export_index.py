@@ -22,7 +22,7 @@ from nnn_core.consumers.engines._faiss_file import (
 from nnn_core.consumers.engines.overlap import TopOverlap
 from nnn_core.consumers.engines.recipe import Recipe
 from nnn_core.consumers.export import Embeddings
-from nnn_core.consumers.export_files import Exported, keep_file
+from nnn_core.consumers.export_files import Exported, _keep_file
 from nnn_core.embedded.shards import read_shard
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.rankings import DEPTH, Ranking, Rankings
@@ -88,8 +88,8 @@ class IndexFile:
             columns |= dict(zip(further.column_names, further.columns, strict=True))
         positions = to_parquet(pa.table(columns))
         files = (
-            keep_file(output, f"{recipe.folder}/index", ".faiss", data, len(ids)),
-            keep_file(output, f"{recipe.folder}/ids", ".parquet", positions, len(ids)),
+            _keep_file(output, f"{recipe.folder}/index", ".faiss", data, len(ids)),
+            _keep_file(output, f"{recipe.folder}/ids", ".parquet", positions, len(ids)),
         )
         if self.factory == "Flat":  # exact, whatever the vectors
             return Exported(files, rankings, found)

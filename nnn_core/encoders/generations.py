@@ -23,7 +23,7 @@ from nnn_core import storage
 from nnn_core.artifacts import from_sealed, keep, to_sealed
 from nnn_core.digests import name_of
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, load_once
-from nnn_core.encoders.probes import distances, from_text, measure, to_text, tolerance_of
+from nnn_core.encoders.probes import _measure, _to_text, distances, from_text, tolerance_of
 from nnn_core.errors import InputError
 from nnn_core.inputs.shards import Modality
 from nnn_core.vectors import FloatMatrix
@@ -38,7 +38,7 @@ _LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Generation:
+class _Generation:
     """Vectors of one modality that can be compared.
 
     Attributes:
@@ -52,7 +52,7 @@ class Generation:
     digest: str
 
     @classmethod
-    def of(cls, fingerprint: Fingerprint, modality: Modality, number: int) -> Generation:
+    def of(cls, fingerprint: Fingerprint, modality: Modality, number: int) -> _Generation:
         """The generation of this number."""
         digest = name_of("generation", encoder=fingerprint.digest, modality=modality, number=number)
         return cls(modality, number, digest if number else fingerprint.digest)
@@ -70,7 +70,7 @@ class SettledSource:
 
     bare: EncoderSource
     work: str
-    generations: tuple[Generation, ...]
+    generations: tuple[_Generation, ...]
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -94,7 +94,7 @@ def digest_of(source: EncoderSource | None, modality: Modality) -> str | None:
     """The digest by which artefacts of an encoder's vectors are named; None without an encoder."""
     if source is None:
         return None
-    generations: tuple[Generation, ...] = getattr(source, "generations", ())
+    generations: tuple[_Generation, ...] = getattr(source, "generations", ())
     found = {each.modality: each.digest for each in generations}
     return found.get(modality, source.fingerprint.digest)
 
@@ -129,20 +129,20 @@ def _libraries() -> dict[str, str]:
     return found
 
 
-def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool) -> Generation:
+def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool) -> _Generation:
     fingerprint = source.fingerprint
     note = _note(fingerprint, work, modality)
     if storage.exists(note):
-        return Generation.of(fingerprint, modality, int(from_sealed(storage.read_bytes(note), note)["generation"]))
+        return _Generation.of(fingerprint, modality, int(from_sealed(storage.read_bytes(note), note)["generation"]))
     known = _recorded(fingerprint, work, modality)
     if not known:
-        return Generation.of(fingerprint, modality, 0)
+        return _Generation.of(fingerprint, modality, 0)
     own = from_text(_measured(source, modality))  # type: ignore[arg-type]  # sources are hashable
     for number, text in known.items():
         if _farthest(own, text) <= tolerance_of([fingerprint.precision]):
             if remember:
                 _write_note(note, number)
-            return Generation.of(fingerprint, modality, number)
+            return _Generation.of(fingerprint, modality, number)
     number = max(known) + 1
     _LOG.warning(
         "the encoder's %s vectors are other ones than those below %s: the files are the same, so a library changed "
@@ -152,7 +152,7 @@ def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool
         min(_farthest(own, text) for text in known.values()),
         _words(_libraries()),
     )
-    return Generation.of(fingerprint, modality, number)
+    return _Generation.of(fingerprint, modality, number)
 
 
 @lru_cache(maxsize=64)  # once a process, whatever it embeds
@@ -178,7 +178,7 @@ def _measured(source: Any, modality: Modality) -> str:
     """The vectors of a modality's probes; a model that can takes few rows at a time for them."""
     encoder = load_once(source)
     small = getattr(encoder, "small", None)
-    return to_text(measure(small() if small else encoder, modalities=[modality]))
+    return _to_text(_measure(small() if small else encoder, modalities=[modality]))
 
 
 def _farthest(own: Mapping[str, FloatMatrix], other: Mapping[str, FloatMatrix]) -> float:

@@ -77,7 +77,7 @@ def _picture(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def measure(
+def _measure(
     encoder: Encoder,
     prompts: Prompts = Prompts(),  # noqa: B008
     modalities: Collection[Modality] = MODALITIES,
@@ -113,17 +113,17 @@ def _unit(vectors: Vectors) -> dict[str, FloatMatrix]:
     return dict(vectors)
 
 
-def to_text(vectors: Vectors) -> str:
+def _to_text(vectors: Vectors) -> str:
     """Unit vectors as one line, rounded to 1 / STEPS."""
     rounded = {name: np.rint(vector * STEPS).astype("<i2").tobytes() for name, vector in vectors.items()}
     return json.dumps({name: base64.b64encode(data).decode() for name, data in sorted(rounded.items())})
 
 
 def from_text(text: str, uri: str | None = None) -> dict[str, FloatMatrix]:
-    """The unit vectors behind ``to_text``.
+    """The unit vectors behind ``_to_text``.
 
     Args:
-        text: the line that ``to_text`` gave.
+        text: the line that ``_to_text`` gave.
         uri: URI of the file that the line was read from; None if it has none of its own.
 
     Raises:
@@ -190,4 +190,4 @@ def recorded(
 
 
 def _measured(source: EncoderSource, prompts: Prompts, modalities: Collection[Modality]) -> str:
-    return to_text(measure(load_once(source), prompts, modalities))
+    return _to_text(_measure(load_once(source), prompts, modalities))

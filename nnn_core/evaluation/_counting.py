@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nnn_core.evaluation._ahead import count_tile
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.ranks import Counts, Doubles, Targets, biases_at, pairs_of
+from nnn_core.evaluation.ranks import Counts, Doubles, Targets, _pairs_of, biases_at
 from nnn_core.vectors import FloatMatrix, error_bound
 
 #: Candidates and queries that are scored at once: few enough that what is read for each target stays in the cache.
@@ -46,7 +46,7 @@ class Goals:
     @classmethod
     def of(cls, targets: Targets, relevant: Sequence[Sequence[str]]) -> Goals:
         """Those of targets that were found in all shards."""
-        query, names = pairs_of(relevant)
+        query, names = _pairs_of(relevant)
         found = tuple(names[pair] for pair in targets.pairs)
         return cls(query[targets.pairs], found, targets.scores, targets.means)
 

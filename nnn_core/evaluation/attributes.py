@@ -13,7 +13,7 @@ from nnn_core import storage
 from nnn_core.errors import InputError
 from nnn_core.evaluation import _quality
 from nnn_core.evaluation._shares import Attribute
-from nnn_core.evaluation.fairness import CUTS, Figure, compare_fairness
+from nnn_core.evaluation.fairness import CUTS, Figure, _compare_fairness
 from nnn_core.inputs.listing import list_uris
 from nnn_core.inputs.readers.tables import column_of, read_table
 
@@ -104,7 +104,7 @@ def compare_values(
     share = np.array([counts[kind] for kind in kinds], np.float64)
     old, new = (_positions(rows, at, max(CUTS)) for rows in (before, after))
     answers = [{at[name] for name in row} for row in relevant]
-    return kinds, compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()))
+    return kinds, _compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()))
 
 
 def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> _quality.Counts:

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nnn_core.evaluation.intervals import Interval, groups_of, standard_error
+from nnn_core.evaluation.intervals import Interval, _groups_of, _standard_error
 from nnn_core.evaluation.points import Point
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
@@ -87,7 +87,7 @@ class Choice:
         return enough and self.bits > self.needed * self.error
 
 
-def choose(
+def _choose(
     points: Sequence[Point],
     first: Counts,
     answers: Sequence[str],
@@ -106,16 +106,16 @@ def choose(
     Returns:
         The choice, and for each query the position of the point that was chosen without it, (queries,) int64.
     """
-    bits = bits_of(first)
+    bits = _bits_of(first)
     gains = bits[1:] - bits[0]
-    folds = np.array([fold_of(name) for name in answers])
+    folds = np.array([_fold_of(name) for name in answers])
     unseen = np.zeros(len(answers), np.int64)
     for fold in np.unique(folds).tolist():
         if (folds != fold).any():
             unseen[folds == fold] = _nearest_to_best(points, gains[:, folds != fold])[1]
     every = np.arange(len(answers))
     pooled = bits[unseen, every] - bits[0]
-    groups = groups_of(answers)
+    groups = _groups_of(answers)
     best, candidate = _nearest_to_best(points, gains)
     name, values = objective
     choice = Choice(
@@ -125,20 +125,20 @@ def choose(
         Interval.of_means((values[unseen, every] - values[0])[None], groups)[0],
         points[candidate],
         float(pooled.mean()),
-        standard_error(pooled, groups),
+        _standard_error(pooled, groups),
         LIKELY if agreement is not None and agreement >= RELATED else _CERTAIN,
         int(groups.max()) + 1,
     )
     return (replace(choice, point=choice.candidate) if choice.proven else choice), unseen
 
 
-def bits_of(first: Counts) -> Doubles:
+def _bits_of(first: Counts) -> Doubles:
     """What a first relevant candidate at these ranks is worth, in bits; 0 at rank 1."""
     bits: Doubles = -np.log2(np.minimum(first, _LAST_RANK))
     return bits
 
 
-def fold_of(answer: str) -> int:
+def _fold_of(answer: str) -> int:
     """The fold of a query, by the candidate that answers it."""
     return int.from_bytes(hashlib.blake2b(answer.encode(), digest_size=8).digest()) % _FOLDS
 

@@ -52,7 +52,7 @@ def _figures(
     return found
 
 
-def compare_fairness(
+def _compare_fairness(
     before: Counts, after: Counts, relevant: Sequence[set[int]], attribute: Attribute, cuts: Sequence[int] = CUTS
 ) -> list[Figure]:
     """Every measure before and after a correction, averaged over queries; a query weighs the same whatever its group.

@@ -37,13 +37,13 @@ class Interval:
 
     @classmethod
     def of_means(cls, values: npt.NDArray[np.floating], groups: Groups | None = None) -> list[Interval]:
-        """The interval of each series' mean, from values (series, queries); groups as of ``resampled_means``."""
-        low, high = np.quantile(resampled_means(values, groups), (0.025, 0.975), axis=0)
+        """The interval of each series' mean, from values (series, queries); groups as of ``_resampled_means``."""
+        low, high = np.quantile(_resampled_means(values, groups), (0.025, 0.975), axis=0)
         means = values.mean(axis=1)
         return [cls(*map(float, each)) for each in zip(means, low, high, strict=True)]
 
 
-def resampled_means(values: npt.NDArray[np.floating], groups: Groups | None = None) -> Doubles:
+def _resampled_means(values: npt.NDArray[np.floating], groups: Groups | None = None) -> Doubles:
     """Means over resampled groups of queries: (``_RESAMPLES``, series) from values (series, queries).
 
     Queries with one answer rise and fall together, so they are drawn together. All series see the same resamples
@@ -66,12 +66,12 @@ def resampled_means(values: npt.NDArray[np.floating], groups: Groups | None = No
     return np.concatenate(means)
 
 
-def groups_of(answers: Sequence[str]) -> Groups:
+def _groups_of(answers: Sequence[str]) -> Groups:
     """(queries,) the group of each query, by the id of the candidate that answers it."""
     return np.unique(np.array(answers), return_inverse=True)[1]
 
 
-def standard_error(values: Doubles, groups: Groups) -> float:
+def _standard_error(values: Doubles, groups: Groups) -> float:
     """Standard error of the mean of values (queries,) whose groups (queries,) are independent, not the queries.
 
     Cameron and Miller, A Practitioner's Guide to Cluster-Robust Inference, J. Human Resources 50 (2015), section II.

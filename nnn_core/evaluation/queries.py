@@ -177,7 +177,7 @@ def _load(uri: str, digest: str) -> QuerySet:
 
 
 @dataclass(frozen=True)
-class Unused:
+class _Unused:
     """Rows of the files of queries that no figure is of.
 
     Attributes:

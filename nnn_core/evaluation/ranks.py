@@ -70,7 +70,7 @@ class Targets:
             ids: (rows,) ids of the shard's candidates.
             means: (rows, grid) float32 means of the shard's candidates.
         """
-        query, names = pairs_of(relevant)
+        query, names = _pairs_of(relevant)
         position = {row_id: row for row, row_id in enumerate(ids)}
         rows = np.array([position.get(name, -1) for name in names], np.int64)
         pairs = np.flatnonzero(rows >= 0)
@@ -99,7 +99,7 @@ class Targets:
         )
 
 
-def pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
+def _pairs_of(relevant: Sequence[Sequence[str]]) -> tuple[Counts, tuple[str, ...]]:
     """(query, id) of every pair of a query and a relevant candidate: (pairs,) int64 ascending, and their ids."""
     query = np.repeat(np.arange(len(relevant)), [len(names) for names in relevant])
     return query, tuple(name for names in relevant for name in names)

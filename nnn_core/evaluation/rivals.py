@@ -36,8 +36,8 @@ from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import OBJECTIVES, fold_of
-from nnn_core.evaluation.intervals import Interval, groups_of
+from nnn_core.evaluation.choice import OBJECTIVES, _fold_of
+from nnn_core.evaluation.intervals import Interval, _groups_of
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
 from nnn_core.evaluation.ranks import Targets
@@ -170,7 +170,7 @@ class Trial:
             runs = [_compare(self, rival, choosing, objective, threads) for rival in rivals]
         plain, nnn = (next(found for row, found in runs if row["method"] == name) for name in ("none", "nnn"))
         answers = [min(names) for names, chooses in zip(self.relevant, choosing, strict=True) if not chooses]
-        groups = groups_of(answers)
+        groups = _groups_of(answers)
         for row, found in runs:
             row["queries"] = int((~choosing).sum())
             for name, values in (("figures", found), ("gains", found - plain), ("leads", found - nnn)):
@@ -412,7 +412,7 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
 
 def _choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:
     """(queries,) whether a query chooses; the others report. By the candidate that answers it, so it stays there."""
-    return np.array([fold_of(min(names)) % 2 == 0 for names in relevant], bool)
+    return np.array([_fold_of(min(names)) % 2 == 0 for names in relevant], bool)
 
 
 def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnn_core.evaluation._quality import Doubles, Quality, measure
-from nnn_core.evaluation.choice import Choice, bits_of, choose
-from nnn_core.evaluation.intervals import Groups, Interval, groups_of, standard_error
+from nnn_core.evaluation.choice import Choice, _bits_of, _choose
+from nnn_core.evaluation.intervals import Groups, Interval, _groups_of, _standard_error
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.queries import QuerySet, Unused
-from nnn_core.evaluation.ranks import Counts, Targets, pairs_of
+from nnn_core.evaluation.queries import QuerySet, _Unused
+from nnn_core.evaluation.ranks import Counts, Targets, _pairs_of
 
 #: Weights that are tried.
 ALPHAS = tuple(step / 8 for step in range(13))
@@ -69,7 +69,7 @@ class Evaluation:
     queries: int
     answers: int
     missing: int
-    unused: Unused
+    unused: _Unused
     before: dict[str, Interval]
     after: dict[str, Interval]
     gain: dict[str, Interval]
@@ -105,15 +105,15 @@ class Evaluation:
         choice, point, every = None, request.point, np.arange(len(answers))
         if point is None:
             objective = (request.objective, quality.figures[request.objective])
-            choice, at = choose(points, quality.first, answers, objective, agreement)
+            choice, at = _choose(points, quality.first, answers, objective, agreement)
             point = choice.point
             if not choice.proven:
                 at = np.zeros_like(at)
         else:
             at = np.full(len(answers), 0 if point.alpha == 0.0 else points.index(point))
-        groups = groups_of(answers)
+        groups = _groups_of(answers)
         before, after = ({name: each[rows, every] for name, each in quality.figures.items()} for rows in (0, at))
-        bits = bits_of(quality.first[at, every]) - bits_of(quality.first[0])
+        bits = _bits_of(quality.first[at, every]) - _bits_of(quality.first[0])
         return cls(
             point=point,
             choice=choice,
@@ -121,11 +121,11 @@ class Evaluation:
             queries=len(answers),
             answers=int(groups.max()) + 1,
             missing=sum(map(len, queries.relevant)) - len(targets.pairs),
-            unused=Unused(rejected, unanswered, len(queries.ids) - unanswered - len(answers)),
+            unused=_Unused(rejected, unanswered, len(queries.ids) - unanswered - len(answers)),
             before=_intervals(before, groups),
             after=_intervals(after, groups),
             gain=_intervals({name: after[name] - before[name] for name in before}, groups),
-            bits=(float(bits.mean()), standard_error(bits, groups)),
+            bits=(float(bits.mean()), _standard_error(bits, groups)),
             agreement=agreement,
             median_rank=(float(np.median(quality.first[0])), float(np.median(quality.first[at, every]))),
             surface=tuple(
@@ -144,7 +144,7 @@ def _unanswered(queries: QuerySet, point: Point, objective: str, rejected: int, 
         queries=0,
         answers=0,
         missing=0,
-        unused=Unused(rejected, len(queries.ids), 0),
+        unused=_Unused(rejected, len(queries.ids), 0),
         before={},
         after={},
         gain={},
@@ -157,7 +157,7 @@ def _unanswered(queries: QuerySet, point: Point, objective: str, rejected: int, 
 
 def _judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:
     """Quality of the queries of which a relevant candidate is in the index, and the first of these candidates' ids."""
-    query, names = pairs_of(queries.relevant)
+    query, names = _pairs_of(queries.relevant)
     _, firsts, dense = np.unique(query[targets.pairs], return_index=True, return_inverse=True)
     quality = measure(ahead + 1, dense.astype(np.int64), queries.grades[targets.pairs])
     return quality, [names[targets.pairs[at]] for at in firsts]

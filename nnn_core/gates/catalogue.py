@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.evaluation.choice import RELATED
-from nnn_core.gates.facts import Facts, Measured, MeasureSettings
+from nnn_core.gates.facts import Facts, Measured, _MeasureSettings
 
 
 @dataclass(frozen=True)
-class Rule:
+class _Rule:
     """One gate.
 
     Attributes:
@@ -34,7 +34,7 @@ class Rule:
     name: str
     limit: float
     direction: Literal["at most", "at least"]
-    measure: Callable[[Facts, MeasureSettings], Measured]
+    measure: Callable[[Facts, _MeasureSettings], Measured]
     finding: str
     remedy: str
     unit: Literal["number", "share", "count"] = "number"
@@ -59,52 +59,52 @@ _OTHER_ROWS = "Check ids, encoder and bank: look at some of the changed rows in 
 # A table, so it is laid out as one.
 # fmt: off
 RULES = (
-    Rule("max_abs_bias", 2, "at most", Facts.max_abs_bias, "the largest bias is {value}, without its sign",
+    _Rule("max_abs_bias", 2, "at most", Facts.max_abs_bias, "the largest bias is {value}, without its sign",
          "Check --alpha."),
-    Rule("spread", 1e-6, "at least", Facts.spread, "the highest and the lowest mean differ by {value}",
+    _Rule("spread", 1e-6, "at least", Facts.spread, "the highest and the lowest mean differ by {value}",
          "Check that the vectors differ, and that the bank is not one query again and again."),
-    Rule("bank_repeats", 0.5, "at most", Facts.bank_repeats,
+    _Rule("bank_repeats", 0.5, "at most", Facts.bank_repeats,
          "{value} of the candidates have {k} nearest references that are all equally near",
          "Check that the bank is not one query again and again, or a few.", unit="share", of_input=True),
-    Rule("near_copies", 0.01, "at most", Facts.near_copies, "the bank holds a copy of {value} of the candidates",
+    _Rule("near_copies", 0.01, "at most", Facts.near_copies, "the bank holds a copy of {value} of the candidates",
          "Check that --references holds queries, not the candidates themselves; where both are of one modality, "
          "--exclude-own-pairs leaves each candidate's own references out, by pair id or else by id.", unit="share",
          of_input=True),
-    Rule("bank_shrinkage", 0.75, "at least", Facts.bank_shrinkage, "the bank is {value} times the previous size",
+    _Rule("bank_shrinkage", 0.75, "at least", Facts.bank_shrinkage, "the bank is {value} times the previous size",
          "Check that no file of --references is missing or cut."),
-    Rule("lost_candidates", 0.05, "at most", Facts.lost_candidates,
+    _Rule("lost_candidates", 0.05, "at most", Facts.lost_candidates,
          "{value} of the previous version's ids are gone", _OTHER_CANDIDATES, unit="share"),
-    Rule("candidate_rejects", 0.01, "at most", Facts.candidate_rejects, "the share of rejected rows rose by {value}",
+    _Rule("candidate_rejects", 0.01, "at most", Facts.candidate_rejects, "the share of rejected rows rose by {value}",
          "Look at the list of rejects and repair the input.", unit="share"),
-    Rule("repeated_files", 0, "at most", Facts.repeated_files, "{value} input files repeat another one",
+    _Rule("repeated_files", 0, "at most", Facts.repeated_files, "{value} input files repeat another one",
          "Remove the copies.", unit="count", of_input=True),
-    Rule("settings", 0, "at most", Facts.settings, "{value} settings changed ({changed})",
+    _Rule("settings", 0, "at most", Facts.settings, "{value} settings changed ({changed})",
          "Use the previous settings and encoder, or start another table.", unit="count"),
-    Rule("alpha", 2, "at most", Facts.alpha, "alpha {alpha:g} and the previous differ by a factor of {value}",
+    _Rule("alpha", 2, "at most", Facts.alpha, "alpha {alpha:g} and the previous differ by a factor of {value}",
          "Check --alpha."),
-    Rule("candidate_centroid", 0.1, "at most", Facts.candidate_centroid,
+    _Rule("candidate_centroid", 0.1, "at most", Facts.candidate_centroid,
          "the mean vector of the candidates moved by {value}", _OTHER_CANDIDATES + _SWAPPED),
-    Rule("reference_centroid", 0.1, "at most", Facts.reference_centroid,
+    _Rule("reference_centroid", 0.1, "at most", Facts.reference_centroid,
          "the mean vector of the bank moved by {value}", _OTHER_BANK + _SWAPPED),
-    Rule("vector_lengths", 0.01, "at most", Facts.vector_lengths,
+    _Rule("vector_lengths", 0.01, "at most", Facts.vector_lengths,
          "the share of vectors that are not unit length rose by {value}",
          "Normalise the vectors where they are made, as they were before.", unit="share"),
-    Rule("drift_psi", 0.25, "at most", Facts.drift_psi,
+    _Rule("drift_psi", 0.25, "at most", Facts.drift_psi,
          "the population stability index of the means is {value}, without their common shift of {shift:+.4g}",
          _OTHER_ROWS, figure="population stability index"),
-    Rule("moved_rows", 0.2, "at most", Facts.moved_rows,
+    _Rule("moved_rows", 0.2, "at most", Facts.moved_rows,
          "the means of {value} of the common ids moved by a deviation, without their common shift of {shift:+.4g}",
          _OTHER_ROWS, unit="share", figure="share of rows that moved by a deviation"),
-    Rule("hubs", 0.05, "at most", Facts.hubs,
+    _Rule("hubs", 0.05, "at most", Facts.hubs,
          "{value} of the candidates are {deviations:g} deviations above the median",
          "Look at the rows with the highest biases: broken or blank items are near everything.", unit="share"),
-    Rule("canary_overlap", 0.7, "at least", Facts.canary_overlap,
+    _Rule("canary_overlap", 0.7, "at least", Facts.canary_overlap,
          "the canary queries' top 10 and the previous version's have {value} in common", _OTHER_ROWS, unit="share",
          figure="overlap of the queries' top 10"),
-    Rule("gain", 0, "at least", Facts.gain,
+    _Rule("gain", 0, "at least", Facts.gain,
          "right answers gain at most {value} halvings of their rank (one-sided 80 % interval{shared})",
          "Choose k and alpha by validation queries with --tune, or publish with alpha 0.", signed=True),
-    Rule("agreement", RELATED, "at least", Facts.agreement,
+    _Rule("agreement", RELATED, "at least", Facts.agreement,
          "the agreement of the bank and the validation queries is {value}",
          "Use queries like those of your users as --references and as --validation, or publish with alpha 0.",
          signed=True),

@@ -26,7 +26,7 @@ _NO_QUERIES = "no validation queries were given, or too few"
 _NO_CANARIES = "no validation queries were given, or nothing to compare with"
 
 
-class MeasureSettings(BaseModel):
+class _MeasureSettings(BaseModel):
     """What the file of thresholds says of the measures, beside the limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,21 +66,21 @@ class Facts:
     alpha_chosen: bool = False
     top_overlap: float | None = None
 
-    def max_abs_bias(self, _: MeasureSettings) -> Measured:
+    def max_abs_bias(self, _: _MeasureSettings) -> Measured:
         """Largest bias without its sign; unit vectors have similarities up to 1, so alpha is a natural bound."""
         return max(max(abs(part.bias_min), abs(part.bias_max)) for part in self.manifest.files)
 
-    def spread(self, _: MeasureSettings) -> Measured:
+    def spread(self, _: _MeasureSettings) -> Measured:
         """Highest less lowest mean; a constant column shifts every score alike and corrects nothing."""
         return self.rows.high - self.rows.low if self.rows.means.rows > 1 else "there is only one candidate"
 
-    def bank_repeats(self, _: MeasureSettings) -> Measured:
+    def bank_repeats(self, _: _MeasureSettings) -> Measured:
         """Share of candidates whose nearest references are all equally near: a constant bank, or one of copies."""
         if self.manifest.settings.grid[-1] == 1:
             return "only one neighbour is kept for each candidate"
         return self.rows.flat / max(1, self.rows.means.rows)
 
-    def near_copies(self, _: MeasureSettings) -> Measured:
+    def near_copies(self, _: _MeasureSettings) -> Measured:
         """Share of candidates with a reference of similarity above 0.999.
 
         No caption is that near to an image: the bank holds the candidates, or both sides are one modality. Images among
@@ -88,17 +88,17 @@ class Facts:
         """
         return self.rows.near_copies / max(1, self.rows.means.rows)
 
-    def bank_shrinkage(self, _: MeasureSettings) -> Measured:
+    def bank_shrinkage(self, _: _MeasureSettings) -> Measured:
         """Reference queries in the bank, relative to the previous version's."""
         if self.previous is None:
             return _FIRST
         return self.manifest.references.rows / max(1, self.previous.references.rows)
 
-    def lost_candidates(self, _: MeasureSettings) -> Measured:
+    def lost_candidates(self, _: _MeasureSettings) -> Measured:
         """Share of the previous version's ids that are gone: truncated or stale shards of candidates."""
         return self._unread() or 1.0 - self.rows.moved.rows / self.rows.before.rows
 
-    def candidate_rejects(self, _: MeasureSettings) -> Measured:
+    def candidate_rejects(self, _: _MeasureSettings) -> Measured:
         """Rise of the share of rejected candidates; of a first version only --max-reject-rate judges."""
         if self.previous is None:
             return _FIRST
@@ -106,12 +106,12 @@ class Facts:
         now, before = (side.rejected / max(1, side.rows + side.rejected) for side in sides)
         return now - before
 
-    def repeated_files(self, _: MeasureSettings) -> Measured:
+    def repeated_files(self, _: _MeasureSettings) -> Measured:
         """Input files of one side with the bytes of another one: a shard that was copied."""
         inputs = (self.manifest.candidates.inputs, self.manifest.references.inputs)
         return sum(len(files) - len(set(files)) for files in inputs)
 
-    def settings(self, _: MeasureSettings) -> Measured:
+    def settings(self, _: _MeasureSettings) -> Measured:
         """How many changed of dimension, modalities, --exclude-own-pairs and parts of the encoder's fingerprint."""
         return _FIRST if self.previous is None else len(self.changed_settings)
 
@@ -125,7 +125,7 @@ class Facts:
         parts = differing(now["encoder"], before["encoder"])
         return [name for name in names if now[name] != before[name]] + [f"encoder {part}" for part in parts]
 
-    def alpha(self, _: MeasureSettings) -> Measured:
+    def alpha(self, _: _MeasureSettings) -> Measured:
         """Factor between this alpha and the previous, unless it was tuned; 1e9 if only one of them is 0."""
         if self.alpha_chosen:
             return "alpha was chosen on validation queries"
@@ -136,11 +136,11 @@ class Facts:
             return 1.0
         return min(1e9, high / low) if low > 0 else 1e9
 
-    def candidate_centroid(self, settings: MeasureSettings) -> Measured:
+    def candidate_centroid(self, settings: _MeasureSettings) -> Measured:
         """Distance that the candidates' mean vector moved, 0 to 2, see reference_centroid."""
         return self._few(settings, "candidates") or self._shift("candidates")
 
-    def reference_centroid(self, settings: MeasureSettings) -> Measured:
+    def reference_centroid(self, settings: _MeasureSettings) -> Measured:
         """Distance that the bank's mean vector moved, 0 to 2.
 
         With n rows of total variance v, sampling alone moves a mean by sqrt(v / n), 0.01 for 10,000 rows. Two
@@ -149,7 +149,7 @@ class Facts:
         """
         return self._few(settings, "references") or self._shift("references")
 
-    def vector_lengths(self, _: MeasureSettings) -> Measured:
+    def vector_lengths(self, _: _MeasureSettings) -> Measured:
         """Rise of the share of vectors read with a length other than 1 (within 0.01), of the side where it rose most.
 
         The table is for unit vectors. Where vectors came normalised and no longer do, a step upstream was lost, and
@@ -165,12 +165,12 @@ class Facts:
         ]
         return max(rises) if rises else _NO_LENGTHS
 
-    def drift_psi(self, settings: MeasureSettings) -> Measured:
+    def drift_psi(self, settings: _MeasureSettings) -> Measured:
         """Population stability index of the means of both versions, less the common shift; alpha cancels out."""
         unshifted = self.rows.means.shifted(-self.rows.shift)
         return self._drift(settings) or self.rows.before.stability(unshifted)
 
-    def moved_rows(self, settings: MeasureSettings) -> Measured:
+    def moved_rows(self, settings: _MeasureSettings) -> Measured:
         """Share of common ids whose mean moved, beside the common shift, by a robust deviation of the previous means.
 
         Between two unrelated draws of a normal distribution it is 0.48: ids that were shuffled leave the
@@ -180,12 +180,12 @@ class Facts:
         shift, far = self.rows.shift, self.rows.before.deviation
         return reason or self.rows.moved.share_outside(shift - far, shift + far)
 
-    def hubs(self, settings: MeasureSettings) -> Measured:
+    def hubs(self, settings: _MeasureSettings) -> Measured:
         """Share of candidates beyond the median by hub_deviations."""
         few = _too_few(self.manifest.candidates.rows, "candidates", settings)
         return few or self.rows.means.outlier_share(settings.hub_deviations)
 
-    def canary_overlap(self, _: MeasureSettings) -> Measured:
+    def canary_overlap(self, _: _MeasureSettings) -> Measured:
         """Mean overlap of the canary queries' top 10 with the previous version's, unless another k or alpha was tuned.
 
         Another alpha moves rankings, and is meant to where it was chosen on validation queries.
@@ -196,14 +196,14 @@ class Facts:
                 return "another k or alpha was chosen on validation queries"
         return _NO_CANARIES if self.top_overlap is None else self.top_overlap
 
-    def gain(self, _: MeasureSettings) -> Measured:
+    def gain(self, _: _MeasureSettings) -> Measured:
         """Upper end of the one-sided 80 % interval of the gain on held-out queries: below 0 harm is likely.
 
         In halvings of the right answers' ranks, which tell harm from luck by far fewer queries than a recall does.
         """
         return _NO_QUERIES if self.bits is None else self.bits[0] + LIKELY * self.bits[1]
 
-    def agreement(self, _: MeasureSettings) -> Measured:
+    def agreement(self, _: _MeasureSettings) -> Measured:
         """Correlation of candidates' similarity to the bank with that to the validation queries.
 
         A bank of another domain corrects hubs that the queries do not see.
@@ -220,11 +220,11 @@ class Facts:
             return _FIRST
         return "" if self.rows.before.rows else "no file of the previous version can be read"
 
-    def _drift(self, settings: MeasureSettings) -> str:
+    def _drift(self, settings: _MeasureSettings) -> str:
         """Why the biases of both versions cannot be compared; empty if they can."""
         return self._unread() or self._few(settings, "candidates") or self._few(settings, "references")
 
-    def _few(self, settings: MeasureSettings, side: str) -> str:
+    def _few(self, settings: _MeasureSettings, side: str) -> str:
         """Why the distribution of a side cannot be compared; empty if it can."""
         if self.previous is None:
             return _FIRST
@@ -237,5 +237,5 @@ class Facts:
         return float(np.linalg.norm(now - before))
 
 
-def _too_few(rows: int, side: str, settings: MeasureSettings) -> str:
+def _too_few(rows: int, side: str, settings: _MeasureSettings) -> str:
     return f"{rows} {side} are fewer than min_rows {settings.min_rows}" if rows < settings.min_rows else ""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from nnn_core import storage
 from nnn_core.digests import sha256
 from nnn_core.errors import ConfigError, GateError
-from nnn_core.gates.catalogue import GONE, RULES, Rule
+from nnn_core.gates.catalogue import GONE, RULES, _Rule
 from nnn_core.gates.facts import Facts
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.table.gate import Gate
@@ -36,7 +36,7 @@ def judge(facts: Facts, thresholds: Thresholds, accepted: Sequence[str] = ()) ->
     return tuple(gate.accept() if gate.name in accepted else gate for gate in gates)
 
 
-def _hold(rule: Rule, facts: Facts, thresholds: Thresholds, words: Mapping[str, object]) -> Gate:
+def _hold(rule: _Rule, facts: Facts, thresholds: Thresholds, words: Mapping[str, object]) -> Gate:
     """One gate; what is not a number fails."""
     limit = getattr(thresholds, rule.name)
     if limit is None:

@@ -8,21 +8,21 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, create_model
 
 from nnn_core.errors import ConfigError
-from nnn_core.gates.catalogue import GONE, RULES, Rule
-from nnn_core.gates.facts import MeasureSettings
+from nnn_core.gates.catalogue import GONE, RULES, _Rule
+from nnn_core.gates.facts import _MeasureSettings
 from nnn_core.yaml_files import Number, read_mapping
 
 # YAML's texts and booleans are no numbers.
 _Number = Annotated[Number, Field(strict=True, allow_inf_nan=False)]
 
 
-def _field(rule: Rule) -> Any:
+def _field(rule: _Rule) -> Any:
     bound = _Number if rule.signed else Annotated[_Number, Field(ge=0)]
     definition = (rule.measure.__doc__ or "").partition("\n")[0]
     return bound | None, Field(default=rule.limit, description=f"{rule.direction}: {definition.rstrip('.')}")
 
 
-_Limits: Any = create_model("_Limits", __base__=MeasureSettings, **{rule.name: _field(rule) for rule in RULES})
+_Limits: Any = create_model("_Limits", __base__=_MeasureSettings, **{rule.name: _field(rule) for rule in RULES})
 
 
 class Thresholds(_Limits):  # type: ignore[misc]  # its fields are those of the catalogue

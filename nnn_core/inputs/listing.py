@@ -42,7 +42,7 @@ _MAX_EXPANSION, _MAX_BRACES, _MAX_DIGITS = 1_000_000, 100, 18
 
 
 @dataclass(frozen=True)
-class Listing:
+class _Listing:
     """What a pattern names.
 
     Attributes:
@@ -56,7 +56,7 @@ class Listing:
     left_out: dict[str, int]
 
 
-def list_input(pattern: str, flag: str) -> Listing:
+def list_input(pattern: str, flag: str) -> _Listing:
     """The input shards that ``pattern`` names.
 
     What wildcards find below hidden folders, or under hidden names, is no input: those that begin with a dot, as macOS
@@ -93,7 +93,7 @@ def list_input(pattern: str, flag: str) -> Listing:
     for name in names:
         _check_name(name.uri, flag)
     left_out = {_HIDDEN: hidden, _NOT_IN_LOG: len(found) - len(current)}
-    return Listing(tuple(names), len(current), {reason: count for reason, count in left_out.items() if count})
+    return _Listing(tuple(names), len(current), {reason: count for reason, count in left_out.items() if count})
 
 
 def _told_by_bytes(uris: Iterable[str]) -> dict[str, Format]:

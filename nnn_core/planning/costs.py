@@ -95,13 +95,13 @@ class Rates(BaseModel):
             lines = "".join(f"\n  {'.'.join(map(str, each['loc']))}: {_problem(each)}" for each in error.errors())
             raise ConfigError(f"--rates {uri} cannot be used:{lines}") from None
 
-    def estimate(self, work: Work) -> list[Cost]:
+    def estimate(self, work: Work) -> list[_Cost]:
         """What ``work`` costs on each type of worker."""
         costs = []
         for name, worker in self.workers.items():
             hours = Hours.of(work, worker)
             fits = worker.processes * work.peak_bytes <= worker.memory_gib * 2**30
-            costs.append(Cost(name, hours, self.price(hours, work.shuffled_bytes, worker), fits))
+            costs.append(_Cost(name, hours, self.price(hours, work.shuffled_bytes, worker), fits))
         return costs
 
     def price(self, hours: Hours, shuffled: float, worker: Worker) -> float:
@@ -273,7 +273,7 @@ class Hours:
 
 
 @dataclass(frozen=True)
-class Cost:
+class _Cost:
     """An estimate for one type of worker.
 
     Attributes:

@@ -20,7 +20,7 @@ from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Bank
-from nnn_core.scoring.own_pairs import OwnPairs
+from nnn_core.scoring.own_pairs import _OwnPairs
 from nnn_core.scoring.partials import Partial, Scored
 from nnn_core.scoring.topk import TopK, descending
 from nnn_core.vectors import FloatMatrix
@@ -191,7 +191,7 @@ class MergedShard:
             ordered = _in_order(partials, len(bank.shards), candidates)
             top, searches, read = _merge_partials(ordered, k, look)
             kept = frozenset(partial.k_max for partial in ordered)
-            own_pairs = OwnPairs.of(bank.rows - top.seen)
+            own_pairs = _OwnPairs.of(bank.rows - top.seen)
             scored = Scored(int(top.seen.min()), searches, own_pairs, kept)
             return {"means": top.means(grid), **scored.to_arrays()}
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput, read_ids
 from nnn_core.errors import InputError
-from nnn_core.scoring.bank import Bank, one_form
+from nnn_core.scoring.bank import Bank, _one_form
 
 #: Names of a side of which the differences are told.
 _LOOKED_AT = 100_000
@@ -34,7 +34,7 @@ def _stem(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class OwnPairs:
+class _OwnPairs:
     """How many references were left out of scores, because they belong to the candidate.
 
     Attributes:
@@ -46,15 +46,15 @@ class OwnPairs:
     references: int = 0
 
     @classmethod
-    def of(cls, left_out: npt.NDArray[np.int64]) -> OwnPairs:
+    def of(cls, left_out: npt.NDArray[np.int64]) -> _OwnPairs:
         """Of some candidates, for each of which (rows,) the number of references that were left out is given."""
         return cls(int(np.count_nonzero(left_out)), int(left_out.sum()))
 
-    def __add__(self, other: OwnPairs) -> OwnPairs:
-        return OwnPairs(self.candidates + other.candidates, self.references + other.references)
+    def __add__(self, other: _OwnPairs) -> _OwnPairs:
+        return _OwnPairs(self.candidates + other.candidates, self.references + other.references)
 
 
-NO_OWN_PAIRS = OwnPairs()
+NO_OWN_PAIRS = _OwnPairs()
 
 
 def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
@@ -68,12 +68,12 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
         InputError: none is, so nothing would be left out; says what the names differ in, as far as that can be told.
         CorruptArtifactError: an embedded shard is damaged.
     """
-    pairs = pc.unique(pa.chunked_array([one_form(read_ids(part, "pair_id")) for part in bank.parts]))
+    pairs = pc.unique(pa.chunked_array([_one_form(read_ids(part, "pair_id")) for part in bank.parts]))
     pairs = pairs.filter(pc.not_equal(pairs, ""))
     seen: list[str] = []
     for shard in embedded_shards(candidates):
         for column in ("id", "pair_id"):
-            names = one_form(read_ids(shard, column))
+            names = _one_form(read_ids(shard, column))
             if pc.any(pc.is_in(names, value_set=pairs)).as_py():
                 return bank
             seen += names[: _LOOKED_AT - len(seen)].to_pylist()

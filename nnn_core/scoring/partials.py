@@ -18,7 +18,7 @@ from nnn_core.digests import name_of
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import InputError
 from nnn_core.scoring.bank import ReferenceShard
-from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, OwnPairs
+from nnn_core.scoring.own_pairs import NO_OWN_PAIRS, _OwnPairs
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import FloatMatrix
 
@@ -254,7 +254,7 @@ class Scored:
 
     fewest_seen: int
     searches: frozenset[str]
-    own_pairs: OwnPairs = NO_OWN_PAIRS
+    own_pairs: _OwnPairs = NO_OWN_PAIRS
     kept: frozenset[int] = frozenset()
 
     @classmethod
@@ -280,7 +280,7 @@ class Scored:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.int64]]) -> Scored:
         """Read ``to_arrays`` back."""
         searches = frozenset(_SEARCHES[number] for number in arrays["searches"].tolist())
-        own_pairs = OwnPairs(*arrays["own_pairs"].tolist())
+        own_pairs = _OwnPairs(*arrays["own_pairs"].tolist())
         return cls(int(arrays["fewest_seen"][0]), searches, own_pairs, frozenset(arrays["kept"].tolist()))
 
 

@@ -163,7 +163,7 @@ def list_versions(table_uri: str) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
-def foreign_manifests(table_uri: str) -> list[str]:
+def _foreign_manifests(table_uri: str) -> list[str]:
     """Names beside the manifests that look like one of a version and are none, so that readers pass them over."""
     names = storage.list_names(storage.join(table_uri, "versions"))
     return [name for name in names if name.endswith(".json") and not _MANIFEST_NAME.match(name)]
@@ -241,7 +241,7 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def table_mark(table_uri: str) -> tuple[str, bytes]:
+def _table_mark(table_uri: str) -> tuple[str, bytes]:
     """Name and content of the mark that a refresh leaves in the table's folder; no reader needs it."""
     return storage.join(table_uri, "nnn-bias-table.json"), records.to_json({"format": _FORMAT}) + b"\n"
 
@@ -252,4 +252,4 @@ def prepare_table(table_uri: str) -> None:
     Raises:
         StorageError: the folder cannot be written.
     """
-    storage.create(*table_mark(table_uri))
+    storage.create(*_table_mark(table_uri))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,3 @@ class Run:
     stages: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
-
-
-def verdicts_of(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The verdict of each gate by name, of gates as a manifest or a report records them."""
-    return {gate["name"]: _verdict(gate) for gate in gates}
-
-
-def _verdict(gate: Mapping[str, Any]) -> str:
-    return "accepted" if gate.get("accepted") or gate["verdict"] == "warn" else str(gate["verdict"])

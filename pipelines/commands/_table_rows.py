@@ -6,7 +6,6 @@ import argparse
 from dataclasses import asdict
 
 from nnn_core.errors import ConfigError
-from nnn_core.table.lifecycle import difference
 from nnn_core.table.lifecycle.difference import Difference
 from nnn_core.table.lifecycle.explanation import Explanation, Sources, Standing
 from pipelines.commands._options import add_options, build
@@ -37,7 +36,7 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
 
 def compare_versions(args: argparse.Namespace) -> None:
     """Print what two versions differ in."""
-    found = difference.compare_versions(args.table, args.old, args.new, args.output, args.min_change)
+    found = Difference.of(args.table, args.old, args.new, args.output, args.min_change)
     print("\n".join(_describe(found)))
     if args.output:
         print(f"written to {args.output}")

@@ -18,7 +18,7 @@ from nnn_core.redaction import harmless, redact, refuse_credentials
 from nnn_core.table.manifest import Manifest
 from nnn_core.telling.lineage import Lineage, sender_to
 from nnn_core.telling.prometheus import write_metrics
-from nnn_core.telling.runs import Run, verdicts_of
+from nnn_core.telling.runs import Run
 from pipelines.commands._output import print_json
 from pipelines.options import OUTPUT, Option
 from pipelines.running.signals import signal_of
@@ -73,7 +73,7 @@ class Story:
             rows=manifest.rows,
             bias_mean=manifest.bias_mean,
             rejected=manifest.candidates.rejected + manifest.references.rejected,
-            gates=verdicts_of(gates),
+            gates=_verdicts_of(gates),
             stages={name: value for name, value in seconds.items() if value is not None},
             settings={"k": str(manifest.settings.k), "alpha": f"{manifest.settings.alpha:g}"},
         )
@@ -84,7 +84,7 @@ class Story:
         if error is None:
             return run
         if isinstance(error, GateError):
-            run = replace(run, gates=verdicts_of(error.gates))
+            run = replace(run, gates=_verdicts_of(error.gates))
         return replace(run, exit_code=_exit_code(error), error=harmless(redact(str(error))) or type(error).__name__)
 
 
@@ -139,6 +139,15 @@ def _tell(args: argparse.Namespace, story: Story, run: Run) -> None:
         write_metrics(args.metrics_file, run)
     except NNNError as error:
         logging.getLogger("nnn").warning("the metrics could not be written: %s", error)
+
+
+def _verdicts_of(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The verdict of each gate by name, of gates as a manifest or a report records them."""
+    return {gate["name"]: _verdict(gate) for gate in gates}
+
+
+def _verdict(gate: Mapping[str, Any]) -> str:
+    return "accepted" if gate.get("accepted") or gate["verdict"] == "warn" else str(gate["verdict"])
 
 
 def _exit_code(error: BaseException) -> int:

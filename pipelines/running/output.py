@@ -65,7 +65,7 @@ def hush() -> None:
         sys.stdout.quiet = True
 
 
-def is_quiet() -> bool:
+def _is_quiet() -> bool:
     """Whether what the program prints is dropped."""
     return isinstance(sys.stdout, _Output) and sys.stdout.quiet
 

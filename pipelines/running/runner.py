@@ -26,7 +26,7 @@ from pipelines.running._job_service import Watch as Watch
 from pipelines.running._job_service import await_end, hush_worker, on_loopback
 from pipelines.running._progress import Lines, Messages, Silence, shown
 from pipelines.running.known_runners import is_portable, runs_locally
-from pipelines.running.output import is_quiet
+from pipelines.running.output import _is_quiet
 from pipelines.stages.metrics import NAMESPACE
 
 #: A folder in which more than so many artefacts are damaged, found one after the other, is not mended but told of.
@@ -108,7 +108,7 @@ def _run_here(pipeline: beam.Pipeline) -> Any:
 
 def _display() -> Lines | None:
     """Who shows progress; None for what suits the terminal."""
-    if is_quiet():
+    if _is_quiet():
         return Silence()
     return Messages() if in_json() else None
 

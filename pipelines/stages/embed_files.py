@@ -43,7 +43,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class EmbeddedSide:
+class _EmbeddedSide:
     """One side of the input, before and after embedding.
 
     Attributes:
@@ -70,21 +70,21 @@ class EmbeddedFiles:
     files: Sequence[Files]
     shards: beam.PCollection[tuple[str, InputShard]]
     embedded: beam.PCollection[tuple[str, EmbeddedInput]]
-    _sides: dict[str, EmbeddedSide] = field(default_factory=dict)
+    _sides: dict[str, _EmbeddedSide] = field(default_factory=dict)
 
-    def of(self, side: str) -> EmbeddedSide:
+    def of(self, side: str) -> _EmbeddedSide:
         """One of the sides, by itself: steps of their own where the whole input would not do."""
         if side not in self._sides:
             self._sides[side] = self._only(side)
         return self._sides[side]
 
-    def _only(self, side: str) -> EmbeddedSide:
+    def _only(self, side: str) -> _EmbeddedSide:
         (files,) = (each for each in self.files if each.side == side)
         shards, embedded = (
             collection | f"{what}{side.capitalize()}" >> beam.FlatMap(_of_stage, files.stage)
             for what, collection in (("FilesOf", self.shards), ("Embedded", self.embedded))
         )
-        return EmbeddedSide(shards, embedded, files.request)
+        return _EmbeddedSide(shards, embedded, files.request)
 
 
 def embed_files(

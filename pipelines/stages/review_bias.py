@@ -20,7 +20,7 @@ from nnn_core.report.review import Review
 from pipelines.stages._counting import count, timed
 from pipelines.stages._measure_agreement import MeasureAgreement
 from pipelines.stages._show_rows import ShowRows
-from pipelines.stages.embed_files import EmbeddedSide
+from pipelines.stages.embed_files import _EmbeddedSide
 from pipelines.stages.judge_bias import JudgeBias
 from pipelines.stages.metrics import COMPUTED, REUSED, StageName
 from pipelines.stages.once import Once, unite
@@ -42,8 +42,8 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
     """
 
     queries: beam.PCollection[StoredQueries]
-    asked: EmbeddedSide
-    candidates: EmbeddedSide
+    asked: _EmbeddedSide
+    candidates: _EmbeddedSide
     request: beam.PCollection[Request]
     centroid: beam.PCollection[str]
     threads: int
@@ -69,7 +69,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         )
 
     def _show(
-        self, name: str, files: EmbeddedSide, wanted: beam.PCollection[frozenset[str]]
+        self, name: str, files: _EmbeddedSide, wanted: beam.PCollection[frozenset[str]]
     ) -> beam.PCollection[Shown]:
         return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
 

@@ -32,8 +32,8 @@ from rivals import demo_trial, hub_trial, real_trials
 from nnn_core.embedded.shards import VectorBlock
 from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.agreement import agreement_of, moments_of
-from nnn_core.evaluation.choice import choose
-from nnn_core.evaluation.intervals import resampled_means
+from nnn_core.evaluation.choice import _choose
+from nnn_core.evaluation.intervals import _resampled_means
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.ranks import Targets
 from nnn_core.evaluation.rivals import Trial
@@ -116,13 +116,13 @@ def publish_before(draw: Draw, rng: np.random.Generator) -> int:
     near = np.flatnonzero(means[best] - means <= errors).tolist()
     at: int = min(near, key=lambda each: (points[each].alpha, -means[each], points[each].k))
     gain = (values[at] - values[0])[~chooses]
-    return at if len(gain) >= 6 and np.quantile(resampled_means(gain[None]), 0.025) > 0 else 0
+    return at if len(gain) >= 6 and np.quantile(_resampled_means(gain[None]), 0.025) > 0 else 0
 
 
 def publish_now(draw: Draw, _: np.random.Generator) -> int:
-    """Position of the point that ``choose`` publishes."""
+    """Position of the point that ``_choose`` publishes."""
     objective = ("recall@1", (draw.first == 1).astype(np.float64))
-    choice, _unseen = choose(draw.points, draw.first, draw.answers, objective, draw.agreement)
+    choice, _unseen = _choose(draw.points, draw.first, draw.answers, objective, draw.agreement)
     return draw.points.index(choice.point)
 
 

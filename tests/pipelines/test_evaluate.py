@@ -24,7 +24,7 @@ from nnn_core import compute_biases, load_bias_table, storage
 from nnn_core.embedded.shards import EmbeddedShard, read_ids
 from nnn_core.errors import InputError, StorageError
 from nnn_core.evaluation.agreement import agreement_of, moments_of
-from nnn_core.evaluation.choice import choose
+from nnn_core.evaluation.choice import _choose
 from nnn_core.evaluation.means import ShardMeans
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import Overlap, QuerySet
@@ -195,7 +195,7 @@ def test_a_choice_is_that_of_brute_force_ranks(tuned: dict[str, Any], published:
     first = np.array([list(brute_force_ranks(published, point.k, point.alpha).values()) for point in points])
     answers = [f"c{int(name[1:]) % CANDIDATES}" for name in brute_force_ranks(published, 4, 0.0)]
     recalls = (first == 1).astype(np.float64)
-    choice, unseen = choose(points, first, answers, ("recall@1", recalls), tuned["agreement"])
+    choice, unseen = _choose(points, first, answers, ("recall@1", recalls), tuned["agreement"])
     assert tuned["choice"] == json.loads(json.dumps(dataclasses.asdict(choice)))
     assert (tuned["queries"], tuned["answers"]) == (QUERIES, CANDIDATES)
     every = np.arange(QUERIES)

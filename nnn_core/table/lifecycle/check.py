@@ -17,7 +17,7 @@ from nnn_core.digests import set_digest
 from nnn_core.errors import CorruptArtifactError, InputError
 from nnn_core.table import hubs
 from nnn_core.table.hubs import HubList
-from nnn_core.table.manifest import choose_version, foreign_manifests, manifest_uri, read_manifest, table_mark
+from nnn_core.table.manifest import _foreign_manifests, _table_mark, choose_version, manifest_uri, read_manifest
 from nnn_core.table.parts import BiasSettings, TablePart, means_of
 
 _WHOLE, _DAMAGED, _MISSING = "whole", "damaged", "missing"
@@ -202,12 +202,12 @@ def _check_names(uri: str) -> tuple[_FileCheck, ...]:
             f"{storage.join(uri, 'versions', name)!r} is called like no manifest (six digits and .json), so nobody "
             "reads it. Move it away, or give it the name that it was published under.",
         )
-        for name in foreign_manifests(uri)
+        for name in _foreign_manifests(uri)
     )
 
 
 def _check_mark(uri: str) -> tuple[_FileCheck, ...]:
-    mark, data = table_mark(uri)
+    mark, data = _table_mark(uri)
     path = storage.basename(mark)
     if not storage.exists(mark):
         return ()

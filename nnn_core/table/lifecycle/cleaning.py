@@ -22,8 +22,8 @@ from nnn_core.errors import ConfigError
 from nnn_core.scoring.merged import merged_path
 from nnn_core.scoring.partials import EXACT, partial_name
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
-from nnn_core.table.lifecycle.leases import at_work
-from nnn_core.table.manifest import Manifest, current_manifest, list_versions, read_manifest, table_mark
+from nnn_core.table.lifecycle.leases import _at_work
+from nnn_core.table.manifest import Manifest, _table_mark, current_manifest, list_versions, read_manifest
 
 #: Folder of the records of what versions were made of.
 _NEEDS = "needs"
@@ -167,7 +167,7 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
             f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
         )
     storage.check_place(work)
-    if leases := at_work(work, time.time()):
+    if leases := _at_work(work, time.time()):
         raise ConfigError(
             f"a refresh is at work with {work!r} ({', '.join(map(repr, leases))}) and may reuse what no version names "
             "yet; nothing was removed. Run the same command again when it is done. A job that was killed counts as "
@@ -216,7 +216,7 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
     named = {storage.normal(table) for table in tables}
     left_out = [table for table in noted if table not in named and list_versions(table)]
     # A refresh leaves a mark in the folder of its table before it does anything: without one nobody was there.
-    away = [table for table in noted if not list_versions(table) and not storage.exists(table_mark(table)[0])]
+    away = [table for table in noted if not list_versions(table) and not storage.exists(_table_mark(table)[0])]
     if away:
         raise ConfigError(
             f"{away[0]!r} also has --work {work!r}, and nothing is there now: it may be out of reach, and its "

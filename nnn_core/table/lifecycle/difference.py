@@ -83,6 +83,42 @@ class Difference:
     settings: dict[str, tuple[Any, Any]]
     changes: _Changes | None
 
+    @classmethod
+    def of(cls, uri: str, old: int, new: int, output: str | None = None, min_change: float = 0.0) -> Difference:
+        """Compare two versions, and write what a consumer has to do to get from the one to the other.
+
+        Args:
+            uri: URI of the table's folder.
+            old: number of the version to start from.
+            new: number of the version to get to.
+            output: URI of a Parquet file to write, of ``id`` (ascending), ``bias`` (null if ``op`` is ``remove``) and
+                ``op`` (``add``, ``change`` or ``remove``); the same bytes whenever it is written. None to write none.
+            min_change: least change of a bias that the file tells. What it leaves out adds up from file to file, so an
+                index that skips small changes is compared with the version that it last took in full.
+
+        Raises:
+            ConfigError: ``min_change`` is negative or no number.
+            InputError: no such table, version or file.
+            CorruptArtifactError: a file is damaged.
+            StorageError: ``output`` cannot be written, or another file has that name.
+        """
+        if not (math.isfinite(min_change) and min_change >= 0.0):
+            raise ConfigError(f"--min-change {min_change} must be a number of at least 0; 0 leaves nothing out.")
+        if output is not None:
+            storage.check_exclusive(output)
+        manifests = read_manifest(uri, old), read_manifest(uri, new)
+        shared = {part.sha256 for part in manifests[0].files} & {part.sha256 for part in manifests[1].files}
+        tally = _Tally(unchanged=sum(part.rows for part in manifests[0].files if part.sha256 in shared))
+        sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
+        steps = (_compare_rows(*stretch, tally, min_change) for stretch in _aligned(*sides))
+        if output is None:
+            collections.deque(steps, maxlen=0)
+        else:
+            skipped = {"min_change": min_change} if min_change else {}
+            _write_delta(output, steps, {"old": old, "new": new, **skipped})
+        counts = (tally.added, tally.removed, tally.changed, tally.unchanged, tally.small)
+        return cls(old, new, *counts, len(shared), _compare_settings(*manifests), tally.finish())
+
 
 @dataclass
 class _Sketch:
@@ -146,42 +182,6 @@ class _Tally:
         quantiles = {str(share): min(max(self.sketch.quantile(share), lowest), highest) for share in SHARES}
         mean, mean_absolute = (math.fsum(each) / self.changed for each in (sums, absolute))
         return _Changes(lowest, highest, mean, mean_absolute, quantiles)
-
-
-def compare_versions(uri: str, old: int, new: int, output: str | None = None, min_change: float = 0.0) -> Difference:
-    """Compare two versions, and write what a consumer has to do to get from the one to the other.
-
-    Args:
-        uri: URI of the table's folder.
-        old: number of the version to start from.
-        new: number of the version to get to.
-        output: URI of a Parquet file to write, of ``id`` (ascending), ``bias`` (null if ``op`` is ``remove``) and
-            ``op`` (``add``, ``change`` or ``remove``); the same bytes whenever it is written. None to write none.
-        min_change: least change of a bias that the file tells. What it leaves out adds up from file to file, so an
-            index that skips small changes is compared with the version that it last took in full.
-
-    Raises:
-        ConfigError: ``min_change`` is negative or no number.
-        InputError: no such table, version or file.
-        CorruptArtifactError: a file is damaged.
-        StorageError: ``output`` cannot be written, or another file has that name.
-    """
-    if not (math.isfinite(min_change) and min_change >= 0.0):
-        raise ConfigError(f"--min-change {min_change} must be a number of at least 0; 0 leaves nothing out.")
-    if output is not None:
-        storage.check_exclusive(output)
-    manifests = read_manifest(uri, old), read_manifest(uri, new)
-    shared = {part.sha256 for part in manifests[0].files} & {part.sha256 for part in manifests[1].files}
-    tally = _Tally(unchanged=sum(part.rows for part in manifests[0].files if part.sha256 in shared))
-    sides = (_rows(uri, [part for part in each.files if part.sha256 not in shared]) for each in manifests)
-    steps = (_compare_rows(*stretch, tally, min_change) for stretch in _aligned(*sides))
-    if output is None:
-        collections.deque(steps, maxlen=0)
-    else:
-        skipped = {"min_change": min_change} if min_change else {}
-        _write_delta(output, steps, {"old": old, "new": new, **skipped})
-    counts = (tally.added, tally.removed, tally.changed, tally.unchanged, tally.small)
-    return Difference(old, new, *counts, len(shared), _compare_settings(*manifests), tally.finish())
 
 
 def _compare_settings(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:

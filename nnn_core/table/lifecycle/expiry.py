@@ -30,7 +30,7 @@ from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
 from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
-from nnn_core.table.lifecycle.iceberg import iceberg_versions
+from nnn_core.table.lifecycle.iceberg import _iceberg_versions
 from nnn_core.table.manifest import list_versions, manifest_uri, read_manifest
 
 _FOLDER = re.compile(r"\d{6,}\Z")
@@ -82,7 +82,7 @@ class Expiry:
         versions = list_versions(uri)
         pins = find_pins(uri)
         stale = {pin for pin in pins if written_before(pin, cutoff)}
-        needed = {version for pin, version in pins.items() if pin not in stale} | iceberg_versions(uri)
+        needed = {version for pin, version in pins.items() if pin not in stale} | _iceberg_versions(uri)
         replaced = dict(itertools.pairwise(versions))
         expired = tuple(
             version
@@ -117,7 +117,7 @@ def expire(uri: str, keep: int, older_than: float, now: float | None = None) -> 
     for version in plan.versions:
         storage.remove(manifest_uri(uri, version))
     # Before the manifests: see ``pins``.
-    pinned = set(find_pins(uri).values()) | iceberg_versions(uri)
+    pinned = set(find_pins(uri).values()) | _iceberg_versions(uri)
     named = _named(uri, list_versions(uri)) | delta_files(uri)
     named = named.union(*(lost[version] for version in pinned & lost.keys()))
     for pin in plan.pins:

@@ -161,7 +161,7 @@ def _properties(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def iceberg_versions(uri: str) -> set[int]:
+def _iceberg_versions(uri: str) -> set[int]:
     """The versions that readers of the Iceberg table in the table's folder may see; needs no package.
 
     Metadata files are numbered, and the catalog alone knows whether the highest was committed: two count.

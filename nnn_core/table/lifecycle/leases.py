@@ -60,7 +60,7 @@ def leased(work: str, run: str) -> Iterator[None]:
                 storage.remove(name)
 
 
-def at_work(work: str, now: float) -> list[str]:
+def _at_work(work: str, now: float) -> list[str]:
     """URIs of the leases on a folder that have not run out.
 
     Args:

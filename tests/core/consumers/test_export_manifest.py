@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from nnn_core.consumers.export import check_output, commit_export
-from nnn_core.consumers.export_files import keep_file
+from nnn_core.consumers.export_files import _keep_file
 from nnn_core.consumers.held import manifest_uri
 from nnn_core.errors import StorageError
 
 
 def test_files_are_named_by_their_content(tmp_path: Path) -> None:
-    one, again, other = (keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"a", b"b"))
+    one, again, other = (_keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"a", b"b"))
     assert one == again != other
     assert (tmp_path / one.path).read_bytes() == b"a"
     (tmp_path / one.path).write_bytes(b"x")
-    assert keep_file(str(tmp_path), "data/part", ".x", b"a", 1) == one
+    assert _keep_file(str(tmp_path), "data/part", ".x", b"a", 1) == one
     assert (tmp_path / one.path).read_bytes() == b"a"  # damaged, and written anew
 
 
@@ -43,7 +43,7 @@ def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
 
 
 def test_only_the_files_of_the_manifest_may_lie_there(tmp_path: Path) -> None:
-    files = [keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"b")]
+    files = [_keep_file(str(tmp_path), "data/part", ".x", data, 1) for data in (b"a", b"b")]
     for some in itertools.combinations(files, 1):
         with pytest.raises(StorageError, match="holds 1 files that this export did not write"):
             commit_export(str(tmp_path), ["data"], {"files": [{"path": each.path} for each in some]})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nnn_core.embedded.embedding import EmbeddingRequest, embed_shard
 from nnn_core.encoders._calls import vectors_of
 from nnn_core.encoders.encoding import encode_rows
-from nnn_core.encoders.probes import measure
+from nnn_core.encoders.probes import _measure
 from nnn_core.errors import InputError
 from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns, Rows
@@ -81,7 +81,7 @@ def test_wrong_vectors_are_an_error_with_the_shard(
     assert "\n" not in told
     assert not kept
     with pytest.raises(InputError, match="probes"):
-        measure(Broken(WRONG[name], 0), modalities=["text"])
+        _measure(Broken(WRONG[name], 0), modalities=["text"])
 
 
 def test_another_dimension_within_a_shard_is_an_error(captions: Path) -> None:

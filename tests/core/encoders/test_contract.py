@@ -20,14 +20,14 @@ from nnn_core.encoders.fingerprints import PROBES, check_encoder, differing
 from nnn_core.encoders.probes import (
     STEPS,
     TOLERANCES,
+    _measure,
+    _to_text,
     distances,
     from_text,
-    measure,
     probe_images,
     probe_texts,
     recorded,
     static_parts,
-    to_text,
 )
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError
@@ -62,15 +62,15 @@ def test_neither_batches_nor_threads_nor_the_last_digits_of_hardware_matter(part
     encoder.batch_size = 5
     torch.set_num_threads(2)
     try:
-        batched = measure(encoder)
+        batched = _measure(encoder)
     finally:
         torch.set_num_threads(1)
     towers = encoder._towers  # type: ignore[attr-defined]
     towers.model.double()
     tower = replace(towers, images=lambda batch: towers.images(batch.double()))
     encoder._towers = tower  # type: ignore[attr-defined]
-    for other in (batched, measure(encoder)):
-        assert differing(parts, {**parts, PROBES: to_text(other)}) == ()
+    for other in (batched, _measure(encoder)):
+        assert differing(parts, {**parts, PROBES: _to_text(other)}) == ()
         assert max(distances(from_text(parts[PROBES]), other).values()) < TOLERANCES["float32"] / 20
 
 
@@ -107,12 +107,12 @@ def test_another_precision_is_another_encoder(parts: dict[str, str]) -> None:
 def test_half_precision_stays_within_its_tolerance_and_gives_float32(parts: dict[str, str], precision: str) -> None:
     encoder = load_once(parse_encoder(f"open_clip:local-dir:{DIRECTORY}", precision))
     assert encoder.encode_texts(["a red circle"]).dtype == np.float32
-    away = distances(from_text(parts[PROBES]), measure(encoder))
+    away = distances(from_text(parts[PROBES]), _measure(encoder))
     assert TOLERANCES["float32"] / 20 < max(away.values()) < TOLERANCES[precision]
 
 
 def test_probes_are_recorded_within_their_rounding(encoder_vectors: dict[str, np.ndarray]) -> None:
-    read = from_text(to_text(encoder_vectors))
+    read = from_text(_to_text(encoder_vectors))
     assert read.keys() == encoder_vectors.keys()
     for name, vector in encoder_vectors.items():
         assert np.abs(read[name] - vector).max() <= 0.5 / STEPS + 1e-7
@@ -120,7 +120,7 @@ def test_probes_are_recorded_within_their_rounding(encoder_vectors: dict[str, np
 
 @pytest.fixture
 def encoder_vectors() -> dict[str, np.ndarray]:
-    return measure(FormulaEncoder())
+    return _measure(FormulaEncoder())
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"text-1": 3}', '{"text-1": "?"}', '{"text-1": "YQ=="}'])
@@ -197,9 +197,9 @@ class _ImagesOnly(FormulaEncoder):
 
 
 def test_probes_are_those_of_the_sides() -> None:
-    found = measure(_ImagesOnly(), modalities=("image",))  # type: ignore[arg-type]
+    found = _measure(_ImagesOnly(), modalities=("image",))  # type: ignore[arg-type]
     assert sorted(found) == ["image-1", "image-2"]
-    assert sorted(measure(FormulaEncoder(), modalities={"text"})) == ["text-1", "text-2"]  # type: ignore[arg-type]
+    assert sorted(_measure(FormulaEncoder(), modalities={"text"})) == ["text-1", "text-2"]  # type: ignore[arg-type]
 
 
 def test_probes_of_other_sides_have_names_of_their_own(tmp_path: Path) -> None:

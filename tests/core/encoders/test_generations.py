@@ -14,7 +14,7 @@ from fakes import FormulaEncoder
 
 from nnn_core.encoders import Encoder, EncoderSource, Fingerprint, generations, load_once
 from nnn_core.encoders.fingerprints import PROBES, differing
-from nnn_core.encoders.generations import Generation, SettledSource, digest_of, settle
+from nnn_core.encoders.generations import SettledSource, _Generation, digest_of, settle
 from nnn_core.encoders.probes import recorded
 from nnn_core.errors import CorruptArtifactError, InputError
 
@@ -112,7 +112,7 @@ def test_other_vectors_are_another_encoder(
     libraries("3")
     assert settle(Source(0.1), str(tmp_path), ("text",)).generations == second.generations
     libraries("4")
-    assert settle(Source(0.3), str(tmp_path), ("text",)).generations == (Generation.of(FINGERPRINT, "text", 2),)
+    assert settle(Source(0.3), str(tmp_path), ("text",)).generations == (_Generation.of(FINGERPRINT, "text", 2),)
 
 
 def test_a_process_with_other_libraries_than_the_others_stores_nothing(tmp_path: Path, libraries: Libraries) -> None:
@@ -125,7 +125,7 @@ def test_a_process_with_other_libraries_than_the_others_stores_nothing(tmp_path:
         ) as e:
             settled.check_vectors("text")
     Path(str(e.value).split("delete '")[1].split("'")[0]).unlink()
-    assert work_with(Source(0.2), tmp_path).generations == (Generation.of(FINGERPRINT, "text", 1),)
+    assert work_with(Source(0.2), tmp_path).generations == (_Generation.of(FINGERPRINT, "text", 1),)
 
 
 def test_two_jobs_with_new_libraries_each_agree_on_one(tmp_path: Path, libraries: Libraries) -> None:
@@ -138,7 +138,7 @@ def test_two_jobs_with_new_libraries_each_agree_on_one(tmp_path: Path, libraries
     libraries("2")
     with pytest.raises(InputError, match="other text vectors"):
         one.check_vectors("text")
-    assert work_with(Source(0.2), tmp_path).generations == (Generation.of(FINGERPRINT, "text", 2),)
+    assert work_with(Source(0.2), tmp_path).generations == (_Generation.of(FINGERPRINT, "text", 2),)
 
 
 def test_a_look_ahead_leaves_nothing(tmp_path: Path, libraries: Libraries) -> None:

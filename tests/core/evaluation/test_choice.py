@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core.evaluation._quality import measure
-from nnn_core.evaluation.choice import FEWEST_ANSWERS, RELATED, Choice, choose, fold_of
-from nnn_core.evaluation.intervals import Interval, resampled_means, standard_error
+from nnn_core.evaluation.choice import FEWEST_ANSWERS, RELATED, Choice, _choose, _fold_of
+from nnn_core.evaluation.intervals import Interval, _resampled_means, _standard_error
 from nnn_core.evaluation.points import Point
 
 
@@ -66,9 +66,9 @@ def test_intervals_are_those_of_the_normal_distribution() -> None:
 
 def test_intervals_are_paired_and_repeatable() -> None:
     values = np.random.default_rng(2).uniform(size=(1, 50))
-    means = resampled_means(np.concatenate([values, values + 1.0]))
+    means = _resampled_means(np.concatenate([values, values + 1.0]))
     assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(2000))
-    assert np.array_equal(means, resampled_means(np.concatenate([values, values + 1.0])))
+    assert np.array_equal(means, _resampled_means(np.concatenate([values, values + 1.0])))
 
 
 @pytest.mark.parametrize(("low", "high", "excludes"), [(0.1, 0.2, True), (-0.1, 0.1, False), (-0.2, -0.1, True)])
@@ -82,8 +82,8 @@ def test_queries_with_one_answer_count_as_one() -> None:
     captions, images = np.repeat(values, 5), np.repeat(np.arange(200), 5)
     alone = Interval.of_means(values[None])[0]
     assert vars(Interval.of_means(captions[None], images)[0]) == pytest.approx(vars(alone))
-    assert standard_error(captions, images) == pytest.approx(standard_error(values, np.arange(200)))
-    assert standard_error(captions, images) == pytest.approx(values.std() / math.sqrt(200))
+    assert _standard_error(captions, images) == pytest.approx(_standard_error(values, np.arange(200)))
+    assert _standard_error(captions, images) == pytest.approx(values.std() / math.sqrt(200))
     narrow = Interval.of_means(captions[None])[0]
     assert (alone.high - alone.low) / (narrow.high - narrow.low) == pytest.approx(math.sqrt(5), rel=0.1)
 
@@ -138,7 +138,7 @@ def chosen_slowly(first: list[list[int]], some: list[int]) -> tuple[Point, Point
 
 
 def apply(first: np.ndarray, answers: list[str], agreement: float | None = None) -> tuple[Choice, np.ndarray]:
-    return choose(POINTS, first, answers, ("recall@1", (first <= 1).astype(float)), agreement)
+    return _choose(POINTS, first, answers, ("recall@1", (first <= 1).astype(float)), agreement)
 
 
 @given(st.integers(0, 10**9), st.sampled_from([1.0, 1.5, 3.0, 100.0]))
@@ -152,12 +152,12 @@ def test_the_rule_is_its_slow_transcription(seed: int, spread: float) -> None:
     choice, unseen = apply(first, answers)
     ranks = first.tolist()
     assert (choice.best, choice.candidate) == chosen_slowly(ranks, list(range(queries)))
-    folds = {fold_of(answer) for answer in answers}
-    others = {fold: [query for query in range(queries) if fold_of(answers[query]) != fold] for fold in folds}
+    folds = {_fold_of(answer) for answer in answers}
+    others = {fold: [query for query in range(queries) if _fold_of(answers[query]) != fold] for fold in folds}
     expected = {fold: chosen_slowly(ranks, rest)[1] for fold, rest in others.items()}
     pooled = []
     for query, answer in enumerate(answers):
-        assert POINTS[unseen[query]] == expected[fold_of(answer)]
+        assert POINTS[unseen[query]] == expected[_fold_of(answer)]
         pooled.append(math.log2(min(ranks[0][query], 1000) / min(ranks[unseen[query]][query], 1000)))
     assert choice.bits == pytest.approx(np.mean(pooled), abs=1e-12)
     total = {
@@ -215,8 +215,8 @@ def test_no_query_reports_on_a_choice_that_its_own_image_made() -> None:
     answers = names(300, 60)
     first = ranks_with(0.5, 300)
     unseen = apply(first, answers)[1]
-    for fold in set(map(fold_of, answers)):
-        mine = np.array([fold_of(name) == fold for name in answers])
+    for fold in set(map(_fold_of, answers)):
+        mine = np.array([_fold_of(name) == fold for name in answers])
         other = first.copy()
         other[1:, mine] = 1000
         assert np.array_equal(apply(other, answers)[1][mine], unseen[mine])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
 from nnn_core.evaluation.fairness import (
+    _compare_fairness,
     _figures,
-    compare_fairness,
 )
 
 Positions = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def test_before_and_after() -> None:
     """A correction that fills the first two places with one of each, where there were two men."""
     before, after = np.tile([0, 2, 1, 4, 3], (40, 1)), np.tile([0, 1, 2, 4, 3], (40, 1))
     before[:10] = [1, 4, 0, 2, 3]
-    figures = {(each.name, each.values): each for each in compare_fairness(before, after, [{1}] * 40, SIX, (2, 5))}
+    figures = {(each.name, each.values): each for each in _compare_fairness(before, after, [{1}] * 40, SIX, (2, 5))}
     bias = figures["bias@2", ("man", "woman")]
     assert (bias.before.value, bias.after.value, bias.change.value) == (0.5, 0.0, -0.5)
     assert bias.before.low < 0.5 < bias.before.high

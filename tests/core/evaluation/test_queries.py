@@ -12,7 +12,7 @@ from sides import embed_side
 
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, read_shard
 from nnn_core.errors import InputError, RejectedRowsError
-from nnn_core.evaluation.queries import Overlap, QuerySet, Unused
+from nnn_core.evaluation.queries import Overlap, QuerySet, _Unused
 from nnn_core.inputs.rejects import RejectSummary
 
 PAIRS = ["c1", "", "c0"]
@@ -63,12 +63,12 @@ def test_queries_of_which_none_has_an_answer_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("unused", "words"),
     [
-        (Unused(0, 0, 0), ""),
-        (Unused(0, 0, 1), "1 of 8 rows of queries (12.50%) are in no figure: 1 with no answer in the index."),
-        (Unused(2, 1, 0), "3 of 8 rows of queries (37.50%) are in no figure: 2 rejected, 1 without an answer."),
+        (_Unused(0, 0, 0), ""),
+        (_Unused(0, 0, 1), "1 of 8 rows of queries (12.50%) are in no figure: 1 with no answer in the index."),
+        (_Unused(2, 1, 0), "3 of 8 rows of queries (37.50%) are in no figure: 2 rejected, 1 without an answer."),
     ],
 )
-def test_what_no_figure_is_of_is_said(unused: Unused, words: str) -> None:
+def test_what_no_figure_is_of_is_said(unused: _Unused, words: str) -> None:
     assert unused.describe(8) == words
 
 

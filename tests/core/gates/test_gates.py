@@ -26,7 +26,7 @@ from nnn_core.embedded.profile import SideSums, VectorSum, to_centroid
 from nnn_core.errors import ConfigError, GateError
 from nnn_core.evaluation.metrics import top_overlap
 from nnn_core.gates.catalogue import _GONE, RULES
-from nnn_core.gates.facts import Facts, MeasureSettings
+from nnn_core.gates.facts import Facts, _MeasureSettings
 from nnn_core.gates.judge import check_accepted, judge, refusal
 from nnn_core.gates.row_statistics import (
     RowStatistics,
@@ -448,7 +448,7 @@ class TestThresholds:
         fields, names = Thresholds.model_fields, [rule.name for rule in RULES]
         lines = [
             f"{name}: {fields[name].default:g}  # {fields[name].description}"
-            for name in (*names, *MeasureSettings.model_fields)
+            for name in (*names, *_MeasureSettings.model_fields)
         ]
         assert [line for line in documented.read_text().splitlines() if not line.startswith("#")] == lines
         (tmp_path / "empty.yaml").write_text("# nothing\n")

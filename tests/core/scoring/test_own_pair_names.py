@@ -14,7 +14,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
 from nnn_core.errors import InputError
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.scoring.bank import Bank, ReferenceIndex
-from nnn_core.scoring.own_pairs import OwnPairs, check_own_pairs
+from nnn_core.scoring.own_pairs import _OwnPairs, check_own_pairs
 from nnn_core.scoring.partials import Scored
 
 CLOSED = unicodedata.normalize("NFC", "é.jpg")
@@ -86,7 +86,7 @@ def test_forms_of_unicode_are_one_name_to_the_scores() -> None:
 
 
 def test_what_was_left_out_is_counted() -> None:
-    parts = [OwnPairs.of(np.array(left)) for left in ([0, 3, 1], [0], [2])]
-    assert sum(parts, OwnPairs()) == OwnPairs(3, 6)
+    parts = [_OwnPairs.of(np.array(left)) for left in ([0, 3, 1], [0], [2])]
+    assert sum(parts, _OwnPairs()) == _OwnPairs(3, 6)
     scored = [Scored(5, frozenset({"exact"}), part) for part in parts]
-    assert Scored.merged(scored).own_pairs == OwnPairs(3, 6)
+    assert Scored.merged(scored).own_pairs == _OwnPairs(3, 6)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Grouping, shard_references
 from nnn_core.scoring.merged import _in_order
-from nnn_core.scoring.own_pairs import OwnPairs
+from nnn_core.scoring.own_pairs import _OwnPairs
 from nnn_core.scoring.partials import Partial, Scored, ScoredRange, _pack, kept_scores, other_sizes
 from nnn_core.scoring.topk import TopK
 
@@ -224,9 +224,9 @@ def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
     exact, approximate, small = frozenset({"exact"}), frozenset({"approximate"}), frozenset({8})
     each = [
         Scored(3, exact, kept=small),
-        Scored(2, approximate, OwnPairs(1, 3), small | {12}),
+        Scored(2, approximate, _OwnPairs(1, 3), small | {12}),
         Scored(5, exact),
     ]
     assert Scored.merged(each) == Scored.merged([Scored.merged(each[::-1][:2]), each[0]])
-    assert Scored.merged(each) == Scored(2, exact | approximate, OwnPairs(1, 3), small | {12})
+    assert Scored.merged(each) == Scored(2, exact | approximate, _OwnPairs(1, 3), small | {12})
     assert all(Scored.from_arrays(scored.to_arrays()) == scored for scored in each)

@@ -17,7 +17,7 @@ import pytest
 from tables import IDS, MEANS, publish, publish_biases, publish_two_for_iceberg, rows_of
 
 from nnn_core.consumers.rerank import Reranker
-from nnn_core.table.lifecycle.difference import compare_versions
+from nnn_core.table.lifecycle.difference import Difference
 from nnn_core.table.lifecycle.iceberg import register_iceberg
 from nnn_core.table.reading import load_bias_table
 
@@ -89,7 +89,7 @@ def test_spark_reads_every_kind_of_file(tmp_path: Path, release: str) -> None:
     other = str(tmp_path / "other")
     publish_biases(other, 1, {"a": 0.5, "b": 0.25})
     publish_biases(other, 2, {"b": 0.125, "c": 1.0})
-    compare_versions(other, 1, 2, delta)
+    Difference.of(other, 1, 2, delta)
     files = {"parts": [f"{uri}/{part.path}" for part in manifest.files], "delta": [delta], "rerank": [str(biases)]}
     found = run(f"spark-{release}", _FILES, files)
     bias = (0.75 * MEANS[:, 2].astype("f8")).astype("f4").tolist()

@@ -21,7 +21,7 @@ from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, Stora
 from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import find_pins
 from nnn_core.table.lifecycle.check import check_table
-from nnn_core.table.lifecycle.difference import compare_versions
+from nnn_core.table.lifecycle.difference import Difference
 from nnn_core.table.lifecycle.expiry import expire
 from nnn_core.table.lifecycle.registration import register
 from nnn_core.table.lifecycle.rollback import rollback
@@ -100,7 +100,7 @@ def test_files_that_others_read_hold_old_encodings_only(table: str, tmp_path: Pa
     """Those of Parquet 1.0: Spark below 4.3 and fastparquet refuse others."""
     path = files_of(table, 1)[0]
     if kind == "delta":
-        compare_versions(table, 1, 2, path := str(tmp_path / "delta.parquet"))
+        Difference.of(table, 1, 2, path := str(tmp_path / "delta.parquet"))
     if kind == "rerank":
         read = load_bias_table(table)
         Path(path := str(tmp_path / "biases.parquet")).write_bytes(Reranker.of(read.ids, read.bias).to_bytes(slice(9)))

@@ -15,7 +15,7 @@ import nnn_core
 from nnn_core.embedded.side import Side
 from nnn_core.encoders import load_once, parse_encoder
 from nnn_core.encoders.fingerprints import PROBES, shown_parts
-from nnn_core.encoders.probes import measure, recorded
+from nnn_core.encoders.probes import _measure, recorded
 from nnn_core.report._sections import Run
 from nnn_core.table.manifest import Manifest, SearchReport, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice, TablePart, collect_rows
@@ -46,7 +46,7 @@ def parts() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def vectors() -> dict[str, np.ndarray]:
-    return measure(load_once(parse_encoder(SPEC)))
+    return _measure(load_once(parse_encoder(SPEC)))
 
 
 def write(path: Path, vectors: dict[str, np.ndarray]) -> str:

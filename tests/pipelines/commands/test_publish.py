@@ -13,7 +13,7 @@ from tables import GRID, IDS, publish
 from nnn_core.errors import GateError
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
-from nnn_core.evaluation.queries import Unused
+from nnn_core.evaluation.queries import _Unused
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.gates.catalogue import RULES
 from nnn_core.gates.thresholds import Thresholds
@@ -35,7 +35,7 @@ def publish_point(table: str, k: int, alpha: float, gain: Interval = GOOD, *acce
     point, objective = Point(k, alpha), "recall@1"
     found = {objective: gain}
     bits = (gain.value, (gain.high - gain.low) / 4)
-    unused, ranks = Unused(0, 0, 0), (1.0, 1.0)
+    unused, ranks = _Unused(0, 0, 0), (1.0, 1.0)
     evaluation = Evaluation(point, None, objective, 80, 80, 0, unused, found, found, found, bits, 0.9, ranks, ())
     result = dataclasses.asdict(evaluation) | {"candidates": len(IDS), "report": "page"} | other.pop("result", {})
     version = other.pop("version", 1)

@@ -218,10 +218,10 @@ def test_own_pairs_may_be_among_the_nearest(explained: Path) -> None:
     """Where a version does not leave them out."""
     newest = read_manifest(str(explained / "table"))
     kept = replace(newest, settings=replace(newest.settings, exclude_own_pairs=False))
-    patterns = (str(explained / side / "*") for side in ("candidates", "references"))
+    candidates, references = (str(explained / side / "*") for side in ("candidates", "references"))
     sides = ReferenceColumnOptions(vector_column="vector", reference_pair_id_column="pair_id")
     columns = (sides.candidate_columns, sides.reference_columns)
-    found, _ = find_neighbours(kept, IDS[0], Sources(str(explained / "work"), *patterns, *columns, top=30))
+    found, _ = find_neighbours(kept, IDS[0], Sources(str(explained / "work"), candidates, references, *columns, top=30))
     order = np.argsort(-nearest(gaussian(12, 8, 1)[0], gaussian(30, 8, 2)))
     assert [near.id for near in found] == [f"q{place}" for place in order]
 

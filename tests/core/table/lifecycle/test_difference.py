@@ -18,10 +18,10 @@ from tables import publish_biases
 
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet_in_pieces
-from nnn_core.encoders.probes import to_text
+from nnn_core.encoders.probes import _to_text
 from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
 from nnn_core.table.lifecycle import difference
-from nnn_core.table.lifecycle.difference import SHARES, _Sketch, compare_versions
+from nnn_core.table.lifecycle.difference import SHARES, Difference, _Sketch
 from nnn_core.table.manifest import read_manifest
 from nnn_core.table.parts import TablePart
 
@@ -59,7 +59,7 @@ def test_the_difference_is_that_of_dictionaries(
     uri = f"memory://difference/{uuid.uuid4().hex}"  # which waits for no disk
     publish_biases(uri, 1, old, tuple(sorted(set(one))))
     publish_biases(uri, 2, new, tuple(sorted(set(two))), bank="c")
-    found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
+    found = Difference.of(uri, 1, 2, f"{uri}/delta.parquet")
     common = old.keys() & new.keys()
     assert found.added == len(new.keys() - old.keys())
     assert found.removed == len(old.keys() - new.keys())
@@ -92,7 +92,7 @@ def test_small_changes_are_left_out_by_request(old: dict[str, float], new: dict[
     uri = f"memory://difference/{uuid.uuid4().hex}"
     publish_biases(uri, 1, old)
     publish_biases(uri, 2, new, bank="c")
-    found = compare_versions(uri, 1, 2, f"{uri}/delta.parquet", least)
+    found = Difference.of(uri, 1, 2, f"{uri}/delta.parquet", least)
     small = {row_id for row_id in old.keys() & new.keys() if 0 < abs(new[row_id] - old[row_id]) < least}
     assert found.small == len(small)
     after = apply(read_delta(f"{uri}/delta.parquet"), old)
@@ -102,7 +102,7 @@ def test_small_changes_are_left_out_by_request(old: dict[str, float], new: dict[
 @pytest.mark.parametrize("least", [-0.1, float("nan"), float("inf")])
 def test_a_least_change_that_is_none(table: str, least: float) -> None:
     with pytest.raises(ConfigError, match="--min-change"):
-        compare_versions(table, 1, 2, None, least)
+        Difference.of(table, 1, 2, None, least)
 
 
 def test_files_in_common_are_not_read(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,25 +113,25 @@ def test_files_in_common_are_not_read(table: str, monkeypatch: pytest.MonkeyPatc
         return real(part, uri, columns)
 
     monkeypatch.setattr(TablePart, "read", read)
-    found = compare_versions(table, 1, 2)
+    found = Difference.of(table, 1, 2)
     assert seen == [read_manifest(table, 1).files[1], read_manifest(table, 2).files[1]]
     assert (found.added, found.removed, found.changed, found.unchanged, found.shared_files) == (1, 0, 1, 299, 2)
 
 
 def test_a_version_does_not_differ_from_itself(table: str) -> None:
-    found = compare_versions(table, 2, 2, f"{table}/none.parquet")
+    found = Difference.of(table, 2, 2, f"{table}/none.parquet")
     assert (found.added, found.removed, found.changed, found.unchanged, found.changes) == (0, 0, 0, 301, None)
     assert read_delta(f"{table}/none.parquet") == []
 
 
 def test_the_delta_is_the_same_bytes_each_time(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    compare_versions(table, 1, 2, f"{table}/a.parquet")
-    compare_versions(table, 1, 2, f"{table}/a.parquet")
+    Difference.of(table, 1, 2, f"{table}/a.parquet")
+    Difference.of(table, 1, 2, f"{table}/a.parquet")
     data = storage.read_bytes(f"{table}/a.parquet")
-    compare_versions(table, 1, 2, f"{table}/b.parquet")
+    Difference.of(table, 1, 2, f"{table}/b.parquet")
     assert storage.read_bytes(f"{table}/b.parquet") == data
     with pytest.raises(StorageError, match="is there already with other content and was left as it is"):
-        compare_versions(table, 2, 1, f"{table}/a.parquet")
+        Difference.of(table, 2, 1, f"{table}/a.parquet")
     assert storage.read_bytes(f"{table}/a.parquet") == data
 
 
@@ -146,14 +146,14 @@ def test_the_delta_does_not_depend_on_files(monkeypatch: pytest.MonkeyPatch) -> 
         uri = f"memory://difference/{uuid.uuid4().hex}"
         publish_biases(uri, 1, old, cuts)
         publish_biases(uri, 2, new, ("001000",))
-        compare_versions(uri, 1, 2, f"{uri}/delta.parquet")
+        Difference.of(uri, 1, 2, f"{uri}/delta.parquet")
         data.add(storage.read_bytes(f"{uri}/delta.parquet"))
     assert len(data) == 1
     assert pq.ParquetFile(io.BytesIO(data.pop())).num_row_groups == 2
 
 
 def probes(*nudges: float) -> str:
-    return to_text({"text-1": np.array([1.0, *nudges], np.float32)})
+    return _to_text({"text-1": np.array([1.0, *nudges], np.float32)})
 
 
 def test_only_the_parts_of_an_encoder_that_differ_are_told() -> None:
@@ -171,17 +171,17 @@ def test_what_differs_in_the_settings_is_told(table: str) -> None:
     from nnn_core.table.reading import reweight
 
     reweight(table, alpha=0.5, k=1)
-    found = compare_versions(table, 2, 3)
+    found = Difference.of(table, 2, 3)
     assert found.settings == {"k": (2, 1), "alpha": (1.0, 0.5)}
 
 
 def test_damaged_and_missing(table: str) -> None:
     with pytest.raises(InputError, match="no version 9"):
-        compare_versions(table, 1, 9)
+        Difference.of(table, 1, 9)
     path = Path(table) / read_manifest(table, 2).files[1].path
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptArtifactError, match="is damaged"):
-        compare_versions(table, 1, 2, f"{table}/delta.parquet")
+        Difference.of(table, 1, 2, f"{table}/delta.parquet")
     assert not (Path(table) / "delta.parquet").exists()
 
 

@@ -15,7 +15,7 @@ from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, Stora
 from nnn_core.table.lifecycle._pins import find_pins
 from nnn_core.table.lifecycle.check import check_table
 from nnn_core.table.lifecycle.expiry import expire
-from nnn_core.table.lifecycle.iceberg import iceberg_versions, register_iceberg
+from nnn_core.table.lifecycle.iceberg import _iceberg_versions, register_iceberg
 from nnn_core.table.lifecycle.rollback import rollback
 from nnn_core.table.manifest import list_versions, manifest_uri
 
@@ -57,13 +57,13 @@ def test_a_version_is_an_iceberg_table(table: str) -> None:
 
 def test_expiry_keeps_the_version_that_iceberg_readers_see(table: str) -> None:
     register_iceberg(table, "test", "search.bias", 1)
-    assert iceberg_versions(table) == {1}
+    assert _iceberg_versions(table) == {1}
     assert expire(table, 1, 86400, LATER).versions == ()
     register_iceberg(table, "test", "search.bias")
     register_iceberg(table, "test", "search.bias", 2)
     rollback(table, 1)
     register_iceberg(table, "test", "search.bias")
-    assert 3 in iceberg_versions(table)
+    assert 3 in _iceberg_versions(table)
     expire(table, 1, 86400, LATER)
     assert 3 in list_versions(table)
     assert read_iceberg() == rows_of(4)
