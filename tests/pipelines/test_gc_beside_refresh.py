@@ -39,7 +39,7 @@ def test_a_refresh_beside_which_is_cleaned(
     start = 0.0
     monkeypatch.setattr(cleaning, "written_before", lambda uri, _: written_before(uri, start))
     if not held:
-        monkeypatch.setattr(cleaning, "at_work", lambda *_: [])
+        monkeypatch.setattr(cleaning, "_at_work", lambda *_: [])
     expected = files(two_versions.restore(2))
     wrong = []
     for moment in MOMENTS:
