@@ -43,7 +43,7 @@ def keep_bytes(uri: str, data: bytes) -> bytes:
 def keep_exactly(uri: str, data: bytes | memoryview) -> None:
     """Have the object under a name that follows from ``data``; other bytes that lie there are damaged, and go."""
     if not storage.create(uri, data) and storage.read_bytes(uri) != bytes(data):
-        lost(uri, "is not what its name says")
+        lost(uri, "does not match its name")
         storage.create(uri, data)
 
 
@@ -58,7 +58,7 @@ def read_exactly(uri: str, digest: str) -> bytes:
     except InputError as error:
         raise lost(uri, "is gone") from error
     if not digest or not sha256(data).startswith(digest):
-        raise lost(uri, "is not what its name says")
+        raise lost(uri, "does not match its name")
     return data
 
 
@@ -92,8 +92,8 @@ def lost(uri: str, why: str) -> LostArtifactError:
     """
     with contextlib.suppress(InputError):
         storage.remove(uri)
-    _LOG.warning("%s is computed anew: it %s", uri, why)
-    return LostArtifactError(f"{uri!r} was not usable and is out of the way: {why}. Run the same command again.")
+    _LOG.warning("%s is computed again: it %s", uri, why)
+    return LostArtifactError(f"{uri!r} cannot be used: it {why}. Run the same command again.")
 
 
 def to_sealed(record: Any, uri: str) -> bytes:
@@ -118,7 +118,7 @@ def from_sealed(data: bytes, uri: str) -> Any:
     try:
         content = json.loads(data)["content"]
         if to_sealed(content, uri) != data:
-            raise ValueError("its checksum does not match its content and name")
+            raise ValueError("its checksum does not match")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptArtifactError(f"{uri!r} is damaged: {error}. {_REMEDY}") from error
     return content
@@ -147,7 +147,7 @@ def from_tensors(data: bytes, uri: str) -> dict[str, npt.NDArray[Any]]:
     try:
         arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
         if arrays.pop(_CHECKSUM).tobytes() != checksum_of(arrays, uri):
-            raise ValueError("its checksum does not match its content and name")
+            raise ValueError("its checksum does not match")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptArtifactError(f"{uri!r} is damaged: {error}. {_REMEDY}") from error
     return arrays

@@ -83,13 +83,13 @@ def describe_version(
     )
     if manifest.rows != lineage.corpus.side.rows:
         raise CorruptArtifactError(
-            f"the table has {manifest.rows} rows for {lineage.corpus.side.rows} candidates, so it was not published; "
-            "this is a defect of the pipeline."
+            f"the table has {manifest.rows} rows for {lineage.corpus.side.rows} candidates, so it was not "
+            "published. This is a defect of the pipeline."
         )
     if lineage.corpus.id_digest and manifest.id_digest != lineage.corpus.id_digest:
         raise CorruptArtifactError(
-            "the ids of the table's rows are not those of the candidates: their digests differ, so it was not "
-            "published. What lies under --work was changed while the job ran; run the same command again."
+            "the table was not published: the digest of its ids differs from that of the candidates. Files "
+            "below --work changed while the job ran. Run the same command again."
         )
     return manifest
 

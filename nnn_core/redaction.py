@@ -104,10 +104,11 @@ def refuse_credentials(uri: str, flag: str = "") -> None:
     """
     if "://" in uri and redact(uri) != uri:
         raise ConfigError(
-            f"{flag} {redact(uri)!r}".strip() + " holds credentials, and a URI ends up in the job graph and in logs, "
-            "so it was not used. Give them to the store's client through the environment (AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, or a file in ~/.config/fsspec), and the URI "
-            "without them. What a signed URL leads to has to be copied to a store first."
+            f"{flag} {redact(uri)!r}".strip()
+            + " holds credentials. URIs appear in the job graph and in logs, so it was not used. Give the URI "
+            "without credentials, and set those in the environment (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, or a file in ~/.config/fsspec). Copy the "
+            "content of a signed URL to a store first."
         )
 
 

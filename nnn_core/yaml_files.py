@@ -43,10 +43,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "an alias is not read", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
         self.depth += 1
         if self.depth > _DEEPEST:
-            problem = f"more than {_DEEPEST} levels are not read"
+            problem = f"nested too deep (limit: {_DEEPEST} levels)"
             raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -63,7 +63,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
     def construct_number(self, node: Any) -> int:
         if len(node.value) > _MOST_DIGITS:
-            problem = f"a number of more than {_MOST_DIGITS} digits is not read"
+            problem = f"a number has too many digits (limit: {_MOST_DIGITS})"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return int(node.value)
 
@@ -97,7 +97,7 @@ def read_yaml(uri: str, flag: str) -> Any:
         InputError: the file cannot be read.
     """
     if storage.size(uri) > _LARGEST:
-        raise ConfigError(f"{flag} {uri}: a file of more than {_LARGEST:,} bytes is none that somebody wrote.")
+        raise ConfigError(f"{flag} {uri}: the file is too large (limit: {_LARGEST:,} bytes).")
     try:
         return yaml.load(storage.read_bytes(uri).decode(), _Loader)
     except yaml.YAMLError as error:
@@ -125,5 +125,5 @@ def read_mapping(uri: str, flag: str, example: str) -> dict[str, Any]:
     if record is None:
         return {}
     if not isinstance(record, dict):
-        raise ConfigError(f"{flag} {uri} must hold lines such as {example!r}, not a {type(record).__name__}.")
+        raise ConfigError(f"{flag} {uri} must have lines such as {example!r}, not a {type(record).__name__}.")
     return {str(key): value for key, value in record.items()}

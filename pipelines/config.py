@@ -61,7 +61,7 @@ def _parse_k(value: Any) -> Any:
     try:
         return int(value)
     except ValueError:
-        raise ValueError(f"{value!r} is neither a whole number nor auto") from None
+        raise ValueError(f"{value!r} is not a whole number or auto") from None
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -71,44 +71,48 @@ class RefreshConfig(ValidationColumnOptions):
     Attributes:
         candidates: shards of the items of the index; quote globs and ranges such as 's3://b/{00000..00012}.tar'.
         references: shards of the bank of reference queries.
-        table: folder of the bias table; a new version is added.
+        table: folder of the bias table; the job adds a version.
         work: folder of artefacts, which later runs reuse.
-        encoder: open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for vectors.
-        precision: arithmetic of the encoder; stored vectors are always float32 (default: %(default)s).
-        reference_prompt: template for the bank's texts, that of live queries, such as 'a photo of {}' (default: none).
-        candidate_prompt: template for candidates that are texts, such as 'a photo of {}' (default: none).
+        encoder: open_clip:MODEL/PRETRAINED (tag or checkpoint) or open_clip:local-dir:DIR; not needed for files of
+            vectors.
+        precision: number format of the encoder; stored vectors are always float32 (default: %(default)s).
+        reference_prompt: template for the bank's texts, such as 'a photo of {}'; use that of live queries (default:
+            none).
+        candidate_prompt: template for text candidates, such as 'a photo of {}' (default: none).
         candidate_modality: what candidates are (default: %(default)s).
         reference_modality: what references and queries are (default: the other).
-        exclude_own_pairs: compare no candidate with references of its own pair id.
-        max_reject_rate: share of candidates that may be unusable (default: 0); likewise --reference-max-reject-rate
+        exclude_own_pairs: do not compare a candidate with references that have its pair id.
+        max_reject_rate: share of unusable candidates that is accepted (default: 0). Also --reference-max-reject-rate
             and --validation-max-reject-rate (default: 0.01).
-        cache_bytes: how much of the bank each machine keeps on its disk when --work is an object store; 0 for none
-            (default: a tenth of what is free, at most 8 GiB).
+        cache_bytes: size of each machine's disk cache of the bank if --work is an object store; 0 for none (default: a
+            tenth of the free space, at most 8 GiB).
         cache_folder: cache directory (default: under $TMPDIR).
         accelerator: GPUs of the workers that embed and score, such as 'type:nvidia-l4;count:1;install-nvidia-driver';
-            the other stages get none (Dataflow).
-        model_copies: models that the processes of a machine share (default: one each).
-        validation: shards of held-out queries; also useful without answers.
-        relevance: what answers a query: query_id, candidate_id (or relevant, a list), grade (default: its pair id).
+            only on Dataflow.
+        model_copies: number of models that the processes of a machine share (default: one each).
+        validation: shards of held-out queries, with a column of right answers or with --relevance; without answers,
+            recall is not measured.
+        relevance: tables of right answers, with the columns query_id, candidate_id (or relevant, a list) and grade
+            (default: each query's pair id).
         allow_overlap: accept queries that are in the bank.
-        drop_overlap: leave rows out of the bank that are such queries.
-        objective: the figure that reports put first (default: %(default)s).
-        tune: choose k and alpha, and prove their gain.
-        k: neighbours in the mean; auto: 16, less with fewer than 128 references, more beyond 40,000 (default:
+        drop_overlap: remove validation queries from the bank.
+        objective: the measure that reports show first (default: %(default)s).
+        tune: choose k and alpha, and publish alpha 0 if no gain is proven.
+        k: number of references in the mean; auto is 16, less for banks under 128, and more above 40,000 (default:
             %(default)s).
         alpha: weight of the mean in the bias (default: %(default)s).
         k_max: keep means for k = 1, 2, 4, ... up to N, so that k can change without scoring (default: 128, or k if
             larger).
-        reference_shard_rows: most reference queries in a shard; files of at least half that size stand alone (default:
-            about a 64th of the bank; 1048576 for --search approximate).
-        search: exact selects by float32; prefilter by int8, with the same result; approximate looks at a part of the
-            bank, see --bias-tolerance; auto is the fastest exact one, on a GPU if there is one (default: %(default)s).
-        bias_tolerance: mean absolute error that --search approximate may make, such as 1e-3.
+        reference_shard_rows: maximum size of a reference shard; a file of at least half that size is a shard by itself
+            (default: about 1/64 of the bank; 1048576 for --search approximate).
+        search: exact uses float32. prefilter uses int8, with the same result. approximate searches a part of the bank
+            and needs --bias-tolerance. auto is the fastest exact one, on a GPU if there is one (default: %(default)s).
+        bias_tolerance: limit of the mean absolute error of --search approximate, such as 1e-3.
         threads: threads of a worker process (default: all cores; 1 on a cluster).
-        gates: YAML file of limits that a version must meet to be published (deploy/gates.yaml has the defaults).
-        accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
-        report: HTML report, where {date} stands for today (default: a new one below WORK/reports).
-        worker_start_timeout: how long to wait for an engine's first worker (default: %(default)g).
+        gates: YAML file of limits for publishing (defaults: deploy/gates.yaml).
+        accept: publish even if this gate fails; repeatable. The manifest records it.
+        report: HTML report; {date} stands for today (default: a new one below WORK/reports).
+        worker_start_timeout: seconds to wait for an engine's first worker (default: %(default)g).
         run: name of this run, which is no option.
 
     Raises:
@@ -160,20 +164,19 @@ class RefreshConfig(ValidationColumnOptions):
         if self.k != "auto" and self.k < 1:
             raise ConfigError(f"--k {self.k} must be at least 1.")
         if self.k_max is not None and self.k_max < (1 if self.k == "auto" else self.k):
-            raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}; keep at least k scores.")
+            raise ConfigError(f"--k-max {self.k_max} is smaller than --k {self.k}. Keep at least k scores.")
         if self.kept_scores > _K_LARGEST:
             raise ConfigError(
-                f"--k-max {self.kept_scores} is more than the {_K_LARGEST:,} scores a candidate can keep."
+                f"--k-max {self.kept_scores} is too large: a candidate keeps at most {_K_LARGEST:,} scores."
             )
         BiasSettings.check_alpha(self.alpha)
         if self.validation is None and (self.tune or self.relevance or self.drop_overlap):
             raise ConfigError(
-                "--tune, --relevance and --drop-overlap say nothing without queries to judge by; name them with "
-                "--validation."
+                "--tune, --relevance and --drop-overlap need validation queries. Name them with --validation."
             )
         if self.allow_overlap and self.drop_overlap:
             raise ConfigError(
-                "--allow-overlap keeps queries in the bank and --drop-overlap does not; give one of them."
+                "--allow-overlap keeps queries in the bank, and --drop-overlap removes them. Give only one of them."
             )
         for side, rate in self.reject_rates.items():
             if not 0.0 <= rate <= 1.0:
@@ -185,13 +188,13 @@ class RefreshConfig(ValidationColumnOptions):
         if self.model_copies is not None and self.model_copies < 1:
             raise ConfigError(f"--model-copies {self.model_copies} must be at least 1.")
         if self.cache_bytes is not None and self.cache_bytes < 0:
-            raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative; 0 turns the cache off.")
+            raise ConfigError(f"--cache-bytes {self.cache_bytes} is negative. 0 turns the cache off.")
         if self.search not in SEARCHES:
             raise ConfigError(f"--search {self.search} is none of {', '.join(SEARCHES)}.")
         if (self.search == "approximate") != (self.bias_tolerance is not None):
             raise ConfigError(
-                f"--search {self.search} with --bias-tolerance {self.bias_tolerance}: an approximate search needs a "
-                "tolerance (try 1e-3), and the others are exact and take none."
+                f"--search {self.search} with --bias-tolerance {self.bias_tolerance}: only the approximate "
+                "search has a tolerance, and it needs one (try 1e-3)."
             )
         if self.bias_tolerance is not None and not 0.0 < self.bias_tolerance < 1.0:
             raise ConfigError(f"--bias-tolerance {self.bias_tolerance} must lie between 0 and 1.")
@@ -343,9 +346,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         _ = self.query_columns, self.reference_columns
         self.refuse_credentials("table", "candidates", "queries", "work", "relevance", "references", "attributes")
         if self.references is None and (self.compare or self.drop_own_pairs):
-            raise ConfigError(
-                "--compare and --drop-own-pairs need the bank that the table was made with; name it with --references."
-            )
+            raise ConfigError("--compare and --drop-own-pairs need the bank of the table. Name it with --references.")
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
 

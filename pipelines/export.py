@@ -53,41 +53,42 @@ class ExportConfig(QueryColumnOptions):
         table: folder of the bias table.
         version: which version (default: the current one).
         embeddings: shards of the candidates of the index.
-        engine: engine to write files for; rerank for none.
+        engine: engine to write files for; rerank writes only biases.
         output: new folder of the files and of export.json.
         work: folder of artefacts, that of the refresh.
         encoder: model, as for nnn refresh; not needed for vectors.
-        max_reject_rate: share that may be unusable.
+        max_reject_rate: share of unusable rows that is accepted.
         metric: distance of the index (default: %(default)s).
-        form: augmentation (default: that of the metric); attribute: plain vectors, with the bias beside them.
-        centre: what is taken off every bias, which changes no ranking; nonnegative makes every score at least 0
-            (default: %(default)s).
-        quantisation: what the engine will do (default: %(default)s).
-        pad_to: add zeros up to a multiple of N dimensions, for quantisers of sub-vectors (default: 8 for lancedb; what
-            PQ... of --index divides).
+        form: how the bias is stored (default: in the vector, to fit the metric); attribute: plain vectors, with the
+            bias as a field.
+        centre: constant that is subtracted from every bias (changes no ranking); nonnegative keeps all scores at 0 or
+            more (default: %(default)s).
+        quantisation: quantisation in the engine (default: %(default)s).
+        pad_to: pad with zeros to a multiple of N dimensions, for product quantisers (default: 8 for lancedb; the number
+            in PQ... of --index).
         index: FAISS's factory string (default: Flat; SQ8 for int8).
         nprobe: lists that a FAISS IVF index searches (default: the least that reaches --target-overlap).
-        ef_search: candidates that a FAISS HNSW index looks at (default: likewise).
-        max_index_bytes: bytes of vectors that a FAISS index is built of in memory (default: %(default)s).
-        threads: threads that build a FAISS index; with more than one an HNSW graph differs from run to run
+        ef_search: efSearch of a FAISS HNSW index (default: the least that reaches --target-overlap).
+        max_index_bytes: limit of the memory for building a FAISS index, in bytes (default: %(default)s).
+        threads: threads that build a FAISS index; with more than one, an HNSW graph differs from run to run
             (default: %(default)s).
-        collection: collection, class, index, schema or SQL table, as the engine has it.
+        collection: name of the engine's collection, class, index, schema or SQL table.
         namespace: namespace of pinecone or vespa.
         vector_field: field, column or named vector that holds the vector.
         id_field: field or column that holds the candidate's id.
-        uuid_column: column of the embeddings with the UUIDs that points have in qdrant or weaviate (default: UUIDs that
-            follow from the id).
-        payload: further columns of the embeddings to send along, such as title,url.
-        since: the version that the index holds; only what has moved since then is written.
-        like: folder of the export, or of the update, that was imported last.
-        min_change: leave biases as they are that changed by less (default: %(default)s).
+        uuid_column: column of the embeddings with the UUIDs of points in qdrant or weaviate (default: UUIDs made from
+            the ids).
+        payload: further columns of the embeddings to export, such as title,url.
+        since: the version that the index has; only changes since then are written.
+        like: folder of the last imported export or update.
+        min_change: leave out changes of the bias that are smaller (default: %(default)s).
         queries: shards of queries (default: some of the candidates).
         sample: how many queries (default: %(default)s).
         seed: seed of the sample (default: %(default)s).
-        target_overlap: with --engine rerank or faiss, or --form attribute: how much of the exact top 10 is to be kept
+        target_overlap: share of the exact top 10 to keep, with --engine rerank or faiss, or --form attribute
             (default: %(default)s).
-        hub_deviations: with --engine rerank: a candidate is a hub when its bias lies more than X robust standard
-            deviations above the median (default: %(default)s).
+        hub_deviations: with --engine rerank, a bias this many robust standard deviations above the median makes a hub
+            (default: %(default)s).
 
     Raises:
         ConfigError: a value that cannot work.
@@ -137,8 +138,8 @@ class ExportConfig(QueryColumnOptions):
         self._check_update()
         if (self.index or self.nprobe or self.ef_search) and self.engine != "faiss":
             raise ConfigError(
-                f"--index, --nprobe and --ef-search have no effect on --engine {self.engine}; only faiss builds an "
-                "index here."
+                f"--index, --nprobe and --ef-search have no effect on --engine {self.engine}: only faiss builds "
+                "an index here."
             )
         for flag, value, kind in (("--nprobe", self.nprobe, "IVF"), ("--ef-search", self.ef_search, "HNSW")):
             if value is not None and (
@@ -156,23 +157,25 @@ class ExportConfig(QueryColumnOptions):
         along = self.payload or self.uuid_column
         if self.engine == RERANK and (self.names or along):
             raise ConfigError(
-                "--engine rerank writes biases to look up: names and further columns have no effect on it."
+                "--engine rerank writes only biases, so flags for names and further columns have no effect."
             )
         if self.uuid_column and self.engine not in _WITH_UUIDS:
             raise ConfigError(f"--uuid-column has no effect on --engine {self.engine}, whose ids are the table's.")
 
     def _check_update(self) -> None:
         if (self.since is None) != (self.like is None) or (self.min_change and self.since is None):
-            raise ConfigError("--since N and --like URI belong together, and --min-change X to them; give all or none.")
+            raise ConfigError(
+                "--since N and --like URI need each other, and --min-change X needs both. Give all or none."
+            )
         if self.since is None:
             return
         if self.engine in (RERANK, "faiss"):
             raise ConfigError(
-                f"--since says nothing to --engine {self.engine}, whose files are read as a whole; export anew, or "
-                "take nnn table diff --output."
+                f"--since has no effect on --engine {self.engine}, which reads its files as a whole. Export "
+                "again, or use nnn table diff --output."
             )
         if self.since >= self.version:
-            raise ConfigError(f"--since {self.since} must be a version before {self.version}, which is exported.")
+            raise ConfigError(f"--since {self.since} must be older than version {self.version}, which is exported.")
         Update(self.table, self.since, self.min_change, self.like or "")
 
     @property
@@ -251,8 +254,8 @@ def _recipe_of_index(config: ExportConfig, update: Update, manifest: Manifest) -
     }
     if differing := [name for name, value in said.items() if value != of_export[name]]:
         raise ConfigError(
-            f"the index of --like {update.like!r} has another {', '.join(differing)} than these flags say; leave the "
-            "flags out, which takes what it has."
+            f"these flags differ from the index of --like {update.like!r} in {', '.join(differing)}. Leave the "
+            "flags out, to use what it has."
         )
     held_biases(update)  # raises, before the work, where it is not known what the index holds
     return recipe.for_version(BiasRange.of(manifest))

@@ -56,10 +56,11 @@ class ColumnOptions:
     """Names of columns or JSON fields of the candidates, and of all other rows as far as these have no own names.
 
     Attributes:
-        id_column: identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256
-            for the digest of its content, @row for file name and position.
-        pair_id_column: id of the row's own counterpart, none where empty (default: the row's id; in a tar the key).
-        caption_column: the caption (default: caption); in a TSV or CSV without a header #1 is the first column.
+        id_column: identity of a row (default: the first present of id, key, image_path; in a tar the key); @sha256 is
+            the digest of its content, @row its file name and position.
+        pair_id_column: id of the matching item on the other side; an empty value means none (default: the row's id; in
+            a tar the key).
+        caption_column: the caption (default: caption). In a TSV or CSV without a header, #1 is the first column.
         vector_column: the embedding (default: the first present of vector, embedding).
         image_column: the image, as bytes or as text in base64 (default: the first present of image, jpg, jpeg, png,
             webp).

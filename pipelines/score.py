@@ -37,7 +37,7 @@ class ScoreConfig(ColumnOptions):
         output: new Parquet file of id and bias.
         work: folder of artefacts, that of the refresh.
         encoder: model, as for nnn refresh; not needed for vectors.
-        max_reject_rate: share that may be unusable.
+        max_reject_rate: share of unusable rows that is accepted.
         threads: threads of one worker process (default: all cores locally).
 
     Raises:

@@ -106,7 +106,7 @@ def make_part(number: int, rows: int = 3) -> TablePart:
 
 
 GATES = (
-    Gate("alpha", 3.0, 2.0, "fail", "alpha 3 and the previous differ by a factor of 3 (limit: at most 2)", True),
+    Gate("alpha", 3.0, 2.0, "fail", "alpha 3 differs from the previous one by a factor of 3 (limit: at most 2)", True),
     Gate("gain", None, 0.0, "skipped", "no validation queries were given"),
 )
 

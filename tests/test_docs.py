@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipelines.commands._completion import _actions, _parsers
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,6 +20,12 @@ FOREIGN_FLAGS = {
     "build_arg", "constraint", "environment_cache_millis", "extra_index_url", "flink_master", "images", "model",
     "prism_location", "runner", "setup_file", "vectors",
 }  # fmt: skip
+
+#: Words of a sentence that a person reads in a terminal, with a value as one word.
+MOST_WORDS = 25
+
+#: Modules whose long texts are pages or scripts, not messages.
+NOT_MESSAGES = {"_page.py", "_completion.py", "faiss_index.py", "pgvector_table.py", "qdrant_collection.py"}
 
 
 def _tracked(suffix: str) -> list[Path]:
@@ -64,3 +75,33 @@ def test_scripts_exist() -> None:
 
 def test_first_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_messages_have_short_sentences() -> None:
+    modules = [source for source in _tracked(".py") if {"nnn_core", "pipelines"} & set(source.parts)]
+    texts = [(source.name, text) for source in modules if source.name not in NOT_MESSAGES for text in _literals(source)]
+    texts += [(name, text) for name, parser in _parsers() for text in _described(parser)]
+    said = [(name, sentence) for name, text in texts for sentence in _sentences(text)]
+    assert len(said) > 2000
+    assert [(name, sentence) for name, sentence in said if len(sentence.split()) > MOST_WORDS] == []
+
+
+def _literals(source: Path) -> Iterator[str]:
+    """Strings of a module but its docstrings, with ``X`` for a value that is filled in."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    aside = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            aside.update(node.values)
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else " X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in aside:
+            yield node.value
+
+
+def _described(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield from filter(None, (parser.description, parser.epilog))
+    yield from (action.help for action in _actions(parser) if action.help)
+
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?:;])\s+|\n", text)

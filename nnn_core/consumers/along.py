@@ -44,7 +44,7 @@ class Along:
         rows = pc.index_in(pa.array(ids, pa.string()), value_set=table.column("id"))
         if rows.null_count:
             lost = ids[int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])]
-            raise InputError(f"{shard.source!r} has no row {lost!r} any more, so it changed; run the command again.")
+            raise InputError(f"{shard.source!r} changed: row {lost!r} is gone. Run the command again.")
         found = table.take(rows).combine_chunks()
         return found.select(self.payload) if self.payload else None, self._uuids(found, shard)
 

@@ -52,7 +52,9 @@ def augment(
             than ``max_abs_bias``.
     """
     if vectors.ndim != 2 or bias.shape != (len(vectors),):
-        raise ConfigError(f"augment: vectors {vectors.shape} and bias {bias.shape} disagree; one bias a row is needed.")
+        raise ConfigError(
+            f"augment: vectors {vectors.shape} and bias {bias.shape} do not fit: give one bias for each row."
+        )
     vectors = _unit(vectors, normalise, "augment")
     wide = bias.astype(np.float64)
     columns = [vectors, -bias[:, None]]
@@ -60,8 +62,8 @@ def augment(
         limit = float(np.abs(wide).max(initial=0.0)) if max_abs_bias is None else max_abs_bias
         if (np.abs(wide) > limit).any():
             raise ConfigError(
-                f"augment: biases reach {np.abs(wide).max():g} (max_abs_bias={limit:g}), so vectors cannot be brought "
-                "to one length; max_abs_bias must be that of the whole table."
+                f"augment: biases reach {np.abs(wide).max():g} (max_abs_bias={limit:g}), so vectors cannot be "
+                "brought to one length. Pass the max_abs_bias of the whole table."
             )
         rest = 1.0 + limit**2 - (vectors.astype(np.float64) ** 2).sum(axis=1) - wide**2
         columns.append(np.sqrt(np.maximum(rest, 0.0))[:, None].astype(np.float32))
@@ -86,7 +88,9 @@ def augment_queries(
         ConfigError: a query is not unit length, or ``weight`` is not a number.
     """
     if not math.isfinite(weight):
-        raise ConfigError(f"augment_queries: weight {weight} is not a finite number; 1 is the bias as stored, 0 none.")
+        raise ConfigError(
+            f"augment_queries: weight {weight} is not a finite number. Pass 1 for the stored bias, or 0 for none."
+        )
     queries = _unit(queries, normalise, "augment_queries")
     extra = [np.full((len(queries), 1), weight, np.float32)]
     if form == "norm_completed":
@@ -110,8 +114,8 @@ def _unit(vectors: FloatMatrix, normalise: bool, who: str) -> FloatMatrix:
     off = ~(np.abs(squares - 1.0) <= _TOLERANCE)
     if off.any():
         raise ConfigError(
-            f"{who}: {int(off.sum())} of {len(vectors)} vectors are not unit length (they have lengths "
-            f"{np.sqrt(squares.min()):g} to {np.sqrt(squares.max()):g}), so the bias would weigh too much or too "
-            "little against their scores. Normalise them, or pass normalise=True."
+            f"{who}: {int(off.sum())} of {len(vectors)} vectors are not unit length (lengths "
+            f"{np.sqrt(squares.min()):g} to {np.sqrt(squares.max()):g}), so the bias would have the wrong "
+            "weight. Normalise them, or pass normalise=True."
         )
     return vectors

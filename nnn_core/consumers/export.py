@@ -77,7 +77,7 @@ class Embeddings:
         summary.check_rate(max_reject_rate, "--embeddings", rejects_folder)
         shards = in_order(embedded_shards(inputs))
         if not shards:
-            raise InputError("no row of --embeddings can be used, so there is nothing to export; look at the input.")
+            raise InputError("no row of --embeddings can be used, so there is nothing to export. Check the input.")
         check_alike(shards)
         check_dimension(table.manifest.dim, shards[0].dim, uri, repr(shards[0].source))
         if encoder is not None and not all(each.precomputed for each in inputs):
@@ -108,8 +108,8 @@ def _check_unique(shards: Iterable[EmbeddedShard], table: BiasTable) -> None:
         if len(double):
             row_id = table.ids[int(double.min())].as_py()
             raise DuplicateIdError(
-                f"candidate id {row_id!r} of {shard.source!r} occurs more than once among "
-                "--embeddings, so an engine would keep one of them by chance; make ids unique."
+                f"candidate id {row_id!r} of {shard.source!r} occurs more than once among --embeddings, so an "
+                "engine would keep only one of them. Make ids unique."
             )
 
 
@@ -185,11 +185,11 @@ def check_output(output: str, expected: dict[str, Any]) -> None:
         record = json.loads(storage.read_bytes(uri))
         differing = [name for name, value in expected.items() if record.get(name) != json.loads(json.dumps(value))]
     except (ValueError, AttributeError) as error:
-        raise StorageError(f"{uri!r} is not the manifest of an export ({error}); name a new --output.") from error
+        raise StorageError(f"{uri!r} is not the manifest of an export ({error}). Name a new --output.") from error
     if differing:
         raise StorageError(
-            f"{uri!r} exists already and belongs to another export (its {', '.join(differing)} differ). It was left "
-            "as it is; name a new --output."
+            f"{uri!r} exists already and belongs to another export (its {', '.join(differing)} differ). It was "
+            "left as it is. Name a new --output."
         )
 
 
@@ -204,14 +204,14 @@ def commit_export(output: str, folders: Iterable[str], record: dict[str, Any]) -
         stray = [name for name in storage.list_names(storage.join(output, folder)) if name not in known]
         if stray:
             raise StorageError(
-                f"{storage.join(output, folder)!r} holds {len(stray)} files that this export did not write (first: "
-                f"{stray[0]!r}), which an engine would import too. Delete them if nobody needs them, or name a new "
-                "--output, and run the same command again."
+                f"{storage.join(output, folder)!r} holds {len(stray)} files that this export did not write "
+                f"(first: {stray[0]!r}), which an engine would import too. Delete them or name a new --output, "
+                "and run the same command again."
             )
     data = records.to_page(record)
     uri = manifest_uri(output)
     if not storage.create(uri, data) and storage.read_bytes(uri) != data:
         raise StorageError(
-            f"{uri!r} exists already and belongs to another export. It was left as it is; name a new --output."
+            f"{uri!r} exists already and belongs to another export. It was left as it is. Name a new --output."
         )
     return uri

@@ -37,7 +37,7 @@ def read_export(folder: str) -> dict[str, Any]:
             raise ValueError("it holds no recipe")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{uri!r} is not the manifest of an export for an engine ({error!r}); name another."
+            f"{uri!r} is not the manifest of an export for an engine ({error!r}). Name another one."
         ) from error
     return record
 
@@ -71,8 +71,8 @@ def held_biases(update: Update) -> BiasTable:
     table, before = record["table"], record.get("update")
     if table["version"] != update.since:
         raise ConfigError(
-            f"--since {update.since} is not what the index holds: --like {update.like!r} brought it to version "
-            f"{table['version']}. Name the export or update that was imported last, and its version."
+            f"--since {update.since} is not the version that the index holds: --like {update.like!r} brought it "
+            f"to version {table['version']}. Name the export or update that was imported last, and its version."
         )
     now = load_biases(update.table, update.since)
     if now.manifest.id_digest != table["id_digest"]:

@@ -97,7 +97,9 @@ class Hubs:
         """
         broken = next((name for name in self.ids if len(name.splitlines()) != 1), None)
         if broken is not None:
-            raise InputError(f"id {broken!r} has a line break, so it cannot stand in a list of lines; take --output.")
+            raise InputError(
+                f"id {broken!r} has a line break, so it cannot be written to a list of lines. Use --output."
+            )
         storage.create_output(output, "".join(f"{name}\n" for name in self.ids).encode(), "--quarantine")
 
 

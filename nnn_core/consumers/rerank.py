@@ -83,7 +83,7 @@ class Reranker:
             except (pa.ArrowException, OSError, UnicodeError) as error:
                 raise CorruptArtifactError(f"{uri!r} is not a file of biases: {error}. Export again.") from error
         if not tables:
-            raise InputError("Reranker.load: no file was named; take those of export.json.")
+            raise InputError("Reranker.load: no file was named. Pass those of export.json.")
         table = pa.concat_tables(tables)
         bias = table.column("bias").to_numpy()
         return cls(IdIndex.of(table.column("id")), bias, table.column("hub").to_numpy(), _mean(bias), gated)
@@ -97,7 +97,7 @@ class Reranker:
         place = Path(folder)
         try:
             if place.exists():
-                raise StorageError(f"{folder!r} is there already and was left as it is; name a new folder.")
+                raise StorageError(f"{folder!r} exists already and was left as it is. Name a new folder.")
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as draft:
                 ready = Path(draft) / "ready"
@@ -119,13 +119,13 @@ class Reranker:
         """
         place = Path(folder)
         if not place.is_dir():
-            raise InputError(f"{folder!r} is no folder of a re-ranker; write one with Reranker.save.")
+            raise InputError(f"{folder!r} is not a folder of a re-ranker. Write one with Reranker.save.")
         try:
             mark = json.loads((place / _MARK).read_bytes())
             files = {name: place / f"{name}.npy" for name in _ARRAYS}
             arrays = {name: np.asarray(np.load(path, "r", allow_pickle=False)) for name, path in files.items()}
             if mark["format"] != _FORMAT or {len(arrays[name]) for name in ("bias", "hub")} != {mark["rows"]}:
-                raise ValueError("its files do not belong together")
+                raise ValueError("its files are not from one save")
             bias, hub = arrays.pop("bias"), arrays.pop("hub")
             return cls(IdIndex(**arrays), bias, hub, mark["mean"], gated)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -161,7 +161,7 @@ class Reranker:
             ConfigError: ``missing`` is another word.
         """
         if len(ids) != len(scores):
-            raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores; one score an id is needed.")
+            raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores do not fit: give one score for each id.")
         check_missing(missing)
         if not len(ids):
             return []
@@ -171,8 +171,8 @@ class Reranker:
         plain = np.asarray(scores, np.float64)
         if not (np.abs(plain) <= _HIGHEST_SCORE).all():
             raise InputError(
-                f"rerank: scores reach from {plain.min():g} to {plain.max():g}, but inner products of unit vectors lie "
-                "between -1 and 1, and biases belong to these. Normalise the vectors, or turn distances into cosines."
+                f"rerank: scores reach from {plain.min():g} to {plain.max():g}, but inner products of unit "
+                "vectors lie between -1 and 1. Normalise the vectors, or turn distances into cosines."
             )
         first = rows[int(plain.argmax())]
         if self.gated and (first < 0 or not self.hub[first]):
@@ -277,4 +277,4 @@ def check_target(target: float) -> None:
         InputError: not above 0 and at most 1.
     """
     if not (math.isfinite(target) and 0.0 < target <= 1.0):
-        raise InputError(f"--target-overlap {target} must lie above 0 and be at most 1.")
+        raise InputError(f"--target-overlap {target} must be above 0 and at most 1.")

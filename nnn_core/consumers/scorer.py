@@ -73,8 +73,8 @@ class BiasScorer:
         manifest = read_manifest(table, version)
         if "approximate" in manifest.search.methods:
             raise ConfigError(
-                f"version {manifest.version} of {table!r} was found by an approximate search, so exact biases of "
-                "new items would not match it. Run a refresh instead, which scores only what is new."
+                f"version {manifest.version} of {table!r} was made by an approximate search, so exact biases of "
+                "new items would not match it. Run a refresh instead: it scores only new items."
             )
         parts, pairs = _bank_of(manifest, table, work), manifest.settings.exclude_own_pairs
         shards = [
@@ -105,9 +105,11 @@ class BiasScorer:
             BankTooSmallError: a candidate has fewer than k references, once its own are left out.
         """
         if vectors.ndim != 2 or not all(len(each) == len(vectors) for each in (ids, pair_ids) if each is not None):
-            raise ConfigError(f"bias: vectors {vectors.shape} with ids need (rows, dim) and an id a row.")
+            raise ConfigError(
+                f"bias: vectors {vectors.shape} with ids do not fit: pass (rows, dim) vectors, and one id for each row."
+            )
         if ids is None and self.manifest.settings.exclude_own_pairs:
-            raise ConfigError("bias: this table leaves out a candidate's own references, so ids are needed; pass ids=.")
+            raise ConfigError("bias: this table leaves out a candidate's own references, so ids are needed. Pass ids=.")
         check_dimension(self.manifest.dim, vectors.shape[1], "the table", "the vectors to score")
         unit = _to_unit(vectors, "vectors")
         names = id_texts(ids) if ids is not None else pa.array([""] * len(unit), pa.string())
@@ -123,8 +125,8 @@ class BiasScorer:
         means, fewest = _means(block, self.searches, settings.k, self.threads)
         if fewest < settings.k:
             raise BankTooSmallError(
-                f"some candidate has only {fewest} reference queries once its own are left out, and the table's k is "
-                f"{settings.k}; a refresh would be refused too. Use a larger bank."
+                f"a candidate has only {fewest} reference queries without its own, fewer than the table's k = "
+                f"{settings.k}. Use a larger bank."
             )
         return biases_of(means, settings.alpha)
 
@@ -155,7 +157,7 @@ def compute_biases(
     """
     BiasSettings.check_alpha(alpha)
     if candidates.ndim != 2 or references.ndim != 2:
-        raise ConfigError(f"compute_biases: {candidates.shape} and {references.shape} must be (rows, dim) both.")
+        raise ConfigError(f"compute_biases: {candidates.shape} and {references.shape} must both be (rows, dim).")
     check_dimension(candidates.shape[1], references.shape[1], "the candidates", "the references")
     wanted = resolve_k(k, grid_of(max(1, len(references)), k), len(references))[0]
     bank = _to_unit(references, "references")
@@ -174,7 +176,7 @@ def _to_unit(vectors: npt.NDArray[np.floating], what: str) -> FloatMatrix:
     """
     unit, not_finite, zero = unit_vectors(vectors)
     if lost := int((not_finite | zero).sum()):
-        raise InputError(f"{lost} of {len(vectors)} {what} are zero or not finite; leave them out.")
+        raise InputError(f"{lost} of {len(vectors)} {what} are zero or not finite. Leave them out.")
     return unit
 
 
@@ -211,9 +213,9 @@ def _bank_of(manifest: Manifest, table: str, work: str) -> list[EmbeddedShard]:
     ]
     if not parts or add_set_digests(part.vector_digest for part in parts) != manifest.settings.bank_digest:
         raise InputError(
-            f"--work {work!r} does not say which vectors the bank of version {manifest.version} of {table!r} has. Name "
-            "the folder that the refresh had as --work; if an earlier release published the version, run the refresh "
-            "once more, which scores nothing anew."
+            f"--work {work!r} has no record of the bank's vectors for version {manifest.version} of {table!r}. "
+            "Name the --work folder of its refresh. If an earlier release published it, run the refresh "
+            "once more: nothing is scored again."
         )
     return parts
 
@@ -265,14 +267,14 @@ class Scores:
             StorageError: another file lies there, or it cannot be written.
         """
         if not self.ids:
-            raise InputError("no row of --candidates can be used, so there is nothing to score; look at the input.")
+            raise InputError("no row of --candidates can be used, so there is nothing to score. Check the input.")
         table = pa.table({"id": pa.array(self.ids, pa.string()), "bias": pa.array(np.frombuffer(self.bias, "<f4"))})
         table = table.sort_by("id").combine_chunks()
         names = table.column("id")
         same = pc.index(pc.equal(names.slice(1), names.slice(0, len(names) - 1)), True).as_py()
         if same >= 0:
             raise DuplicateIdError(
-                f"candidate id {names[same].as_py()!r} occurs more than once, so nothing was written; make ids unique."
+                f"candidate id {names[same].as_py()!r} occurs more than once, so nothing was written. Make ids unique."
             )
         settings = manifest.settings
         said = {"format": _FORMAT, "version": manifest.version, "k": settings.k, "alpha": settings.alpha}

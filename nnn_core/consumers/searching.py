@@ -42,7 +42,7 @@ class Vectors:
     def __post_init__(self) -> None:
         if self.work is None and self.files is None:
             raise ConfigError(
-                "nnn search needs the candidates' vectors. Name the folder of the refresh with --work, or files of "
+                "nnn search needs the candidates' vectors. Name the refresh's folder with --work, or files of "
                 "vectors with --embeddings."
             )
 
@@ -82,14 +82,15 @@ def search_version(table: BiasTable, vectors: Vectors, queries: FloatMatrix) -> 
         if block.vectors.shape[1] != queries.shape[1]:
             raise InputError(
                 f"{vectors.describe()} has vectors of {block.vectors.shape[1]} dimensions, and --encoder gives "
-                f"queries {queries.shape[1]}. Name the encoder that the vectors are from."
+                f"queries {queries.shape[1]}. Name the encoder that made the vectors."
             )
         found |= Rankings.of(queries, block.vectors, block.ids.to_pylist(), table.bias_of(block.ids))
         rows += len(block.vectors)
     if rows != table.manifest.rows:
         raise InputError(
-            f"{vectors.describe()} has the vectors of {rows:,} of the {table.manifest.rows:,} candidates of version "
-            f"{table.manifest.version}. Name what the refresh had as --work or --candidates, or run the refresh again."
+            f"{vectors.describe()} has the vectors of {rows:,} of the {table.manifest.rows:,} candidates of "
+            f"version {table.manifest.version}. Name the --work or --candidates of the refresh, or run the "
+            "refresh again."
         )
     return found
 
@@ -115,7 +116,7 @@ def _ready_made(manifest: Manifest, files: str, columns: Columns) -> Iterator[Ve
     for name in list_shards(files, "--embeddings"):
         shard = describe_shard(name)
         if not holds_vectors(shard, modality, columns):
-            raise InputError(f"{name.uri!r} holds no vectors, so its rows must be embedded. Name their folder: --work.")
+            raise InputError(f"{name.uri!r} holds no vectors. Name the folder of the embedded rows with --work.")
         for batch in read_rows(shard, modality, columns):
             rows, unit = unit_rows(batch)
             if rows.ids:

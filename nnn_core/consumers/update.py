@@ -33,7 +33,7 @@ class Update:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.min_change) and self.min_change >= 0.0):
-            raise ConfigError(f"--min-change {self.min_change} must be a finite number of at least 0.")
+            raise ConfigError(f"--min-change {self.min_change} must be 0 or more, and finite.")
 
     def step(self, ids: Ids, bias: npt.NDArray[np.float32], before: BiasTable) -> Step:
         """What becomes of some rows.

@@ -113,8 +113,8 @@ def _make_queries(pool: Sequence[Scene], bank: Set[str], count: int, seed: int) 
         if len(tests) == count:
             return tests
     raise ValueError(
-        f"{len(pool)} images gave only {len(tests)} different captions that the bank does not hold, "
-        f"but {count} queries were asked for; ask for fewer queries or more images."
+        f"{len(pool)} images gave only {len(tests)} different captions that the bank does not hold. {count} "
+        "queries need as many: ask for fewer queries or more images."
     )
 
 

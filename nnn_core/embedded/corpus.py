@@ -56,7 +56,9 @@ class Corpus:
         side, outcome = summarise_side(inputs, max_reject_rate, "--candidates", rejects_folder)
         shards = list(embedded_shards(inputs))
         if not shards:
-            raise InputError("the files of --candidates hold no rows, so there is nothing to compute a bias for.")
+            raise InputError(
+                "the files of --candidates hold no rows, so there is nothing to compute. Check the pattern."
+            )
         check_alike(shards)
         files = tuple(sorted((storage.basename(shard.uri), shard.digest) for shard in shards))
         cuts = _part_boundaries((shard.id_sample for shard in shards), side.rows)

@@ -151,10 +151,10 @@ def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -
     if precomputed or request.encoder is not None:
         return
     lists = outline_of(name).lists
-    hint = f"; if {' or '.join(map(repr, lists))} holds vectors, say so with {request.columns.flag('vector')}"
+    hint = f". If {' or '.join(map(repr, lists))} holds vectors, name it with {request.columns.flag('vector')}"
     raise InputError(
-        f"{name.uri!r} holds no vectors that were asked for, so an encoder is needed to embed its {request.modality}s; "
-        f"name one with --encoder{hint if lists else ''}."
+        f"{name.uri!r} has no column of vectors, so its {request.modality}s must be embedded. Name an encoder "
+        f"with --encoder{hint if lists else ''}."
     )
 
 

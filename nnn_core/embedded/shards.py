@@ -257,7 +257,7 @@ def read_ids(shard: EmbeddedShard, column: Literal["id", "pair_id"] = "id") -> p
             found = file.read([column], use_threads=False).column(column).combine_chunks()
         expected = shard.orders[("id", "pair_id").index(column)]
         if expected and _order_digest(found) != expected:
-            raise CorruptArtifactError(f"its column {column!r} has other rows than were written")
+            raise CorruptArtifactError(f"its column {column!r} does not have the rows that were written")
     except (CorruptArtifactError, InputError, pa.ArrowException, OSError, UnicodeError, KeyError) as error:
         raise _lost(shard, error) from error
     return found
@@ -288,7 +288,7 @@ def check_alike(shards: Sequence[EmbeddedShard]) -> None:
     if len(first) > 1:
         (dim_a, a), (dim_b, b) = sorted(first.items())[:2]
         raise InputError(
-            f"vectors differ in dimension: {dim_a} in {a.source!r}, {dim_b} in {b.source!r}; candidates and "
+            f"vectors differ in dimension: {dim_a} in {a.source!r}, {dim_b} in {b.source!r}. Candidates and "
             "references must come from one encoder."
         )
 

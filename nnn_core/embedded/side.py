@@ -37,7 +37,7 @@ def lengths_note(off_length: int | None, rows: int, flag: str) -> str | None:
     if not off_length:
         return None
     return (
-        f"{off_length:,} of {rows:,} vectors of {flag} are not unit length; they were normalised here. Biases belong "
-        "to unit vectors, so an index or a query that keeps the lengths is ranked wrongly: normalise them there too, "
-        "or take the vectors that nnn export writes."
+        f"{off_length:,} of {rows:,} vectors of {flag} are not unit length, and were normalised for this job. "
+        "The biases are only valid for unit vectors. Normalise vectors in your index and queries too, or use "
+        "those that nnn export writes."
     )

@@ -105,8 +105,8 @@ class Fingerprint:
         """
         if self != planned:
             raise InputError(
-                f"encoder {spec!r} on this worker is not the one that the job was started with "
-                f"({self} here, {planned} there); give every worker the same files."
+                f"encoder {spec!r} on this worker differs from the one that the job was started with ({self} "
+                f"here, {planned} there). Give every worker the same files."
             )
 
 
@@ -182,4 +182,4 @@ def parse_encoder(spec: str, precision: str = FLOAT32) -> EncoderSource:
         return ForeignSource.parse(scheme, rest, precision)
     built_in = [f"{name}:{form}" for name, (_, _, form) in _SCHEMES.items()]
     known = "; ".join([*built_in, "python:package.module:factory[:argument]", *(f"{n}:..." for n in known_schemes())])
-    raise ConfigError(f"--encoder {spec!r} is not understood; write one of {known}.")
+    raise ConfigError(f"--encoder {spec!r} is not understood. Write one of {known}.")

@@ -27,9 +27,9 @@ def vectors_of(encode: Callable[[Sequence[Any]], Any], items: Sequence[Any], whe
     found = guarded(lambda: np.asarray(encode(items)), f"a batch of {len(items)} rows of {where}")
     if found.ndim != 2 or len(found) != len(items) or not found.shape[1] or found.dtype.kind != "f":
         raise InputError(
-            f"the encoder gave an array {found.shape} of {found.dtype} for {len(items)} rows of {where}, where "
-            f"({len(items)}, dimension) of float32 is due; nothing was stored, as vectors would come to stand at other "
-            "rows. Correct the encoder."
+            f"the encoder gave an array {found.shape} of {found.dtype} for {len(items)} rows of {where}. It "
+            f"must be ({len(items)}, dimension) of float32, so that each row gets its own vector. Nothing was "
+            "stored. Correct the encoder."
         )
     vectors: FloatMatrix = found
     return vectors
@@ -62,7 +62,7 @@ def _in_one_line(error: Exception) -> str:
 def _remedy(error: Exception) -> str:
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return (
-            "It needs less memory with --precision bfloat16, with fewer --threads or --model-copies, and an encoder "
-            "of your own with a smaller batch_size. Finished shards are kept."
+            "To need less memory, use --precision bfloat16, fewer --threads or --model-copies, or a smaller "
+            "batch_size in your own encoder. Finished shards are kept."
         )
-    return "Finished shards are kept: correct the encoder and run the same command again."
+    return "Finished shards are kept. Correct the encoder, and run the same command again."

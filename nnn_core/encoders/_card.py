@@ -71,10 +71,10 @@ def _capture(name: str, tower: Tower, inputs: Inputs) -> Callable[[Inputs], torc
         graph.replay()
         same = torch.equal(vectors, expected)
     except RuntimeError as error:
-        _log.info("the %s tower runs kernel by kernel: it cannot be captured as a CUDA graph (%s)", name, error)
+        _log.info("the %s tower runs more slowly, without a CUDA graph: it cannot be captured (%s)", name, error)
         return lambda inputs: tower(_to_card(inputs))
     if not same:
-        _log.warning("the %s tower runs kernel by kernel: as a CUDA graph it gives other vectors", name)
+        _log.warning("the %s tower runs more slowly, without a CUDA graph: as a graph it gives different vectors", name)
         return lambda inputs: tower(_to_card(inputs))
 
     def replay(inputs: Inputs) -> torch.Tensor:

@@ -96,8 +96,8 @@ class CheckpointSource(ModelSource):
         if len(tokenizer) < len(cls.tokenizer):
             missing = sorted(set(cls.tokenizer) - {path.name for path in tokenizer})
             raise InputError(
-                f"--encoder {cls.scheme}:{directory} lacks {', '.join(missing)}; put the checkpoint and the files of "
-                "its tokenizer in one directory."
+                f"--encoder {cls.scheme}:{directory} lacks {', '.join(missing)}. Put the checkpoint and its "
+                "tokenizer's files in one directory."
             )
         return Fingerprint(
             weights=file_digest(weights_of(directory, cls.scheme)),
@@ -117,8 +117,7 @@ def weights_of(directory: Path, family: str) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise InputError(
-            f"--encoder {family}:{directory} must hold one checkpoint ({', '.join(_WEIGHTS)}), and these are there: "
-            f"{names}."
+            f"--encoder {family}:{directory} must hold one checkpoint ({', '.join(_WEIGHTS)}), but has: {names}."
         )
     return found[0]
 
@@ -140,8 +139,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{str(path)!r} cannot be read without executing code of its own: {error}. If you trust where it comes "
-            "from, read it elsewhere and save its weights alone."
+            f"{str(path)!r} cannot be read without running code that it contains: {error}. If you trust its "
+            "source, load it elsewhere and save only its weights."
         ) from error
     for name in ("model", "module", "state_dict"):
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
@@ -162,11 +161,11 @@ def fitted(module: _Module, state: Mapping[str, torch.Tensor], path: Path) -> _M
     missing, extra = sorted(needed.keys() - state.keys()), sorted(state.keys() - needed.keys())
     shapes = sorted(name for name in needed.keys() & state.keys() if needed[name].shape != state[name].shape)
     if missing or extra or shapes:
-        told = [("lacks", missing), ("has no place for", extra), ("has in another shape", shapes)]
+        told = [("are missing", missing), ("are unknown", extra), ("have a different shape", shapes)]
         raise InputError(
-            f"{str(path)!r} does not fit the model: it "
-            + ", it ".join(f"{what} {len(names)} weights (first: {names[0]!r})" for what, names in told if names)
-            + "; give the checkpoint of the retrieval model."
+            f"{str(path)!r} does not fit the model: "
+            + ", ".join(f"{len(names)} weights {what} (first: {names[0]!r})" for what, names in told if names)
+            + ". Give the checkpoint of the retrieval model."
         )
     module.load_state_dict({name: value.float() for name, value in state.items()})
     return module

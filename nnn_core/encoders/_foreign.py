@@ -77,8 +77,8 @@ class ForeignSource:
         """
         if precision != FLOAT32:
             raise ConfigError(
-                f"--precision {precision} with --encoder {scheme}:{rest}: only an encoder itself can know how to "
-                "compute in another precision; leave the flag out and tell it by its argument."
+                f"--precision {precision} with --encoder {scheme}:{rest}: the flag does not work for encoders "
+                "of your own. Leave it out, and set the precision through the encoder's argument."
             )
         return cls(scheme, rest, _fingerprint(scheme, rest, _call(scheme, rest)))
 
@@ -134,10 +134,10 @@ def _call(scheme: str, rest: str) -> Any:
     if not isinstance(getattr(encoder, "batch_size", None), int) or encoder.batch_size < 1:
         missing.append("batch_size (a number of at least 1)")
     if not isinstance(getattr(encoder, "version", None), str) or not encoder.version:
-        missing.append("version (a text that changes with its vectors)")
+        missing.append("version (a string that changes when its vectors do)")
     if missing:
         raise ConfigError(
-            f"--encoder {scheme}:{rest} leads to {type(encoder).__name__}, which lacks {', '.join(missing)}; "
+            f"--encoder {scheme}:{rest} gives a {type(encoder).__name__} without {', '.join(missing)}. "
             "nnn_core/encoders/_foreign.py has an example."
         )
     return encoder
@@ -149,13 +149,13 @@ def _factory(scheme: str, rest: str) -> tuple[Callable[..., Any], list[str]]:
     module, _, further = rest.partition(":")
     name, separator, argument = further.partition(":")
     if not module or not name:
-        raise ConfigError(f"--encoder python:{rest} names no function; write python:package.module:factory[:argument].")
+        raise ConfigError(f"--encoder python:{rest} names no function. Write python:package.module:factory[:argument].")
     try:
         factory: Callable[..., Any] = getattr(import_module(module), name)
     except Exception as error:  # a module may fail in any way while it is imported
         raise ConfigError(
-            f"--encoder python:{rest}: {name!r} of {module!r} cannot be had: {error!r}. Every worker must be able to "
-            "import that module."
+            f"--encoder python:{rest}: {name!r} of {module!r} cannot be imported: {error!r}. Every worker must "
+            "be able to import that module."
         ) from error
     return factory, [argument] if separator else []
 
@@ -164,8 +164,8 @@ def _entry_point(scheme: str) -> Callable[..., Any]:
     points = list(entry_points(group=ENTRY_POINTS, name=scheme))
     if len({point.value for point in points}) > 1:
         raise ConfigError(
-            f"--encoder {scheme}:... is offered by several installed packages "
-            f"({', '.join(sorted(point.value for point in points))}); uninstall all but one."
+            f"--encoder {scheme}:... belongs to several installed packages "
+            f"({', '.join(sorted(point.value for point in points))}). Uninstall all but one."
         )
     try:
         factory: Callable[..., Any] = points[0].load()

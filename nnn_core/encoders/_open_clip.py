@@ -55,7 +55,7 @@ class OpenClipSource(ModelSource):
         if not pretrained:
             raise InputError(
                 f"--encoder open_clip:{spec} names no weights, and random weights would give a meaningless "
-                "table; write open_clip:MODEL/PRETRAINED_TAG or open_clip:MODEL//path/to/checkpoint."
+                "table. Write open_clip:MODEL/PRETRAINED_TAG or open_clip:MODEL//path/to/checkpoint."
             )
         return _fingerprint_pretrained(model, pretrained)
 
@@ -121,14 +121,14 @@ def _towers(model: Any, preprocess: Any, tokenizer: Any) -> Towers:
 def _fingerprint_directory(directory: Path) -> Fingerprint:
     config_path = directory / _CONFIG
     if not config_path.is_file():
-        raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory, it has no {_CONFIG}.")
+        raise InputError(f"--encoder: {str(directory)!r} is not an open_clip model directory: it has no {_CONFIG}.")
     config = read_json(config_path)
     check_open_clip(config.get("model_cfg") or {}, _text_towers, config_path)
     if not config.get("preprocess_cfg"):
         raise InputError(
-            f"--encoder: {str(config_path)!r} has no preprocess_cfg, and open_clip would prepare images as for its "
-            "first CLIP models, whatever this one was trained with; add mean, std, interpolation and resize_mode, or "
-            "save the directory anew with open_clip's push_to_hf_hub.save_for_hf."
+            f"--encoder: {str(config_path)!r} has no preprocess_cfg, so images could be prepared in the wrong "
+            "way. Add mean, std, interpolation and resize_mode, or save the directory again with open_clip's "
+            "push_to_hf_hub.save_for_hf."
         )
     weights = sorted(path for path in directory.iterdir() if path.suffix in (".safetensors", ".bin", ".pth"))
     if not weights:
@@ -170,7 +170,7 @@ def _tokenizer(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(TOKENIZER)))
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
-        raise InputError(f"--encoder open_clip:...: the tokenizer {name!r} cannot be had: {error}") from error
+        raise InputError(f"--encoder open_clip:...: the tokenizer {name!r} cannot be loaded: {error}") from error
 
 
 def _text_towers() -> set[str]:
@@ -221,10 +221,10 @@ def _refuse_wrong_preprocessing(model: str, checkpoint: str) -> None:
     if needed and [_listed(value) for value in usual] not in needed:
         named = ", ".join(f"{name} {value}" for name, value in zip(_PREPROCESSING, needed[0], strict=True))
         raise InputError(
-            f"--encoder open_clip:{model}/{checkpoint}: every published {model} was trained with another preprocessing "
-            f"({named}) than open_clip applies to a bare file, so all images would be embedded wrongly. Put the "
-            "weights, a tokenizer and an open_clip_config.json with model_cfg and preprocess_cfg in a directory, and "
-            "write open_clip:local-dir:DIRECTORY."
+            f"--encoder open_clip:{model}/{checkpoint}: every published {model} was trained with a "
+            f"preprocessing ({named}) that open_clip does not apply to a bare file. All images would be embedded "
+            "wrongly. Put the weights, a tokenizer and an open_clip_config.json (model_cfg, "
+            "preprocess_cfg) into a directory. Then write open_clip:local-dir:DIRECTORY."
         )
 
 
@@ -238,4 +238,4 @@ def _download(tag: dict[str, Any], model: str, pretrained: str) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
-        raise InputError(f"--encoder open_clip:{model}/{pretrained}: the weights cannot be had: {error}") from error
+        raise InputError(f"--encoder open_clip:{model}/{pretrained}: the weights cannot be loaded: {error}") from error

@@ -23,7 +23,7 @@ _LAYER_ARGUMENTS = {
     "norm_kwargs": frozenset({"eps", "elementwise_affine", "bias"}),
 }
 
-_OWN_CODE = "Bring a model that needs code of its own as --encoder python:package.module:factory."
+_OWN_CODE = "Give a model that needs its own code as --encoder python:package.module:factory."
 
 
 def run_no_code() -> None:
@@ -48,26 +48,28 @@ def check_open_clip(config: Mapping[str, Any], text_towers: Callable[[], Collect
     for tower in ("text_cfg", "vision_cfg", "multimodal_cfg"):
         settings = config.get(tower) or {}
         if not isinstance(settings, Mapping):
-            raise InputError(f"--encoder: {str(path)!r} has no object at {tower!r}, so it describes no model.")
+            raise InputError(
+                f"--encoder: {str(path)!r} has no object {tower!r}, so it is not the configuration of a model."
+            )
         _check_arguments(settings, "tokenizer_kwargs", _TOKENIZER_ARGUMENTS, path)
         for name, known in _LAYER_ARGUMENTS.items():
             _check_arguments(settings, name, known, path)
         timm, text = (str(settings.get(name) or "") for name in ("timm_model_name", "hf_model_name"))
         if any(mark in timm for mark in ":/\\") or (text and text not in text_towers()):
             raise InputError(
-                f"--encoder: {str(path)!r} takes a tower from {text or timm!r}, a place whose files say what is "
-                f"loaded and no model that open_clip knows, so it was not loaded. {_OWN_CODE}"
+                f"--encoder: {str(path)!r} takes a tower from {text or timm!r}, which open_clip does not know. "
+                f"Files there could run code, so it was not loaded. {_OWN_CODE}"
             )
 
 
 def _check_arguments(settings: Mapping[str, Any], name: str, known: frozenset[str], path: Path) -> None:
     arguments = settings.get(name) or {}
     if not isinstance(arguments, Mapping):
-        raise InputError(f"--encoder: {str(path)!r} has no object at {name!r}, so it describes no model.")
+        raise InputError(f"--encoder: {str(path)!r} has no object {name!r}, so it is not the configuration of a model.")
     if further := sorted(arguments.keys() - known):
         raise InputError(
-            f"--encoder: {str(path)!r} passes {further[0]!r} by {name!r}, and only {', '.join(sorted(known))} are "
-            f"passed on: others can make a library execute files. {_OWN_CODE}"
+            f"--encoder: {str(path)!r} passes {further[0]!r} by {name!r}, and only {', '.join(sorted(known))} "
+            f"are passed on, because others can make a library run files. {_OWN_CODE}"
         )
 
 
@@ -87,7 +89,7 @@ def architecture_of(config: Mapping[str, Any], kind: Any, path: Path) -> dict[st
     """
     if config.get("quantization_config"):
         raise InputError(
-            f"--encoder: {str(path)!r} is of quantised weights, which other libraries would have to load; give the "
+            f"--encoder: {str(path)!r} describes quantised weights, which are not supported. Give the "
             "checkpoint in full precision."
         )
     declared = {*kind.__dataclass_fields__, *getattr(kind, "attribute_map", {})} - {"transformers_version"}

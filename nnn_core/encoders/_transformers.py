@@ -81,8 +81,7 @@ def _directory(name: str) -> Path:
         )
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
         raise InputError(
-            f"--encoder transformers:{name}: there is no such directory, and the model cannot be had from the hub: "
-            f"{error}"
+            f"--encoder transformers:{name} is not a directory, and the model cannot be loaded from the hub: {error}"
         ) from error
 
 
@@ -91,13 +90,13 @@ def _fingerprint(directory: Path) -> Fingerprint:
     kind = config.get("model_type")
     if kind not in _MODELS:
         raise ConfigError(
-            f"--encoder transformers:{directory} is of type {kind!r}, and only {', '.join(_MODELS)} are known; write "
-            "python:package.module:factory to bring an encoder of your own."
+            f"--encoder transformers:{directory} is of type {kind!r}, and only {', '.join(_MODELS)} are known. "
+            "For an encoder of your own, write python:package.module:factory."
         )
     if (directory / _ADAPTER).is_file():
         raise InputError(
-            f"--encoder transformers:{directory} holds an adapter ({_ADAPTER}), which some machines would apply and "
-            "others leave out; merge it into the weights, and save these without it."
+            f"--encoder transformers:{directory} holds an adapter ({_ADAPTER}), which some machines would apply "
+            "and others ignore. Merge it into the weights, and save them without it."
         )
     weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
     if not weights:
@@ -105,8 +104,9 @@ def _fingerprint(directory: Path) -> Fingerprint:
     preprocessing, tokenizer = present(directory, _PREPROCESSING), present(directory, TOKENIZER)
     if not preprocessing or not tokenizer:
         raise InputError(
-            f"--encoder transformers:{directory} lacks its {'tokenizer' if preprocessing else _PREPROCESSING[0]}; "
-            "without it images or captions would be prepared in another way than the model was trained with."
+            f"--encoder transformers:{directory} lacks its "
+            f"{'tokenizer' if preprocessing else _PREPROCESSING[0]}. Without it, images or captions could be "
+            "prepared in the wrong way."
         )
     return Fingerprint(
         weights=digest_of_files(weights),
@@ -144,8 +144,9 @@ def _load(directory: Path) -> Towers:
     # By default these are a warning, and random weights.
     if wrong := sorted([*report["missing_keys"], *map(str, report["mismatched_keys"])]):
         raise InputError(
-            f"--encoder transformers:{directory} lacks {len(wrong)} of the weights of {name} (first: {wrong[0]!r}), "
-            "so its vectors would mean nothing; give the checkpoint of the whole retrieval model."
+            f"--encoder transformers:{directory} lacks {len(wrong)} of the weights of {name} (first: "
+            f"{wrong[0]!r}), so its vectors would be meaningless. Give the checkpoint of the whole retrieval "
+            "model."
         )
     # Pillow resizes in the same way on every machine, and as when these models were trained.
     only = {"local_files_only": True, "trust_remote_code": False}

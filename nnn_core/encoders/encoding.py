@@ -135,8 +135,8 @@ def _encode(
             dims |= {vectors.shape[1]} if future else set()
             if len(dims) > 1:
                 raise InputError(
-                    f"the encoder gave vectors of dimension {min(dims)} and of {max(dims)} for rows of {where}, so no "
-                    "two of them could be compared; correct the encoder."
+                    f"the encoder gave vectors of dimension {min(dims)} and {max(dims)} for rows of {where}, "
+                    "which cannot be compared. Correct the encoder."
                 )
             usage.seconds += seconds
             usage.truncated += truncated

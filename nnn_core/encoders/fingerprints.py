@@ -39,8 +39,8 @@ def embeddings_encoder(uri: str) -> dict[str, str]:
         return {str(name): str(value) for name, value in record["encoder"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{uri!r} does not say which encoder its vectors come from ({error!r}), so it cannot be held against the "
-            "table; name a file of nnn export, or pass the fingerprint by encoder=."
+            f"{uri!r} does not say which encoder made its vectors ({error!r}), so they cannot be checked "
+            "against the table. Name a file of nnn export, or pass the fingerprint as encoder=."
         ) from error
 
 
@@ -90,13 +90,13 @@ def check_encoder(table: Mapping[str, str], embeddings: Mapping[str, str], table
     if _READY_MADE in (dict(table), dict(embeddings)):
         made = "the table" if dict(table) == _READY_MADE else where
         raise InputError(
-            f"nobody can tell whether {where} and {table_uri!r} come from one encoder: the vectors of {made} came "
-            "ready-made, without a fingerprint. A bias is valid for the vectors that it was computed from; use these."
+            f"it is unknown whether {where} and {table_uri!r} come from one encoder: the vectors of {made} were "
+            "given without a fingerprint. Use the vectors that the table was computed from."
         )
     shown = ", ".join(f"{name} ({_shown(table, name)} there, {_shown(embeddings, name)} here)" for name in parts)
     raise InputError(
-        f"{where} comes from another encoder than {table_uri!r}: they differ in {shown}. Biases of one encoder say "
-        "nothing about vectors of another; encode with that of the table, or refresh the table."
+        f"{where} and {table_uri!r} come from different encoders: they differ in {shown}. The biases are not "
+        "valid for these vectors. Encode with the table's encoder, or refresh the table."
     )
 
 
@@ -108,8 +108,8 @@ def check_dimension(table: int, dim: int | None, table_uri: str, where: str) -> 
     """
     if dim is not None and dim != table:
         raise InputError(
-            f"{where} has vectors of dimension {dim}, {table_uri!r} was computed from vectors of dimension {table}: "
-            "they come from another encoder, about whose vectors these biases say nothing."
+            f"{where} has vectors of dimension {dim}, {table_uri!r} was computed from vectors of dimension "
+            f"{table}. They come from different encoders, so these biases are not valid here."
         )
 
 

@@ -145,8 +145,8 @@ def _settle(source: EncoderSource, work: str, modality: Modality, remember: bool
             return _Generation.of(fingerprint, modality, number)
     number = max(known) + 1
     _LOG.warning(
-        "the encoder's %s vectors are other ones than those below %s: the files are the same, so a library changed "
-        "them (probes up to %.2g away; now %s). They count as those of another encoder: nothing of before is reused.",
+        "the encoder's %s vectors differ from those below %s, because a library changed (probes up to %.2g "
+        "away; now %s). They count as vectors of a new encoder, and no earlier vector is reused.",
         modality,
         work,
         min(_farthest(own, text) for text in known.values()),
@@ -165,10 +165,10 @@ def _check_vectors(source: SettledSource, modality: Modality) -> None:
     note = _note(source.fingerprint, source.work, modality)
     if not (distance := _farthest(from_text(text), recorded)) <= most:
         raise InputError(
-            f"the encoder gives other {modality} vectors in this process than {uri!r} records: probes lie "
-            f"{distance:.2g} away, and {most:g} is allowed. Vectors of two kinds would be mixed, so none were stored. "
-            f"Give all machines the same libraries (here {_words(_libraries())}); if they have them, delete {note!r} "
-            "and run the same command again: it embeds everything anew."
+            f"the encoder's {modality} vectors in this process differ from those that {uri!r} records: probes "
+            f"lie {distance:.2g} away (limit: {most:g}). None were stored, so that vectors of two kinds are not "
+            f"mixed. Give all machines the same libraries (here {_words(_libraries())}). If they have the same "
+            f"already, delete {note!r} and run the same command again: it embeds everything again."
         )
     _write_note(note, own.number)
 

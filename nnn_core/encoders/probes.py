@@ -108,7 +108,7 @@ def _unit(vectors: Vectors) -> dict[str, FloatMatrix]:
     for name, vector in vectors.items():
         unit, not_finite, zero = unit_vectors(np.asarray(vector)[None])
         if not_finite.any() or zero.any():
-            raise InputError(f"the vector of probe {name!r} is zero or not finite, so nothing can be compared with it.")
+            raise InputError(f"the vector of probe {name!r} is zero or not finite, so it cannot be compared.")
         vectors = {**vectors, name: unit[0]}
     return dict(vectors)
 

@@ -31,8 +31,8 @@ class Prompts:
         for side, template in asdict(self).items():
             if template.count(AS_IS) != 1:
                 raise ConfigError(
-                    f"--{side}-prompt {template!r} has {template.count(AS_IS)} places for the caption and must have "
-                    "one; write {} where it goes, such as 'a photo of {}'."
+                    f"--{side}-prompt {template!r} has {template.count(AS_IS)} places for the caption (limit: "
+                    "1). Write {} where it goes, such as 'a photo of {}'."
                 )
 
     def to_json(self) -> str:

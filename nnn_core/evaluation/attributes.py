@@ -49,7 +49,7 @@ def _read(files: tuple[tuple[str, str], ...]) -> Attributes:
         ids = [str(name) for name in column_of(table, _IDS, uri).to_pylist()]
         names = [name for name in table.column_names if name not in _IDS]
         if not names:
-            raise InputError(f"--attributes {uri!r} has no column but that of ids; give one for each attribute.")
+            raise InputError(f"--attributes {uri!r} has only the column of ids. Add one column for each attribute.")
         for name in names:
             values = table[name].cast(pa.string()).to_pylist()
             found.setdefault(name, {}).update((row, value) for row, value in zip(ids, values, strict=True) if value)
@@ -97,8 +97,8 @@ def compare_values(
     kinds = tuple(sorted(counts))
     if len(kinds) < 2:
         raise InputError(
-            f"the attribute has values {kinds} among the candidates, so there is nothing to compare; two are needed. "
-            "Check that the ids of --attributes are those of --candidates."
+            f"the attribute has the values {kinds} among the candidates, and a comparison needs two. Check that the "
+            "ids of --attributes are those of --candidates."
         )
     codes = np.array([kinds.index(values[name]) if name in values else -1 for name in names], np.int64)
     share = np.array([counts[kind] for kind in kinds], np.float64)

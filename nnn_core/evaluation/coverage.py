@@ -56,13 +56,12 @@ class Coverage:
         fact = f"--candidates gives {coverage.given:,} candidates{rejected}"
         if coverage.given < coverage.known:
             raise InputError(
-                f"{fact} of the {coverage.known:,} that version {manifest.version} of {table!r} has, so every answer "
-                "would rank better than it does in the index. Give all of them, or say --subset for figures among "
-                "these alone."
+                f"{fact} of the {coverage.known:,} in version {manifest.version} of {table!r}, so every answer "
+                "would rank too high. Give all of them, or use --subset for figures among these alone."
             )
         raise InputError(
-            f"{fact}, which are not the {coverage.known:,} of version {manifest.version} of {table!r}, so there is no "
-            "bias for some and no rank among others. Give those that the table was computed from, or refresh it."
+            f"{fact}, which are not the {coverage.known:,} of version {manifest.version} of {table!r}, so some "
+            "have no bias. Give those that the table was computed from, or refresh it."
         )
 
     def describe(self) -> str:
@@ -70,7 +69,7 @@ class Coverage:
         if self.given == self.known:
             return ""
         return (
-            f"{self.given:,} of the table's {self.known:,} candidates were given (--subset): all ranks are among "
+            f"{self.given:,} of the table's {self.known:,} candidates were given (--subset). Ranks are among "
             "these, so recall is higher than in the index."
         )
 
@@ -81,5 +80,5 @@ def _refuse_twice(shards: Sequence[EmbeddedShard]) -> None:
     if len(twice):
         raise DuplicateIdError(
             f"candidate id {twice[0]['values'].as_py()!r} was given {twice[0]['counts'].as_py()} times by "
-            f"--candidates ({len(twice)} such ids), so its rank would be counted as often; name each file once."
+            f"--candidates ({len(twice)} such ids), so it would be counted more than once. Name each file once."
         )

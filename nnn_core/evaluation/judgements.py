@@ -66,4 +66,4 @@ def _judgements(table: pa.Table, uri: str) -> list[tuple[str, str, float]]:
 def _check(kind: pa.DataType, allowed: tuple[str, ...], what: str, uri: str) -> None:
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(getattr(pa.types, f"is_{name}")(values) for name in allowed):
-        raise InputError(f"{uri!r}: a column of {kind} cannot hold {what}; convert it, or name another one.")
+        raise InputError(f"{uri!r}: a column of {kind} cannot hold {what}. Convert it, or name another column.")

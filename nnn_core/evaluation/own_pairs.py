@@ -94,7 +94,8 @@ def check_rest(bank: Bank, k: int, own_pairs: int) -> None:
     if bank.rows < k:
         raise BankTooSmallError(
             f"--drop-own-pairs leaves {bank.rows} reference queries ({own_pairs} belong to candidates), fewer "
-            f"than k = {k}, so there is no fair figure. Evaluate on candidates that the bank does not describe."
+            f"than k = {k}, so the fair figure cannot be computed. Evaluate on candidates that the bank does "
+            "not describe."
         )
 
 
@@ -106,6 +107,6 @@ def check_bank_of(bank: Bank, digest: str, table: str) -> None:
     """
     if bank.digest != digest:
         raise ConfigError(
-            f"--references is another bank (digest {bank.digest[:16]}) than that of {table!r} ({digest[:16]}), so its "
-            "figures without own pairs could not be compared with the table's. Name the table's bank."
+            f"--references is not the bank of {table!r}: its digest is {bank.digest[:16]}, not "
+            f"{digest[:16]}. Figures without own pairs can only be compared for the same bank. Name the table's bank."
         )

@@ -100,16 +100,16 @@ class QuerySet:
             ):
                 if row_id in rows:
                     raise InputError(
-                        f"query id {row_id!r} stands for two queries (the second in {shard.source!r}), so its figures "
-                        "would be counted twice; give every validation query an id of its own."
+                        f"query id {row_id!r} occurs twice (the second time in {shard.source!r}), so it would "
+                        "be counted twice. Give every validation query its own id."
                     )
                 answers = judgements.get(row_id, {}) if judgements is not None else ({pair_id: 1.0} if pair_id else {})
                 rows[row_id] = vector, dict(answers)
         if need_answers and not any(answers for _, answers in rows.values()):
             raise InputError(
-                f"none of the {len(rows)} validation queries says which candidate answers it: "
-                "name the column with --validation-pair-id-column (of nnn evaluate: --query-pair-id-column), or give a "
-                "table of judgements with --relevance."
+                f"none of the {len(rows)} validation queries names the candidate that answers it. Give a table "
+                "of answers with --relevance, or name the column with --validation-pair-id-column "
+                "(--query-pair-id-column of nnn evaluate)."
             )
         ids = tuple(sorted(rows))
         answers_of = [sorted(rows[name][1].items()) for name in ids]
@@ -201,7 +201,7 @@ class _Unused:
             (self.absent, "with no answer in the index"),
         )
         words = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count)
-        return f"{number:,} of {rows:,} rows of queries ({number / rows:.2%}) are in no figure: {words}."
+        return f"{number:,} of {rows:,} rows of queries ({number / rows:.2%}) are left out of all figures: {words}."
 
 
 @dataclass(frozen=True)
@@ -242,9 +242,10 @@ class Overlap:
         """
         if self.queries:
             raise InputError(
-                f"{len(self.queries)} validation queries are in the bank too: {len(self.vectors)} by their content and "
-                f"{len(self.ids)} by their id (such as {min(self.queries)!r}). The bias would look better than it is. "
-                "Leave them out of the bank with nnn refresh --drop-overlap, or keep them with --allow-overlap."
+                f"{len(self.queries)} validation queries are in the bank too: {len(self.vectors)} by their "
+                f"content and {len(self.ids)} by their id (such as {min(self.queries)!r}). The bias would look "
+                "better than it is. Leave them out of the bank with nnn refresh --drop-overlap, or accept them "
+                "with --allow-overlap."
             )
 
 

@@ -51,36 +51,39 @@ class _Rule:
         return f"{100 * value:.{digits}g} %" if self.unit == "share" else f"{value:.{digits}g}"
 
 
-_OTHER_BANK = "Check that --references is the bank that was meant, encoded by the model of the candidates."
-_OTHER_CANDIDATES = "Check that --candidates are the whole current corpus, in the encoding of the previous version."
-_SWAPPED = " Check that the two sides are not swapped, nor of one modality."
-_OTHER_ROWS = "Check ids, encoder and bank: look at some of the changed rows in both versions."
+_OTHER_BANK = "Check that --references names the right bank, and that it was encoded by the candidates' model."
+_OTHER_CANDIDATES = (
+    "Check that --candidates names the whole current corpus, and that the encoder is that of the previous version."
+)
+_SWAPPED = " Check that the two sides are not swapped and not of the same modality."
+_OTHER_ROWS = "Check ids, encoder and bank. Compare some changed rows in both versions (nnn table diff)."
 
 # A table, so it is laid out as one.
 # fmt: off
 RULES = (
-    _Rule("max_abs_bias", 2, "at most", Facts.max_abs_bias, "the largest bias is {value}, without its sign",
+    _Rule("max_abs_bias", 2, "at most", Facts.max_abs_bias, "the largest absolute bias is {value}",
          "Check --alpha."),
-    _Rule("spread", 1e-6, "at least", Facts.spread, "the highest and the lowest mean differ by {value}",
-         "Check that the vectors differ, and that the bank is not one query again and again."),
+    _Rule("spread", 1e-6, "at least", Facts.spread, "the highest and lowest mean differ by {value}",
+         "Check that the vectors differ, and that the bank does not repeat one query."),
     _Rule("bank_repeats", 0.5, "at most", Facts.bank_repeats,
-         "{value} of the candidates have {k} nearest references that are all equally near",
-         "Check that the bank is not one query again and again, or a few.", unit="share", of_input=True),
-    _Rule("near_copies", 0.01, "at most", Facts.near_copies, "the bank holds a copy of {value} of the candidates",
-         "Check that --references holds queries, not the candidates themselves; where both are of one modality, "
-         "--exclude-own-pairs leaves each candidate's own references out, by pair id or else by id.", unit="share",
+         "for {value} of the candidates, the {k} nearest references all have the same score",
+         "Check that the bank does not repeat one or a few queries.", unit="share", of_input=True),
+    _Rule("near_copies", 0.01, "at most", Facts.near_copies, "{value} of the candidates have a near copy in the bank",
+         "Check that --references holds queries, not the candidates themselves. If both sides are of one "
+             "modality, use --exclude-own-pairs.", unit="share",
          of_input=True),
     _Rule("bank_shrinkage", 0.75, "at least", Facts.bank_shrinkage, "the bank is {value} times the previous size",
          "Check that no file of --references is missing or cut."),
     _Rule("lost_candidates", 0.05, "at most", Facts.lost_candidates,
-         "{value} of the previous version's ids are gone", _OTHER_CANDIDATES, unit="share"),
-    _Rule("candidate_rejects", 0.01, "at most", Facts.candidate_rejects, "the share of rejected rows rose by {value}",
-         "Look at the list of rejects and repair the input.", unit="share"),
-    _Rule("repeated_files", 0, "at most", Facts.repeated_files, "{value} input files repeat another one",
+         "{value} of the previous version's ids are missing", _OTHER_CANDIDATES, unit="share"),
+    _Rule("candidate_rejects", 0.01, "at most", Facts.candidate_rejects,
+         "the share of rejected candidates rose by {value}",
+         "Read the list of rejects, and repair the input.", unit="share"),
+    _Rule("repeated_files", 0, "at most", Facts.repeated_files, "{value} input files are copies of another one",
          "Remove the copies.", unit="count", of_input=True),
     _Rule("settings", 0, "at most", Facts.settings, "{value} settings changed ({changed})",
-         "Use the previous settings and encoder, or start another table.", unit="count"),
-    _Rule("alpha", 2, "at most", Facts.alpha, "alpha {alpha:g} and the previous differ by a factor of {value}",
+         "Use the previous settings and encoder, or start a new table.", unit="count"),
+    _Rule("alpha", 2, "at most", Facts.alpha, "alpha {alpha:g} differs from the previous one by a factor of {value}",
          "Check --alpha."),
     _Rule("candidate_centroid", 0.1, "at most", Facts.candidate_centroid,
          "the mean vector of the candidates moved by {value}", _OTHER_CANDIDATES + _SWAPPED),
@@ -88,30 +91,33 @@ RULES = (
          "the mean vector of the bank moved by {value}", _OTHER_BANK + _SWAPPED),
     _Rule("vector_lengths", 0.01, "at most", Facts.vector_lengths,
          "the share of vectors that are not unit length rose by {value}",
-         "Normalise the vectors where they are made, as they were before.", unit="share"),
+         "Normalise the vectors where they are made, as before.", unit="share"),
     _Rule("drift_psi", 0.25, "at most", Facts.drift_psi,
-         "the population stability index of the means is {value}, without their common shift of {shift:+.4g}",
+         "the population stability index of the means is {value}, after their common shift of {shift:+.4g} is "
+             "removed",
          _OTHER_ROWS, figure="population stability index"),
     _Rule("moved_rows", 0.2, "at most", Facts.moved_rows,
-         "the means of {value} of the common ids moved by a deviation, without their common shift of {shift:+.4g}",
-         _OTHER_ROWS, unit="share", figure="share of rows that moved by a deviation"),
+         "{value} of the common ids have a mean that moved by a deviation or more, after the common shift of "
+             "{shift:+.4g} is removed",
+         _OTHER_ROWS, unit="share", figure="share of rows whose mean moved by a deviation or more"),
     _Rule("hubs", 0.05, "at most", Facts.hubs,
-         "{value} of the candidates are {deviations:g} deviations above the median",
-         "Look at the rows with the highest biases: broken or blank items are near everything.", unit="share"),
+         "{value} of the candidates have a mean more than {deviations:g} deviations above the median",
+         "Look at the rows with the highest biases (nnn table hubs): broken or blank items are near every "
+             "query.", unit="share"),
     _Rule("canary_overlap", 0.7, "at least", Facts.canary_overlap,
-         "the canary queries' top 10 and the previous version's have {value} in common", _OTHER_ROWS, unit="share",
+         "the canary queries keep {value} of their previous top 10", _OTHER_ROWS, unit="share",
          figure="overlap of the queries' top 10"),
     _Rule("gain", 0, "at least", Facts.gain,
-         "right answers gain at most {value} halvings of their rank (one-sided 80 % interval{shared})",
-         "Choose k and alpha by validation queries with --tune, or publish with alpha 0.", signed=True),
+         "the gain is at most {value} halvings of the right answer's rank (one-sided 80 % interval{shared})",
+         "Let validation queries choose k and alpha (--tune), or publish with --alpha 0.", signed=True),
     _Rule("agreement", RELATED, "at least", Facts.agreement,
-         "the agreement of the bank and the validation queries is {value}",
-         "Use queries like those of your users as --references and as --validation, or publish with alpha 0.",
+         "the bank and the validation queries have an agreement of {value}",
+         "Use queries like those of your users as --references and --validation, or publish with --alpha 0.",
          signed=True),
 )
 # fmt: on
 
-_CHECKED = "a check that no table can skip"
+_CHECKED = "a check that always runs"
 
 #: What covers a gate of an earlier release.
 _GONE = {
@@ -130,4 +136,4 @@ _GONE = {
 }
 
 #: What is said of each gate of an earlier release, a clause.
-GONE = {name: f"this gate is gone, {what} covers it" for name, what in _GONE.items()}
+GONE = {name: f"this gate was removed; {what} covers it" for name, what in _GONE.items()}

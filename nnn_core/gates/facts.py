@@ -20,10 +20,10 @@ _MIN_ROWS = "below so many rows on either side, what is compared by distribution
 Measured = float | str
 
 _FIRST = "there is no previous version to compare with"
-_NO_CENTROID = "the previous version keeps no mean vectors, or of another dimension"
-_NO_LENGTHS = "no side of both versions came as ready-made vectors of known length"
+_NO_CENTROID = "the previous version has no mean vectors of this dimension"
+_NO_LENGTHS = "neither side was given as vectors in both versions"
 _NO_QUERIES = "no validation queries were given, or too few"
-_NO_CANARIES = "no validation queries were given, or nothing to compare with"
+_NO_CANARIES = "no validation queries were given, or there is no version to compare with"
 
 
 class _MeasureSettings(BaseModel):
@@ -77,7 +77,7 @@ class Facts:
     def bank_repeats(self, _: _MeasureSettings) -> Measured:
         """Share of candidates whose nearest references are all equally near: a constant bank, or one of copies."""
         if self.manifest.settings.grid[-1] == 1:
-            return "only one neighbour is kept for each candidate"
+            return "only one neighbour per candidate is kept"
         return self.rows.flat / max(1, self.rows.means.rows)
 
     def near_copies(self, _: _MeasureSettings) -> Measured:
@@ -176,7 +176,7 @@ class Facts:
         Between two unrelated draws of a normal distribution it is 0.48: ids that were shuffled leave the
         distribution as it was, and are seen only here and in canary queries.
         """
-        reason = self._drift(settings) or ("" if self.rows.moved.rows else "no id is in both versions")
+        reason = self._drift(settings) or ("" if self.rows.moved.rows else "the two versions have no id in common")
         shift, far = self.rows.shift, self.rows.before.deviation
         return reason or self.rows.moved.share_outside(shift - far, shift + far)
 
@@ -209,7 +209,7 @@ class Facts:
         A bank of another domain corrects hubs that the queries do not see.
         """
         if self.manifest.settings.alpha == 0:
-            return "alpha is 0, so the bank corrects nothing"
+            return "alpha is 0, so there is no correction"
         if self.bank_agreement is None or self.queries < FEWEST_ANSWERS:
             return _NO_QUERIES
         return self.bank_agreement
@@ -218,7 +218,7 @@ class Facts:
         """Why the previous version's rows are unknown; empty if they are known."""
         if self.previous is None:
             return _FIRST
-        return "" if self.rows.before.rows else "no file of the previous version can be read"
+        return "" if self.rows.before.rows else "the previous version's files cannot be read"
 
     def _drift(self, settings: _MeasureSettings) -> str:
         """Why the biases of both versions cannot be compared; empty if they can."""
@@ -238,4 +238,4 @@ class Facts:
 
 
 def _too_few(rows: int, side: str, settings: _MeasureSettings) -> str:
-    return f"{rows} {side} are fewer than min_rows {settings.min_rows}" if rows < settings.min_rows else ""
+    return f"{rows:,} {side} are fewer than min_rows = {settings.min_rows:,}" if rows < settings.min_rows else ""

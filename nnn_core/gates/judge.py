@@ -40,7 +40,7 @@ def _hold(rule: _Rule, facts: Facts, thresholds: Thresholds, words: Mapping[str,
     """One gate; what is not a number fails."""
     limit = getattr(thresholds, rule.name)
     if limit is None:
-        return Gate(rule.name, None, None, "skipped", "switched off: the threshold is null")
+        return Gate(rule.name, None, None, "skipped", "switched off: its limit is null")
     # Six digits: what a library's last bits are must not reach the manifest.
     bound = float(f"{limit:.6g}")
     measured = rule.measure(facts, thresholds)
@@ -64,7 +64,7 @@ def check_accepted(names: Sequence[str]) -> None:
     known = [rule.name for rule in RULES]
     for name in names:
         if name not in known:
-            why = GONE.get(name) or f"there is no such gate; there are {', '.join(known)}"
+            why = GONE.get(name) or f"there is no such gate; the gates are {', '.join(known)}"
             raise ConfigError(f"--accept {name}: {why}.")
 
 
@@ -86,5 +86,5 @@ def refusal(gates: Sequence[Gate], work: str) -> GateError:
     flags = " ".join(f"--accept {gate.name}" for gate, _ in failed)
     return GateError(
         f"{len(failed)} of {len(gates)} gates failed, so nothing was published:{lines}\nAll gates are listed in "
-        f"{listed}. If you mean this change, run the same command again with {flags}; finished work is kept."
+        f"{listed}. If you want this change, run the same command again with {flags}. Finished work is kept."
     )

@@ -154,9 +154,9 @@ def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str
         own_pairs_excluded: whether each candidate's own references were left out.
     """
     remedy = (
-        "Their pair ids are others; take them out of --references if no user asks for them."
+        "Their pair ids differ, so --exclude-own-pairs keeps them. Remove them if they are not queries of users."
         if own_pairs_excluded
-        else "If these are the candidates themselves, --exclude-own-pairs leaves them out by pair id, or else by id."
+        else "If these are the candidates themselves, leave them out with --exclude-own-pairs."
     )
     return (
         f"{copies:,} of {rows:,} candidates have a near copy (similarity above {_NEAR_COPY:g}) in the bank, which "

@@ -31,9 +31,8 @@ def current_files(uris: Sequence[str]) -> list[str]:
     if other:
         root, kind = next(iter(other.items()))
         raise InputError(
-            f"{root!r} is a table of {kind}, whose log decides which rows exist. Reading its Parquet files directly "
-            "would bring deleted rows back. Export the current rows to files of their own, with Spark or the "
-            "library of that format."
+            f"{root!r} is a table of {kind}, whose log decides which rows exist. Its Parquet files may still "
+            "hold deleted rows. Export the current rows to new files, with Spark or the library of that format."
         )
     return [uri for uri in uris if _name(uri) in current.get(roots.get(uri, ""), {_name(uri)})]
 
@@ -62,11 +61,11 @@ def _delta_files(root: str) -> set[str]:
     Raises:
         InputError: the package deltalake is missing, the log is damaged, or deletion vectors are in use.
     """
-    fact = f"{root!r} is a Delta table, so its log says which files count"
+    fact = f"{root!r} is a Delta table, whose log says which files are current"
     try:
         import deltalake
     except ImportError as error:
-        raise InputError(f"{fact}, and the package deltalake reads it: pip install 'nnn-bias[delta]'.") from error
+        raise InputError(f"{fact}. Reading it needs the package deltalake: pip install 'nnn-bias[delta]'.") from error
     try:
         table = deltalake.DeltaTable(root)
         files = table.file_uris()
@@ -74,11 +73,11 @@ def _delta_files(root: str) -> set[str]:
         deleted = sum(batch.num_rows for batch in vectors)
     except Exception as error:  # whatever the library or its store raises
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{fact}, which cannot be read: {reason}. Repair it, or give a copy of the rows.") from error
+        raise InputError(f"{fact}, but it cannot be read: {reason}. Repair it, or give a copy of the rows.") from error
     if deleted:
         raise InputError(
-            f"{fact}. It also deletes single rows of {deleted} files (deletion vectors), which their Parquet files "
-            "still hold. Purge them first: REORG TABLE ... APPLY (PURGE)."
+            f"{fact}. It also deletes single rows of {deleted} files (deletion vectors), which the files still "
+            "hold. Purge them first: REORG TABLE ... APPLY (PURGE)."
         )
     return set(map(_name, files))
 

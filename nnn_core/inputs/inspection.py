@@ -284,20 +284,22 @@ def _missing(look: _Look) -> Iterator[str]:
             yield "no rows"
             return
         first = rows.rejects[0]
-        yield f"no row could be used, the first because: {first.detail or first.reason}"
+        yield f"no row can be used; reason of the first: {first.detail or first.reason}"
         return
     if look.columns.id in (CONTENT_ID, POSITION_ID):
         return
     if _is_numbered(rows):
-        yield f"no ids, which candidates need: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes some"
+        yield (
+            f"candidates need ids, and there are none: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes them"
+        )
     if repeated := _repeated(rows):
-        yield f"unique ids, which candidates need: {repeated!r} occurs {rows.ids.count(repeated)} times"
+        yield f"candidates need unique ids, and {repeated!r} occurs {rows.ids.count(repeated)} times"
     if not any(rows.pair_ids):
-        yield "no pair ids, which --exclude-own-pairs needs"
+        yield "--exclude-own-pairs needs pair ids, and there are none"
     if positional_keys(rows.ids):
         yield (
-            "the ids look like img2dataset's numbers of shard and row, which change when the corpus is downloaded "
-            f"again: --id-column url or --id-column {CONTENT_ID} lasts"
+            "the ids look like img2dataset's numbers of shard and row, which change with every download: "
+            f"--id-column url or --id-column {CONTENT_ID} does not"
         )
 
 

@@ -31,7 +31,7 @@ _THREADS = 16
 #: Files of text that are asked whether they lie beside an image.
 _LOOKED_BESIDE = 8
 
-_HIDDEN, _NOT_IN_LOG = "hidden", "not named by the log of the table"
+_HIDDEN, _NOT_IN_LOG = "hidden", "not in the log of the table"
 
 #: A bracket or brace that stands for itself, as in ``[[]`` and ``[{]``.
 _LITERAL = re.compile(r"\[([\[{}])\]")
@@ -77,8 +77,7 @@ def list_input(pattern: str, flag: str) -> _Listing:
     current = current_files(found)
     if not current:
         raise InputError(
-            f"{flag} {pattern!r} matches only files that the log of their table has dropped. Name files that are "
-            "still in the table."
+            f"{flag} {pattern!r} matches only files that are no longer in the log of their table. Name files that are."
         )
     names: list[ShardName] = []
     beside = _lie_beside_images([uri for uri in current if uri.endswith(SUFFIX)])
@@ -140,8 +139,8 @@ def _find(pattern: str, flag: str) -> tuple[list[str], int]:
     uris = {uri for _, found in matches for uri in found} - hidden
     if not uris:
         raise InputError(
-            f"{flag} {pattern!r} matches only hidden names, such as {min(hidden)!r}: wildcards pass over names that "
-            "begin with a dot or an underscore. Write the dot or underscore itself in the pattern if they are meant."
+            f"{flag} {pattern!r} matches only hidden names, such as {min(hidden)!r}. Wildcards skip names that "
+            "begin with a dot or an underscore. To include them, write the dot or underscore in the pattern."
         )
     return sorted(uris, key=natural_key), len(hidden)
 
@@ -170,7 +169,7 @@ def _check_name(uri: str, flag: str) -> None:
     try:
         uri.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{flag} names {uri!r}, whose name is not UTF-8; rename it.") from None
+        raise InputError(f"{flag} names {uri!r}, whose name is not UTF-8. Rename it.") from None
 
 
 def _spelled(pattern: str) -> str:
@@ -197,12 +196,12 @@ def _expand_braces(pattern: str) -> list[str]:
         ConfigError: an unbalanced brace, more braces than anybody writes, or an expansion beyond a million names.
     """
     if pattern.count("{") > _MAX_BRACES:
-        raise ConfigError(f"{pattern[:80]!r}... has more than {_MAX_BRACES} braces; use a glob.")
+        raise ConfigError(f"{pattern[:80]!r}... has more than {_MAX_BRACES} braces. Use a glob.")
     match = _BRACES.search(pattern)
     if match is None:
         if set("{}") & set(_LITERAL.sub("", pattern)):
             raise ConfigError(
-                f"unbalanced brace in {pattern!r}; write a range as {{00000..00012}}, and a brace of a name as [{{]."
+                f"unbalanced brace in {pattern!r}. Write a range as {{00000..00012}}, and a literal brace as [{{]."
             )
         return [pattern]
     head, tail = pattern[: match.start()], pattern[match.end() :]
@@ -210,7 +209,7 @@ def _expand_braces(pattern: str) -> list[str]:
     for choice in _choices(match.group(1), pattern):
         names.extend(_expand_braces(head + choice + tail))
         if len(names) > _MAX_EXPANSION:
-            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names. Use a glob.")
     return names
 
 
@@ -220,7 +219,7 @@ def _choices(body: str, pattern: str) -> list[str]:
         # Python takes no longer texts for numbers than it has time for.
         low, high = (int(end[:_MAX_DIGITS]) for end in (first, last))
         if abs(high - low) >= _MAX_EXPANSION or max(len(first), len(last)) > _MAX_DIGITS:
-            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names; use a glob.")
+            raise ConfigError(f"{pattern!r} expands to more than {_MAX_EXPANSION:,} names. Use a glob.")
         padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
         width = max(len(first), len(last)) if padded else 0
         step = 1 if high >= low else -1
@@ -236,8 +235,8 @@ def _refuse_metadata(uris: list[str], pattern: str, flag: str) -> None:
         tar = next((f"{stem}{suffix}" for suffix in TAR_SUFFIXES if beside and f"{stem}{suffix}" in present), None)
         if tar:
             raise InputError(
-                f"{flag} {pattern!r} matches {tar!r} and also {uri!r}, which holds its metadata. The job finds the "
-                "metadata beside a tar by itself. Name the tars alone, for example by *.tar."
+                f"{flag} {pattern!r} matches {tar!r} and also {uri!r}, which holds its metadata. The job finds "
+                "that metadata by itself. Name only the tars, for example with *.tar."
             )
 
 
@@ -245,17 +244,17 @@ def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int)
     if expanded == 1 and storage.is_folder(missing[0]):
         return (
             remedy_for(missing[0])
-            or f"{flag} {pattern!r} is a folder; name the files in it, {_suggestion(missing[0])}."
+            or f"{flag} {pattern!r} is a folder. Name the files in it, {_suggestion(missing[0])}."
         )
     if expanded == 1:
         return (
-            f"no files found for {flag} {pattern!r}, so there is nothing to read. "
-            "Check the path, and quote the glob so that the shell does not expand it."
+            f"no files found for {flag} {pattern!r}. Check the path, and quote the glob so that the shell does "
+            "not expand it."
         )
     shown = ", ".join(repr(name) for name in missing[:3])
     return (
         f"{flag} {pattern!r} stands for {expanded} names, and {len(missing)} of them match no file (first: "
-        f"{shown}). The table would lack their rows. Correct the range, or use a glob."
+        f"{shown}). Their rows would be missing from the table. Correct the range, or use a glob."
     )
 
 
@@ -266,7 +265,7 @@ def _suggestion(folder: str) -> str:
         below = storage.join(folder, name)
         globs += _globs_in(below) if storage.is_folder(below) else []
     if not globs:
-        return f"for example {storage.join(folder, '*.tar')!r} (nothing in it has a known format)"
+        return f"for example {storage.join(folder, '*.tar')!r} (no file in it has a known format)"
     return "for example " + " or ".join(repr(glob) for glob in globs[:3])
 
 
@@ -337,6 +336,6 @@ def check_unchanged(shard: InputShard) -> None:
     """
     if describe_shard(ShardName(shard.uri, shard.members), fresh=True).digest != shard.digest:
         raise InputError(
-            f"{shard.uri!r} changed while it was read, so its rows may be partly old and partly new; they were not "
-            "used. Run the same command again once nothing writes to it any more."
+            f"{shard.uri!r} changed while it was read, so its rows were not used. Run the same command again "
+            "when no program writes to it."
         )

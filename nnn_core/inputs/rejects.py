@@ -110,17 +110,21 @@ class RejectSummary:
         if rate <= most:
             return
         limit = RATE_FLAGS.get(flag, "--max-reject-rate")
+        beginning_of = "the first " if beginning else ""
+        listed = "" if beginning else f"Every reject is listed under {where}. "
         raise RejectedRowsError(
-            f"{self.rejected} of {'the first ' if beginning else ''}{self.rows} rows of {flag} were rejected "
-            f"({rate:.3%}), more than {limit} {most:g} allows, so nothing was published:{self.frequent_reasons}\n"
-            f"{'' if beginning else f'Every reject is listed under {where}. '}{self._remedy(limit, rate, beginning)}"
+            f"{self.rejected} of {beginning_of}{self.rows} rows of {flag} were rejected "
+            f"({rate:.3%}; limit: {limit} {most:g}), so nothing was published:{self.frequent_reasons}\n"
+            f"{listed}{self._remedy(limit, rate, beginning)}"
         )
 
     def _remedy(self, limit: str, rate: float, beginning: bool) -> str:
         if self.rejected == self.rows and len(self.reasons) == 1:
-            return "All rows fail for one reason: repair the input, or check which columns and which side were named."
+            return (
+                "All rows fail for one reason. Repair the input, or check that the right columns and side were named."
+            )
         if beginning:
-            return f"Repair the input, or allow for some with {limit}."
+            return f"Repair the input, or allow some with {limit}."
         return f"Repair the input, or allow them with {limit} {min(1.0, (int(rate * 1000) + 1) / 1000):g}."
 
     @property

@@ -33,7 +33,7 @@ _BYTES_A_ROW = {"image": 50_000, "text": 100}
 
 FIRST = "first refresh of this table"
 NEW = "new or changed"
-GONE = "known, but its result is not under --work (or columns changed)"
+GONE = "seen before, but its result is not below --work (or columns changed)"
 
 
 @dataclass(frozen=True)
@@ -342,10 +342,10 @@ def _explain(missing: Sequence[tuple[EmbeddedShard, ReferenceShard]], before: Ne
         if shard.digest not in scored:
             reason = "candidates never scored"
         elif group.digest in grouped:
-            reason = "scores not under --work, or kept otherwise"
+            reason = "scores not below --work, or kept with other settings"
         elif all(storage.basename(part.uri) in embedded for part in group.parts):
             reason = "references grouped anew"
         else:
-            reason = "references new, or grouped with new ones"
+            reason = "new references, or grouped with new ones"
         reasons[reason] += shard.rows * group.rows
     return dict(reasons)

@@ -119,8 +119,8 @@ class Head:
         if len(dims) > 1:
             (dim_a, a), (dim_b, b) = sorted(dims.items())[:2]
             raise InputError(
-                f"vectors differ in dimension: {dim_a} in {a!r}, {dim_b} in {b!r}; candidates and references must come "
-                "from one encoder."
+                f"vectors differ in dimension: {dim_a} in {a!r}, {dim_b} in {b!r}. Candidates and references "
+                "must come from one encoder."
             )
         for uri, rows in zip(self.uris, self.rows, strict=True):
             row_id, count = next(iter(Counter(rows.ids).most_common(1)), ("", 0))
@@ -134,7 +134,7 @@ class Head:
             if difference := differing_names(references.pair_ids, names):
                 raise InputError(
                     "--exclude-own-pairs would have no effect: no pair id of --references is the id of a "
-                    f"candidate.{difference} Name columns whose values match, with --reference-pair-id-column, "
+                    f"candidate.{difference} Name matching columns with --reference-pair-id-column, "
                     "--pair-id-column or --id-column."
                 )
 

@@ -169,7 +169,7 @@ def histogram(hubness: Hubness, name: str) -> Markup:
     before, after = occurrence_bins(hubness.before), occurrence_bins(hubness.after)
     lowers = [0, *(1 << power for power in range(max([1, *before, *after]).bit_length()))]
     decades = math.ceil(math.log10(max([10, *before.values(), *after.values()])))
-    words = f"Candidates by the number of queries whose top {hubness.depth} they are in, before and after."
+    words = f"How many candidates are in the top {hubness.depth} of how many queries, before and after."
     drawing = Drawing(name, f"How often candidates are in a top {hubness.depth}", words, 232)
     plot = Plot(drawing, Scale(-0.5, len(lowers) - 0.5, 58, WIDTH - 8), Scale(0, decades, 188, 12))
     plot.y_ticks(list(range(decades + 1)), [short_of(10**power) for power in range(decades + 1)])
@@ -209,8 +209,8 @@ def lorenz(occurrence: Occurrence) -> list[tuple[float, float]]:
 def lorenz_chart(hubness: Hubness, name: str) -> Markup:
     """How unequally the places of all top n are spread over the candidates."""
     words = (
-        f"Gini coefficient {fixed(hubness.before.gini, 3)} before and {fixed(hubness.after.gini, 3)} after; "
-        "the diagonal would be perfect equality."
+        f"Gini coefficient {fixed(hubness.before.gini, 3)} before and {fixed(hubness.after.gini, 3)} after. The "
+        "diagonal is perfect equality."
     )
     drawing = Drawing(name, "Lorenz curve of retrieval", words, 232)
     plot = Plot(drawing, Scale(0, 1, 58, WIDTH - 14), Scale(0, 1, 188, 12))

@@ -109,8 +109,8 @@ class Report:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole file"
             raise CorruptArtifactError(
-                f"{uri!r} is not a report that this program can read: {first['msg']} ({where}). Write it again with "
-                "nnn evaluate --report."
+                f"{uri!r} is not a report that this version can read: {first['msg']} ({where}). Write it again "
+                "with nnn evaluate --report."
             ) from error
 
 

@@ -51,21 +51,24 @@ def headline(report: Report) -> Headline:
         if report.run.command == "nnn evaluate":
             version = report.run.version
             stays = "nothing changes" if version is None else f"version {version} stays as it is"
-            means = f"a version with it changes no ranking; {stays} until --publish"
-        return Headline("warn", f"No gain could be shown, so alpha = 0: {means}.", _doubt(report.tuning))
+            means = f"a version with it would change no ranking. Nothing was published: {stays} until --publish"
+        return Headline("warn", f"No gain was proven, so alpha = 0: {means}.", _doubt(report.tuning))
     main = main_figure(report)
     if main is None:
-        why, remedy = "no held-out queries were given", "give queries whose answers are known with --validation"
+        why, remedy = "no held-out queries were given", "name queries with known answers with --validation"
         if report.hubness:
-            why, remedy = "no query has an answer", "say what answers the queries with --relevance"
-        return Headline("none", f"Not evaluated: {why}.", f"Whether the bias helps is unknown; {remedy}.")
+            why, remedy = (
+                "no query has an answer",
+                "name the answers with --relevance, or with --validation-pair-id-column",
+            )
+        return Headline("none", f"Not evaluated: {why}.", f"It is unknown whether the bias helps: {remedy}.")
     if report.tuning is not None and verdict(main[0]) == "unclear" and _ranks_higher(report.tuning.choice):
         figure = main[0]
         return Headline(
             "good",
             f"The bias helps: {rank_words(report.tuning.choice)} on average.",
             f"That is {_errors(report.tuning.choice):.1f} standard errors. {figure.name} "
-            f"{movement(figure.gain.value, figure.unit)}, which is not certain by itself (95 % interval "
+            f"{movement(figure.gain.value, figure.unit)}, which alone is not certain (95 % interval "
             f"{change_span(figure.gain, figure.unit)}, over {count(main[1].queries)} queries).",
         )
     return _of_figure(*main)
@@ -75,14 +78,14 @@ def _doubt(tuning: Tuning) -> str:
     choice, gain = tuning.choice, tuning.choice.gain
     if choice.answers < FEWEST_ANSWERS:
         return (
-            f"Only {count(choice.answers)} different candidates answer the queries, and a proof takes at least "
-            f"{FEWEST_ANSWERS}. Give more queries, or name --k and --alpha to publish them without a proof."
+            f"Only {count(choice.answers)} different candidates answer the queries, and a proof needs "
+            f"{FEWEST_ANSWERS}. Give more queries, or set --k and --alpha to publish without a proof."
         )
     if choice.candidate.alpha == 0:
-        return "No k and alpha rank the right answers higher than no correction does."
+        return "No k and alpha rank the right answers higher than no correction."
     return (
-        f"The best choice is {point_words(choice.candidate)}. On queries that took no part in choosing, "
-        f"{proof_words(choice)}; a proof takes a fall of {choice.needed:.3g}. There {choice.objective} "
+        f"The best choice is {point_words(choice.candidate)}. On queries that did not choose it, "
+        f"{proof_words(choice)}. A proof needs a fall of {choice.needed:.3g}. There {choice.objective} "
         f"{movement(gain.value, tuning.unit)} (95 % interval {change_span(gain, tuning.unit)})."
     )
 
@@ -124,8 +127,8 @@ def _of_figure(figure: Figure, table: Quality) -> Headline:
     return Headline(
         tone,
         f"{words}: {figure.name} {movement(figure.gain.value, figure.unit)}.",
-        f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries, each at a k and "
-        "alpha that it took no part in choosing.",
+        f"95 % interval {change_span(figure.gain, figure.unit)}, over {count(table.queries)} queries. Each is "
+        "judged at a k and alpha that other queries chose.",
     )
 
 
@@ -211,8 +214,8 @@ def own_pairs_words(report: Report) -> tuple[str, ...]:
         return ()
     share = amount(own.rows / max(1, own.bank), "percent")
     lines = [
-        f"{count(own.rows)} of {count(own.bank)} bank rows ({share}) belong to candidates of the pool. They raise the "
-        "biases of candidates that are not the answer to any test query, so the bias looks better than it is."
+        f"{count(own.rows)} of {count(own.bank)} bank rows ({share}) belong to candidates. They raise the "
+        "biases of candidates that answer no validation query, so the bias looks better than it is."
     ]
     for gain, words in ((own.gain, "with these rows"), (own.fair, "without them, which is the fair figure")):
         if gain is not None:
@@ -228,7 +231,7 @@ def hub_figures(hubness: Hubness) -> Iterator[tuple[str, str, float, float, Unit
     before, after = hubness.before, hubness.after
     yield "Skewness", "of how often candidates are retrieved; 0: no hubs", before.skewness, after.skewness, "number"
     yield "Gini", "0: all retrieved equally often; 1: a single one", before.gini, after.gini, "number"
-    yield "Robin Hood", "places to take from the rich for equality", before.robin_hood, after.robin_hood, "percent"
+    yield "Robin Hood", "share of places to move for equality", before.robin_hood, after.robin_hood, "percent"
     yield "Never retrieved", "candidates in no query's list", before.never, after.never, "percent"
 
 

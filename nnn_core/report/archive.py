@@ -24,7 +24,7 @@ def write_report(report: Report, work: str, name: str, uri: str | None = None) -
     page = render(report).encode()
     where = uri or storage.join(work, "reports", f"{name}-{sha256(page)[:12]}.html")
     if not storage.create(where, page) and uri:
-        raise StorageError(f"--report {uri!r} is there already and was left as it is; name a new file.")
+        raise StorageError(f"--report {uri!r} exists already and was left as it is. Name a new file.")
     storage.create(where.removesuffix(".html") + ".json", report.to_json())
     return where
 

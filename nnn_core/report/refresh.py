@@ -119,7 +119,7 @@ def _bias_shift(statistics: RowStatistics, manifest: Manifest, previous: Manifes
     k = compared_k(settings, previous)
     figures = [(f"k of the comparison (this version: {settings.k})", float(k))] if k != settings.k else []
     if statistics.moved.rows:
-        figures.append(("common shift, which changes no ranking", settings.alpha * statistics.shift))
+        figures.append(("common shift (changes no ranking)", settings.alpha * statistics.shift))
     known = {gate.name: gate.value for gate in manifest.gates if gate.value is not None}
     figures += [(rule.figure, known[rule.name]) for rule in RULES if rule.figure and rule.name in known]
     old = tuple(before) if any(before) else ()

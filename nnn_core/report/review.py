@@ -96,13 +96,13 @@ class Review:
         notes = [unused.describe(every + unused.rejected)]
         if not judged and self.evaluation.agreement is not None:
             notes.append(
-                f"The agreement of the bank and the queries is {self.evaluation.agreement:.2f}: at 1 the bank is near "
-                "to the same candidates as the queries are, at 0 it has nothing to do with them."
+                f"The agreement of bank and queries is {self.evaluation.agreement:.2f}. At 1, the bank is near "
+                "the same candidates as the queries. At 0, the two are unrelated."
             )
         if self.overlap:
-            notes.append(f"{self.overlap:,} of {every:,} queries are in the bank, so the figures flatter the bias.")
+            notes.append(f"{self.overlap:,} of {every:,} queries are in the bank, so the bias looks better than it is.")
         if self.dropped:
-            notes.append(f"{self.dropped:,} references are validation queries, so they were left out of the bank.")
+            notes.append(f"{self.dropped:,} references are validation queries, and were left out of the bank.")
         return tuple(note for note in notes if note)
 
     @property

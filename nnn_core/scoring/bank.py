@@ -131,8 +131,8 @@ class Bank:
         """
         if corpus.dim != self.dim:
             raise InputError(
-                f"candidates have vectors of dimension {corpus.dim}, references of {self.dim}; both must come from "
-                "one encoder, so nothing was scored."
+                f"candidates have vectors of dimension {corpus.dim} and references of {self.dim}, so nothing "
+                "was scored. Both must come from one encoder."
             )
 
     @classmethod
@@ -172,9 +172,9 @@ class Bank:
             )
         if exclude_own_pairs and not any(part.paired for part in bank.parts):
             raise InputError(
-                "--exclude-own-pairs has nothing to go by: no row of --references has a pair id, so every candidate "
-                "would be compared with its own reference queries as well. Name the column or field that says which "
-                "candidate a reference belongs to with --reference-pair-id-column, or leave the flag out."
+                "--exclude-own-pairs needs pair ids, and no row of --references has one. With "
+                "--reference-pair-id-column, name the column that says which candidate a reference belongs to. "
+                "Or leave the flag out."
             )
         return bank
 
@@ -212,8 +212,7 @@ def shard_references(embedded: Iterable[EmbeddedShard], grouping: Grouping) -> t
     ordered = in_order(embedded)
     if not ordered:
         raise BankTooSmallError(
-            "the bank is empty: no row of --references could be used, so there is nothing to compare "
-            "candidates with. Check the files and the list of rejects."
+            "the bank is empty: no row of --references can be used. Check the files and the list of rejects."
         )
     check_alike(ordered)
     return tuple(_to_shard(number, group) for number, group in enumerate(group_shards(ordered, grouping)))

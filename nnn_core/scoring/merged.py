@@ -187,7 +187,7 @@ class MergedShard:
         def merge() -> dict[str, npt.NDArray[np.generic]]:
             nonlocal read
             if not partials:
-                raise lost(uri, "is gone or damaged, and its partials were not asked for")
+                raise lost(uri, "is gone or damaged, and its partials were not loaded")
             ordered = _in_order(partials, len(bank.shards), candidates)
             top, searches, read = _merge_partials(ordered, k, look)
             kept = frozenset(partial.k_max for partial in ordered)
@@ -201,7 +201,7 @@ class MergedShard:
             if means.shape != (candidates.rows, len(grid)):
                 raise ValueError(f"means of {means.shape}, expected of {(candidates.rows, len(grid))}")
         except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise lost(uri, f"is not what its name promises ({error!r})") from error
+            raise lost(uri, f"does not match its name ({error!r})") from error
         return cls(grid, means, scored), read
 
 
@@ -221,7 +221,7 @@ def _in_order(partials: Sequence[Partial], references: int, candidates: Embedded
     numbers = [partial.reference for partial in ordered]
     if numbers != list(range(references)):
         raise CorruptArtifactError(
-            f"candidate shard {candidates.digest[:16]} has partials of reference shards {numbers}, "
-            f"expected each of 0 to {references - 1} once; this is a defect of the pipeline."
+            f"candidate shard {candidates.digest[:16]} has partials of reference shards {numbers}, expected "
+            f"each of 0 to {references - 1} once. This is a defect of the pipeline."
         )
     return ordered

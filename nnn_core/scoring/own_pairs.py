@@ -81,9 +81,9 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
     if not known:
         return bank
     raise InputError(
-        f"--exclude-own-pairs: none of the {len(pairs):,} pair ids of --references, such as {pairs[0].as_py()!r}, is "
-        f"the id or pair id of a candidate, such as {known[0]!r}, so nothing would be left out."
-        f"{differing_names(pairs[:_LOOKED_AT].to_pylist(), known)} Name columns whose values agree, with "
+        f"--exclude-own-pairs would leave nothing out. None of the {len(pairs):,} pair ids of --references, such "
+        f"as {pairs[0].as_py()!r}, is the id or pair id of a candidate, such as "
+        f"{known[0]!r}.{differing_names(pairs[:_LOOKED_AT].to_pylist(), known)} Name matching columns with "
         "--reference-pair-id-column, --pair-id-column or --id-column, or leave the flag out."
     )
 

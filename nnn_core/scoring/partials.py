@@ -143,9 +143,9 @@ class Partial:
             search = table.schema.metadata[_SEARCH_KEY].decode()
             checksum = checksum_of(_arrays(seen, flat, search), self.uri).hex()
             if table.schema.metadata[_CHECKSUM_KEY].decode() != checksum:
-                raise ValueError("its checksum does not match its content and name")
+                raise ValueError("its checksum does not match")
             if search not in _SEARCHES:
-                raise ValueError(f"found by an unknown search {search!r}")
+                raise ValueError(f"it was made by an unknown search {search!r}")
             return top, search, len(data)
         except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
             raise lost(self.uri, f"is not a readable partial: {error}") from error

@@ -361,9 +361,9 @@ def check_exclusive(uri: str) -> None:
     protocol = _plain_protocol(uri)
     if protocol in fsspec.available_protocols() and protocol not in _EXCLUSIVE:
         raise StorageError(
-            f"cannot write {uri!r}: over {protocol!r} an object cannot be created exclusively, so two jobs could "
-            "overwrite each other's files unnoticed. Put the table and the work folder on a local disk, S3, Google "
-            "Cloud Storage or Azure; inputs may stay where they are."
+            f"cannot write {uri!r}: {protocol!r} cannot create objects exclusively, so two jobs could overwrite "
+            "each other's files. Put --table and --work on a local disk, S3, Google Cloud Storage or Azure. "
+            "Inputs may stay where they are."
         )
 
 
@@ -384,8 +384,8 @@ def create(uri: str, data: bytes | memoryview) -> bool:
             created = retry(_Creation(fs, path, data).attempt, uri)
         except OSError as error:
             raise StorageError(
-                f"cannot write {uri!r}: {reason(error)}. Nothing was published; make the location "
-                "writable and run the same command again, finished work is kept."
+                f"cannot write {uri!r}: {reason(error)}. Nothing was published. Make the location writable, and "
+                "run the same command again. Finished work is kept."
             ) from error
     if created:
         add_written(len(data))
@@ -422,9 +422,7 @@ def create_output(uri: str, data: bytes | memoryview, flag: str) -> None:
         StorageError: another file lies there, or it cannot be written.
     """
     if not create(uri, data) and read_bytes(uri) != data:
-        raise StorageError(
-            f"{flag} {uri!r} is there already with other content and was left as it is; name a new file."
-        )
+        raise StorageError(f"{flag} {uri!r} exists already with other content and was left as it is. Name a new file.")
 
 
 @dataclass

@@ -53,8 +53,8 @@ class LinkedFileSystem(LocalFileSystem):  # type: ignore[misc]
         prefixes = ["/".join(segments[:length]) for length in range(2, len(segments) + 1)]
         if any(re.match(glob_translate(prefix), link) for prefix in prefixes):
             raise InputError(
-                f"{link!r} is a link to {os.readlink(link)!r}, where nothing is, so what {pattern!r} stands for "
-                "would be incomplete. Restore what it leads to, or remove the link."
+                f"{link!r} is a link to {os.readlink(link)!r}, which does not exist, so {pattern!r} would be "
+                "incomplete. Restore the target, or remove the link."
             )
 
 

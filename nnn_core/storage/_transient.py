@@ -86,8 +86,8 @@ def reaching(uri: str) -> Iterator[None]:
 def unreachable(uri: str, error: BaseException) -> StorageError:
     """The error that says that ``uri`` cannot be reached because of ``error``."""
     return StorageError(
-        f"cannot reach {uri!r}: {reason(error)}. Nothing was published; check the credentials for it and the "
-        "network, and run the same command again."
+        f"cannot reach {uri!r}: {reason(error)}. Nothing was published. Check its credentials and the network, "
+        "and run the same command again."
     )
 
 

@@ -17,11 +17,11 @@ def check_place(uri: str) -> None:
     """
     match = _SCHEME.match(uri)
     if not uri.strip() or (match and not match[3].strip("/ ")) or "\0" in uri:
-        raise ConfigError(f"{uri!r} names no place; write a path, or a URI such as s3://bucket/folder.")
+        raise ConfigError(f"{uri!r} is not a place. Write a path, or a URI such as s3://bucket/folder.")
     if match and match[2] == "/" and match[1].lower() != "file":
         raise ConfigError(
-            f"{uri!r} would be a folder called {match[1] + ':'!r} on this machine; write {match[1]}://{match[3]}, or "
-            f"./{uri} if that is what you mean."
+            f"{uri!r} would be a folder called {match[1] + ':'!r} on this machine. Write "
+            f"{match[1]}://{match[3]}, or ./{uri} for that folder."
         )
 
 

@@ -69,8 +69,8 @@ class DiskCache:
         data = storage.read_bytes(uri)
         if (found := sha256(data)) != digest:
             raise CorruptArtifactError(
-                f"{uri!r} has changed since it was written (SHA-256 {found[:16]}..., expected {digest[:16]}...), so "
-                "nothing computed from it could be trusted."
+                f"{uri!r} has changed since it was written (SHA-256 {found[:16]}..., expected "
+                f"{digest[:16]}...), so results from it would be wrong."
             )
         if cached:
             self._keep(digest, data)
@@ -109,7 +109,7 @@ class DiskCache:
                     stream.flush()
                     os.replace(partial, path)
         except OSError as error:
-            _LOG.warning("nothing is kept in %s: %s", self._place, error.strerror)
+            _LOG.warning("the cache in %s cannot be used: %s", self._place, error.strerror)
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
@@ -157,7 +157,7 @@ def _private_folder() -> str:
             return folder
     other = tempfile.mkdtemp(prefix=f"nnn-bias-cache-{os.getuid()}-")
     atexit.register(shutil.rmtree, other, ignore_errors=True)
-    _LOG.warning("%s is not this user's own, so artefacts are kept in %s until this process ends", folder, other)
+    _LOG.warning("%s does not belong to this user, so the cache is in %s until this process ends", folder, other)
     return other
 
 

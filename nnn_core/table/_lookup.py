@@ -122,15 +122,15 @@ def _opened(uri: str, manifest: Manifest, part: TablePart) -> Iterator[pq.Parque
             file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
             if file.metadata.num_rows != part.rows or not manifest.settings.are_those_of(file.schema_arrow):
                 raise CorruptArtifactError(
-                    f"{where!r} is another file than the manifest of version {manifest.version} names: its footer "
-                    "says other rows or settings. Do not use this version; read an older one, or run a refresh."
+                    f"{where!r} is not the file that the manifest of version {manifest.version} names: its "
+                    "footer has other rows or settings. Read an older version, or run a refresh."
                 )
             yield file
     except InputError as error:
         raise InputError(
-            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+            f"{error} Without it the version is incomplete. Read an older version, or run a refresh."
         ) from error
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise CorruptArtifactError(
-            f"{where!r} is damaged: {error}. Do not use this version; read an older one, or run a refresh."
+            f"{where!r} is damaged: {error}. Read an older version, or run a refresh."
         ) from error

@@ -25,12 +25,12 @@ def read_published(table_uri: str, path: str, size: int, digest: str) -> bytes:
         data = storage.read_bytes(uri)
     except InputError as error:
         raise InputError(
-            f"{error} Without it the version is not whole; read an older one, or run a refresh."
+            f"{error} Without it the version is incomplete. Read an older version, or run a refresh."
         ) from error
     if len(data) != size or sha256(data) != digest:
         raise CorruptArtifactError(
-            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., the manifest says "
-            f"{size} and {digest[:16]}.... Do not use this version; read an older one, or run a refresh."
+            f"{uri!r} is damaged: {len(data)} bytes with SHA-256 {sha256(data)[:16]}..., not {size} with "
+            f"{digest[:16]}... as in the manifest. Read an older version, or run a refresh."
         )
     return data
 
@@ -67,7 +67,7 @@ def store_published(table_uri: str, stem: str, data: bytes | memoryview, existin
         uri = storage.join(table_uri, path)
         if not storage.create(uri, data) and not is_published(table_uri, path, len(data), digest):
             raise CorruptArtifactError(
-                f"{uri!r} is damaged: its name promises other bytes than it has, so nothing was published. No version "
-                "names it; delete it and run the same command again."
+                f"{uri!r} is damaged: its content does not match its name, so nothing was published. No version "
+                "uses it: delete it, and run the same command again."
             )
     return path, digest

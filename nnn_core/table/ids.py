@@ -53,7 +53,7 @@ def _text_of(row_id: object) -> str:
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
-    raise InputError(f"{value!r} is not an id: ids are texts or whole numbers, not {type(value).__name__}.")
+    raise InputError(f"{value!r} is not an id: ids are strings or whole numbers, not {type(value).__name__}.")
 
 
 def check_missing(missing: str) -> None:
@@ -63,7 +63,7 @@ def check_missing(missing: str) -> None:
         ConfigError: neither ``error`` nor ``mean``.
     """
     if missing not in ("error", "mean"):
-        raise ConfigError(f"missing={missing!r}: choose of 'error' and 'mean'.")
+        raise ConfigError(f"missing={missing!r}: choose 'error' or 'mean'.")
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,7 @@ class IdIndex:
             InputError: more rows than it can count.
         """
         if len(ids) > _MOST_ROWS:
-            raise InputError(
-                f"{len(ids):,} ids are more than one lookup holds ({_MOST_ROWS:,}); cut them into several."
-            )
+            raise InputError(f"{len(ids):,} ids are too many for one lookup (limit: {_MOST_ROWS:,}). Use several.")
         chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
         pieces = [chunk.cast(pa.large_string()) for chunk in chunks if len(chunk)]
         whole = pa.concat_arrays(pieces) if pieces else pa.array([], pa.large_string())
@@ -167,7 +165,7 @@ def refuse_missing(ids: Ids, rows: npt.NDArray[np.int64], where: str) -> None:
     if len(lost):
         first = id_texts(ids)[int(lost[0])].as_py()
         raise InputError(
-            f"{len(lost)} of {len(rows)} candidates have no bias in {where} (first: {first!r}), so they cannot be "
-            "ranked among the others. Score them by nnn score or a refresh, or leave them out; until then a lookup can "
-            "take the mean of all biases for them (missing='mean')."
+            f"{len(lost)} of {len(rows)} candidates have no bias in {where} (first: {first!r}), so they cannot "
+            "be ranked. Score them with nnn score or a refresh, or leave them out. Until then, missing='mean' "
+            "gives them the mean bias."
         )

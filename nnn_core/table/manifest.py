@@ -128,18 +128,18 @@ class Manifest:
             checksum = record.pop("checksum")
             if record["format"] != _FORMAT:
                 raise CorruptArtifactError(
-                    f"{uri!r} is of format {record['format']!r}, this program reads {_FORMAT!r}. Use the release of "
-                    "this program that published it."
+                    f"{uri!r} has format {record['format']!r}, and this release reads {_FORMAT!r}. Use the "
+                    "release that published it."
                 )
             if _checksum(record) != checksum:
                 raise ValueError("its checksum does not match its content")
             if not as_written:
-                raise ValueError("it says the same in other bytes than those that were written")
+                raise ValueError("its content is the same, but not its bytes")
             return records.build(cls, record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifactError(
-                f"{uri!r} is not a readable manifest: {error}. Do not use this version; read an older one. To publish "
-                "again, move this file out of its folder: the version before it is then the current one."
+                f"{uri!r} is not a readable manifest: {error}. Read an older version. To publish again, move "
+                "this file out of its folder. The previous version is then the current one."
             ) from error
 
 
@@ -177,11 +177,12 @@ def choose_version(table_uri: str, version: int | None = None) -> int:
     """
     versions = list_versions(table_uri)
     if not versions:
-        raise InputError(f"{table_uri!r} holds no bias table (no versions/*.json). Run nnn refresh, or check the URI.")
+        raise InputError(f"{table_uri!r} has no bias table (no versions/*.json). Run nnn refresh, or check the URI.")
     wanted = versions[-1] if version is None else version
     if wanted not in versions:
         raise InputError(
-            f"{table_uri!r} has no version {wanted}; it has {versions[0]} to {versions[-1]} ({len(versions)} versions)."
+            f"{table_uri!r} has no version {wanted}. It has versions {versions[0]} to {versions[-1]} "
+            f"({len(versions)} in all)."
         )
     return wanted
 
@@ -198,8 +199,8 @@ def read_manifest(table_uri: str, version: int | None = None) -> Manifest:
     manifest = Manifest.from_json(storage.read_bytes(uri), uri)
     if manifest.version != wanted:
         raise CorruptArtifactError(
-            f"{uri!r} is the manifest of version {manifest.version} under the name of version {wanted}, so it was "
-            "copied or renamed. Do not use it; move it out of its folder."
+            f"{uri!r} is the manifest of version {manifest.version} under the name of version {wanted}, so it "
+            "was copied or renamed. Move it out of its folder."
         )
     return manifest
 
@@ -234,8 +235,8 @@ def commit_version(table_uri: str, manifest: Manifest) -> Manifest:
     late = current is not None and current.version > manifest.version and not storage.exists(uri)
     if late or (not storage.create(uri, data) and storage.read_bytes(uri) != data):
         raise ConflictError(
-            f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so this "
-            "one published nothing. Run the same command again to publish on top of it; finished work is kept."
+            f"version {manifest.version} of {table_uri!r} was published by another job while this one ran, so "
+            "this one published nothing. Run the same command again to publish after it. Finished work is kept."
         )
     storage.keep_names(versions)
     return manifest

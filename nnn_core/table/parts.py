@@ -172,11 +172,11 @@ class TablePart:
         bias = settings.biases(means)
         # A bias that is no number would empty or fill every search result.
         if not np.isfinite(means).all():
-            raise CorruptArtifactError("a mean is not a finite number, so nothing was published; this is a defect.")
+            raise CorruptArtifactError("a mean is NaN or infinite, so nothing was published. This is a defect.")
         if not np.isfinite(bias).all():
             raise ConfigError(
-                f"--alpha {settings.alpha:g} makes biases larger than a float32 can be, so nothing was published; "
-                "choose a smaller one."
+                f"--alpha {settings.alpha:g} makes biases too large for float32, so nothing was published. "
+                "Choose a smaller alpha."
             )
         table = pa.Table.from_arrays([ids, pa.array(bias), _list_column(means)], schema=settings.schema)
         data = to_parquet(table, row_group_rows=ROWS_PER_GROUP)
@@ -247,9 +247,8 @@ def collect_rows(slices: Iterable[RowSlice]) -> pa.Table:
         first, second = (ordered[origin[order[int(same[0]) + step].as_py()]].source for step in (0, 1))
         where = f"twice in {first!r}" if first == second else f"in {first!r} and in {second!r}"
         raise DuplicateIdError(
-            f"candidate id {ids[int(same[0])].as_py()!r} occurs more than once ({len(same)} such rows in this part): "
-            f"{where}. An index cannot tell them apart, so nothing was published; make ids "
-            "unique, or choose another column with --id-column."
+            f"candidate id {ids[int(same[0])].as_py()!r} occurs more than once ({len(same)} such rows in this "
+            f"part): {where}. Nothing was published. Make ids unique, or choose another column with --id-column."
         )
     return sorted_table
 
@@ -303,8 +302,8 @@ def resolve_k(k: int | None, grid: tuple[int, ...], min_seen: int) -> tuple[int,
         return max(value for value in kept if value <= _k_for(min_seen)), kept
     if k is None or k > min_seen:
         raise BankTooSmallError(
-            f"--k {k or 'auto'} needs {k or 1} reference queries for every candidate, but some candidate "
-            f"has only {min_seen} left once its own pairs are excluded. Use a larger bank, a smaller --k, or --k auto."
+            f"--k {k or 'auto'} needs {k or 1} reference queries for every candidate, but one has only "
+            f"{min_seen} without its own pairs. Use a larger bank, a smaller --k, or --k auto."
         )
     return k, kept
 

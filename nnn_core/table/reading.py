@@ -157,8 +157,8 @@ def draft_reweighted(
     settings = base.settings
     if k is not None and k not in settings.grid:
         raise ConfigError(
-            f"--k {k} is not in the grid of version {base.version} of {uri!r}, which keeps the means for "
-            f"{', '.join(map(str, settings.grid))}; choose one of these, or run a refresh with --k {k}."
+            f"--k {k} is not in the grid of version {base.version} of {uri!r}. Choose one of "
+            f"{', '.join(map(str, settings.grid))}, or run a refresh with --k {k}."
         )
     settings = replace(settings, k=settings.k if k is None else k, alpha=settings.alpha if alpha is None else alpha)
     existing = {part.sha256: part.path for part in current.files}

@@ -63,7 +63,7 @@ class Lineage:
             self.send(self._event(state, run))
         except Exception as error:  # whatever a client or a server makes of it, the job goes on
             reason = redact(str(error)) or type(error).__name__
-            logging.getLogger("nnn").warning("OpenLineage was not told of the %s of the run: %s", state, reason)
+            logging.getLogger("nnn").warning("the OpenLineage event %s could not be sent: %s", state, reason)
 
     def _event(self, state: str, run: Run | None) -> Any:
         from openlineage.client import event_v2 as events
@@ -96,9 +96,7 @@ def sender_to(place: str) -> Callable[[Any], object]:
         from openlineage.client.transport.file import FileConfig, FileTransport
         from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport
     except ImportError:
-        raise ConfigError(
-            "--lineage-url needs the client of OpenLineage; install it with pip install 'nnn-bias[lineage]'."
-        ) from None
+        raise ConfigError("--lineage-url needs the OpenLineage client: pip install 'nnn-bias[lineage]'.") from None
     set_producer(_PRODUCER)  # of the facets
     url = urlsplit(place)
     if url.scheme not in ("http", "https"):

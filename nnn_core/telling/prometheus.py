@@ -80,7 +80,7 @@ def _gauges(run: Run, last_success: float | None) -> Iterator[_Gauge]:
     yield _Gauge("nnn_run_timestamp_seconds", "When the last run ended.", _one(run.finished))
     yield _Gauge(_LAST_SUCCESS, "When a run last succeeded.", _one(run.finished if succeeded else last_success))
     yield _Gauge("nnn_run_duration_seconds", "Wall time of the last run.", _one(run.seconds))
-    yield _Gauge("nnn_table_version", "Version that the last run published or judged.", _one(run.version))
+    yield _Gauge("nnn_table_version", "Table version that the last run published or judged.", _one(run.version))
     yield _Gauge("nnn_table_rows", "Candidates of that version.", _one(run.rows))
     yield _Gauge("nnn_table_bias_mean", "Mean bias of that version.", _one(run.bias_mean))
     yield _Gauge("nnn_rejected_rows", "Input rows that could not be used.", _one(run.rejected))

@@ -42,7 +42,7 @@ def beam_problem(name: str, value: Any) -> str | None:
     if name not in known:
         return f"Beam has no option {name!r}; the nearest is {nearest(name, sorted(known))!r}"
     if value is None:
-        return f"{name} has no value; give it one or leave out the line"
+        return f"{name} has no value. Set one, or remove the line"
     try:
         beam_parser().parse_known_args(beam_flags(name, value))
     except (argparse.ArgumentError, ValueError) as error:

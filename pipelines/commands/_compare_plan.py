@@ -124,7 +124,7 @@ def describe_comparison(compared: Mapping[str, Any], rates: Rates) -> Iterator[s
     spent = [_line(f"planned on {name}", each) for name, each in compared["planned"].items()]
     heading = ("machine time", "embedding", "scoring", "merging", "cost")
     yield from in_columns([heading, *spent, _line("done", compared["done"])])
-    yield f"The run took {seconds(compared['seconds'])} by the clock, with start-up and all other stages."
+    yield f"The run took {seconds(compared['seconds'])} in all, with start-up and all other stages."
     if compared["rates"]:
         yield from _describe_rates(compared["rates"], rates)
 
@@ -136,7 +136,7 @@ def _line(title: str, spent: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _describe_rates(measured: Mapping[str, float], rates: Rates) -> Iterator[str]:
     """A file that --rates takes."""
-    yield f"This machine as a file for --rates; what takes less than {_ENOUGH:g} s is not measured:"
+    yield f"This machine as a file for --rates; stages under {_ENOUGH:g} s are not measured:"
     yield "workers:"
     yield "  this machine:"
     for name, value in next(iter(rates.workers.values())).model_dump().items():

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="Print a script that completes commands, flags and values. Load it with: "
         "source <(nnn completion bash), in ~/.bashrc or ~/.zshrc.",
     )
-    parser.add_argument("shell", choices=_SHELLS, help="the shell that is to read the script")
+    parser.add_argument("shell", choices=_SHELLS, help="your shell")
     args = parser.parse_args(argv)
     script = _render(dict(_parsers()))
     print("autoload -U +X bashcompinit && bashcompinit\n" + script if args.shell == "zsh" else script, end="")

@@ -122,7 +122,7 @@ def _explain(error: Any, parser: Parser) -> str:
         message = error["msg"].removeprefix("Value error, ")
         return f"{key}: {error['input']!r} is wrong: {message[0].lower()}{message[1:]}"
     if key in beam_options():
-        return f"{key!r} is an option of Beam; put it below the key {BEAM!r}"
+        return f"{key!r} is a Beam option: put it below the key {BEAM!r}"
     return f"there is no key {key!r}; the nearest is {nearest(key, [*file_options(parser), BEAM])!r}"
 
 

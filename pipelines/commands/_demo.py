@@ -62,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     parser = make_parser(
         "demo",
-        "Render a small corpus of images and captions, compute its bias table with the encoder that "
-        "comes with the package, choose k and alpha by test queries, and show what the bias does to retrieval. Needs "
-        "no network.",
+        "Run the whole job on a small corpus of rendered images and captions. Test queries choose k and alpha, "
+        "and show what the bias does to retrieval. Needs no network.",
         (_Demo,),
     )
     add_options(parser, RefreshConfig, *(each.name for each in declared(RefreshConfig) if each.option.group == OUTPUT))

@@ -74,7 +74,7 @@ def embedded_vectors(pattern: str, request: EmbeddingRequest) -> tuple[list[str]
     for name in list_shards(pattern, "the demo's corpus"):
         embedded = request.find(request.plan(describe_shard(name)))
         if embedded is None:
-            raise StorageError(f"{request.work!r} lost vectors of {pattern!r}; run nnn demo again.")
+            raise StorageError(f"{request.work!r} has lost vectors of {pattern!r}. Run nnn demo again.")
         blocks += [read_shard(shard) for shard in embedded.shards]
     ids = [row_id for block in blocks for row_id in block.ids.to_pylist()]
     return ids, np.concatenate([block.vectors for block in blocks])

@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """
     parser = Parser(
         prog="nnn doctor",
-        description="Show versions, cores, int8 instructions, GPU, memory and disk, and try to reach the places that "
-        "are named. Nothing is written.",
+        description="Show versions, cores, int8 instructions, GPU, memory and disk, and try to reach the named places. "
+        "Nothing is written.",
     )
     parser.add_argument("places", nargs="*", metavar="URI", help="folders for --table or --work, or files of input")
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
@@ -86,15 +86,15 @@ def _int8() -> str:
     from nnn_core.scoring.search._lanes import has_fast_int8
 
     if has_fast_int8():
-        return "AVX-512 VNNI: exact scoring may select by int8 products"
-    return "none: exact scoring selects by float32 products"
+        return "AVX-512 VNNI: exact scoring can use int8 products"
+    return "no AVX-512 VNNI: exact scoring uses float32 products"
 
 
 def _device() -> str:
     """As the driver tells it, without PyTorch."""
     found = (file.read_text(encoding="utf-8") for file in Path("/proc/driver/nvidia/gpus").glob("*/information"))
     names = [line.partition(":")[2].strip() for text in found for line in text.splitlines() if line.startswith("Model")]
-    return ", ".join(names) or "none that NVIDIA's driver knows"
+    return ", ".join(names) or "none found by NVIDIA's driver"
 
 
 def _available() -> int:
@@ -113,4 +113,4 @@ def _reach(place: str) -> str:
         return f"a file, {size(storage.size(place))}"
     storage.check_exclusive(place)
     names = storage.list_names(place)
-    return f"a folder with {len(names):,} names in it" if names else "reachable, empty or not there yet"
+    return f"a folder with {len(names):,} names in it" if names else "reachable; empty or new"

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """
     parser = Parser(
         prog="nnn encode",
-        description="Encode texts or images into unit vectors, as a refresh does: queries for your index, or a bank.",
+        description="Encode texts or images as unit vectors, as a refresh does: queries for your index, or a bank.",
     )
     parser.add_argument("--encoder", required=True, metavar="SPEC", help="model, as for nnn refresh")
     parser.add_argument("--input", required=True, metavar="GLOB", help="files of texts or images, as for nnn refresh")
@@ -79,7 +79,7 @@ def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tup
     for name in list_shards(args.input, "--input"):
         shard = describe_shard(name)
         if holds_vectors(shard, args.modality, columns):
-            raise InputError(f"{name.uri!r} holds vectors already, so there is nothing to encode.")
+            raise InputError(f"{name.uri!r} holds vectors already. Use them as they are.")
         rows = read_rows(shard, args.modality, columns)
         for batch in encode_rows(rows, args.modality, load_once(source), prompt, usage, repr(name.uri)):
             _refuse(batch.rejects, name.uri)
@@ -87,7 +87,7 @@ def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tup
                 ids += batch.ids
                 pieces.append(unit_vectors(np.asarray(batch.items))[0])
     if not ids:
-        raise InputError(f"--input {args.input!r} has no {args.modality} in it.")
+        raise InputError(f"--input {args.input!r} holds no {args.modality}. Check the pattern and --modality.")
     return ids, np.concatenate(pieces)
 
 
@@ -96,8 +96,8 @@ def _refuse(rejects: Sequence[Reject], uri: str) -> None:
     if rejects:
         first = rejects[0]
         raise InputError(
-            f"{uri!r}: row {first.id!r} cannot be encoded ({first.reason}). Mend it or leave it out, so that rows of "
-            "input and output match."
+            f"{uri!r}: row {first.id!r} cannot be encoded ({first.reason}). Repair it or leave it out, so that "
+            "rows of input and output match."
         )
 
 

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="nnn encoder", description="Fingerprint an encoder, and compare encoders and services with a table."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    show = add_command(commands, "fingerprint", "what the vectors of an encoder depend on")
+    show = add_command(commands, "fingerprint", "show what an encoder's vectors depend on")
     show.add_argument("spec", metavar="SPEC", help="as for --encoder of nnn refresh")
     check = add_command(
         commands,
@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check.add_argument("spec", metavar="SPEC", nargs="?", help="the encoder; not needed with --vectors")
     check.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
     add_version(check)
-    check.add_argument("--vectors", metavar="FILE", help="a service's vectors of the probes: id and vector, any format")
+    check.add_argument(
+        "--vectors", metavar="FILE", help="a service's vectors of the probes, with id and vector, in any format"
+    )
     check.add_argument("--tolerance", type=float, metavar="D", help="distance allowed between unit vectors of a probe")
     for command in (show, check):  # how texts and images become vectors, as for nnn refresh
         add_options(command, RefreshConfig, "precision", "reference_prompt", "candidate_prompt")
@@ -70,7 +72,7 @@ def _check(args: argparse.Namespace) -> dict[str, object]:
         InputError: they differ, or there is nothing to compare.
     """
     if not args.spec and not args.vectors:
-        raise ConfigError("nnn encoder check compares an encoder or vectors with a table; give SPEC or --vectors FILE.")
+        raise ConfigError("nnn encoder check needs an encoder or vectors to compare. Give SPEC or --vectors FILE.")
     manifest = read_manifest(args.table, args.version)
     name, theirs = f"version {manifest.version} of {args.table}", manifest.settings.encoder
     if args.spec:
@@ -86,12 +88,12 @@ def _check(args: argparse.Namespace) -> dict[str, object]:
 
 def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namespace) -> dict[str, float]:
     if PROBES not in theirs:
-        known = "was made of vectors computed elsewhere" if theirs.get("kind") == PRECOMPUTED else "records no probes"
+        known = "was made from ready-made vectors" if theirs.get("kind") == PRECOMPUTED else "records no probes"
         raise InputError(f"{name} {known}, so there is nothing to compare {args.vectors!r} with; name its encoder too.")
     expected, service = from_text(theirs[PROBES]), _read_vectors(args.vectors)
     if not expected.keys() & service.keys():
         raise InputError(
-            f"{args.vectors!r} has no vector of any probe; its ids must be among {', '.join(sorted(expected))} "
+            f"{args.vectors!r} has no vector of a probe. Its ids must be among {', '.join(sorted(expected))} "
             "(nnn encoder probes writes the inputs)."
         )
     most = args.tolerance or tolerance_of([theirs.get("precision", "")])
@@ -100,20 +102,20 @@ def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namesp
         print(f"{probe:<18} {f'distance {found[probe]:.2e}' if probe in found else 'not in the file'}")
     if bad := {probe: distance for probe, distance in found.items() if not distance <= most}:
         raise InputError(
-            f"the vectors in {args.vectors!r} are not those of {name}: {', '.join(sorted(bad))} lie up to "
-            f"{max(bad.values()):.2e} away, and {most:g} is allowed. {_where_to_look(bad)}"
+            f"the vectors in {args.vectors!r} differ from those of {name}: {', '.join(sorted(bad))} lie up to "
+            f"{max(bad.values()):.2e} away (limit: {most:g}). {_where_to_look(bad)}"
         )
-    print(f"the vectors in {args.vectors!r} are those of {name}, within {most:g}")
+    print(f"the vectors in {args.vectors!r} agree with those of {name} (limit: {most:g})")
     return found
 
 
 def _where_to_look(bad: Mapping[str, float]) -> str:
     kinds = {"image" if probe.startswith("image") else "text" for probe in bad}
     if kinds == {"image"}:
-        return "Texts agree: look at the service's preprocessing of images (size, crop, filter, mean)."
+        return "Texts agree. Check how the service prepares images (size, crop, filter, mean)."
     if kinds == {"text"}:
-        return "Images agree or were not given: look at the service's prompt, tokenizer and truncation."
-    return "Look at the service's weights first."
+        return "Images agree, or were not given. Check the service's prompt, tokenizer and truncation."
+    return "Check the service's weights first."
 
 
 def _read_vectors(uri: str) -> dict[str, FloatMatrix]:
@@ -124,7 +126,7 @@ def _read_vectors(uri: str) -> dict[str, FloatMatrix]:
     """
     shard = describe_shard(uri)
     if not holds_vectors(shard, "text", Columns()):
-        raise InputError(f"{uri!r} holds no vectors; give a file with the columns id and vector.")
+        raise InputError(f"{uri!r} holds no vectors. Give a file with the columns id and vector.")
     vectors: dict[str, FloatMatrix] = {}
     for rows in read_rows(shard, "text", Columns()):
         if rows.rejects:

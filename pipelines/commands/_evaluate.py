@@ -62,17 +62,15 @@ class _Judgement:
     """Which point is judged, by what, and what becomes of the result.
 
     Attributes:
-        objective: the figure that reports put first (default: %(default)s).
+        objective: the measure that reports show first (default: %(default)s).
         k: one of the table's grid (default: the table's).
         alpha: weight of the mean in the bias (default: the table's).
-        tune: choose k and alpha, and prove their gain.
-        publish: publish a version with the k and alpha that were judged, and the evaluation in its manifest, if it
-            passes the gates.
-        gates: thresholds of these gates, as for nnn refresh.
-        accept: publish although this gate fails; may be repeated, and is recorded in the manifest.
-        report: name of the HTML page (default: a new one below WORK/reports).
-        beside: show the quality of an earlier report (.html or .json) too: the other direction, or another bank;
-            may be repeated.
+        tune: choose k and alpha, and tell whether a gain is proven.
+        publish: publish a version with the judged k and alpha if it passes the gates.
+        gates: YAML file of limits, as for nnn refresh.
+        accept: publish even if this gate fails; repeatable. The manifest records it.
+        report: HTML report (default: a new one below WORK/reports).
+        beside: also show the quality of an earlier report (.html or .json); repeatable.
     """
 
     objective: Annotated[str, Option(choices=OBJECTIVES)] = "recall@1"
@@ -90,15 +88,15 @@ def _request_from(args: argparse.Namespace, manifest: Manifest) -> Request:
     settings = manifest.settings
     if args.tune:
         if args.k is not None or args.alpha is not None:
-            raise ConfigError("--tune chooses k and alpha itself; leave --k and --alpha out.")
+            raise ConfigError("--tune chooses k and alpha. Leave --k and --alpha out.")
         return Request(None, settings.grid, objective=args.objective)
     k = settings.k if args.k is None else args.k
     alpha = settings.alpha if args.alpha is None else args.alpha
     BiasSettings.check_alpha(alpha)
     if k not in settings.grid:
         raise InputError(
-            f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}, which keeps the means for "
-            f"{', '.join(map(str, settings.grid))}; choose one of these."
+            f"--k {k} is not in the grid of version {manifest.version} of {args.table!r}. Choose one of "
+            f"{', '.join(map(str, settings.grid))}."
         )
     return Request(Point(k, alpha), settings.grid, objective=args.objective)
 
@@ -107,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     parser = make_parser(
         "evaluate",
-        "Rank all candidates for held-out queries, exactly, with and without the biases of a published "
-        "table, and show recall and hubness with intervals.",
+        "Rank all candidates for held-out queries, with and without the biases of a published table. Show "
+        "recall and hubness with intervals.",
         (EvaluationConfig, _Judgement, Output, Telling),
         {MEASURED: None, COLUMNS: "Names of columns or JSON fields; --query-... and --reference-... for these."},
     )
@@ -178,7 +176,8 @@ def _publish(
         raise GateError(
             f"k = {point.k}, alpha = {point.alpha:g} {'lowers' if gain.value < 0 else 'raises'} {objective} by "
             f"{abs(gain.value):.4f} (95 % interval [{gain.low:+.4f}, {gain.high:+.4f}]). "
-            f"{refusal(draft.gates, config.work)} Or choose with --tune; nnn table reweight publishes without asking.",
+            f"{refusal(draft.gates, config.work)} Or choose with --tune. nnn table reweight publishes without "
+            "this check.",
             [dataclasses.asdict(gate) for gate in draft.gates],
             result["report"],
         )

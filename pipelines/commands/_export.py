@@ -51,7 +51,7 @@ def _print_export(result: dict[str, Any]) -> None:
         print(f"score        {recipe['score_read_back']}")
         print(f"settings     {recipe['index_settings']}")
         if "query" in recipe:
-            print(f"ask          {recipe['query_to']}, <q> being the query's vector:\n{recipe['query']}")
+            print(f"ask          {recipe['query_to']}, where <q> is the query's vector:\n{recipe['query']}")
     asked = f"{result['queries']['rows']} {result['queries']['source']}"
     if overlap:
         print(
@@ -61,7 +61,7 @@ def _print_export(result: dict[str, Any]) -> None:
     if tuned := result.get("tuned"):
         tried = ", ".join(f"{share:.4f} at {value}" for value, share in tuned["overlaps"])
         if tuned["parameter"]:
-            print(f"{tuned['parameter']:<12} {tuned['value']}, which is in the index; overlap {tried}")
+            print(f"{tuned['parameter']:<12} {tuned['value']}, stored in the index; overlap {tried}")
         print(f"plain        the same index of plain vectors keeps {tuned['plain']:.4f} of the exact plain top 10")
     if depths := result.get("depths"):
         shares = ", ".join(f"{share:.4f} at {k:,}" for k, share in depths["overlap"])
@@ -71,9 +71,10 @@ def _print_export(result: dict[str, Any]) -> None:
             print(f"hubs         {result['hubs']:,} candidates, for the gate")
     if update := result.get("update"):
         print(
-            f"update       since version {update['since']}: {update['added']:,} added, {update['moved']:,} moved, "
-            f"{update['removed']:,} removed, {update['kept']:,} unchanged, {update['tolerated']:,} left as they are "
-            f"because they moved by less than {update['min_change']:g}; the overlap is that of the updated index"
+            f"update       since version {update['since']}: {update['added']:,} added, {update['moved']:,} "
+            f"moved, {update['removed']:,} removed, {update['kept']:,} unchanged, {update['tolerated']:,} left "
+            f"out because they moved by less than {update['min_change']:g}. The overlap is that of the updated "
+            "index"
         )
         print("".join(f"{name:<13}{recipe[name]}\n" for name in ("sets", "removes") if recipe.get(name)), end="")
 
@@ -82,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     parser = make_parser(
         "export",
-        "Write the candidates of an index, with their biases inside, as the files that a vector engine "
-        "imports, with the recipe for its queries, and measure how much of the exact ranking they keep.",
+        "Write the candidates, with the biases inside, as files that a vector engine imports. Also write the "
+        "recipe for its queries, and measure how much of the exact ranking is kept.",
         (ExportConfig, Output),
         {**dict.fromkeys(GROUPS), COLUMNS: "Names of columns or JSON fields; --query-... for the queries."},
     )

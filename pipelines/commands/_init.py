@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """
     parser = Parser(
         prog="nnn init",
-        description="Look into the inputs, and write a commented file for nnn refresh --config.",
+        description="Look at the inputs, and write a commented file for nnn refresh --config.",
     )
     parser.add_argument("--candidates", required=True, metavar="GLOB", help="shards of the items of the index")
     parser.add_argument("--references", required=True, metavar="GLOB", help="shards of the bank of reference queries")
@@ -49,10 +49,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     candidates, references = (Inspection.of(glob, None, Columns()) for glob in (args.candidates, args.references))
     values = {**_flags(candidates, candidates.as_candidates), **_flags(references, references.as_references)}
     if args.encoder is None and not all(_has_vectors(side) for side in (candidates, references)):
-        raise ConfigError("--encoder is needed, because not both sides hold vectors; see nnn refresh --help.")
+        raise ConfigError(
+            "--encoder is needed, because one side has no vectors. Write it as for nnn refresh (nnn refresh --help)."
+        )
     values |= {name: given for name in ("encoder", "table", "work") if (given := getattr(args, name))}
     if not storage.create(args.output, "\n".join(_lines(values)).encode() + b"\n"):
-        raise ConfigError(f"--output {args.output!r} is there already; remove it or name another file.")
+        raise ConfigError(f"--output {args.output!r} exists already. Remove it, or name another file.")
     print(f"written to   {args.output}")
     print(f"check it     nnn refresh --config {shlex.quote(args.output)} --dry-run")
     print(f"run it       nnn refresh --config {shlex.quote(args.output)}")
@@ -72,8 +74,8 @@ def _flags(side: Inspection, flags: str) -> dict[str, str]:
     """
     if not flags:
         raise InputError(
-            f"{side.pattern!r} cannot be read as it is. nnn inspect {shlex.quote(side.pattern)} shows what it holds; "
-            "columns are named by flags such as --id-column and --caption-column."
+            f"{side.pattern!r} needs more flags. nnn inspect {shlex.quote(side.pattern)} shows what it holds. "
+            "Then run nnn refresh with flags such as --id-column and --caption-column."
         )
     parts = shlex.split(flags)
     return {flag.removeprefix("--").replace("-", "_"): value for flag, value in zip(*[iter(parts)] * 2, strict=True)}

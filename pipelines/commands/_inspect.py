@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, look, print."""
     parser = Parser(
         prog="nnn inspect",
-        description="Show what a glob of input holds: formats, rows, columns, example ids, and what is missing. Only "
-        "footers and the first rows of a few files are read.",
+        description="Show what input files hold: formats, rows, columns, example ids, and what is missing. It reads "
+        "only footers and the first rows of a few files.",
     )
     parser.add_argument("glob", metavar="GLOB", help="shards, as for --candidates and --references of nnn refresh")
     parser.add_argument(
@@ -83,4 +83,4 @@ def _printable(text: str) -> str:
 
 
 def _rows(rows: int | None) -> str:
-    return "? (only reading all of it would tell)" if rows is None else f"{rows:,}"
+    return "unknown without reading all of it" if rows is None else f"{rows:,}"

@@ -71,9 +71,9 @@ class Output:
 
     Attributes:
         json: print one JSON object on the last line.
-        quiet: print no progress and no summary; warnings, errors and the object of --json stay.
+        quiet: print only warnings, errors and the object of --json.
         verbose: log every shard, and what Beam does.
-        log_format: json: an object a line (default: text).
+        log_format: json writes one object a line (default: text).
     """
 
     json: Annotated[bool, Option(group=OUTPUT)] = False

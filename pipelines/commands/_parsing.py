@@ -43,7 +43,7 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
     configure_logging(args.verbose, args.log_format)
     if args.quiet:
         if args.verbose:
-            raise ConfigError("--quiet and --verbose contradict each other; leave one of them out.")
+            raise ConfigError("--quiet and --verbose exclude each other. Leave one of them out.")
         hush()
     from_file = config.beam_flags(beam_flags) if config else []
     return args, parse_beam_options([*from_file, *beam_flags], parser)
@@ -93,7 +93,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
     # Beam writes its options into the job graph; clients of stores read the environment.
     if secret := _secret_flag(flags):
         raise ConfigError(
-            f"{secret} would be written into the job graph; give credentials through the environment "
+            f"{secret} would be written into the job graph. Set credentials in the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_CONNECTION_STRING)."
         )
     parser = beam_parser()
@@ -103,8 +103,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
         raise ConfigError(f"an option of Beam cannot be used: {error}") from None
     if unknown and not unknown[0].startswith("-"):
         raise ConfigError(
-            f"unexpected argument {unknown[0]!r}: a flag takes one value. If it came from a glob, quote the glob "
-            "so that the shell does not expand it."
+            f"unexpected argument {unknown[0]!r}: a flag takes one value. If the shell expanded a glob, quote the glob."
         )
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]

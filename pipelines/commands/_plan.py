@@ -71,7 +71,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     for side in found.sides:
         yield from _describe_side(side)
     yield f"reference shards  {found.groups:,} ({_describe_grouping(found.grouping)})"
-    yield f"partials          {found.partials:,}, of which {found.partials_todo:,} are to be computed"
+    yield f"partials          {found.partials:,}, {found.partials_todo:,} to compute"
     share = found.pairs_todo / found.pairs if found.pairs else 0.0
     yield f"pairs to score    {found.pairs_todo:,} of {found.pairs:,} ({share:.2%})"
     for reason, pairs in sorted(found.reasons.items(), key=lambda each: -each[1]):
@@ -101,7 +101,7 @@ def _describe(foretold: Foretold, regrouping: Regrouping | None, workers: int) -
     yield ""
     yield from _describe_assumptions(rates)
     if found.validation:
-        yield "Judging the biases by validation queries is extra: each query is scored against all candidates."
+        yield "Validation is not included: each query is also scored against all candidates."
 
 
 def _describe_memory(memory: Memory) -> Iterator[str]:
@@ -145,23 +145,28 @@ def _describe_side(side: SidePlan) -> Iterator[str]:
     for reason, files in sorted(side.reasons.items()):
         yield f"                  {files:,} files: {reason}"
     if side.hashed_bytes:
-        yield f"                  {size(side.hashed_bytes)} are fetched for their digests: their store tells no MD5"
+        yield (
+            f"                  {size(side.hashed_bytes)} are fetched for their digests, because their store gives "
+            "no MD5"
+        )
 
 
 def _describe_grouping(grouping: Grouping) -> str:
     if not grouping.chosen:
         return f"--reference-shard-rows {grouping.rows}"
-    return f"about a 64th of the bank: files of {grouping.rows // 2:,} rows or more stand alone"
+    return f"about 1/64 of the bank; a file of {grouping.rows // 2:,} rows or more is a shard by itself"
 
 
 def _describe_regrouping(found: Regrouping) -> Iterator[str]:
     flag = f"--reference-shard-rows {found.rows}"
-    yield f"regrouping        at {flag}: {found.pairs_now:,} pairs once, after this refresh;"
+    yield f"regrouping        With {flag}, the next refresh scores {found.pairs_now:,} pairs once."
     for what, saved in (("pairs to score", found.pairs_saved), ("partials to merge", found.partials_saved)):
-        yield f"                  then {abs(saved):,} {'fewer' if saved >= 0 else 'more'} {what} in each refresh;"
+        yield (
+            f"                  After that: {abs(saved):,} {'fewer' if saved >= 0 else 'more'} {what} in each refresh."
+        )
     yield (
-        f"                  pays after {found.refreshes} such refreshes, by the first rates below and the "
-        f"{found.replayed} newest additions"
+        f"                  It pays after {found.refreshes} refreshes (first rates below; the {found.replayed} "
+        "newest additions)."
     )
 
 
@@ -194,16 +199,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, look, print."""
     parser = make_parser(
         "plan",
-        "Show what nnn refresh with the same flags would compute, why, and what it would cost. It reads listings, "
-        "footers and the marks of finished work, and computes nothing. Files whose store gives no MD5 are read for "
+        "Show what nnn refresh with the same flags would compute, why, and at what cost. It computes nothing: "
+        "it reads listings, footers and the list of finished work. Files whose store gives no MD5 are read for "
         "their digest.",
         (ConfigFile, RefreshConfig, Output, _Pricing),
         GROUPS,
-        epilog="Any Apache Beam option may follow, as with nnn refresh; a plan does not depend on it.",
+        epilog="Any Apache Beam option may follow, as with nnn refresh. The plan does not depend on it.",
     )
     args, options = parse_flags(parser, argv)
     if args.workers < 1:
-        raise ConfigError(f"--workers {args.workers}: the estimate is for at least one machine.")
+        raise ConfigError(f"--workers {args.workers}must be at least 1.")
     config = config_from(args, runs_locally(options))
     record = show_plan(Foretold.of(config, config.encoder_source, args.rates), config, args.workers)
     print_json(args, record)

@@ -63,7 +63,7 @@ def refresh(
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}", report=named)
     storage.check_exclusive(config.work)
     if config.report and storage.exists(config.report):
-        raise StorageError(f"--report {config.report!r} is there already and was left as it is; name a new file.")
+        raise StorageError(f"--report {config.report!r} exists already and was left as it is. Name a new file.")
     prepare_table(config.table)
     before = Artefacts.of(config.work) if is_portable(options) else None
     if encoder is not None:
@@ -94,7 +94,7 @@ def refresh(
         try:
             standing.keep(manifest, outcome_of(result, told), queries)
         except NNNError as error:  # the version stands; without this the next refresh looks at all there is
-            logging.getLogger("nnn").warning("how the refresh ended could not be kept: %s", _cause(error))
+            logging.getLogger("nnn").warning("the result of the refresh could not be stored: %s", _cause(error))
     report = complete(told, summary)
     summary["text"] = render_text(report)
     try:
@@ -122,7 +122,7 @@ def _refresh(args: argparse.Namespace, options: PipelineOptions, story: Story) -
     config = config_from(args, runs_locally(options))
     encoder = config.encoder_source
     if args.rates and not (args.with_plan or args.dry_run):
-        raise ConfigError("--rates has no effect by itself; add --with-plan, or run nnn plan with these flags.")
+        raise ConfigError("--rates has no effect alone. Add --with-plan, or run nnn plan with these flags.")
     heads = look_ahead(config, encoder, runs_locally(options))
     planned = args.with_plan or args.dry_run
     foretold = Foretold.of(config, encoder, args.rates) if planned else None

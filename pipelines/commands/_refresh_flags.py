@@ -19,8 +19,8 @@ class _Planning:
     """A plan beside the run.
 
     Attributes:
-        with_plan: plan first, and compare with what was done.
-        rates: for a plan: YAML of worker types and prices.
+        with_plan: plan first, and compare the plan with the run.
+        rates: YAML file of worker types and prices, for a plan.
     """
 
     with_plan: Annotated[bool, Option()] = False
@@ -31,9 +31,9 @@ def build_parser() -> Parser:
     """The command line of ``nnn refresh``."""
     parser = make_parser(
         "refresh",
-        "Compute the bias of every candidate against a bank of reference queries, and publish it as "
-        "a new version of the bias table. Finished work is kept under --work: the same command continues after a "
-        "crash, and a later refresh computes only what changed.",
+        "Compute the bias of every candidate against a bank of reference queries, and publish a new version of "
+        "the bias table. Finished work is kept below --work. The same command continues after a crash, and a "
+        "later refresh computes only what changed.",
         (ConfigFile, RefreshConfig, Output, Telling, _Planning),
         GROUPS,
         epilog="Any Apache Beam option may follow, e.g. --runner=FlinkRunner. By default, and with "

@@ -24,5 +24,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(render_text(report), end="")
     if args.output:
         if not storage.create(args.output, render(report).encode()):
-            raise StorageError(f"--output {args.output!r} is there already and was left as it is; name a new file.")
+            raise StorageError(f"--output {args.output!r} exists already and was left as it is. Name a new file.")
         print(f"\nreport       {args.output}")

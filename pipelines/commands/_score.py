@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, run, print."""
     parser = make_parser(
         "score",
-        "Compute the biases of items that arrived since the last refresh: the very ones that the next refresh "
-        "against the same bank would publish. Writes a Parquet file of id and bias, and leaves the table as it is.",
+        "Compute the biases of new items, with the same values as a refresh against the same bank. Writes a "
+        "Parquet file of id and bias, and does not change the table.",
         (ScoreConfig, Output),
         {COLUMNS: "Names of columns or JSON fields."},
     )

@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 def _parser() -> Parser:
     parser = Parser(
         prog="nnn search",
-        description="Search the candidates of a table for a few queries, exactly, and show what the bias changes. It "
-        "reads all vectors, so it is meant for trying, not for serving.",
+        description="Search the candidates of a table for a few queries, and show what the bias changes. It reads all "
+        "vectors, so use it for trials, not for serving.",
     )
     parser.add_argument("--table", required=True, metavar="URI", help="folder of the bias table")
     parser.add_argument("--encoder", required=True, metavar="SPEC", help="the table's model, as for nnn refresh")
@@ -89,7 +89,7 @@ def _encode(args: argparse.Namespace, table: BiasTable) -> FloatMatrix:
         InputError: SPEC is not the table's encoder.
     """
     if table.manifest.settings.reference_modality != "text":
-        raise ConfigError(f"--table {args.table!r} answers queries by image, and nnn search takes texts only.")
+        raise ConfigError(f"--table {args.table!r} is for image queries, and nnn search takes only texts.")
     source = encoder_of_table(args.encoder, args.table, table.manifest.version, args.work)
     assert source is not None  # --encoder is required
     prompts = Prompts.recorded(table.manifest.settings.encoder)

@@ -125,7 +125,7 @@ def _few_own_pairs(
         examples = f" Pair ids such as {', '.join(map(repr, pair_ids))}; ids such as "
         examples += f"{', '.join(map(repr, named['candidates'].ids[:3]))}."
     yield (
-        f"--exclude-own-pairs left out only {own[OWN_REFERENCES]:,} references, of {own[OWN_CANDIDATES]:,} of "
+        f"--exclude-own-pairs left out only {own[OWN_REFERENCES]:,} references, for {own[OWN_CANDIDATES]:,} of "
         f"{manifest.rows:,} candidates. Check that the bank's pair ids are ids of candidates.{examples}"
     )
 
@@ -133,15 +133,15 @@ def _few_own_pairs(
 def _warnings(config: RefreshConfig, manifest: Manifest, result: RunResult) -> Iterator[str]:
     if positional := result.distributions.get(POSITIONAL_KEYS, 0):
         yield (
-            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look like "
-            "img2dataset's keys, which number shards and rows. They change when the corpus is downloaded again, "
-            "and every bias would then belong to another item. Use --id-column url or --id-column @sha256, unless "
-            "the index is built from these very files."
+            f"the ids of {positional} input file{'s' if positional > 1 else ''} of {config.candidates!r} look "
+            "like img2dataset's keys, which number shards and rows. After a new download the same key can name "
+            "another item, and get the wrong bias. Use --id-column url or @sha256, unless your index is built "
+            "from these files."
         )
     if white := result.distributions.get(WHITENED, 0):
         yield (
-            f"{white:,} images of {config.candidates!r} are grey PNGs of 16 bits, which the encoder's decoder turns "
-            "white. The model sees one and the same image, which may become a hub. Convert them to 8 bits, and run "
+            f"{white:,} images of {config.candidates!r} are 16-bit grey PNGs, which open_clip's decoder turns "
+            "white. To the model they are one image, which may become a hub. Convert them to 8 bits, and run "
             "again."
         )
     for flag, side in (("--candidates", manifest.candidates), ("--references", manifest.references)):
@@ -174,9 +174,9 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 def _describe_error(error: dict[str, float]) -> str:
     return (
-        f"error of a mean: {error['mean']:.1e} on average, {error['p99']:.1e} at the 99th percentile, "
-        f"{error['max']:.1e} at most, rank correlation {error['rank_correlation']:.5f} "
-        f"({error['candidates']:,} candidates measured)"
+        f"error of a mean: average {error['mean']:.1e}, 99th percentile {error['p99']:.1e}, maximum "
+        f"{error['max']:.1e}, rank correlation {error['rank_correlation']:.5f} ({error['candidates']:,} "
+        "candidates measured)"
     )
 
 
@@ -207,4 +207,4 @@ def _describe_models(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         busy = f"the model at work {100 * figures['model_utilisation']:.0f} % of its time"
         line = f"{name}: {figures.get('rows', 0):,} rows{rate}, {busy}"
         cut = figures.get("truncated", 0)
-        yield line + (f"; {cut:,} captions are longer than the model takes, and were cut" if cut else "")
+        yield line + (f"; {cut:,} captions are too long for the model, and were cut" if cut else "")

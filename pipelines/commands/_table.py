@@ -14,21 +14,21 @@ _ROWS, _HUBS, _UPKEEP, _VERSIONS = (
 
 _COMMANDS = {
     "list": (_VERSIONS, "the committed versions"),
-    "show": (_VERSIONS, "what a version is"),
-    "verify": (_UPKEEP, "compare every file of a version with what was published (exit code 9: damaged)"),
+    "show": (_VERSIONS, "show one version"),
+    "verify": (_UPKEEP, "check every file of a version (exit code 9: damaged)"),
     "reweight": (_VERSIONS, "publish a version with another k or alpha, without scoring again"),
     "rollback": (_VERSIONS, "make an old version the current one again, without copying its files"),
-    "diff": (_ROWS, "candidates added, removed and changed between two versions"),
-    "explain": (_ROWS, "the bias of one candidate: its means, rank, history and queries"),
-    "hubs": (_HUBS, "candidates that are near too many queries, worst first"),
+    "diff": (_ROWS, "show candidates added, removed and changed between two versions"),
+    "explain": (_ROWS, "show one candidate's bias, means, rank, history and top queries"),
+    "hubs": (_HUBS, "list candidates that are near too many queries, worst first"),
     "expire": (_UPKEEP, "remove old versions, and files that no version names"),
-    "register": (_UPKEEP, "make a version readable as a Delta or Iceberg table, without a copy"),
+    "register": (_UPKEEP, "make a version readable as a Delta or Iceberg table, without copying"),
 }
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags, act, print."""
-    parser = Parser(prog="nnn table", description="Look at the versions of a bias table, check them, and manage them.")
+    parser = Parser(prog="nnn table", description="List, check and manage the versions of a bias table.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (home, text) in _COMMANDS.items():
         command = add_command(commands, name, text)

@@ -21,11 +21,16 @@ def add_hubs_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DEVIATIONS,
         metavar="X",
-        help="robust standard deviations above the median from which a mean makes a hub (default: %(default)s)",
+        help="a candidate is a hub if its mean is this many robust standard deviations above the median (default: "
+        "%(default)s)",
     )
     parser.add_argument("--since", type=int, metavar="N", help="compare with the hubs of version N")
-    parser.add_argument("--output", metavar="URI", help="write a Parquet file of what is known of them")
-    parser.add_argument("--quarantine", metavar="URI", help="write the ids to leave out of an index, one a line")
+    parser.add_argument("--output", metavar="URI", help="write them to a Parquet file")
+    parser.add_argument(
+        "--quarantine",
+        metavar="URI",
+        help="write the ids of hubs to a text file, one a line, to leave them out of an index",
+    )
 
 
 def list_hubs(args: argparse.Namespace) -> None:
@@ -43,7 +48,7 @@ def list_hubs(args: argparse.Namespace) -> None:
     if number > _SHOWN:
         print(f"{'':>10}  and {number - _SHOWN:,} more")
     if found.is_full:
-        print(f"{'':>10}  a list holds at most {MOST_HUBS:,}; a refresh without these may show more")
+        print(f"{'':>10}  a list has at most {MOST_HUBS:,} hubs; a refresh without them may show more")
     if args.since:
         print(f"since version {args.since}: {len(new):,} new, {len(gone):,} gone")
     counts = {"version": found.version, "k": found.k, "candidates": found.candidates, "hubs": number}

@@ -15,12 +15,12 @@ from pipelines.options import ReferenceColumnOptions
 
 def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``nnn table diff``."""
-    parser.add_argument("old", type=int, metavar="A", help="the version to start from")
-    parser.add_argument("new", type=int, metavar="B", help="the version to get to")
+    parser.add_argument("old", type=int, metavar="A", help="old version")
+    parser.add_argument("new", type=int, metavar="B", help="new version")
     parser.add_argument(
         "--output",
         metavar="URI",
-        help="write a Parquet file of id, bias and op (add, change, remove), for consumers that update in place",
+        help="write a Parquet file of id, bias and op (add, change, remove), to update an index in place",
     )
     parser.add_argument(
         "--min-change",
@@ -28,8 +28,8 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="X",
         help=(
-            "leave out changes smaller than X; they add up, so compare with the version that was last applied in "
-            "full (default: %(default)s)"
+            "leave out changes smaller than X. They add up, so compare with the version that was last applied "
+            "in full (default: %(default)s)"
         ),
     )
 
@@ -48,8 +48,8 @@ def _describe(found: Difference) -> list[str]:
     lines += [f"  {name}: {old} -> {new}" for name, (old, new) in found.settings.items()]
     lines += [f"{getattr(found, name):>14,} {name}" for name in ("added", "removed", "changed", "unchanged")]
     if found.small:
-        lines.append(f"{found.small:>14,} of the changed ones by less than --min-change, so left out of the file")
-    lines.append(f"{found.shared_files:>14,} files in common, which were not read")
+        lines.append(f"{found.small:>14,} of the changes are smaller than --min-change, and were left out of the file")
+    lines.append(f"{found.shared_files:>14,} files are in both versions, and were not read")
     if found.changes:
         changes = found.changes
         lines.append(f"change of the bias: mean {changes.mean:+.6f}, mean absolute {changes.mean_absolute:.6f}")
@@ -64,9 +64,9 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     add_version(parser)
     sources = parser.add_argument_group(
         "its top queries",
-        "Looked up among the vectors of the refresh, with the flags that it was given; no model runs.",
+        "To see the top queries, give the flags of the refresh. Its vectors are read, and no model runs.",
     )
-    sources.add_argument("--work", metavar="URI", help="the refresh's folder of artefacts")
+    sources.add_argument("--work", metavar="URI", help="folder of artefacts, that of the refresh")
     sources.add_argument("--candidates", metavar="GLOB", help="shards that the candidate is in")
     sources.add_argument("--references", metavar="GLOB", help="shards of the bank")
     sources.add_argument("--top", type=int, default=10, metavar="N", help="how many to show (default: %(default)s)")
@@ -90,8 +90,8 @@ def _sources_from(args: argparse.Namespace) -> Sources | None:
         return None
     if len(given) < 3 or args.top < 1:
         raise ConfigError(
-            "to find a candidate's top queries, give --work, --candidates and --references together, and --top of "
-            "at least 1. Leave all of them out to see what the table alone knows."
+            "for a candidate's top queries, give --work, --candidates and --references together, and --top of "
+            "at least 1. Leave all of them out to see only what the table has."
         )
     sides = build(ReferenceColumnOptions, args)
     columns = (sides.candidate_columns, sides.reference_columns)

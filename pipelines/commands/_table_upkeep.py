@@ -32,15 +32,15 @@ def verify_version(args: argparse.Namespace) -> None:
     if check.bad:
         problems = "".join(f"\n  {file.problem}" for file in check.bad)
         raise CorruptArtifactError(
-            f"{len(check.bad)} of {len(check.files)} files of version {check.version} of {args.table!r} are not what "
-            f"was published:{problems}"
+            f"{len(check.bad)} of {len(check.files)} files of version {check.version} of {args.table!r} are "
+            f"damaged:{problems}"
         )
 
 
 def add_expire_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``nnn table expire``."""
     parser.add_argument(
-        "--keep", type=int, required=True, metavar="N", help="the newest N versions stay, however old they are"
+        "--keep", type=int, required=True, metavar="N", help="keep the newest N versions, whatever their age"
     )
     parser.add_argument(
         "--older-than",
@@ -48,11 +48,13 @@ def add_expire_arguments(parser: argparse.ArgumentParser) -> None:
         default="7d",
         metavar="AGE",
         help=(
-            "also keep versions that were replaced less than this ago, and files without a version that were "
-            "written since then. Take more than the longest job: 36h, 30d or 4w (default: %(default)s)"
+            "also keep versions that were replaced less than this ago, and newer files without a version. Must "
+            "exceed the longest job: 36h, 30d or 4w (default: %(default)s)"
         ),
     )
-    parser.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
+    parser.add_argument(
+        "--yes", action="store_true", help="remove files; without this flag, only show what would be removed"
+    )
 
 
 def parse_age(text: str) -> float:
@@ -63,7 +65,7 @@ def parse_age(text: str) -> float:
     """
     match = _AGE.match(text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an age; write a number and m, h, d or w, such as 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age. Write a number and m, h, d or w, such as 30d")
     return float(match.group(1)) * _SECONDS[match.group(2)]
 
 
@@ -84,7 +86,7 @@ def _sum_up(done: Expiry, removed: bool) -> str:
     kept = f"versions {', '.join(map(str, done.kept))} stay"
     if removed:
         return f"removed {what}; {kept}"
-    return f"would remove {what}; {kept}; nothing was removed, say --yes to remove"
+    return f"would remove {what}; {kept}; nothing was removed. Add --yes to remove"
 
 
 def add_register_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +107,7 @@ def register_version(args: argparse.Namespace) -> None:
     """
     if bool(args.catalog) != (args.format == "iceberg") or bool(args.name) != (args.format == "iceberg"):
         raise ConfigError(
-            "--format iceberg needs --catalog and --name, and no other format takes them; add both or leave both out."
+            "--format iceberg needs --catalog and --name, and no other format uses them. Give both or neither."
         )
     if args.format == "iceberg":
         shown = register_iceberg(args.table, args.catalog, args.name, args.version)

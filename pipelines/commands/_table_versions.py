@@ -18,7 +18,7 @@ from pipelines.commands._output import add_version, in_columns, print_json
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``nnn table list``."""
-    parser.add_argument("--trend", action="store_true", help="show how rows, hubs, gain and gates develop")
+    parser.add_argument("--trend", action="store_true", help="also show rows, hubs, gain and gates of each version")
 
 
 def list_all(args: argparse.Namespace) -> None:
@@ -50,7 +50,7 @@ def show(args: argparse.Namespace) -> None:
 
 def add_reweight_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``nnn table reweight``."""
-    parser.add_argument("--k", type=int, help="one of the grid of the table (default: unchanged)")
+    parser.add_argument("--k", type=int, help="one of the table's grid (default: unchanged)")
     parser.add_argument("--alpha", type=float, help="weight of the mean in the bias (default: unchanged)")
     add_version(parser, "version to start from (default: the current one)")
 

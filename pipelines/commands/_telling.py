@@ -32,8 +32,8 @@ class Telling:
     """Who else is told how a run ended.
 
     Attributes:
-        metrics_file: write metrics of the run for Prometheus to this file, also when it fails (deploy/RUNBOOK.md).
-        lineage_url: send OpenLineage events of the run to this server, or add them to this file (extra lineage).
+        metrics_file: write metrics for Prometheus to this file, also if the run fails (deploy/RUNBOOK.md).
+        lineage_url: send OpenLineage events to this server, or append them to this file (needs the extra lineage).
     """
 
     metrics_file: Annotated[str | None, Option("URI", OUTPUT)] = None

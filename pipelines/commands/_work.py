@@ -13,9 +13,9 @@ from pipelines.commands._table_upkeep import parse_age
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse flags, act, print."""
-    parser = Parser(prog="nnn work", description="Look after the folder of artefacts.")
+    parser = Parser(prog="nnn work", description="Manage the folder of artefacts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    text = "remove artefacts that no version of its tables needs (nnn table expire says which versions there are)"
+    text = "remove artefacts that no version of its tables needs. First remove old versions with nnn table expire"
     gc = add_command(commands, "gc", text)
     gc.add_argument("--work", required=True, metavar="URI", help="folder of artefacts")
     gc.add_argument(
@@ -23,25 +23,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         action="append",
         required=True,
         metavar="URI",
-        help="folder of a bias table; to be repeated for every table whose refreshes have this --work",
+        help="folder of a bias table; repeat the flag for every table that uses this --work",
     )
     gc.add_argument(
         "--older-than",
         type=parse_age,
         default="7d",
         metavar="AGE",
-        help="what was written less than this ago stays: longer than the longest job (default: %(default)s)",
+        help="keep files that are younger than this. Must exceed the longest job (default: %(default)s)",
     )
-    gc.add_argument("--yes", action="store_true", help="remove; without it, only say what would be removed")
+    gc.add_argument(
+        "--yes", action="store_true", help="remove files; without this flag, only show what would be removed"
+    )
     args = parser.parse_args(argv)
     done = clean(args.table, args.work, args.older_than, args.yes)
     for path in done.files:
         print(path)
     what = f"{len(done.files):,} files, {done.bytes / 2**20:,.1f} MiB; {done.kept:,} files are needed"
-    print(f"removed {what}" if args.yes else f"would remove {what}; nothing was removed, say --yes to remove")
+    print(f"removed {what}" if args.yes else f"would remove {what}. Nothing was removed: add --yes to remove them")
     if done.unknown:
         versions = ", ".join(f"{version} of {table}" for table, version in done.unknown)
         print(
-            f"versions {versions} have no record here. What only they need may be removed; a refresh computes it again"
+            f"versions {versions} have no record here. Artefacts that only they need may be removed; a refresh "
+            "computes them again"
         )
     print_json(args, {"work": args.work, "removed": args.yes, **asdict(done)})

@@ -16,25 +16,25 @@ from pipelines.running.output import steady_output
 from pipelines.running.signals import heard_once
 
 _COMMANDS = {
-    "demo": ("pipelines.commands._demo", "the embedded corpus through the whole job, with recall before and after"),
-    "inspect": ("pipelines.commands._inspect", "what a glob of input holds, from footers and the first rows"),
-    "init": ("pipelines.commands._init", "a commented file for nnn refresh --config, from what the inputs hold"),
-    "plan": ("pipelines.commands._plan", "what a refresh would compute, why, and what it would cost"),
+    "demo": ("pipelines.commands._demo", "run the whole job on a built-in corpus, with recall before and after"),
+    "inspect": ("pipelines.commands._inspect", "show what input files hold, from footers and first rows"),
+    "init": ("pipelines.commands._init", "write a commented file for nnn refresh --config, to fit your inputs"),
+    "plan": ("pipelines.commands._plan", "show what a refresh would compute, why, and at what cost"),
     "refresh": ("pipelines.commands._refresh", "compute the biases of an index and publish them as a new version"),
-    "evaluate": ("pipelines.commands._evaluate", "recall and hubness of a table on held-out queries"),
-    "report": ("pipelines.commands._report", "the report of an earlier run, as text and as a page"),
+    "evaluate": ("pipelines.commands._evaluate", "measure recall and hubness of a table on held-out queries"),
+    "report": ("pipelines.commands._report", "show the report of an earlier run, as text and as a page"),
     "work": ("pipelines.commands._work", "remove artefacts that no version needs"),
     "encoder": (
         "pipelines.commands._encoder",
         "fingerprint an encoder, and compare encoders and services with a table",
     ),
     "table": ("pipelines.commands._table", "list, show, verify, roll back and expire versions of a bias table"),
-    "doctor": ("pipelines.commands._doctor", "versions, cores, GPU, disk, and whether places can be reached"),
-    "score": ("pipelines.commands._score", "biases of items that arrived since the last refresh, before the next one"),
-    "encode": ("pipelines.commands._encode", "texts or images to a file of vectors, such as queries for your index"),
-    "search": ("pipelines.commands._search", "what a few queries find, before and after, side by side"),
-    "completion": ("pipelines.commands._completion", "a script by which bash or zsh completes commands and flags"),
-    "export": ("pipelines.commands._export", "files and recipes for vector engines, with the overlap that they keep"),
+    "doctor": ("pipelines.commands._doctor", "show versions, cores, GPU and disk, and whether stores can be reached"),
+    "score": ("pipelines.commands._score", "compute the biases of new items, before the next refresh"),
+    "encode": ("pipelines.commands._encode", "encode texts or images into a file of vectors"),
+    "search": ("pipelines.commands._search", "show what a few queries find, before and after, side by side"),
+    "completion": ("pipelines.commands._completion", "print a script that completes commands and flags in bash or zsh"),
+    "export": ("pipelines.commands._export", "write files and recipes for a vector engine, and measure the overlap"),
 }
 
 #: Commands whose work is done when they print: that nobody reads it changes nothing.
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == 0 and output.abandoned and arguments[0] not in _DONE:
         return _SIGPIPE
     if code == 0 and output.problem and arguments[0] not in _DONE:
-        say_failure(f"what was printed is incomplete: {output.problem}.", "StorageError", StorageError.exit_code)
+        say_failure(f"the output is incomplete: {output.problem}.", "StorageError", StorageError.exit_code)
         return StorageError.exit_code
     return code
 
@@ -128,7 +128,7 @@ def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str],
             raise
         terminated = signal.SIGTERM in heard
         what, kind, code = ("terminated", "Terminated", 143) if terminated else ("interrupted", "Interrupted", 130)
-        say_failure(f"{what}; finished work is kept, run the same command again to continue", kind, code)
+        say_failure(f"{what}. Finished work is kept: run the same command again to continue", kind, code)
         return code
     return 0
 

@@ -36,15 +36,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, options = parse_flags(build_parser(), argv)
     if runs_locally(options):
         raise ConfigError(
-            "--runner names no cluster, and a launcher does not wait for a job; run it here with nnn refresh, or name "
-            "a cluster's runner such as --runner=DataflowRunner."
+            "the launcher needs a cluster. Name one with --runner, such as --runner=DataflowRunner, or run the "
+            "job here with nnn refresh."
         )
     if args.dry_run:
-        raise ConfigError("--dry-run starts no job, so there is nothing to launch; give it to nnn refresh.")
+        raise ConfigError("--dry-run starts no job. Use it with nnn refresh.")
     if args.metrics_file or args.lineage_url:
         raise ConfigError(
-            "--metrics-file and --lineage-url tell how a job ended, and a launcher does not wait for that; leave them "
-            "out, and watch the job's metrics on the cluster."
+            "--metrics-file and --lineage-url report how a job ended, and the launcher does not wait for the "
+            "end. Leave them out, and watch the job's metrics on the cluster."
         )
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)

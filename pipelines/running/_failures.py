@@ -31,29 +31,30 @@ _HINTS = {
         "The cluster has too few free slots: wait for other jobs, add task managers, or lower --parallelism."
     ),
     r"OutOfMemoryError|exit code 137|Metaspace|MemoryError": (
-        "Give that process more memory, or have fewer workers on a machine."
+        "Give that process more memory, or run fewer workers on a machine."
     ),
     r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id": (
-        "A worker or its machine went away while it worked, for want of memory or by somebody's hand. Run the command "
-        "again, and let the engine try more often; Flink does not unless its restart strategy says so."
+        "A worker or its machine stopped during the job: it ran out of memory or was killed. Run the command "
+        "again. To let the engine retry, set a restart strategy (Flink) or more retries."
     ),
     r"Process died with exit code|No module named|No such file or directory.*(boot|python)|Cannot run program": (
-        "The worker's environment is not complete: see --environment_type and --environment_config; its python needs "
-        "this package with apache_beam."
+        "The worker's environment is incomplete. Check --environment_type and --environment_config: its python "
+        "needs this package and apache_beam."
     ),
     r"docker": (
         "Without --environment_type an engine starts workers by docker; give EXTERNAL with the address of a worker "
         "pool, or PROCESS with nnn-worker."
     ),
     r"Service failed to start up|Unable to fetch remote|No such file or directory: 'java'|urlopen error": (
-        "The job server could not be started: name its file with --flink_job_server_jar, --spark_job_server_jar or "
-        "--prism_location, and have java on the PATH, or start it yourself and name it with --job_endpoint."
+        "The job server could not be started. Name its file with --flink_job_server_jar, "
+        "--spark_job_server_jar or --prism_location, and put java on the PATH. Or start it yourself and name "
+        "it with --job_endpoint."
     ),
     r"InvalidClassException|UnsupportedClassVersion|NoSuchMethodError|Unknown Coder|UNIMPLEMENTED|not supported": (
-        "Job server, cluster and this program need fitting versions; deploy/README.md names those that were run."
+        "The versions of job server, cluster and this program must fit. deploy/README.md lists tested versions."
     ),
     r"UNAVAILABLE|Connection refused|failed to connect|Could not connect|job service does not answer": (
-        "Check that the job server runs and is reached at --job_endpoint, and that it reaches the cluster."
+        "Check that the job server runs, that --job_endpoint is its address, and that it can reach the cluster."
     ),
 }
 
@@ -104,7 +105,7 @@ def last_cause(text: str) -> str:
     """The innermost cause that an engine names, in one sentence."""
     causes = _CAUSE.findall(text)
     lines = [line.strip() for line in _STACK.sub("", _PREFACE.sub("", text)).splitlines() if line.strip()]
-    cause = causes[-1] if causes else (lines or ["it did not say why"])[0]
+    cause = causes[-1] if causes else (lines or ["it gave no reason"])[0]
     cause = _CLASS.sub("", cause.strip())
     cause = cause if len(cause) <= _LONGEST else f"{cause[:_LONGEST]}..."
     return cause if cause.endswith((".", "!")) else f"{cause}."

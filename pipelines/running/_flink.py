@@ -62,16 +62,16 @@ def warn_of_settings(cluster: str) -> None:
         return
     if settings.get("restart-strategy.type", settings.get("restart-strategy", "none")) in _NO_RETRIES:
         _LOG.warning(
-            "the Flink cluster at %s has no restart strategy, so the job ends as soon as a worker dies; finished "
-            "work is kept. Set restart-strategy.type: fixed-delay in its configuration, with "
+            "the Flink cluster at %s has no restart strategy, so the job fails if one worker dies (finished "
+            "work is kept). Set restart-strategy.type: fixed-delay in its configuration, with "
             "restart-strategy.fixed-delay.attempts: 3 and restart-strategy.fixed-delay.delay: 10 s.",
             cluster,
         )
     if settings.get("classloader.resolve-order") != "parent-first":
         _LOG.warning(
-            "the Flink cluster at %s takes Beam's classes from each job, so its Python workers start anew for every "
-            "stage. Put the job server's file into its lib folder and set classloader.resolve-order: parent-first, see "
-            "deploy/flink/README.md.",
+            "the Flink cluster at %s loads Beam's classes with each job, so its Python workers restart for "
+            "every stage. Put the job server's file into its lib folder, and set classloader.resolve-order: "
+            "parent-first (deploy/flink/README.md).",
             cluster,
         )
 

@@ -187,18 +187,18 @@ def await_end(result: Any, watch: Watch | None, display: Lines, cancel: Callable
 
 def _no_worker(seconds: float) -> str:
     return (
-        f"no worker began within {seconds:g} s (--worker-start-timeout), so the job was cancelled; nothing was "
-        "published. Look at the log of the worker pool (EXTERNAL) or of the task manager or executor (PROCESS): the "
-        "python on its PATH needs this package and apache_beam, one pool serves one task manager or executor, the "
-        "cluster needs a free slot, and workers need to reach --work."
+        f"no worker began within {seconds:g} s (--worker-start-timeout), so the job was cancelled. Nothing was "
+        "published. Check the log of the worker pool (EXTERNAL), or of the task manager or executor (PROCESS). "
+        "Its python needs this package and apache_beam. Each task manager or executor needs its own pool. The "
+        "cluster needs a free slot, and workers must reach --work."
     )
 
 
 def _no_news(work: str) -> str:
     return (
-        f"no new file below {work!r} for {_QUIET_SECONDS / 60:.0f} min. If none takes that long, look on the engine's "
-        "page for tasks that wait: it waits without end for a worker of a pool that died as it started. Ctrl-C cancels "
-        "the job, and the same command goes on with what is there."
+        f"no new file below {work!r} for {_QUIET_SECONDS / 60:.0f} min. If no file should take that long, look "
+        "for waiting tasks on the engine's page. The engine waits forever for a pool worker that died as it "
+        "started. Ctrl-C cancels the job, and the same command continues it."
     )
 
 

@@ -33,8 +33,7 @@ _TESTED = {
 #: Why a runner is refused.
 _REFUSED = {
     "dask": (
-        "it merges tagged outputs, loses what finish_bundle returns and runs the last sink only, without an error, so "
-        "rows would be missing from the table"
+        "it silently loses rows: it merges tagged outputs, drops what finish_bundle returns and runs only the last sink"
     ),
 }
 
@@ -108,16 +107,16 @@ def _find_runner(given: str) -> str:
         )
     hint = did_you_mean(given, [*_TESTED.values(), "DirectRunner"])
     raise ConfigError(
-        f"--runner={given} is no runner that this job was tested on, and an untested one may lose rows without an "
-        f"error{hint or '.'} Use one of {offered}."
+        f"--runner={given} was not tested with this job, and an untested runner may silently lose "
+        f"rows{hint or '.'} Use one of {offered}."
     )
 
 
 def _refuse_processes(direct: DirectOptions) -> None:
     if direct.direct_running_mode == "multi_processing" or direct.direct_num_workers != 1:
         raise ConfigError(
-            "--direct_running_mode=multi_processing and --direct_num_workers are not supported: a local job runs in "
-            "one process; --threads says how many cores it uses, by default all."
+            "--direct_running_mode=multi_processing and --direct_num_workers are not supported: a local job "
+            "runs in one process. --threads sets its number of cores (default: all)."
         )
 
 

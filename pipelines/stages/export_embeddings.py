@@ -110,8 +110,8 @@ class SampleQueries(beam.PTransform):  # type: ignore[misc]
         """
         if not sample.rows:
             raise InputError(
-                f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no overlap "
-                "can be measured; look at the input."
+                f"no row of {'--queries' if self.task.queries_given else '--embeddings'} can be used, so no "
+                "overlap can be measured. Check the input."
             )
         return sample.to_queries().store(self.work)
 

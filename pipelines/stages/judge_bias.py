@@ -138,8 +138,8 @@ def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
     asked = None if len(targets.pairs) else stored.load().answered
     if asked is not None and any(asked.relevant):
         raise InputError(
-            f"none of the candidates that answer the {len(asked.ids)} validation queries is in the index, so nothing "
-            "can be judged; check the ids that --relevance or the queries' pair ids name."
+            f"the candidates that answer the {len(asked.ids)} validation queries are not in the index, so "
+            "nothing can be judged. Check the candidate ids in --relevance or in the queries' pair ids."
         )
     return targets
 

@@ -67,7 +67,7 @@ class ScoreItems(beam.PTransform):  # type: ignore[misc]
         bare = [item.id for item in batch if item.dense_embedding is None]
         if bare:
             raise InputError(
-                f"{len(bare)} of {len(batch)} items have no dense embedding (first: {bare[0]!r}); embed them first."
+                f"{len(bare)} of {len(batch)} items have no dense embedding (first: {bare[0]!r}). Embed them first."
             )
         vectors = np.array([item.dense_embedding for item in batch], np.float64)
         pairs = None if self.pair_id is None else [str(item.metadata.get(self.pair_id) or "") for item in batch]

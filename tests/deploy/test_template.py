@@ -147,7 +147,7 @@ def test_the_launcher_hands_over_without_waiting(
 
 
 def test_the_launcher_does_not_run_jobs_itself(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="names no cluster"):
+    with pytest.raises(ConfigError, match="needs a cluster"):
         launch_refresh.main(launch_flags(tmp_path, runner="DirectRunner"))
 
 

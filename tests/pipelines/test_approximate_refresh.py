@@ -71,7 +71,7 @@ def test_the_table_keeps_to_the_tolerance(tmp_path: Path) -> None:
     [
         ({"bias_tolerance": None}, "--search approximate with --bias-tolerance None"),
         ({"search": "auto"}, "--search auto with --bias-tolerance 0.001"),
-        ({"search": "exact"}, "the others are exact and take none"),
+        ({"search": "exact"}, "only the approximate search has a tolerance"),
         ({"bias_tolerance": 0.0}, "must lie between 0 and 1"),
         ({"bias_tolerance": 1.0}, "must lie between 0 and 1"),
         ({"bias_tolerance": float("nan")}, "must lie between 0 and 1"),
@@ -87,7 +87,7 @@ def test_tolerance_and_search_go_together(settings: dict[str, object], message: 
 def test_flags_that_lack_each_other(tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     sides = ["--candidates", "c", "--references", "r", "--table", str(tmp_path / "t"), "--work", str(tmp_path / "w")]
     assert cli.main(["refresh", *sides, *flags]) == 2
-    assert "needs a tolerance (try 1e-3)" in capsys.readouterr().err
+    assert "it needs one (try 1e-3)" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

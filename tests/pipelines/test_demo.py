@@ -129,7 +129,7 @@ def test_queries_are_encoded_and_answered_as_the_job_does(
     Path("old.npy").write_bytes(b"another file")
     assert cli.main(["encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "old.npy"]) == 7
     told = capsys.readouterr()
-    assert "--output 'old.npy' is there already with other content" in told.err
+    assert "--output 'old.npy' exists already with other content" in told.err
     assert "written to" not in told.out
     assert Path("old.npy").read_bytes() == b"another file"
     run("encode", *spec, "--input", "corpus/queries/*.parquet", "--output", "q.parquet", "--table", "table")
@@ -172,10 +172,10 @@ def check_search_by_files(
     run(*command, "--work", "work", "--report", "pictures.html", "--embeddings", "corpus/candidates/*.tar")
     capsys.readouterr()
     for wrong, told in (
-        ([], "needs the candidates' vectors. Name the folder of the refresh with --work"),
-        (["--embeddings", "corpus/candidates/*.tar"], "holds no vectors, so its rows must be embedded"),
+        ([], "needs the candidates' vectors. Name the refresh's folder with --work"),
+        (["--embeddings", "corpus/candidates/*.tar"], "holds no vectors. Name the folder"),
         (["--embeddings", "part.parquet"], "has the vectors of 7 of the 3,000 candidates"),
-        (["--work", "work", "--report", "titles.html"], "is there already with other content"),
+        (["--work", "work", "--report", "titles.html"], "exists already with other content"),
     ):
         pq.write_table(pa.table(rows).slice(0, 7), "part.parquet")
         assert cli.main([*command, *wrong]) in (2, 3, 7)

@@ -22,13 +22,13 @@ DIGITS = "9" * 5000
 
 #: Flags that are added to a refresh that would work, its exit code, and words of what it says.
 REFRESHES = {
-    "scores beyond any memory": (["--k-max", HUGE], 2, "is more than the"),
-    "k beyond any bank": (["--k", HUGE], 2, "is more than the"),
+    "scores beyond any memory": (["--k-max", HUGE], 2, "is too large"),
+    "k beyond any bank": (["--k", HUGE], 2, "is too large"),
     "a number of 5,000 digits": (["--k-max", DIGITS], 2, "--k-max"),
     "no number": (["--alpha", "nan"], 2, "--alpha nan"),
     "a negative number of workers": (["--direct_num_workers=-1"], 2, "--threads"),
     "workers in words": (["--direct_num_workers=few"], 2, "an option of Beam cannot be used"),
-    "a runner that there is not": (["--runner=NoSuchRunner"], 2, "is no runner that this job was tested on"),
+    "a runner that there is not": (["--runner=NoSuchRunner"], 2, "was not tested with this job"),
     "a runner that loses rows": (["--runner=DaskRunner"], 2, "is refused"),
     "a range of names without end": (["--candidates", "c-{0..99999999999999}.npy"], 2, "expands to more than"),
     "a range of 5,000 digits": (["--candidates", f"c-{{0..{DIGITS}}}.npy"], 2, "expands to more than"),

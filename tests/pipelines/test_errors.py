@@ -115,7 +115,7 @@ def test_own_pairs_of_a_bank_without_pairs(bank: str, work: str, tmp_path: Path)
     for path in (tmp_path / "references").iterdir():
         pq.write_table(pq.read_table(path).drop_columns("id"), path)
     error = refusal(InputError, lambda: bank_of(bank, work, exclude_own_pairs=True))
-    assert "--exclude-own-pairs has nothing to go by: no row of --references has a pair id" in error
+    assert "--exclude-own-pairs needs pair ids, and no row of --references has one" in error
     assert "--reference-pair-id-column" in error
 
 
@@ -155,7 +155,7 @@ def test_the_last_error_of_a_traceback_is_the_one_that_was_raised() -> None:
 
 def test_a_folder_is_no_glob(candidates: str, work: str, tmp_path: Path) -> None:
     error = refusal(InputError, lambda: embed_side(str(tmp_path / "candidates"), work))
-    assert f"is a folder; name the files in it, for example '{tmp_path}/candidates/*.parquet'" in error
+    assert f"is a folder. Name the files in it, for example '{tmp_path}/candidates/*.parquet'" in error
 
 
 def test_files_without_rows(work: str, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_empty_bank(work: str, tmp_path: Path) -> None:
     fixed = pa.FixedSizeListArray.from_arrays(pa.array([], pa.float32()), DIM)
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "vector": fixed}), empty)
     error = refusal(BankTooSmallError, lambda: bank_of(str(empty), work))
-    assert "the bank is empty: no row of --references could be used" in error
+    assert "the bank is empty: no row of --references can be used" in error
 
 
 def test_dimensions_of_the_two_sides_differ(candidates: str, work: str, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_place_without_exclusive_creation(run: Callable[..., tuple[int, str]],
     code, error = run(**{flag: "hdfs://nowhere/x"})
     assert code == 7
     assert "cannot write 'hdfs://nowhere/x" in error
-    assert "cannot be created exclusively" in error
+    assert "cannot create objects exclusively" in error
     assert not (tmp_path / "work").exists()
     assert not (tmp_path / "table").exists()
 
@@ -415,7 +415,7 @@ def test_images_that_turn_white_draw_a_warning() -> None:
     config = RefreshConfig("c", "r", "t", "w", k=4, alpha=0.5)
     (warning,) = summarise(config, make_manifest(), RunResult({}, {WHITENED: 7}, 0.0))["warnings"]
     assert warning.startswith("7 images of ")
-    assert "grey PNGs of 16 bits, which the encoder's decoder turns white" in warning
+    assert "16-bit grey PNGs, which open_clip's decoder turns white" in warning
 
 
 def test_positional_keys_draw_one_warning(work: str, tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_positional_keys_draw_one_warning(work: str, tmp_path: Path) -> None:
     config = RefreshConfig(candidates, "r", "t", "w", k=4, alpha=0.5)
     (warning,) = summarise(config, make_manifest(), RunResult({}, {POSITIONAL_KEYS: 3}, 0.0))["warnings"]
     assert warning.startswith("the ids of 3 input files of ")
-    assert "change when the corpus is downloaded again" in warning
+    assert "After a new download" in warning
     assert "--id-column url" in warning
 
 
@@ -437,7 +437,7 @@ def test_vectors_that_are_not_unit_length_draw_a_warning_for_each_side() -> None
     manifest = dataclasses.replace(make_manifest(), candidates=sides[0], references=sides[1])
     config = RefreshConfig("c", "r", "t", "w", k=4, alpha=0.5)
     (warning,) = summarise(config, manifest, RunResult({}, {}, 0.0))["warnings"]
-    assert warning.startswith("5 of 6 vectors of --candidates are not unit length; they were normalised here.")
+    assert warning.startswith("5 of 6 vectors of --candidates are not unit length, and were normalised for this job.")
     assert Source.of("image", sides[0]).off_length == 5
     manifest = dataclasses.replace(manifest, candidates=SIDE)
     assert summarise(config, manifest, RunResult({}, {}, 0.0))["warnings"] == []
@@ -452,10 +452,13 @@ def test_vectors_that_are_not_unit_length_draw_a_warning_for_each_side() -> None
         (["--max-reject-rate", "1.5"], "--max-reject-rate 1.5"),
         (["--encoder", "resnet"], "--encoder 'resnet' is not understood"),
         (["--encoder", "open_clip:local-dir:/nowhere"], "'/nowhere' is not an open_clip model directory"),
-        (["--direct_running_mode=multi_processing"], "--threads says how many cores it uses"),
-        (["--direct_num_workers=2"], "--threads says how many cores it uses"),
+        (["--direct_running_mode=multi_processing"], "--threads sets its number of cores"),
+        (["--direct_num_workers=2"], "--threads sets its number of cores"),
         (["--candidats", "x"], "unknown flag --candidats; did you mean --candidates?"),
-        (["part-1.parquet"], "unexpected argument 'part-1.parquet': a flag takes one value. If it came from a glob"),
+        (
+            ["part-1.parquet"],
+            "unexpected argument 'part-1.parquet': a flag takes one value. If the shell expanded a glob",
+        ),
         (["--num_worker", "3"], "did you mean --num_workers?"),
     ],
 )
@@ -500,10 +503,8 @@ def test_exit_codes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_gate_of_its_own_exit_code(refused: Refused) -> None:
     error = refused.error
     assert (refused.code, refused.published) == (10, [])
-    assert (
-        "1 of 19 gates failed, so nothing was published:\n  spread: the highest and the lowest mean differ by " in error
-    )
-    assert "with --accept spread; finished work is kept." in error
+    assert "1 of 19 gates failed, so nothing was published:\n  spread: the highest and lowest mean differ by " in error
+    assert "with --accept spread. Finished work is kept." in error
     listed = json.loads(Path(error.partition("listed in ")[2].partition(". If you")[0]).read_bytes())["gates"]
     assert {gate["name"] for gate in listed} == set(Thresholds.model_fields) - {"hub_deviations", "min_rows"}
 
@@ -511,8 +512,8 @@ def test_a_gate_of_its_own_exit_code(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--accept", "psi"], "--accept psi: there is no such gate; there are max_abs_bias, "),
-        (["--accept", "encoder"], "--accept encoder: this gate is gone, settings covers it."),
+        (["--accept", "psi"], "--accept psi: there is no such gate; the gates are max_abs_bias, "),
+        (["--accept", "encoder"], "--accept encoder: this gate was removed; settings covers it."),
         (["--gates", "/nowhere/gates.yaml"], "cannot read '/nowhere/gates.yaml'"),
     ],
 )

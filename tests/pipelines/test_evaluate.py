@@ -399,7 +399,7 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
     dropping = {"references": bank, "table": str(tmp_path / "dropped")}
     code, summary, error = refresh("--drop-overlap", **dropping)
     assert (code, error, summary["references"]) == (0, "", 56)
-    note = "4 references are validation queries, so they were left out of the bank."
+    note = "4 references are validation queries, and were left out of the bank."
     assert note in Path(summary["report"]).read_text()
     table, expected = load_bias_table(dropping["table"]), bank_of(without, str(tmp_path / "fresh"))
     assert (table.manifest.settings.bank_digest, table.manifest.references.rows) == (expected.digest, expected.rows)

@@ -193,7 +193,7 @@ def test_attributes_are_measured_over_the_same_rankings(judged: tuple[dict[str, 
 def test_an_attribute_of_one_value_is_refused() -> None:
     ids, sizes = ["c0", "c1"], {"c0": "1", "c1": "1", "stranger": "2"}
     counts = add_counts([count_values(ids, {"size": sizes})])["size"]
-    with pytest.raises(InputError, match=r"the attribute has values \('1',\) among the candidates"):
+    with pytest.raises(InputError, match=r"the attribute has the values \('1',\) among the candidates"):
         compare_values([ids], [ids], [ids], sizes, counts)
 
 
@@ -231,7 +231,7 @@ def test_what_harms_is_not_published(evaluate: Run, published: Path) -> None:
     code, _, text = evaluate("--k", "1", "--alpha", "20", "--publish")
     assert (code, "k = 1, alpha = 20 lowers recall@1 by" in text) == (10, True)
     assert re.search(
-        r"\n  alpha: .*\n  gain: right answers gain at most -\d\.\d+ halvings of their rank .*limit: ", text
+        r"\n  alpha: .*\n  gain: the gain is at most -\d\.\d+ halvings of the right answer's rank .*limit: ", text
     )
     assert read_manifest(str(published / "table")).version == before
 

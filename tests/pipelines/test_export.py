@@ -203,7 +203,7 @@ def test_faiss(export: Run, published: Path, tmp_path: Path, metric: str, index:
         assert tuned["overlaps"][-1][1] >= 0.99 or len(tuned["overlaps"]) > 1
         assert tuned["value"] == (loaded.hnsw.efSearch if "HNSW" in index else loaded.nprobe)
         assert 0.9 < tuned["plain"] <= 1.0
-        assert f"{tuned['parameter']:<12} {tuned['value']}, which is in the index" in said
+        assert f"{tuned['parameter']:<12} {tuned['value']}, stored in the index" in said
     bias = load_bias_table(str(published / "table")).bias_of([ids[found[0, 0]]])[0]
     best = queries[0] @ unit(gaussian(CANDIDATES, DIM, 1))[int(ids[found[0, 0]][1:])] - bias
     assert recipe.debiased(scores[0, 0]) == pytest.approx(best, abs=1e-6)
@@ -249,7 +249,7 @@ def test_an_index_is_brought_up_to_date(exported: Exported, export: Run, publish
     assert 0.5 < result["overlap"]["mean"] <= 1.0
     assert f"update       since version 1: 0 added, {moved} moved" in said
     code, _, said = export(table=table, since="1", like=str(like), metric="l2")
-    assert (code, "has another metric than these flags say" in said) == (2, True)
+    assert (code, "in metric" in said) == (2, True)
 
 
 def test_rerank(export: Run, published: Path, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_an_output_of_something_else(export: Run, output: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ({"metric": "cosine", "form": "inner_product"}, "divides every stored vector"),
+        ({"metric": "cosine", "form": "inner_product"}, "by its length, which depends on the bias"),
         ({"quantisation": "int8"}, "one range for all dimensions"),
         ({"index": "Flat"}, "only faiss builds an index"),
         ({"nprobe": "4"}, "only faiss builds an index"),
@@ -350,12 +350,12 @@ def test_an_output_of_something_else(export: Run, output: Path) -> None:
         ({"sample": "0"}, "must be at least 1"),
         ({"output": "s3://key:secret@bucket/x"}, "credential"),
         ({"engine": "faiss", "collection": "x"}, "--collection x has no effect on --engine faiss"),
-        ({"engine": "rerank", "payload": "title"}, "have no effect on it"),
+        ({"engine": "rerank", "payload": "title"}, "have no effect"),
         ({"uuid-column": "uuid"}, "--uuid-column has no effect on --engine lancedb"),
         ({"payload": "bias"}, "--payload: 'bias'"),
         ({"since": "1"}, "belong together"),
-        ({"since": "1", "like": "x"}, "must be a version before 1"),
-        ({"since": "1", "like": "x", "engine": "faiss"}, "files are read as a whole"),
+        ({"since": "1", "like": "x"}, "must be older than version 1"),
+        ({"since": "1", "like": "x", "engine": "faiss"}, "reads its files as a whole"),
     ],
 )
 def test_flags_that_cannot_work(export: Run, tmp_path: Path, flags: dict[str, str], reason: str) -> None:

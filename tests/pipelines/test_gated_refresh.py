@@ -334,7 +334,7 @@ def test_a_first_version_skips_what_it_cannot_compare(world: World) -> None:
     compared = {"bank_shrinkage", "lost_candidates", "settings", "alpha", "drift_psi", "moved_rows"}
     compared |= {"candidate_centroid", "reference_centroid"}
     assert {reasons[name] for name in compared} == {"there is no previous version to compare with"}
-    assert reasons["canary_overlap"] == "no validation queries were given, or nothing to compare with"
+    assert reasons["canary_overlap"] == "no validation queries were given, or there is no version to compare with"
     assert {gate.name for gate in manifest.gates if gate.verdict == "pass"} >= {
         "max_abs_bias",
         "spread",

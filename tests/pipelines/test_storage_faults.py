@@ -74,12 +74,15 @@ class Job:
         """How it ended cannot be kept: the version stands all the same, and a warning says so."""
 
         def keep(*_: object) -> None:
-            raise StorageError("cannot write 'x': full. Nothing was published; make the location writable.")
+            raise StorageError("cannot write 'x': full. Nothing was published. Make the location writable.")
 
         with mock.patch.object(Standing, "keep", keep):
             code, error = self.run(folder)
         said = [line for line in error.splitlines() if " are not unit length; " not in line]
-        assert (code, said) == (0, ["WARNING nnn: how the refresh ended could not be kept: cannot write 'x': full."])
+        assert (code, said) == (
+            0,
+            ["WARNING nnn: the result of the refresh could not be stored: cannot write 'x': full."],
+        )
         assert objects(folder) == {name: data for name, data in self.after.items() if "/standing/" not in name}
 
     def left_nothing_wrong(self, folder: str) -> bool:

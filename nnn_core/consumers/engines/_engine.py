@@ -138,8 +138,8 @@ class Engine:
         loose = self.layout in _LOOSE or (whole and self.layout != "pgvector")
         if not (_LOOSE_NAME if loose else _SCHEMA_NAME if whole else _PLAIN_NAME).fullmatch(name):
             raise ConfigError(
-                f"{flag} would need quotes in a query of {self.title}. Use ASCII letters, digits and "
-                f"underscores{', dots and hyphens' if loose else ''}, and begin with a letter."
+                f"{flag} has characters that would need quotes in a query of {self.title}. Use ASCII letters, "
+                f"digits and underscores{', dots and hyphens' if loose else ''}, and begin with a letter."
             )
 
     def column_type(self, dimensions: int) -> str:
@@ -169,8 +169,9 @@ class Engine:
         """
         if self.most_files is not None and number > self.most_files:
             raise InputError(
-                f"{self.title} imports at most {self.most_files:,} files, and these embeddings would be {number:,}: "
-                "one for each file of --embeddings, or for 65,536 rows of a larger one. Put them into fewer files."
+                f"{self.title} imports at most {self.most_files:,} files, and these embeddings would be "
+                f"{number:,}: one for each file of --embeddings, or for 65,536 rows of a larger one. Merge them "
+                "into fewer files."
             )
 
 

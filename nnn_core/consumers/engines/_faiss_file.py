@@ -25,9 +25,10 @@ def check_size(rows: int, recipe: Recipe, most_bytes: int) -> None:
     needed = 4 * rows * recipe.dimensions
     if needed > most_bytes:
         raise ConfigError(
-            f"an index of {rows:,} vectors of {recipe.dimensions:,} dimensions takes {needed / 2**30:.1f} GiB in "
-            f"memory, more than --max-index-bytes allows ({most_bytes / 2**30:.1f} GiB). Allow more on a machine that "
-            "has twice as much, or export for an engine that imports files (lancedb, milvus, qdrant)."
+            f"an index of {rows:,} vectors of {recipe.dimensions:,} dimensions takes {needed / 2**30:.1f} GiB "
+            f"in memory, more than --max-index-bytes allows ({most_bytes / 2**30:.1f} GiB). Raise the limit on "
+            "a machine with twice as much memory, or export for an engine that imports files (lancedb, milvus, "
+            "qdrant)."
         )
 
 

@@ -55,11 +55,11 @@ def _check_ids(engine: Engine, ids: Sequence[str]) -> None:
     longest = max(ids, key=lambda row_id: len(row_id.encode()), default="")
     if engine.longest_id is not None and len(longest.encode()) > engine.longest_id:
         raise InputError(
-            f"candidate id {longest[:60]!r}... has {len(longest.encode())} bytes, {engine.title} takes at most "
-            f"{engine.longest_id}; name rows by another column with --id-column, for both the refresh and the export."
+            f"candidate id {longest[:60]!r}... has {len(longest.encode())} bytes, {engine.title} allows "
+            f"{engine.longest_id}. Choose another column with --id-column, for the refresh and the export."
         )
     if engine.layout == "pgvector" and (bad := next((row_id for row_id in ids if "\0" in row_id), None)):
-        raise InputError(f"candidate id {bad!r} holds a NUL character, which PostgreSQL's text cannot; rename it.")
+        raise InputError(f"candidate id {bad!r} has a NUL character, which PostgreSQL's text cannot store. Rename it.")
 
 
 def write_rows(engine: Engine, rows: Rows, footer: _Footer, names: _Names | None = None) -> bytes:
@@ -105,7 +105,7 @@ def write_removal(engine: Engine, ids: Sequence[str], names: _Names, by_field: b
     layout = LAYOUTS[engine.layout]
     broken = (row_id for row_id in ids if len(row_id.splitlines()) != 1)
     if layout.delete_suffix == ".txt" and (bad := next(broken, None)) is not None:
-        raise InputError(f"candidate id {bad!r} has a line break, so it cannot stand in a list of ids to remove.")
+        raise InputError(f"candidate id {bad!r} has a line break, so it cannot be written to a list of ids. Rename it.")
     lines = iter(ids) if layout.delete is None else layout.delete(ids, names, by_field)
     return _to_bytes(lines), layout.delete_suffix
 

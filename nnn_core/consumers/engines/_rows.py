@@ -97,8 +97,7 @@ def _point(name: str, as_given: bool) -> str:
         return f'"{uuid.UUID(name)}"'
     except (ValueError, AttributeError) as error:
         raise InputError(
-            f"{name!r} in --uuid-column is no UUID, which the engine takes as the id of a point; leave the flag out, "
-            "and points get UUIDs that follow from the id."
+            f"{name!r} in --uuid-column is not a UUID. Leave the flag out, and each point gets a UUID made from its id."
         ) from error
 
 

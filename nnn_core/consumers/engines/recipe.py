@@ -31,10 +31,8 @@ QUANTISATIONS = ("none", "int8")
 
 #: Why vectors of any length must not be stored under a metric.
 _UNSAFE = {
-    "cosine": "cosine divides every stored vector by its length, and [r, -b] is the longer the larger its bias, so the "
-    "score would not be <q, r> - b",
-    "l2": "a distance depends on the length of the stored vector, and [r, -b] is the longer the larger its bias, so "
-    "the order would not be that of <q, r> - b",
+    "cosine": "cosine divides [r, -b] by its length, which depends on the bias, so the score would not be <q, r> - b",
+    "l2": "the distance depends on the length of [r, -b], so hits would not be in order of <q, r> - b",
 }
 
 
@@ -149,8 +147,8 @@ class Recipe:
         if self.form == "attribute":
             if alpha is not None:
                 raise ConfigError(
-                    "the bias is an attribute in this index, so the query's vector cannot change alpha. Scale the "
-                    "attribute in the query instead."
+                    "the bias is an attribute of this index, so the query vector cannot change alpha. Scale "
+                    "the attribute in the query instead."
                 )
             return self._padded(augment_queries(queries)[:, :-1])
         asked = self._padded(augment_queries(queries, self.form, self.weight(alpha)))
@@ -161,8 +159,8 @@ class Recipe:
         missing = self.dimensions - vectors.shape[1]
         if missing < 0 or missing != self.zeros:
             raise ConfigError(
-                f"this recipe is for vectors of {self.dimensions - self.zeros} dimensions with the bias, and these "
-                f"have {vectors.shape[1]}; take the model that the export was made with."
+                f"this recipe is for vectors of {self.dimensions - self.zeros} dimensions with the bias, and "
+                f"these have {vectors.shape[1]}. Encode them with the model of the export."
             )
         return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
@@ -177,7 +175,7 @@ class Recipe:
             ConfigError: ``alpha`` cannot be had.
         """
         if self.form == "attribute":
-            raise ConfigError("the engine subtracts the attribute itself; read its number as score_read_back says.")
+            raise ConfigError("the engine subtracts the attribute itself. Read its number as score_read_back says.")
         numbers = np.asarray(scores, np.float64)
         inner = self._reading.inner_product(numbers, self.stored_length, self._asked_length(alpha))
         return inner - self.weight(alpha) * self.bias_shift
@@ -199,7 +197,7 @@ class Recipe:
         if not self.alpha:
             held = "an unknown one" if self.alpha is None else "0"
             raise ConfigError(
-                f"alpha={alpha:g} is not available from this index, whose biases have the alpha {held}; export again."
+                f"alpha={alpha:g} is not available from this index: its biases have alpha = {held}. Export again."
             )
         return alpha / self.alpha
 
@@ -242,9 +240,7 @@ class Recipe:
         """
         attribute = find_engine(self.engine).attribute
         if attribute is None or self.bias_mean is None or self.bias_max is None:
-            raise ConfigError(
-                f"there is no recipe by which {self.engine} subtracts an attribute; export again, or rerank."
-            )
+            raise ConfigError(f"{self.engine} has no recipe that subtracts an attribute. Export again, or re-rank.")
         # Above 0 whatever float32 makes of it: a score is at least -1 less the highest bias.
         shift = math.ceil(1000.0 * (1.0 + max(0.0, self.bias_max)) + 1.0) / 1000.0
         numbers = {"<mean>": f"{self.bias_mean:.9g}", "<shift>": f"{shift:g}"}
@@ -287,8 +283,8 @@ class Recipe:
             **common,
             "stored_vector": stored_text(form, self.unit, self.zeros > 0),
             "query_vector": asked_text(form, self.unit, self.zeros > 0),
-            "query_weight": "the last 1 of the query times w subtracts w * bias, so 0 is plain search; the score read "
-            "back is then s - w * bias_shift, and L = sqrt(1 + w^2)",
+            "query_weight": "multiply the last 1 of the query by w to subtract w * bias; 0 is plain search. "
+            "The score is then s - w * bias_shift, with L = sqrt(1 + w^2)",
             "score_read_back": f"s - {self.bias_shift!r} with s = {self._reading.formula}, x the engine's number"
             + (f", M = {self.stored_length!r}, L = sqrt(2)" if "M" in self._reading.formula else ""),
         }
@@ -320,7 +316,7 @@ class Recipe:
         try:
             return records.build(cls, record)
         except ValueError as error:
-            raise InputError(f"this is not the recipe of an export: {error}; take that of export.json.") from error
+            raise InputError(f"this is not the recipe of an export: {error}. Use the one in export.json.") from error
 
     @classmethod
     def make(
@@ -402,8 +398,8 @@ def _check_metric(engine: Engine, metric: str, quantisation: str) -> Metric:
     chosen = cast(Metric, metric)
     if chosen not in engine.metrics:
         raise ConfigError(
-            f"{engine.title} has no {METRICS[metric]}; choose of {', '.join(engine.metrics)}: all of them rank by the "
-            "debiased score."
+            f"{engine.title} has no {METRICS[metric]}. Choose one of {', '.join(engine.metrics)}; all of them "
+            "rank by the debiased score."
         )
     return chosen
 
@@ -416,14 +412,14 @@ def _choose_form(engine: Engine, metric: Metric, form: str, centre: str) -> Reci
     """
     if form not in FORMS or centre not in CENTRES:
         raise ConfigError(
-            f"--form {form} and --centre {centre}: choose of {', '.join(FORMS)} and {', '.join(CENTRES)}."
+            f"--form {form} and --centre {centre}: choose from {', '.join(FORMS)} and {', '.join(CENTRES)}."
         )
     right = "inner_product" if metric == "ip" else "norm_completed"
     taken = cast(RecipeForm, right if form == "auto" else form)
     if taken == "attribute":
         _check_attribute(engine, metric)
     if metric != "ip" and taken == "inner_product":
-        raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[metric]}; leave --form out.")
+        raise ConfigError(f"--metric {metric} with --form inner_product: {_UNSAFE[metric]}. Leave --form out.")
     return taken
 
 
@@ -438,13 +434,13 @@ def _pad(engine: Engine, augmented: int, pad_to: int | None) -> tuple[int, int]:
         ConfigError: a number of dimensions that the engine does not index, or none.
     """
     if pad_to is not None and pad_to < 1:
-        raise ConfigError(f"--pad-to {pad_to} must be at least 1; 1 adds no zeros.")
+        raise ConfigError(f"--pad-to {pad_to} must be 1 or more; 1 adds no zeros.")
     zeros = -augmented % (pad_to or (_SUB_VECTORS if engine.sub_vectors else 1))
     dimensions = augmented + zeros
     if engine.most_dimensions is not None and dimensions > engine.most_dimensions:
         raise ConfigError(
-            f"{engine.title} indexes vectors of at most {engine.most_dimensions:,} dimensions, these would have "
-            f"{dimensions:,}; choose another engine, or --engine rerank."
+            f"{engine.title} indexes up to {engine.most_dimensions:,} dimensions, and these vectors would have "
+            f"{dimensions:,}. Choose another engine, or --engine rerank."
         )
     return dimensions, zeros
 
@@ -473,13 +469,13 @@ def _check_attribute(engine: Engine, metric: Metric) -> None:
     """
     if engine.attribute is None:
         raise ConfigError(
-            f"{engine.title} cannot subtract an attribute from a score; leave --form out, which puts the bias into the "
-            "vector, or take --engine rerank."
+            f"{engine.title} cannot subtract an attribute from a score. Leave --form out, to put the bias into "
+            "the vector, or use --engine rerank."
         )
     if metric != "ip":
         raise ConfigError(
-            f"--form attribute goes with --metric ip, not {metric}: vectors are unit length, so all metrics rank them "
-            "alike, and the bias belongs to inner products."
+            f"--form attribute needs --metric ip, not {metric}. The vectors are unit length, so all metrics "
+            "rank them alike."
         )
 
 
@@ -493,9 +489,9 @@ def _check_eight_bits(engine: Engine) -> None:
         return
     if engine.shared_range:
         raise ConfigError(
-            f"{engine.title} quantises to eight bits ({engine.shared_range}) with one range for all dimensions. The "
-            "rounding error of the bias would then count sqrt(dim) times as much as that of another dimension, and "
-            "reorder candidates. Export without --quantisation, or use --engine rerank."
+            f"{engine.title} quantises to eight bits ({engine.shared_range}) with one range for all dimensions. "
+            "The rounding error of the bias would weigh sqrt(dim) times as much as that of another dimension, "
+            "and reorder candidates. Export without --quantisation, or use --engine rerank."
         )
     raise ConfigError(f"{engine.title} documents no eight-bit quantisation; leave --quantisation out.")
 

@@ -74,7 +74,7 @@ def format_of(shard: InputShard | ShardName | str) -> Format:
                 return formats()[suffix]
             remedy = remedy_for(uri, suffix)
     known = ", ".join(sorted(formats()))
-    raise InputError(remedy or f"{uri!r} has no known format; the suffix must be one of {known}.")
+    raise InputError(remedy or f"{uri!r} has no known format. Its suffix must be one of {known}.")
 
 
 def _first_file(shard: InputShard | ShardName) -> str:
@@ -155,9 +155,9 @@ def _check_names(shard: InputShard, modality: Modality, columns: Columns) -> Non
         flags = " and ".join(columns.flag(each) for each in sorted(format.names & asked))
         others = sorted({each.name for each in formats().values() if what in each.names})
         raise InputError(
-            f"{shard.uri!r}: {columns.flag(what)} {name} means nothing for the format {format.name!r}, in which "
-            f"{flags or 'no column'} can be named. Leave the flag out, or give the rows in a format where it names "
-            f"something: {', '.join(others)}."
+            f"{shard.uri!r}: {columns.flag(what)} {name} has no effect for the format {format.name!r}, in which "
+            f"{flags or 'no column'} can be named. Leave the flag out, or give the rows in a format with such "
+            f"names: {', '.join(others)}."
         )
 
 
@@ -220,8 +220,8 @@ def _by_position(rows: Rows, shard: InputShard) -> Rows:
     if not all(numbers):
         keyed = rows.ids[numbers.index(None)]
         raise InputError(
-            f"{shard.uri!r} has rows with keys of their own, such as {keyed!r}, so --id-column {POSITION_ID} "
-            "makes no sense for it; leave the flag out."
+            f"{shard.uri!r} has keys, such as {keyed!r}, so --id-column {POSITION_ID} cannot number its rows. "
+            "Leave the flag out."
         )
     name = storage.basename(shard.uri)
     return replace(rows, ids=[f"{name}#{number.group(1)}" for number in numbers if number])

@@ -85,7 +85,10 @@ def _npz(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             if info.file_size > max(_SMALL_BYTES, _MOST_RATIO * info.compress_size):
-                raise ValueError(f"{info.filename!r} has {info.file_size:,} bytes in {info.compress_size:,}, a bomb")
+                raise ValueError(
+                    f"{info.filename!r} has {info.file_size:,} bytes in {info.compress_size:,}, and was taken for a "
+                    "decompression bomb"
+                )
         members = {info.filename.removesuffix(".npy"): info.filename for info in archive.infolist()}
         yield {name: _npy_member(archive, member) for name, member in members.items()}
 
@@ -109,8 +112,8 @@ def _safetensors(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
 
     if (size := storage.size(uri)) > _WHOLE_BYTES:
         raise InputError(
-            f"{uri!r} has {size:,} bytes (limit: {_WHOLE_BYTES:,}, because it is read as a whole). Split it into "
-            "smaller files."
+            f"{uri!r} has {size:,} bytes (limit: {_WHOLE_BYTES:,}, because it is read into memory). Split it "
+            "into smaller files."
         )
     try:
         tensors = deserialize(stream.read())  # type: ignore[no-untyped-call]
@@ -139,7 +142,9 @@ def _hdf5(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(f"{uri!r} is HDF5, which the package h5py reads: pip install 'nnn-bias[hdf5]'.") from error
+        raise InputError(
+            f"{uri!r} is HDF5. Reading it needs the package h5py: pip install 'nnn-bias[hdf5]'."
+        ) from error
     with h5py.File(stream, "r") as file:
         arrays: dict[str, _Array] = {}
 
@@ -160,15 +165,15 @@ def _opened(uri: str, opener: _Open) -> Iterator[dict[str, _Array]]:
                 yield arrays
         except NotImplementedError as error:
             raise InputError(
-                f"{uri!r} has something that is not supported here: {error}. Write its vectors anew as float32."
+                f"{uri!r} uses something that is not supported: {error}. Write its vectors again as float32."
             ) from error
         except _BROKEN as error:
             said = str(error) or type(error).__name__
             if "filter" in said and opener is _hdf5:
                 raise InputError(
-                    f"{uri!r} is compressed by a filter that h5py does not have: {said}. Write it anew with gzip."
+                    f"{uri!r} is compressed by a filter that h5py does not have: {said}. Write it again with gzip."
                 ) from error
-            raise InputError(f"{uri!r} is not readable: {said}. Restore the file or take it out.") from error
+            raise InputError(f"{uri!r} is not readable: {said}. Restore the file, or leave it out.") from error
 
 
 def _choose(arrays: dict[str, _Array], columns: Columns, uri: str) -> str:
@@ -182,7 +187,7 @@ def _choose(arrays: dict[str, _Array], columns: Columns, uri: str) -> str:
     usual = [name for name in VECTOR_DEFAULTS if name in fitting]
     if not usual and len(fitting) != 1:
         shown = ", ".join(_describe(name, array) for name, array in arrays.items()) or "no array"
-        raise InputError(f"{uri!r} holds {shown}; say which are the vectors with {columns.flag('vector')}.")
+        raise InputError(f"{uri!r} holds {shown}. Name the vectors with {columns.flag('vector')}.")
     return (usual or fitting)[0]
 
 
@@ -207,8 +212,8 @@ def _format(name: str, suffixes: tuple[str, ...], opener: _Open, *begins: tuple[
             vectors = arrays[chosen].load()
             if vectors.ndim != 2 or vectors.dtype.kind != "f":
                 raise InputError(
-                    f"{shard.uri!r}: {_describe(chosen, arrays[chosen])} does not hold rows of floating-point numbers; "
-                    f"name another array with {columns.flag('vector')}."
+                    f"{shard.uri!r}: {_describe(chosen, arrays[chosen])} does not hold rows of floating-point "
+                    f"numbers. Name another array with {columns.flag('vector')}."
                 )
             ids, pair_ids = _identify(shard, arrays, len(vectors), columns)
         for first in range(0, len(ids), BATCH_ROWS):

@@ -82,7 +82,7 @@ class ArrowTable:
             if dictionaries + size > GROUP_BYTES:
                 raise InputError(
                     f"{self.uri!r} has {dictionaries + size:,} bytes in one group of rows (limit: "
-                    f"{GROUP_BYTES:,}). Write it in smaller groups, or as Parquet."
+                    f"{GROUP_BYTES:,}). Write it with smaller groups, or as Parquet."
                 )
         return groups
 
@@ -253,21 +253,22 @@ def open_table(uri: str) -> Iterator[ArrowTable]:
     with storage.open_input(uri) as stream:
         if (begin := stream.read(len(_FILE))).startswith(_FIRST_FEATHER):
             raise InputError(
-                f"{uri!r} is Feather of version 1, which is not read. Write it anew with "
+                f"{uri!r} is Feather version 1, which is not supported. Write it again with "
                 "pyarrow.feather.write_feather, or as Parquet."
             )
         try:
             if begin != _FILE and not begin.startswith(_MESSAGE):
-                raise ValueError("it begins as neither")
+                raise ValueError("it does not begin as either")
             yield ArrowTable(stream, uri)
         except pa.ArrowNotImplementedError as error:
             raise InputError(
-                f"{uri!r} is Arrow with something that is not supported here: {error}. Write its columns anew as "
+                f"{uri!r} is Arrow with something that is not supported: {error}. Write its columns again as "
                 "text, whole numbers, bytes or lists of floats."
             ) from error
         except (pa.ArrowException, OSError, ValueError, KeyError, struct.error, MemoryError) as error:
             raise InputError(
-                f"{uri!r} is not a readable Arrow file or stream: {error}. Restore or rewrite the file, or take it out."
+                f"{uri!r} is not a readable Arrow file or stream: {error}. Restore or rewrite the file, or "
+                "leave it out."
             ) from error
 
 

@@ -76,8 +76,8 @@ def _holds_vectors(opener: Opener, uri: str, modality: Modality, columns: Column
     has_payload = _has(schema, what, payload)
     if has_vector and has_payload and (vector is None) == (payload is None):
         raise InputError(
-            f"{uri!r} has both {'an image' if what == 'image' else 'a caption'} and a vector column; say which to read "
-            f"with either {columns.flag(what)} or {columns.flag('vector')}."
+            f"{uri!r} has both {'an image' if what == 'image' else 'a caption'} and a vector column. Choose one "
+            f"with {columns.flag(what)} or {columns.flag('vector')}."
         )
     if (vector is None) == (payload is None):
         return has_vector or (vector is not None and not has_payload)
@@ -224,7 +224,7 @@ def _dimension(table: Table, vector: str, uri: str, head: int | None, flag: str)
     if not pa.types.is_floating(kind.value_type):
         remedy = "Write the vectors as one list of floats a row"
         if pa.types.is_unsigned_integer(kind.value_type):
-            codes = "Unsigned bytes may be quantised values or packed bits, and nothing tells which"
+            codes = "Unsigned bytes may be quantised values or packed bits"
             remedy = f"{codes}: write the vectors as floats"
         raise InputError(
             f"{uri!r}: column {vector!r} is a list of {kind.value_type}, not of floats. {remedy}, or name another "
@@ -287,14 +287,14 @@ def texts_of(batch: pa.RecordBatch, column: str | None, uri: str, flag: str = ""
     head, path = split_path(batch.schema.names, column)
     kind = type_at(batch.column(head).type, path)
     if kind is None:
-        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so its ids cannot be read.")
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so it has no ids.")
     array = array_at(batch.column(head), path)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if not any(is_id(array.type) for is_id in _ID_TYPES):
         remedy = f" Name another column with {flag}." if flag else ""
         raise InputError(
-            f"{uri!r}: column {column!r} is of type {array.type}; ids must be strings or whole numbers.{remedy}"
+            f"{uri!r}: column {column!r} is of type {array.type}. Ids must be strings or whole numbers.{remedy}"
         )
     return [value or None for value in array.cast(pa.string()).to_pylist()]
 

@@ -48,13 +48,11 @@ def choose_column(
     """
     flag = flag or f"--{what.replace(' ', '-')}-column"
     if wanted is not None and split_path(present, wanted)[0] is None:
-        raise InputError(
-            f"{uri!r} has no column {wanted!r} ({flag}), so its {what}s cannot be read; it has: {_listed(present)}."
-        )
+        raise InputError(f"{uri!r} has no column {wanted!r} ({flag}) for the {what}; it has: {_listed(present)}.")
     column = wanted or next((name for name in defaults if name in present), None)
     head = column and split_path(present, column)[0]
     if head and present.count(head) > 1:
-        raise InputError(f"{uri!r} has {present.count(head)} columns named {head!r}; choose another with {flag}.")
+        raise InputError(f"{uri!r} has {present.count(head)} columns named {head!r}. Choose another one with {flag}.")
     return column
 
 
@@ -102,7 +100,7 @@ def no_ids_message(fact: str, columns: Columns) -> str:
     """``fact`` (that there are no ids) with what can be done about it."""
     who, flag = "Held-out queries" if columns.side == "validation-" else "Candidates", columns.flag("id")
     return (
-        f"{fact}. {who} need ids: name their column with {flag}, or make them with {flag} {CONTENT_ID} "
-        f"(the digest of a row's content) or {flag} {POSITION_ID} (file name and position, which change when the "
-        "files are written anew)."
+        f"{fact}. {who} need ids. Name their column with {flag}, or make them with {flag} {CONTENT_ID} (digest "
+        f"of a row's content). {flag} {POSITION_ID} (file name and position) works too, but changes when the "
+        "files are written again."
     )

@@ -28,11 +28,9 @@ _Read = Callable[[int], bytes]
 
 #: What may lie in place of a file, by how it begins.
 _PLACEHOLDERS = {
-    b"version https://git-lfs.github.com/": (
-        "only the pointer that Git LFS leaves in place of a file; fetch the file: git lfs pull"
-    ),
-    b"<!doctype html": "a web page, such as that of an error, in place of a file; download the file again",
-    b"<html": "a web page, such as that of an error, in place of a file; download the file again",
+    b"version https://git-lfs.github.com/": ("only a Git LFS pointer, not the file itself. Fetch it with git lfs pull"),
+    b"<!doctype html": "a web page (perhaps an error page), not the file itself. Download it again",
+    b"<html": "a web page (perhaps an error page), not the file itself. Download it again",
 }
 
 
@@ -117,8 +115,8 @@ class _Decompressed(io.RawIOBase):
             data = self._read(len(buffer))
         except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
             raise InputError(
-                f"{self._uri!r} cannot be decompressed beyond byte {self._position:,} of its content: {error}. What "
-                "follows is unknown; restore the file or take it out."
+                f"{self._uri!r} cannot be decompressed beyond byte {self._position:,} of its content: {error}. "
+                "The rest is unknown. Restore the file, or leave it out."
             ) from error
         buffer[: len(data)] = data
         self._position += len(data)
@@ -129,15 +127,15 @@ class _Decompressed(io.RawIOBase):
         read = self._compressed.tell()
         if self._position > max(_BOMB_BYTES, _BOMB_RATIO * read):
             raise InputError(
-                f"{self._uri!r} decompresses to more than {_BOMB_RATIO} times its size ({self._position:,} bytes from "
-                f"{read:,}). It was taken for a decompression bomb, and reading stopped. If the file is right, "
-                "decompress it yourself."
+                f"{self._uri!r} decompresses to more than {_BOMB_RATIO} times its size ({self._position:,} "
+                f"bytes from {read:,}). It may be a decompression bomb, so reading stopped. If the file is "
+                "right, decompress it yourself."
             )
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         target = offset + (self._position if whence == os.SEEK_CUR else 0)
         if whence == os.SEEK_END or target < self._position:
-            raise io.UnsupportedOperation("a compressed stream is read forward only")
+            raise io.UnsupportedOperation("a compressed stream can only be read forward")
         skipped = bytearray(_BUFFER_BYTES)
         while self._position < target:
             if not self.readinto(memoryview(skipped)[: target - self._position]):

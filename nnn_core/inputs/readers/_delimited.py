@@ -55,7 +55,9 @@ def _records(
         if len(fields) == len(header):
             yield f"line {number}", dict(zip(header, fields, strict=True))
         else:
-            yield Reject(f"line {number}", MALFORMED, f"{len(fields)} fields, the first line has {len(header)}")
+            yield Reject(
+                f"line {number}", MALFORMED, f"the line has {len(fields)} fields, the first line has {len(header)}"
+            )
 
 
 def _checked(header: list[str], columns: Columns, uri: str, payload: str) -> list[str]:
@@ -76,8 +78,8 @@ def _header(lines: Iterator[_Fields | Reject], uri: str) -> list[str]:
     first = next(lines)
     if isinstance(first, Reject):
         raise InputError(
-            f"{uri!r}: its header cannot be read: {first.reason}, {first.detail}. Rewrite the file as UTF-8, with the "
-            "names of its columns in the first line."
+            f"{uri!r}: its header cannot be read: {first.reason}, {first.detail}. Write the file as UTF-8, with "
+            "column names in the first line."
         )
     return first[1]
 

@@ -40,7 +40,7 @@ def image_row(
         return Row(row_id, pair_id, data)
     said = [f"{name} {held!r}" for name in remarks if (held := batch.column(name)[place].as_py()) is not None]
     if isinstance(value, dict) and value.get("path"):
-        said.append(f"only its path {str(value['path'])!r} is there, which is not followed")
+        said.append(f"only its path {str(value['path'])!r} is given, and paths are not followed")
     return Reject(row_id, "image is null", ", ".join(said))
 
 
@@ -63,14 +63,14 @@ def choose_image_column(schema: pa.Schema, columns: Columns, uri: str) -> str:
         names = [name for name in schema.names if _holds_images(schema, name) and not _is_null(schema, name)]
         if names:
             raise InputError(
-                f"{uri!r} has no column of images by a usual name; if {' or '.join(map(repr, names))} holds them, say "
-                f"so with {columns.flag('image')}."
+                f"{uri!r} has no column of images by a usual name. If {' or '.join(map(repr, names))} holds "
+                f"them, name it with {columns.flag('image')}."
             )
         raise no_images(uri)
     if not _holds_images(schema, image, named is not None):
         raise InputError(
-            f"{uri!r}: column {image!r} is of type {_types(schema, image)}; images must be bytes, text in base64, or "
-            "structs with a field 'bytes'. Paths and URLs are not followed."
+            f"{uri!r}: column {image!r} is of type {_types(schema, image)}. Images must be bytes, base64 text, "
+            "or structs with a field 'bytes'. Paths and URLs are not followed."
         )
     return image
 

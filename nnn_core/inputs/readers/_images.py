@@ -41,9 +41,9 @@ def _read(shard: InputShard, modality: Modality, columns: Columns) -> Iterator[R
     uri = shard.uri
     if modality != "image":
         raise InputError(
-            f"{uri!r} holds image files, but captions are expected there; check --candidate-modality, "
-            "--reference-modality and which glob was given to --candidates and --references. If captions lie beside "
-            "the images, a file each, name those files (*.txt)."
+            f"{uri!r} holds images, but captions are expected. Check --candidate-modality and "
+            "--reference-modality, and that --candidates and --references are not swapped. If each image has a "
+            "caption file beside it, name those files (*.txt)."
         )
     return batched(_image_of(member, storage.join(uri, member)) for member in shard.members)
 
@@ -70,7 +70,8 @@ def image_of_text(text: str) -> bytes:
         data = b""
     if not data:
         raise UnusableRowError(
-            "no image in base64", f"it begins with {text[:40]!r}; paths and URLs are not followed" if text else ""
+            "it is not an image in base64",
+            f"it begins with {text[:40]!r}; paths and URLs are not followed" if text else "",
         )
     return data
 
@@ -98,7 +99,7 @@ def too_large(size: int, most: int, what: str = "") -> UnusableRowError:
         most: bytes that it may have.
         what: names the content, if the row has several, and ends in a colon and a space.
     """
-    return UnusableRowError("too large", f"{what}{size:,} bytes, and no more than {most:,} are read")
+    return UnusableRowError("too large", f"{what}{size:,} bytes (limit: {most:,})")
 
 
 FORMAT = Format(

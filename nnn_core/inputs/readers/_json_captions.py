@@ -82,9 +82,9 @@ def _first(uri: str) -> tuple[str, dict[str, object]]:
     name, element = next(elements_of(uri, "images", "annotations"), ("", None))
     if not isinstance(element, dict):
         raise InputError(
-            f"{uri!r} is JSON of an unknown layout. Known are a list of objects, COCO captions (an object with the "
-            "lists 'images' and 'annotations') and Karpathy's splits (a list 'images' whose elements have "
-            "'sentences'). Give other captions as JSON lines (.jsonl): one object a line, with an id and a caption."
+            f"{uri!r} is JSON of an unknown layout. Known layouts are a list of objects, COCO captions (lists "
+            "'images' and 'annotations') and Karpathy's splits ('images' with 'sentences'). Write other "
+            "captions as JSON lines (.jsonl): one object a line, with an id and a caption."
         )
     return name, element
 

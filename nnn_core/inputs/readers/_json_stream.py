@@ -47,7 +47,7 @@ def elements_of(uri: str, *names: str) -> Iterator[tuple[str, Any]]:
             yield from itertools.islice(_parsed(uri, names, lenient=True), done, None)
         except ijson.JSONError as error:
             raise InputError(
-                f"{uri!r} is not readable JSON: {_first_line(error)}. Restore the file or take it out."
+                f"{uri!r} is not readable JSON: {_first_line(error)}. Restore the file, or leave it out."
             ) from error
 
 
@@ -85,7 +85,7 @@ def _elements(stream: _Bounded, uri: str, names: tuple[str, ...]) -> Iterator[tu
         depth += event in _OPENING
         if depth > _DEPTH:
             raise InputError(
-                f"{uri!r} is nested more than {_DEPTH} levels deep, which no caption file is. Take it out."
+                f"{uri!r} is nested more than {_DEPTH} levels deep, so it is not a caption file. Leave it out."
             )
 
 
@@ -125,8 +125,8 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if self._bytes > ELEMENT_BYTES:
             raise InputError(
-                f"{self._uri!r} has an element of more than {ELEMENT_BYTES:,} bytes, which no caption "
-                "file has. Nothing after it was read. Take the file out."
+                f"{self._uri!r} has an element of more than {ELEMENT_BYTES:,} bytes, so it is not a caption "
+                "file. Nothing after it was read. Leave the file out."
             )
         data = self._stream.read(size)
         self._bytes += len(data)

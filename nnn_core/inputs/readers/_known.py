@@ -52,8 +52,8 @@ def formats() -> dict[str, Format]:
         added = _load(point)
         if taken := sorted(set(added.suffixes) & known.keys()):
             raise ConfigError(
-                f"{_describe(point)} adds a format for {', '.join(taken)}, but {known[taken[0]].name!r} reads such "
-                "files already. Uninstall it, or choose other suffixes."
+                f"{_describe(point)} adds a format for {', '.join(taken)}, which {known[taken[0]].name!r} reads "
+                "already. Uninstall it, or choose other suffixes."
             )
         known |= dict.fromkeys(added.suffixes, added)
     return known
@@ -68,8 +68,8 @@ def _load(point: EntryPoint) -> Format:
         ) from error
     if not isinstance(added, Format) or not all(map(_SUFFIX.fullmatch, added.suffixes)):
         raise ConfigError(
-            f"{_describe(point)} leads to {added!r}, not to a Format whose suffixes are in lower case and begin with "
-            "a dot. Repair or uninstall that package."
+            f"{_describe(point)} gives {added!r}, but it must give a Format with lower-case suffixes that begin "
+            "with a dot. Repair or uninstall that package."
         )
     return added
 

@@ -70,16 +70,16 @@ def _header(stream: IO[bytes], uri: str) -> tuple[tuple[int, int], np.dtype[Any]
         version = npy_format.read_magic(stream)
         read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
         if version not in read_header:
-            raise ValueError(f"its version is {version}, which only arrays of named fields have")
+            raise ValueError(f"its version {version} is only used for arrays with named fields")
         shape, fortran_order, dtype = read_header[version](stream)
     except (ValueError, KeyError, OSError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file or take it out.") from error
+        raise InputError(f"{uri!r} is not a readable .npy file: {error}. Restore the file, or leave it out.") from error
     if shape == (0,):  # as numpy has it where it was given no rows
         shape, fortran_order = (0, 0), False
     if len(shape) != 2 or fortran_order or not (dtype.kind == "f" or is_bfloat16(dtype)):
         raise InputError(
-            f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}; "
-            "expected rows of float16, float32 or float64 vectors in C order (or of bfloat16). Write it anew as such."
+            f"{uri!r} holds {dtype} of shape {shape}{' in Fortran order' if fortran_order else ''}. It must "
+            "hold rows of float16, bfloat16, float32 or float64 vectors in C order. Write it again."
         )
     return (int(shape[0]), int(shape[1])), dtype
 
@@ -90,8 +90,8 @@ def _check_size(stream: IO[bytes], shape: tuple[int, int], dtype: np.dtype[Any],
     stream.seek(begin)
     if min(shape) < 0 or held != shape[0] * shape[1] * dtype.itemsize:
         raise InputError(
-            f"{uri!r} is damaged: its header promises {shape[0]} x {shape[1]} values of {dtype}, but {held} bytes "
-            "follow. Restore the file or take it out."
+            f"{uri!r} is damaged: its header promises {shape[0]} x {shape[1]} values of {dtype}, but {held} "
+            "bytes follow. Restore the file, or leave it out."
         )
 
 
@@ -121,8 +121,8 @@ def read_metadata(uri: str, shard: InputShard, rows: int, columns: Columns) -> t
     with open_table(uri) as table:
         if rows != table.rows:
             raise InputError(
-                f"{shard.uri!r} has {rows} vectors but {uri!r} has {table.rows} rows, so ids cannot be "
-                "matched to vectors; restore the pair."
+                f"{shard.uri!r} has {rows} vectors but {uri!r} has {table.rows} rows, so vectors cannot be "
+                "matched with ids. Restore the pair."
             )
         batches = identified_batches(table, [], columns, uri, shard.head or BATCH_ROWS)
         for _, some_ids, some_pair_ids, _ in islice(batches, 1 if shard.head else None):
@@ -146,15 +146,15 @@ def find_companion(uri: str) -> str | None:
     others = next(filter(None, map(_any_metadata, (storage.parent(uri), _sibling(uri)))), None)
     if others:
         raise InputError(
-            f"{_without_metadata(uri)}, but other shards have theirs ({others!r}). Restore the file, or take the "
-            "vectors out."
+            f"{_without_metadata(uri)}, but other shards have theirs ({others!r}). Restore the file, or leave "
+            "the vectors out."
         )
     return None
 
 
 def _without_metadata(uri: str) -> str:
     places = " and ".join(repr(place) for place in _places(uri))
-    return f"{uri!r} has no metadata file, so its vectors have no ids: looked for {places}"
+    return f"{uri!r} has no metadata file, so its vectors have no ids; looked for {places}"
 
 
 @lru_cache(maxsize=16)

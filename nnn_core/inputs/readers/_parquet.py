@@ -90,13 +90,13 @@ def open_table(uri: str, plain: bool = False) -> Iterator[ParquetTable]:
             yield ParquetTable(pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES))
         except pa.ArrowNotImplementedError as error:
             raise InputError(
-                f"{uri!r} is Parquet with something that is not supported here: {error}. Write its columns anew as "
+                f"{uri!r} is Parquet with something that is not supported: {error}. Write its columns again as "
                 "text, whole numbers, bytes or lists of floats."
             ) from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             said = str(error).rstrip(".")
             raise InputError(
-                f"{uri!r} is not a readable Parquet file: {said}. Restore or rewrite the file, or take it out."
+                f"{uri!r} is not a readable Parquet file: {said}. Restore or rewrite the file, or leave it out."
             ) from error
 
 

@@ -49,9 +49,9 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
     table = _table_of(uri)
     if named and table is None:
         raise InputError(
-            f"{uri!r} is plain text, a caption a line, so it has no columns that {columns.flag('id')}, "
-            f"{columns.flag('pair_id')} or {columns.flag('caption')} could name; leave the flag out, or give the "
-            "captions as .tsv or .jsonl."
+            f"{uri!r} is plain text with one caption a line, so {columns.flag('id')}, {columns.flag('pair_id')} "
+            f"and {columns.flag('caption')} have no effect. Leave the flag out, or give the captions as .tsv or "
+            ".jsonl."
         )
     if table is not None:
         if not named:
@@ -92,7 +92,7 @@ def _table_message(uri: str, table: _Table, columns: Columns) -> str:
     what = "id" if columns.require_id else "pair_id"
     return (
         f"{uri!r} is a table of {len(table.names)} columns between {_SEPARATORS[table.separator]} "
-        f"({', '.join(table.names)}), so its lines are no captions. Say which columns to read, for example "
+        f"({', '.join(table.names)}), not plain captions. Name the columns to read, for example "
         f"{columns.flag('caption')} {_quoted(caption)} {columns.flag(what)} {_quoted(other)}."
     )
 

@@ -26,8 +26,8 @@ class Quoting(Enum):
     """What a quotation mark in front of a field means."""
 
     NONE = "nothing"
-    DOUBLED = "that the field is quoted, and marks inside are doubled"
-    ESCAPED = "that the field is quoted, and marks inside stand behind a backslash"
+    DOUBLED = "that the field is quoted, with quotes inside doubled"
+    ESCAPED = "that the field is quoted, with a backslash before quotes inside"
 
 
 #: What a field shows: how marks inside are kept, None for quotes around something else.

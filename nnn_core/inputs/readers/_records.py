@@ -38,7 +38,7 @@ _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".joi
 #: Fields that a message names, and how much of each.
 _NAMES, _NAME_CHARACTERS = 12, 40
 
-_BAD_PAIR_ID = "pair id is no text"
+_BAD_PAIR_ID = "pair id is not text"
 _EMPTY_CAPTION = "empty caption"
 
 
@@ -62,9 +62,9 @@ class UnusableRowError(Exception):
 def no_images(uri: str) -> InputError:
     """The error that says that images cannot be read from a file of captions."""
     return InputError(
-        f"{uri!r} holds captions, but images are expected there; check --candidate-modality, "
-        "--reference-modality and which glob was given to --candidates and --references. If it has images in base64, "
-        "name their column with --image-column."
+        f"{uri!r} holds captions, but images are expected. Check --candidate-modality and --reference-modality, "
+        "and that --candidates and --references are not swapped. If it has images in base64, name their column "
+        "with --image-column."
     )
 
 
@@ -184,9 +184,8 @@ class PairField:
         """
         if self.records and not self.found:
             raise InputError(
-                f"{uri!r}: none of its {self.records} records has a field {self.name!r} (--pair-id-column), so its "
-                "pair ids cannot be read. Correct the name, or give it with --reference-pair-id-column if only the "
-                "bank has the field."
+                f"{uri!r}: none of its {self.records} records has a field {self.name!r} (--pair-id-column). "
+                "Correct the name, or use --reference-pair-id-column if only the bank has the field."
             )
 
 

@@ -68,7 +68,7 @@ class Columns:
 
     def __post_init__(self) -> None:
         if self.id and self.id.startswith("@") and self.id not in (CONTENT_ID, POSITION_ID):
-            raise ConfigError(f"--id-column {self.id} is neither a column nor one of {CONTENT_ID}, {POSITION_ID}.")
+            raise ConfigError(f"--id-column {self.id} is not a column, nor one of {CONTENT_ID}, {POSITION_ID}.")
 
     @property
     def identity(self) -> dict[str, Any]:

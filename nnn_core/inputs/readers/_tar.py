@@ -81,7 +81,7 @@ class _Archive:
                 return self._member(header, fields)
             self._extend(header, fields, start)
         if self._at > start + _BLOCK:
-            raise tarfile.ReadError(f"the header at byte {start} belongs to no member")
+            raise tarfile.ReadError(f"the header at byte {start} has no member")
         return None
 
     def check_end(self) -> None:
@@ -89,13 +89,13 @@ class _Archive:
         mark = self._at - _BLOCK
         while rest := self._stream.read(_REST_BYTES):
             if any(rest):
-                raise tarfile.ReadError(f"something follows the end-of-archive mark at byte {mark}")
+                raise tarfile.ReadError(f"there is data after the end-of-archive mark at byte {mark}")
 
     def _header(self) -> tarfile.TarInfo | None:
         at, block = self._at, self._stream.read(_BLOCK)
         self._at += len(block)
         if len(block) < _BLOCK:
-            raise tarfile.ReadError(f"no end-of-archive mark, so it was cut short at byte {at}")
+            raise tarfile.ReadError(f"it has no end-of-archive mark, and was cut short at byte {at}")
         if not any(block):
             return None
         try:
@@ -135,7 +135,7 @@ class _Archive:
     def _member(self, header: tarfile.TarInfo, fields: dict[str, str]) -> Member:
         size = 0 if header.type in _EMPTY else _size(fields.get("size"), header.size, self._at)
         if size > _MOST_BYTES:
-            raise tarfile.ReadError(f"a corrupt header in front of byte {self._at}: no file has {size} bytes")
+            raise tarfile.ReadError(f"a corrupt header before byte {self._at}: a size of {size} bytes is impossible")
         name = fields.get("path", header.name)
         self._behind = _padded(self._at + size)
         return Member(
@@ -188,7 +188,7 @@ def _size(stated: str | None, size: int, at: int) -> int:
     if stated is None:
         return size
     if not (stated.isascii() and stated.isdigit() and len(stated) < 20):
-        raise tarfile.ReadError(f"a corrupt header in front of byte {at}")
+        raise tarfile.ReadError(f"a corrupt header before byte {at}")
     return int(stated)
 
 

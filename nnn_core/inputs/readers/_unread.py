@@ -4,8 +4,8 @@ from __future__ import annotations
 
 _PICKLE = ("a pickle", "It may run code. Save its arrays with numpy.save or as safetensors.")
 _ARCHIVE = ("an archive", "Unpack it, or pack the files into a .tar.")
-_COMPRESSED = ("compressed by another method than gzip and Zstandard", "Decompress it, or use gzip or zstd.")
-_PICTURE = ("an image of another format than JPEG, PNG, WebP, AVIF and HEIC", "Convert it to PNG.")
+_COMPRESSED = ("compressed by a method other than gzip and Zstandard", "Decompress it, or use gzip or zstd.")
+_PICTURE = ("an image of a format other than JPEG, PNG, WebP, AVIF and HEIC", "Convert it to PNG.")
 
 #: (what files with these suffixes are, what to do)
 _UNREAD = {
@@ -17,7 +17,7 @@ _UNREAD = {
     (".orc",): ("ORC", "Write it as Parquet: pyarrow.orc.read_table, then pyarrow.parquet.write_table."),
     (".avro",): ("Avro", "Write it as Parquet, or its records as JSON lines (.jsonl)."),
     (".tfrecord", ".tfrecords"): ("TFRecord", "Write it as Parquet, or its samples as a webdataset .tar."),
-    (".beton", ".mds", ".mdb"): ("a store of samples of one library", "Write its samples as a webdataset .tar."),
+    (".beton", ".mds", ".mdb"): ("a sample store of one library", "Write its samples as a webdataset .tar."),
     (".mat", ".zarr"): ("an array", "Save it with numpy.save, as rows of float32."),
     (".fvecs", ".bvecs", ".fbin", ".u8bin", ".i8bin"): ("vectors", "Save them with numpy.save, as rows of float32."),
     (".xls", ".xlsx", ".ods"): ("a spreadsheet", "Save it as .csv."),
@@ -50,5 +50,5 @@ def remedy_for(uri: str, suffix: str = "") -> str:
     """
     for suffixes, (what, remedy) in _UNREAD.items():
         if (suffix or uri).lower().endswith(suffixes):
-            return f"{uri!r} is {what}, which is not read. {remedy}"
+            return f"{uri!r} is {what}, which is not supported. {remedy}"
     return ""

@@ -21,7 +21,7 @@ from nnn_core.inputs.readers._rows import HEAD_ROWS, NO_PAIR, VECTOR_DEFAULTS, C
 from nnn_core.inputs.rejects import NO_ID, NULL_VECTOR, WRONG_DIMENSION, Reject
 
 _NO_VECTOR = "no vector"
-_BAD_VECTOR = "vector is no list of numbers"
+_BAD_VECTOR = "vector is not a list of numbers"
 
 #: What stands around numbers in the text of a vector: of pgvector, JSON and numpy, and of arrays of PostgreSQL.
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
@@ -78,7 +78,9 @@ def _vector_of_text(text: str) -> npt.NDArray[np.floating[Any]]:
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
     except binascii.Error as error:
-        raise UnusableRowError(_BAD_VECTOR, f"neither numbers in brackets nor base64: {text[:40]!r}") from error
+        raise UnusableRowError(
+            _BAD_VECTOR, f"the text is neither numbers in brackets nor base64: {text[:40]!r}"
+        ) from error
 
 
 def records_hold_vectors(records: Iterable[Record | Reject], columns: Columns) -> bool:

@@ -119,7 +119,7 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
     with open_decompressed(uri) as stream, _unbroken(uri):
         for member in tar.members(stream):
             if len(member.name) > _NAME_BYTES:
-                length = f"{len(member.name):,} characters, and no file system has more than {_NAME_BYTES:,}"
+                length = f"{len(member.name):,} characters (limit: {_NAME_BYTES:,})"
                 yield Reject(f"{member.name[:100]}...", _NAME_TOO_LONG, length)
             elif what := _no_sample(member.name):
                 yield NoRow(member.name, what)
@@ -127,9 +127,9 @@ def _members(uri: str) -> Iterator[tar.Member | Reject]:
                 yield member
             elif member.kind == "link":
                 remedy = "pack the files with tar --dereference --hard-dereference"
-                yield Reject(member.name, _LINK, f"it leads to {member.target[:_NAME_BYTES]!r}; {remedy}")
+                yield Reject(member.name, _LINK, f"it links to {member.target[:_NAME_BYTES]!r}; {remedy}")
             elif member.kind == "other":
-                yield Reject(member.name, _NOT_A_FILE, "a device, a pipe, a sparse file, or of no known kind")
+                yield Reject(member.name, _NOT_A_FILE, "it is a device, a pipe, a sparse file, or of an unknown kind")
 
 
 def _no_sample(name: str) -> str:
@@ -157,7 +157,7 @@ def _unbroken(uri: str) -> Iterator[None]:
         yield
     except tarfile.TarError as error:
         raise InputError(
-            f"{uri!r} is broken: {error}. Its remaining samples cannot be read; restore the file or take it out."
+            f"{uri!r} is broken: {error}. Its remaining samples cannot be read. Restore the file, or leave it out."
         ) from error
 
 
@@ -267,7 +267,7 @@ class _Reader:
         named = self._columns.named("id", fields)
         row_id = text_of(fields.get(named)) if named else key
         if row_id is None and self._columns.require_id:
-            detail = f"the field {named!r} is absent, empty, or neither text nor a whole number"
+            detail = f"the field {named!r} is absent or empty, or it is not text or a whole number"
             raise UnusableRowError(NO_ID, detail)
         return row_id or key, self.pairs.of(fields, key)
 
@@ -358,9 +358,9 @@ def _check_metadata(table: Table, wanted: list[str], uri: str) -> None:
     size = sum(size for column in wanted for _, size in table.sizes(column))
     if table.rows > METADATA_ROWS or size > METADATA_BYTES:
         raise InputError(
-            f"{uri!r} has {table.rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the metadata of "
-            f"one tar (limits: {METADATA_ROWS:,} rows and {METADATA_BYTES:,} bytes). If it is something else, move "
-            "it elsewhere. Otherwise split the tar and its table."
+            f"{uri!r} has {table.rows:,} rows ({size:,} bytes of {', '.join(wanted)}), too many for the "
+            f"metadata of one tar (limits: {METADATA_ROWS:,} rows, {METADATA_BYTES:,} bytes). If it is not "
+            "metadata, move it elsewhere. Otherwise split the tar and its table."
         )
 
 

@@ -50,7 +50,7 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags
     del digest  # a key only
     if columns.id in (CONTENT_ID, POSITION_ID):
         raise ConfigError(
-            f"{flags} look rows up by id, but --id-column {columns.id} is not a column. Name the column of the ids."
+            f"{flags} look up rows by id, but --id-column {columns.id} is not a column. Name the column of ids."
         )
     suffix = suffix_of(uri)
     kind = formats()[suffix].name if suffix else ""
@@ -60,8 +60,8 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags
         return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
     if kind not in ("tsv", "csv", "jsonl"):
         raise InputError(
-            f"{uri!r} has no further columns; Parquet, Arrow, .npy with metadata, TSV, CSV and JSON lines have. Leave "
-            f"{flags} out, or keep the rows in one of these."
+            f"{uri!r} has no further columns. Leave {flags} out, or write the rows as Parquet, Arrow, .npy with "
+            "metadata, TSV, CSV or JSON lines."
         )
     table = read_table(uri, "--embeddings")
     ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
@@ -80,7 +80,7 @@ def _batches(uri: str, columns: Columns, names: tuple[str, ...]) -> Iterator[pa.
 
 def _check_there(present: list[str], name: str, uri: str) -> None:
     if split_path(present, name)[0] is None:
-        raise InputError(f"{uri!r} has no column {name!r} to send along; it has: {', '.join(present)}.")
+        raise InputError(f"{uri!r} has no column {name!r}; it has: {', '.join(present)}.")
 
 
 def _column(table: pa.Table, name: str, uri: str) -> pa.Array:
@@ -89,14 +89,14 @@ def _column(table: pa.Table, name: str, uri: str) -> pa.Array:
     head, path = split_path(table.column_names, name)
     whole = table.column(head).combine_chunks()
     if type_at(whole.type, path) is None:
-        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}, so it cannot be sent along.")
+        raise InputError(f"{uri!r}: there is no field {path!r} in column {head!r}.")
     column = array_at(whole, path)
     if kinds.is_dictionary(column.type):
         column = column.dictionary_decode()
     if any(matches(column.type) for matches in _WRITTEN):
         return column.cast(pa.string())
     if not _fits(column.type):
-        raise InputError(f"{uri!r}: column {name!r} is of type {column.type}, which cannot be sent along as JSON.")
+        raise InputError(f"{uri!r}: column {name!r} is of type {column.type}, which cannot be written as JSON.")
     return column
 
 

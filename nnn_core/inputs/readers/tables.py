@@ -38,7 +38,7 @@ def read_table(uri: str, flag: str) -> pa.Table:
     read = _READERS.get(formats()[suffix].name) if suffix else None
     if read is None:
         known = ", ".join(suffix for suffix, each in formats().items() if each.name in _READERS)
-        raise InputError(f"{flag} {uri!r} has no known format; the suffix must be one of {known}.")
+        raise InputError(f"{flag} {uri!r} has no known format. Its suffix must be one of {known}.")
     try:
         return read(uri)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -55,7 +55,7 @@ def column_of(table: pa.Table, names: tuple[str, ...], uri: str) -> pa.ChunkedAr
         if name in table.column_names:
             return table[name]
     raise InputError(
-        f"{uri!r} has no column {' or '.join(map(repr, names))}, which names its rows; it has: "
+        f"{uri!r} has no column {' or '.join(map(repr, names))} to name its rows; it has: "
         f"{', '.join(table.column_names)}."
     )
 
@@ -74,7 +74,7 @@ def _json_lines(uri: str) -> pa.Table:
 def _delimited(lines: Iterable[tuple[int, list[str]] | Reject]) -> pa.Table:
     header, *rows = [fields for _, fields in _good(lines)] or [[]]
     if odd := next((row for row in rows if len(row) != len(header)), None):
-        raise ValueError(f"a line has {len(odd)} fields, the first has {len(header)}: {odd}")
+        raise ValueError(f"a line has {len(odd)} fields, and the first line has {len(header)}: {odd}")
     columns = [pa.array([row[place] or None for row in rows], pa.string()) for place in range(len(header))]
     return pa.Table.from_arrays([_typed(*pair) for pair in zip(columns, header, strict=True)], header)
 

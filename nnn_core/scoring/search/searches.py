@@ -120,14 +120,14 @@ class _FasterSearch:
                 seconds[name] = min(seconds[name], time.perf_counter() - start)
         if tops["exact"].tobytes() != tops["prefilter"].tobytes():
             _log.warning(
-                "int8 products are wrong on this machine, so this process scores by the exact search, which takes "
-                "longer. Please report the processor and the versions of numba and llvmlite."
+                "int8 products are wrong on this machine, so this process uses the exact search, which is "
+                "slower. Please report the processor and the versions of numba and llvmlite."
             )
             return "exact"
         faster = min(seconds, key=lambda name: seconds[name])
         _log.info(
-            "scoring %d candidates takes the exact search %.3f s and the prefilter %.3f s with %d references and "
-            "k = %d, so this process uses %s from now on",
+            "for %d candidates, the exact search takes %.3f s and the prefilter %.3f s (%d references, k = "
+            "%d). This process uses %s from now on",
             *(len(tile.vectors), seconds["exact"], seconds["prefilter"], self.index.rows, k, faster),
         )
         return faster
@@ -167,7 +167,8 @@ def _has_device() -> bool:
         from nnn_core.scoring.search._device import has_device
     except ImportError:
         _log.warning(
-            "there is a GPU, but PyTorch is not installed, so the processor searches; pip install 'nnn-bias[clip]'"
+            "there is a GPU, but PyTorch is not installed, so the search runs on the CPU. To use the GPU: pip "
+            "install 'nnn-bias[clip]'"
         )
         return False
     return has_device()

@@ -25,7 +25,7 @@ def delta_files(uri: str) -> set[str]:
             names |= {action["add"]["path"] for action in actions if "add" in action}
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptArtifactError(
-                f"{folder!r} is no readable Delta log ({error!r}), so it is not known which files it names. Move the "
-                "folder away, and register the current version again."
+                f"{folder!r} is not a readable Delta log ({error!r}), so its files are unknown. Move the folder "
+                "away, and register the current version again."
             ) from error
     return names

@@ -113,8 +113,7 @@ def _find_candidate(manifest: Manifest, row_id: str, sources: Sources) -> Vector
         if (found := find_vectors(shard, [row_id])) is not None:
             return found.take(np.zeros(1, np.int64))
     raise InputError(
-        f"no shard of --candidates {sources.candidates!r} holds the candidate {row_id!r}; name the shards that it is "
-        "in."
+        f"no shard of --candidates {sources.candidates!r} has the candidate {row_id!r}. Name the shards that it is in."
     )
 
 
@@ -129,9 +128,9 @@ def _embedded(manifest: Manifest, sources: Sources, side: str) -> Iterator[_Embe
         found = request.find(request.plan(shard))
         if found is None:
             raise InputError(
-                f"{shard.uri!r} has not been embedded under --work {sources.work!r} as version {manifest.version} was: "
-                "the file has changed since, the columns have other names, or the work folder is another one. Give "
-                "the flags of the refresh that published the version."
+                f"{shard.uri!r} has no vectors below --work {sources.work!r} for version {manifest.version}. "
+                "Either the file, the column flags or the work folder changed. Give the flags of the refresh "
+                "that published the version."
             )
         yield from ((each, shard) for each in found.shards)
 

@@ -59,7 +59,10 @@ def held_version(table_uri: str, version: int | None) -> Iterator[Manifest]:
     manifest = read_manifest(table_uri, version)
     with pinned(table_uri, manifest.version):
         if manifest.version not in list_versions(table_uri):
-            raise InputError(f"version {manifest.version} of {table_uri!r} was removed by nnn table expire meanwhile.")
+            raise InputError(
+                f"version {manifest.version} of {table_uri!r} was removed by nnn table expire in the meantime. Read "
+                "the current version."
+            )
         yield manifest
 
 

@@ -101,8 +101,8 @@ def _problems_of_order(parts: Sequence[TablePart]) -> Iterator[str]:
     for one, other in itertools.pairwise(parts):
         if one.max_id >= other.min_id:
             yield (
-                f"names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up to id {one.max_id!r}), so ids "
-                "are not sorted through the table"
+                f"names {other.path!r} (from id {other.min_id!r}) after {one.path!r} (up to id {one.max_id!r}), "
+                "so the table's ids are not sorted"
             )
 
 
@@ -125,11 +125,11 @@ def _check_file(
             raise
         return _FileCheck(file.path, _MISSING, str(error))
     except (pa.ArrowException, OSError, UnicodeError) as error:
-        problem = f"is no Parquet file: {error}"
+        problem = f"is not a Parquet file: {error}"
     return _FileCheck.of(file.path, problem, f"{where!r}")
 
 
-_REMEDY = "This was published so, which is a defect. Do not use this version; read an older one, or run a refresh."
+_REMEDY = "It was published in this state, which is a defect. Read an older version, or run a refresh."
 
 
 def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> It
         yield f"has the columns {_describe(table.schema)}, not {_describe(expected)}"
         return
     if not settings.are_those_of(table.schema):
-        yield "says in its footer that it belongs to other settings than those of its manifest"
+        yield "has a footer with other settings than its manifest"
     if table.num_rows != part.rows or not part.rows:
         yield f"has {table.num_rows} rows, the manifest says {part.rows}"
         return
@@ -158,23 +158,23 @@ def _problems_of(table: pa.Table, part: TablePart, settings: BiasSettings) -> It
 
 def _problems_of_ids(ids: pa.StringArray, part: TablePart) -> Iterator[str]:
     if not pc.all(pc.less(ids[:-1], ids[1:])).as_py() and len(ids) > 1:
-        yield "has ids that do not ascend"
+        yield "has ids that are not sorted"
     if (ids[0].as_py(), ids[-1].as_py()) != (part.min_id, part.max_id):
-        yield f"has ids from {ids[0].as_py()!r} to {ids[-1].as_py()!r}, the manifest says other ones"
+        yield f"has ids from {ids[0].as_py()!r} to {ids[-1].as_py()!r}, not those in the manifest"
     if set_digest(row_id.encode() for row_id in ids.to_pylist()) != part.id_digest:
-        yield "has other ids than the manifest says: their digests differ"
+        yield "has other ids than the manifest (their digests differ)"
 
 
 def _problems_of_numbers(table: pa.Table, part: TablePart, settings: BiasSettings) -> Iterator[str]:
     bias, means = table.column("bias").to_numpy(), means_of(table)
     if not (np.isfinite(bias).all() and np.isfinite(means).all()):
-        yield "has biases or means that are no finite numbers"
+        yield "has biases or means that are NaN or infinite"
         return
     if not np.array_equal(bias, settings.biases(means)):
         yield "has biases that are not alpha times the mean of the k nearest"
     found = (float(bias.min()), float(bias.max()), math.fsum(bias.tolist()))
     if found != (part.bias_min, part.bias_max, part.bias_sum):
-        yield "has biases of another range or sum than the manifest says"
+        yield "has biases whose range or sum differs from the manifest"
 
 
 def _problems_of_hubs(table: pa.Table, listed: HubList, settings: BiasSettings) -> Iterator[str]:
@@ -184,7 +184,7 @@ def _problems_of_hubs(table: pa.Table, listed: HubList, settings: BiasSettings) 
     if table.num_rows != listed.rows:
         yield f"has {table.num_rows} rows, the manifest says {listed.rows}"
     if listed.k != settings.k:
-        yield f"lists hubs by the means of the k = {listed.k} nearest, and k of the version is {settings.k}"
+        yield f"lists hubs for k = {listed.k}, but the version has k = {settings.k}"
     if (np.diff(table.column("mean").to_numpy()) > 0).any():
         yield "has hubs that are not in order of their means"
 
@@ -199,8 +199,8 @@ def _check_names(uri: str) -> tuple[_FileCheck, ...]:
         _FileCheck(
             f"versions/{name}",
             _DAMAGED,
-            f"{storage.join(uri, 'versions', name)!r} is called like no manifest (six digits and .json), so nobody "
-            "reads it. Move it away, or give it the name that it was published under.",
+            f"{storage.join(uri, 'versions', name)!r} does not have the name of a manifest (six digits and "
+            ".json), so it is not read. Move it away, or restore its name.",
         )
         for name in _foreign_manifests(uri)
     )
@@ -213,5 +213,5 @@ def _check_mark(uri: str) -> tuple[_FileCheck, ...]:
         return ()
     if storage.read_bytes(mark) == data:
         return (_FileCheck(path, _WHOLE),)
-    problem = f"{mark!r} is damaged. No reader needs it: delete it, and the next refresh writes it again."
+    problem = f"{mark!r} is damaged. Readers do not need it. Delete it, and the next refresh writes it again."
     return (_FileCheck(path, _DAMAGED, problem),)

@@ -164,14 +164,15 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
     """
     if not older_than >= MIN_AGE:
         raise ConfigError(
-            f"an age of {older_than:g} seconds is too short for a job at work; give --older-than 1h or more."
+            f"an age of {older_than:g} seconds is too short: files of running jobs could be removed. Give "
+            "--older-than 1h or more."
         )
     storage.check_place(work)
     if leases := _at_work(work, time.time()):
         raise ConfigError(
-            f"a refresh is at work with {work!r} ({', '.join(map(repr, leases))}) and may reuse what no version names "
-            "yet; nothing was removed. Run the same command again when it is done. A job that was killed counts as "
-            f"done {MIN_AGE / 60:.0f} minutes later."
+            f"a refresh is running with {work!r} ({', '.join(map(repr, leases))}), so nothing was removed. Run "
+            f"the same command again when it is done. A killed job counts as done after {MIN_AGE / 60:.0f} "
+            "minutes."
         )
     _check_all_named(tables, work)
     cutoff = time.time() - older_than
@@ -183,8 +184,8 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         without = [version for version in versions if not _add_needs(table, version, work, names, needed)]
         if without == versions:
             raise ConfigError(
-                f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. Name the "
-                "folder that its refreshes had as --work."
+                f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. "
+                "Name the --work folder of its refreshes."
             )
         unknown += ((table, version) for version in without)
     folders = storage.list_names(work)
@@ -219,13 +220,13 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
     away = [table for table in noted if not list_versions(table) and not storage.exists(_table_mark(table)[0])]
     if away:
         raise ConfigError(
-            f"{away[0]!r} also has --work {work!r}, and nothing is there now: it may be out of reach, and its "
-            f"artefacts would go, so nothing was removed. If it is gone for good, delete {noted[away[0]]!r}."
+            f"{away[0]!r} also uses --work {work!r}, but no table is there now. It may be out of reach, so "
+            f"nothing was removed. If the table is gone for good, delete {noted[away[0]]!r}."
         )
     if left_out:
         raise ConfigError(
-            f"--work {work!r} is also that of {', '.join(map(repr, left_out))}, whose artefacts would go; nothing was "
-            "removed. Name all tables, each with --table."
+            f"--work {work!r} is also used by {', '.join(map(repr, left_out))}, whose artefacts would be "
+            "removed. Nothing was removed. Name all tables, each with --table."
         )
 
 

@@ -103,7 +103,7 @@ class Difference:
             StorageError: ``output`` cannot be written, or another file has that name.
         """
         if not (math.isfinite(min_change) and min_change >= 0.0):
-            raise ConfigError(f"--min-change {min_change} must be a number of at least 0; 0 leaves nothing out.")
+            raise ConfigError(f"--min-change {min_change} must be 0 or more; 0 leaves nothing out.")
         if output is not None:
             storage.check_exclusive(output)
         manifests = read_manifest(uri, old), read_manifest(uri, new)

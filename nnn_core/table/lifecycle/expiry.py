@@ -71,11 +71,11 @@ class Expiry:
             CorruptArtifactError: the manifest of a version that stays is damaged, so it is not known what it needs.
         """
         if keep < 1:
-            raise ConfigError(f"--keep {keep} would leave no version to read; keep at least 1.")
+            raise ConfigError(f"--keep {keep} would leave no version. Keep at least 1.")
         if not older_than >= MIN_AGE:
             raise ConfigError(
-                f"an age of {older_than:g} seconds is too short: jobs and readers that are at work now could lose "
-                "their files. Give --older-than 1h or more."
+                f"an age of {older_than:g} seconds is too short: running jobs and readers could lose their "
+                "files. Give --older-than 1h or more."
             )
         cutoff = (time.time() if now is None else now) - older_than
         newest = read_manifest(uri).version

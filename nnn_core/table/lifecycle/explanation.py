@@ -75,8 +75,9 @@ class Explanation:
         now = _standing(uri, manifest, row_id)
         if now.bias is None:
             raise InputError(
-                f"version {manifest.version} of {uri!r} has no candidate {row_id!r}; its ids go from "
-                f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or refresh with it."
+                f"version {manifest.version} of {uri!r} has no candidate {row_id!r}. Its ids go from "
+                f"{manifest.files[0].min_id!r} to {manifest.files[-1].max_id!r}. Check the id, or run a refresh "
+                "that includes it."
             )
         near = find_neighbours(manifest, row_id, sources) if sources else (None, None)
         above = count_above(uri, manifest, now.bias)

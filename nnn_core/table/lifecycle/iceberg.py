@@ -64,18 +64,19 @@ def register_iceberg(uri: str, catalog: str, name: str, version: int | None = No
     """
     iceberg = _import_pyiceberg()
     if "." not in name.strip("."):
-        raise ConfigError(f"--name {name!r} is not the name of an Iceberg table; write NAMESPACE.TABLE.")
+        raise ConfigError(f"--name {name!r} is not the name of an Iceberg table. Write NAMESPACE.TABLE.")
     with held_version(uri, version) as manifest:
         try:
             return _register(iceberg, uri, _load_catalog(iceberg, catalog), name, manifest)
         except iceberg.exceptions.CommitFailedException as error:
             raise ConflictError(
-                f"the Iceberg table {name!r} was written by another job meanwhile ({error}); run the command again."
+                f"the Iceberg table {name!r} was written by another job in the meantime ({error}). Run the "
+                "command again."
             ) from error
         except _write_errors(iceberg) as error:
             raise StorageError(
-                f"cannot write the Iceberg table {name!r} of catalog {catalog!r}: {error}. The bias table is as it "
-                "was; check the catalog and its credentials in pyiceberg's configuration."
+                f"cannot write the Iceberg table {name!r} of catalog {catalog!r}: {error}. The bias table did "
+                "not change. Check the catalog and its credentials in pyiceberg's configuration."
             ) from error
 
 
@@ -111,8 +112,8 @@ def _load_catalog(iceberg: Any, catalog: str) -> Any:
         return iceberg.catalog.load_catalog(catalog)
     except (ValueError, iceberg.exceptions.NoSuchTableError) as error:
         raise ConfigError(
-            f"--catalog {catalog!r} cannot be opened: {error}. Describe it in ~/.pyiceberg.yaml, or by "
-            f"PYICEBERG_CATALOG__{catalog.upper()}__URI and its like."
+            f"--catalog {catalog!r} cannot be opened: {error}. Describe it in ~/.pyiceberg.yaml, or with "
+            f"PYICEBERG_CATALOG__{catalog.upper()}__URI and similar variables."
         ) from error
 
 
@@ -143,8 +144,8 @@ def _open_table(catalog: Any, uri: str, name: str) -> Any:
     table = catalog.load_table(name)
     if table.location() != location:
         raise ConfigError(
-            f"--name {name!r} is an Iceberg table at {table.location()!r}, not of {uri!r}; it was left as it is. Name "
-            "another one."
+            f"--name {name!r} is an Iceberg table at {table.location()!r}, not of {uri!r}. It was left as it "
+            "is. Name another one."
         )
     return table
 
@@ -189,6 +190,6 @@ def _version_of(uri: str) -> list[int]:
         return [] if current in (None, -1) else [int(found[current][_VERSION])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptArtifactError(
-            f"{uri!r} is no readable Iceberg metadata ({error!r}), so it is not known which version it shows. Move its "
-            "folder away, and register the current version again under another name."
+            f"{uri!r} is not readable Iceberg metadata ({error!r}), so its version is unknown. Move its folder "
+            "away, and register the current version under another name."
         ) from error

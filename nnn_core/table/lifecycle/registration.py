@@ -64,12 +64,12 @@ def register(uri: str, version: int | None = None) -> _Registration:
             return _register(delta, uri, manifest)
         except delta.exceptions.CommitFailedError as error:
             raise ConflictError(
-                f"the Delta log of {uri!r} was written by another job meanwhile ({error}); run the command again."
+                f"the Delta log of {uri!r} was written by another job in the meantime ({error}). Run the command again."
             ) from error
         except (delta.exceptions.DeltaError, OSError) as error:
             raise StorageError(
-                f"cannot write the Delta log of {uri!r}: {error}. The bias table is as it was; check the credentials "
-                "that deltalake finds in the environment."
+                f"cannot write the Delta log of {uri!r}: {error}. The bias table did not change. Check the "
+                "credentials that deltalake finds in the environment."
             ) from error
 
 

@@ -35,13 +35,13 @@ def rollback(uri: str, version: int) -> Manifest:
     if bad := check_table(uri, version, with_mark=False).bad:
         problems = "".join(f"\n  {file.problem}" for file in bad)
         raise CorruptArtifactError(
-            f"version {version} of {uri!r} is not whole, so it was not made the current one; {len(bad)} of its files "
-            f"are not what was published. Choose another version, or run a refresh:{problems}"
+            f"version {version} of {uri!r} is not whole, so it was not made the current one: {len(bad)} of its "
+            f"files are damaged. Choose another version, or run a refresh:{problems}"
         )
     with pinned(uri, version):
         if version not in list_versions(uri):
             raise InputError(
-                f"version {version} of {uri!r} was removed by nnn table expire while its files were checked, so "
-                "nothing was published. nnn table list shows the versions that are left."
+                f"version {version} of {uri!r} was removed by nnn table expire during the check, so nothing was "
+                "published. nnn table list shows the versions that are left."
             )
         return commit_version(uri, replace(base, version=number))

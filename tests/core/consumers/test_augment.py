@@ -88,9 +88,9 @@ def test_shapes() -> None:
 
 
 def test_shapes_that_disagree_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"vectors \(5, 8\) and bias \(4,\) disagree"):
+    with pytest.raises(ConfigError, match=r"vectors \(5, 8\) and bias \(4,\) do not fit"):
         augment(grid_vectors(5, 8, 1), np.zeros(4, np.float32))
-    with pytest.raises(ConfigError, match=r"bias \(5, 1\) disagree"):
+    with pytest.raises(ConfigError, match=r"bias \(5, 1\) do not fit"):
         augment(grid_vectors(5, 8, 1), np.zeros((5, 1), np.float32))
 
 

@@ -65,7 +65,7 @@ def test_files_and_changes(tmp_path: Path) -> None:
     now.write(output := str(tmp_path / "hubs.parquet"))
     now.write(output)
     assert pq.read_table(output).column("id").to_pylist() == now.ids
-    with pytest.raises(StorageError, match="is there already"):
+    with pytest.raises(StorageError, match="exists already"):
         before.write(output)
     now.quarantine(listed := str(tmp_path / "ids.txt"))
     assert Path(listed).read_text().splitlines() == now.ids

@@ -57,7 +57,7 @@ def test_a_hit_without_a_bias_has_the_mean_by_request() -> None:
     with pytest.raises(InputError, match=r"1 of 2 candidates have no bias in the table \(first: 'new'\)"):
         found.rerank(["a", "new"], [0.5, 0.75])
     assert found.rerank(["a", "new"], [0.5, 0.75], missing="mean") == [("new", 0.5), ("a", 0.25)]
-    with pytest.raises(ConfigError, match="choose of 'error' and 'mean'"):
+    with pytest.raises(ConfigError, match="choose 'error' or 'mean'"):
         found.rerank(["a"], [0.5], missing="zero")  # type: ignore[arg-type]
     hubs = {**{f"n{row}": 0.1 + row / 1000 for row in range(20)}, "hub": 0.9}
     assert reranker(hubs, gated=True).rerank(["new", "n1"], [0.6, 0.5], missing="mean") == [("new", 0.6), ("n1", 0.5)]
@@ -69,7 +69,7 @@ def test_ids_may_be_whole_numbers() -> None:
     assert found.rerank([100, 12, 7], [0.5, 1.0, 0.75]) == wanted
     assert found.rerank(np.array([100, 12, 7]), [0.5, 1.0, 0.75]) == wanted
     assert found.rerank(pa.array([100, 12, 7]), [0.5, 1.0, 0.75], 1) == wanted[:1]
-    with pytest.raises(InputError, match=r"7\.5 is not an id: ids are texts or whole numbers, not float"):
+    with pytest.raises(InputError, match=r"7\.5 is not an id: ids are strings or whole numbers, not float"):
         found.rerank([7.5], [0.5])  # type: ignore[list-item]
 
 
@@ -88,10 +88,10 @@ def test_a_saved_re_ranker_is_mapped_and_the_same(tmp_path: Path) -> None:
     )
     for query in PLAIN[:5]:
         assert Reranker.open(folder).rerank(IDS, query.tolist(), 10) == whole.rerank(IDS, query.tolist(), 10)
-    with pytest.raises(StorageError, match="is there already and was left as it is"):
+    with pytest.raises(StorageError, match="exists already and was left as it is"):
         whole.save(folder)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["saved"]
-    with pytest.raises(InputError, match="is no folder of a re-ranker"):
+    with pytest.raises(InputError, match="is not a folder of a re-ranker"):
         Reranker.open(str(tmp_path / "nowhere"))
     path = Path(folder) / "slots.npy"
     path.write_bytes(path.read_bytes()[:-8])
@@ -123,7 +123,7 @@ def test_hubs_are_far_above_the_median_not_below() -> None:
 
 @pytest.mark.parametrize(("ids", "scores"), [(["a", "x"], [1.0, 0.5]), (["a"], [1.0, 0.5])])
 def test_hits_that_cannot_be_ranked(ids: list[str], scores: list[float]) -> None:
-    with pytest.raises(InputError, match=r"'x'|one score an id"):
+    with pytest.raises(InputError, match=r"'x'|one score for each id"):
         reranker({"a": 0.25}).rerank(ids, scores)
 
 

@@ -216,7 +216,7 @@ def test_what_travels_along(tmp_path: Path) -> None:
     assert payload.to_pylist() == [{"title": "C"}, {"title": "A"}]
     assert points == [uuids[2], uuids[0]]
     assert Along().read(shard, ["c", "a"]) == (None, None)
-    with pytest.raises(InputError, match="has no row 'z' any more"):
+    with pytest.raises(InputError, match="changed: row 'z' is gone"):
         Along(Columns(), ("title",)).read(shard, ["c", "z"])
     with pytest.raises(InputError, match=r"1 rows have no 'title' \(--uuid-column\)"):
         Along(Columns(), (), "title").read(shard, ["a", "b"])

@@ -300,7 +300,8 @@ def test_lengths_of_ready_made_vectors_are_looked_at(tmp_path: Path) -> None:
 
 def test_an_encoder_that_is_needed_is_named(captions: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"captions\.jsonl' holds no vectors.*embed its texts; name one with --encoder"
+        InputError,
+        match=r"captions\.jsonl' has no column of vectors.*texts must be embedded. Name an encoder with --encoder",
     ):
         request_for(tmp_path, encoder=None).plan(describe_shard(str(captions)))  # type: ignore[arg-type]
 

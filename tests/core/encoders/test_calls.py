@@ -85,7 +85,7 @@ def test_wrong_vectors_are_an_error_with_the_shard(
 
 
 def test_another_dimension_within_a_shard_is_an_error(captions: Path) -> None:
-    with pytest.raises(InputError, match="of dimension 3 and of 4"):
+    with pytest.raises(InputError, match="of dimension 3 and 4"):
         embed(captions, Broken(lambda due: due[:, :3]))
 
 
@@ -93,8 +93,8 @@ def test_another_dimension_within_a_shard_is_an_error(captions: Path) -> None:
     ("error", "message"),
     [
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nsecond line"), "--precision bfloat16"),
-        (MemoryError(), "MemoryError. It needs less memory"),
-        (KeyError("w"), "correct the encoder and run"),
+        (MemoryError(), "MemoryError. To need less memory"),
+        (KeyError("w"), "Correct the encoder, and run"),
         (ValueError("own"), "ValueError: own"),
     ],
 )

@@ -214,13 +214,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(saved: tuple[str, Path, dict[
     (path,) = tmp_path.glob("*.pth")
     head = "text_proj.bias" if kind == "albef" else "language_head.weight"
     torch.save({"model": {name: value for name, value in state.items() if name != head}}, path)
-    with pytest.raises(InputError, match="lacks 1 weights"):
+    with pytest.raises(InputError, match="1 weights are missing"):
         parse_encoder(f"{kind}:{tmp_path}").load()
     torch.save({"model": {"something.weight": torch.zeros(3)}}, path)
     with pytest.raises(InputError, match="has no weight"):
         parse_encoder(f"{kind}:{tmp_path}").load()
     torch.save({"model": state, "extra": Canary(tmp_path / "executed")}, path)
-    with pytest.raises(InputError, match="without executing code"):
+    with pytest.raises(InputError, match="without running code"):
         parse_encoder(f"{kind}:{tmp_path}").load()
     assert not (tmp_path / "executed").exists()
     path.with_name("other.pt").write_bytes(b"")

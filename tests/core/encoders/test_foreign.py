@@ -128,7 +128,7 @@ def test_a_worker_with_another_version_refuses(module: str, monkeypatch: pytest.
     monkeypatch.setattr(sys.modules[module].Hashes, "batch_size", 2)
     source.load()
     monkeypatch.setattr(sys.modules[module], "load", lambda: sys.modules[module].Hashes("", "2"))
-    with pytest.raises(InputError, match="not the one that the job was started with"):
+    with pytest.raises(InputError, match="differs from the one that the job was started with"):
         source.load()
 
 
@@ -138,10 +138,10 @@ def test_a_worker_with_another_version_refuses(module: str, monkeypatch: pytest.
         ("their_encoder", ConfigError, "names no function"),
         ("their_encoder:", ConfigError, "names no function"),
         ("no_such_module:load", ConfigError, "No module named"),
-        ("their_encoder:nothing", ConfigError, "'nothing' of 'their_encoder' cannot be had"),
+        ("their_encoder:nothing", ConfigError, "'nothing' of 'their_encoder' cannot be imported"),
         ("their_encoder:broken", InputError, "no weights"),
-        ("their_encoder:empty", ConfigError, "lacks preprocess_image, encode_images, encode_texts, batch_size"),
-        ("their_encoder:unversioned", ConfigError, r"lacks version \(a text"),
+        ("their_encoder:empty", ConfigError, "without preprocess_image, encode_images, encode_texts, batch_size"),
+        ("their_encoder:unversioned", ConfigError, r"without version \(a string"),
     ],
 )
 def test_what_cannot_work(module: str, rest: str, error: type[Exception], message: str) -> None:
@@ -151,5 +151,5 @@ def test_what_cannot_work(module: str, rest: str, error: type[Exception], messag
 
 
 def test_precision_is_the_encoders_own_matter(module: str) -> None:
-    with pytest.raises(ConfigError, match="tell it by its argument"):
+    with pytest.raises(ConfigError, match="through the encoder's argument"):
         parse_encoder(f"python:{module}:load", "float16")

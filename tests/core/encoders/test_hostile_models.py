@@ -119,8 +119,8 @@ CASES: dict[str, tuple[str, Change, str | None]] = {
     ),
     "a tower from the hub": ("open_clip:local-dir", setting(_OC, *TEXT, hf_model_name="e/x"), "takes a tower from"),
     "arguments of layers": ("open_clip:local-dir", setting(_OC, *VISION, act_kwargs={"f": 1}), "passes 'f'"),
-    "no object": ("open_clip:local-dir", setting(_OC, *TEXT, tokenizer_kwargs=["a"]), "no object at"),
-    "no tower": ("open_clip:local-dir", setting(_OC, "model_cfg", vision_cfg=[1]), "no object at"),
+    "no object": ("open_clip:local-dir", setting(_OC, *TEXT, tokenizer_kwargs=["a"]), "no object"),
+    "no tower": ("open_clip:local-dir", setting(_OC, "model_cfg", vision_cfg=[1]), "no object"),
     "pickled": ("open_clip:local-dir", pickled("open_clip_pytorch_model.bin"), "cannot be loaded"),
     "transformers: settings": ("transformers", setting("config.json", **TRUSTED), None),
     "transformers: settings of a tower": ("transformers", setting("config.json", "text_config", **TRUSTED), None),
@@ -149,13 +149,13 @@ CASES: dict[str, tuple[str, Change, str | None]] = {
         _BESIDE,
         None,
     ),
-    "albef: pickled": ("albef", pickled("albef.pth"), "cannot be read without executing code"),
+    "albef: pickled": ("albef", pickled("albef.pth"), "cannot be read without running code"),
     "beit3: words": (
         "beit3",
         _BESIDE,
         None,
     ),
-    "beit3: pickled": ("beit3", pickled("beit3.pth"), "cannot be read without executing code"),
+    "beit3: pickled": ("beit3", pickled("beit3.pth"), "cannot be read without running code"),
 }
 
 

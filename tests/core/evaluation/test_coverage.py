@@ -53,7 +53,7 @@ def test_other_candidates_are_refused(
 
 
 def test_a_part_is_refused_unless_it_is_meant_to_be_one(manifest: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gives 7 candidates of the 40 .* say --subset"):
+    with pytest.raises(InputError, match=r"gives 7 candidates of the 40 .* use --subset"):
         cover(manifest, tmp_path, IDS[:7])
     found = cover(manifest, tmp_path, IDS[:7], subset=True)
     assert found.describe().startswith("7 of the table's 40 candidates were given (--subset)")

@@ -67,5 +67,5 @@ def test_too_little_left_or_another_bank(tmp_path: Path) -> None:
     with pytest.raises(BankTooSmallError, match=r"leaves 2 reference queries \(7 belong to candidates\)"):
         check_rest(bank, 3, 7)
     check_bank_of(bank, bank.digest, "t")
-    with pytest.raises(ConfigError, match="is another bank"):
+    with pytest.raises(ConfigError, match="is not the bank of"):
         check_bank_of(bank, "0" * 64, "t")

@@ -110,7 +110,7 @@ class TestComparison:
     def test_a_warning_counts_copies_and_names_the_way_out(self) -> None:
         told = [near_copies_message(1200, 30_000, excluded) for excluded in (False, True)]
         assert all(each.startswith("1,200 of 30,000 candidates have a near copy") for each in told)
-        assert ["--exclude-own-pairs" in each for each in told] == [True, False]
+        assert ["leave them out with --exclude-own-pairs" in each for each in told] == [True, False]
         assert max(map(len, told)) <= MAX_TEXT, "a report cuts longer notes"
 
     def test_statistics_merge(self) -> None:
@@ -302,7 +302,7 @@ def test_a_gate_passes_and_fails(name: str, good: Facts, bad: Facts, value: floa
         "value": None,
         "threshold": None,
         "verdict": "skipped",
-        "sentence": "switched off: the threshold is null",
+        "sentence": "switched off: its limit is null",
         "accepted": False,
     }
 
@@ -324,19 +324,19 @@ def test_every_gate_has_a_case() -> None:
             "another k or alpha was chosen on validation queries",
         ),
         ("spread", known(rows=counted(1)), "there is only one candidate"),
-        ("bank_repeats", known(version(grid=(1,), k=1)), "only one neighbour is kept for each candidate"),
+        ("bank_repeats", known(version(grid=(1,), k=1)), "only one neighbour per candidate is kept"),
         (
             "candidate_centroid",
             known(version(candidates=centre(EAST)), version(candidates=centre(np.zeros(3)))),
-            "the previous version keeps no mean vectors, or of another dimension",
+            "the previous version has no mean vectors of this dimension",
         ),
-        ("moved_rows", moved(LOW, moves=Histogram()), "no id is in both versions"),
+        ("moved_rows", moved(LOW, moves=Histogram()), "the two versions have no id in common"),
         ("gain", known(), "no validation queries were given, or too few"),
         ("agreement", known(), "no validation queries were given, or too few"),
         (
             "agreement",
             known(version(alpha=0.0), bank_agreement=0.1, queries=30),
-            "alpha is 0, so the bank corrects nothing",
+            "alpha is 0, so there is no correction",
         ),
         (
             "near_copies",
@@ -361,8 +361,8 @@ def test_sentences_name_what_changed_and_what_flatters() -> None:
     assert gate_of("settings", prompted).sentence == "1 settings changed (encoder prompts) (limit: at most 0)"
     shared = known(bits=(0.2, 0.05), shared_queries=4)
     assert gate_of("gain", shared).sentence == (
-        "right answers gain at most 0.2421 halvings of their rank (one-sided 80 % interval, with 4 queries that are "
-        "in the bank) (limit: at least 0)"
+        "the gain is at most 0.2421 halvings of the right answer's rank (one-sided 80 % interval, with 4 queries "
+        "that are in the bank) (limit: at least 0)"
     )
 
 
@@ -409,7 +409,7 @@ class TestDrift:
         for name in ("drift_psi", "moved_rows"):
             gate = gate_of(name, facts)
             assert gate.verdict == "pass"
-            assert f" without their common shift of {facts.rows.shift:+.4g} (limit" in gate.sentence
+            assert f"common shift of {facts.rows.shift:+.4g} is removed (limit" in gate.sentence
 
     @given(steps=st.integers(-800, 800), share=st.floats(0, 1), by=st.floats(-0.1, 0.1), seed=st.integers(0, 9))
     def test_a_common_shift_changes_no_verdict(self, steps: int, share: float, by: float, seed: int) -> None:
@@ -464,8 +464,8 @@ class TestThresholds:
             ("hubs: .nan", "hubs: nan is wrong"),
             ("min_rows: 1.5", "min_rows: 1.5 is wrong"),
             ("1: 2", "the nearest is"),
-            ("hub_growth: 2", "hub_growth: this gate is gone, hubs covers it"),
-            ("- a", "must hold lines such as 'drift_psi: 0.25', not a list"),
+            ("hub_growth: 2", "hub_growth: this gate was removed; hubs covers it"),
+            ("- a", "must have lines such as 'drift_psi: 0.25', not a list"),
             ("a: [", "not YAML"),
         ],
     )
@@ -486,7 +486,9 @@ class TestThresholds:
 
     def test_what_is_accepted_must_be_a_gate(self) -> None:
         check_accepted(["hubs", "gain"])
-        with pytest.raises(ConfigError, match=r"--accept hub: there is no such gate; there are max_abs_bias, .*hubs"):
+        with pytest.raises(
+            ConfigError, match=r"--accept hub: there is no such gate; the gates are max_abs_bias, .*hubs"
+        ):
             check_accepted(["hub"])
 
     @pytest.mark.parametrize("name", _GONE)
@@ -494,7 +496,7 @@ class TestThresholds:
         names = [rule.name for rule in RULES]
         assert name not in names
         assert _GONE[name].split(",")[0] in names or "check" in _GONE[name]
-        with pytest.raises(ConfigError, match=f"--accept {name}: this gate is gone, {_GONE[name]} covers it"):
+        with pytest.raises(ConfigError, match=f"--accept {name}: this gate was removed; {_GONE[name]} covers it"):
             check_accepted([name])
 
 
@@ -512,9 +514,9 @@ class TestJudge:
 
     def test_small_tables_are_not_judged_by_distribution(self) -> None:
         gates = {gate.name: gate for gate in judge(self.facts(previous=make_manifest()), Thresholds())}
-        assert gates["candidate_centroid"].sentence == "6 candidates are fewer than min_rows 500"
-        assert gates["reference_centroid"].sentence == "9 references are fewer than min_rows 500"
-        assert gates["drift_psi"].sentence == "no file of the previous version can be read"
+        assert gates["candidate_centroid"].sentence == "6 candidates are fewer than min_rows = 500"
+        assert gates["reference_centroid"].sentence == "9 references are fewer than min_rows = 500"
+        assert gates["drift_psi"].sentence == "the previous version's files cannot be read"
 
     @pytest.mark.parametrize(("min_rows", "verdict"), [(6, "fail"), (7, "skipped")])
     def test_centroids_of_a_small_side_are_noise(self, min_rows: int, verdict: str) -> None:
@@ -535,7 +537,7 @@ class TestJudge:
     def test_a_previous_version_of_an_earlier_release_has_no_centroids(self) -> None:
         limits = Thresholds(min_rows=1)
         gates = {gate.name: gate for gate in judge(self.facts(previous=make_manifest()), limits)}
-        reason = "the previous version keeps no mean vectors, or of another dimension"
+        reason = "the previous version has no mean vectors of this dimension"
         for name in ("candidate_centroid", "reference_centroid"):
             assert (gates[name].verdict, gates[name].sentence) == ("skipped", reason)
         assert gates["vector_lengths"].verdict == "skipped"
@@ -548,12 +550,12 @@ class TestJudge:
         (listed,) = (tmp_path / "gates").iterdir()
         assert [gate["name"] for gate in json.loads(listed.read_bytes())["gates"]] == [rule.name for rule in RULES]
         assert messages == 2 * [
-            "2 of 19 gates failed, so nothing was published:\n"
-            "  max_abs_bias: the largest bias is 3, without its sign (limit: at most 2). Check --alpha.\n"
-            "  canary_overlap: the canary queries' top 10 and the previous version's have 50 % in common (limit: at "
-            "least 70 %). Check ids, encoder and bank: look at some of the changed rows in both versions.\n"
-            f"All gates are listed in {listed}. If you mean this change, run the same command again with "
-            "--accept max_abs_bias --accept canary_overlap; finished work is kept."
+            "2 of 19 gates failed, so nothing was published:\n  max_abs_bias: the largest absolute bias "
+            "is 3 (limit: at most 2). Check --alpha.\n  canary_overlap: the canary queries keep 50 % of their "
+            "previous top 10 (limit: at least 70 %). Check ids, encoder and bank. "
+            f"Compare some changed rows in both versions (nnn table diff).\nAll gates are listed in {listed}. "
+            "If you want this change, run the same command again with --accept max_abs_bias --accept "
+            "canary_overlap. Finished work is kept."
         ]
         assert GateError.exit_code == 10
         assert not any(gate.blocks for gate in judge(self.facts(), Thresholds()))

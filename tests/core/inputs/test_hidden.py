@@ -66,7 +66,7 @@ def test_images_of_cameras_begin_with_an_underscore(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "b\udcff.parquet").write_bytes(b"x")
-    with pytest.raises(InputError, match="whose name is not UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"whose name is not UTF-8. Rename it"):
         list_input(f"{tmp_path}/*.parquet", "--candidates")
 
 
@@ -88,12 +88,14 @@ def test_a_delta_table_is_read_by_its_log(tmp_path: Path, partitioned: bool) -> 
     write_deltalake(uri, pa.table({"id": ["d"], "caption": ["w"], "day": ["2"]}), mode="append")
     theirs = DeltaTable(uri).to_pyarrow_table().to_pylist()
     assert rows(f"{uri}/**/*.parquet") == sorted((row["id"], row["caption"]) for row in theirs)
-    assert list_input(f"{uri}/**/*.parquet", "--candidates").left_out == {"not named by the log of the table": 1}
+    assert list_input(f"{uri}/**/*.parquet", "--candidates").left_out == {"not in the log of the table": 1}
 
 
 def test_a_delta_log_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path, "a.parquet", "_delta_log/00000000000000000000.json")
-    with pytest.raises(InputError, match="is a Delta table, so its log says which files count, which cannot be read"):
+    with pytest.raises(
+        InputError, match="is a Delta table, whose log says which files are current, but it cannot be read"
+    ):
         list_input(f"{tmp_path}/*.parquet", "--candidates")
 
 

@@ -97,9 +97,8 @@ def test_records_of_unknown_fields_say_which_they_have(tmp_path: Path) -> None:
     (tmp_path / "exercises.json").write_text(json.dumps([record] * 3))
     (missing,) = look(tmp_path / "exercises.json").shards[0].missing
     assert missing == (
-        "no row could be used, the first because: there is no field 'caption' (--caption-column); it has: name, "
-        + ", ".join(f"field{number:02}" for number in range(11))
-        + ", ..."
+        "no row can be used; reason of the first: there is no field 'caption' (--caption-column); it has: "
+        "name, " + ", ".join(f"field{number:02}" for number in range(11)) + ", ..."
     )
 
 
@@ -126,7 +125,7 @@ def test_json_lines_and_plain_text(tmp_path: Path) -> None:
     assert (report.columns, report.ids, report.examples) == (("url", "text"), ("u",), ("a cat " + "x" * 94,))
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     found = look(tmp_path / "a.txt")
-    assert found.shards[0].missing[0].startswith("no ids, which candidates need: --id-column @sha256 or")
+    assert found.shards[0].missing[0].startswith("candidates need ids, and there are none: --id-column @sha256 or")
     assert found.as_candidates.endswith("--candidate-modality text --id-column @row")
     assert found.as_references == f"--references {tmp_path}/a.txt"
     assert look(tmp_path / "a.txt", id="@row").shards[0].ids == ("a.txt#1", "a.txt#3")
@@ -151,7 +150,7 @@ def test_a_tar_of_captions_only(tmp_path: Path) -> None:
 def test_numbers_of_img2dataset_are_pointed_out(tmp_path: Path) -> None:
     write_tar(tmp_path / "00012.tar", {f"00012000{n}": {"jpg": image(8, 8)} for n in range(3)})
     (missing,) = look(tmp_path / "00012.tar").shards[0].missing
-    assert "change when the corpus is downloaded again" in missing
+    assert "change with every download" in missing
 
 
 def test_arrays_with_and_without_metadata(tmp_path: Path) -> None:
@@ -260,7 +259,7 @@ def test_ids_that_repeat_are_pair_ids(tmp_path: Path) -> None:
     found = look(path)
     (report,) = found.shards
     assert report.examples == ("a cat", "a pet", "a dog")
-    assert "unique ids, which candidates need: 'a.jpg' occurs 2 times" in report.missing
+    assert "candidates need unique ids, and 'a.jpg' occurs 2 times" in report.missing
     assert found.as_candidates == ""
     assert found.as_references == f"--references {path} --reference-pair-id-column image"
 

@@ -22,7 +22,7 @@ def message(folder: Path, *names: str) -> str:
 
 def test_the_most_frequent_suffix_comes_first(tmp_path: Path) -> None:
     text = message(tmp_path / "f", "a.parquet", "0.tar", "1.TAR", "notes.doc", "x.tsv.gz", "y.tsv.gz", "z.tsv.gz")
-    assert "'F' is a folder; name the files in it, for example 'F/*.tsv.gz' or 'F/*.tar' or 'F/*.parquet'." in text
+    assert "'F' is a folder. Name the files in it, for example 'F/*.tsv.gz' or 'F/*.tar' or 'F/*.parquet'." in text
 
 
 def test_folders_of_clip_retrieval(tmp_path: Path) -> None:
@@ -34,4 +34,4 @@ def test_folders_of_clip_retrieval(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [(), ("a.doc", "b/c.doc")])
 def test_a_folder_without_any_input(tmp_path: Path, names: tuple[str, ...]) -> None:
-    assert "for example 'F/*.tar' (nothing in it has a known format)." in message(tmp_path / "f", *names)
+    assert "for example 'F/*.tar' (no file in it has a known format)." in message(tmp_path / "f", *names)

@@ -47,5 +47,5 @@ def test_patterns_stay_patterns(folder: Path) -> None:
     (folder / "b0" / "x.jpg").write_bytes(b"image")
     assert ids(f"{folder}/[ab][0-9]/*.jpg") == ["b0/x.jpg"]
     assert list_uris(f"{folder}/b{{0..0}}/*.jpg", "--candidates") == [f"{folder}/b0/x.jpg"]
-    with pytest.raises(ConfigError, match=r"unbalanced brace .*a brace of a name as \[\{\]"):
+    with pytest.raises(ConfigError, match=r"unbalanced brace .*a literal brace as \[\{\]"):
         list_uris(f"{folder}/b{{0/*.jpg", "--candidates")

@@ -89,7 +89,7 @@ def test_the_message_has_what_a_user_needs() -> None:
     with pytest.raises(RejectedRowsError) as caught:
         RejectSummary(1000, 28, reasons).check_rate(0.02, "--references", "s3://work/rejects")
     message = str(caught.value)
-    assert "28 of 1000 rows of --references were rejected (2.800%)" in message
+    assert "28 of 1000 rows of --references were rejected (2.800%; limit: " in message
     assert "--reference-max-reject-rate 0.02" in message
     assert "  7 x reason 7 (e.g. 'id-7' in x.tar)\n  6 x reason 6" in message
     assert "reason 3" in message

@@ -218,7 +218,7 @@ def test_json_carries_odd_numbers_and_half_characters() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"title": "x"}', b'{"title": "x", "run": 3}', b"\xff"])
 def test_what_is_not_a_report_is_named(data: bytes) -> None:
-    with pytest.raises(CorruptArtifactError, match="'there' is not a report that this program can read"):
+    with pytest.raises(CorruptArtifactError, match="'there' is not a report that this version can read"):
         Report.from_json(data, "there")
 
 
@@ -256,9 +256,11 @@ def test_the_verdict_follows_the_interval(report: Report, tone: str, heading: st
 
 
 def test_where_nothing_was_judged_it_is_said_what_to_give() -> None:
-    assert summary.headline(bare_report()).text.endswith("give queries whose answers are known with --validation.")
+    assert summary.headline(bare_report()).text.endswith("name queries with known answers with --validation.")
     without = dataclasses.replace(sample.sample_report(), quality=(), tuning=None, gates=())
-    assert summary.headline(without).text.endswith("say what answers the queries with --relevance.")
+    assert summary.headline(without).text.endswith(
+        "name the answers with --relevance, or with --validation-pair-id-column."
+    )
 
 
 def test_a_failed_gate_comes_before_any_gain() -> None:
@@ -275,10 +277,10 @@ def test_alpha_zero_is_said() -> None:
     choice = Choice(nothing, Point(8, 0.5), "recall@1", gained, Point(8, 0.25), 0.02, 0.04, 0.842, 50)
     report = dataclasses.replace(gain(0.0, 0.0, 0.0), tuning=Tuning(choice, 9, ((Point(8, 0.25), 0.01),)))
     head = summary.headline(report)
-    assert head.heading == "No gain could be shown, so alpha = 0: this table changes no ranking."
+    assert head.heading == "No gain was proven, so alpha = 0: this table changes no ranking."
     assert head.text == (
-        "The best choice is k = 8, alpha = 0.25. On queries that took no part in choosing, the right answer's rank "
-        "falls (better) by 1.4 % on average, 0.5 standard errors; a proof takes a fall of 0.842. There recall@1 "
+        "The best choice is k = 8, alpha = 0.25. On queries that did not choose it, the right answer's rank "
+        "falls (better) by 1.4 % on average, 0.5 standard errors. A proof needs a fall of 0.842. There recall@1 "
         "rises by 0.4 points (95 % interval \u22121.0 to +2.0)."
     )
     few = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, answers=12), 40, ()))
@@ -286,7 +288,10 @@ def test_alpha_zero_is_said() -> None:
     none = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, candidate=nothing), 40, ()))
     assert "No k and alpha rank the right answers higher" in summary.headline(none).text
     judged = dataclasses.replace(report, run=dataclasses.replace(report.run, command="nnn evaluate", version=4))
-    assert "a version with it changes no ranking; version 4 stays as it is" in summary.headline(judged).heading
+    assert (
+        "a version with it would change no ranking. Nothing was published: version 4 stays as it is"
+        in summary.headline(judged).heading
+    )
     assert parse(render(report))
 
 

@@ -105,7 +105,7 @@ def test_columns_are_shown_in_place_of_captions(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"has no column 'link'"):
             list(show_rows(shard, asked, wanted, ["link"]))
     write_tar(tmp_path / "a.tar", {"red": {"jpg": jpeg("red")}})
-    with pytest.raises(InputError, match=r"has no further columns; .* Leave --show out"):
+    with pytest.raises(InputError, match=r"has no further columns. Leave --show out"):
         list(show_rows(describe_shard(str(tmp_path / "a.tar")), request(tmp_path, "image"), frozenset({"red"}), fields))
 
 

@@ -139,7 +139,7 @@ def test_the_digest_of_a_group_is_that_of_its_files() -> None:
 
 @pytest.mark.parametrize("rows", [[], [0, 0]])
 def test_an_empty_bank_is_refused(rows: list[int]) -> None:
-    with pytest.raises(BankTooSmallError, match="the bank is empty: no row of --references could be used"):
+    with pytest.raises(BankTooSmallError, match="the bank is empty: no row of --references can be used"):
         shard_references(make_shards(rows), Grouping.of(0, 10))
 
 

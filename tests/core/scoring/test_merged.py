@@ -122,7 +122,7 @@ def test_means_are_kept(tmp_path: Path) -> None:
     assert read is None
     assert again.scored == first.scored
     oracles.assert_same_bits(again.means, first.means)
-    with pytest.raises(LostArtifactError, match="not what its name promises"):
+    with pytest.raises(LostArtifactError, match="does not match its name"):
         MergedShard.of(make_shard("c", 6), uri, [], *how)
 
 
@@ -131,7 +131,7 @@ def test_another_file_under_the_name_is_refused(tmp_path: Path, arrays: dict[str
     uri = str(tmp_path / "merged")
     storage.create(uri, to_tensors(arrays, uri))
     bank = make_bank([make_shard("r", 40)])
-    with pytest.raises(LostArtifactError, match="not what its name promises"):
+    with pytest.raises(LostArtifactError, match="does not match its name"):
         MergedShard.of(make_shard("c", 7), uri, [], bank, (1, 2, 8), 8, World.look)  # type: ignore[arg-type]
 
 

@@ -203,7 +203,7 @@ def test_an_unknown_search_is_refused(tmp_path: Path) -> None:
     partial = store(tmp_path, top_of([[0.5]], 2))
     Path(partial.uri).unlink()
     partial.write(top_of([[0.5]], 2), "guess")
-    with pytest.raises(CorruptArtifactError, match="found by an unknown search 'guess'"):
+    with pytest.raises(CorruptArtifactError, match="it was made by an unknown search 'guess'"):
         partial.read()
 
 

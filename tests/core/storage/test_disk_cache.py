@@ -149,7 +149,7 @@ def test_a_disk_that_cannot_be_written_is_no_error(
     uri, digest = stored.add("x", b"content")
     assert DiskCache(1000, str(tmp_path)).read(uri, digest) == b"content"
     assert list(tmp_path.iterdir()) == []
-    assert f"nothing is kept in {tmp_path}: No space left on device" in caplog.text
+    assert f"the cache in {tmp_path} cannot be used: No space left on device" in caplog.text
     (tmp_path / "file").write_bytes(b"")
     assert DiskCache(1000, str(tmp_path / "file" / "below")).read(uri, digest) == b"content"
 

@@ -62,7 +62,7 @@ def test_an_output_is_never_another_file(place: str) -> None:
     uri = storage.join(place, "output")
     storage.create_output(uri, b"first", "--output")
     storage.create_output(uri, memoryview(b"first"), "--output")
-    with pytest.raises(StorageError, match=f"^--output {uri!r} is there already with other content and was left as"):
+    with pytest.raises(StorageError, match=f"^--output {uri!r} exists already with other content and was left as"):
         storage.create_output(uri, b"second", "--output")
     assert storage.read_bytes(uri) == b"first"
 

@@ -100,7 +100,7 @@ def test_the_same_list_is_not_written_twice_and_a_damaged_one_is(tmp_path: Path)
     second = HubList.write(str(tmp_path), 2, 4, ROWS, first)
     assert (second.path.split("/")[1], second.sha256) == ("000002", first.sha256)
     (tmp_path / second.path).unlink()
-    with pytest.raises(InputError, match="Without it the version is not whole"):
+    with pytest.raises(InputError, match="Without it the version is incomplete"):
         second.read(str(tmp_path))
 
 
@@ -126,7 +126,7 @@ def test_a_version_is_checked_with_its_list(table: tuple[str, Manifest]) -> None
     ("rows", "k", "problem"),
     [
         (ROWS.drop_columns(["scores"]), 4, "has the columns"),
-        (ROWS, 2, "lists hubs by the means of the k = 2 nearest"),
+        (ROWS, 2, "lists hubs for k = 2"),
         (ROWS.take([1, 0]), 4, "not in order of their means"),
     ],
 )

@@ -91,5 +91,5 @@ def test_whole_numbers_in_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [[1.5], [None], ["a", None], [True], pa.array([1.0]), pa.array(["a", None]), [["a"]]])
 def test_what_is_no_id(ids: Any) -> None:
-    with pytest.raises(InputError, match="is not an id: ids are texts or whole numbers"):
+    with pytest.raises(InputError, match="is not an id: ids are strings or whole numbers"):
         id_texts(ids)

@@ -126,7 +126,7 @@ def test_what_is_damaged_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(CorruptArtifactError, match="is damaged"):
         find(uri, [IDS[5]])
     path.unlink()
-    with pytest.raises(InputError, match="Without it the version is not whole"):
+    with pytest.raises(InputError, match="Without it the version is incomplete"):
         find(uri, [IDS[5]])
 
 
@@ -144,7 +144,7 @@ def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:
     publish_biases(uri, 2, {"a": 1.0, "b": 2.0, "c": 3.0})
     (one,), (other,) = (read_manifest(uri, version).files for version in (1, 2))
     (Path(uri) / one.path).write_bytes((Path(uri) / other.path).read_bytes())
-    with pytest.raises(CorruptArtifactError, match="is another file than the manifest of version 1 names"):
+    with pytest.raises(CorruptArtifactError, match="is not the file that the manifest of version 1 names"):
         find(uri, ["a"], 1)
 
 

@@ -50,7 +50,7 @@ def test_gates_and_what_is_known_of_the_sides_are_kept(table: str) -> None:
     record = json.loads(manifest.to_json())["gates"]
     assert record[0] == {
         "name": "alpha", "value": 3.0, "threshold": 2.0, "verdict": "fail", "accepted": True,
-        "sentence": "alpha 3 and the previous differ by a factor of 3 (limit: at most 2)",
+        "sentence": "alpha 3 differs from the previous one by a factor of 3 (limit: at most 2)",
     }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_every_flipped_bit_is_noticed(table: str) -> None:
 
 @pytest.mark.parametrize("change", [lambda data: data + b"\n", lambda data: data[:-1], lambda data: b" " + data])
 def test_the_same_content_in_other_bytes_is_refused(change: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(CorruptArtifactError, match="the same in other bytes"):
+    with pytest.raises(CorruptArtifactError, match="its content is the same, but not its bytes"):
         Manifest.from_json(change(make_manifest().to_json()), "x")
 
 
@@ -104,7 +104,7 @@ def test_a_manifest_that_was_cut_is_refused(table: str, length: int) -> None:
     path = Path(manifest_uri(table, 1))
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(
-        CorruptArtifactError, match=r"000001\.json' is not a readable manifest.*older one.*move this file"
+        CorruptArtifactError, match=r"000001\.json' is not a readable manifest.*older version.*move this file"
     ):
         read_manifest(table)
 
@@ -117,7 +117,9 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 
 def test_another_format_is_refused() -> None:
     data = make_manifest().to_json().replace(b"nnn-bias-table/1", b"nnn-bias-table/9")
-    with pytest.raises(CorruptArtifactError, match="format 'nnn-bias-table/9', this program reads 'nnn-bias-table/1'"):
+    with pytest.raises(
+        CorruptArtifactError, match="format 'nnn-bias-table/9', and this release reads 'nnn-bias-table/1'"
+    ):
         Manifest.from_json(data, "x")
 
 
@@ -142,7 +144,7 @@ def test_versions(table: str) -> None:
 
 
 def test_missing_tables_and_versions(table: str) -> None:
-    with pytest.raises(InputError, match=r"table' holds no bias table .*nnn refresh"):
+    with pytest.raises(InputError, match=r"table' has no bias table .*nnn refresh"):
         read_manifest(table)
     for version in (2, 4):
         commit_version(table, make_manifest(version, alpha=float(version)))

@@ -178,7 +178,7 @@ def test_a_damaged_log_stops_expiry(table: str) -> None:
     register(table, 1)
     path = min((Path(table) / "_delta_log").glob("*.json"))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptArtifactError, match="is no readable Delta log"):
+    with pytest.raises(CorruptArtifactError, match="is not a readable Delta log"):
         expire(table, 1, 86400, time.time() + 30 * 86400)
     assert list_versions(table) == [1, 2]
 

@@ -269,5 +269,5 @@ def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
         assert f"{len(data)} bytes" in str(caught.value)
         assert f"{part.bytes} and {part.sha256[:16]}" in str(caught.value)
     path.unlink()
-    with pytest.raises(InputError, match=f"{part.path}.*read an older one, or run a refresh"):
+    with pytest.raises(InputError, match=f"{part.path}.*Read an older version, or run a refresh"):
         part.read(str(tmp_path))

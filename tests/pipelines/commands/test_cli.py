@@ -219,7 +219,7 @@ def test_a_name_that_went_leads_to_the_one_that_stayed(capsys: pytest.CaptureFix
 
 def test_no_table_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["table", "list", "--table", str(tmp_path)]) == 3
-    assert "holds no bias table" in capsys.readouterr().err
+    assert "has no bias table" in capsys.readouterr().err
 
 
 def test_garbage_is_collected_again_once_a_command_is_imported() -> None:

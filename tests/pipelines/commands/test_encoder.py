@@ -79,7 +79,7 @@ def test_probes_are_written_for_a_service(
     assert cli.main(["encoder", "probes", "--output", str(tmp_path / "probes")]) == 0
     (tmp_path / "probes" / "image-2.png").write_bytes(b"another image")
     assert cli.main(["encoder", "probes", "--output", str(tmp_path / "probes")]) == 7
-    assert "image-2.png' is there already with other content" in capsys.readouterr().err
+    assert "image-2.png' exists already with other content" in capsys.readouterr().err
 
 
 def test_a_service_that_agrees(
@@ -101,7 +101,7 @@ def test_a_service_that_agrees(
 
 @pytest.mark.parametrize(
     ("changed", "advice"),
-    [("image", "preprocessing of images"), ("text", "prompt, tokenizer and truncation"), ("", "weights first")],
+    [("image", "how the service prepares images"), ("text", "prompt, tokenizer and truncation"), ("", "weights first")],
 )
 def test_a_service_that_differs(
     table: Callable[[dict[str, str]], str],
@@ -119,7 +119,7 @@ def test_a_service_that_differs(
     assert cli.main(["encoder", "check", "--table", table(parts), "--vectors", file]) == 3
     error = capsys.readouterr().err
     assert advice in error
-    assert "and 0.002 is allowed" in error
+    assert "(limit: 0.002)" in error
     assert cli.main(["encoder", "check", "--table", str(tmp_path / "table"), "--vectors", file, "--tolerance=.1"]) == 0
 
 
@@ -135,10 +135,10 @@ def test_an_encoder_that_differs_is_refused_by_part(
 @pytest.mark.parametrize(
     ("encoder", "flags", "message", "code"),
     [
-        ({"kind": "precomputed"}, [SPEC], "nobody can tell whether", 3),
-        ({"kind": "precomputed"}, [], "made of vectors computed elsewhere", 3),
+        ({"kind": "precomputed"}, [SPEC], "it is unknown whether", 3),
+        ({"kind": "precomputed"}, [], "made from ready-made vectors", 3),
         ({"weights": "w"}, [], "records no probes", 3),
-        (None, [], "no vector of any probe", 3),
+        (None, [], "no vector of a probe", 3),
     ],
 )
 def test_nothing_to_compare(
@@ -173,4 +173,4 @@ def test_whoever_shows_a_version_shows_no_vectors(
 
 def test_a_check_needs_something_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["encoder", "check", "--table", str(tmp_path)]) == 2
-    assert "give SPEC or --vectors" in capsys.readouterr().err
+    assert "Give SPEC or --vectors" in capsys.readouterr().err

@@ -79,9 +79,9 @@ def test_doctor(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["pyarrow"] == pa.__version__
     assert facts["candidates"] == "a folder with 1 names in it"
     assert facts["bank.parquet"].startswith("a file, ")
-    assert facts["new"] == "reachable, empty or not there yet"
+    assert facts["new"] == "reachable; empty or new"
     assert {"memory", "disk here", "int8 instructions", "GPU"} <= facts.keys()
     code, out, error = run(capsys, "doctor", "http://example.org/bias")
     assert code == 7
     assert "http://example.org/bias" in out
-    assert "cannot be created exclusively" in error
+    assert "cannot create objects exclusively" in error

@@ -21,7 +21,7 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     write_jsonl(path, [{"url": "u1", "text": "a cat"}, {"url": "u2"}])
     assert cli.main(["inspect", str(path)]) == 0
     head = ["  files      1 jsonl", f"  size       {path.stat().st_size} bytes"]
-    rows = "  rows       ? (only reading all of it would tell)"
+    rows = "  rows       unknown without reading all of it"
     flags = "--candidate-modality text --id-column url --caption-column text"
     other = "--reference-id-column url --reference-caption-column text"
     assert capsys.readouterr().out.splitlines() == [

@@ -113,7 +113,7 @@ def test_a_plan_says_what_digests_cost(
     assert "fetched for their digests" not in capsys.readouterr().out
     monkeypatch.setattr("nnn_core.planning.plan.storage.is_local", lambda uri: False)
     assert cli.main(arguments) == 0
-    assert "KiB are fetched for their digests: their store tells no MD5" in capsys.readouterr().out
+    assert "KiB are fetched for their digests, because their store gives no MD5" in capsys.readouterr().out
 
 
 def test_a_refresh_says_how_good_its_plan_was(
@@ -178,13 +178,15 @@ def test_reasons_name_what_is_missing(plan: Call, two_versions: TwoVersions) -> 
     place = two_versions.restore(1)
     partials = sorted((place / "work" / "partials").iterdir())
     partials[0].unlink()
-    assert plan(1)["reasons"] == {"scores not under --work, or kept otherwise": CANDIDATES // 3 * REFERENCES // 2}
+    assert plan(1)["reasons"] == {
+        "scores not below --work, or kept with other settings": CANDIDATES // 3 * REFERENCES // 2
+    }
     regrouped = plan(1, "--reference-shard-rows", "80")
     assert set(regrouped["reasons"]) == {"references grouped anew"}
     for path in (place / "work" / "embedded").glob("*.json"):
         path.unlink()
     lost = plan(1)["candidates"]["reasons"]
-    assert lost == {"known, but its result is not under --work (or columns changed)": 2}
+    assert lost == {"seen before, but its result is not below --work (or columns changed)": 2}
 
 
 def test_the_dimension_of_vectors_is_read_from_a_file(tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ def test_flags_of_beam_are_understood(two_versions: TwoVersions, capsys: pytest.
 def test_rates_without_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = refresh_arguments(str(tmp_path), str(tmp_path), 1)[1:]
     assert cli.main(["refresh", *flags, "--rates", "rates.yaml"]) == 2
-    assert "add --with-plan" in capsys.readouterr().err
+    assert "Add --with-plan" in capsys.readouterr().err
 
 
 def test_this_machine_is_measured(

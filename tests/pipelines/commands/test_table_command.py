@@ -102,7 +102,7 @@ def test_expire_says_first_what_it_would_do(table: str, capsys: pytest.CaptureFi
     assert lines[:2] == ["version 1", "version 2"]
     assert lines[2].startswith("versions/000001/part-00000-")
     assert lines[-1].startswith("would remove 2 versions and 2 data files, ")
-    assert lines[-1].endswith("versions 3 stay; nothing was removed, say --yes to remove")
+    assert lines[-1].endswith("versions 3 stay; nothing was removed. Add --yes to remove")
     assert sorted(Path(table).rglob("*")) == before
     code, lines, _ = run(capsys, "expire", "--keep", "1", "--table", table, "--yes", "--json")
     assert (record_of(lines)["versions"], record_of(lines)["kept"], record_of(lines)["removed"]) == ([1, 2], [3], True)
@@ -258,7 +258,7 @@ def test_explain_by_the_table_alone(explained: Path, capsys: pytest.CaptureFixtu
 def test_explain_what_is_not_there(explained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["explain", "item-99", "--table", str(explained / "table")]
     code, _, error = run(capsys, *command)
-    assert (code, "has no candidate 'item-99'; its ids go from 'item-00' to 'item-11'" in error) == (3, True)
+    assert (code, "has no candidate 'item-99'. Its ids go from 'item-00' to 'item-11'" in error) == (3, True)
     command[1] = IDS[0]
     code, _, error = run(capsys, *command, "--work", "w")
     assert (code, "--work, --candidates and --references together" in error) == (2, True)
@@ -268,7 +268,7 @@ def test_explain_what_is_not_there(explained: Path, capsys: pytest.CaptureFixtur
     assert (code, "is not the bank of version 2" in error) == (3, True)
     flags[5] = str(explained / "other")
     code, _, error = run(capsys, *command, *flags)
-    assert (code, "has not been embedded under --work" in error) == (3, True)
+    assert (code, "has no vectors below --work" in error) == (3, True)
 
 
 def test_explain_tells_of_versions_that_cannot_be_read(explained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ def test_only_stages_with_a_model_are_told_of() -> None:
     }
     assert list(_describe_models(stages)) == [
         "embed_candidates: 3,000 rows at 1,212.5 a second, the model at work 97 % of its time",
-        "embed_references: 12 rows at 3.0 a second, the model at work 100 % of its time; 1,200 captions are longer "
-        "than the model takes, and were cut",
+        "embed_references: 12 rows at 3.0 a second, the model at work 100 % of its time; 1,200 captions are "
+        "too long for the model, and were cut",
     ]
 
 
@@ -33,7 +33,7 @@ def test_the_error_of_an_approximate_search_is_told(capsys: pytest.CaptureFixtur
     found = {"text": "x", "stages": {}, "manifest": "m", "report": "r", "own_pairs": None}
     print_summary(found | {"search": {"error": error}})
     assert (
-        "search       error of a mean: 4.0e-04 on average, 2.0e-03 at the 99th percentile, 1.3e-02 at most, rank "
+        "search       error of a mean: average 4.0e-04, 99th percentile 2.0e-03, maximum 1.3e-02, rank "
         "correlation 0.99987 (1,200 candidates measured)"
     ) in capsys.readouterr().out.splitlines()
     print_summary(found | {"search": {"error": None}})

@@ -79,14 +79,16 @@ def test_what_a_retained_version_needs_stays(
         assert counts[0] == counts[1], "what version 1 came to is not computed again"
     age(place)
     assert cli.main([*gc(place), "--yes"]) == 2
-    assert f"is also that of {other!r}, whose artefacts would go; nothing was removed" in capsys.readouterr().err
+    assert (
+        f"is also used by {other!r}, whose artefacts would be removed. Nothing was removed" in capsys.readouterr().err
+    )
     removed = call(*gc(place, "--table", other, "--yes"))["files"]
     assert {path.split("/")[0] for path in removed} == {"runs", "standing"}
     # Nobody can tell whether it is gone for good.
     shutil.rmtree(other)
     assert cli.main([*gc(place), "--yes"]) == 2
     error = capsys.readouterr().err
-    assert f"{other!r} also has --work" in error
+    assert f"{other!r} also uses --work" in error
     Path(error.partition("gone for good, delete '")[2].partition("'")[0]).unlink()
     assert {path.split("/")[0] for path in call(*gc(place))["files"]} == {"embedded", "merged", "partials"}
 

@@ -35,9 +35,9 @@ Caused by: java.io.IOException: Insufficient number of network buffers: required
 
 
 def test_our_error_is_found_between_the_lines_of_java() -> None:
-    text = WORKER.format(raised="nnn_core.errors.InputError: 'a.parquet' is no Parquet file.")
+    text = WORKER.format(raised="nnn_core.errors.InputError: 'a.parquet' is not a Parquet file.")
     found = explain(RuntimeError(text))
-    assert (type(found), str(found)) == (InputError, "'a.parquet' is no Parquet file.")
+    assert (type(found), str(found)) == (InputError, "'a.parquet' is not a Parquet file.")
 
 
 def test_what_else_a_worker_raises_is_a_defect_and_keeps_its_traceback() -> None:
@@ -64,12 +64,12 @@ def test_of_an_engine_the_last_cause_is_told_with_what_helps() -> None:
     [
         ("Caused by: a.b.NoResourceAvailableException: Could not acquire", "Could not acquire.", "free slots"),
         ("Caused by: java.lang.OutOfMemoryError: Java heap space", "Java heap space.", "more memory"),
-        ('java.io.IOException: Cannot run program "docker": error=2', "Cannot run program", "is not complete"),
+        ('java.io.IOException: Cannot run program "docker": error=2', "Cannot run program", "is incomplete"),
         ("Caused by: a.b.StatusRuntimeException: CANCELLED: client cancelled", "client cancelled.", "restart strategy"),
-        ("java.lang.IllegalStateException: Process died with exit code 1", "exit code 1.", "is not complete"),
-        ("a.b.InvalidClassException: local class incompatible", "local class incompatible.", "fitting versions"),
+        ("java.lang.IllegalStateException: Process died with exit code 1", "exit code 1.", "is incomplete"),
+        ("a.b.InvalidClassException: local class incompatible", "local class incompatible.", "versions of job server"),
         ("Caused by: java.util.concurrent.TimeoutException", "TimeoutException.", "log of the engine"),
-        ("", "it did not say why.", "log of the engine"),
+        ("", "it gave no reason.", "log of the engine"),
     ],
 )
 def test_known_failures(text: str, cause: str, hint: str) -> None:

@@ -105,9 +105,9 @@ def test_which_jobs_go_to_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"rest.port": "8081"}, {"has no restart strategy", "start anew for every stage"}),
+        ({"rest.port": "8081"}, {"has no restart strategy", "restart for every stage"}),
         ({"restart-strategy.type": "none", "classloader.resolve-order": "parent-first"}, {"has no restart strategy"}),
-        ({"restart-strategy.type": "fixed-delay"}, {"start anew for every stage"}),
+        ({"restart-strategy.type": "fixed-delay"}, {"restart for every stage"}),
         ({"restart-strategy": "exponential-delay", "classloader.resolve-order": "parent-first"}, set()),
         (None, set()),
     ],
@@ -118,9 +118,7 @@ def test_what_a_cluster_is_not_set_for_is_told_of(
     if settings is not None:
         flink.pages["/jobmanager/config"] = [{"key": key, "value": value} for key, value in settings.items()]
     warn_of_settings(f"http://{flink.master}")
-    assert {
-        words for words in ("has no restart strategy", "start anew for every stage") if words in caplog.text
-    } == told
+    assert {words for words in ("has no restart strategy", "restart for every stage") if words in caplog.text} == told
 
 
 @pytest.mark.parametrize(

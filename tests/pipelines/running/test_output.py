@@ -125,7 +125,7 @@ def test_manifests_are_known_by_their_own_names(tmp_path: Path, capsys: pytest.C
     assert cli.main(["table", "list", "--table", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2
     assert cli.main(["table", "verify", "--table", str(tmp_path)]) == 9
-    assert capsys.readouterr().err.count("is called like no manifest") == 4
+    assert capsys.readouterr().err.count("does not have the name of a manifest") == 4
     for path in versions.glob("*.json"):
         if path.name not in ("000001.json", "000002.json"):
             path.unlink()

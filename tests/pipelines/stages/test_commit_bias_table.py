@@ -113,7 +113,7 @@ def test_a_first_version_holds_a_row_for_each_candidate(table: Table, caplog: py
 
 
 def test_rows_of_other_candidates_are_not_published(table: Table) -> None:
-    with pytest.raises(CorruptArtifactError, match="the ids of the table's rows are not those of the candidates"):
+    with pytest.raises(CorruptArtifactError, match="the digest of its ids differs from that of the candidates"):
         table.refresh(None, ids=[*IDS[1:], "stranger"])
     assert current_manifest(table.uri) is None
 
@@ -140,7 +140,7 @@ def test_a_gate_that_fails_publishes_nothing_and_leaves_its_report(table: Table)
     assert caught.value.exit_code == 10
     failed = [gate.name for gate in table.report().gates if gate.verdict == "fail"]
     assert "alpha" in failed
-    said = "alpha: alpha 5 and the previous differ by a factor of 10 (limit: at most 2). Check --alpha."
+    said = "alpha: alpha 5 differs from the previous one by a factor of 10 (limit: at most 2). Check --alpha."
     assert said in str(caught.value)
     assert all(f"--accept {name}" in str(caught.value) for name in failed)
     assert current_manifest(table.uri) == first

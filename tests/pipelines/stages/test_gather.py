@@ -76,11 +76,11 @@ EMPTY = [dataclasses.replace(file(0, 0), rejects=RejectSummary(0))]
         (lambda: candidates([file(0, 0, 3)]), InputError, "no candidate is left: all 3 rows of --candidates"),
         (lambda: references([file(0, 0, 3)]), BankTooSmallError, "the bank is empty: all 3 rows of --references"),
         (lambda: candidates(EMPTY), InputError, "the files of --candidates hold no rows"),
-        (lambda: references(EMPTY), BankTooSmallError, "no row of --references could be used"),
+        (lambda: references(EMPTY), BankTooSmallError, "no row of --references can be used"),
         (lambda: candidates([*FILES, file(9, 1, dim=5)]), InputError, "vectors differ in dimension"),
         (lambda: references([*FILES, file(9, 1, dim=5)]), InputError, "vectors differ in dimension"),
         (lambda: references(FILES, k=17), BankTooSmallError, "--k 17 needs at least 17 reference queries"),
-        (lambda: references(FILES, own_pairs=True), InputError, "no row of --references has a pair id"),
+        (lambda: references(FILES, own_pairs=True), InputError, "no row of --references has one"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call: Any, error: type[NNNError], message: str) -> None:

@@ -538,7 +538,7 @@ def test_names_are_those_of_the_engine(name: str) -> None:
             {"vector": "x"},
             "--vector-field x has no effect on --engine pinecone, where you can name namespace",
         ),
-        ("pgvector", {"collection": "a; DROP TABLE b"}, "would need quotes in a query of pgvector"),
+        ("pgvector", {"collection": "a; DROP TABLE b"}, "has characters that would need quotes in a query of pgvector"),
         ("pgvector", {"vector": "a.b"}, "--vector-field a.b would need quotes"),
         ("elasticsearch", {"vector": "x'y"}, "dots and hyphens, and begin with a letter"),
         ("vespa", {"id": "2nd"}, "--id-field 2nd"),

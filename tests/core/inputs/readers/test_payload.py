@@ -67,7 +67,7 @@ def test_what_json_has_no_word_for_becomes_text(tmp_path: Path) -> None:
 
 def test_what_has_no_further_columns(tmp_path: Path) -> None:
     uri = parquet(tmp_path / "x.parquet", title=TITLES)
-    with pytest.raises(InputError, match="has no column 'titel' to send along; it has: id, title"):
+    with pytest.raises(InputError, match="has no column 'titel'; it has: id, title"):
         read(uri, "titel")
     with pytest.raises(ConfigError, match="--id-column @row is not a column"):
         read(uri, "title", columns=Columns(id="@row"))

@@ -131,6 +131,8 @@ def test_the_bound_counts_what_arrow_holds(
 @pytest.mark.parametrize("data", [b"", b"FEA1 and more", b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\xff" * 40])
 def test_what_is_no_arrow_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.feather").write_bytes(data)
-    message = "Feather of version 1, which is not read. Write it anew" if data.startswith(b"FEA1") else "not a readable"
+    message = (
+        "Feather version 1, which is not supported. Write it again" if data.startswith(b"FEA1") else "not a readable"
+    )
     with pytest.raises(InputError, match=rf"a\.feather' is {message}"):
         read_all(tmp_path / "a.feather")

@@ -77,7 +77,7 @@ def test_vectors_and_images_without_a_suffix(tmp_path: Path) -> None:
 
 def test_text_of_a_form_that_nobody_can_tell(tmp_path: Path) -> None:
     (tmp_path / "part-0").write_text("a cat\na dog\n")
-    with pytest.raises(InputError, match=r"part-0' has no known format; the suffix must be one of "):
+    with pytest.raises(InputError, match=r"part-0' has no known format. Its suffix must be one of "):
         list_input(f"{tmp_path}/part-*", "--references")
 
 
@@ -106,8 +106,8 @@ def test_a_right_name_draws_no_such_remark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (POINTER, "is only the pointer that Git LFS leaves .*: git lfs pull"),
-        (b"<!DOCTYPE html><html><title>403</title>", "is a web page, such as that of an error, in place of a file"),
+        (POINTER, "is only a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html><title>403</title>", "is a web page .perhaps an error page., not the file itself"),
     ],
 )
 def test_what_lies_in_place_of_a_file(tmp_path: Path, name: str, data: bytes, message: str) -> None:
@@ -121,15 +121,15 @@ def test_what_lies_in_place_of_a_file(tmp_path: Path, name: str, data: bytes, me
     [
         (
             lzma.compress(FILES["tar"]),
-            r"are those of a \.xz file: .* is compressed by another method than gzip and Zstandard",
+            r"are those of a \.xz file: .* is compressed by a method other than gzip and Zstandard",
         ),
-        (pickle.dumps([1.0], protocol=4), r"are those of a \.pkl file: .* is a pickle, which is not read"),
+        (pickle.dumps([1.0], protocol=4), r"are those of a \.pkl file: .* is a pickle, which is not supported"),
     ],
 )
 def test_what_is_not_read_is_told_by_its_bytes_too(tmp_path: Path, data: bytes, message: str) -> None:
     for name in ("a.tar", "a.npy", "part-0"):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=message if name != "part-0" else "which is not read"):
+        with pytest.raises(InputError, match=message if name != "part-0" else "which is not supported"):
             read_all(tmp_path / name, require_id=False)
 
 
@@ -143,13 +143,13 @@ def test_what_a_store_unpacked_or_packed_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.pt", "is a pickle, which is not read. It may run code"),
+        ("a.pt", "is a pickle, which is not supported. It may run code"),
         ("A.PKL", "is a pickle"),
-        ("a.lance", "is Lance, which is not read. Write it as Parquet"),
+        ("a.lance", "is Lance, which is not supported. Write it as Parquet"),
         ("a.orc", "is ORC"),
         ("a.tfrecord", "is TFRecord"),
-        ("a.zip", "is an archive, which is not read. Unpack it"),
-        ("a.tsv.bz2", "is compressed by another method than gzip and Zstandard, which is not read"),
+        ("a.zip", "is an archive, which is not supported. Unpack it"),
+        ("a.tsv.bz2", "is compressed by a method other than gzip and Zstandard, which is not supported"),
         ("a.gif", "Convert it to PNG"),
     ],
 )

@@ -48,7 +48,7 @@ def test_tsv_rejects(tmp_path: Path) -> None:
         ("line 9", "no id"),
         ("line 10", "no id"),
     ]
-    assert found.rejects[1].detail == "3 fields, the first line has 2"
+    assert found.rejects[1].detail == "the line has 3 fields, the first line has 2"
 
 
 def test_tsv_columns(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_suffix_decides_whatever_its_case(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.gz", "a.doc", "tsv", "a.tsv.bak", ""])
 def test_other_suffixes_are_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(InputError, match=r"no known format; the suffix must be one of .*\.csv, .*\.txt\.gz"):
+    with pytest.raises(InputError, match=r"no known format. Its suffix must be one of .*\.csv, .*\.txt\.gz"):
         format_of(name)
 
 
@@ -91,14 +91,14 @@ def test_an_installed_package_adds_a_format(install: Install, tmp_path: Path) ->
 
 def test_a_suffix_that_is_taken_is_refused(install: Install) -> None:
     install("TAKEN")
-    with pytest.raises(ConfigError, match=r"'odd' \(odd_formats:TAKEN\).*package 'odd-formats' adds .* \.tsv, but"):
+    with pytest.raises(ConfigError, match=r"'odd' \(odd_formats:TAKEN\).*package 'odd-formats' adds .* \.tsv, which"):
         format_of("a.tar")
 
 
 @pytest.mark.parametrize("target", ["NOTHING", "UPPER"])
 def test_what_is_no_format_is_refused(install: Install, target: str) -> None:
     install(target)
-    with pytest.raises(ConfigError, match=r"package 'odd-formats' leads to .* not to a Format"):
+    with pytest.raises(ConfigError, match=r"package 'odd-formats' gives .* must give a Format"):
         format_of("a.tar")
 
 

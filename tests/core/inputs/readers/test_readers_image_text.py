@@ -67,7 +67,7 @@ def test_paths_and_nulls_are_rejects(tmp_path: Path, suffix: str) -> None:
     found = read_all(tmp_path / f"a.{suffix}", "image", image="image")
     assert (found.ids, found.items) == (["d"], IMAGES[:1])
     assert [row for row, _ in found.reasons] == IDS
-    assert found.rejects[0].reason == "no image in base64"
+    assert found.rejects[0].reason == "it is not an image in base64"
     assert "'https://x.y/a.jpg'; paths and URLs are not followed" in found.rejects[0].detail
 
 
@@ -78,5 +78,5 @@ def test_text_is_taken_for_images_only_where_it_is_named(tmp_path: Path) -> None
         with pytest.raises(InputError, match=r"images in base64, name their column with --image-column"):
             read_all(tmp_path / name, "image")
     pq.write_table(pa.table({"id": IDS, "n": [1, 2, 3]}), tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="images must be bytes, text in base64, or structs"):
+    with pytest.raises(InputError, match="Images must be bytes, base64 text, or structs"):
         read_all(tmp_path / "b.parquet", "image", image="n")

@@ -52,7 +52,7 @@ def test_a_file_beyond_the_limit_is_a_reject(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(images, "IMAGE_BYTES", 7)
     found = read(f"{folder}/*/*.webp")
     assert (found.ids, found.reasons) == (["day0/img2.webp", "day0/img6.webp"], [("day0/img10.webp", "too large")])
-    assert found.rejects[0].detail == "8 bytes, and no more than 7 are read"
+    assert found.rejects[0].detail == "8 bytes (limit: 7)"
 
 
 def test_a_file_that_is_gone_is_an_error(folder: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_file_that_is_gone_is_an_error(folder: Path) -> None:
 
 
 def test_captions_are_not_looked_for_beside_images(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"holds image files, but captions are expected.*name those files \(\*\.txt\)"):
+    with pytest.raises(InputError, match=r"holds images, but captions are expected.*name those files \(\*\.txt\)"):
         read(f"{folder}/*/*.jpg", "text")
 
 
 @pytest.mark.parametrize("columns", [{"id": "url"}, {"pair_id": "image"}])
 def test_image_files_have_no_columns(folder: Path, columns: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=r"-column \w+ means nothing for the format 'image', in which no column"):
+    with pytest.raises(InputError, match=r"-column \w+ has no effect for the format 'image', in which no column"):
         read(f"{folder}/*/*.jpg", **columns)
 
 

@@ -100,7 +100,7 @@ def test_pair_ids_of_json(tmp_path: Path) -> None:
     ]
     found = read_records(tmp_path, records, pair_id="image")
     assert found.pair_ids == ["A", "7", "7", "", "", ""]
-    assert found.rejects == [Reject("f", "pair id is no text", "field 'image' is of type float")]
+    assert found.rejects == [Reject("f", "pair id is not text", "field 'image' is of type float")]
 
 
 def test_a_pair_field_that_no_line_has_is_an_error(tmp_path: Path) -> None:

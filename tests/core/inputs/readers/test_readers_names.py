@@ -23,7 +23,7 @@ def test_a_name_that_means_nothing_is_refused_with_its_flag(suffix: str, modalit
     asked = {"id", "pair_id", "vector", "image" if modality == "image" else "caption"}
     for what in asked - names:
         columns = Columns(**{what: "x"}, side="reference-")  # type: ignore[arg-type]
-        message = rf"a\{suffix}': --reference-{what.replace('_', '-')}-column x means nothing for the format"
+        message = rf"a\{suffix}': --reference-{what.replace('_', '-')}-column x has no effect for the format"
         with pytest.raises(InputError, match=message):
             holds_vectors(shard, modality, columns)  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ def test_flags_are_no_part_of_what_is_read() -> None:
 
 def test_images_under_another_name_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "content": [b"image"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="if 'content' holds them, say so with --reference-image-column"):
+    with pytest.raises(InputError, match="If 'content' holds them, name it with --reference-image-column"):
         read_all(tmp_path / "a.parquet", "image", side="reference-")
     assert read_all(tmp_path / "a.parquet", "image", image="content").items == [b"image"]
 
@@ -65,7 +65,7 @@ def test_rows_without_ids_name_the_flag_of_their_side(tmp_path: Path) -> None:
     pq.write_table(pa.table({"caption": ["x"]}), tmp_path / "a.parquet")
     (tmp_path / "a.json").write_text('[{"caption": "x", "n": 1}]')
     for side, who in (("", "Candidates"), ("validation-", "Held-out queries")):
-        said = f"{who} need ids: name their column with --{side}id-column, or make them with --{side}id-column @sha256"
+        said = f"{who} need ids. Name their column with --{side}id-column, or make them with --{side}id-column @sha256"
         with pytest.raises(InputError, match=re.escape(said)):
             read_all(tmp_path / "a.parquet", side=side)
         (reject,) = read_all(tmp_path / "a.json", side=side).rejects

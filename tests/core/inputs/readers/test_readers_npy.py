@@ -90,7 +90,7 @@ def test_numbers_with_a_point_are_no_ids(path: Path, column: str) -> None:
     """A reader of spreadsheets makes such of whole numbers with gaps; they would match nothing."""
     np.save(path, np.eye(2, dtype=np.float32))
     write_ids(path, **{"id": ["a", "b"], "pair": ["A", "B"], column: [1.0, None]})
-    with pytest.raises(InputError, match=rf"metadata_0\.parquet': column '{column}' is of type double; ids must be"):
+    with pytest.raises(InputError, match=rf"metadata_0\.parquet': column '{column}' is of type double. Ids must be"):
         read_all(path, "image", pair_id="pair")
 
 
@@ -158,7 +158,9 @@ def test_objects_are_never_unpickled(path: Path, tmp_path: Path) -> None:
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
 def test_other_arrays_are_refused(path: Path, array: npt.NDArray[np.generic]) -> None:
-    with pytest.raises(InputError, match="expected rows of float16, float32 or float64 vectors in C order") as caught:
+    with pytest.raises(
+        InputError, match="hold rows of float16, bfloat16, float32 or float64 vectors in C order"
+    ) as caught:
         read_pair(path, array, ["a", "b"])
     assert str(array.dtype) in str(caught.value)
     assert str(array.shape) in str(caught.value)

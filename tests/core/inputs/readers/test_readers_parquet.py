@@ -178,7 +178,7 @@ def test_a_column_without_any_value_is_one_of_missing_ids(path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [pa.array([1.5, 2.0]), pa.array([True, False]), pa.array([b"a", b"b"])])
 def test_other_ids_are_refused(path: Path, ids: pa.Array) -> None:
-    said = rf"column 'id' is of type {ids.type}; ids must be strings or whole numbers\. Name .* with --reference-id-"
+    said = rf"column 'id' is of type {ids.type}. Ids must be strings or whole numbers\. Name .* with --reference-id-"
     with pytest.raises(InputError, match=said):
         read_table(path, {"id": ids, "vector": lists([[1.0], [2.0]])}, side="reference-")
 
@@ -317,7 +317,7 @@ def test_an_id_column_of_the_other_side_is_not_asked_for(path: Path) -> None:
 @pytest.mark.parametrize("names", [{}, {"vector": "vector", "caption": "caption"}])
 def test_a_file_of_both_needs_a_word(path: Path, names: dict[str, str]) -> None:
     pq.write_table(pa.table({"id": ["a"], "vector": lists([[1.0]]), "caption": ["x"]}), path)
-    with pytest.raises(InputError, match="either --caption-column or --vector-column"):
+    with pytest.raises(InputError, match="Choose one with --caption-column or --vector-column"):
         holds_vectors(describe_shard(str(path)), "text", Columns(**names))
 
 
@@ -415,7 +415,7 @@ def test_images_of_hugging_face(path: Path) -> None:
     assert (found.ids, found.items) == (["a"], [b"1"])
     assert found.reasons == [(name, "image is null") for name in "bcd"]
     assert [reject.detail for reject in found.rejects] == [
-        "only its path '/etc/passwd' is there, which is not followed",
+        "only its path '/etc/passwd' is given, and paths are not followed",
         "",
         "",
     ]
@@ -433,7 +433,7 @@ def test_a_named_image_column(path: Path) -> None:
     assert read_table(path, table, "image", image="photo").items == [b"1"]
     with pytest.raises(InputError, match=r"no column 'img' \(--image-column\)"):
         read_table(path, table, "image", image="img")
-    assert read_table(path, table, "image", image="url").reasons == [("a", "no image in base64")]
+    assert read_table(path, table, "image", image="url").reasons == [("a", "it is not an image in base64")]
 
 
 def test_a_column_of_that_name_but_no_images_is_none(path: Path) -> None:
@@ -465,7 +465,7 @@ def test_images_or_vectors(path: Path, present: tuple[str, ...], names: dict[str
     if vectors is not None:
         assert holds_vectors(describe_shard(str(path)), "image", Columns(**names)) is vectors
         return
-    with pytest.raises(InputError, match=r"both an image and a vector column; say which .* --image-column or --vector"):
+    with pytest.raises(InputError, match=r"both an image and a vector column. Choose one .*--image-column or --vector"):
         holds_vectors(describe_shard(str(path)), "image", Columns(**names))
 
 

@@ -50,7 +50,7 @@ def test_candidates_need_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [{"id": "url"}, {"pair_id": "image", "require_id": False}])
 def test_there_are_no_columns_to_name(tmp_path: Path, columns: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"a\.txt' is plain text.*no columns that --id-column, --pair-id-column or"):
+    with pytest.raises(InputError, match=r"a\.txt' is plain text.*so --id-column, --pair-id-column and"):
         read_text(tmp_path, b"x\n", **columns)
 
 
@@ -64,7 +64,7 @@ def test_a_table_by_another_name_is_read_by_its_columns(tmp_path: Path) -> None:
     assert list(zip(found.pair_ids, found.items, strict=True)) == rows
     assert found.ids == ["line 2", "line 3", "line 5"]
     message = (
-        r"a\.txt' is a table of 2 columns between commas \(image, caption\), so its lines are no captions.*"
+        r"a\.txt' is a table of 2 columns between commas \(image, caption\), not plain captions.*"
         r"--reference-caption-column caption --reference-pair-id-column image"
     )
     with pytest.raises(InputError, match=message):

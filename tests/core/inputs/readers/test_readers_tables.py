@@ -63,19 +63,19 @@ def test_fields_that_only_some_lines_have(tmp_path: Path) -> None:
         (
             "x.txt",
             b"id\n",
-            "--attributes '.*' has no known format; the suffix must be one of .parquet, .pq, .parq, .tsv",
+            "--attributes '.*' has no known format. Its suffix must be one of .parquet, .pq, .parq, .tsv",
         ),
         ("x.parquet.gz", b"id\n", "has no known format"),
         ("x.parquet", b"PAR1", "--attributes '.*' is not a readable table: .* Restore or correct it"),
         ("x.tsv", b"id\tgrade\na\tgood\n", "is not a readable table: .*good"),
-        ("x.tsv", b"id\tgrade\na\n", "is not a readable table: a line has 1 fields, the first has 2"),
+        ("x.tsv", b"id\tgrade\na\n", "is not a readable table: a line has 1 fields, and the first line has 2"),
         ("x.tsv", b"id\tname\na\t\xff\n", "is not a readable table: line 2: not UTF-8"),
         ("x.csv", b'id,name\na,"b\n', "is not a readable table: line 2: malformed row"),
         ("x.jsonl", b"{", "is not a readable table: line 1: malformed JSON"),
         ("x.jsonl", b"[]", "is not a readable table: line 1: malformed row"),
         ("x.jsonl.gz", b"{}", "cannot be decompressed"),
         ("x.tsv", b"", "has no column 'id' or 'candidate_id'"),
-        ("x.tsv", b"id\na\n", "has no column but that of ids"),
+        ("x.tsv", b"id\na\n", "has only the column of ids"),
     ],
 )
 def test_what_is_no_table(tmp_path: Path, name: str, data: bytes, message: str) -> None:

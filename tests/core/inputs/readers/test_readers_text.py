@@ -129,7 +129,7 @@ def test_images_cannot_be_read_from_captions(tmp_path: Path, suffix: str) -> Non
 @pytest.mark.parametrize("name", ["x.doc", "x", "x.tar.bak", "tar"])
 def test_unknown_formats_list_the_known(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match=r"no known format; .*\.jsonl, .*\.npy, .*\.parquet, .*\.tar, .*\.tsv"):
+    with pytest.raises(InputError, match=r"no known format\. .*\.jsonl, .*\.npy, .*\.parquet, .*\.tar, .*\.tsv"):
         describe_shard(str(tmp_path / name))
 
 

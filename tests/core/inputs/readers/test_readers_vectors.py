@@ -121,7 +121,7 @@ def test_rejects(tmp_path: Path) -> None:
     records = [{"id": str(row), "vector": value} for row, value in enumerate([*odd, [0.5, 1], [3, None], {"x": 1}])]
     found = read_all(write_lines(tmp_path / "a.jsonl", [*records, {"id": "no"}]))
     assert found.ids == ["0", "8", "9"]
-    bad = "vector is no list of numbers"
+    bad = "vector is not a list of numbers"
     reasons = ["vector is null", "vector has the wrong dimension", bad, bad, bad, bad, bad, bad, "no vector"]
     assert [reason for _, reason in found.reasons] == reasons
 
@@ -155,7 +155,7 @@ def test_any_text_is_numbers_or_refused(text: str) -> None:
     try:
         assert vector_of(text).dtype.kind == "f"
     except UnusableRowError as error:
-        assert error.reason in {"vector is null", "vector is no list of numbers"}  # noqa: PT017
+        assert error.reason in {"vector is null", "vector is not a list of numbers"}  # noqa: PT017
 
 
 def test_what_polars_writes(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_named_pair_field_is_read_from_the_json(path: Path, suffix: str, modal
     found = read_tar(path, [*members, (f"e.{suffix}", b"x")], modality, pair_id="image")
     lone = ["e"] if suffix != "cls" else []
     assert (found.ids, found.pair_ids) == ([*"abc", *lone], ["17", "", "", *("" for _ in lone)])
-    assert found.reasons[0] == ("d", "pair id is no text")
+    assert found.reasons[0] == ("d", "pair id is not text")
 
 
 @pytest.mark.parametrize(("suffix", "modality"), [("jpg", "image"), ("txt", "text"), ("json", "text")])
@@ -260,7 +260,7 @@ def test_folders_are_skipped_and_links_are_rejects(path: Path) -> None:
     assert (found.ids, found.items) == (["real"], [b"123"])
     assert found.reasons == [("link.jpg", "a link in the tar"), ("hard.jpg", "a link in the tar")]
     assert found.rejects[0].detail == (
-        "it leads to '/etc/passwd'; pack the files with tar --dereference --hard-dereference"
+        "it links to '/etc/passwd'; pack the files with tar --dereference --hard-dereference"
     )
 
 
@@ -427,7 +427,7 @@ def test_a_member_beyond_the_limit_is_a_reject_and_not_read(path: Path, monkeypa
     image, text = read_tar(path, members, "image"), read_tar(path, members, "text")
     assert (image.ids, image.reasons) == (["b"], [("a", "too large"), ("c", "no image"), ("d", "no image")])
     assert text.reasons == [("a", "no caption"), ("b", "no caption"), ("c", "too large"), ("d", "too large")]
-    assert text.rejects[2].detail == "txt: 11 bytes, and no more than 10 are read"
+    assert text.rejects[2].detail == "txt: 11 bytes (limit: 10)"
 
 
 def test_a_sample_is_not_held_beyond_the_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,7 +510,7 @@ def test_truncation_says_where(path: Path) -> None:
     with pytest.raises(InputError, match=r"cut short|unexpected end of data"):
         read_all(path, "image")
     path.write_bytes(whole[: 3 * 512])
-    with pytest.raises(InputError, match="no end-of-archive mark, so it was cut short at byte 1536"):
+    with pytest.raises(InputError, match="no end-of-archive mark, and was cut short at byte 1536"):
         read_all(path, "image")
 
 

@@ -71,7 +71,7 @@ def test_the_faster_is_chosen_and_said(
     clock.update(exact=exact, prefilter=prefilter)
     with caplog.at_level(logging.INFO):
         assert search_twice(_FasterSearch(ReferenceIndex(grid_vectors(400, 16, 2)))) == ["exact", chosen]
-    assert f"exact search {exact:.3f} s and the prefilter {prefilter:.3f} s" in caplog.text
+    assert f"exact search takes {exact:.3f} s and the prefilter {prefilter:.3f} s" in caplog.text
     assert f"uses {chosen} from now on" in caplog.text
 
 

@@ -56,13 +56,13 @@ def with_other_id(table: pa.Table) -> pa.Table:
 TAMPERED: list[tuple[Callable[[pa.Table], pa.Table], str]] = [
     (lambda table: table.drop_columns(["bias"]), "has the columns id (string), mean_k"),
     (lambda table: table.set_column(1, "bias", table.column("bias").cast(pa.float64())), "bias (double)"),
-    (lambda table: table.replace_schema_metadata(None), "says in its footer"),
-    (lambda table: table.replace_schema_metadata({b"nnn_bias_table": b'{"k": 4}'}), "says in its footer"),
+    (lambda table: table.replace_schema_metadata(None), "has a footer with other settings"),
+    (lambda table: table.replace_schema_metadata({b"nnn_bias_table": b'{"k": 4}'}), "has a footer with other settings"),
     (lambda table: table.slice(1), "the manifest says 13"),
     (lambda table: replaced(table, "bias", [None, *table.column("bias").to_pylist()[1:]]), "rows without"),
-    (swapped, "ids that do not ascend"),
-    (with_other_id, "other ids than the manifest says"),
-    (with_nan, "no finite numbers"),
+    (swapped, "ids that are not sorted"),
+    (with_other_id, "other ids than the manifest ("),
+    (with_nan, "NaN or infinite"),
     (with_other_bias, "not alpha times the mean"),
 ]  # fmt: skip
 
@@ -81,7 +81,7 @@ def test_content_that_contradicts_the_manifest(
 
 @pytest.mark.parametrize(
     ("field", "problem"),
-    [("min_id", "the manifest says other ones"), ("max_id", "the manifest says other ones"), ("id_digest", "digests")],
+    [("min_id", "not those in the manifest"), ("max_id", "not those in the manifest"), ("id_digest", "digests")],
 )
 def test_a_manifest_that_contradicts_the_content(table: str, field: str, problem: str) -> None:
     manifest = read_manifest(table)
@@ -94,7 +94,7 @@ def test_statistics_of_the_manifest_are_those_of_the_rows(table: str, field: str
     manifest = read_manifest(table)
     part = dataclasses.replace(manifest.files[0], **{field: getattr(manifest.files[0], field) + 1e-9})
     (problem,) = _problems_of(manifest.files[0].read(table), part, manifest.settings)
-    assert problem == "has biases of another range or sum than the manifest says"
+    assert problem == "has biases whose range or sum differs from the manifest"
 
 
 def republish(table: str, change: Callable[[Manifest], Manifest]) -> None:
@@ -107,7 +107,7 @@ def test_files_that_are_not_in_order(table: str) -> None:
     republish(table, lambda manifest: dataclasses.replace(manifest, files=manifest.files[::-1]))
     (bad,) = check_table(table).bad
     assert (bad.path, bad.state) == ("versions/000001.json", "damaged")
-    assert "so ids are not sorted through the table" in bad.problem
+    assert "so the table's ids are not sorted" in bad.problem
 
 
 @pytest.mark.parametrize("data", [b"no parquet", b""])
@@ -121,7 +121,7 @@ def test_a_file_that_was_published_broken(table: str, data: bytes) -> None:
 
     republish(table, change)
     (bad,) = check_table(table).bad
-    assert (bad.path, bad.state, "is no Parquet file" in bad.problem) == (path, "damaged", True)
+    assert (bad.path, bad.state, "is not a Parquet file" in bad.problem) == (path, "damaged", True)
 
 
 def test_a_file_that_was_published_with_a_wrong_bias(table: str) -> None:
@@ -136,7 +136,9 @@ def test_a_file_that_was_published_with_a_wrong_bias(table: str) -> None:
 
     republish(table, change)
     (bad,) = check_table(table).bad
-    assert "has biases that are not alpha times the mean of the k nearest. This was published so" in bad.problem
+    assert (
+        "has biases that are not alpha times the mean of the k nearest. It was published in this state" in bad.problem
+    )
 
 
 def test_a_stray_file_says_what_it_is(table: str) -> None:

@@ -95,6 +95,6 @@ def test_damaged_metadata_stop_expiry(table: str) -> None:
     register_iceberg(table, "test", "search.bias", 1)
     path = max((Path(table) / "_iceberg" / "metadata").glob("*.metadata.json"))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptArtifactError, match="is no readable Iceberg metadata"):
+    with pytest.raises(CorruptArtifactError, match="is not readable Iceberg metadata"):
         expire(table, 1, 86400, LATER)
     assert list_versions(table) == [1, 2]
