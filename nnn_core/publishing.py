@@ -26,7 +26,7 @@ from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
 from nnn_core.scoring.bank import Bank
 from nnn_core.scoring.nearest import Nearest, merge_nearest
-from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, MOST_SHOWN, HubList, describe_hubs, worst_first
+from nnn_core.table.hubs import MOST_EXPLAINED, MOST_REFERENCES, MOST_SHOWN, HubList, describe_hubs
 from nnn_core.table.manifest import Manifest, commit_version
 from nnn_core.table.parts import BiasSettings, TablePart
 
@@ -106,28 +106,29 @@ class HubsToName:
     explained: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(
+        cls,
+        table: str,
+        parts: Sequence[TablePart],
+        settings: BiasSettings,
+        previous: Manifest | None,
+        statistics: RowStatistics,
+    ) -> HubsToName:
+        """The hubs that the list explains and the report shows; none where the current version's list stays.
 
-def hubs_to_name(
-    table: str,
-    parts: Sequence[TablePart],
-    settings: BiasSettings,
-    previous: Manifest | None,
-    statistics: RowStatistics,
-) -> HubsToName:
-    """The hubs that the list explains and the report shows; none where the current version's list stays.
-
-    Args:
-        table: URI of the table.
-        parts: files of the table, in any order.
-        settings: how biases follow from means.
-        previous: the current version's manifest; None for a first version.
-        statistics: of the new rows.
-    """
-    if _hubs_stay(table, parts, settings, previous):
-        return HubsToName()
-    names = statistics.hubs.hubs().column("id").to_pylist()
-    first = worst_first(names, _read_hubs(previous.hubs if previous else None, table))[:MOST_SHOWN]
-    return HubsToName(frozenset(names[:MOST_EXPLAINED]), frozenset(names[place] for place in first))
+        Args:
+            table: URI of the table.
+            parts: files of the table, in any order.
+            settings: how biases follow from means.
+            previous: the current version's manifest; None for a first version.
+            statistics: of the new rows.
+        """
+        if _hubs_stay(table, parts, settings, previous):
+            return cls()
+        names = statistics.hubs.hubs().column("id").to_pylist()
+        first = HubChanges.first(names, _read_hubs(previous.hubs if previous else None, table))[:MOST_SHOWN]
+        return cls(frozenset(names[:MOST_EXPLAINED]), frozenset(names[place] for place in first))
 
 
 def publish(

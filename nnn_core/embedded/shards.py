@@ -151,6 +151,10 @@ class EmbeddedInput:
         """Whether it was a group of single images."""
         return self.digest.startswith(GROUP)
 
+    def ids_among(self, wanted: frozenset[str]) -> frozenset[str]:
+        """The ids of ``wanted`` that the input shard holds."""
+        return frozenset(name for shard in self.shards for name in wanted.intersection(read_ids(shard).to_pylist()))
+
     def located(self) -> Iterable[EmbeddedShard]:
         """The embedded shards as they travel once the whole side was described."""
         return (shard.located() for shard in self.shards)

@@ -56,38 +56,38 @@ class Done:
     reused: int
     held: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def by(cls, manifest: Manifest, work: str, k_max: int, new: Artefacts) -> dict[str, Done]:
+        """What the stages of a refresh did that ended in a version, by name of the stage.
 
-def done_by(manifest: Manifest, work: str, k_max: int, new: Artefacts) -> dict[str, Done]:
-    """What the stages of a refresh did that ended in a version, by name of the stage.
+        Stages whose files say nothing are left out; so are all that depend on how candidates met the bank if several
+        refreshes of the same input left their record.
 
-    Stages whose files say nothing are left out; so are all that depend on how candidates met the bank if several
-    refreshes of the same input left their record.
-
-    Args:
-        manifest: of the version.
-        work: URI of the folder of artefacts.
-        k_max: scores that were kept of each candidate.
-        new: artefacts that came while the refresh ran.
-    """
-    records = [needs for needs in Needs.find(manifest, work) if needs.k_max == k_max]
-    parts = [part for part in manifest.files if part.path.startswith(f"versions/{manifest.version:06d}/")]
-    found = {
-        "commit_bias_table": Done(
-            len(parts), len(manifest.files) - len(parts), {"rows": sum(part.rows for part in manifest.files)}
-        )
-    }
-    if len(records) != 1:
+        Args:
+            manifest: of the version.
+            work: URI of the folder of artefacts.
+            k_max: scores that were kept of each candidate.
+            new: artefacts that came while the refresh ran.
+        """
+        records = [needs for needs in Needs.find(manifest, work) if needs.k_max == k_max]
+        parts = [part for part in manifest.files if part.path.startswith(f"versions/{manifest.version:06d}/")]
+        found = {
+            "commit_bias_table": cls(
+                len(parts), len(manifest.files) - len(parts), {"rows": sum(part.rows for part in manifest.files)}
+            )
+        }
+        if len(records) != 1:
+            return found
+        (needs,) = records
+        found |= _embedding(manifest, work, needs, new)
+        computed, partials = _scored(needs, new), len(needs.candidates) * len(needs.references)
+        pairs = manifest.rows * manifest.references.rows
+        # Of partials of some reference shards only, nobody who was not there can tell the pairs.
+        known = {"pairs": pairs} if computed == partials else {} if computed else {"pairs": 0}
+        found["score_candidates"] = cls(computed, partials - computed, known)
+        merged = sum(path.removeprefix(f"{_MERGED}/") in new.names[_MERGED] for path in needs.files())
+        found["merge_partials"] = cls(merged, len(needs.candidates) - merged)
         return found
-    (needs,) = records
-    found |= _embedding(manifest, work, needs, new)
-    computed, partials = _scored(needs, new), len(needs.candidates) * len(needs.references)
-    pairs = manifest.rows * manifest.references.rows
-    # Of partials of some reference shards only, nobody who was not there can tell the pairs.
-    known = {"pairs": pairs} if computed == partials else {} if computed else {"pairs": 0}
-    found["score_candidates"] = Done(computed, partials - computed, known)
-    merged = sum(path.removeprefix(f"{_MERGED}/") in new.names[_MERGED] for path in needs.files())
-    found["merge_partials"] = Done(merged, len(needs.candidates) - merged)
-    return found
 
 
 def _embedding(manifest: Manifest, work: str, needs: Needs, new: Artefacts) -> dict[str, Done]:

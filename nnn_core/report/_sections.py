@@ -16,7 +16,7 @@ from nnn_core.evaluation.choice import Choice
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import Occurrence
-from nnn_core.table.hubs import MOST_SHOWN, worst_first
+from nnn_core.table.hubs import MOST_SHOWN
 from nnn_core.table.manifest import Manifest
 
 Unit = Literal["percent", "number", "rank"]
@@ -268,13 +268,24 @@ class HubChanges:
         known = set(before or ())
         names = rows.column("id").to_pylist()
         new = [before is not None and name not in known for name in names]
-        order = worst_first(names, before)[:shown]
+        order = cls.first(names, before)[:shown]
         worst = (
             ListedHub(row["id"], row["deviations"], row["n_10"], tuple(row["references"] or ())[:3], new[place])
             for place, row in zip(order, rows.take(pa.array(order, pa.int64())).to_pylist(), strict=True)
         )
         count = None if before is None else len(known)
         return cls(len(names), count, sum(new), len(known.difference(names)), tuple(worst))
+
+    @staticmethod
+    def first(names: Sequence[str], before: Collection[str] | None) -> list[int]:
+        """Positions of hubs, new ones first.
+
+        Args:
+            names: ids of the hubs of a version, the worst first.
+            before: ids of those of the previous version; None where there is no list to compare with.
+        """
+        known = set(names if before is None else before)
+        return sorted(range(len(names)), key=lambda place: names[place] in known)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.embedded.embedding import EmbeddingRequest
-from nnn_core.embedded.shards import EmbeddedInput, read_ids
+from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.payload import read_payload
@@ -23,11 +23,6 @@ _LOG = logging.getLogger("nnn")
 
 #: Characters of a caption that are kept.
 _MAX_TEXT = 500
-
-
-def rows_among(embedded: EmbeddedInput, wanted: frozenset[str]) -> frozenset[str]:
-    """The ids of ``wanted`` that one input file holds."""
-    return frozenset(name for shard in embedded.shards for name in wanted.intersection(read_ids(shard).to_pylist()))
 
 
 def show_rows(
@@ -69,7 +64,7 @@ def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, wanted: froze
         request: how the file was read when it was embedded.
         wanted: ids of rows; those that are in the file are shown.
     """
-    names = rows_among(embedded, wanted)
+    names = embedded.ids_among(wanted)
     if not names:
         return ()
     uri = embedded.source

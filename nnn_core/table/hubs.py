@@ -12,7 +12,7 @@ and deviation come from a histogram of all means, whose bins are 0.00024 wide: a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,17 +109,6 @@ def describe_hubs(
         pa.array([None if each is None else [score for score, _ in each] for each in known], pa.list_(pa.float32())),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks()
-
-
-def worst_first(names: Sequence[str], before: Collection[str] | None) -> list[int]:
-    """Positions of hubs, new ones first.
-
-    Args:
-        names: ids of the hubs of a version, the worst first.
-        before: ids of those of the previous version; None where there is no list to compare with.
-    """
-    known = set(names if before is None else before)
-    return sorted(range(len(names)), key=lambda place: names[place] in known)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.generations import settle
 from nnn_core.errors import ConfigError, GateError, NNNError, StorageError
 from nnn_core.planning.preflight import Head
-from nnn_core.planning.written import Artefacts, done_by
+from nnn_core.planning.written import Artefacts, Done
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.table.lifecycle.leases import leased
@@ -85,7 +85,7 @@ def refresh(
     manifest = read_manifest(config.table, result.distributions.get(VERSION_METRIC))
     if before is not None:
         new = Artefacts.of(config.work).since(before)
-        result = recounted(result, done_by(manifest, config.work, config.kept_scores, new))
+        result = recounted(result, Done.by(manifest, config.work, config.kept_scores, new))
     summary = summarise(config, manifest, result, heads)
     for warning in summary["warnings"]:
         logging.getLogger("nnn").warning(warning)

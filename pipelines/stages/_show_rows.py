@@ -12,7 +12,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.inputs.shards import InputShard
 from nnn_core.report import Shown
-from nnn_core.report.shown import rows_among, show_rows
+from nnn_core.report.shown import show_rows
 
 
 @dataclass
@@ -39,7 +39,7 @@ class ShowRows(beam.PTransform):  # type: ignore[misc]
 
 
 def _find(embedded: EmbeddedInput, wanted: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    names = rows_among(embedded, wanted)
+    names = embedded.ids_among(wanted)
     if names:
         yield embedded.digest, names
 

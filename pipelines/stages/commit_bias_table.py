@@ -16,7 +16,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput, VectorBlock, read_shard
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.publishing import HubsToName, describe_version, hubs_to_name, publish
+from nnn_core.publishing import HubsToName, describe_version, publish
 from nnn_core.report import Shown
 from nnn_core.report.refresh import Draft, Lineage
 from nnn_core.report.review import Review
@@ -44,7 +44,7 @@ Written = tuple[tuple[TablePart, ...], RowStatistics]
 
 
 @dataclass(frozen=True)
-class HubLook:
+class _HubLook:
     """What one file of candidates holds of hubs.
 
     Attributes:
@@ -123,9 +123,9 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest, looks)
 
     def find_hubs(self, written: Iterable[Written], basis: Basis) -> HubsToName:
-        """See ``hubs_to_name``."""
+        """See ``HubsToName.of``."""
         parts, statistics = _together(written)
-        return hubs_to_name(self.table, parts, basis.settings, basis.previous, statistics)
+        return HubsToName.of(self.table, parts, basis.settings, basis.previous, statistics)
 
     def commit(
         self,
@@ -134,7 +134,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         lineage: Lineage,
         review: Review | None,
         nearest: Iterable[dict[str, Nearest]],
-        looks: Iterable[HubLook],
+        looks: Iterable[_HubLook],
     ) -> Manifest:
         """See ``publish``; the version and its near copies are counted, and the end of the refresh is logged."""
         previous = basis.previous
@@ -208,17 +208,17 @@ def _write(
     return part, statistics
 
 
-def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest) -> Iterator[HubLook]:
+def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest) -> Iterator[_HubLook]:
     stage, embedded = named
     if stage != StageName.EMBED_CANDIDATES or not hubs.explained | hubs.shown:
         return
     found = (find_vectors(shard, hubs.explained) for shard in embedded.located())
-    look = HubLook(tuple(block for block in found if block is not None), show_again(embedded, request, hubs.shown))
+    look = _HubLook(tuple(block for block in found if block is not None), show_again(embedded, request, hubs.shown))
     if look.vectors or look.shown:
         yield look
 
 
-def _nearest_of(named: tuple[str, EmbeddedInput], looks: list[HubLook], basis: Basis) -> Iterator[dict[str, Nearest]]:
+def _nearest_of(named: tuple[str, EmbeddedInput], looks: list[_HubLook], basis: Basis) -> Iterator[dict[str, Nearest]]:
     """For each shard of a file the reference queries that are nearest to each hub, by its id."""
     stage, embedded = named
     hubs = [block for look in looks for block in look.vectors]

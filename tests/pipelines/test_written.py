@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jobs import TwoVersions
 
-from nnn_core.planning.written import Artefacts, done_by
+from nnn_core.planning.written import Artefacts, Done
 from nnn_core.table.manifest import read_manifest
 
 
@@ -16,7 +16,7 @@ from nnn_core.table.manifest import read_manifest
 def test_files_tell_what_steps_counted(two_versions: TwoVersions, version: int) -> None:
     before, after = (str(two_versions.kept[each] / "work") for each in (version - 1, version))
     manifest = read_manifest(str(two_versions.kept[version] / "table"))
-    done = done_by(manifest, after, 4, Artefacts.of(after).since(Artefacts.of(before)))
+    done = Done.by(manifest, after, 4, Artefacts.of(after).since(Artefacts.of(before)))
     told: dict[str, dict[str, Any]] = two_versions.summaries[version - 1]["stages"]
     # Whether a sum of vectors was there already, its file does not tell.
     assert done.keys() == told.keys() - {"measure_vectors"}
@@ -28,4 +28,4 @@ def test_files_tell_what_steps_counted(two_versions: TwoVersions, version: int) 
 def test_without_a_record_only_the_table_tells(two_versions: TwoVersions, tmp_path: Path) -> None:
     manifest = read_manifest(str(two_versions.kept[2] / "table"))
     nothing = Artefacts.of(str(tmp_path))
-    assert done_by(manifest, str(tmp_path), 4, nothing).keys() == {"commit_bias_table"}
+    assert Done.by(manifest, str(tmp_path), 4, nothing).keys() == {"commit_bias_table"}

@@ -19,7 +19,7 @@ from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import Modality
 from nnn_core.report import Shown
-from nnn_core.report.shown import rows_among, show_again, show_rows
+from nnn_core.report.shown import show_again, show_rows
 
 
 def jpeg(colour: str) -> bytes:
@@ -132,4 +132,4 @@ def test_rows_are_looked_up_in_what_a_file_became(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{"id": f"t{row}", "caption": f"text {row}"} for row in range(20)])
     asked = request(tmp_path, "text")
     embedded = embed_shard(asked.plan(describe_shard(str(tmp_path / "a.jsonl"))), asked, FormulaEncoder())
-    assert rows_among(embedded, frozenset({"t3", "t19", "t20"})) == {"t3", "t19"}
+    assert embedded.ids_among(frozenset({"t3", "t19", "t20"})) == {"t3", "t19"}

@@ -21,7 +21,7 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.publishing import HubsToName, hubs_to_name
+from nnn_core.publishing import HubsToName
 from nnn_core.report import Report, Shown, render_text
 from nnn_core.report._sections import HubChanges, ListedHub
 from nnn_core.report.refresh import Lineage
@@ -31,7 +31,7 @@ from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice
 from nnn_core.table.reading import load_bias_table
-from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, HubLook, _write
+from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, _HubLook, _write
 
 IDS = [f"c{number}" for number in range(8)]
 MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
@@ -52,7 +52,7 @@ class Table:
     folder: Path
     runs: int = 0
     nearest: list[dict[str, tuple[tuple[float, str], ...]]] = dataclasses.field(default_factory=list)
-    looks: list[HubLook] = dataclasses.field(default_factory=list)
+    looks: list[_HubLook] = dataclasses.field(default_factory=list)
 
     @property
     def uri(self) -> str:
@@ -208,7 +208,7 @@ def test_a_version_lists_its_hubs_and_the_report_compares_them(table: Table) -> 
     assert first.hubs.read(table.uri).column("id").to_pylist() == ["c7"]
     assert table.report().listed_hubs == HubChanges(1, None, 0, 0, (ListedHub("c7", ANY, None, (), False),))
     table.nearest = [{"c3": ((0.5, "q2"), (0.25, "q1"))}, {"c3": ((0.75, "q9"),)}]
-    table.looks = [HubLook((), (Shown("c3", "a cup"),))]
+    table.looks = [_HubLook((), (Shown("c3", "a cup"),))]
     moved = FAR[[0, 1, 2, 7, 4, 5, 6, 3]]
     second = table.refresh(first, moved)
     assert second.hubs is not None
@@ -237,7 +237,7 @@ def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None
     pieces = RowSlice.cut(pa.array(IDS), FAR, "c.parquet", ("c5",))
     written = [_write((number, [piece]), table.uri, SETTINGS, first) for number, piece in pieces]
     parts, statistics = [part for part, _ in written], written[0][1] | written[1][1]
-    assert hubs_to_name(table.uri, parts, SETTINGS, first, statistics) == HubsToName()
+    assert HubsToName.of(table.uri, parts, SETTINGS, first, statistics) == HubsToName()
     for changed in (None, dataclasses.replace(first, settings=LOUD), dataclasses.replace(first, files=first.files[:1])):
-        found = hubs_to_name(table.uri, parts, SETTINGS, changed, statistics)
+        found = HubsToName.of(table.uri, parts, SETTINGS, changed, statistics)
         assert found == HubsToName(frozenset({"c7"}), frozenset({"c7"}))
