@@ -11,6 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 
+#: Where what is written ends a job. Said of a version that stands already, these words and what follows are left out.
+NOTHING_PUBLISHED = "Nothing was published."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean X?`` for the end of a message; empty where nothing known is like ``word``."""
     close = difflib.get_close_matches(word, list(known), n=1)

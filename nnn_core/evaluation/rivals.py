@@ -161,7 +161,7 @@ class Trial:
         """
         choosing = _choosing_half(self.relevant)
         if choosing.all() or not choosing.any():
-            raise InputError(f"{len(choosing)} queries are too few: half of them choose and half are shown. Add some")
+            raise InputError(f"{len(choosing)} queries are too few: half of them choose and half report. Add some.")
         rivals = _all_rivals(len(self.bank))
         with threadpoolctl.threadpool_limits(threads, user_api="blas"):
             _warm_up(self, rivals)

@@ -24,7 +24,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol, glob_translate
 
-from nnn_core.errors import InputError, StorageError
+from nnn_core.errors import NOTHING_PUBLISHED, InputError, StorageError
 from nnn_core.redaction import refuse_credentials
 from nnn_core.storage._local_disk import LinkedFileSystem, create_local, replace_local, sync_folder
 from nnn_core.storage._local_disk import is_half_written as is_half_written
@@ -384,7 +384,7 @@ def create(uri: str, data: bytes | memoryview) -> bool:
             created = retry(_Creation(fs, path, data).attempt, uri)
         except OSError as error:
             raise StorageError(
-                f"cannot write {uri!r}: {reason(error)}. Nothing was published. Make the location writable, and "
+                f"cannot write {uri!r}: {reason(error)}. {NOTHING_PUBLISHED} Make the location writable, and "
                 "run the same command again. Finished work is kept."
             ) from error
     if created:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from nnn_core.errors import StorageError
+from nnn_core.errors import NOTHING_PUBLISHED, StorageError
 from nnn_core.events import Event
 from nnn_core.redaction import redact
 
@@ -86,7 +86,7 @@ def reaching(uri: str) -> Iterator[None]:
 def unreachable(uri: str, error: BaseException) -> StorageError:
     """The error that says that ``uri`` cannot be reached because of ``error``."""
     return StorageError(
-        f"cannot reach {uri!r}: {reason(error)}. Nothing was published. Check its credentials and the network, "
+        f"cannot reach {uri!r}: {reason(error)}. {NOTHING_PUBLISHED} Check its credentials and the network, "
         "and run the same command again."
     )
 

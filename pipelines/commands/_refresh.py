@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.encoders.generations import settle
-from nnn_core.errors import ConfigError, GateError, NNNError, StorageError
+from nnn_core.errors import NOTHING_PUBLISHED, ConfigError, GateError, NNNError, StorageError
 from nnn_core.planning.preflight import Head
 from nnn_core.planning.written import Artefacts, Done
 from nnn_core.report import Report, render_text
@@ -107,7 +107,7 @@ def refresh(
 
 def _cause(error: NNNError) -> str:
     """What went wrong after a version was published, without the words of those that keep one from it."""
-    return str(error).partition(" Nothing was published;")[0]
+    return str(error).partition(f" {NOTHING_PUBLISHED}")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

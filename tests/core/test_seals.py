@@ -97,7 +97,7 @@ def test_rows_in_another_order_are_noticed_without_reading_vectors(tmp_path: Pat
     turned = EmbeddedShard.write(str(tmp_path / "other-00000"), names[::-1], names[::-1], vectors, "x")
     Path(turned.uri).replace(shard.uri)
     (tmp_path / "name.json").write_text("its mark")
-    with pytest.raises(LostArtifactError, match=f"column '{column}' has other rows"):
+    with pytest.raises(LostArtifactError, match=f"column '{column}' does not have the rows"):
         read_ids(shard, column)  # type: ignore[arg-type]
     assert not (tmp_path / "name.json").exists()
     with pytest.raises(LostArtifactError, match="has changed since it was written"):

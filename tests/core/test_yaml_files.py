@@ -22,8 +22,8 @@ HOSTILE = {
     "aliases": (BOMB, "line 2: aliases are not allowed"),
     "a key twice": ("k: 1\nalpha: 2\nk: 3\n", "line 3: 'k' stands twice"),
     "a secret as a key, twice": ("? HUSH!HUSH\n: 1\n? HUSH!HUSH\n: 2\n", "line 3: a key stands twice"),
-    "a deep list": ("[" * 30 + "]" * 30, "line 1: more than 20 levels"),
-    "a very deep list": ("[" * 100_000, "line 1: more than 20 levels"),
+    "a deep list": ("[" * 30 + "]" * 30, "line 1: nested too deep (limit: 20 levels)"),
+    "a very deep list": ("[" * 100_000, "line 1: nested too deep (limit: 20 levels)"),
     "a long number": ("k: " + "9" * 5000, "line 1: a number has too many digits"),
     "an object": ("k: 1\nx: !!python/object/apply:os.system ['echo HUSH']\n", "line 2: could not determine"),
     "a tag with a secret": ("x: !HUSH 1", "line 1: could not determine"),
@@ -31,7 +31,7 @@ HOSTILE = {
     "an open quote": ('k: "HUSH', "line 1: "),
     "a control character": ("k: \x01HUSH", "not YAML: "),
     "not UTF-8": (b"k: \xff\xfeHUSH", "not YAML: UnicodeDecodeError"),
-    "too large": ("# " + "x" * (1 << 20) + "\n", "more than 1,048,576 bytes"),
+    "too large": ("# " + "x" * (1 << 20) + "\n", "the file is too large (limit: 1,048,576 bytes)"),
 }
 
 

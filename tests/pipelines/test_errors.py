@@ -182,7 +182,7 @@ def test_bad_vectors_are_counted_rejects(work: str, tmp_path: Path) -> None:
     rows = [*good[:10], *(row for row, _ in bad.values()), *good[10:]]
     candidates = vectors_file(tmp_path / "bad" / "bad.parquet", list(names), rows)
     error = refusal(RejectedRowsError, lambda: candidates_of(candidates, work))
-    assert "5 of 20 rows of --candidates were rejected (25.000%)" in error
+    assert "5 of 20 rows of --candidates were rejected (25.000%;" in error
     assert "2 x vector is not finite (e.g. 'nan' in bad.parquet" in error
     assert all(f"1 x {reason} (e.g. '{name}' in bad.parquet" in error for name, (_, reason) in list(bad.items())[2:])
     assert "--max-reject-rate" in error
@@ -249,7 +249,7 @@ def test_the_five_most_frequent_of_seven_reasons(work: str, tmp_path: Path) -> N
     captions = str(tmp_path / "captions" / "*.jsonl")
     how: dict[str, Any] = {"encoder": FormulaEncoder(), "modality": "text", "pair_id": "of"}
     error = refusal(RejectedRowsError, lambda: candidates_of(captions, work, **how))
-    assert "56 of 56 rows of --candidates were rejected (100.000%)" in error
+    assert "56 of 56 rows of --candidates were rejected (100.000%;" in error
     lines = [line.strip() for line in error.splitlines() if line.startswith("  ")]
     assert [int(line.split()[0]) for line in lines] == [14, 12, 10, 8, 6, 6]
     assert lines[-1] == "6 more, for 2 other reasons"
@@ -269,7 +269,7 @@ def test_dimensions_of_the_two_sides_differ(candidates: str, work: str, tmp_path
     wide = write_vectors(tmp_path / "wide", ["a", "b", "c", "d"], gaussian(4, DIM + 1, 2), 1)
     corpus, bank = candidates_of(candidates, work), bank_of(wide, work)
     error = refusal(InputError, lambda: bank.check_dimension(corpus))
-    assert f"candidates have vectors of dimension {DIM}, references of {DIM + 1}" in error
+    assert f"candidates have vectors of dimension {DIM} and references of {DIM + 1}" in error
 
 
 def test_dimensions_of_two_shards_differ(candidates: str, work: str, tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_next_to_no_own_pairs_draw_a_warning(own: tuple[int, int], told: bool) -
     warnings = summarise(config, manifest, result, heads)["warnings"]
     assert bool(warnings) == told
     if told:
-        assert "left out only 2 references, of 1 of 200 candidates." in warnings[0]
+        assert "left out only 2 references, for 1 of 200 candidates." in warnings[0]
         assert "Pair ids such as 'item-1.jpg'; ids such as 'item-1'." in warnings[0]
 
 

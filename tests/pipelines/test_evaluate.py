@@ -71,7 +71,7 @@ def flags_of_refresh(inputs: Path, folder: Path) -> dict[str, str]:
 def warnings_of(error: str) -> str:
     """Standard error without the lines by which a slow stage says how far it is, and without the lengths of vectors."""
     lines = error.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r"\w+ +[\d,]+ of [\d,]+, |.* are not unit length; ", line))
+    return "".join(line for line in lines if not re.match(r"\w+ +[\d,]+ of [\d,]+, |.* are not unit length, ", line))
 
 
 def result_of(*command: str) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def test_judgements_of_a_part_of_the_candidates(evaluate: Any, published: Path, 
     page = Path(result["report"]).read_text().replace("&#39;", "&#x27;")
     words = f"2 rejected, {QUERIES - 3} without an answer, 1 with no answer in the index"
     assert (note in page, "vector has zero norm" in page) == (True, True)
-    assert f"{QUERIES} of {QUERIES + 2} rows of queries (97.56%) are in no figure: {words}." in page
+    assert f"{QUERIES} of {QUERIES + 2} rows of queries (97.56%) are left out of all figures: {words}." in page
 
 
 def test_no_row_of_queries_is_left(tmp_path: Path) -> None:
@@ -299,13 +299,13 @@ def test_candidates_that_the_table_does_not_know(published: Path, tmp_path: Path
 
 def test_queries_without_answers(published: Path, tmp_path: Path) -> None:
     inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries")
-    with pytest.raises(InputError, match="none of the 80 validation queries says which candidate answers it"):
+    with pytest.raises(InputError, match="none of the 80 validation queries names the candidate that answers it"):
         QuerySet.gather(inputs, {"stranger": {"c0": 1.0}}, 0.0, "--queries", str(tmp_path))
     queries, _ = QuerySet.gather(inputs, {"q0": {"nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
     stored = queries.store(str(tmp_path))
     candidates = shards_of(str(published / "candidates" / "*"), tmp_path)
     means = [ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path)) for shard in candidates]
-    with pytest.raises(InputError, match="none of the candidates that answer the 1 validation queries is in the index"):
+    with pytest.raises(InputError, match="the candidates that answer the 1 validation queries are not in the index"):
         _gather_targets([_find_targets(each, stored) for each in means], stored)
 
 
@@ -333,7 +333,7 @@ def test_queries_tell_of_the_bank_without_answers(refresh: Any, published: Path,
     assert evaluation["unused"] == {"rejected": 2, "unanswered": QUERIES, "absent": 0}
     page = Path(summary["report"]).read_text()
     words = f"2 rejected, {QUERIES} without an answer"
-    assert f"{QUERIES + 2} of {QUERIES + 2} rows of queries (100.00%) are in no figure: {words}." in page
+    assert f"{QUERIES + 2} of {QUERIES + 2} rows of queries (100.00%) are left out of all figures: {words}." in page
     assert "vector has zero norm" in page
     assert "Not evaluated: no query has an answer." in page
     assert "Hubness" in page
@@ -419,13 +419,13 @@ def test_a_bank_without_the_queries_is_that_of_files_without_them(
 
 def test_overlap_is_dropped_or_allowed(refresh: Any) -> None:
     code, _, error = refresh("--drop-overlap", "--allow-overlap")
-    assert (code, "give one of them" in error) == (2, True)
+    assert (code, "Give only one of them" in error) == (2, True)
 
 
 def test_validation_flags_need_queries(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {"candidates": "c", "references": "r", "table": "t", "work": "w"}
     assert cli.main(["refresh", *as_flags(flags), "--tune"]) == 2
-    assert "name them with --validation" in capsys.readouterr().err
+    assert "Name them with --validation" in capsys.readouterr().err
 
 
 def test_the_report_is_one_page_under_a_new_name(tuned: dict[str, Any], tmp_path: Path) -> None:
@@ -433,6 +433,6 @@ def test_the_report_is_one_page_under_a_new_name(tuned: dict[str, Any], tmp_path
     text = page.read_text()
     assert ("<script" in text, "Evaluation of version 1" in text) == (False, True)
     assert tuned["hubs"][0]["id"] in text
-    with pytest.raises(StorageError, match="is there already and was left as it is"):
+    with pytest.raises(StorageError, match="exists already and was left as it is"):
         write_report(read_report(str(page)), str(tmp_path), "evaluation", str(page))
     assert page.read_text() == text

@@ -115,7 +115,7 @@ def judged(published: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
 
 def test_the_fair_figure_is_that_of_a_bank_without_own_pairs(judged: tuple[dict[str, Any], str]) -> None:
     result, text = judged
-    assert "20 of 50 bank rows (40.0 %) belong to candidates of the pool" in text
+    assert "20 of 50 bank rows (40.0 %) belong to candidates" in text
     assert "without them, which is the fair figure" in text
     assert result["own_pairs"] == OWN_PAIRS
     rest = brute_force_means(gaussian(CANDIDATES, DIM, 1), gaussian(REFERENCES - OWN_PAIRS, DIM, 2), (K,))
@@ -135,7 +135,7 @@ def test_the_fair_figure_is_that_of_a_bank_without_own_pairs(judged: tuple[dict[
 
 def test_the_fair_figure_needs_the_bank_of_the_table(evaluate: Run) -> None:
     code, _, text = evaluate("--drop-own-pairs", references=None, **{"reference-pair-id-column": None})
-    assert (code, "need the bank that the table was made with" in text) == (2, True)
+    assert (code, "need the bank of the table" in text) == (2, True)
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_a_version_names_the_gates_that_failed_and_were_accepted(published: Path
 
 def test_comparing_needs_the_bank(evaluate: Run) -> None:
     code, _, text = evaluate("--compare", references=None, **{"reference-pair-id-column": None})
-    assert (code, "name it with --references" in text) == (2, True)
+    assert (code, "Name it with --references" in text) == (2, True)
 
 
 def test_attributes_are_measured_over_the_same_rankings(judged: tuple[dict[str, Any], str]) -> None:

@@ -353,7 +353,7 @@ def test_an_output_of_something_else(export: Run, output: Path) -> None:
         ({"engine": "rerank", "payload": "title"}, "have no effect"),
         ({"uuid-column": "uuid"}, "--uuid-column has no effect on --engine lancedb"),
         ({"payload": "bias"}, "--payload: 'bias'"),
-        ({"since": "1"}, "belong together"),
+        ({"since": "1"}, "need each other"),
         ({"since": "1", "like": "x"}, "must be older than version 1"),
         ({"since": "1", "like": "x", "engine": "faiss"}, "reads its files as a whole"),
     ],

@@ -62,7 +62,7 @@ def test_a_refresh_beside_which_is_cleaned(
             code = cli.main(refresh_arguments(str(place), str(place), 2))
         same = code == 0 and files(place) == expected
         # Before a refresh holds its lease, while it looks at its input, it has not reused anything yet.
-        same &= all(("a refresh is at work" in said) == (held and leased) for leased, said in cleaned)
+        same &= all(("a refresh is running" in said) == (held and leased) for leased, said in cleaned)
         record_count(f"refreshes beside gc, lease {'held' if held else 'ignored'}: same table", same, 1)
         if not same:
             wrong.append((moment, code, cleaned))

@@ -17,7 +17,7 @@ from failpoints import KINDS, failing, several_parts
 from jobs import TwoVersions, refresh_arguments
 from stores import forbid, objects, own_s3, plant
 
-from nnn_core.errors import StorageError
+from nnn_core.errors import NOTHING_PUBLISHED, StorageError
 from nnn_core.planning.standing import Standing
 from nnn_core.table.manifest import list_versions
 from pipelines.commands import cli
@@ -66,7 +66,7 @@ class Job:
 
     def succeeds(self, folder: str) -> None:
         code, error = self.run(folder)
-        said = [line for line in error.splitlines() if " are not unit length; " not in line]
+        said = [line for line in error.splitlines() if " are not unit length, " not in line]
         assert (code, said) == (0, [])
         assert objects(folder) == self.after
 
@@ -74,11 +74,11 @@ class Job:
         """How it ended cannot be kept: the version stands all the same, and a warning says so."""
 
         def keep(*_: object) -> None:
-            raise StorageError("cannot write 'x': full. Nothing was published. Make the location writable.")
+            raise StorageError(f"cannot write 'x': full. {NOTHING_PUBLISHED} Make the location writable.")
 
         with mock.patch.object(Standing, "keep", keep):
             code, error = self.run(folder)
-        said = [line for line in error.splitlines() if " are not unit length; " not in line]
+        said = [line for line in error.splitlines() if " are not unit length, " not in line]
         assert (code, said) == (
             0,
             ["WARNING nnn: the result of the refresh could not be stored: cannot write 'x': full."],

@@ -51,12 +51,12 @@ def test_grades_are_those_of_the_answered(tmp_path: Path) -> None:
 def test_rejected_rows_are_counted_and_bounded(tmp_path: Path) -> None:
     pattern, work = files(tmp_path, 1), str(tmp_path / "work")
     assert gather(pattern, work, rate=0.25)[1].rejected == 1
-    with pytest.raises(RejectedRowsError, match=r"1 of 4 rows of --queries were rejected \(25.000%\)"):
+    with pytest.raises(RejectedRowsError, match=r"1 of 4 rows of --queries were rejected \(25.000%;"):
         gather(pattern, work, rate=0.24)
 
 
 def test_queries_of_which_none_has_an_answer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none of the 3 validation queries says which candidate answers it"):
+    with pytest.raises(InputError, match="none of the 3 validation queries names the candidate that answers it"):
         gather(files(tmp_path), str(tmp_path / "work"), {})
 
 
@@ -64,8 +64,14 @@ def test_queries_of_which_none_has_an_answer_are_refused(tmp_path: Path) -> None
     ("unused", "words"),
     [
         (_Unused(0, 0, 0), ""),
-        (_Unused(0, 0, 1), "1 of 8 rows of queries (12.50%) are in no figure: 1 with no answer in the index."),
-        (_Unused(2, 1, 0), "3 of 8 rows of queries (37.50%) are in no figure: 2 rejected, 1 without an answer."),
+        (
+            _Unused(0, 0, 1),
+            "1 of 8 rows of queries (12.50%) are left out of all figures: 1 with no answer in the index.",
+        ),
+        (
+            _Unused(2, 1, 0),
+            "3 of 8 rows of queries (37.50%) are left out of all figures: 2 rejected, 1 without an answer.",
+        ),
     ],
 )
 def test_what_no_figure_is_of_is_said(unused: _Unused, words: str) -> None:

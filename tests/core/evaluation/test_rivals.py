@@ -239,5 +239,5 @@ def test_a_sampled_second_bank_is_repeatable() -> None:
 
 def test_what_cannot_be_compared() -> None:
     case = trial()
-    with pytest.raises(InputError, match="one half empty"):
+    with pytest.raises(InputError, match="are too few"):
         case.asked_by(np.arange(30) == 0).compare()

@@ -328,7 +328,7 @@ def test_missing_credentials_are_an_error_of_ours(
 
     monkeypatch.setattr(MemoryFileSystem, method, fail)
     with pytest.raises(
-        StorageError, match=r"cannot reach 'memory://b/x\*?': Unable to locate credentials\. .*check the"
+        StorageError, match=r"cannot reach 'memory://b/x\*?': Unable to locate credentials\. .*Check its"
     ):
         act("memory://b/x")
 
@@ -357,7 +357,9 @@ def test_a_place_that_may_not_be_looked_at_is_an_error_of_ours(
 @pytest.mark.parametrize("uri", ["hdfs://h/x", "sftp://h/x", "webdav://h/x", "ftp://h/x", "simplecache::s3://b/x"])
 def test_a_place_without_exclusive_creation_is_refused(uri: str) -> None:
     """There two writers of one name could both believe that they were first."""
-    with pytest.raises(StorageError, match=rf"cannot write '{uri}': over '\w+' .* exclusively.*local disk, S3, Google"):
+    with pytest.raises(
+        StorageError, match=rf"cannot write '{uri}': '\w+' cannot create objects exclusively.*local disk, S3, Google"
+    ):
         storage.create(uri, b"")
 
 
@@ -440,7 +442,9 @@ def test_links_are_followed(linked: Path, pattern: str, names: list[str]) -> Non
 @pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "gone.tar", "?one.tar", "*/part.tar"])
 def test_a_link_that_leads_nowhere_is_an_error(linked: Path, pattern: str) -> None:
     (linked / "gone.tar").symlink_to("../store/nowhere")
-    with pytest.raises(InputError, match=r"gone\.tar' is a link to '\.\./store/nowhere', where nothing is.*Restore"):
+    with pytest.raises(
+        InputError, match=r"gone\.tar' is a link to '\.\./store/nowhere', which does not exist.*Restore"
+    ):
         storage.find(str(linked / pattern))
 
 

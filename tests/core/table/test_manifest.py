@@ -148,7 +148,7 @@ def test_missing_tables_and_versions(table: str) -> None:
         read_manifest(table)
     for version in (2, 4):
         commit_version(table, make_manifest(version, alpha=float(version)))
-    with pytest.raises(InputError, match=r"table' has no version 3; it has 2 to 4 \(2 versions\)"):
+    with pytest.raises(InputError, match=r"table' has no version 3. It has versions 2 to 4 \(2 in all\)"):
         read_manifest(table, 3)
 
 

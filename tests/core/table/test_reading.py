@@ -59,7 +59,7 @@ def test_an_older_version_can_be_read(table: str) -> None:
     old = load_bias_table(table, 1)
     assert old.manifest.version == 1
     oracles.assert_same_bits(old.bias, (0.75 * MEANS[:, 2].astype(np.float64)).astype(np.float32))
-    with pytest.raises(InputError, match=r"no version 9; it has 1 to 2 \(2 versions\)"):
+    with pytest.raises(InputError, match=r"no version 9. It has versions 1 to 2 \(2 in all\)"):
         load_bias_table(table, 9)
 
 

@@ -87,4 +87,4 @@ def test_quiet_prints_the_object_alone(two_versions: TwoVersions, capsys: pytest
     assert cli.main(["table", "list", "--table", f"{place}/table"]) == 0
     assert "current" in capsys.readouterr().out
     assert cli.main([*command, "--verbose"]) == 2
-    assert "contradict" in capsys.readouterr().err
+    assert "exclude each other" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_a_service_that_agrees(
     uri = table(parts)
     file = write(tmp_path / "service.parquet", {name: 11 * vector for name, vector in vectors.items()})
     assert cli.main(["encoder", "check", "--table", uri, "--vectors", file]) == 0
-    assert "within 0.002" in capsys.readouterr().out
+    assert "(limit: 0.002)" in capsys.readouterr().out
     assert cli.main(["encoder", "check", SPEC, "--table", uri, "--vectors", file, "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["verdict"] == "same"

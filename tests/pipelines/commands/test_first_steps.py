@@ -57,7 +57,7 @@ def test_init_overwrites_nothing_and_says_what_it_lacks(
     Path("refresh.yaml").write_text("mine")
     code, _, error = run(capsys, "init", *sides)
     assert code == 2
-    assert "'refresh.yaml' is there already" in error
+    assert "'refresh.yaml' exists already" in error
     assert Path("refresh.yaml").read_text() == "mine"
     (tmp_path / "captions.txt").write_text("a cat\na dog\n")
     code, _, error = run(capsys, "init", *sides, "--references", "captions.txt", "--output", "new.yaml")

@@ -101,7 +101,7 @@ def test_every_damage_is_named(table: Path, capsys: pytest.CaptureFixture[str]) 
         **dict.fromkeys(others, "whole"),
     }
     assert record["verdict"] == "damaged"
-    assert f"3 of {len(states)} files of version 2 of '{table}' are not what was published" in printed.err
+    assert f"3 of {len(states)} files of version 2 of '{table}' are damaged" in printed.err
     assert f"'{table}/{first}' is damaged" in printed.err
     assert f"cannot read '{table}/{second}'" in printed.err
     assert "run a refresh" in printed.err

@@ -146,7 +146,7 @@ def test_nothing_goes_while_a_refresh_is_at_work(
     with leased(str(place / "work"), "run-x"):
         time.sleep(0.1)
         assert cli.main([*gc(place, "--yes")]) == 2
-        assert "a refresh is at work" in capsys.readouterr().err
+        assert "a refresh is running" in capsys.readouterr().err
         held = {path.name for path in (place / "work" / "leases").iterdir()}
         assert held
         assert "run-x-000000.json" not in held

@@ -44,7 +44,7 @@ RUN = f'"{sys.executable}" -c "$0"'
     ("line", "code", "told"),
     [
         (f"{RUN} refresh show > /dev/full", 0, b""),
-        (f"{RUN} table show > /dev/full", 7, b"what was printed is incomplete: No space left on device"),
+        (f"{RUN} table show > /dev/full", 7, b"the output is incomplete: No space left on device"),
         (f"{RUN} refresh show | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}", 0, b""),
         (f"{RUN} table show | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}", 141, b""),
         (f"{RUN} refresh show >&-", 0, b""),
@@ -81,7 +81,7 @@ def test_a_signal_ends_a_command_in_one_line(number: int, code: int, word: str) 
         _, error = process.communicate(timeout=60)
     assert process.returncode == code
     assert error.decode().splitlines() == [
-        f"nnn: {word}; finished work is kept, run the same command again to continue"
+        f"nnn: {word}. Finished work is kept: run the same command again to continue"
     ]
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_place_is_refused(
     monkeypatch.chdir(tmp_path)
     code = cli.main([place if part == "PLACE" else part for part in command.split()])
     error = capsys.readouterr().err
-    told = "names no place" in error or "would be a folder called" in error
+    told = " is not a place" in error or "would be a folder called" in error
     nothing = not [*tmp_path.iterdir()]
     record_count("places that are none, and refused", code == 2 and told and nothing, 1)
     assert (code, told, nothing) == (2, True, True), error

@@ -23,10 +23,10 @@ from pipelines.commands import cli
 from pipelines.running.runner import _sigint_kept
 
 ROOT = Path(__file__).parents[3]
-REST = "finished work is kept, run the same command again to continue"
+REST = "Finished work is kept: run the same command again to continue"
 LAST = {
-    signal.SIGINT: (130, f"nnn: interrupted; {REST}"),
-    signal.SIGTERM: (143, f"nnn: terminated; {REST}"),
+    signal.SIGINT: (130, f"nnn: interrupted. {REST}"),
+    signal.SIGTERM: (143, f"nnn: terminated. {REST}"),
 }
 
 #: Points of a refresh: those at which no file is cut in half, and more of them.

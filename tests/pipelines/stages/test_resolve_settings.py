@@ -33,7 +33,7 @@ def test_k_and_the_grid_are_what_every_candidate_has_references_for(k: int | str
     config = config_of(k, 64)
     fitting = [value for value in config.grid if value <= min(33, fewest)]
     if k != "auto" and int(k) > fewest:
-        with pytest.raises(BankTooSmallError, match=f"some candidate has only {fewest} left"):
+        with pytest.raises(BankTooSmallError, match=f"one has only {fewest} without its own pairs"):
             resolve_settings(config, BANK, Scored(fewest, frozenset()), {})
         return
     found = resolve_settings(config, BANK, Scored(fewest, frozenset()), {"weights": "w"})

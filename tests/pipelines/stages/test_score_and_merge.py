@@ -56,7 +56,7 @@ def test_tasks_cut_the_bank_at_the_first_shard_that_fills_them(
 
 def test_sides_of_two_dimensions_never_meet() -> None:
     candidates = make_shard("c", 2, dim=5)
-    with pytest.raises(InputError, match="dimension 5, references of 4"):
+    with pytest.raises(InputError, match="dimension 5 and references of 4"):
         Sides(make_bank([make_shard("r")]), corpus_of(candidates))
 
 

@@ -130,7 +130,7 @@ def test_the_delta_is_the_same_bytes_each_time(table: str, monkeypatch: pytest.M
     data = storage.read_bytes(f"{table}/a.parquet")
     Difference.of(table, 1, 2, f"{table}/b.parquet")
     assert storage.read_bytes(f"{table}/b.parquet") == data
-    with pytest.raises(StorageError, match="is there already with other content and was left as it is"):
+    with pytest.raises(StorageError, match="exists already with other content and was left as it is"):
         Difference.of(table, 2, 1, f"{table}/a.parquet")
     assert storage.read_bytes(f"{table}/a.parquet") == data
 
