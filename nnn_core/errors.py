@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-
 #: Where what is written ends a job. Said of a version that stands already, these words and what follows are left out.
 NOTHING_PUBLISHED = "Nothing was published."
 
