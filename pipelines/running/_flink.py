@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 from urllib.request import Request, urlopen
@@ -44,7 +45,7 @@ def has_beam(cluster: str, job_server: str | None) -> bool:
         cluster: address of its pages.
         job_server: path of the job server's file.
     """
-    if not job_server or _settings_of(cluster).get("classloader.resolve-order") != "parent-first":
+    if not job_server or not _prefers_own_classes(_settings_of(cluster)):
         return False
     beside: list[str] = (_ask(cluster, "jobmanager/environment") or {}).get("classpath", [])
     return PurePath(job_server).name in {PurePath(each).name for each in beside}
@@ -67,7 +68,7 @@ def warn_of_settings(cluster: str) -> None:
             "restart-strategy.fixed-delay.attempts: 3 and restart-strategy.fixed-delay.delay: 10 s.",
             cluster,
         )
-    if settings.get("classloader.resolve-order") != "parent-first":
+    if not _prefers_own_classes(settings):
         _LOG.warning(
             "the Flink cluster at %s loads Beam's classes with each job, so its Python workers restart for "
             "every stage. Put the job server's file into its lib folder, and set classloader.resolve-order: "
@@ -90,6 +91,11 @@ def cancel(cluster: str, name: str) -> None:
 def _settings_of(cluster: str) -> dict[str, str]:
     """The configuration of the job manager; empty if the cluster does not say."""
     return {each["key"]: each["value"] for each in _ask(cluster, "jobmanager/config") or []}
+
+
+def _prefers_own_classes(settings: Mapping[str, str]) -> bool:
+    """Whether a class that both the cluster and a job have is the cluster's, which workers outlive a stage by."""
+    return settings.get("classloader.resolve-order") == "parent-first"
 
 
 def _ask(cluster: str, page: str, method: str = "GET") -> Any:
