@@ -56,17 +56,14 @@ def show_rows(
             yield replace(one, text=said.get(one.id, one.text)[:_MAX_TEXT])
 
 
-def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, wanted: frozenset[str]) -> tuple[Shown, ...]:
+def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, names: frozenset[str]) -> tuple[Shown, ...]:
     """``show_rows`` of the file that was embedded, if it is still there: nothing more depends on it.
 
     Args:
         embedded: what the file became.
         request: how the file was read when it was embedded.
-        wanted: ids of rows; those that are in the file are shown.
+        names: ids of rows that the file holds.
     """
-    names = embedded.ids_among(wanted)
-    if not names:
-        return ()
     uri = embedded.source
     try:
         if embedded.is_group:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsIter, AsList, AsSingleton
 from apache_beam.transforms.window import GlobalWindows
@@ -210,12 +212,17 @@ def _write(
 
 def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest) -> Iterator[_HubLook]:
     stage, embedded = named
-    if stage != StageName.EMBED_CANDIDATES or not hubs.explained | hubs.shown:
+    wanted = hubs.explained | hubs.shown
+    if stage != StageName.EMBED_CANDIDATES or not wanted:
         return
-    found = (find_vectors(shard, hubs.explained) for shard in embedded.located())
-    look = _HubLook(tuple(block for block in found if block is not None), show_again(embedded, request, hubs.shown))
-    if look.vectors or look.shown:
-        yield look
+    # The ids of all candidates are read for this, so they are read once for both.
+    blocks = [block for shard in embedded.located() if (block := find_vectors(shard, wanted)) is not None]
+    if not blocks:
+        return
+    names = [block.ids.to_pylist() for block in blocks]
+    places = [[row for row, name in enumerate(each) if name in hubs.explained] for each in names]
+    vectors = tuple(block.take(np.array(rows)) for block, rows in zip(blocks, places, strict=True) if rows)
+    yield _HubLook(vectors, show_again(embedded, request, hubs.shown.intersection(itertools.chain(*names))))
 
 
 def _nearest_of(named: tuple[str, EmbeddedInput], looks: list[_HubLook], basis: Basis) -> Iterator[dict[str, Nearest]]:

@@ -68,15 +68,17 @@ def test_what_was_embedded_is_shown_again(tmp_path: Path, caplog: pytest.LogCapt
         asked = request(tmp_path, "image", None if pattern.endswith("npy") else "e")
         model = FormulaEncoder() if asked.encoder else None
         embedded = embed_shard(asked.plan(describe_shard(name)), asked, model)
-        again[pattern] = [(one.id, one.text, one.image is not None) for one in show_again(embedded, asked, wanted)]
-        assert show_again(embedded, asked, frozenset({"elsewhere"})) == ()
+        again[pattern] = [
+            (one.id, one.text, one.image is not None) for one in show_again(embedded, asked, embedded.ids_among(wanted))
+        ]
+        assert show_again(embedded, asked, embedded.ids_among(frozenset({"elsewhere"}))) == ()
     assert again == {
         "images/*.jpg": [("two.jpg", "", True)],
         "a.tar": [("blue", "", True)],
         "img_emb_0.npy": [("b", "blue hat", False)],
     }
     (tmp_path / "a.tar").unlink()
-    assert show_again(embedded, asked, wanted) == ()
+    assert show_again(embedded, asked, embedded.ids_among(wanted)) == ()
     assert "cannot show 1 of the hubs" in caplog.text
 
 
