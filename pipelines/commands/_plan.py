@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     )
     args, options = parse_flags(parser, argv)
     if args.workers < 1:
-        raise ConfigError(f"--workers {args.workers}must be at least 1.")
+        raise ConfigError(f"--workers {args.workers} must be at least 1.")
     config = config_from(args, runs_locally(options))
     record = show_plan(Foretold.of(config, config.encoder_source, args.rates), config, args.workers)
     print_json(args, record)

@@ -328,6 +328,7 @@ def test_flags_of_beam_are_understood(two_versions: TwoVersions, capsys: pytest.
     assert cli.main(["plan", *flags, "--runer=DataflowRunner"]) == 2
     assert "did you mean --runner" in capsys.readouterr().err
     assert cli.main(["plan", *flags, "--workers", "0"]) == 2
+    assert "--workers 0 must be at least 1." in capsys.readouterr().err
 
 
 def test_rates_without_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
