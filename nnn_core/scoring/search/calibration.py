@@ -162,18 +162,13 @@ def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, Ve
     for shard in chosen:
         block = read_shard(shard)
         rows = np.unique(np.linspace(0, shard.rows - 1, min(wanted, shard.rows)).astype(np.int64))
-        blocks.append(_take(block, rows))
+        blocks.append(block.take(rows))
     ids = pa.concat_arrays([block.ids for block in blocks])
     pair_ids = pa.concat_arrays([block.pair_ids for block in blocks])
     both = VectorBlock(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))
     # One candidate alone has to serve for both.
     even, odd = np.arange(0, len(ids), 2), np.arange(1 if len(ids) > 1 else 0, len(ids), 2)
-    return _take(both, even), _take(both, odd)
-
-
-def _take(block: VectorBlock, rows: npt.NDArray[np.int64]) -> VectorBlock:
-    places = pa.array(rows)
-    return VectorBlock(block.ids.take(places), block.pair_ids.take(places), block.vectors[rows])
+    return both.take(even), both.take(odd)
 
 
 def _choose_settings(
