@@ -33,6 +33,7 @@ from pipelines.options import (
     QueryColumnOptions,
     ReferenceColumnOptions,
     ValidationColumnOptions,
+    names_in,
 )
 
 #: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
@@ -112,6 +113,7 @@ class RefreshConfig(ValidationColumnOptions):
         gates: YAML file of limits for publishing (defaults: deploy/gates.yaml).
         accept: publish even if this gate fails; repeatable. The manifest records it.
         report: HTML report; {date} stands for today (default: a new one below WORK/reports).
+        show: columns of the candidates that the report shows beside their ids, such as title,url (default: caption).
         worker_start_timeout: seconds to wait for an engine's first worker (default: %(default)g).
         run: name of this run, which is no option.
 
@@ -154,6 +156,7 @@ class RefreshConfig(ValidationColumnOptions):
     gates: Annotated[str | None, _scoring("FILE")] = None
     accept: Annotated[tuple[str, ...], _scoring("GATE")] = ()
     report: Annotated[str | None, _scoring("URI")] = None
+    show: Annotated[str | None, _scoring("NAMES")] = None
     worker_start_timeout: Annotated[float, _scoring("SECONDS")] = 300.0
     run: str = "run"
 
@@ -268,6 +271,11 @@ class RefreshConfig(ValidationColumnOptions):
         return tuple(sorted({self.candidate_modality, self.bank_modality}))
 
     @property
+    def shown_columns(self) -> tuple[str, ...]:
+        """The columns that ``show`` names."""
+        return names_in(self.show)
+
+    @property
     def cache(self) -> DiskCache:
         """Where each worker's machine keeps copies of what it reads from an object store again and again."""
         return DiskCache(self.cache_bytes, self.cache_folder)
@@ -316,6 +324,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
         compare: also judge CSLS, Distribution Normalization, Inverted Softmax, QB-Norm and DB-Norm; on a sample if
             there are more than 100,000 candidates.
         attributes: tables of id and attributes, to see how evenly their values are retrieved.
+        show: columns of the candidates that the report shows beside their ids, such as title,url (default: caption).
         request: which point is judged, and by what, which the command works out from its own options.
         run: name of this run, which is no option.
 
@@ -339,6 +348,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     drop_own_pairs: Annotated[bool, _measured()] = False
     compare: Annotated[bool, _measured()] = False
     attributes: Annotated[str | None, _measured("GLOB")] = None
+    show: Annotated[str | None, Option("NAMES")] = None
     run: str = "run"
 
     def __post_init__(self) -> None:
@@ -349,6 +359,11 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
             raise ConfigError("--compare and --drop-own-pairs need the bank of the table. Name it with --references.")
         if not 0.0 <= self.max_reject_rate <= 1.0:
             raise ConfigError(f"--max-reject-rate {self.max_reject_rate} must lie between 0 and 1.")
+
+    @property
+    def shown_columns(self) -> tuple[str, ...]:
+        """The columns that ``show`` names."""
+        return names_in(self.show)
 
     @property
     def rejects_folder(self) -> str:

@@ -71,7 +71,8 @@ def define_evaluation(
     means = shards | "LookUpMeans" >> beam.Map(_look_up, AsSingleton(coverage), config)
     request = root | "Request" >> Once(lambda: config.request)
     centroid = root | "Centroid" >> Once(lambda: manifest.references.centroid)
-    review = means | "ReviewBias" >> ReviewBias(queries, asked, candidates, request, centroid, config.threads)
+    reviewing = ReviewBias(queries, asked, candidates, request, centroid, config.threads, config.shown_columns)
+    review = means | "ReviewBias" >> reviewing
     if config.drop_own_pairs:  # which the configuration refuses where there are no references
         left = references.embedded | "DropOwnPairs" >> DropReferences(own_pairs, config.work)
         known = AsSingleton(found["own_pairs"])

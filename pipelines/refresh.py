@@ -65,7 +65,8 @@ def define_refresh(
         request = basis | "Request" >> beam.Map(request_of, config)
         centroid = outline | "Centroid" >> beam.Map(lambda known: known.reference_sum.centroid)
         both = files.of("validation"), files.of("candidates")
-        review = merged[MEANS] | "ReviewBias" >> ReviewBias(queries, *both, request, centroid, config.threads)
+        reviewing = ReviewBias(queries, *both, request, centroid, config.threads, config.shown_columns)
+        review = merged[MEANS] | "ReviewBias" >> reviewing
         basis = basis | "TakeChoice" >> beam.Map(take_choice, AsSingleton(review))
     found = (AsSingleton(basis), AsSingleton(calibrated) if calibrated else [])
     return merged[TABLE_ROWS] | "CommitBiasTable" >> CommitBiasTable(
@@ -80,6 +81,7 @@ def define_refresh(
         basis=basis,
         lineage=Once(describe_lineage, config, AsSingleton(gathered), *found),
         review=review,
+        show=config.shown_columns,
     )
 
 

@@ -26,8 +26,9 @@ def write_vectors(
     files: int,
     pair_ids: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
+    **further: Sequence[str],
 ) -> str:
-    """Embeddings as ``files`` Parquet shards; returns their glob."""
+    """Embeddings as ``files`` Parquet shards, with ``further`` columns beside them; returns their glob."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, rows in enumerate(np.array_split(np.arange(len(ids)), files)):
         columns: dict[str, object] = {"id": [ids[row] for row in rows]}
@@ -35,6 +36,7 @@ def write_vectors(
             columns["pair_id"] = [pair_ids[row] for row in rows]
         if captions is not None:
             columns["caption"] = [captions[row] for row in rows]
+        columns |= {name: [values[row] for row in rows] for name, values in further.items()}
         columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), vectors.shape[1])
         pq.write_table(pa.table(columns), folder / f"part-{number}.parquet")
     return str(folder / "part-*.parquet")

@@ -31,6 +31,8 @@ MAX_OPEN_HUBS, MAX_OPEN_CHANGES = 6, 2
 MAX_ROWS = 30
 MAX_TABLES = 4
 MAX_REASONS = 20
+#: A text with addresses in it, in characters.
+MAX_LINKED = 6000
 #: All pictures together, in characters of the page.
 MAX_PICTURES = 1_250_000
 
@@ -101,11 +103,19 @@ def _text_of(name: str) -> str:
 
 
 def _with_links(text: str) -> Markup:
-    """Foreign text whose web addresses lead there; nothing is loaded unless the reader follows one."""
+    """Foreign text whose web addresses lead there; nothing is loaded unless the reader follows one.
+
+    An address is shown as far as other text is, and leads to all of it.
+    """
     # An address that is followed by an ellipsis was cut.
-    parts = re.split(r"(https?://[^\s<>\"'\u2026]+(?=[\s<>\"']|$))", numbers.clean(text))
-    links = (Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(part) for part in parts[1::2])
-    return Markup("").join(each for pair in zip_longest(map(escape, parts[::2]), links, fillvalue="") for each in pair)
+    parts = re.split(r"((?i:https?)://[^\s<>\"'\u2026]+(?=[\s<>\"']|$))", numbers.clean(text, MAX_LINKED))
+    texts = map(escape, map(_shown, parts[::2]))
+    links = (Markup('<a href="{}" rel="noreferrer">{}</a>').format(part, _shown(part)) for part in parts[1::2])
+    return Markup("").join(each for pair in zip_longest(texts, links, fillvalue="") for each in pair)
+
+
+def _shown(text: str) -> str:
+    return numbers.visible(text, numbers.MAX_TEXT)
 
 
 def _finalize(value: Any) -> Any:

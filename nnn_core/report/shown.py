@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from urllib.parse import quote
 
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
-from nnn_core.inputs.readers.payload import read_payload
+from nnn_core.inputs.readers.payload import check_payload, find_payload
 from nnn_core.inputs.shards import InputShard, Modality
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
 
 _LOG = logging.getLogger("nnn")
 
-#: Characters of a caption that are kept.
-_MAX_TEXT = 500
+_FLAG = "--show"
+
+#: Characters of a caption or of another value that are kept, and of an address, which leads nowhere if it is cut.
+_MAX_TEXT, _MAX_ADDRESS = 500, 2000
+
+#: How an address begins, and what may end one in the text around it.
+_ADDRESS, _ENDING = re.compile(r"https?://", re.I), re.compile(r"[\s<>\"'\u2026]")
+
+
+def check_fields(uris: Iterable[str], columns: Columns, fields: Sequence[str]) -> None:
+    """Refuse columns that a page could not show of files, as far as the beginning of each of these tells.
+
+    Args:
+        uris: files of candidates.
+        columns: names of their columns.
+        fields: columns to show, such as ``title`` and ``url``.
+
+    Raises:
+        ConfigError: a file has no such column, or none that can be shown.
+    """
+    for uri in uris if fields else ():
+        try:
+            check_payload(uri, columns, fields, _FLAG)
+        except InputError as error:
+            raise ConfigError(f"{error} Nothing was computed. Correct {_FLAG}, or leave it out.") from error
 
 
 def show_rows(
@@ -37,32 +59,39 @@ def show_rows(
         fields: columns whose values are shown in place of captions, such as ``title`` and ``url``.
 
     Raises:
-        InputError: the file cannot be read, or has no such columns.
+        InputError: the file cannot be read. If it only has no such columns, a warning says so.
     """
     if not wanted:
         return
     columns, vectors = request.columns, holds_vectors(shard, request.modality, request.columns)
-    said = _fields_of(shard, columns, wanted, fields) if fields else {}
+    said = dict[str, str]()
+    try:
+        said = _fields_of(shard, columns, wanted, fields) if fields else {}
+    except (InputError, ConfigError) as error:  # the files that were looked at before the work have them
+        _LOG.warning("The report cannot show %s of %d rows: %s", ", ".join(fields), len(wanted), error)
     if vectors:
         caption = columns.caption or CAPTION_DEFAULT
         with contextlib.suppress(InputError):  # no captions in it
             beside = replace(columns, vector=None, caption=caption)
-            said = said or {one.id: one.text for one in _read_items(shard, "text", beside, wanted)}
+            said = said or {one.id: one.text[:_MAX_TEXT] for one in _read_items(shard, "text", beside, wanted)}
         with contextlib.suppress(InputError, ConfigError):  # nor in a file of metadata
             said = said or _fields_of(shard, columns, wanted, [caption])
-        yield from (Shown(row_id, text[:_MAX_TEXT]) for row_id, text in said.items() if text)
+        yield from (Shown(row_id, text) for row_id, text in said.items() if text)
     else:
         for one in _read_items(shard, request.modality, columns, wanted):
-            yield replace(one, text=said.get(one.id, one.text)[:_MAX_TEXT])
+            yield replace(one, text=said.get(one.id) or one.text[:_MAX_TEXT])
 
 
-def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, names: frozenset[str]) -> tuple[Shown, ...]:
+def show_again(
+    embedded: EmbeddedInput, request: EmbeddingRequest, names: frozenset[str], fields: Sequence[str] = ()
+) -> tuple[Shown, ...]:
     """``show_rows`` of the file that was embedded, if it is still there: nothing more depends on it.
 
     Args:
         embedded: what the file became.
         request: how the file was read when it was embedded.
         names: ids of rows that the file holds.
+        fields: columns whose values are shown in place of captions.
     """
     uri = embedded.source
     try:
@@ -70,7 +99,7 @@ def show_again(embedded: EmbeddedInput, request: EmbeddingRequest, names: frozen
             shard = InputShard(uri, embedded.digest, 0, members=tuple(sorted(names)))
         else:
             shard = InputShard(uri, embedded.digest, 0, format_of(uri).companion(uri))
-        return tuple(show_rows(shard, request, names))
+        return tuple(show_rows(shard, request, names, fields))
     except InputError as error:
         _LOG.warning("The report cannot show %d of the hubs, which %s held: %s", len(names), uri, error)
         return ()
@@ -90,9 +119,17 @@ def _read_items(shard: InputShard, modality: Modality, columns: Columns, wanted:
 
 def _fields_of(shard: InputShard, columns: Columns, wanted: frozenset[str], fields: Sequence[str]) -> dict[str, str]:
     """The values of some columns by id, as one text."""
-    table = read_payload(shard.uri, shard.digest, columns, fields, "--show")
-    kept = table.filter(pc.is_in(table.column("id"), value_set=pa.array(sorted(wanted), pa.string())))
-    return {
-        row["id"]: " \u00b7 ".join(str(row[name]) for name in fields if row[name] not in (None, ""))
-        for row in kept.to_pylist()
-    }
+    rows = find_payload(shard.uri, columns, fields, wanted, _FLAG)
+    return {row["id"]: " \u00b7 ".join(filter(None, (_said(row[name]) for name in fields))) for row in rows}
+
+
+def _said(value: object) -> str:
+    """A value as text. An address has no character that would end it, whatever it holds."""
+    text = "" if value is None else str(value).strip()
+    if not _ADDRESS.match(text):
+        return _cut(text, _MAX_TEXT)
+    return _cut(_ENDING.sub(lambda found: quote(found[0]), text), _MAX_ADDRESS)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\u2026"

@@ -8,6 +8,7 @@ from typing import Any
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
 from nnn_core.planning.preflight import Head
+from nnn_core.report.shown import check_fields
 from pipelines.config import RefreshConfig
 
 #: Encoders that decode images as this package does; others may decode more.
@@ -27,6 +28,7 @@ def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool
         only other machines can read there is none.
 
     Raises:
+        ConfigError: candidates that have no such columns as the report is to show.
         InputError: input that cannot be read as it was asked for.
         RejectedRowsError: rows that cannot be used.
     """
@@ -39,6 +41,8 @@ def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool
         for side, pattern in patterns.items()
         if pattern and (local or not storage.is_local(pattern))
     }
+    if "candidates" in heads:
+        check_fields(heads["candidates"].uris, config.candidate_columns, config.shown_columns)
     if {"candidates", "references"} <= heads.keys():
         heads["candidates"].check_against(heads["references"], config.exclude_own_pairs)
     if {"validation", "references"} <= heads.keys() and not (config.allow_overlap or config.drop_overlap):

@@ -19,15 +19,16 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH, Rankings
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Rows
+from nnn_core.inputs.shards import spread
 from nnn_core.report import Shown
 from nnn_core.report.answers import Answer, Answers
-from nnn_core.report.shown import show_rows
+from nnn_core.report.shown import check_fields, show_rows
 from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands._options import add_options, build, encoder_of_table
 from pipelines.commands._output import add_version, print_json
 from pipelines.commands._parser import Parser
-from pipelines.options import ColumnOptions
+from pipelines.options import ColumnOptions, names_in
 
 _Hits = Sequence[tuple[float, str]]
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if not 1 <= args.top <= DEPTH:
         raise ConfigError(f"--top {args.top} must be between 1 and {DEPTH}.")
     columns = build(ColumnOptions, args)
+    pictured = list_shards(args.embeddings, "--embeddings") if args.embeddings and args.report else []
+    check_fields((each.uri for each in spread(pictured)), columns.candidate_columns, names_in(args.show))
     table = load_bias_table(args.table, args.version)
     vectors = Vectors(args.work, args.embeddings, columns.candidate_columns)
     answers = _answers(args, table, search_version(table, vectors, _encode(args, table)))
@@ -122,7 +125,7 @@ def _write_page(args: argparse.Namespace, table: BiasTable, vectors: Vectors, an
 def _show(args: argparse.Namespace, table: BiasTable, vectors: Vectors, wanted: frozenset[str]) -> Iterator[Shown]:
     """What the hits look like, as far as --embeddings says; files after the last hit are not read."""
     request = EmbeddingRequest(table.manifest.settings.candidate_modality, vectors.columns, None, "")
-    fields = tuple(filter(None, (args.show or "").split(",")))
+    fields = names_in(args.show)
     for name in list_shards(args.embeddings, "--embeddings") if args.embeddings else ():
         if not wanted:
             return

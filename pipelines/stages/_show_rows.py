@@ -25,17 +25,18 @@ class ShowRows(beam.PTransform):  # type: ignore[misc]
         embedded: what the files became.
         wanted: ids of rows, a single element.
         request: how the files are read.
+        fields: columns whose values are shown in place of captions.
     """
 
     embedded: beam.PCollection[EmbeddedInput]
     wanted: beam.PCollection[frozenset[str]]
     request: EmbeddingRequest
+    fields: tuple[str, ...] = ()
 
     def expand(self, shards: beam.PCollection[InputShard]) -> beam.PCollection[Shown]:
         found = self.embedded | "FindRows" >> beam.FlatMap(_find, AsSingleton(self.wanted))
-        return (
-            shards | "SpreadFiles" >> beam.Reshuffle() | "ReadRows" >> beam.FlatMap(_read, AsIter(found), self.request)
-        )
+        reading = beam.FlatMap(_read, AsIter(found), self.request, self.fields)
+        return shards | "SpreadFiles" >> beam.Reshuffle() | "ReadRows" >> reading
 
 
 def _find(embedded: EmbeddedInput, wanted: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
@@ -44,6 +45,11 @@ def _find(embedded: EmbeddedInput, wanted: frozenset[str]) -> Iterator[tuple[str
         yield embedded.digest, names
 
 
-def _read(shard: InputShard, found: Iterable[tuple[str, frozenset[str]]], request: EmbeddingRequest) -> Iterator[Shown]:
+def _read(
+    shard: InputShard,
+    found: Iterable[tuple[str, frozenset[str]]],
+    request: EmbeddingRequest,
+    fields: tuple[str, ...],
+) -> Iterator[Shown]:
     wanted = frozenset(name for digest, names in found if digest == shard.digest for name in names)
-    return show_rows(shard, request, wanted)
+    return show_rows(shard, request, wanted, fields)

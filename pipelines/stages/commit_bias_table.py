@@ -94,6 +94,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         basis: what parts are written by, a single element.
         lineage: finds what the rows were computed from.
         review: what held-out queries tell, a single element; None without queries.
+        show: columns of the candidates' files whose values the report shows.
     """
 
     table: str
@@ -107,6 +108,7 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
     basis: beam.PCollection[Basis]
     lineage: Once
     review: beam.PCollection[Review] | None
+    show: tuple[str, ...] = ()
 
     def expand(self, rows: beam.PCollection[tuple[int, RowSlice]]) -> beam.PCollection[Manifest]:
         basis = AsSingleton(self.basis)
@@ -119,7 +121,8 @@ class CommitBiasTable(beam.PTransform):  # type: ignore[misc]
         )
         both = AsIter((written, before) | "BothVersions" >> beam.Flatten())
         hubs = AsSingleton(rows.pipeline | "FindHubs" >> Once(self.find_hubs, both, basis))
-        looks = AsList(self.candidates | "LookAtHubs" >> beam.FlatMap(_look_at_hubs, hubs, self.request))
+        looking = beam.FlatMap(_look_at_hubs, hubs, self.request, self.show)
+        looks = AsList(self.candidates | "LookAtHubs" >> looking)
         nearest = AsIter(self.bank | "NearestReferences" >> beam.FlatMap(_nearest_of, looks, basis))
         review = self.review and AsSingleton(self.review)
         return rows.pipeline | "CommitVersion" >> Once(self.commit, both, basis, self.lineage, review, nearest, looks)
@@ -210,7 +213,9 @@ def _write(
     return part, statistics
 
 
-def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest) -> Iterator[_HubLook]:
+def _look_at_hubs(
+    named: tuple[str, EmbeddedInput], hubs: HubsToName, request: EmbeddingRequest, show: tuple[str, ...]
+) -> Iterator[_HubLook]:
     stage, embedded = named
     wanted = hubs.explained | hubs.shown
     if stage != StageName.EMBED_CANDIDATES or not wanted:
@@ -222,7 +227,7 @@ def _look_at_hubs(named: tuple[str, EmbeddedInput], hubs: HubsToName, request: E
     names = [block.ids.to_pylist() for block in blocks]
     places = [[row for row, name in enumerate(each) if name in hubs.explained] for each in names]
     vectors = tuple(block.take(np.array(rows)) for block, rows in zip(blocks, places, strict=True) if rows)
-    yield _HubLook(vectors, show_again(embedded, request, hubs.shown.intersection(itertools.chain(*names))))
+    yield _HubLook(vectors, show_again(embedded, request, hubs.shown.intersection(itertools.chain(*names)), show))
 
 
 def _nearest_of(named: tuple[str, EmbeddedInput], looks: list[_HubLook], basis: Basis) -> Iterator[dict[str, Nearest]]:

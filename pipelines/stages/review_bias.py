@@ -39,6 +39,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         request: what to judge, a single element.
         centroid: mean vector of the bank as a manifest has it, a single element.
         threads: threads of one worker process.
+        show: columns of the candidates' files whose values a page shows.
     """
 
     queries: beam.PCollection[StoredQueries]
@@ -47,6 +48,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
     request: beam.PCollection[Request]
     centroid: beam.PCollection[str]
     threads: int
+    show: tuple[str, ...] = ()
 
     def expand(self, means: beam.PCollection[ShardMeans]) -> beam.PCollection[Review]:
         agreement = means | "MeasureAgreement" >> MeasureAgreement(self.queries, self.centroid)
@@ -61,7 +63,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         draft = means.pipeline | "DraftReview" >> Once(_draft, judged, AsSingleton(rankings), queries, AsIter(rows))
         wanted = draft | "WantedCandidates" >> beam.Map(lambda review: review.wanted_candidates)
         asked = draft | "WantedQueries" >> beam.Map(lambda review: review.wanted_queries)
-        shown = self._show("ShowCandidates", self.candidates, wanted)
+        shown = self._show("ShowCandidates", self.candidates, wanted, self.show)
         texts = self._show("ShowQueries", self.asked, asked)
         biases = means | "BiasesOfHubs" >> beam.FlatMap(_biases_of, AsSingleton(wanted), judged)
         return means.pipeline | "ShowRows" >> Once(
@@ -69,9 +71,9 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
         )
 
     def _show(
-        self, name: str, files: _EmbeddedSide, wanted: beam.PCollection[frozenset[str]]
+        self, name: str, files: _EmbeddedSide, wanted: beam.PCollection[frozenset[str]], fields: tuple[str, ...] = ()
     ) -> beam.PCollection[Shown]:
-        return files.shards | name >> ShowRows(files.embedded, wanted, files.request)
+        return files.shards | name >> ShowRows(files.embedded, wanted, files.request, fields)
 
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:

@@ -44,7 +44,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     candidates = gaussian(CANDIDATES, DIM, 1)
     owners = np.arange(QUERIES) % CANDIDATES
     queries = candidates[owners] + gaussian(QUERIES, DIM, 3)
-    write_vectors(folder / "candidates", [f"c{row}" for row in range(CANDIDATES)], candidates, 3)
+    names = [f"c{row}" for row in range(CANDIDATES)]
+    further = {"title": [f"title of {name}" for name in names], "url": [f"https://shop.example/{n}" for n in names]}
+    write_vectors(folder / "candidates", names, candidates, 3, **further)
     write_vectors(folder / "references", [f"r{row}" for row in range(50)], gaussian(50, DIM, 2), 2)
     pairs = [f"c{row}" for row in owners]
     write_vectors(folder / "queries", [f"q{row}" for row in range(QUERIES)], queries, 2, pairs)
@@ -86,7 +88,7 @@ def result_of(*command: str) -> dict[str, Any]:
 def tuned(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same with a choice of k and alpha; ``page`` is its report."""
     page = str(tmp_path_factory.mktemp("tuned") / "report.html")
-    command = ["evaluate", *as_flags(flags_of_evaluate(published)), "--tune", "--report", page]
+    command = ["evaluate", *as_flags(flags_of_evaluate(published)), "--tune", "--report", page, "--show", "title"]
     return result_of(*command) | {"page": page}
 
 
@@ -100,7 +102,7 @@ def refreshed(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 @pytest.fixture(scope="module")
 def given(refreshed: tuple[Path, dict[str, Any]], inputs: Path) -> dict[str, Any]:
     """Summary of a refresh into another table, of a point that is given, with the artefacts of ``refreshed``."""
-    flags = flags_of_refresh(inputs, refreshed[0]) | {"table": str(inputs / "table")}
+    flags = flags_of_refresh(inputs, refreshed[0]) | {"table": str(inputs / "table"), "show": "title,url"}
     return result_of("refresh", *as_flags(flags))
 
 
@@ -436,3 +438,35 @@ def test_the_report_is_one_page_under_a_new_name(tuned: dict[str, Any], tmp_path
     with pytest.raises(StorageError, match="exists already and was left as it is"):
         write_report(read_report(str(page)), str(tmp_path), "evaluation", str(page))
     assert page.read_text() == text
+
+
+def test_columns_that_are_named_stand_beside_ids(
+    given: dict[str, Any], tuned: dict[str, Any], refreshed: tuple[Path, dict[str, Any]], published: Path
+) -> None:
+    """Of every candidate on the page, and with no part in the table."""
+    for page, after in ((given["report"], " \u00b7 https://shop.example/{}"), (tuned["page"], "")):
+        report = read_report(page)
+        assert report.hubs
+        said = {name: one.text for name, one in report.shown.items()}
+        assert said == {name: f"title of {name}" + after.format(name) for name in report.wanted()}
+        text = Path(page).read_text()
+        links = set(re.findall(r'<a href="https://shop.example/(c\d+)" rel="noreferrer">', text))
+        assert links == (set(report.wanted()) if after else set())
+    flags = flags_of_refresh(published, refreshed[0]) | {"table": str(published / "table")}
+    again = result_of("refresh", *as_flags(flags))
+    assert again["version"] == given["version"]
+    page = Path(again["report"]).read_text()
+    assert ("Nothing changed since version 1" in page, "title of c" in page) == (True, False)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "refresh"])
+def test_a_column_that_is_not_there_is_told_of_at_once(
+    command: str, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = flags_of_evaluate(published) if command == "evaluate" else flags_of_refresh(published, tmp_path)
+    work = tmp_path / "new"
+    assert cli.main([command, *as_flags(flags | {"work": str(work), "show": "title,link"})]) == 2
+    uri = str(published / "candidates" / "part-0.parquet")
+    told = f"{uri!r} has no column 'link'; it has: id, title, url, vector. Nothing was computed. Correct --show,"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not work.exists()

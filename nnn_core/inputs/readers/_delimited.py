@@ -188,12 +188,12 @@ def _format(name: str, read: Callable[[str], Iterator[_Fields | Reject]]) -> For
         lambda uri, columns, payload: _records(read(uri), columns, uri, payload),
         read,
         holds_vectors=lambda uri, columns: (
-            bool(columns.vector) and records_hold_vectors(_fields_by_name(read(uri)), columns)
+            bool(columns.vector) and records_hold_vectors(fields_by_name(read(uri)), columns)
         ),
     )
 
 
-def _fields_by_name(lines: Iterator[_Fields | Reject]) -> Iterator[Record | Reject]:
+def fields_by_name(lines: Iterator[_Fields | Reject]) -> Iterator[Record | Reject]:
     """The records of a table with a header, whatever its columns are."""
     header = next(lines, None)
     for line in lines:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import _arrow as arrow
 from nnn_core.inputs.readers import _parquet as parquet
 from nnn_core.inputs.readers._columnar import identified_batches
-from nnn_core.inputs.readers._fields import array_at, split_path, type_at
+from nnn_core.inputs.readers._delimited import comma_separated, fields_by_name, tab_separated
+from nnn_core.inputs.readers._fields import MISSING, array_at, split_path, type_at, value_at
+from nnn_core.inputs.readers._jsonl import records_of
 from nnn_core.inputs.readers._known import formats, suffix_of
 from nnn_core.inputs.readers._npy import find_companion
-from nnn_core.inputs.readers._rows import BATCH_ROWS, CONTENT_ID, ID_DEFAULTS, POSITION_ID, Columns
+from nnn_core.inputs.readers._records import Record, id_of
+from nnn_core.inputs.readers._rows import BATCH_ROWS, CONTENT_ID, HEAD_ROWS, ID_DEFAULTS, POSITION_ID, Columns
 from nnn_core.inputs.readers.tables import column_of, read_table
+from nnn_core.inputs.rejects import Reject
 
 #: Types that JSON knows, and those that have one way to be written as text.
 _PLAIN = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_string, kinds.is_large_string, kinds.is_null)
 _WRITTEN = (kinds.is_temporal, kinds.is_decimal, kinds.is_string_view)
+
+#: Records of a file of text, whose fields are known row by row, by the name of its format.
+_RECORDS: dict[str, Callable[[str], Iterator[Record | Reject]]] = {
+    "tsv": lambda uri: fields_by_name(tab_separated(uri)),
+    "csv": lambda uri: fields_by_name(comma_separated(uri)),
+    "jsonl": records_of,
+}
 
 
 def read_payload(
@@ -48,6 +61,75 @@ def read_payload(
 def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags: str) -> pa.Table:
     """That of a file with this digest: each of its embedded shards asks for it."""
     del digest  # a key only
+    kind, place = _opened(uri, columns, flags)
+    if kind in _RECORDS:
+        table = read_table(uri, "--embeddings")
+        ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
+        return pa.table({"id": ids.cast(pa.string()), **{name: _column(table, name, uri) for name in names}})
+    pieces = list(_batches(place, columns, names))
+    return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
+
+
+def find_payload(
+    uri: str, columns: Columns, names: Sequence[str], wanted: frozenset[str], flags: str
+) -> Iterator[dict[str, Any]]:
+    """A few rows of one file of candidates: ``id`` and some columns, None for what a record has not.
+
+    However large the file, few of its rows are held at the same time, and none is read after the last that is wanted.
+
+    Args:
+        uri: URI of the file, as all arguments as in ``read_payload``.
+        columns: names of the columns of the candidates.
+        names: columns to read, or paths of fields in them.
+        wanted: ids of rows.
+        flags: flags that asked for them, for messages.
+
+    Raises:
+        ConfigError: ids are no column of the file.
+        InputError: as ``read_payload``, but a column that no record of JSON lines has is no error.
+    """
+    left = set(wanted)
+    for rows in _chosen(uri, columns, tuple(names), wanted, flags):
+        yield from rows
+        left.difference_update(row["id"] for row in rows)
+        if not left:
+            return
+
+
+def check_payload(uri: str, columns: Columns, names: Sequence[str], flags: str) -> None:
+    """Read the beginning of a file, to see that ``find_payload`` can read the columns.
+
+    Args:
+        uri: URI of the file, as all arguments as in ``read_payload``.
+        columns: names of the columns of the candidates.
+        names: columns to read, or paths of fields in them.
+        flags: flags that asked for them, for messages.
+
+    Raises:
+        ConfigError: ids are no column of the file.
+        InputError: as ``read_payload``. Records of JSON lines are read until all of the columns were seen.
+    """
+    kind, place = _opened(uri, columns, flags)
+    if kind not in _RECORDS:
+        next(_batches(place, columns, tuple(names), HEAD_ROWS), None)
+        return
+    present, unseen = dict[str, None](), list(names)
+    for row, record in enumerate(_good(kind, uri)):
+        present.update(dict.fromkeys(record if row < HEAD_ROWS else ()))
+        if not (unseen := [name for name in unseen if value_at(record, name) is MISSING]):
+            return
+    if present:  # a file without rows has no columns either
+        _check_there(list(present), unseen[0], uri)
+        raise InputError(f"{uri!r} has no field {unseen[0]!r}; it has: {', '.join(present)}.")
+
+
+def _opened(uri: str, columns: Columns, flags: str) -> tuple[str, str]:
+    """(the name of the format, URI of the file with the further columns).
+
+    Raises:
+        ConfigError: ids are no column of the file.
+        InputError: the format has no further columns.
+    """
     if columns.id in (CONTENT_ID, POSITION_ID):
         raise ConfigError(
             f"{flags} look up rows by id, but --id-column {columns.id} is not a column. Name the column of ids."
@@ -55,25 +137,42 @@ def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags
     suffix = suffix_of(uri)
     kind = formats()[suffix].name if suffix else ""
     place = find_companion(uri) if kind == "npy" else uri
-    if kind in ("parquet", "arrow", "npy") and place:
-        pieces = list(_batches(place, columns, names))
-        return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
-    if kind not in ("tsv", "csv", "jsonl"):
-        raise InputError(
-            f"{uri!r} has no further columns. Leave {flags} out, or write the rows as Parquet, Arrow, .npy with "
-            "metadata, TSV, CSV or JSON lines."
-        )
-    table = read_table(uri, "--embeddings")
-    ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
-    return pa.table({"id": ids.cast(pa.string()), **{name: _column(table, name, uri) for name in names}})
+    if place and kind in ("parquet", "arrow", "npy", *_RECORDS):
+        return kind, place
+    raise InputError(
+        f"{uri!r} has no further columns. Leave {flags} out, or write the rows as Parquet, Arrow, .npy with "
+        "metadata, TSV, CSV or JSON lines."
+    )
 
 
-def _batches(uri: str, columns: Columns, names: tuple[str, ...]) -> Iterator[pa.Table]:
+def _chosen(
+    uri: str, columns: Columns, names: tuple[str, ...], wanted: frozenset[str], flags: str
+) -> Iterator[list[dict[str, Any]]]:
+    """Those of some rows of the file after the other that are wanted."""
+    kind, place = _opened(uri, columns, flags)
+    if kind not in _RECORDS:
+        ids = pa.array(sorted(wanted), pa.string())
+        for piece in _batches(place, columns, names):
+            yield piece.filter(pc.is_in(piece.column("id"), value_set=ids)).to_pylist()
+        return
+    for record in _good(kind, uri):
+        row_id = id_of(record, columns)[1]
+        if row_id in wanted:
+            values = ((name, value_at(record, name)) for name in names)
+            yield [{"id": row_id, **{name: None if value is MISSING else value for name, value in values}}]
+
+
+def _good(kind: str, uri: str) -> Iterator[dict[str, object]]:
+    """The records of a file of text that can be read; the others are no candidates."""
+    return (each[1] for each in _RECORDS[kind](uri) if not isinstance(each, Reject))
+
+
+def _batches(uri: str, columns: Columns, names: tuple[str, ...], size: int = BATCH_ROWS) -> Iterator[pa.Table]:
     opened = arrow.open_table(uri) if uri.lower().endswith(arrow.FORMAT.suffixes) else parquet.open_table(uri)
     with opened as table:
         for name in names:
             _check_there(table.schema.names, name, uri)
-        for _, ids, _, batch in identified_batches(table, list(names), columns, uri, BATCH_ROWS):
+        for _, ids, _, batch in identified_batches(table, list(names), columns, uri, size):
             some = pa.Table.from_batches([batch])
             yield pa.table({"id": pa.array(ids, pa.string()), **{name: _column(some, name, uri) for name in names}})
 

@@ -170,6 +170,25 @@ def test_foreign_text_is_shown_not_obeyed() -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e\ufffe\ud800-\udfff]", page)
 
 
+@pytest.mark.parametrize("images", [True, False])
+def test_addresses_of_candidates_lead_there(images: bool) -> None:
+    """In every section that shows candidates; under each picture that has room for it."""
+    report = sample.sample_report(images=images)
+    texts = {name: f"{name} \u00b7 https://shop.example/{name} \u00b7 javascript:alert(1)" for name in report.shown}
+    shown = {name: dataclasses.replace(one, text=texts[name]) for name, one in report.shown.items()}
+    tree = parse(render(dataclasses.replace(report, shown=shown)))
+    assert report.listed_hubs is not None
+    named = {
+        "hubs": {hub.id for hub in report.hubs},
+        "changes": {name for each in report.changes for name in (*each.before, *each.after)},
+        "listed-hubs": {hub.id for hub in report.listed_hubs.worst},
+    }
+    for section in tree.iter("section"):
+        links = {link.get("href") for link in section.iter("a")}
+        wanted = named.get(section.get("id"), set()) if (section.get("id"), images) != ("changes", True) else set()
+        assert links == {f"https://shop.example/{name}" for name in wanted}
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_tables_and_pictures_have_names(name: str) -> None:
     tree = tree_of(name)

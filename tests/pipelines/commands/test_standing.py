@@ -109,7 +109,14 @@ def test_what_changes_anything_is_seen(place: Path, change: Callable[[Path], obj
 
 @pytest.mark.parametrize(
     "flags",
-    [{"alpha": "0.3"}, {"k": "2"}, {"k_max": "8"}, {"pair_id_column": "id"}, {"reference_shard_rows": "2"}],
+    [
+        {"alpha": "0.3"},
+        {"k": "2"},
+        {"k_max": "8"},
+        {"pair_id_column": "id"},
+        {"reference_shard_rows": "2"},
+        {"show": "id"},
+    ],
 )
 def test_other_settings_are_another_refresh(place: Path, flags: dict[str, str]) -> None:
     assert find(place, **flags) is None

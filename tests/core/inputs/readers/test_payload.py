@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.readers import Columns
-from nnn_core.inputs.readers.payload import read_payload
+from nnn_core.inputs.readers import Columns, payload
+from nnn_core.inputs.readers.payload import check_payload, find_payload, read_payload
 
 TITLES = ["a", None, 'ü\t"x"']
 RECORDS = [{"id": f"c{row}", "title": title, "n": row} for row, title in enumerate(TITLES)]
@@ -38,7 +39,13 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "metadata_0.parquet")
     expected = [{"id": record["id"], "title": record["title"]} for record in RECORDS]
     for name in ("x.parquet", "x.csv", "x.jsonl", "img_emb_0.npy"):
-        assert read(str(tmp_path / name), "title") == expected
+        uri = str(tmp_path / name)
+        assert read(uri, "title") == expected
+        check_payload(uri, Columns(), ["title"], "--show")
+        found = list(find_payload(uri, Columns(), ["title"], frozenset({"c0", "c2", "elsewhere"}), "--show"))
+        assert found == [expected[0], expected[2]]
+        with pytest.raises(InputError, match=r"has no column 'titel'; it has: id, title, n"):
+            check_payload(uri, Columns(), ["title", "titel"], "--show")
     assert read(str(tmp_path / "x.parquet"), "n", "title")[2] == {"id": "c2", "n": 2, "title": TITLES[2]}
 
 
@@ -76,3 +83,42 @@ def test_what_has_no_further_columns(tmp_path: Path) -> None:
         read(str(tmp_path / "alone.npy"), "title")
     numbers = parquet(tmp_path / "y.parquet", sku=pa.array([7, 8, 9], pa.int64()), title=TITLES)
     assert [row["id"] for row in read(numbers, "title", columns=Columns(id="sku"))] == ["7", "8", "9"]
+
+
+def test_of_a_large_file_only_what_is_wanted_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch by batch, none after the last row that is wanted; records of text one by one."""
+    frame = pandas.DataFrame({"id": [f"c{row}" for row in range(60)], "title": ["x"] * 60})
+    frame.to_parquet(tmp_path / "x.parquet")
+    frame.to_json(tmp_path / "x.jsonl", orient="records", lines=True)
+    held, batches, good = list[int](), payload._batches, payload._good
+
+    def small_batches(uri: str, columns: Columns, names: tuple[str, ...]) -> Iterator[pa.Table]:
+        for piece in batches(uri, columns, names, 10):
+            held.append(piece.num_rows)
+            yield piece
+
+    def records(kind: str, uri: str) -> Iterator[dict[str, object]]:
+        for record in good(kind, uri):
+            held.append(1)
+            yield record
+
+    monkeypatch.setattr(payload, "_batches", small_batches)
+    monkeypatch.setattr(payload, "_good", records)
+    for name, most in (("x.parquet", [10] * 3), ("x.jsonl", [1] * 25)):
+        found = find_payload(str(tmp_path / name), Columns(), ["title"], frozenset({"c7", "c24"}), "--show")
+        assert [row["id"] for row in found] == ["c7", "c24"]
+        assert held == most
+        held.clear()
+
+
+def test_a_field_that_few_records_have_is_there(tmp_path: Path) -> None:
+    rows = [{"id": f"c{row}"} for row in range(200)] + [{"id": "c200", "meta": {"title": "x"}}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    uri = str(tmp_path / "x.jsonl")
+    check_payload(uri, Columns(), ["meta.title"], "--show")
+    assert list(find_payload(uri, Columns(), ["meta.title"], frozenset({"c1", "c200"}), "--show")) == [
+        {"id": "c1", "meta.title": None},
+        {"id": "c200", "meta.title": "x"},
+    ]
+    with pytest.raises(InputError, match=r"has no column 'meta.url'; it has: id\."):
+        check_payload(uri, Columns(), ["meta.url"], "--show")
