@@ -347,8 +347,9 @@ def test_only_a_choice_needs_answers(published: Path, tmp_path: Path, tune: bool
     sides = (str(published / name / "part-*.parquet") for name in ("candidates", "references"))
     where = (str(tmp_path / "table"), str(tmp_path / "work"))
     queries = str(published / "queries" / "part-*.parquet")
-    steps = Steps(RefreshConfig(*sides, *where, validation=queries, tune=tune))
+    steps = Steps(RefreshConfig(*sides, *where, validation=queries, tune=tune, show="title, url,"))
     assert steps.named["GatherQueries"].transform.need_answers == tune
+    assert steps.named["CommitBiasTable"].transform.show == ("title", "url")
 
 
 def test_nothing_is_judged_twice(

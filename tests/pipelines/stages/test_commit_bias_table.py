@@ -12,14 +12,18 @@ from unittest.mock import ANY
 import numpy as np
 import pyarrow as pa
 import pytest
+from corpora import gaussian, write_vectors
 from fakes import make_bank, make_shard
+from sides import embed_side
 
 from nnn_core.digests import set_digest
 from nnn_core.embedded.corpus import Corpus
+from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
 from nnn_core.gates.thresholds import Thresholds
+from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.publishing import HubsToName
 from nnn_core.report import Report, Shown, render_text
@@ -31,7 +35,7 @@ from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, SearchReport, current_manifest, list_versions, read_manifest
 from nnn_core.table.parts import BiasSettings, RowSlice
 from nnn_core.table.reading import load_bias_table
-from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, _HubLook, _write
+from pipelines.stages.commit_bias_table import Basis, CommitBiasTable, _HubLook, _look_at_hubs, _write
 
 IDS = [f"c{number}" for number in range(8)]
 MEANS = np.random.default_rng(0).random((8, 2)).astype(np.float32) / 2
@@ -241,3 +245,13 @@ def test_only_hubs_of_a_version_that_changed_are_explained(table: Table) -> None
     for changed in (None, dataclasses.replace(first, settings=LOUD), dataclasses.replace(first, files=first.files[:1])):
         found = HubsToName.of(table.uri, parts, SETTINGS, changed, statistics)
         assert found == HubsToName(frozenset({"c7"}), frozenset({"c7"}))
+
+
+def test_hubs_are_shown_by_the_columns_that_are_named(tmp_path: Path) -> None:
+    pattern = write_vectors(tmp_path / "c", IDS, gaussian(8, 4, 1), 1, title=[f"title of {name}" for name in IDS])
+    (embedded,) = embed_side(pattern, str(tmp_path / "work"))
+    request = EmbeddingRequest("image", Columns(), None, str(tmp_path / "work"))
+    hubs = HubsToName(frozenset({"c1"}), frozenset({"c7"}))
+    (look,) = _look_at_hubs(("embed_candidates", embedded), hubs, request, ("title",))
+    assert look.shown == (Shown("c7", "title of c7"),)
+    assert [block.ids.to_pylist() for block in look.vectors] == [["c1"]]
