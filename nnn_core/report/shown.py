@@ -12,9 +12,10 @@ from urllib.parse import quote
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConfigError, InputError
+from nnn_core.inputs.listing import list_shards
 from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.payload import check_payload, find_payload
-from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.inputs.shards import InputShard, Modality, spread
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
 
@@ -45,6 +46,23 @@ def check_fields(uris: Iterable[str], columns: Columns, fields: Sequence[str]) -
             check_payload(uri, columns, fields, _FLAG)
         except InputError as error:
             raise ConfigError(f"{error} Nothing was computed. Correct {_FLAG}, or leave it out.") from error
+
+
+def check_fields_of(pattern: str, flag: str, columns: Columns, fields: Sequence[str]) -> None:
+    """``check_fields`` of a few of the files that a pattern names, which lie evenly over all.
+
+    Args:
+        pattern: a URI with globs and brace ranges, as the user typed it.
+        flag: the flag that the pattern was typed after, for messages.
+        columns: names of the files' columns.
+        fields: columns to show; without any, no file is looked for.
+
+    Raises:
+        ConfigError: a file has no such column, or none that can be shown.
+        InputError: the pattern matches nothing.
+    """
+    if fields:
+        check_fields((each.uri for each in spread(list_shards(pattern, flag))), columns, fields)
 
 
 def show_rows(

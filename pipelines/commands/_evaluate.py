@@ -21,12 +21,10 @@ from nnn_core.gates.facts import Facts
 from nnn_core.gates.judge import check_accepted, judge, refusal
 from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
-from nnn_core.inputs.listing import list_shards
-from nnn_core.inputs.shards import spread
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
-from nnn_core.report.shown import check_fields
+from nnn_core.report.shown import check_fields_of
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
@@ -127,9 +125,8 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
     manifest = read_manifest(args.table, args.version)
     request, threads = _request_from(args, manifest), threads_of(args, runs_locally(options))
     config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
-    if config.show and (runs_locally(options) or not storage.is_local(config.candidates)):
-        named = spread(list_shards(config.candidates, "--candidates"))
-        check_fields((each.uri for each in named), config.candidate_columns, config.shown_columns)
+    if runs_locally(options) or not storage.is_local(config.candidates):
+        check_fields_of(config.candidates, "--candidates", config.candidate_columns, config.shown_columns)
     encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     others = [read_report(uri) for uri in args.beside]
     result, report, stages = _evaluate(config, manifest, encoder, options)

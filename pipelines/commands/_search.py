@@ -19,10 +19,9 @@ from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH, Rankings
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Rows
-from nnn_core.inputs.shards import spread
 from nnn_core.report import Shown
 from nnn_core.report.answers import Answer, Answers
-from nnn_core.report.shown import check_fields, show_rows
+from nnn_core.report.shown import check_fields_of, show_rows
 from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands._options import add_options, build, encoder_of_table
@@ -39,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if not 1 <= args.top <= DEPTH:
         raise ConfigError(f"--top {args.top} must be between 1 and {DEPTH}.")
     columns = build(ColumnOptions, args)
-    pictured = list_shards(args.embeddings, "--embeddings") if args.embeddings and args.report else []
-    check_fields((each.uri for each in spread(pictured)), columns.candidate_columns, names_in(args.show))
+    if args.embeddings and args.report:
+        check_fields_of(args.embeddings, "--embeddings", columns.candidate_columns, names_in(args.show))
     table = load_bias_table(args.table, args.version)
     vectors = Vectors(args.work, args.embeddings, columns.candidate_columns)
     answers = _answers(args, table, search_version(table, vectors, _encode(args, table)))

@@ -174,6 +174,10 @@ def check_search_by_files(
     for wrong, told in (
         ([], "needs the candidates' vectors. Name the refresh's folder with --work"),
         (["--embeddings", "corpus/candidates/*.tar"], "holds no vectors. Name the folder"),
+        (
+            ["--embeddings", "part.parquet", "--report", "x.html", "--show", "titel"],
+            "has no column 'titel'; it has: id, ",
+        ),
         (["--embeddings", "part.parquet"], "has the vectors of 7 of the 3,000 candidates"),
         (["--work", "work", "--report", "titles.html"], "exists already with other content"),
     ):
