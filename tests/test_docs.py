@@ -24,6 +24,14 @@ FOREIGN_FLAGS = {
 #: Words of a sentence that a person reads in a terminal, with a value as one word.
 MOST_WORDS = 25
 
+#: Pages whose sentences are no longer; of the others nobody has looked at every one.
+PLAIN_PAGES = (
+    "deploy/ENGINES.md",
+    "deploy/kubernetes/README.md",
+    "tests/README.md",
+    "tests/core/inputs/CASES.md",
+)  # fmt: skip
+
 #: Modules whose long texts are pages or scripts, not messages.
 NOT_MESSAGES = {"_page.py", "_completion.py", "faiss_index.py", "pgvector_table.py", "qdrant_collection.py"}
 
@@ -84,6 +92,30 @@ def test_messages_have_short_sentences() -> None:
     said = [(name, sentence) for name, text in texts for sentence in _sentences(text)]
     assert len(said) > 2000
     assert [(name, sentence) for name, sentence in said if len(sentence.split()) > MOST_WORDS] == []
+
+
+def test_pages_have_short_sentences() -> None:
+    texts = [(name, text) for name in PLAIN_PAGES for text in _blocks((ROOT / name).read_text(encoding="utf-8"))]
+    texts += [(page.name, text) for page in _tracked(".html.j2") for text in _seen(page.read_text(encoding="utf-8"))]
+    said = [(name, sentence) for name, text in texts for sentence in _sentences(text) if sentence.split()]
+    assert len(said) > 900
+    assert [(name, sentence) for name, sentence in said if len(sentence.split()) > MOST_WORDS] == []
+
+
+def _blocks(page: str) -> Iterator[str]:
+    """Paragraphs, items of lists and cells of tables of Markdown, a line each; without code."""
+    prose = re.sub(r"^```.*?^```|^    .*?$", "", page, flags=re.S | re.M)
+    for block in re.split(r"\n\s*\n|\n(?=[-|#\d])", prose):
+        cells = re.split(r"(?<!\\)\|", block) if block.lstrip().startswith("|") else [block]
+        yield from (" ".join(cell.split()) for cell in cells)
+
+
+def _seen(template: str) -> Iterator[str]:
+    """What a reader sees of a template, with ``X`` for a value that is filled in; each branch and element by itself."""
+    words = re.sub(r"\{%-?\s*(?:else|elif|macro|endmacro).*?%\}", "\n", template)
+    words = re.sub(r"\{\{.*?\}\}", " X", re.sub(r"\{%.*?%\}", " ", words, flags=re.S), flags=re.S)
+    words = re.sub(r"</?(?:strong|em|code|bdi|sub|b)\b[^>]*>", "", words)
+    yield from re.split(r"<[^>]*>|\n", words)
 
 
 def _literals(source: Path) -> Iterator[str]:

@@ -34,7 +34,7 @@ def gain_chart(quality: Quality, name: str) -> Markup:
     bottom = 14.0 + 26.0 * len(figures)
     words = "; ".join(f"{figure.name} {_gain_words(figure)}" for figure in figures)
     title = "Change of each figure with its 95 % interval"
-    drawing = Drawing(name, title, f"Change in hundredths: {words}.", bottom + 44)
+    drawing = Drawing(name, title, f"Change in points: {words}.", bottom + 44)
     low = min([0.0, *(100 * figure.gain.low for figure in figures)])
     high = max([0.0, *(100 * figure.gain.high for figure in figures)])
     room = (high - low or 1.0) * 0.06
@@ -115,8 +115,8 @@ def heat_map(tuning: Tuning, name: str) -> Markup:
         size = plot.x(column + 1) - x - 1.5, plot.y(row) - y - 1.5
         drawing.box(x + 0.75, y + 0.75, *size, "cell " + shade(gain, limit), tip, 2)
     _mark_points(plot, tuning, ks, alphas)
-    drawing.text((plot.x.start + plot.x.stop) / 2, bottom + 36, "alpha (no unit)", kind="axis")
-    drawing.upright(11, (plot.y.start + plot.y.stop) / 2, "k (reference queries)")
+    drawing.text((plot.x.start + plot.x.stop) / 2, bottom + 36, "alpha (weight of the mean)", kind="axis")
+    drawing.upright(11, (plot.y.start + plot.y.stop) / 2, "k (references averaged)")
     _heat_labels(plot, ks, alphas)
     return drawing.render()
 
@@ -169,11 +169,11 @@ def histogram(hubness: Hubness, name: str) -> Markup:
     before, after = occurrence_bins(hubness.before), occurrence_bins(hubness.after)
     lowers = [0, *(1 << power for power in range(max([1, *before, *after]).bit_length()))]
     decades = math.ceil(math.log10(max([10, *before.values(), *after.values()])))
-    words = f"How many candidates are in the top {hubness.depth} of how many queries, before and after."
+    words = f"Candidates by the number of top-{hubness.depth} lists that they are in, before and after."
     drawing = Drawing(name, f"How often candidates are in a top {hubness.depth}", words, 232)
     plot = Plot(drawing, Scale(-0.5, len(lowers) - 0.5, 58, WIDTH - 8), Scale(0, decades, 188, 12))
     plot.y_ticks(list(range(decades + 1)), [short_of(10**power) for power in range(decades + 1)])
-    plot.axes(f"times in a top {hubness.depth} (each bin begins at its label)", "candidates (log scale)")
+    plot.axes(f"top-{hubness.depth} lists of a candidate (lower end of each bin)", "candidates (log scale)")
     step = math.ceil(len(lowers) / 11)
     shown = list(range(0, len(lowers), step))
     plot.x_ticks(shown, [short_of(lowers[at]) for at in shown])
@@ -210,7 +210,7 @@ def lorenz_chart(hubness: Hubness, name: str) -> Markup:
     """How unequally the places of all top n are spread over the candidates."""
     words = (
         f"Gini coefficient {fixed(hubness.before.gini, 3)} before and {fixed(hubness.after.gini, 3)} after. The "
-        "diagonal is perfect equality."
+        "diagonal stands for candidates that are all retrieved equally often."
     )
     drawing = Drawing(name, "Lorenz curve of retrieval", words, 232)
     plot = Plot(drawing, Scale(0, 1, 58, WIDTH - 14), Scale(0, 1, 188, 12))

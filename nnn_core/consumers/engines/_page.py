@@ -12,32 +12,41 @@ _COLUMNS = """\
 
 _HEAD = """# Vector engines
 
-What `nnn export --table URI --embeddings GLOB --engine ENGINE --metric METRIC --output URI` writes for each engine,
-what its index must be, what to ask it with, and how to read the debiased score back from the number it returns.
-Written by `python -m nnn_core.consumers.engines._page`; the source is `nnn_core/consumers/engines/engines.toml`.
+This page says for each engine what `nnn export` writes, and which index takes it. It also gives the vector to ask with,
+and how the number that the engine returns becomes the debiased score. The command is
+`nnn export --table URI --embeddings GLOB --engine ENGINE --metric METRIC --output URI`.
 
-`r` and `q` are unit vectors, `b` the bias less a constant (`bias_shift` in `export.json`; by default the mean of all
-biases, which changes no ranking), `x` the engine's number, and debiased score = `s - bias_shift`.
-`M = sqrt(1 + max b^2)` is the length of every stored vector under cosine and L2, `L = sqrt(2)` that of every query.
+`python -m nnn_core.consumers.engines._page` writes this page from `nnn_core/consumers/engines/engines.toml`.
+
+| symbol | what it is |
+|---|---|
+| `r`, `q` | vectors of a candidate and of a query, unit length |
+| `b` | the bias less `bias_shift`, by default the mean of all biases. A constant changes no ranking |
+| `x` | the number that the engine returns |
+| `s` | `<q, r> - b`, which follows from `x`; debiased score = `s - bias_shift` |
+| `M` | `sqrt(1 + max b^2)`, the length of every stored vector under cosine and L2 |
+| `L` | `sqrt(2)`, the length of every query under cosine and L2 |
+
 `export.json` has all of these numbers; `Recipe.from_record(export["recipe"])` does the arithmetic.
 
 Inner product takes `[r, -b]`. Cosine and L2 take `[r, -b, sqrt(M^2 - 1 - b^2)]`, whose length is M for every
-candidate; `[r, -b]` would be wrong there, because its length depends on the bias, and is refused. So is eight-bit
-quantisation with one range for all dimensions: the query's weight of the bias is 1, that of any other dimension about
-1 / sqrt(dim), so a rounding error of the bias counts sqrt(dim) times as much.
+candidate. There, `[r, -b]` would be wrong and is refused, because its length depends on the bias.
 
-Alpha can be chosen for each query: `[q, w]` in place of `[q, 1]` subtracts `w` times the bias on the same index
-(`Recipe.asked(q, alpha=)`), and the score is `s - w * bias_shift` with `L = sqrt(1 + w^2)`. To switch the correction
-off, ask with `w = 0`: that is the plain ranking. To ramp an A/B test up, give a share of users `w = 1`, the others 0.
+Eight-bit quantisation with one range for all dimensions is refused too. In a query, the bias has the weight 1 and any
+other dimension about 1 / sqrt(dim). So a rounding error of the bias counts sqrt(dim) times as much.
 
-`export.json` holds the overlap: how much of the exact top 10 of a sample of queries the vectors in the files give
-by the engine's metric. What an engine's approximate index or quantiser loses comes on top.
+Alpha can be chosen for each query, on the same index: `[q, w]` in place of `[q, 1]` subtracts `w` times the bias
+(`Recipe.asked(q, alpha=)`). Then the score is `s - w * bias_shift`, and `L = sqrt(1 + w^2)`. With `w = 0` the ranking
+is the plain one. For an A/B test, ask with `w = 1` for a share of the users and with 0 for the others.
+
+`export.json` holds the overlap, for a sample of queries: the share of the exact top 10 that the vectors in the files
+give by the engine's metric. An engine's approximate index or quantiser loses more.
 """
 
-#: Not tried by anybody here: what their documentation says, and what follows from it.
+#: Not tried: what their documentation says, and what follows from it.
 _OTHERS = """## Engines without an export of their own
 
-What these take can be made of `augment` and `augment_queries`, or of the lines for another engine. They were not tried.
+Make their input with `augment` and `augment_queries`, or from the export for another engine. They were not tried.
 
 | engine | metric | stored | query | to know |
 |---|---|---|---|---|
@@ -60,28 +69,29 @@ cosine, euclidean; `dot_product` demands unit vectors | `[r, -b, sqrt(M^2 - 1 - 
 _RERANK = """## Without touching the index
 
 `nnn export --engine rerank --target-overlap 0.99` writes the biases to look up, and measures how many plain hits must
-be re-ranked. `nnn_core.Reranker` does it; with `gated=True` only where the plain top 1 is a hub. It only
-re-orders what the engine found: a candidate that is not among the K plain hits cannot come back.
+be re-ranked. `nnn_core.Reranker` re-ranks them; with `gated=True` only if the plain top 1 is a hub. A candidate
+that is not among the K plain hits cannot come back.
 """
 
 _ATTRIBUTES = """## Subtracting a stored attribute
 
 Some engines can subtract the bias at ranking time from the scores of an index of *plain* vectors.
-`nnn export --form attribute` writes these, with the table's `bias` beside them, and measures K. Do not subtract the
-attribute in an index whose vectors hold the bias already (any other `--form`): it would count twice. `recipe.form` in
-`export.json` says which of the two an export is.
+`nnn export --form attribute` writes these, with the table's `bias` beside them, and measures K.
 
-It only re-orders the K candidates that were retrieved without the bias. `recipe.query` in `export.json` is what stands
-below with its numbers filled in: `<K>` plain hits, `<mean>` the bias of an item that has none yet, `<shift>` what keeps
-every score above 0. `<q>` is the query's vector, unit length.
+With any other `--form`, the vectors hold the bias already. Do not subtract the attribute there: the bias would count
+twice. `recipe.form` in `export.json` says which of the two an export is.
+
+This only re-orders the K candidates that were retrieved without the bias. `recipe.query` in `export.json` is the query
+below with its numbers filled in. `<K>` is the number of plain hits, `<mean>` the bias of an item that has none yet, and
+`<shift>` keeps every score above 0. `<q>` is the query's vector, unit length.
 """
 
 
 #: Printed by ``tests/benchmarks/engines.py``.
 _MEASURED = """## What the choices are worth
 
-Overlap with the exact top 10, on 10,000 synthetic candidates of 512 dimensions with a bank of fourteen days of 400
-queries, k = 16, alpha = 0.75 (`python tests/benchmarks/engines.py`, which measures quantisers too).
+Overlap with the exact top 10, on 10,000 synthetic candidates of 512 dimensions. The bank has fourteen days of 400
+queries; k = 16, alpha = 0.75. `python tests/benchmarks/engines.py` measures it, and quantisers too.
 
 | what | overlap |
 |---|---|
@@ -105,12 +115,16 @@ queries, k = 16, alpha = 0.75 (`python tests/benchmarks/engines.py`, which measu
 _UPDATES = """## Bringing an index up to date
 
 `nnn export --since VERSION --like EXPORT --engine ENGINE ...` compares the version that an index holds with the current
-one, and writes only what differs: files of rows that are new or whose bias moved (whole rows, to be imported over those
-that are there), files of ids to remove, and for `--form attribute` files that set the bias and leave the vectors alone.
-`EXPORT` is the folder that was imported last, an export or an update. The shift and M are its own, so rows that are not
-written would be the same bytes again; M has room for biases that move by 0.1. With `--min-change X` biases
-that moved by less stay as they are. `overlap` in `export.json` is that of the index that results, so it shows what the
-tolerance costs. A vector that changed is written if its bias moved too.
+one, and writes only what differs:
+
+- files of rows that are new or whose bias moved. They are whole rows; import them over those that are there;
+- files of ids to remove;
+- for `--form attribute`, files that set the bias and leave the vectors alone.
+
+`EXPORT` is the folder that was imported last, an export or an update. Its shift and M stay, so rows that are not
+written are right as they are. M has room for biases that move by 0.1. With `--min-change X`, biases that moved by less
+than X stay as they are. `overlap` in `export.json` is measured on the updated index, so it shows what the tolerance
+costs. A vector that changed is written only if its bias moved too.
 """
 
 
