@@ -11,7 +11,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +22,10 @@ HOME = Path(os.environ.get("NNN_RUNNERS", ROOT / ".runners"))
 
 #: The part of Flink's distribution that a PyPI package of its Python API brings along.
 _FLINK = "apache-flink-libraries==1.19.0"
-_SECONDS = 600
+_SECONDS = 1200
+
+#: Maven's local repository is not made for two at once.
+_MAVEN = threading.Lock()
 
 
 def beam_version() -> str:
@@ -60,7 +66,8 @@ def _go(package: str) -> Callable[[Path], None]:
 
 def _job_server(target: Path) -> None:
     engine, built = target.name.partition("-")[0], target.with_suffix(".build")
-    _run("mvn", "-q", "-B", "-f", f"deploy/{engine}/pom.xml", "package", f"-Doutput={built}")
+    with _MAVEN:
+        _run("mvn", "-q", "-B", "-f", f"deploy/{engine}/pom.xml", "package", f"-Doutput={built}")
     (built / target.name).rename(target)
     shutil.rmtree(built)
 
@@ -99,19 +106,25 @@ def missing(*parts: str) -> str | None:
 
 
 def fetch() -> None:
-    """Fetch what is not there yet."""
+    """Fetch what is not there yet, Java first, since job servers are built with it; the rest side by side."""
     HOME.mkdir(exist_ok=True)
-    for part, install in PARTS.items():
-        reason = HOME / f"{part}.missing"
-        if (HOME / part).exists():
-            continue
-        try:
-            install(HOME / part)
-            reason.unlink(missing_ok=True)
-            print(f"{part}: fetched", flush=True)
-        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
-            reason.write_text(f"{error}\n")
-            print(f"{part}: {error}", flush=True)
+    _fetch("java")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_fetch, PARTS))
+
+
+def _fetch(part: str) -> None:
+    reason = HOME / f"{part}.missing"
+    if (HOME / part).exists():
+        return
+    begun = time.monotonic()
+    try:
+        PARTS[part](HOME / part)
+        reason.unlink(missing_ok=True)
+        print(f"{part}: fetched in {time.monotonic() - begun:.0f} s", flush=True)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        reason.write_text(f"{error}\n")
+        print(f"{part}: {error}", flush=True)
 
 
 if __name__ == "__main__":
