@@ -3,12 +3,12 @@
 A reference shard holds few of a candidate's k highest scores, so a partial keeps fewer than k
 (``partials.kept_scores``). Nothing is missing all the same: what it does not keep is no higher than the lowest that it
 keeps, and where that lies above the k-th highest of all kept scores, the candidate is scored once more against that
-reference shard (the second look). The k highest are then those of the whole bank, to the bit.
+reference shard (the second look, see ``looks``). The k highest are then those of the whole bank, to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.looks import Look, look_again
 from nnn_core.scoring.own_pairs import _OwnPairs
 from nnn_core.scoring.partials import Partial, Scored
 from nnn_core.scoring.topk import TopK, descending
@@ -29,9 +30,6 @@ _FOLDER = "merged"
 
 #: Columns of scores that are sorted in one go, and rows.
 SORTED_COLUMNS, SORTED_ROWS = 256, 4096
-
-#: (number of a reference shard, rows of candidates) to the k highest scores of these, (rows, at most k), descending.
-Look = Callable[[int, npt.NDArray[np.int64]], FloatMatrix]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def merged_path(
 
 
 def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[TopK, frozenset[str], int]:
-    """The top-k of a candidate shard over the whole bank, the searches used, and how many bytes of partials were read.
+    """The top-k of a candidate shard over the whole bank, the searches used, and how many bytes were read.
 
     Args:
         ordered: the partials of one candidate shard, one for each reference shard of the bank, from ``_in_order``.
@@ -111,9 +109,10 @@ def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[Top
     if scores.shape[1] < (width := min(k, int(seen.max(initial=0)))):
         scores = np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=-np.inf)
     for partial, highest in zip(ordered, unkept, strict=True):
-        rows = np.flatnonzero(highest > _lowest(scores, k)) if highest is not None else ()
+        rows = np.flatnonzero(highest > _lowest(scores, k)) if highest is not None else np.zeros(0, np.int64)
         if len(rows):
-            further = look(partial.reference, np.asarray(rows))[:, partial.k_max :]
+            further, size = look_again(partial, rows, k, look)
+            read += size
             scores[rows] = descending(np.concatenate([scores[rows], further], axis=1), scores.shape[1])
     return TopK(k, seen, scores), frozenset(searches), read
 

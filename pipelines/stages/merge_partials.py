@@ -19,7 +19,8 @@ from nnn_core.evaluation.means import ShardMeans
 from nnn_core.events import Event
 from nnn_core.scoring.bank import Bank, ReferenceIndex, Sides
 from nnn_core.scoring.cache import BoundedCache
-from nnn_core.scoring.merged import Look, MergedShard, Total
+from nnn_core.scoring.looks import Look
+from nnn_core.scoring.merged import MergedShard, Total
 from nnn_core.scoring.partials import EXACT, ScoredRange
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.scorer import Scorer

@@ -19,6 +19,7 @@ from nnn_core.artifacts import from_sealed, keep_exactly, to_sealed
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.shards import contents_path
 from nnn_core.errors import ConfigError
+from nnn_core.scoring.looks import looks_path
 from nnn_core.scoring.merged import merged_path
 from nnn_core.scoring.partials import EXACT, partial_name
 from nnn_core.table.lifecycle._age import MIN_AGE, size_of, written_before
@@ -37,6 +38,7 @@ _OWN = {
     "embedded": re.compile(r"[0-9a-f]{40}(\.json|(-[0-9]{5})?-[0-9a-f]{16}\.parquet)\Z"),
     "contents": re.compile(r"[0-9a-f]{40}\.safetensors\Z"),
     "partials": re.compile(r"[0-9a-f]{40}\.parquet\Z"),
+    "looks": re.compile(r"[0-9a-f]{40}-[0-9]+\.parquet\Z"),
     "merged": re.compile(r"[0-9a-f]{40}\.safetensors\Z"),
     "evaluation": re.compile(r"(?!canaries-)[a-z_]+-[0-9a-f]{40}\.(safetensors|parquet|json)\Z"),
     "runs": re.compile(r"run(-[0-9a-f]{16})?\.(json|begun)\Z"),
@@ -106,7 +108,9 @@ class Needs:
             yield merged_path(candidates, self.references, searches, self.grid, *how)
             for reference, search in zip(self.references, searches, strict=True):
                 for kept in self.kept or (self.k_max,):
-                    yield f"partials/{partial_name(candidates, reference, kept, self.exclude_own_pairs, search)}"
+                    partial = partial_name(candidates, reference, kept, self.exclude_own_pairs, search)
+                    yield f"partials/{partial}"
+                    yield looks_path(partial, self.k_max)
 
     def store(self, manifest: Manifest, work: str, table: str) -> None:
         """Record in a work folder what a version was made of, and whose it is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from nnn_core import storage
 from nnn_core.artifacts import to_tensors
 from nnn_core.errors import LostArtifactError
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.merged import Look, MergedShard, _merge_partials
+from nnn_core.scoring.looks import Look
+from nnn_core.scoring.merged import MergedShard, _merge_partials
 from nnn_core.scoring.partials import Partial
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.searches import exact_search
@@ -42,8 +44,10 @@ class World:
     def partials(self, kept: Sequence[int]) -> list[Partial]:
         found = []
         for number, (index, size) in enumerate(zip(self.indexes, kept, strict=True)):
-            partial = Partial("c" * 64, number, str(self.folder / f"{number}.parquet"), len(self.block.ids), size)
+            uri = str(self.folder / "partials" / f"{number}.parquet")
+            partial = Partial("c" * 64, number, uri, len(self.block.ids), size)
             storage.remove(partial.uri)
+            shutil.rmtree(self.folder / "looks", ignore_errors=True)
             partial.write(score_block(self.block, exact_search(index, "exact"), size))
             found.append(partial)
         return found
@@ -102,10 +106,15 @@ def test_the_second_look_is_for_those_that_need_it(tmp_path: Path) -> None:
     block = make_block(grid_vectors(7, DIM, 5))
     bank = vectors[np.argsort(vectors @ block.vectors[0])]
     world = World(tmp_path, bank, None, [16, 32, 48], 8)
-    top, *_ = _merge_partials(world.partials([2, 2, 2, 2]), 8, world.look)
+    partials = world.partials([2, 2, 2, 2])
+    top, _, read = _merge_partials(partials, 8, world.look)
     oracles.assert_same_bits(top.scores, world.expected().scores)
     assert 0 < world.looks < 4 * 7
     world.looks = 0
+    again, _, read_again = _merge_partials(partials, 8, world.look)
+    oracles.assert_same_bits(again.scores, top.scores)
+    assert world.looks == 0, "the looks of the night before are kept"
+    assert read_again - read == sum(path.stat().st_size for path in (tmp_path / "looks").iterdir())
     _merge_partials(world.partials([8, 8, 8, 8]), 8, world.look)
     assert world.looks == 0
 

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from jobs import TwoVersions, refresh_arguments
 
+from nnn_core import storage
+from nnn_core.scoring.looks import looks_path
 from nnn_core.table.lifecycle import leases
+from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.lifecycle.leases import leased
 from nnn_core.table.manifest import manifest_uri
 from pipelines.commands import cli
@@ -69,9 +72,16 @@ def test_what_a_retained_version_needs_stays(
     """Also of another table that shares the folder: the two are cleaned together."""
     call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.75")
     assert not call(*gc(place))["files"]  # all of it is young
+    needs = Needs.of_current(str(place / "table"), str(place / "work"))
+    assert needs
+    names = next((place / "work" / "partials").iterdir()).name, f"{'0' * 40}.parquet"
+    kept, gone = (place / "work" / looks_path(name, needs.k_max) for name in names)
+    for path in (kept, gone):
+        storage.create(str(path), b"looks")
     age(place)
     found = call(*gc(place, "--yes"))
-    assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"runs", "standing"})
+    assert (found["unknown"], {path.split("/")[0] for path in found["files"]}) == ([], {"looks", "runs", "standing"})
+    assert (kept.exists(), gone.exists()) == (True, False)
     other = str(place / "other")
     again, new = call(*refresh(place, 2), "--table", other, "--k", "2")["stages"], two_versions.summaries[1]["stages"]
     for stage in ("embed_candidates", "embed_references", "measure_vectors", "score_candidates"):
