@@ -62,7 +62,7 @@ def define_evaluation(
         found["bank_rows"] = bank | "BankRows" >> beam.Map(lambda known: known.rows)
         found["bank_rejects"] = bank | "BankRejects" >> beam.Map(lambda known: known.outcome.rejects)
     queries = asked.embedded | "GatherQueries" >> GatherQueries(
-        config.relevance, config.max_reject_rate, "--queries", config.work
+        candidates.embedded, config.relevance, config.max_reject_rate, "--queries", config.work
     )
     if bank is not None:
         queries = queries | "CheckOverlap" >> CheckOverlap(bank, config.allow_overlap)

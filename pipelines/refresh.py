@@ -94,7 +94,8 @@ def _ask(
 ) -> tuple[beam.PCollection[StoredQueries], beam.PCollection[EmbeddedInput] | None]:
     """The queries that judge, and the bank without them if they are left out of it."""
     rate, answered = config.reject_rates["validation"], config.tune or bool(config.relevance)
-    gathering = GatherQueries(config.relevance, rate, "--validation", config.work, answered)
+    candidates = files.of("candidates").embedded
+    gathering = GatherQueries(candidates, config.relevance, rate, "--validation", config.work, answered)
     queries = files.of("validation").embedded | "GatherQueries" >> gathering
     if not config.drop_overlap:
         return queries, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -10,17 +11,21 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, read_exactly, to_parquet, unpack_vectors
 from nnn_core.digests import sha256
 from nnn_core.embedded.corpus import embedded_shards, summarise_side
 from nnn_core.embedded.rest import leave_out
-from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, check_alike, read_shard
+from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, check_alike, read_ids, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import Judgements
 from nnn_core.inputs.rejects import RejectSummary
+from nnn_core.scoring.own_pairs import LOOKED_AT, differing_names
 from nnn_core.vectors import FloatMatrix, Mask
+
+_LOG = logging.getLogger("nnn")
 
 _NO_REJECTS = RejectSummary(0)
 
@@ -49,6 +54,49 @@ class QuerySet:
             return self
         ids, relevant = tuple(self.ids[row] for row in rows), tuple(self.relevant[row] for row in rows)
         return QuerySet(ids, self.vectors[rows], relevant, self.grades)
+
+    def check_answers(self, candidates: Sequence[EmbeddedInput], need_answers: bool) -> QuerySet:
+        """The queries, if the index holds an answer of any; reads ids only, and no more than it takes.
+
+        Without one, queries that name nothing but themselves are taken for queries of which nobody knows the answer.
+
+        Args:
+            candidates: all embedded files of candidates.
+            need_answers: whether such queries are of no use.
+
+        Raises:
+            InputError: no answer is in the index, though answers were given or are needed.
+            CorruptArtifactError: an embedded shard is damaged.
+        """
+        answers = pa.array(sorted({name for names in self.relevant for name in names}), pa.string())
+        known: list[str] = []
+        for shard in embedded_shards(candidates):
+            ids = read_ids(shard)
+            if pc.any(pc.is_in(ids, value_set=answers)).as_py():
+                return self
+            known += ids[: LOOKED_AT - len(known)].to_pylist()
+        if not (len(answers) and known):
+            return self
+        remedy = (
+            "Name the column of the answers with --validation-pair-id-column (--query-pair-id-column of nnn evaluate), "
+            "or give a table of answers with --relevance."
+        )
+        if not need_answers and all(
+            names in ((), (row_id,)) for row_id, names in zip(self.ids, self.relevant, strict=True)
+        ):
+            _LOG.warning(
+                "no answer of the %s validation queries is known, so the bias cannot be judged by them. Their own ids "
+                "are not in the index. %s",
+                f"{len(self.ids):,}",
+                remedy,
+            )
+            return QuerySet(self.ids, self.vectors, ((),) * len(self.ids), np.zeros(0))
+        row = next(row for row, names in enumerate(self.relevant) if names)
+        raise InputError(
+            f"no answer of the {len(self.ids):,} validation queries is in the index, so nothing can be judged. Query "
+            f"{self.ids[row]!r} names {self.relevant[row][0]!r}; the index has candidates such as {known[0]!r}."
+            f"{differing_names(answers[:LOOKED_AT].to_pylist(), known)} {remedy}"
+        )
 
     def store(self, work: str) -> StoredQueries:
         """Store the queries below ``work``, under a name that follows from the content."""

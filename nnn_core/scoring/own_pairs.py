@@ -17,7 +17,7 @@ from nnn_core.errors import InputError
 from nnn_core.scoring.bank import Bank, _one_form
 
 #: Names of a side of which the differences are told.
-_LOOKED_AT = 100_000
+LOOKED_AT = 100_000
 
 #: What may tell names of one thing apart, the mildest first.
 _DIFFERENCES: dict[str, Callable[[str], str]] = {
@@ -76,14 +76,14 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
             names = _one_form(read_ids(shard, column))
             if pc.any(pc.is_in(names, value_set=pairs)).as_py():
                 return bank
-            seen += names[: _LOOKED_AT - len(seen)].to_pylist()
+            seen += names[: LOOKED_AT - len(seen)].to_pylist()
     known = [name for name in seen if name]
     if not known:
         return bank
     raise InputError(
         f"--exclude-own-pairs would leave nothing out. None of the {len(pairs):,} pair ids of --references, such "
         f"as {pairs[0].as_py()!r}, is the id or pair id of a candidate, such as "
-        f"{known[0]!r}.{differing_names(pairs[:_LOOKED_AT].to_pylist(), known)} Name matching columns with "
+        f"{known[0]!r}.{differing_names(pairs[:LOOKED_AT].to_pylist(), known)} Name matching columns with "
         "--reference-pair-id-column, --pair-id-column or --id-column, or leave the flag out."
     )
 

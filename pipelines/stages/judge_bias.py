@@ -13,7 +13,6 @@ from apache_beam.pvalue import AsIter, AsList, AsSingleton
 
 from nnn_core import storage
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard
-from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import read_judgements
 from nnn_core.evaluation.judging import ShardJudging
 from nnn_core.evaluation.means import ShardMeans
@@ -33,6 +32,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     """Embedded validation queries to one ``StoredQueries``.
 
     Attributes:
+        candidates: embedded files of the candidates, some of which answer the queries.
         relevance: pattern of the judgements; None if pair ids say what answers a query.
         max_reject_rate: allowed share of rejected rows, 0 to 1.
         flag: flag that named the files of queries, for messages.
@@ -40,6 +40,7 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
         need_answers: whether queries of which none has an answer are refused.
     """
 
+    candidates: beam.PCollection[EmbeddedInput]
     relevance: str | None
     max_reject_rate: float
     flag: str
@@ -47,15 +48,16 @@ class GatherQueries(beam.PTransform):  # type: ignore[misc]
     need_answers: bool = True
 
     def expand(self, inputs: beam.PCollection[EmbeddedInput]) -> beam.PCollection[StoredQueries]:
-        return inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs))
+        return inputs.pipeline | "GatherQueries" >> Once(self.gather_queries, AsList(inputs), AsList(self.candidates))
 
-    def gather_queries(self, inputs: list[EmbeddedInput]) -> StoredQueries:
-        """Join queries and judgements."""
+    def gather_queries(self, inputs: list[EmbeddedInput], candidates: list[EmbeddedInput]) -> StoredQueries:
+        """Join queries and judgements, and see that they are about this index before anything is scored."""
         judgements = read_judgements(self.relevance) if self.relevance else None
         rejects = storage.join(self.work, "rejects")
         queries, rejected = QuerySet.gather(
             inputs, judgements, self.max_reject_rate, self.flag, rejects, self.need_answers
         )
+        queries = queries.check_answers(candidates, self.need_answers)
         return replace(queries.store(self.work), rejects=rejected)
 
 
@@ -116,7 +118,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
         queries, request = AsSingleton(self.queries), AsSingleton(self.request)
         agreement = AsSingleton(self.agreement) if self.agreement else None
         found = shards | "FindTargets" >> beam.Map(_find_targets, queries)
-        targets = AsSingleton(shards.pipeline | "GatherTargets" >> Once(_gather_targets, AsList(found), queries))
+        targets = AsSingleton(shards.pipeline | "GatherTargets" >> Once(Targets.gather, AsList(found)))
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
@@ -130,17 +132,6 @@ def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
     with timed(_STAGE):
         targets, computed = ShardJudging(means, stored).find_targets()
     count(_STAGE, COMPUTED if computed else REUSED)
-    return targets
-
-
-def _gather_targets(parts: list[Targets], stored: StoredQueries) -> Targets:
-    targets = Targets.gather(parts)
-    asked = None if len(targets.pairs) else stored.load().answered
-    if asked is not None and any(asked.relevant):
-        raise InputError(
-            f"the candidates that answer the {len(asked.ids)} validation queries are not in the index, so "
-            "nothing can be judged. Check the candidate ids in --relevance or in the queries' pair ids."
-        )
     return targets
 
 

@@ -32,7 +32,6 @@ from nnn_core.evaluation.summary import ALPHAS
 from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
 from pipelines.config import RefreshConfig
-from pipelines.stages.judge_bias import _find_targets, _gather_targets
 
 DIM, CANDIDATES, QUERIES = 8, 60, 80
 
@@ -304,11 +303,31 @@ def test_queries_without_answers(published: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the 80 validation queries names the candidate that answers it"):
         QuerySet.gather(inputs, {"stranger": {"c0": 1.0}}, 0.0, "--queries", str(tmp_path))
     queries, _ = QuerySet.gather(inputs, {"q0": {"nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
-    stored = queries.store(str(tmp_path))
-    candidates = shards_of(str(published / "candidates" / "*"), tmp_path)
-    means = [ShardMeans.look_up(shard, str(published / "table"), 1, str(tmp_path)) for shard in candidates]
-    with pytest.raises(InputError, match="the candidates that answer the 1 validation queries are not in the index"):
-        _gather_targets([_find_targets(each, stored) for each in means], stored)
+    candidates = embed_side(str(published / "candidates" / "*"), str(tmp_path), "--candidates")
+    words = "no answer of the 80 validation queries is in the index.* Query 'q0' names 'nowhere'; .* such as 'c0'"
+    with pytest.raises(InputError, match=words):
+        queries.check_answers(candidates, need_answers=False)
+    queries, _ = QuerySet.gather(inputs, {"q0": {"C15": 1.0}}, 0.0, "--queries", str(tmp_path))
+    with pytest.raises(InputError, match="They differ in upper and lower case: 'C15' and 'c15'"):
+        queries.check_answers(candidates, need_answers=False)
+    queries, _ = QuerySet.gather(inputs, {"q0": {"c15": 1.0, "nowhere": 1.0}}, 0.0, "--queries", str(tmp_path))
+    assert queries.check_answers(candidates, need_answers=True) is queries
+
+
+def test_queries_that_name_themselves_have_no_known_answer(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a log of queries with ids of their own, whose pair ids are these ids."""
+    inputs = embed_side(str(published / "queries" / "*"), str(tmp_path), "--queries")
+    candidates = embed_side(str(published / "candidates" / "*"), str(tmp_path), "--candidates")
+    themselves = {f"q{row}": {f"q{row}": 1.0} for row in range(QUERIES)}
+    queries, _ = QuerySet.gather(inputs, themselves, 0.0, "--queries", str(tmp_path))
+    with pytest.raises(InputError, match=r"Query 'q0' names 'q0'.*--validation-pair-id-column"):
+        queries.check_answers(candidates, need_answers=True)
+    unanswered = queries.check_answers(candidates, need_answers=False)
+    assert (unanswered.ids, unanswered.relevant) == (queries.ids, ((),) * QUERIES)
+    assert f"no answer of the {QUERIES} validation queries is known" in caplog.text
+    assert unanswered.store(str(tmp_path)).load().relevant == unanswered.relevant
 
 
 def test_a_refresh_publishes_what_it_chose(refreshed: tuple[Path, dict[str, Any]], tuned: dict[str, Any]) -> None:
