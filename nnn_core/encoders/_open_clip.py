@@ -14,13 +14,16 @@ from nnn_core.encoders._files import TOKENIZER, digest, digest_of_files, file_di
 from nnn_core.encoders._settings import check_open_clip, run_no_code
 from nnn_core.encoders._source import ModelSource
 from nnn_core.encoders._towers import Tokens, Towers
-from nnn_core.errors import InputError
+from nnn_core.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
 
 _LOCAL_DIR = "local-dir:"
 _CONFIG = "open_clip_config.json"
+
+#: Models that many take, for a message.
+_USUAL = ("ViT-B-32", "ViT-L-14", "ViT-B-16-SigLIP")
 
 #: SHA-256 of the vocabulary that comes with open_clip.
 _CLIP_VOCABULARY = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -186,7 +189,12 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
 
     config = open_clip.get_model_config(model)
     if config is None:
-        raise InputError(f"--encoder open_clip:{model}/{pretrained}: open_clip has no model {model!r}.")
+        known = open_clip.list_models()
+        raise InputError(
+            f"--encoder open_clip:{model}/{pretrained}: open_clip has no model {model!r}"
+            f"{did_you_mean(model, known) or '.'} It has {len(known)} models, such as {', '.join(_USUAL)}; "
+            "open_clip.list_models() names them all."
+        )
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if tag:
         checkpoint = _download(tag, model, pretrained)
@@ -195,9 +203,11 @@ def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
         checkpoint = Path(pretrained)
     else:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        here = pretrained.lstrip("/")
+        hint = f" For the file here, write open_clip:{model}/{here}." if os.path.isfile(here) else ""
         raise InputError(
             f"--encoder open_clip:{model}/{pretrained}: {pretrained!r} is neither a file nor a pretrained tag "
-            f"of {model} (tags: {tags})."
+            f"of {model} (tags: {tags}).{hint}"
         )
     preprocessing = {key: tag[key] for key in sorted(tag) if key not in ("url", "hf_hub")} if tag else {}
     return Fingerprint(
@@ -234,8 +244,18 @@ def _listed(value: Any) -> Any:
 
 def _download(tag: dict[str, Any], model: str, pretrained: str) -> Path:
     import open_clip
+    from huggingface_hub.utils import logging
 
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it tells of each attempt, and we of the last
     try:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # the hub client's errors are of many kinds; all mean the same here
-        raise InputError(f"--encoder open_clip:{model}/{pretrained}: the weights cannot be loaded: {error}") from error
+        where = tag.get("hf_hub") or tag.get("url") or "their source"
+        raise InputError(
+            f"--encoder open_clip:{model}/{pretrained}: the weights cannot be downloaded from {where}: {error} "
+            "For a machine without network, download them elsewhere and name the file, as in "
+            f"open_clip:{model}//path/to/checkpoint, or their folder, as in open_clip:local-dir:DIR."
+        ) from error
+    finally:
+        logging.set_verbosity(before)

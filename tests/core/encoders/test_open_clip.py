@@ -141,13 +141,33 @@ def test_a_directory_without_weights_is_refused(copied: Path) -> None:
         ("open_clip:", ConfigError, "is not understood"),
         ("open_clip:ViT-B-32", InputError, "names no weights"),
         ("open_clip:ViT-B-32/no-such-tag", InputError, "neither a file nor a pretrained tag of ViT-B-32"),
-        ("open_clip:NoSuchModel/tag", InputError, "open_clip has no model 'NoSuchModel'"),
+        ("open_clip:ViT-B32/tag", InputError, "open_clip has no model 'ViT-B32'; did you mean ViT-B-32\\? It has "),
+        ("open_clip:NoSuchModel/tag", InputError, "open_clip has no model 'NoSuchModel'. It has "),
         ("open_clip:local-dir:/nowhere", InputError, "is not an open_clip model directory"),
     ],
 )
 def test_specs_that_cannot_work(spec: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         parse_encoder(spec)
+
+
+def test_a_file_here_is_not_below_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"For the file here, write open_clip:ViT-B-32/weights\.pt\."):
+        parse_encoder("open_clip:ViT-B-32//weights.pt")
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    def fail(tag: object) -> str:
+        raise OSError("no route to host.")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    words = "cannot be downloaded from laion/.*: no route to host. For a machine without network, download them"
+    with pytest.raises(InputError, match=words):
+        parse_encoder("open_clip:ViT-B-32/laion2b_s34b_b79k")
 
 
 def test_a_model_name_with_a_checkpoint_path(tmp_path: Path) -> None:
