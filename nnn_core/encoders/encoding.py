@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nnn_core.encoders import Encoder
 from nnn_core.encoders._calls import guarded, vectors_of
@@ -41,6 +43,13 @@ _DECODED_AHEAD = 2
 
 #: Captions that wait for the model, or images that wait to be decoded: batches of about this many bytes.
 _ENCODED_BYTES = BATCH_BYTES
+
+#: Captions of an input whose vectors are kept for their repeats: 48 MiB with 768 dimensions.
+_KNOWN_TEXTS = 1 << 14
+
+#: Rows of a batch of captions, at most, for each caption that the model takes at once.
+_MOST_REPEATS = 16
+
 _NO_VECTORS = np.zeros((0, 0), np.float32)
 
 _T = TypeVar("_T")
@@ -54,7 +63,7 @@ class Usage:
         threads: batches that may be computed at the same time, if the encoder allows for it.
         used: batches that could be computed at the same time, as the encoder allowed for it.
         seconds: seconds spent in the model, summed over threads.
-        truncated: captions of which the model took a part only.
+        truncated: captions of which the model took a part only; one that comes again counts once.
         whitened: images that turned white as they were decoded, see ``turns_white``.
     """
 
@@ -93,15 +102,17 @@ def encode_rows(
         InputError: the encoder fails, or does not give one vector of floats, all of one dimension, for each row.
     """
     usage = usage or Usage()
-    full = _rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
     if modality == "text":
-        asked = (replace(rows, items=[Prompts.fill(prompt, text) for text in rows.items]) for rows in full)
-        yield from _encode(asked, encoder.encode_texts, encoder, usage, where)
+        filled = (replace(rows, items=[Prompts.fill(prompt, text) for text in rows.items]) for rows in batches)
+        yield from _encode_texts(filled, encoder, usage, where)
         return
+    full = _rebatched(batches, encoder.batch_size, _ENCODED_BYTES)
     with _pool(_decoders(encoder, usage)) as pool:
         pending = _ahead((_submit(_noted(rows, usage), encoder, pool, where) for rows in full), _DECODED_AHEAD)
         decoded = _rebatched((finish() for finish in pending), encoder.batch_size)
-        yield from _encode(decoded, encoder.encode_images, encoder, usage, where)
+        asked = ((rows, list(rows.items)) for rows in decoded)
+        for rows, _, vectors in _encode(asked, encoder.encode_images, encoder, usage, where):
+            yield replace(rows, items=vectors)
 
 
 def _decoders(encoder: Encoder, usage: Usage) -> int:
@@ -119,18 +130,61 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _encode_texts(batches: Iterable[Rows], encoder: Encoder, usage: Usage, where: str) -> Iterator[Rows]:
+    """Captions to vectors. A log of queries asks for the same again and again, which is computed once."""
+    known: dict[str, npt.NDArray[np.floating]] = {}
+    for rows, texts, vectors in _encode(
+        _new_texts(batches, encoder.batch_size), encoder.encode_texts, encoder, usage, where
+    ):
+        new = dict(zip(texts, vectors, strict=True))
+        known.update(islice(new.items(), _KNOWN_TEXTS - len(known)))
+        items = np.stack([new[text] if text in new else known[text] for text in rows.items]) if rows.ids else vectors
+        yield replace(rows, items=items)
+
+
+def _new_texts(batches: Iterable[Rows], size: int) -> Iterator[tuple[Rows, list[str]]]:
+    """The same rows in batches that have ``size`` captions that no batch before had, beside these captions.
+
+    A batch has fewer at the end, if it is large, or if most of its rows are repeats. Only the first captions of the
+    input are known again, so that memory does not grow with it.
+    """
+    known: set[str] = set()
+    ids, pair_ids, texts, new, length = list[str](), list[str](), list[str](), dict[str, None](), 0
+    for batch in batches:
+        if batch.rejects:
+            yield Rows([], [], [], batch.rejects), []
+        for row_id, pair_id, text in zip(batch.ids, batch.pair_ids, batch.items, strict=True):
+            ids.append(row_id)
+            pair_ids.append(pair_id)
+            texts.append(text)
+            length += len(text)
+            if text not in known:
+                new[text] = None
+            if len(new) == size or len(ids) == _MOST_REPEATS * size or length >= _ENCODED_BYTES:
+                yield Rows(ids, pair_ids, texts), list(new)
+                known.update(islice(new, _KNOWN_TEXTS - len(known)))
+                ids, pair_ids, texts, new, length = [], [], [], {}, 0
+    if ids:
+        yield Rows(ids, pair_ids, texts), list(new)
+
+
 def _encode(
-    batches: Iterable[Rows], call: Callable[[Sequence[Any]], FloatMatrix], encoder: Encoder, usage: Usage, where: str
-) -> Iterator[Rows]:
+    batches: Iterable[tuple[Rows, list[Any]]],
+    call: Callable[[Sequence[Any]], FloatMatrix],
+    encoder: Encoder,
+    usage: Usage,
+    where: str,
+) -> Iterator[tuple[Rows, list[Any], FloatMatrix]]:
+    """Batches of rows with what is to be computed for them, to the same with the vectors."""
     threads = usage.used = usage.threads_of(encoder)
     dims: set[int] = set()
     with _pool(threads) as pool:
         submitted = (
-            (rows, pool.submit(_measured, call, list(rows.items), encoder, where) if rows.ids else None)
-            for rows in batches
+            (rows, items, pool.submit(_measured, call, items, encoder, where) if items else None)
+            for rows, items in batches
         )
         # One more than there are threads, so that none waits for what follows here.
-        for rows, future in _ahead(submitted, threads):
+        for rows, items, future in _ahead(submitted, threads):
             vectors, seconds, truncated = future.result() if future else (_NO_VECTORS, 0.0, 0)
             dims |= {vectors.shape[1]} if future else set()
             if len(dims) > 1:
@@ -140,7 +194,7 @@ def _encode(
                 )
             usage.seconds += seconds
             usage.truncated += truncated
-            yield replace(rows, items=vectors)
+            yield rows, items, vectors
 
 
 def _measured(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import nnn_core
 from nnn_core.demo import _scenes as scenes
-from nnn_core.encoders import load_once, parse_encoder
+from nnn_core.encoders import encoding, load_once, parse_encoder
 from nnn_core.encoders.encoding import Usage, _rebatched, encode_rows
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Rows
@@ -63,6 +63,33 @@ def test_encode_rows_keeps_rows_together(sizes: list[tuple[int, int]], size: int
     assert vectors == [formula(row_id.encode()) for row_id in ids]
     assert sum(len(rows.rejects) for rows in result) == sum(rejected for _, rejected in sizes)
     assert all(0 < count <= size for count in encoder.batches)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=40), max_size=4), st.integers(1, 3), st.integers(0, 9))
+def test_a_caption_that_comes_again_is_computed_once(asked: list[list[str]], size: int, kept: int) -> None:
+    """As long as its vector is kept, which those of the first captions are."""
+    computed: list[str] = []
+
+    class Noting(FormulaEncoder):
+        def encode_texts(self, texts: list[str]) -> np.ndarray:  # type: ignore[override]
+            computed.extend(texts)
+            return super().encode_texts(texts)
+
+    batches = [
+        Rows([f"{number}-{row}" for row in range(len(texts))], texts, texts) for number, texts in enumerate(asked)
+    ]
+    encoder, every = Noting(size), [text for texts in asked for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_KNOWN_TEXTS", kept)
+        result = list(encode_rows(iter(batches), "text", encoder))
+    assert [row_id for rows in result for row_id in rows.ids] == [row_id for rows in batches for row_id in rows.ids]
+    assert [pair for rows in result for pair in rows.pair_ids] == every
+    vectors = [vector.tolist() for rows in result for vector in np.asarray(rows.items) if rows.ids]
+    assert vectors == [formula(text.encode()) for text in every]
+    assert all(0 < count <= size for count in encoder.batches)
+    first = list(dict.fromkeys(every))[:kept]
+    assert list(dict.fromkeys(computed)) == list(dict.fromkeys(every))
+    assert all(computed.count(text) == 1 for text in first)
 
 
 def test_images_of_the_next_batch_are_decoded_meanwhile() -> None:
