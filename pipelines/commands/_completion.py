@@ -16,7 +16,7 @@ _SHELLS = ("bash", "zsh")
 _SCRIPT = """\
 _nnn() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" command="" word offered=""
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}"; do
         [[ $word == -* ]] && break
         case "$command $word" in
             {paths}) command="$command $word" ;;

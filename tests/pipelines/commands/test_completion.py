@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -69,11 +71,35 @@ def test_zsh_takes_the_script(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert cli.main(["completion", "zsh"]) == 0
     text = capsys.readouterr().out
     assert text == "autoload -U +X bashcompinit && bashcompinit\n" + script.read_text()
+    (tmp_path / "nnn.zsh").write_text(text)
+    for typed, completed in (
+        ("nnn refr", "nnn refresh"),
+        ("nnn table rew", "nnn table reweight"),
+        ("nnn refresh --table t --tu", "nnn refresh --table t --tune"),
+        ("nnn refresh --search pre", "nnn refresh --search prefilter"),
+        (f"nnn inspect {tmp_path}/nnn.z", f"nnn inspect {tmp_path}/nnn.zsh"),
+    ):
+        assert press_tab_in_zsh(tmp_path, typed) == completed
+
+
+def press_tab_in_zsh(folder: Path, typed: str) -> str:
+    """What stands on the line of an interactive zsh after Tab was pressed behind ``typed``."""
     if not (zsh := shutil.which("zsh")):
         pytest.skip("no zsh")
-    (tmp_path / "nnn.zsh").write_text(text)
-    done = subprocess.run([zsh, "-f", "-c", f"autoload compinit; compinit -D; source {tmp_path}/nnn.zsh"], check=False)
-    assert done.returncode == 0
+    # What Tab made of the line is written to a file, as the screen has control characters between.
+    (folder / ".zshrc").write_text(
+        f"autoload -U compinit; compinit -D; source {folder}/nnn.zsh\n"
+        f"tell() {{ print -r -- $BUFFER > {folder}/line; exit }}; zle -N tell; bindkey '^X' tell\n"
+    )
+    (folder / "line").unlink(missing_ok=True)
+    main, side = pty.openpty()
+    environment = {**os.environ, "ZDOTDIR": str(folder), "TERM": "dumb"}
+    with subprocess.Popen([zsh, "-i"], stdin=side, stdout=side, stderr=side, env=environment, cwd=folder) as process:
+        os.write(main, f"{typed}\t\x18".encode())
+        process.wait(60)
+    os.close(main)
+    os.close(side)
+    return (folder / "line").read_text().strip()
 
 
 def test_quiet_prints_the_object_alone(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> None:
