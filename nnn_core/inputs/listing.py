@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -247,8 +248,10 @@ def _missing_message(pattern: str, flag: str, missing: list[str], expanded: int)
             or f"{flag} {pattern!r} is a folder. Name the files in it, {_suggestion(missing[0])}."
         )
     if expanded == 1:
+        relative = storage.is_local(pattern) and not os.path.isabs(pattern) and "://" not in pattern
+        where = f" below {os.getcwd()!r}" if relative else ""
         return (
-            f"no files found for {flag} {pattern!r}. Check the path, and quote the glob so that the shell does "
+            f"no files found for {flag} {pattern!r}{where}. Check the path, and quote the glob so that the shell does "
             "not expand it."
         )
     shown = ", ".join(repr(name) for name in missing[:3])

@@ -21,7 +21,7 @@ from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import outline_of, read_head
-from nnn_core.inputs.shards import ShardName
+from nnn_core.inputs.shards import InputShard, ShardName
 from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
 from nnn_core.scoring.partials import EXACT
 from nnn_core.scoring.scorer import Scorer
@@ -30,6 +30,9 @@ from nnn_core.table.manifest import Manifest
 
 #: Bytes a row where nothing tells: a small photograph, a caption.
 _BYTES_A_ROW = {"image": 50_000, "text": 100}
+
+#: Bytes of a file of text whose lines are counted.
+_HEAD_BYTES = 1 << 18
 
 FIRST = "first refresh of this table"
 NEW = "new or changed"
@@ -178,8 +181,21 @@ def _count_rows(
         members = len(each.shard.members)
         rows = members - each.known if members else outline_of(each.shard).rows
         estimated = estimated or rows is None
-        counted.append(max(1, round(each.shard.bytes / a_row)) if rows is None else rows)
+        if rows is None:
+            rows = _lines(each.shard) or max(1, round(each.shard.bytes / a_row))
+        counted.append(rows)
     return counted, estimated
+
+
+def _lines(shard: InputShard) -> int | None:
+    """About how many lines a file of text has, by its beginning; None for other files."""
+    with storage.open_input(shard.uri) as stream:
+        head = stream.read(_HEAD_BYTES)
+    whole = head.rfind(b"\n") + 1
+    lines = head.count(b"\n")
+    if lines < 2 or b"\0" in head:
+        return None
+    return lines + (whole < len(head)) if len(head) == shard.bytes else round(lines * shard.bytes / whole)
 
 
 @dataclass(frozen=True)

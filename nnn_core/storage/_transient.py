@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -25,6 +26,9 @@ ATTEMPTS = 5
 SECONDS = 60.0
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
+
+#: What names another S3 store than Amazon's to its client.
+_ENDPOINTS = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "FSSPEC_S3_ENDPOINT_URL"}
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,9 +89,12 @@ def reaching(uri: str) -> Iterator[None]:
 
 def unreachable(uri: str, error: BaseException) -> StorageError:
     """The error that says that ``uri`` cannot be reached because of ``error``."""
+    elsewhere = ""
+    if uri.startswith(("s3://", "s3a://")) and not (os.environ.keys() & _ENDPOINTS):
+        elsewhere = " For an S3 store that is not Amazon's, set AWS_ENDPOINT_URL to its address."
     return StorageError(
         f"cannot reach {uri!r}: {reason(error)}. {NOTHING_PUBLISHED} Check its credentials and the network, "
-        "and run the same command again."
+        f"and run the same command again.{elsewhere}"
     )
 
 

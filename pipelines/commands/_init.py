@@ -27,6 +27,9 @@ _NEXT: Mapping[str, str] = {
     "gates": "deploy/gates.yaml",
 }
 
+#: What is a path of this machine where it has no protocol.
+_PLACES = ("candidates", "references", "table", "work")
+
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse flags, inspect, write, print.
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             "--encoder is needed, because one side has no vectors. Write it as for nnn refresh (nnn refresh --help)."
         )
     values |= {name: given for name in ("encoder", "table", "work") if (given := getattr(args, name))}
+    # A schedule starts elsewhere than in this folder.
+    values |= {name: storage.normal(values[name]) for name in _PLACES if storage.is_local(values[name])}
     if not storage.create(args.output, "\n".join(_lines(values)).encode() + b"\n"):
         raise ConfigError(f"--output {args.output!r} exists already. Remove it, or name another file.")
     print(f"written to   {args.output}")

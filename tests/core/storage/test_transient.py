@@ -170,3 +170,17 @@ def test_a_reason_holds_no_credentials() -> None:
     assert reason(FileNotFoundError("The specified bucket does not exist")) == "The specified bucket does not exist"
     assert reason(TimeoutError()) == "TimeoutError"
     assert reason(ValueError("url='https://h/x?sig=abc'")) == "url='https://h/x?sig=[redacted]'"
+
+
+@pytest.mark.parametrize(
+    ("uri", "given", "said"),
+    [("s3://b/x", {}, True), ("s3://b/x", {"AWS_ENDPOINT_URL": "http://minio"}, False), ("gs://b/x", {}, False)],
+)
+def test_an_address_is_asked_for_where_the_store_may_not_be_amazons(
+    monkeypatch: pytest.MonkeyPatch, uri: str, given: dict[str, str], said: bool
+) -> None:
+    for name in transient._ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert ("set AWS_ENDPOINT_URL to its address" in str(transient.unreachable(uri, OSError("no route")))) is said

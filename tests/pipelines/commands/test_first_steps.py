@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def test_init_writes_a_file_that_a_refresh_takes(sides: list[str], capsys: pytes
     assert "nnn refresh --config refresh.yaml --dry-run" in out
     text = Path("refresh.yaml").read_text()
     values: dict[str, Any] = yaml.safe_load(text)
-    places = {"candidates": sides[1], "references": "bank.parquet", "table": "t", "work": "w"}
+    # A schedule starts in another folder.
+    places = {flag[2:]: os.path.abspath(value) for flag, value in zip(sides[::2], sides[1::2], strict=True)}
     assert values == {**places, "reference_vector_column": "emb"}
     args, _ = parse_flags(build_parser(), ["--config", "refresh.yaml"])
     assert {name: getattr(args, name) for name in values} == values

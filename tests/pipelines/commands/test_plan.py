@@ -216,6 +216,15 @@ def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
     assert _changed_parts(old, demo.demo_encoder(), Prompts()) == ("weights",)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("rows", "exact"), [(3, True), (6000, True), (100_000, False)])
+def test_lines_of_a_log_are_counted_by_its_beginning(tmp_path: Path, rows: int, exact: bool) -> None:
+    (tmp_path / "log.txt").write_text("\n".join(f"red shoe {row % 900}" for row in range(rows)))
+    request = EmbeddingRequest("text", Columns(), "now", str(tmp_path / "work"))
+    found = SidePlan.of("references", str(tmp_path / "*.txt"), request, None, ())
+    assert found.estimated
+    assert found.rows_todo == (rows if exact else pytest.approx(rows, rel=0.01))
+
+
 def test_both_sides_of_one_modality_are_embedded() -> None:
     sides = {
         "candidates": SimpleNamespace(modality="image", rows_todo=5, model=True),
