@@ -99,13 +99,13 @@ def shade(gain: float, limit: float) -> str:
     return "h0" if step == 0 else f"h{'p' if gain > 0 else 'n'}{step}"
 
 
-def heat_map(tuning: Tuning, name: str) -> Markup:
-    """Gain in the objective over k and alpha; the chosen point has a frame, the best one a dot."""
+def heat_map(tuning: Tuning, name: str, label: str) -> Markup:
+    """Gain in the objective over k and alpha; the point of the figures has a frame and a label, the best one a dot."""
     ks, alphas, gains = heat_grid(tuning)
     # Tall enough for the title of the axis, however few rows there are.
     side = max(120.0 / max(1, len(ks)), min(25.0, 190.0 / max(1, len(ks))))
     bottom = 8 + side * len(ks)
-    drawing = Drawing(name, f"Gain in {tuning.choice.objective} over k and alpha", heat_words(tuning), bottom + 46)
+    drawing = Drawing(name, f"Gain in {tuning.choice.objective} over k and alpha", heat_words(tuning, label), bottom + 46)
     plot = Plot(drawing, Scale(0, len(alphas), 44, WIDTH - 6), Scale(0, len(ks), bottom, 8))
     limit = heat_limit(tuning)
     for (row, k), (column, alpha) in itertools.product(enumerate(ks), enumerate(alphas)):
@@ -144,14 +144,14 @@ def _heat_labels(plot: Plot, ks: Sequence[int], alphas: Sequence[float]) -> None
         plot.drawing.text(plot.x(column + 0.5), plot.y.start + 17, labels[column])
 
 
-def heat_words(tuning: Tuning) -> str:
-    """The heat map in words."""
+def heat_words(tuning: Tuning, label: str) -> str:
+    """The heat map in words; ``label`` says what became of the point that the figures are of."""
     choice = tuning.choice
     finite = [gain for _, gain in tuning.gains if math.isfinite(gain)] or [math.nan]
     return (
         f"Gains from {change(min(finite), tuning.unit)} to {change(max(finite), tuning.unit)} {points(tuning.unit)}. "
         f"Best: {point_words(choice.best)}. "
-        f"{'In force' if tuning.given else 'Published'}: {point_words(choice.point)}."
+        f"{label.capitalize()}: {point_words(choice.point)}."
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from nnn_core.errors import CorruptArtifactError
+from nnn_core.evaluation.points import Point
 from nnn_core.inputs.rejects import RejectSummary
 from nnn_core.report import _sections
+from nnn_core.report._numbers import point_words
 
 #: A page shows no more hubs, changed queries, and results of each than these.
 MAX_HUBS = 20
@@ -68,6 +70,28 @@ class Report:
         """This report of a version, for a later run that finds nothing changed."""
         note = f"Nothing changed since version {version}, so no version was published."
         return replace(self, notes=(note, *(each for each in self.notes if each != note)))
+
+    def unpublished(self) -> Report:
+        """This report of an evaluation that was not asked to publish what it judged; as it is if that is in force."""
+        judged, run = self.point, self.run
+        in_force = Point(run.k, run.alpha)
+        if judged == in_force:
+            return self
+        stays = f"Nothing was published: version {run.version} keeps {point_words(in_force)}."
+        how = f"Add --publish, or run nnn table reweight, to publish {point_words(judged)}."
+        return replace(self, notes=(f"{stays} {how}", *self.notes))
+
+    @property
+    def judges(self) -> bool:
+        """Whether it is of an evaluation, which judges a k and alpha that its version need not have."""
+        return self.run.command == "nnn evaluate"
+
+    @property
+    def point(self) -> Point:
+        """The k and alpha that the figures are of."""
+        if self.judges and self.tuning is not None:
+            return self.tuning.choice.point
+        return Point(self.run.k, self.run.alpha)
 
     @property
     def failed(self) -> tuple[_sections.Gate, ...]:

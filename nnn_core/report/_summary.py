@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnn_core.evaluation.choice import FEWEST_ANSWERS, Choice
+from nnn_core.evaluation.points import Point
 from nnn_core.report._content import MAX_DEPTH, Report
 from nnn_core.report._numbers import amount, change, change_span, count, fixed, movement, point_words, points, verdict
-from nnn_core.report._sections import Figure, Gate, HubChanges, Hubness, Quality, Run, Source, Stage, Tuning, Unit
+from nnn_core.report._sections import Figure, Gate, HubChanges, Hubness, Quality, Source, Stage, Tuning, Unit
 from nnn_core.report.numbers import seconds, size
 
 Tone = Literal["good", "warn", "bad", "none"]
@@ -47,11 +48,7 @@ def headline(report: Report) -> Headline:
         stays = "The table has no version yet." if previous is None else f"Version {previous} stays current."
         return Headline("bad", f"Not published: {number} gate{'s' * (number > 1)} failed ({names}).", stays)
     if report.tuning is not None and not report.tuning.given and report.tuning.choice.point.alpha == 0:
-        means = "this table changes no ranking"
-        if report.run.command == "nnn evaluate":
-            version = report.run.version
-            stays = "nothing changes" if version is None else f"version {version} stays as it is"
-            means = f"a version with it would change no ranking. Nothing was published: {stays} until --publish"
+        means = "a version with it would change no ranking" if report.judges else "this table changes no ranking"
         return Headline("warn", f"No gain was proven, so alpha = 0: {means}.", _doubt(report.tuning))
     main = main_figure(report)
     if main is None:
@@ -172,12 +169,22 @@ def tiles(report: Report) -> Iterator[tuple[str, str, str]]:
         before, after = report.hubness.before, report.hubness.after
         yield ("hubness (skewness)", fixed(after.skewness, 2), f"before {fixed(before.skewness, 2)}")
         yield ("never retrieved", amount(after.never, "percent"), f"before {amount(before.never, 'percent')}")
-    yield ("refused" if report.failed else "in force", f"k = {report.run.k}", f"alpha = {report.run.alpha:g}")
+    yield (point_label(report), f"k = {report.point.k}", f"alpha = {report.point.alpha:g}")
     if report.gates:
         failed = len(report.failed)
         yield ("gates failed", str(failed), gates_words(report).removesuffix(f", {failed} failed"))
     if report.run.seconds is not None:
         yield ("finished in", seconds(report.run.seconds), _reuse(report))
+
+
+def point_label(report: Report) -> str:
+    """What became of the k and alpha that figures are of; an evaluation is written before anything is published."""
+    if report.failed:
+        return "refused"
+    chosen = report.tuning is not None and not report.tuning.given
+    if report.judges:
+        return "to publish" if chosen else "judged"
+    return "published" if chosen else "in force"
 
 
 def gates_words(report: Report) -> str:
@@ -240,13 +247,18 @@ def sort_gates(gates: Sequence[Gate]) -> list[Gate]:
     return sorted(gates, key=lambda gate: _GRAVEST_FIRST.index(gate.verdict))
 
 
-def facts(run: Run) -> Iterator[tuple[str, str]]:
+def facts(report: Report) -> Iterator[tuple[str, str]]:
     """What ran and on what, as (name, words)."""
+    run = report.run
     yield "Command", run.command
     yield "Table", run.table
-    yield "Version", "nothing published" if run.version is None else str(run.version)
-    yield "Previous version", "none" if run.previous is None else str(run.previous)
-    yield "k and alpha", f"k = {run.k}, alpha = {run.alpha:g}"
+    if report.judges:
+        yield "Evaluated version", f"{run.version}, which has {point_words(Point(run.k, run.alpha))}"
+        yield point_label(report).capitalize(), point_words(report.point)
+    else:
+        yield "Version", "nothing published" if run.version is None else str(run.version)
+        yield "Previous version", "none" if run.previous is None else str(run.previous)
+        yield "k and alpha", f"k = {run.k}, alpha = {run.alpha:g}"
     yield "Candidates", _source(run.candidates)
     yield "Bank", _source(run.bank)
     if run.queries is not None:

@@ -77,7 +77,7 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def _run(report: Report) -> list[str]:
-    named = [*summary.facts(report.run)]
+    named = [*summary.facts(report)]
     # Digests in full are on the page and in the manifest; these tell two encoders apart.
     parts = [f"{name} {value}" for name, value in report.run.fingerprints if len(value) <= _SHORT]
     parts += [f"{name} {value[:_SHORT]}" for name, value in report.run.fingerprints if _DIGEST.fullmatch(value)]
@@ -119,10 +119,10 @@ def _gain(gain: Interval, unit: Unit) -> tuple[str, str]:
 def _tuning(report: Report) -> list[str]:
     if report.tuning is None:
         return []
-    choice = report.tuning.choice
-    points = [("published", choice.point), ("chosen", choice.candidate), ("highest gain", choice.best)]
+    choice, label = report.tuning.choice, summary.point_label(report)
+    points = [(label, choice.point), ("chosen", choice.candidate), ("highest gain", choice.best)]
     if report.tuning.given:
-        points = [("in force", choice.point), ("best on these queries", choice.best)]
+        points = [(label, choice.point), ("best on these queries", choice.best)]
     rows = [(name, point_words(point)) for name, point in points]
     if report.tuning.agreement is not None:
         rows.append(("agreement of bank and queries", fixed(report.tuning.agreement, 2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nnn_core.evaluation.coverage import Coverage
@@ -58,11 +58,11 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
         ("candidates", findings.coverage.rejects),
         ("references", findings.bank_rejects),
     )
-    point, unit = review.evaluation.point, unit_of(objective)
+    unit = unit_of(objective)
     run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked, review.rejects.rejected)
     report = Report(
         title=f"Evaluation of version {manifest.version}",
-        run=replace(run, k=point.k, alpha=point.alpha),
+        run=run,
         rivals=Rivals.of(findings.rivals, objective, unit) if findings.rivals else None,
         fairness=findings.fairness,
         own_pairs=own,

@@ -55,7 +55,9 @@ def _evaluate(
     report = Report.from_json(json.dumps(result.pop("report")).encode(), config.result_uri)
     sections = ("hubness", "hubs", "changes", "fairness")
     shown = {name: value for name, value in json.loads(report.to_json()).items() if name in sections}
-    return {"table": config.table, "version": config.version, **result, **shown}, report, stages_of(done)
+    in_force = {"k": manifest.settings.k, "alpha": manifest.settings.alpha}
+    known = {"table": config.table, "version": config.version, "in_force": in_force}
+    return {**known, **result, **shown}, report, stages_of(done)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
     story.of(manifest, (), stages)
     if others:
         report = report.beside(others)
+    if not args.publish:
+        report = report.unpublished()
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
     print(render_text(report))
     print(f"report       {result['report']}")
@@ -141,6 +145,8 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
         story.of(published, map(dataclasses.asdict, published.gates), stages)
         result["published"] = published.version
         print(f"published    version {result['published']}")
+    else:
+        result["published"] = None
     print_json(args, result)
     return result
 

@@ -455,6 +455,8 @@ def test_the_report_is_one_page_under_a_new_name(tuned: dict[str, Any], tmp_path
     text = page.read_text()
     assert ("<script" in text, "Evaluation of version 1" in text) == (False, True)
     assert tuned["hubs"][0]["id"] in text
+    assert (tuned["published"], tuned["in_force"]) == (None, {"k": 4, "alpha": 0.5})
+    assert "Nothing was published: version 1 keeps k = 4, alpha = 0.5." in text
     with pytest.raises(StorageError, match="exists already and was left as it is"):
         write_report(read_report(str(page)), str(tmp_path), "evaluation", str(page))
     assert page.read_text() == text

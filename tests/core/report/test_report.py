@@ -307,10 +307,8 @@ def test_alpha_zero_is_said() -> None:
     none = dataclasses.replace(report, tuning=Tuning(dataclasses.replace(choice, candidate=nothing), 40, ()))
     assert "No k and alpha rank the right answers higher" in summary.headline(none).text
     judged = dataclasses.replace(report, run=dataclasses.replace(report.run, command="nnn evaluate", version=4))
-    assert (
-        "a version with it would change no ranking. Nothing was published: version 4 stays as it is"
-        in summary.headline(judged).heading
-    )
+    assert summary.headline(judged).heading.endswith(": a version with it would change no ranking.")
+    assert judged.unpublished().notes[0].startswith("Nothing was published: version 4 keeps k = 32, alpha = 0.625.")
     assert parse(render(report))
 
 
@@ -372,11 +370,44 @@ def test_text_names_gates_that_did_not_pass_and_counts_the_others() -> None:
     ]
 
 
+def judged(*, given: bool) -> Report:
+    """An evaluation of version 42, which has k = 16, alpha = 0.5, at the sample's choice."""
+    report = sample.sample_report()
+    assert report.tuning is not None
+    run = dataclasses.replace(report.run, command="nnn evaluate", previous=None, k=16, alpha=0.5)
+    return dataclasses.replace(report, run=run, tuning=dataclasses.replace(report.tuning, given=given))
+
+
+@pytest.mark.parametrize(("given", "label"), [(False, "to publish"), (True, "judged")])
+def test_an_evaluation_claims_no_publication(given: bool, label: str) -> None:
+    """What was evaluated, what was judged, and how that is published; ``published`` is said of versions only."""
+    report = judged(given=given)
+    told = render_text(report.unpublished())
+    assert (
+        "Nothing was published: version 42 keeps k = 16, alpha = 0.5. Add --publish, or run nnn table reweight, to "
+        "publish k = 32, alpha = 0.625." in told
+    )
+    assert re.search("^Evaluated version +42, which has k = 16, alpha = 0.5$", told, re.MULTILINE)
+    assert re.search(f"^{label} +k = 32, alpha = 0.625$", told, re.MULTILINE)
+    assert not re.search("^Previous version|^published |^in force ", told, re.MULTILINE)
+    assert (label, "k = 32", "alpha = 0.625") in summary.tiles(report)
+    assert f"<dt>{label.capitalize()}</dt><dd><strong>k = 32, alpha = 0.625" in render(report)
+    assert f"{label.capitalize()}: k = 32, alpha = 0.625." in render(report)
+    settled = dataclasses.replace(report, run=dataclasses.replace(report.run, k=32, alpha=0.625))
+    assert settled.unpublished() == settled
+
+
+def test_a_refused_choice_is_not_called_published() -> None:
+    report = dataclasses.replace(sample.sample_report(), gates=(Gate("drift", "fail", "0.4", "0.2"),))
+    assert re.search("^refused +k = 32, alpha = 0.625$", render_text(report), re.MULTILINE)
+
+
 def test_words_count_shards_and_hubs() -> None:
     run = sample.sample_report().run
     for files, words in ((1, "in 1 shard"), (12, "in 12 shards")):
-        source = dataclasses.replace(run.bank, files=files)
-        assert words in dict(summary.facts(dataclasses.replace(run, bank=source)))["Bank"].split(", ")
+        changed = dataclasses.replace(run, bank=dataclasses.replace(run.bank, files=files))
+        report = dataclasses.replace(sample.sample_report(), run=changed)
+        assert words in dict(summary.facts(report))["Bank"].split(", ")
     listed = sample.sample_report().listed_hubs
     assert listed is not None
     for hubs, words in ((0, "No candidates have"), (1, "1 candidate has"), (2, "2 candidates have")):
