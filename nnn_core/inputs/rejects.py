@@ -22,6 +22,9 @@ TOO_LONG = "row too long"
 WRONG_DIMENSION = "vector has the wrong dimension"
 NULL_VECTOR = "vector is null"
 
+#: What is no row, and not rejected: a line between captions, of which there is one a line.
+EMPTY_LINE = "empty line"
+
 #: The flags that bound the rejects of a side, by the flag that named its files.
 RATE_FLAGS = {
     "--candidates": "--max-reject-rate",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +20,8 @@ from nnn_core.encoders.encoding import Usage, encode_rows
 from nnn_core.encoders.prompts import AS_IS, Prompts
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import holds_vectors, read_rows
-from nnn_core.inputs.rejects import Reject
+from nnn_core.inputs.readers import Rows, holds_vectors, read_rows
+from nnn_core.inputs.rejects import EMPTY_LINE, Reject
 from nnn_core.table.manifest import read_manifest
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands._options import add_options, build, encoder_of_table
@@ -52,11 +53,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     if not args.output.endswith((".npy", ".parquet")):
         raise ConfigError(f"--output {args.output!r} must end in .npy or .parquet.")
-    ids, vectors = _encode(args, *_encoder(args))
+    left_out = Counter[str]()
+    ids, vectors = _encode(args, *_encoder(args), left_out)
     storage.create_output(args.output, _to_file(args.output, ids, vectors), "--output")
     print(f"encoded      {len(ids):,} {args.modality}s, {vectors.shape[1]} dimensions, unit length")
+    for what, count in sorted(left_out.items()):
+        print(f"left out     {count:,} x {what}, no rows")
     print(f"written to   {args.output}")
-    result = {"output": args.output, "rows": len(ids), "dim": vectors.shape[1]}
+    result = {"output": args.output, "rows": len(ids), "dim": vectors.shape[1], "left_out": dict(left_out)}
     print_json(args, result)
     return result
 
@@ -71,7 +75,10 @@ def _encoder(args: argparse.Namespace) -> tuple[EncoderSource, str]:
     return source, Prompts.recorded(manifest.settings.encoder).reference
 
 
-def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tuple[list[str], FloatMatrix]:
+def _encode(
+    args: argparse.Namespace, source: EncoderSource, prompt: str, left_out: Counter[str]
+) -> tuple[list[str], FloatMatrix]:
+    """Ids and unit vectors of all rows in order; what of the files is no row is added to ``left_out``."""
     columns = replace(build(ColumnOptions, args).candidate_columns, require_id=False)
     usage = Usage(threads=len(os.sched_getaffinity(0)))
     ids: list[str] = []
@@ -80,7 +87,7 @@ def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tup
         shard = describe_shard(name)
         if holds_vectors(shard, args.modality, columns):
             raise InputError(f"{name.uri!r} holds vectors already. Use them as they are.")
-        rows = read_rows(shard, args.modality, columns)
+        rows = _complete(read_rows(shard, args.modality, columns), name.uri, left_out)
         for batch in encode_rows(rows, args.modality, load_once(source), prompt, usage, repr(name.uri)):
             _refuse(batch.rejects, name.uri)
             if batch.ids:
@@ -89,6 +96,23 @@ def _encode(args: argparse.Namespace, source: EncoderSource, prompt: str) -> tup
     if not ids:
         raise InputError(f"--input {args.input!r} holds no {args.modality}. Check the pattern and --modality.")
     return ids, np.concatenate(pieces)
+
+
+def _complete(batches: Iterable[Rows], uri: str, left_out: Counter[str]) -> Iterator[Rows]:
+    """The batches of a file; empty lines between captions are refused, as numbers of lines would not match rows.
+
+    Raises:
+        InputError: there is an empty line, or a row that cannot be used.
+    """
+    for batch in batches:
+        _refuse(batch.rejects, uri)
+        if empty := batch.left_out.get(EMPTY_LINE, 0):
+            raise InputError(
+                f"{uri!r}: {empty:,} empty line{'s stand' if empty > 1 else ' stands'} between captions. Fill in or "
+                "remove them (grep -nE '^\\s*$' finds them), so that lines of input and rows of output match."
+            )
+        left_out.update(batch.left_out)
+        yield batch
 
 
 def _refuse(rejects: Sequence[Reject], uri: str) -> None:

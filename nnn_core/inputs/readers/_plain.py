@@ -12,7 +12,7 @@ from nnn_core.inputs.readers._compressed import and_compressed
 from nnn_core.inputs.readers._delimited import NAME, rows_of_table
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._quoting import first_fields
-from nnn_core.inputs.readers._records import caption_rows, no_images, texts_of_lines
+from nnn_core.inputs.readers._records import caption_rows, no_images, texts_and_gaps, texts_of_lines
 from nnn_core.inputs.readers._rows import NO_PAIR, Columns, Row, Rows, batched
 from nnn_core.inputs.rejects import Reject
 from nnn_core.inputs.shards import InputShard, Modality
@@ -59,7 +59,7 @@ def _rows(uri: str, columns: Columns) -> Iterator[Row | Reject]:
         yield from rows_of_table(uri, table.separator, columns)
         return
     choose_id_columns([], columns, uri)
-    for line in texts_of_lines(uri):
+    for line in texts_and_gaps(uri):
         if isinstance(line, Reject):
             yield line
         else:

@@ -16,9 +16,10 @@ from nnn_core.inputs.readers._rows import (
     NO_PAIR,
     POSITION_ID,
     Columns,
+    NoRow,
     Row,
 )
-from nnn_core.inputs.rejects import NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, TOO_LONG, Reject
+from nnn_core.inputs.rejects import EMPTY_LINE, NO_CAPTION, NO_ID, NO_IMAGE, NOT_UTF8, TOO_LONG, Reject
 
 #: (what a record is called while it has no id, such as ``line 7``; its fields by name)
 Record = tuple[str, dict[str, object]]
@@ -87,14 +88,25 @@ def lines_of(uri: str) -> Iterator[tuple[int, bytes | None]]:
 
 def texts_of_lines(uri: str) -> Iterator[tuple[int, str] | Reject]:
     """(line number from 1, line without its end), empty lines left out."""
+    return (line for line in texts_and_gaps(uri) if not isinstance(line, NoRow))
+
+
+def texts_and_gaps(uri: str) -> Iterator[tuple[int, str] | Reject]:
+    """(line number from 1, line without its end); a ``NoRow`` for each empty line, but for those at the end."""
+    last = 0
     for number, line in lines_of(uri):
-        if line is None:
+        stripped = None if line is None else line.rstrip(b"\r\n")
+        if stripped == b"":
+            continue
+        yield from (NoRow(f"line {empty}", EMPTY_LINE) for empty in range(last + 1, number))
+        last = number
+        if stripped is None:
             yield too_long(number)
-        elif stripped := line.rstrip(b"\r\n"):
-            try:
-                yield number, stripped.decode("utf-8")
-            except UnicodeDecodeError as error:
-                yield Reject(f"line {number}", NOT_UTF8, str(error))
+            continue
+        try:
+            yield number, stripped.decode("utf-8")
+        except UnicodeDecodeError as error:
+            yield Reject(f"line {number}", NOT_UTF8, str(error))
 
 
 def too_long(number: int) -> Reject:

@@ -22,11 +22,12 @@ def read_text(tmp_path: Path, data: bytes, name: str = "a.txt", **columns: objec
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
 def test_every_line_is_a_caption(tmp_path: Path, name: str) -> None:
-    data = b"\xef\xbb\xbfa cat\r\n\n  two  \n \nlast"
+    data = b"\xef\xbb\xbfa cat\r\n\n  two  \n \nlast\n\r\n\n"
     found = read_text(tmp_path, packed(name, data), name, require_id=False)
     assert (found.ids, found.items) == (["line 1", "line 3", "line 5"], ["a cat", "  two  ", "last"])
     assert found.pair_ids == ["", "", ""]
     assert found.reasons == [("line 4", "empty caption")]
+    assert found.left_out == {"empty line": 1}  # not those at the end
 
 
 @pytest.mark.parametrize("first", [b"a\rb", b"x" * 200_000])

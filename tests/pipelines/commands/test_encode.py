@@ -1,0 +1,43 @@
+"""``nnn encode``: a vector for each line of a file, or a word on why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnn_core
+from pipelines.commands import cli
+
+Encode = Callable[[str], tuple[int, str]]
+SPEC = f"open_clip:local-dir:{Path(nnn_core.__file__).parent / 'demo' / 'encoder'}"
+
+
+@pytest.fixture
+def encode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Encode:
+    def run(text: str) -> tuple[int, str]:
+        (tmp_path / "q.txt").write_text(text)
+        flags = ["--input", str(tmp_path / "q.txt"), "--output", str(tmp_path / "q.npy")]
+        code = cli.main(["encode", "--encoder", SPEC, *flags])
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a red square\n\na blue dot\n", "1 empty line stands between captions. Fill in or remove them"),
+     ("\r\n\r\na red square\r\n", "2 empty lines stand between captions. Fill in or remove them"),
+     ("a red square\n \na blue dot\n", "row 'line 2' cannot be encoded (empty caption). Repair it or leave it out")],
+)  # fmt: skip
+def test_lines_and_rows_match_or_nothing_is_written(encode: Encode, tmp_path: Path, text: str, message: str) -> None:
+    code, error = encode(text)
+    assert (code, message in error) == (3, True)
+    assert not (tmp_path / "q.npy").exists()
+
+
+def test_empty_lines_at_the_end_are_no_rows(encode: Encode, tmp_path: Path) -> None:
+    assert encode("a red square\na blue dot\n\n\n") == (0, "")
+    assert np.load(tmp_path / "q.npy").shape == (2, 64)
