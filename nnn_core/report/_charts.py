@@ -105,7 +105,9 @@ def heat_map(tuning: Tuning, name: str, label: str) -> Markup:
     # Tall enough for the title of the axis, however few rows there are.
     side = max(120.0 / max(1, len(ks)), min(25.0, 190.0 / max(1, len(ks))))
     bottom = 8 + side * len(ks)
-    drawing = Drawing(name, f"Gain in {tuning.choice.objective} over k and alpha", heat_words(tuning, label), bottom + 46)
+    drawing = Drawing(
+        name, f"Gain in {tuning.choice.objective} over k and alpha", heat_words(tuning, label), bottom + 46
+    )
     plot = Plot(drawing, Scale(0, len(alphas), 44, WIDTH - 6), Scale(0, len(ks), bottom, 8))
     limit = heat_limit(tuning)
     for (row, k), (column, alpha) in itertools.product(enumerate(ks), enumerate(alphas)):

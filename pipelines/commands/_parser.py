@@ -5,12 +5,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from nnn_core.errors import ConfigError, did_you_mean
 from nnn_core.redaction import harmless, redact
+
+#: How argparse begins to say that flags are missing, in a message that does not name what was typed instead.
+_MISSING = "the following arguments are required"
+
+#: What a flag is called elsewhere, or by people, and its names here.
+_ALSO_CALLED = {
+    "--candidates": ("--embeddings", "--input"),
+    "--embeddings": ("--candidates", "--input", "--vectors"),
+    "--bank": ("--references",),
+    "--queries": ("--query", "--input", "--references"),
+    "--texts": ("--input", "--query"),
+    "--text": ("--query", "--input"),
+    "--images": ("--input", "--candidates"),
+    "--model": ("--encoder",),
+}
 
 _BUILDING: ContextVar[bool] = ContextVar("building", default=False)
 
@@ -52,12 +68,15 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         declared: the options that fields of configurations declare, by name.
+        others: of flags that are not its own, those that nobody else knows, to whom they would be passed on.
         common: the flags that ``--help`` shows, by name; all if empty. The others are shown by ``--help-all``.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
         self.declared: dict[str, Any] = {}
+        self.others: Callable[[list[str]], list[str]] = list
+        self._given: list[str] = []
         self.common: tuple[str, ...] = ()
 
     def show_first(self, *names: str) -> None:
@@ -87,6 +106,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the flags that are ours."""
         if _BUILDING.get() and self.add_help:  # one without --help looks for a single flag ahead
             raise Built(self)
+        self._given = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -98,6 +118,18 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown {kind} {name}{like_flag(name, self._flags())}")
         return found
 
+    def _unknown(self) -> str | None:
+        """The first flag that nobody knows, of those that were given without all that are required."""
+        required = [action for action in self._actions if action.required]
+        for action in required:
+            action.required = False
+        try:
+            unknown = super().parse_known_args(self._given, argparse.Namespace())[1]
+        finally:
+            for action in required:
+                action.required = True
+        return next((flag_name(each) for each in self.others(unknown) if each.startswith("--")), None)
+
     def _flags(self) -> set[str]:
         """All flags of this parser and of its commands."""
         found = set(self._option_string_actions)
@@ -107,7 +139,10 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        """End with what is wrong, and where to read on."""
+        """End with what is wrong, and where to read on; a flag that is missing may be one that was mistyped."""
+        if message.startswith(_MISSING) and (name := self._unknown()):
+            hint = like_flag(name, self._flags())
+            message = f"unknown flag {name}{hint}" if hint else f"unknown flag {name}; {message}"
         message = harmless(redact(message))
         self.exit(ConfigError.exit_code, f"{self.prog}: {message}\n(see {self.prog} --help)\n")
 
@@ -120,6 +155,12 @@ def flag_name(argument: str) -> str:
 
 
 def like_flag(name: str, known: Collection[str]) -> str:
-    """``; did you mean --X?``; flags of the candidates have no word for their side, which people write all the same."""
+    """``; did you mean --X?``; people write words that are flags elsewhere, and name the side of the candidates."""
+    if meant := next((each for each in _ALSO_CALLED.get(name, ()) if each in known), None):
+        return f"; did you mean {meant}?"
     plain = re.sub("^--candidates?-", "--", name)
-    return f"; did you mean {plain}?" if plain != name and plain in known else did_you_mean(name, known)
+    if plain != name and plain in known:
+        return f"; did you mean {plain}?"
+    # Dashes, which all flags share, would make --dry like --yes.
+    near = did_you_mean(name.lstrip("-"), sorted({each.lstrip("-") for each in known}))
+    return near.replace("mean ", "mean --")

@@ -39,6 +39,7 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
     config = read_config(ahead.config, parser) if ahead.config else None
     if config:
         apply_config(config, parser, given)
+    parser.others = _unknown_to_beam
     args, beam_flags = parser.parse_known_args(given)
     configure_logging(args.verbose, args.log_format)
     if args.quiet:
@@ -47,6 +48,14 @@ def parse_flags(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Na
         hush()
     from_file = config.beam_flags(beam_flags) if config else []
     return args, parse_beam_options([*from_file, *beam_flags], parser)
+
+
+def _unknown_to_beam(flags: list[str]) -> list[str]:
+    """Of flags that are not ours, those that are not Beam's; none if Beam's cannot be told."""
+    try:
+        return beam_parser().parse_known_args(flags)[1]
+    except argparse.ArgumentError:
+        return []
 
 
 def _look_ahead(flags: Sequence[str], program: str) -> argparse.Namespace:

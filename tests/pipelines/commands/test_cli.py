@@ -130,6 +130,21 @@ def test_help_begins_with_what_a_first_refresh_needs(capsys: pytest.CaptureFixtu
         (["table", "show"], "nnn table show: the following arguments are required: --table"),
         (["refresh", "--k", "4"], "nnn refresh: the following arguments are required: --candidates, "),
         (["inspect", "a", "b"], "nnn inspect: unknown argument b"),
+        # A flag that is missing because it was mistyped, or is called so elsewhere: what was typed comes first.
+        (
+            ["refresh", "--candidate=X", "--streaming"],
+            "nnn refresh: unknown flag --candidate; did you mean --candidates?",
+        ),
+        (["evaluate", "--tabel", "X"], "nnn evaluate: unknown flag --tabel; did you mean --table?"),
+        (["table", "show", "--tabel", "X"], "nnn table show: unknown flag --tabel; did you mean --table?"),
+        (
+            ["work", "gc", "--dry"],
+            "nnn work gc: unknown flag --dry; the following arguments are required: --work, --table",
+        ),
+        (["work", "gc", "--table", "t", "--work", "w", "--dry"], "nnn work: unknown flag --dry"),
+        (["encode", "--texts", "q.txt"], "nnn encode: unknown flag --texts; did you mean --input?"),
+        (["search", "--candidates", "X"], "nnn search: unknown flag --candidates; did you mean --embeddings?"),
+        (["refresh", "--runner", "X"], "nnn refresh: the following arguments are required: --candidates, "),
     ],
 )
 def test_a_mistake_is_told_in_two_lines(command: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
