@@ -10,7 +10,7 @@ import yaml
 from pydantic import BeforeValidator
 
 from nnn_core import storage
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, InputError
 
 
 def _from_text(value: Any) -> Any:
@@ -27,6 +27,9 @@ Number = Annotated[float, BeforeValidator(_from_text)]
 _LARGEST = 1 << 20
 _DEEPEST = 20
 _MOST_DIGITS = 19
+
+#: What else to do about a file of this flag that is not there.
+_INSTEAD = {"--config": ", or write the file with nnn init", "--rates": ", or write auto to measure this machine"}
 
 _NAME = re.compile(r"[\w-]{1,40}\Z")
 _TAG = re.compile(r"(the )?tag '[^']*'")
@@ -96,10 +99,14 @@ def read_yaml(uri: str, flag: str) -> Any:
             stands there.
         InputError: the file cannot be read.
     """
-    if storage.size(uri) > _LARGEST:
-        raise ConfigError(f"{flag} {uri}: the file is too large (limit: {_LARGEST:,} bytes).")
     try:
-        return yaml.load(storage.read_bytes(uri).decode(), _Loader)
+        if storage.size(uri) > _LARGEST:
+            raise ConfigError(f"{flag} {uri}: the file is too large (limit: {_LARGEST:,} bytes).")
+        data = storage.read_bytes(uri)
+    except InputError as error:
+        raise InputError(f"{flag}: {error} Check the path{_INSTEAD.get(flag, '')}.") from None
+    try:
+        return yaml.load(data.decode(), _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""

@@ -110,7 +110,7 @@ class RefreshConfig(ValidationColumnOptions):
             and needs --bias-tolerance. auto is the fastest exact one, on a GPU if there is one (default: %(default)s).
         bias_tolerance: limit of the mean absolute error of --search approximate, such as 1e-3.
         threads: threads of a worker process (default: all cores; 1 on a cluster).
-        gates: YAML file of limits for publishing (defaults: deploy/gates.yaml).
+        gates: YAML file of limits for publishing, such as drift_psi: 0.25 (default: limits of the program).
         accept: publish even if this gate fails; repeatable. The manifest records it.
         report: HTML report; {date} stands for today (default: a new one below WORK/reports).
         show: columns of the candidates that the report shows beside their ids, such as title,url (default: caption).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnn_core import storage
 from nnn_core.digests import sha256
-from nnn_core.errors import StorageError
+from nnn_core.errors import InputError, StorageError
 from nnn_core.report._content import Report
 from nnn_core.report._page import render
 
@@ -37,4 +37,8 @@ def read_report(uri: str) -> Report:
         CorruptArtifactError: what the file holds is no report.
     """
     where = uri.removesuffix(".html") + ".json" if uri.endswith(".html") else uri
-    return Report.from_json(storage.read_bytes(where), where)
+    try:
+        data = storage.read_bytes(where)
+    except InputError as error:
+        raise InputError(f"{error} Check the path. Reports lie below WORK/reports by default.") from None
+    return Report.from_json(data, where)

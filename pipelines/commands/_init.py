@@ -24,7 +24,7 @@ _NEXT: Mapping[str, str] = {
     "k": "16",
     "alpha": "0.5",
     "max_reject_rate": "0.001",
-    "gates": "deploy/gates.yaml",
+    "gates": "gates.yaml",
 }
 
 #: What is a path of this machine where it has no protocol.

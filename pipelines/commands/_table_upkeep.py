@@ -83,7 +83,9 @@ def expire_versions(args: argparse.Namespace) -> None:
 
 def _sum_up(done: Expiry, removed: bool) -> str:
     what = f"{len(done.versions)} versions and {len(done.files)} data files, {done.bytes / 2**20:,.1f} MiB"
-    kept = f"versions {', '.join(map(str, done.kept))} stay"
+    kept = f"version{'s' * (len(done.kept) > 1)} {', '.join(map(str, done.kept))} stay{'s' * (len(done.kept) == 1)}"
+    if not (done.versions or done.files or done.pins):
+        return f"nothing to remove: {kept}"
     if removed:
         return f"removed {what}; {kept}"
     return f"would remove {what}; {kept}; nothing was removed. Add --yes to remove"

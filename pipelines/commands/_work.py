@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from nnn_core.table.lifecycle.cleaning import clean
+from nnn_core.table.lifecycle.cleaning import _Cleaning, clean
 from pipelines.commands._output import add_command, print_json
 from pipelines.commands._parser import Parser
 from pipelines.commands._table_upkeep import parse_age
@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = clean(args.table, args.work, args.older_than, args.yes)
     for path in done.files:
         print(path)
-    what = f"{len(done.files):,} files, {done.bytes / 2**20:,.1f} MiB; {done.kept:,} files are needed"
-    print(f"removed {what}" if args.yes else f"would remove {what}. Nothing was removed: add --yes to remove them")
+    print(_sum_up(done, args.yes))
     if done.unknown:
         versions = ", ".join(f"{version} of {table}" for table, version in done.unknown)
         print(
@@ -48,3 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "computes them again"
         )
     print_json(args, {"work": args.work, "removed": args.yes, **asdict(done)})
+
+
+def _sum_up(done: _Cleaning, removed: bool) -> str:
+    young = f", {done.young:,} more are younger than --older-than" if done.young else ""
+    kept = f"{done.kept:,} files are needed{young}"
+    if not done.files:
+        return f"nothing to remove: {kept}"
+    what = f"{len(done.files):,} files, {done.bytes / 2**20:,.1f} MiB; {kept}"
+    return f"removed {what}" if removed else f"would remove {what}. Nothing was removed: add --yes to remove them"

@@ -514,7 +514,11 @@ def test_a_gate_of_its_own_exit_code(refused: Refused) -> None:
     [
         (["--accept", "psi"], "--accept psi: there is no such gate; the gates are max_abs_bias, "),
         (["--accept", "encoder"], "--accept encoder: this gate was removed; settings covers it."),
-        (["--gates", "/nowhere/gates.yaml"], "cannot read '/nowhere/gates.yaml'"),
+        (
+            ["--gates", "/nowhere/gates.yaml"],
+            "--gates: cannot read '/nowhere/gates.yaml': No such file or directory. Check the",
+        ),
+        (["--config", "nosuch.yaml"], "No such file or directory. Check the path, or write the file with nnn init."),
     ],
 )
 def test_gates_that_cannot_be_used(run: Callable[..., tuple[int, str]], flags: list[str], message: str) -> None:

@@ -141,12 +141,14 @@ class _Cleaning:
         files: paths of the files that go, below the work folder.
         bytes: total size of the files that go, in bytes.
         kept: how many files retained versions need.
+        young: how many files no version needs, and are too young to go.
         unknown: (table's URI, version) of each version without a record, so that what it alone needs was not kept.
     """
 
     files: tuple[str, ...]
     bytes: int
     kept: int
+    young: int
     unknown: tuple[tuple[str, int], ...]
 
 
@@ -194,13 +196,10 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         unknown += ((table, version) for version in without)
     folders = storage.list_names(work)
     there = [f"{folder}/{name}" for folder in folders for name in storage.list_names(storage.join(work, folder))]
-    gone = [
-        path
-        for path in there
-        if path not in needed and _may_go(path) and written_before(storage.join(work, path), cutoff)
-    ]
+    spare = [path for path in there if path not in needed and _may_go(path)]
+    gone = [path for path in spare if written_before(storage.join(work, path), cutoff)]
     size = sum(size_of(storage.join(work, path)) for path in gone)
-    done = _Cleaning(tuple(gone), size, len(needed.intersection(there)), tuple(unknown))
+    done = _Cleaning(tuple(gone), size, len(needed.intersection(there)), len(spare) - len(gone), tuple(unknown))
     if remove:
         for path in sorted(gone, key=lambda path: (not path.endswith(".json"), path)):
             storage.remove(storage.join(work, path))

@@ -24,5 +24,6 @@ def test_what_a_run_left_becomes_a_page(
     assert cli.main(["report", str(left), "--output", str(page)]) == 7
     assert page.read_text() == text
     assert cli.main(["report", str(tmp_path / "nothing.json")]) == 3
+    assert "Check the path. Reports lie below WORK/reports" in capsys.readouterr().err
     left.write_bytes(b"{}")
     assert cli.main(["report", str(left)]) == 9

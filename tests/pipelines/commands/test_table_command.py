@@ -102,13 +102,17 @@ def test_expire_says_first_what_it_would_do(table: str, capsys: pytest.CaptureFi
     assert lines[:2] == ["version 1", "version 2"]
     assert lines[2].startswith("versions/000001/part-00000-")
     assert lines[-1].startswith("would remove 2 versions and 2 data files, ")
-    assert lines[-1].endswith("versions 3 stay; nothing was removed. Add --yes to remove")
+    assert lines[-1].endswith("version 3 stays; nothing was removed. Add --yes to remove")
     assert sorted(Path(table).rglob("*")) == before
     code, lines, _ = run(capsys, "expire", "--keep", "1", "--table", table, "--yes", "--json")
     assert (record_of(lines)["versions"], record_of(lines)["kept"], record_of(lines)["removed"]) == ([1, 2], [3], True)
     assert lines[-2].startswith("removed 2 versions and 2 data files")
     assert list_versions(table) == [3]
     assert run(capsys, "verify", "--table", table)[0] == 0
+    for flags in ([], ["--yes"]):
+        assert run(capsys, "expire", "--keep", "1", "--table", table, *flags)[1] == [
+            "nothing to remove: version 3 stays"
+        ]
 
 
 def test_expire_leaves_what_is_young(table: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -72,6 +73,9 @@ def test_what_a_retained_version_needs_stays(
     """Also of another table that shares the folder: the two are cleaned together."""
     call("table", "reweight", "--table", str(place / "table"), "--alpha", "0.75")
     assert not call(*gc(place))["files"]  # all of it is young
+    assert cli.main(gc(place)) == 0
+    (told,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"nothing to remove: \d+ files are needed, 2 more are younger than --older-than", told)
     needs = Needs.of_current(str(place / "table"), str(place / "work"))
     assert needs
     names = next((place / "work" / "partials").iterdir()).name, f"{'0' * 40}.parquet"
