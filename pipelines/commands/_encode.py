@@ -22,6 +22,7 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import Rows, holds_vectors, read_rows
 from nnn_core.inputs.rejects import EMPTY_LINE, Reject
+from nnn_core.inputs.shards import ShardName
 from nnn_core.table.manifest import read_manifest
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands._options import add_options, build, encoder_of_table
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     if not args.output.endswith((".npy", ".parquet")):
         raise ConfigError(f"--output {args.output!r} must end in .npy or .parquet.")
-    left_out = Counter[str]()
-    ids, vectors = _encode(args, *_encoder(args), left_out)
+    names, left_out = list_shards(args.input, "--input"), Counter[str]()  # before a model is looked at
+    ids, vectors = _encode(args, names, *_encoder(args), left_out)
     storage.create_output(args.output, _to_file(args.output, ids, vectors), "--output")
     print(f"encoded      {len(ids):,} {args.modality}s, {vectors.shape[1]} dimensions, unit length")
     for what, count in sorted(left_out.items()):
@@ -76,14 +77,14 @@ def _encoder(args: argparse.Namespace) -> tuple[EncoderSource, str]:
 
 
 def _encode(
-    args: argparse.Namespace, source: EncoderSource, prompt: str, left_out: Counter[str]
+    args: argparse.Namespace, names: Sequence[ShardName], source: EncoderSource, prompt: str, left_out: Counter[str]
 ) -> tuple[list[str], FloatMatrix]:
     """Ids and unit vectors of all rows in order; what of the files is no row is added to ``left_out``."""
     columns = replace(build(ColumnOptions, args).candidate_columns, require_id=False)
     usage = Usage(threads=len(os.sched_getaffinity(0)))
     ids: list[str] = []
     pieces: list[FloatMatrix] = []
-    for name in list_shards(args.input, "--input"):
+    for name in names:
         shard = describe_shard(name)
         if holds_vectors(shard, args.modality, columns):
             raise InputError(f"{name.uri!r} holds vectors already. Use them as they are.")

@@ -31,6 +31,7 @@ from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._preflight import check_files
 from pipelines.commands._summary import stages_of
 from pipelines.commands._telling import Story, Telling, telling
 from pipelines.config import MEASURED, EvaluationConfig
@@ -129,6 +130,7 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
     config = build(EvaluationConfig, args, version=manifest.version, request=request, threads=threads)
     if runs_locally(options) or not storage.is_local(config.candidates):
         check_fields_of(config.candidates, "--candidates", config.candidate_columns, config.shown_columns)
+    check_files(config, ("candidates", "queries", "references"), runs_locally(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     others = [read_report(uri) for uri in args.beside]
     result, report, stages = _evaluate(config, manifest, encoder, options)

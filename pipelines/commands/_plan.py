@@ -25,6 +25,7 @@ from pipelines.commands._foretold import ASSUMED_DIM, Foretold, format_dollars, 
 from pipelines.commands._options import Output, make_parser
 from pipelines.commands._output import in_columns, print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._preflight import SIDES, check_files
 from pipelines.commands._refresh_flags import config_from
 from pipelines.config import GROUPS, RefreshConfig
 from pipelines.options import Option
@@ -210,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers} must be at least 1.")
     config = config_from(args, runs_locally(options))
+    check_files(config, SIDES, runs_locally(options))
     record = show_plan(Foretold.of(config, config.encoder_source, args.rates), config, args.workers)
     print_json(args, record)
     return record

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
+from nnn_core.inputs.listing import list_uris
 from nnn_core.planning.preflight import Head
 from nnn_core.report.shown import check_fields
 from pipelines.config import RefreshConfig
 
+#: Fields of a refresh with patterns of input.
+SIDES = ("candidates", "references", "validation")
+
 #: Encoders that decode images as this package does; others may decode more.
 _OWN_ENCODERS = ("open_clip:", "transformers:", "albef:", "beit3:")
+
+
+def check_files(config: object, sides: Sequence[str], local: bool) -> None:
+    """Refuse patterns that no file matches, before a model is looked at, whose packages take seconds to import.
+
+    Args:
+        config: a configuration; without an encoder nothing is imported, and whoever reads the input lists it.
+        sides: names of the fields that hold patterns, None where there is no such side.
+        local: whether the job runs on this machine; paths on the disks of others are left to them.
+
+    Raises:
+        InputError: no file matches.
+    """
+    for side in sides if getattr(config, "encoder", None) else ():
+        pattern = getattr(config, side)
+        if pattern and (local or not storage.is_local(pattern)):
+            list_uris(pattern, f"--{side}")
 
 
 def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool) -> list[Head]:

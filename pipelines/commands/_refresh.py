@@ -28,7 +28,7 @@ from pipelines.commands._foretold import Foretold
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._plan import show_plan
-from pipelines.commands._preflight import describe_head, look_ahead, record_of
+from pipelines.commands._preflight import SIDES, check_files, describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import outcome_of, standing_of, sum_up
 from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
@@ -120,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 def _refresh(args: argparse.Namespace, options: PipelineOptions, story: Story) -> dict[str, Any]:
     """What the flags ask for: a plan, or a refresh."""
     config = config_from(args, runs_locally(options))
+    check_files(config, SIDES, runs_locally(options))
     encoder = config.encoder_source
     if args.rates and not (args.with_plan or args.dry_run):
         raise ConfigError("--rates has no effect alone. Add --with-plan, or run nnn plan with these flags.")

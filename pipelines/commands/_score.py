@@ -13,6 +13,7 @@ from nnn_core.table.manifest import read_manifest
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
+from pipelines.commands._preflight import check_files
 from pipelines.options import COLUMNS
 from pipelines.running.known_runners import runs_locally
 from pipelines.running.runner import run
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     config = build(ScoreConfig, args, version=manifest.version, threads=threads)
     storage.check_exclusive(config.work)
     storage.check_exclusive(config.output)
+    check_files(config, ("candidates",), runs_locally(options))
     encoder = encoder_of_table(args.encoder, args.table, config.version, config.work)
     run(options, lambda root: define_score(root, config, manifest, encoder))
     result = {"table": config.table, "version": manifest.version, "output": config.output, **_describe(config.output)}

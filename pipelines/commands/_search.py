@@ -17,7 +17,7 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.errors import ConfigError
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH, Rankings
-from nnn_core.inputs.listing import describe_shard, list_shards
+from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
 from nnn_core.inputs.readers import Rows
 from nnn_core.report import Shown
 from nnn_core.report.answers import Answer, Answers
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     columns = build(ColumnOptions, args)
     if args.embeddings and args.report:
         check_fields_of(args.embeddings, "--embeddings", columns.candidate_columns, names_in(args.show))
+    if args.embeddings:
+        list_uris(args.embeddings, "--embeddings")  # before a model is looked at
     table = load_bias_table(args.table, args.version)
     vectors = Vectors(args.work, args.embeddings, columns.candidate_columns)
     answers = _answers(args, table, search_version(table, vectors, _encode(args, table)))

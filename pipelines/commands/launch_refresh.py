@@ -20,7 +20,7 @@ from nnn_core.encoders.generations import settle
 from nnn_core.errors import ConfigError
 from nnn_core.table.manifest import prepare_table
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands._preflight import look_ahead
+from pipelines.commands._preflight import SIDES, check_files, look_ahead
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.refresh import define_refresh
 from pipelines.running.known_runners import runs_locally
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)
+    check_files(config, SIDES, local=False)
     encoder = config.encoder_source
     look_ahead(config, encoder, local=False)
     if encoder is not None:

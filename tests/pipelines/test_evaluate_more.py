@@ -251,6 +251,11 @@ def test_an_earlier_report_is_shown_beside(evaluate: Run, published: Path, tmp_p
     assert (code, "nowhere.json" in text) == (3, True)
 
 
+def test_files_are_listed_before_a_model_is_looked_at(evaluate: Run) -> None:
+    code, _, text = evaluate("--encoder", "open_clip:local-dir:nowhere", queries="nosuch.parquet")
+    assert (code, "no files found for --queries 'nosuch.parquet'" in text) == (3, True)
+
+
 @pytest.mark.parametrize("flag", ["queries", "relevance", "attributes", "report"])
 def test_credentials_are_refused(evaluate: Run, flag: str) -> None:
     code, _, text = evaluate(**{flag: "s3://user:secret@bucket/file.tsv"})

@@ -1,4 +1,4 @@
-"""``nnn encode``: a vector for each line of a file, or a word on why not."""
+"""``nnn encode``: a vector for each line of a file, or a word on why not; and input that is not there, told at once."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def test_lines_and_rows_match_or_nothing_is_written(encode: Encode, tmp_path: Pa
 def test_empty_lines_at_the_end_are_no_rows(encode: Encode, tmp_path: Path) -> None:
     assert encode("a red square\na blue dot\n\n\n") == (0, "")
     assert np.load(tmp_path / "q.npy").shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["refresh --candidates nosuch/*.jpg --references nosuch.txt --work w --table t",
+     "plan --candidates nosuch/*.jpg --references nosuch.txt --work w --table t",
+     "encode --input nosuch/*.jpg --output q.npy"],
+)  # fmt: skip
+def test_files_are_listed_before_a_model_is_looked_at(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Importing the packages of a model takes seconds, after which a mistyped folder would be told."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command.split(), "--encoder", "open_clip:local-dir:nowhere"]) == 3
+    assert "'nosuch/*.jpg'" in capsys.readouterr().err
