@@ -29,12 +29,12 @@ class Tally:
 
     Attributes:
         done: artefacts that are there.
-        expected: artefacts that are known to be needed, as far as anyone knows yet; None where nobody will know.
+        expected: artefacts that are known to be needed, as far as anyone knows yet; None where nobody has said so.
         started: when it was first heard of, seconds of a monotonic clock.
     """
 
     done: int = 0
-    expected: int | None = 0
+    expected: int | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -58,6 +58,11 @@ def _seconds(value: float) -> str:
     return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
+def _end_of(tally: Tally) -> int | None:
+    """The end of a bar; None for one that moves without one."""
+    return None if tally.expected is None else tally.total
+
+
 class _Bars:
     """One bar a stage, on a terminal."""
 
@@ -73,8 +78,8 @@ class _Bars:
     def show(self, stage: str, tally: Tally) -> None:
         words = tally.words(time.monotonic())
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=tally.total, words=words)
-        self._progress.update(self._tasks[stage], completed=tally.done, total=tally.total, words=words)
+            self._tasks[stage] = self._progress.add_task(stage, total=_end_of(tally), words=words)
+        self._progress.update(self._tasks[stage], completed=tally.done, total=_end_of(tally), words=words)
 
     def close(self) -> None:
         self._progress.stop()
@@ -105,7 +110,7 @@ class Messages(Lines):
 
     def write(self, stage: str, tally: Tally, now: float) -> None:
         seconds = round(now - tally.started, 3)
-        _LOG.info(Event("progress", stage=stage, done=tally.done, expected=tally.total, seconds=seconds))
+        _LOG.info(Event("progress", stage=stage, done=tally.done, expected=_end_of(tally), seconds=seconds))
 
 
 class Silence(Lines):
@@ -127,7 +132,8 @@ def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
         with lock, contextlib.suppress(OSError):
             tally = tallies.setdefault(stage, Tally())
             tally.done += done
-            tally.expected = (tally.expected or 0) + expected
+            if expected:
+                tally.expected = (tally.expected or 0) + expected
             screen.show(stage, tally)
 
     LISTENERS.append(add)

@@ -72,7 +72,9 @@ def flags_of_refresh(inputs: Path, folder: Path) -> dict[str, str]:
 def warnings_of(error: str) -> str:
     """Standard error without the lines by which a slow stage says how far it is, and without the lengths of vectors."""
     lines = error.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r"\w+ +[\d,]+ of [\d,]+, |.* are not unit length, ", line))
+    return "".join(
+        line for line in lines if not re.match(r"\w+ +[\d,]+ (of [\d,]+|so far), |.* are not unit length, ", line)
+    )
 
 
 def result_of(*command: str) -> dict[str, Any]:

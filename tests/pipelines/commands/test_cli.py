@@ -193,7 +193,7 @@ def test_refresh_prints_one_object_on_the_last_line(job: Job) -> None:
     assert stages["embed_candidates"]["computed"] == 1
     assert all({"computed", "reused", "seconds"} <= set(figures) for figures in stages.values())
     # A stage of more than 15 seconds on a busy machine says how far it is; nothing else is said.
-    quiet = r"\w+ +[\d,]+ of [\d,]+, \S+/s.*|WARNING nnn: .* are not unit length, .*"
+    quiet = r"\w+ +[\d,]+ (of [\d,]+|so far), \S+/s.*|WARNING nnn: .* are not unit length, .*"
     said = [line for line in job.error.splitlines() if not re.fullmatch(quiet, line)]
     assert said == []
 
