@@ -12,6 +12,7 @@ from nnn_core.consumers.rerank import Reranker
 from nnn_core.embedded.shards import VectorBlock
 from nnn_core.evaluation._counting import Goals, count_ahead
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.rankings import Ranking
 from nnn_core.evaluation.ranks import Targets
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
@@ -37,4 +38,5 @@ asked, means = [[name] for name in names[:8]], np.ones((64, 2), np.float32)
 where = (vectors[:64], names[:64], means)
 goals = Goals.of(Targets.find(vectors[:8], asked, *where), asked)
 count_ahead(vectors[:8].copy(), goals, *where, (1, 2), [Point(1, 0.0), Point(2, 0.5)])
+Ranking.of(vectors[:8].copy(), *where[:2], np.zeros(64, np.float32))
 Reranker.of(pa.chunked_array([names]), np.zeros(ROWS, np.float32)).index.find(names[:2])

@@ -56,7 +56,7 @@ HOMES = {
     "timm": ("encoders/_albef",),
     "sentencepiece": ("encoders/_beit3",),
     "faiss": ("scoring/search/_clusters", "consumers/faiss_index", "consumers/engines/_faiss_file", "examples"),
-    "numba": ("scoring/search", "evaluation/_ahead", "table/_hashing"),
+    "numba": ("scoring/search", "evaluation/_ahead", "evaluation/_first", "table/_hashing"),
     "fsspec": ("storage",),
     "deltalake": ("inputs/_table_logs", "table/lifecycle/registration"),
     "h5py": ("inputs/readers/_arrays",),

@@ -1,8 +1,10 @@
-"""The inner loops of ``_counting.count_ahead``: float32 dismisses what is clear, float64 decides the rest.
+"""The inner loops of ``_counting.count_ahead``: float32 decides what is clear, float64 the rest.
 
 With d, by how much a candidate's score without bias is above a target's, and e, by how much its mean over k is, the
 candidate leads at (k, alpha) by d - alpha e. That is linear in alpha, so the lowest and the highest lead over all
-points follow from the lowest and the highest e over all k; most candidates are ahead of a target nowhere or everywhere.
+points follow from the lowest and the highest e over all k; many candidates are ahead of a target nowhere or everywhere.
+Any other leads at all alphas below d / e, or above it where e is negative. So one division tells at how many of a run
+of alphas it leads, and candidates are counted by that number.
 
 Compiled by numba on first use and kept on disk. None of the loops needs Python's lock.
 """
@@ -17,16 +19,17 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def count_tile(
-    scores: Any, means: Any, alphas: Any, starts: Any, query: Any, plain: Any, own: Any, wanted: Any, margin: Any,
-    queries: Any, candidates: Any, order: Any, before: Any, counts: Any,
+    scores: Any, means: Any, alphas: Any, runs: Any, steps: Any, query: Any, plain: Any, own: Any, wanted: Any,
+    margin: Any, queries: Any, candidates: Any, order: Any, before: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Add, for each target and point, the number of candidates of a tile that are ahead.
 
     Args:
         scores: (queries, n) float32 scores without bias of n candidates.
         means: (columns, n) float32 means of the candidates.
-        alphas: (points,) float64 weights, those of the first column's points first.
-        starts: (columns + 1,) int64, where the points of each column start, and where the last end.
+        alphas: (points,) float64 weights, run after run.
+        runs: (runs, 4) int64: column of the means, first point, number of points, and the first weight in steps.
+        steps: (runs,) float32, by how much the weights of a run grow from one point to the next.
         query: (targets,) int64, row of each target's query in ``scores`` and ``queries``.
         plain: (targets,) float64, exact score of each target without bias.
         own: (targets, columns) float32 means of the targets.
@@ -38,11 +41,13 @@ def count_tile(
         before: (targets,) int64; of candidates with equal scores those of a lower place are ahead.
         counts: (targets, points) int64, added to.
     """
-    n = scores.shape[1]
+    n, most = scores.shape[1], runs[:, 2].max()
     low, high = np.empty(n, np.float32), np.empty(n, np.float32)
-    leads, steps, near = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    leads, rises = np.empty(n, np.float32), np.empty(n, np.float32)
     decided, exact = np.empty(n, np.bool_), np.empty(n)
     kept = np.empty(n + 1, np.uint64)  # without a sign: what could be negative is looked at before each use
+    kinds = np.empty(n, np.uint32)
+    tally = np.empty((4, 2 * most + 3), np.int32)
     weights = alphas.astype(np.float32)
     for target in range(len(query)):
         goal = np.float32(plain[target])
@@ -53,23 +58,30 @@ def count_tile(
             leads[at] = scores[query[target], kept[at]] - goal
         exact[:left] = np.nan
         asked = queries[query[target]].astype(np.float64)
-        for column in range(len(means)):
+        for run in range(len(runs)):
+            column, start, size, first = runs[run]
             for at in range(left):
-                steps[at] = means[column, kept[at]] - own[target, column]
-            first, last = starts[column], starts[column + 1]
-            _count_leads(leads, steps, left, weights, first, last, margin, counts[target], near)
-            for at in range(left):
-                if near[at] <= margin:
-                    row = kept[at]
-                    if np.isnan(exact[at]):
-                        exact[at] = _exact_score(asked, candidates[row])
-                    for point in range(first, last):
-                        lead = leads[at] - weights[point] * steps[at]
-                        if abs(lead) <= margin:
+                rises[at] = means[column, kept[at]] - own[target, column]
+            _sort_by_lead(leads, rises, left, steps[run], first, size, margin, kinds)
+            _add_up(kinds, left, size, tally, counts[target], start)
+            for place in range(4):
+                at, near = place, tally[place, 2 * size + 2]
+                while near > 0:
+                    if kinds[at] == 2 * size + 2:
+                        near -= 1
+                        row = kept[at]
+                        if np.isnan(exact[at]):
+                            exact[at] = _exact_score(asked, candidates[row])
+                        for point in range(start, start + size):
+                            lead = leads[at] - weights[point] * rises[at]
+                            if abs(lead) > margin:
+                                counts[target, point] += lead > margin
+                                continue
                             bias = np.float32(alphas[point] * np.float64(means[column, row]))
                             score, goal_here = exact[at] - np.float64(bias), wanted[target, point]
                             earlier = (score == goal_here) & (order[row] < before[target])
                             counts[target, point] += (score > goal_here) | earlier
+                    at += 4
 
 
 @njit(cache=True, nogil=True)
@@ -113,39 +125,52 @@ def _keep_undecided(scores: Any, goal: Any, low: Any, high: Any, margin: Any, de
     return left, always
 
 
-@njit(cache=True, nogil=True)
-def _count_leads(
-    leads: Any, steps: Any, count: Any, alphas: Any, first: Any, last: Any, margin: Any, counts: Any, near: Any
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sort_by_lead(
+    leads: Any, rises: Any, count: Any, step: Any, first: Any, size: Any, margin: Any, kinds: Any
 ) -> None:
-    """Add, for each alpha from first to last, how many lead by more than the margin; write how near each is to a tie.
+    """Write of each candidate at how many alphas of a run, (first + 0, 1, ... size - 1) * step, it leads.
 
-    All alphas at once, because numba counts references to each array at every call.
+    0 to size: at so many from the first on. size + 1 + (0 to size): at all but so many from the first on. 2 size + 2:
+    it is too near to a tie at one of them. Division is off by less than the margin says: the nearest alpha is tried.
     """
-    near[:count] = np.float32(np.inf)
-    fours = first + (last - first) // 4 * 4
-    for point in range(first, fours, 4):
-        # Four alphas at once, so that leads and steps are read a quarter as often.
-        alpha, beta, gamma, delta = alphas[point], alphas[point + 1], alphas[point + 2], alphas[point + 3]
-        above_a = above_b = above_c = above_d = np.int32(0)
-        for at in range(count):
-            lead, step = leads[at], steps[at]
-            a, b, c, d = lead - alpha * step, lead - beta * step, lead - gamma * step, lead - delta * step
-            above_a = np.int32(above_a + (a > margin))
-            above_b = np.int32(above_b + (b > margin))
-            above_c = np.int32(above_c + (c > margin))
-            above_d = np.int32(above_d + (d > margin))
-            near[at] = min(near[at], min(min(abs(a), abs(b)), min(abs(c), abs(d))))
-        counts[point] += above_a
-        counts[point + 1] += above_b
-        counts[point + 2] += above_c
-        counts[point + 3] += above_d
-    for point in range(fours, last):
-        alpha, above = alphas[point], np.int32(0)
-        for at in range(count):
-            lead = leads[at] - alpha * steps[at]
-            above = np.int32(above + (lead > margin))
-            near[at] = min(near[at], abs(lead))
-        counts[point] += above
+    least, most, inverse = np.float32(first), np.float32(size), np.float32(1.0) / step
+    last, other, near = least + most - np.float32(1.0), np.int32(size + 1), np.int32(2 * size + 2)
+    for at in range(count):
+        lead, rise = leads[at], rises[at]
+        ratio = lead / rise * inverse
+        below = min(max(np.ceil(ratio) - least, np.float32(0.0)), most)
+        above = min(max(np.floor(ratio) + np.float32(1.0) - least, np.float32(0.0)), most)
+        nearest = min(max(np.rint(ratio), least), last) * step
+        kind = np.int32(above) + other if rise < np.float32(0.0) else np.int32(below)
+        kinds[at] = kind if abs(lead - nearest * rise) > margin else near
+
+
+@njit(cache=True, nogil=True)
+def _add_up(kinds: Any, count: Any, size: Any, tally: Any, counts: Any, start: Any) -> None:
+    """Add to each point of a run how many candidates lead there, but for those that are near a tie.
+
+    They are counted by kind in four places in turn, so that none waits for the one before it; and so that who looks
+    for those near a tie need look at every fourth only.
+    """
+    tally[:] = 0
+    fours = count // 4 * 4
+    for at in range(0, fours, 4):
+        tally[0, kinds[at]] += 1
+        tally[1, kinds[at + 1]] += 1
+        tally[2, kinds[at + 2]] += 1
+        tally[3, kinds[at + 3]] += 1
+    for at in range(fours, count):
+        tally[at - fours, kinds[at]] += 1
+    for kind in range(2 * size + 2):
+        tally[0, kind] += tally[1, kind] + tally[2, kind] + tally[3, kind]
+    leading = 0
+    for kind in range(1, size + 1):
+        leading += tally[0, kind]
+    for point in range(size):
+        leading += tally[0, size + 1 + point]
+        counts[start + point] += leading
+        leading -= tally[0, point + 1]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -81,11 +81,20 @@ def count_ahead(
     columns = np.array([grid.index(point.k) for point in points])
     by_column = np.argsort(columns, kind="stable")
     used, starts = np.unique(columns[by_column], return_index=True)
+    edges = [*starts.tolist(), len(points)]
     alphas = np.array([point.alpha for point in points])[by_column]
     own = np.ascontiguousarray(goals.means[:, used])
     wanted = np.ascontiguousarray((goals.scores - biases_at(goals.means, grid, points).astype(np.float64))[by_column].T)
     rounding = _ROUNDING * (1.0 + _largest(alphas) * _largest(means, own))
     margin = np.float32(_error_bound(queries.shape[1]) + rounding)
+
+    runs = [
+        (column, first, *run)
+        for column, (start, end) in enumerate(pairwise(edges))
+        for first, *run in _runs(alphas[start:end].tolist(), start)
+    ]
+    whole = np.array([run[:4] for run in runs], np.int64)
+    steps = np.array([run[4] for run in runs], np.float32)
 
     def count(tile: tuple[slice, slice]) -> tuple[slice, Counts]:
         some, rows = tile
@@ -94,7 +103,7 @@ def count_ahead(
         counts = np.zeros((pairs.stop - pairs.start, len(points)), np.int64)
         some_means = np.ascontiguousarray(means[rows][:, used].T)
         count_tile(
-            scores, some_means, alphas, np.append(starts, len(points)), goals.query[pairs] - some.start,
+            scores, some_means, alphas, whole, steps, goals.query[pairs] - some.start,
             goals.scores[pairs], own[pairs], wanted[pairs], margin,
             queries[some], candidates[rows], order[rows], before[pairs], counts,
         )  # fmt: skip
@@ -108,6 +117,26 @@ def count_ahead(
     ahead = np.empty(counted.T.shape, np.int64)
     ahead[by_column] = counted.T
     return ahead
+
+
+def _runs(alphas: Sequence[float], start: int) -> Iterator[tuple[int, int, int, float]]:
+    """Weights cut where they do not grow by one step that also leads from 0 to them.
+
+    Args:
+        alphas: weights of points, one after another.
+        start: number of the first of these points.
+
+    Yields:
+        (first point, number of points, first weight in steps, step).
+    """
+    while alphas:
+        step = alphas[1] - alphas[0] if len(alphas) > 1 else 0.0
+        first = round(alphas[0] / step) if step > 0.0 else 0
+        size = next((at for at, alpha in enumerate(alphas) if alpha != (first + at) * step), len(alphas))
+        if step <= 0.0 or first < 0 or size < 2:
+            size, first, step = 1, int(alphas[0] > 0.0), alphas[0] or 1.0
+        yield start, size, first, step
+        alphas, start = alphas[size:], start + size
 
 
 def _multiply(queries: FloatMatrix, candidates: FloatMatrix) -> FloatMatrix:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nnn_core.evaluation._first import select_first
 from nnn_core.evaluation._hubness import gini, robin_hood, skewness
 from nnn_core.vectors import FloatMatrix, error_bound
 
@@ -17,9 +18,6 @@ DEPTH = 10
 
 _TILE_CANDIDATES = 8192
 _TILE_QUERIES = 512
-
-#: Candidates of which only the highest score is sorted.
-_GROUP = 16
 
 Entry = tuple[float, str]
 
@@ -108,28 +106,13 @@ def _rank_tile(
         products = queries @ candidates[rows].T
         for entries, bias in zip(kept, biases, strict=True):
             some = bias[rows]
-            query, row = _select(products - some, _margin(queries.shape[1], some))
+            slack = np.float32(2.0 * _margin(queries.shape[1], some))
+            query, row = select_first(products, some, DEPTH, slack)
             exact = np.einsum("pd,pd->p", queries[query], candidates[first + row], dtype=np.float64)
             scores = exact - some[row].astype(np.float64)
             for at, score, place in zip(query.tolist(), scores.tolist(), (first + row).tolist(), strict=True):
                 entries[at].append((score, ids[place]))
     return [[tuple(sorted(row, key=_order)[:DEPTH]) for row in entries] for entries in kept]
-
-
-def _select(scores: FloatMatrix, margin: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(query, candidate) of all scores (queries, candidates) that may be among the query's first, off by the margin.
-
-    Groups of candidates of which each has one score that high are a bound on the last of the first, and there are fewer
-    of them to sort.
-    """
-    groups = scores.shape[1] // _GROUP
-    # Candidates ``groups`` apart are together: so the maximum takes many neighbours at a time.
-    grouped = scores[:, : groups * _GROUP].reshape(len(scores), _GROUP, groups).max(axis=1)
-    highest = np.concatenate([grouped, scores[:, groups * _GROUP :]], axis=1) if groups >= DEPTH else scores
-    lowest = max(0, highest.shape[1] - DEPTH)
-    least = np.partition(highest, lowest, axis=1)[:, lowest]
-    query, row = np.nonzero(scores >= (least - np.float32(2.0 * margin))[:, None])
-    return query, row
 
 
 def _margin(dim: int, bias: npt.NDArray[np.float32]) -> float:
