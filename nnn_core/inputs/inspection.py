@@ -54,6 +54,7 @@ class ShardReport:
 
     Attributes:
         uri: URI of the file, or of the folder of a group of single images.
+        group: first and last name of the files of such a group; empty for a file.
         format: name of the file's format.
         bytes: size of the file, without that of its companion.
         companion: URI of the file with the ids or further fields; None if there is no such file.
@@ -72,6 +73,7 @@ class ShardReport:
     """
 
     uri: str
+    group: tuple[str, ...]
     format: str
     bytes: int
     companion: str | None
@@ -256,6 +258,7 @@ def _report(name: ShardName, outline: Outline, look: _Look) -> ShardReport:
     vectors = np.asarray(rows.items) if look.holds == "vectors" and rows.ids else None
     return ShardReport(
         uri=name.uri,
+        group=(name.members[0], name.members[-1]) if name.members else (),
         format=format_of(name).name,
         bytes=_total_bytes([name]),
         companion=look.companion,
@@ -289,13 +292,11 @@ def _missing(look: _Look) -> Iterator[str]:
     if look.columns.id in (CONTENT_ID, POSITION_ID):
         return
     if _is_numbered(rows):
-        yield (
-            f"candidates need ids, and there are none: --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes them"
-        )
+        yield (f"for candidates, not for a bank: ids. --id-column {CONTENT_ID} or --id-column {POSITION_ID} makes them")
     if repeated := _repeated(rows):
-        yield f"candidates need unique ids, and {repeated!r} occurs {rows.ids.count(repeated)} times"
+        yield f"for candidates, not for a bank: unique ids. {repeated!r} occurs {rows.ids.count(repeated)} times"
     if not any(rows.pair_ids):
-        yield "--exclude-own-pairs needs pair ids, and there are none"
+        yield "for --exclude-own-pairs only: pair ids"
     if positional_keys(rows.ids):
         yield (
             "the ids look like img2dataset's numbers of shard and row, which change with every download: "

@@ -41,11 +41,18 @@ def _describe(inspection: Inspection) -> Iterator[str]:
         {"files": formats, "left out": left_out, "size": size(inspection.bytes), "rows": _rows(inspection.rows)}
     )
     for report in inspection.shards:
-        yield f"\n{report.uri}"
+        yield f"\n{_printable(_heading(report))}"
         yield from _lines(_facts(report))
     if inspection.as_candidates:
         yield f"\nas candidates   nnn refresh {inspection.as_candidates} ..."
         yield f"as references   nnn refresh {inspection.as_references} ..."
+
+
+def _heading(report: ShardReport) -> str:
+    """The file, or a group of single images, of which one folder has many."""
+    if not report.group:
+        return report.uri
+    return f"{report.uri}: group of {report.rows:,} files, {' to '.join(report.group)}"
 
 
 def _facts(report: ShardReport) -> dict[str, str | Sequence[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         print("\n".join(_side_by_side(each)) + "\n")
     if args.report:
         _write_page(args, table, vectors, answers)
-    results = [{"query": each.query, "before": _hits(each.before), "after": _hits(each.after)} for each in answers]
+    results = [
+        {"query": each.query, "before": _hits(each.before), "after": _hits(each.after, each.bias)} for each in answers
+    ]
     result = {"table": args.table, "version": table.manifest.version, "results": results}
     print_json(args, result)
     return result
@@ -136,15 +138,21 @@ def _show(args: argparse.Namespace, table: BiasTable, vectors: Vectors, wanted: 
 
 
 def _side_by_side(answer: Answer) -> list[str]:
-    """A title and a line for each rank. A hit that moved says where it was."""
+    """A title and a line for each rank. A hit that moved says where it was; ``less`` is score less bias, the order."""
     before, after, rank = answer.before, answer.after, answer.places
     width = max(len("before"), *(len(name) for _, name in (*before, *after)))
-    lines = [repr(answer.query), f"      {'before':<{width}}  score     {'after':<{width}}  score    bias  was at"]
-    for (score, name), (place, other, plain, bias, _) in zip(before, answer.lines(), strict=True):
-        was = "" if rank.get(other) == place else str(rank.get(other, f"below {len(before)}"))
-        lines.append(f"{place:>4}  {name:<{width}}  {score:.3f}     {other:<{width}}  {plain:.3f}  {bias:+.3f}  {was}")
+    lines = [
+        repr(answer.query),
+        f"      {'before':<{width}}  score     {'after':<{width}}  score    bias    less  was at",
+    ]
+    for (score, name), (place, other, plain, bias, less) in zip(before, answer.lines(), strict=True):
+        was = "" if rank.get(other) == place else str(rank.get(other, f"beyond {len(before)}"))
+        after_it = f"{other:<{width}}  {plain:.3f}  {bias:+.3f}  {less:+.3f}  {was}"
+        lines.append(f"{place:>4}  {name:<{width}}  {score:.3f}     {after_it}")
     return [line.rstrip() for line in lines]
 
 
-def _hits(hits: _Hits) -> list[dict[str, Any]]:
-    return [{"id": name, "score": score} for score, name in hits]
+def _hits(hits: _Hits, bias: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Hits for programs; ``score`` is what they are ordered by, so with biases it is less the bias."""
+    own = [{"bias": bias[name]} if bias else {} for _, name in hits]
+    return [{"id": name, "score": score, **more} for (score, name), more in zip(hits, own, strict=True)]

@@ -125,7 +125,7 @@ def test_json_lines_and_plain_text(tmp_path: Path) -> None:
     assert (report.columns, report.ids, report.examples) == (("url", "text"), ("u",), ("a cat " + "x" * 94,))
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     found = look(tmp_path / "a.txt")
-    assert found.shards[0].missing[0].startswith("candidates need ids, and there are none: --id-column @sha256 or")
+    assert found.shards[0].missing[0].startswith("for candidates, not for a bank: ids. --id-column @sha256 or")
     assert found.as_candidates.endswith("--candidate-modality text --id-column @row")
     assert found.as_references == f"--references {tmp_path}/a.txt"
     assert look(tmp_path / "a.txt", id="@row").shards[0].ids == ("a.txt#1", "a.txt#3")
@@ -259,7 +259,7 @@ def test_ids_that_repeat_are_pair_ids(tmp_path: Path) -> None:
     found = look(path)
     (report,) = found.shards
     assert report.examples == ("a cat", "a pet", "a dog")
-    assert "candidates need unique ids, and 'a.jpg' occurs 2 times" in report.missing
+    assert "for candidates, not for a bank: unique ids. 'a.jpg' occurs 2 times" in report.missing
     assert found.as_candidates == ""
     assert found.as_references == f"--references {path} --reference-pair-id-column image"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpora import gaussian, write_jsonl, write_vectors
+from PIL import Image
 
 from nnn_core.embedded.embedding import embed_shard
 from nnn_core.inputs.listing import describe_shard, list_shards
@@ -95,3 +96,22 @@ def test_a_folder_is_answered_with_globs(tmp_path: Path, capsys: pytest.CaptureF
     write_vectors(tmp_path / "vectors", ["a"], gaussian(1, 4, 1), 1)
     assert cli.main(["inspect", str(tmp_path)]) == 3
     assert f"for example '{tmp_path}/vectors/*.parquet'" in capsys.readouterr().err
+
+
+def test_a_group_of_images_is_told_from_the_others_of_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    assert cli.main(["inspect", str(tmp_path / "*.png")]) == 0
+    assert f"\n{tmp_path}: group of 3 files, 0.png to 2.png\n" in capsys.readouterr().out
+
+
+def test_a_bank_of_bare_vectors_lacks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is only asked of candidates, or for one flag, says so."""
+    np.save(tmp_path / "bank.npy", gaussian(9, 4, 2))
+    assert cli.main(["inspect", str(tmp_path / "bank.npy")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  missing"))
+    assert lines[first].split(maxsplit=1)[1].startswith("for candidates, not for a bank: ids. ")
+    assert lines[first + 1].strip() == "for --exclude-own-pairs only: pair ids"
