@@ -508,6 +508,7 @@ class Stage:
         computed: artefacts that were computed.
         reused: artefacts that an earlier run had computed.
         rows: how many rows were computed.
+        known: how many rows of what was computed were found again, and not computed.
         pairs: how many pairs of candidates and references were scored.
         read: how many bytes of input were read.
         written: how many bytes were stored.
@@ -519,6 +520,7 @@ class Stage:
     computed: int
     reused: int
     rows: int = 0
+    known: int = 0
     pairs: int = 0
     read: int = 0
     written: int = 0

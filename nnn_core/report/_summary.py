@@ -22,6 +22,9 @@ _VERDICTS: dict[str, tuple[Tone, str]] = {
     "unclear": ("warn", "No clear effect"),
     "losing": ("bad", "The bias seems to harm"),
 }
+#: Stages whose results embedding leaves beside its own: finding them says nothing of an earlier run.
+_LEFT_BY_EMBEDDING = ("measure_vectors",)
+
 _GRAVEST_FIRST = ("fail", "warn", "pass", "skipped")
 
 
@@ -195,8 +198,9 @@ def gates_words(report: Report) -> str:
 
 
 def _reuse(report: Report) -> str:
-    reused = sum(stage.reused for stage in report.stages)
-    every = reused + sum(stage.computed for stage in report.stages)
+    stages = [stage for stage in report.stages if stage.name not in _LEFT_BY_EMBEDDING]
+    reused = sum(stage.reused for stage in stages)
+    every = reused + sum(stage.computed for stage in stages)
     return f"{count(reused)} of {count(every)} results reused" if every else ""
 
 
@@ -204,6 +208,7 @@ def stage_cells(stage: Stage) -> dict[str, str]:
     """What a stage held and what it spent its time on, by the heading of a column; empty where nothing was counted."""
     held = (
         (stage.rows, f"{count(stage.rows)} rows"),
+        (stage.known, f"{count(stage.known)} more rows found again"),
         (stage.pairs, f"{count(stage.pairs)} pairs"),
         (stage.read, f"{size(stage.read)} read"),
         (stage.written, f"{size(stage.written)} written"),

@@ -48,6 +48,7 @@ def _stage(name: str, figures: dict[str, Any]) -> Stage:
         figures["computed"],
         figures["reused"],
         rows=figures.get(metrics.ROWS, 0),
+        known=figures.get(metrics.KNOWN, 0),
         pairs=figures.get(metrics.PAIRS, 0),
         read=figures.get(metrics.READ, 0),
         written=figures.get(metrics.WRITTEN, 0),

@@ -177,6 +177,7 @@ def _take_results(embedding: Embedding, spent: float | None = None) -> list[tupl
             metrics.ROWS: new,
             metrics.REJECTED: rejects.rejected,
             metrics.TRUNCATED: result.truncated,
+            **({metrics.KNOWN: planned.known} if planned.known else {}),
         }
         for what, number in {metrics.COMPUTED: 1, **held}.items():
             count(stage, what, number)

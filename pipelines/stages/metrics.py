@@ -32,6 +32,9 @@ COMPUTED, REUSED, MSEC = "computed", "reused", "msec"
 #: What artefacts held: rows, rejected rows, (candidate, reference) pairs.
 ROWS, REJECTED, PAIRS = "rows", "rejected", "pairs"
 
+#: Rows of what was computed anew whose vectors were found, as those of images in a folder that changed.
+KNOWN = "known"
+
 #: Captions that the model was given a part of only, because it takes no more.
 TRUNCATED = "truncated"
 
@@ -45,7 +48,7 @@ POSITIONAL_KEYS, WHITENED = "positional_keys", "whitened"
 READ, WRITTEN, SHUFFLED = "read", "written", "shuffled"
 
 #: What is said of a stage's artefacts, where it was counted.
-HELD = (ROWS, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
+HELD = (ROWS, KNOWN, REJECTED, READ, PAIRS, TRUNCATED, WRITTEN, SHUFFLED)
 
 #: Parts of the work: in the model, summed over its threads; reading the bank; and finding the highest scores.
 MODEL_MSEC, LOAD_MSEC, SEARCH_MSEC = "model_msec", "load_msec", "search_msec"

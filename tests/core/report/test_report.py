@@ -397,6 +397,15 @@ def test_an_evaluation_claims_no_publication(given: bool, label: str) -> None:
     assert settled.unpublished() == settled
 
 
+def test_rows_found_again_are_told_from_computed_ones() -> None:
+    """50 new photos of 2,030: their groups are computed, but not their other rows. A first refresh reuses nothing."""
+    embedded = Stage("embed_candidates", 1.0, 4, 0, rows=50, known=1980)
+    measured = Stage("measure_vectors", 0.1, 0, 5)
+    report = dataclasses.replace(sample.sample_report(), stages=(embedded, measured))
+    assert summary.stage_cells(embedded)["Held"] == "50 rows, 1,980 more rows found again"
+    assert "0 of 4 results reused" in [note for _, _, note in summary.tiles(report)]
+
+
 def test_a_refused_choice_is_not_called_published() -> None:
     report = dataclasses.replace(sample.sample_report(), gates=(Gate("drift", "fail", "0.4", "0.2"),))
     assert re.search("^refused +k = 32, alpha = 0.625$", render_text(report), re.MULTILINE)
