@@ -15,6 +15,8 @@ _WHILE_RUNNING = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
 
 #: Lines of Java that say where: the stack, and how many lines of it were left out.
 _STACK = re.compile(r"(?m)^\s+(?:at |\.\.\. \d+ more).*\n?")
+#: What engines add below the error of a worker: causes of their own, and what Spark says of executors it avoids.
+_AFTERWORDS = re.compile(r"(?ms)^(?:Caused by: |Driver stacktrace:|ExcludeOnFailure behavior ).*")
 _CAUSE = re.compile(r"(?m)^Caused by: (.+)$")
 #: What Beam and gRPC write before the words of the engine.
 _PREFACE = re.compile(r"Pipeline \S+ failed in state \w+: ")
@@ -79,7 +81,7 @@ def find_error(text: str) -> NNNError | None:
     if not matches:
         return None
     name, message = matches[-1]
-    return ERRORS.get(name, NNNError)(without_place(message.partition("\nCaused by: ")[0]))
+    return ERRORS.get(name, NNNError)(without_place(_AFTERWORDS.sub("", message)))
 
 
 def explain(error: Exception) -> Exception:
@@ -93,7 +95,7 @@ def explain(error: Exception) -> Exception:
     if raised := find_error(text):
         return raised
     if (start := text.find("Traceback (most recent call last)")) >= 0:
-        return RuntimeError(_STACK.sub("", text[start:]).partition("\nCaused by: ")[0])
+        return RuntimeError(_AFTERWORDS.sub("", _STACK.sub("", text[start:])).strip())
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, text, re.I)), "")
     return RunnerError(
         f"the engine could not run the job: {last_cause(text)} Nothing was published, and finished work is kept. "

@@ -400,14 +400,18 @@ def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
 
 
 def kill_all(ended: threading.Event) -> None:
-    """Kill each worker a second after it has got hold of its engine, which would wait for it without end before."""
-    met: set[int] = set()
-    while not ended.wait(1.0):
+    """Kill the workers that are at work now, and each later one when it has got hold of its engine.
+
+    Before that an engine would wait for it without end. On a fast machine what is left of a job takes a second or two.
+    """
+    met = set(workers_of(os.getpid()))
+    while not ended.is_set():
         found = set(workers_of(os.getpid()))
         with contextlib.suppress(OSError):  # one ended meanwhile
             for worker in found & met:
                 os.kill(worker, signal.SIGKILL)
             met = {worker for worker in found if is_connected(worker)}
+        ended.wait(0.5)
 
 
 def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -> None:

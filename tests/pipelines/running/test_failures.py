@@ -34,8 +34,17 @@ Caused by: java.io.IOException: Insufficient number of network buffers: required
 """
 
 
-def test_our_error_is_found_between_the_lines_of_java() -> None:
-    text = WORKER.format(raised="nnn_core.errors.InputError: 'a.parquet' is not a Parquet file.")
+#: What Spark says where the task failed on each executor.
+EXCLUDED = """
+ExcludeOnFailure behavior can be configured via spark.excludeOnFailure.*.
+
+"""
+
+
+@pytest.mark.parametrize("below", ["", EXCLUDED, "\nDriver stacktrace:\nmore\n"])
+def test_our_error_is_found_between_the_lines_of_java(below: str) -> None:
+    text = WORKER.partition("Caused by")[0] if below else WORKER
+    text = text.format(raised="nnn_core.errors.InputError: 'a.parquet' is not a Parquet file.") + below
     found = explain(RuntimeError(text))
     assert (type(found), str(found)) == (InputError, "'a.parquet' is not a Parquet file.")
 
