@@ -13,7 +13,7 @@ from nnn_core import storage
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import InputError
 from nnn_core.inputs.readers import Columns
-from nnn_core.inputs.readers.payload import read_payload
+from nnn_core.inputs.readers.payload import Payload
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Along:
         if not names:
             return None, None
         stem = storage.basename(shard.uri).partition("-")[0]  # which follows from the bytes of the file
-        table = read_payload(shard.source, stem, self.columns, names)
+        table = Payload(shard.source, self.columns, tuple(names)).read(stem)
         rows = pc.index_in(pa.array(ids, pa.string()), value_set=table.column("id"))
         if rows.null_count:
             lost = ids[int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])]

@@ -12,10 +12,9 @@ from urllib.parse import quote
 from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConfigError, InputError
-from nnn_core.inputs.listing import list_shards
 from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
-from nnn_core.inputs.readers.payload import check_payload, find_payload
-from nnn_core.inputs.shards import InputShard, Modality, spread
+from nnn_core.inputs.readers.payload import Payload
+from nnn_core.inputs.shards import InputShard, Modality
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
 
@@ -43,26 +42,9 @@ def check_fields(uris: Iterable[str], columns: Columns, fields: Sequence[str]) -
     """
     for uri in uris if fields else ():
         try:
-            check_payload(uri, columns, fields, _FLAG)
+            Payload(uri, columns, tuple(fields), _FLAG).check()
         except InputError as error:
             raise ConfigError(f"{error} Nothing was computed. Correct {_FLAG}, or leave it out.") from error
-
-
-def check_fields_of(pattern: str, flag: str, columns: Columns, fields: Sequence[str]) -> None:
-    """``check_fields`` of a few of the files that a pattern names, which lie evenly over all.
-
-    Args:
-        pattern: a URI with globs and brace ranges, as the user typed it.
-        flag: the flag that the pattern was typed after, for messages.
-        columns: names of the files' columns.
-        fields: columns to show; without any, no file is looked for.
-
-    Raises:
-        ConfigError: a file has no such column, or none that can be shown.
-        InputError: the pattern matches nothing.
-    """
-    if fields:
-        check_fields((each.uri for each in spread(list_shards(pattern, flag))), columns, fields)
 
 
 def show_rows(
@@ -137,7 +119,7 @@ def _read_items(shard: InputShard, modality: Modality, columns: Columns, wanted:
 
 def _fields_of(shard: InputShard, columns: Columns, wanted: frozenset[str], fields: Sequence[str]) -> dict[str, str]:
     """The values of some columns by id, as one text."""
-    rows = find_payload(shard.uri, columns, fields, wanted, _FLAG)
+    rows = Payload(shard.uri, columns, tuple(fields), _FLAG).find(wanted)
     return {row["id"]: " \u00b7 ".join(filter(None, (_said(row[name]) for name in fields))) for row in rows}
 
 

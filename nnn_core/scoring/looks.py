@@ -37,7 +37,7 @@ def looks_path(partial: str, k: int) -> str:
     return f"{_FOLDER}/{stem}-{k}{dot}{suffix}"
 
 
-def look_again(partial: Partial, rows: npt.NDArray[np.int64], k: int, look: Look) -> tuple[FloatMatrix, int]:
+def _look_again(partial: Partial, rows: npt.NDArray[np.int64], k: int, look: Look) -> tuple[FloatMatrix, int]:
     """Scores that follow on those that a partial keeps, of some of its candidates, and how many bytes were read.
 
     Args:

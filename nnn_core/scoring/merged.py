@@ -20,10 +20,10 @@ from nnn_core.embedded.profile import VectorSum
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Bank
-from nnn_core.scoring.looks import Look, look_again
+from nnn_core.scoring.looks import Look, _look_again
 from nnn_core.scoring.own_pairs import _OwnPairs
 from nnn_core.scoring.partials import Partial, Scored
-from nnn_core.scoring.topk import TopK, descending
+from nnn_core.scoring.topk import TopK, _descending
 from nnn_core.vectors import FloatMatrix
 
 _FOLDER = "merged"
@@ -111,9 +111,9 @@ def _merge_partials(ordered: Sequence[Partial], k: int, look: Look) -> tuple[Top
     for partial, highest in zip(ordered, unkept, strict=True):
         rows = np.flatnonzero(highest > _lowest(scores, k)) if highest is not None else np.zeros(0, np.int64)
         if len(rows):
-            further, size = look_again(partial, rows, k, look)
+            further, size = _look_again(partial, rows, k, look)
             read += size
-            scores[rows] = descending(np.concatenate([scores[rows], further], axis=1), scores.shape[1])
+            scores[rows] = _descending(np.concatenate([scores[rows], further], axis=1), scores.shape[1])
     return TopK(k, seen, scores), frozenset(searches), read
 
 
@@ -136,7 +136,7 @@ def _highest(blocks: Sequence[FloatMatrix], k: int) -> FloatMatrix:
     found = np.empty((rows, width), np.float32)
     for first in range(0, rows, SORTED_ROWS):
         some = slice(first, first + SORTED_ROWS)
-        found[some] = descending(np.concatenate([block[some] for block in blocks], axis=1), width)
+        found[some] = _descending(np.concatenate([block[some] for block in blocks], axis=1), width)
     return found
 
 

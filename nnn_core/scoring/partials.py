@@ -62,7 +62,7 @@ def kept_scores(k_max: int, references: int, bank: int) -> int:
     return min(k_max, next(size for size in _SIZES if size >= share + 4 * math.sqrt(share) + 4))
 
 
-def other_sizes(k_max: int, kept: int) -> tuple[int, ...]:
+def _other_sizes(k_max: int, kept: int) -> tuple[int, ...]:
     """Numbers of scores for which a partial will do as well: what is missing is found by a second look."""
     sizes = sorted({size for size in _SIZES if size < k_max} | {k_max})
     more = [size for size in sizes if size > kept]

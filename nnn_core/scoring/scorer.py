@@ -9,7 +9,7 @@ from nnn_core import storage
 from nnn_core.embedded.shards import EmbeddedShard
 from nnn_core.scoring.bank import Bank, ReferenceShard
 from nnn_core.scoring.merged import merged_path
-from nnn_core.scoring.partials import EXACT, Partial, kept_scores, other_sizes
+from nnn_core.scoring.partials import EXACT, Partial, _other_sizes, kept_scores
 from nnn_core.storage.disk_cache import NO_CACHE, DiskCache
 
 
@@ -51,7 +51,7 @@ class Scorer:
             found_by: see ``Partial.of``; what another search than an exact one found is kept whole.
         """
         kept = kept_scores(self.k_max, reference.rows, bank) if found_by == EXACT else self.k_max
-        for size in (kept, *(other_sizes(self.k_max, kept) if found_by == EXACT else ())):
+        for size in (kept, *(_other_sizes(self.k_max, kept) if found_by == EXACT else ())):
             yield Partial.of(candidates, reference, size, self.exclude_own_pairs, self.work, found_by)
 
     def merged_uri(self, candidates: EmbeddedShard, bank: Bank, searches: Sequence[str]) -> str:

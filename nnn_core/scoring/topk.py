@@ -51,7 +51,7 @@ class TopK:
             seen: (rows,) int64, how many references ``scores`` speaks for; at least as many as are given.
         """
         width = min(k, int(seen.max(initial=0)))
-        return cls(k, seen, descending(scores, width))
+        return cls(k, seen, _descending(scores, width))
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
@@ -90,7 +90,7 @@ def _means(
     return np.stack([sums[:, min(k, width)] / np.maximum(np.minimum(k, seen), 1) for k in grid], axis=1)
 
 
-def descending(scores: FloatMatrix, width: int) -> FloatMatrix:
+def _descending(scores: FloatMatrix, width: int) -> FloatMatrix:
     """The ``width`` highest entries of each row, highest first: (rows, width) float32."""
     if width == 0:
         return np.zeros((len(scores), 0), np.float32)

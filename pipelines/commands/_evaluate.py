@@ -24,14 +24,13 @@ from nnn_core.gates.thresholds import Thresholds
 from nnn_core.redaction import refuse_credentials
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import read_report, write_report
-from nnn_core.report.shown import check_fields_of
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands._preflight import check_files
+from pipelines.commands._preflight import check_fields_of, check_files
 from pipelines.commands._summary import stages_of
 from pipelines.commands._telling import Story, Telling, telling
 from pipelines.config import MEASURED, EvaluationConfig

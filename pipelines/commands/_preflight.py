@@ -7,7 +7,9 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
-from nnn_core.inputs.listing import list_uris
+from nnn_core.inputs.listing import list_shards, list_uris
+from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.shards import spread
 from nnn_core.planning.preflight import Head
 from nnn_core.report.shown import check_fields
 from pipelines.config import RefreshConfig
@@ -34,6 +36,23 @@ def check_files(config: object, sides: Sequence[str], local: bool) -> None:
         pattern = getattr(config, side)
         if pattern and (local or not storage.is_local(pattern)):
             list_uris(pattern, f"--{side}")
+
+
+def check_fields_of(pattern: str, flag: str, columns: Columns, fields: Sequence[str]) -> None:
+    """``check_fields`` of a few of the files that a pattern names, which lie evenly over all.
+
+    Args:
+        pattern: a URI with globs and brace ranges, as the user typed it.
+        flag: the flag that the pattern was typed after, for messages.
+        columns: names of the files' columns.
+        fields: columns to show; without any, no file is looked for.
+
+    Raises:
+        ConfigError: a file has no such column, or none that can be shown.
+        InputError: the pattern matches nothing.
+    """
+    if fields:
+        check_fields((each.uri for each in spread(list_shards(pattern, flag))), columns, fields)
 
 
 def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool) -> list[Head]:

@@ -21,12 +21,13 @@ from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
 from nnn_core.inputs.readers import Rows
 from nnn_core.report import Shown
 from nnn_core.report.answers import Answer, Answers
-from nnn_core.report.shown import check_fields_of, show_rows
+from nnn_core.report.shown import show_rows
 from nnn_core.table.reading import BiasTable, load_bias_table
 from nnn_core.vectors import FloatMatrix, unit_vectors
 from pipelines.commands._options import add_options, build, encoder_of_table
 from pipelines.commands._output import add_version, print_json
 from pipelines.commands._parser import Parser
+from pipelines.commands._preflight import check_fields_of
 from pipelines.options import ColumnOptions, names_in
 
 _Hits = Sequence[tuple[float, str]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -36,91 +37,98 @@ _RECORDS: dict[str, Callable[[str], Iterator[Record | Reject]]] = {
 }
 
 
-def read_payload(
-    uri: str, digest: str, columns: Columns, names: Sequence[str], flags: str = "--payload and --uuid-column"
-) -> pa.Table:
-    """``id``, as text, and some columns of one file of candidates, all of its rows in order.
+@dataclass(frozen=True)
+class Payload:
+    """Further columns of one file of candidates. Of ``.npy`` files they are in the metadata beside them.
 
-    Dates, times and decimals become text. Of ``.npy`` files, the metadata beside them are read.
-
-    Args:
+    Attributes:
         uri: URI of the file, whose suffix says its format.
-        digest: anything that is another one for other content: a file is read once for all of its rows.
         columns: names of the columns of the candidates.
         names: columns to read, or paths of fields in them (``meta.title``).
         flags: flags that asked for them, for messages.
-
-    Raises:
-        ConfigError: ids are no column of the file.
-        InputError: the format has no further columns, one is missing, or it is of a type that no JSON holds.
     """
-    return _read(uri, digest, columns, tuple(names), flags)
+
+    uri: str
+    columns: Columns
+    names: tuple[str, ...]
+    flags: str = "--payload and --uuid-column"
+
+    def read(self, digest: str) -> pa.Table:
+        """``id``, as text, and the columns, all rows in order. Dates, times and decimals become text.
+
+        Args:
+            digest: anything that is another one for other content: a file is read once for all of its rows.
+
+        Raises:
+            ConfigError: ids are no column of the file.
+            InputError: the format has no further columns, one is missing, or it is of a type that no JSON holds.
+        """
+        return _read(self, digest)
+
+    def find(self, wanted: frozenset[str]) -> Iterator[dict[str, Any]]:
+        """The rows with these ids: ``id`` and the columns, None for what a record has not.
+
+        However large the file, few of its rows are held at the same time, and none is read after the last that is
+        wanted.
+
+        Raises:
+            ConfigError: ids are no column of the file.
+            InputError: as ``read``, but a column that no record of JSON lines has is no error.
+        """
+        left = set(wanted)
+        for rows in self._chosen(wanted):
+            yield from rows
+            left.difference_update(row["id"] for row in rows)
+            if not left:
+                return
+
+    def check(self) -> None:
+        """Read the beginning of the file, to see that ``find`` can read the columns.
+
+        Raises:
+            ConfigError: ids are no column of the file.
+            InputError: as ``read``. Records of JSON lines are read until all of the columns were seen.
+        """
+        kind, place = _opened(self.uri, self.columns, self.flags)
+        if kind not in _RECORDS:
+            next(_batches(place, self.columns, self.names, HEAD_ROWS), None)
+            return
+        present, unseen = dict[str, None](), list(self.names)
+        for row, record in enumerate(_good(kind, self.uri)):
+            present.update(dict.fromkeys(record if row < HEAD_ROWS else ()))
+            if not (unseen := [name for name in unseen if value_at(record, name) is MISSING]):
+                return
+        if present:  # a file without rows has no columns either
+            _check_there(list(present), unseen[0], self.uri)
+            raise InputError(f"{self.uri!r} has no field {unseen[0]!r}; it has: {', '.join(present)}.")
+
+    def _chosen(self, wanted: frozenset[str]) -> Iterator[list[dict[str, Any]]]:
+        """Those of some rows of the file after the other that are wanted."""
+        kind, place = _opened(self.uri, self.columns, self.flags)
+        if kind not in _RECORDS:
+            ids = pa.array(sorted(wanted), pa.string())
+            for piece in _batches(place, self.columns, self.names):
+                yield piece.filter(pc.is_in(piece.column("id"), value_set=ids)).to_pylist()
+            return
+        for record in _good(kind, self.uri):
+            row_id = id_of(record, self.columns)[1]
+            if row_id in wanted:
+                values = ((name, value_at(record, name)) for name in self.names)
+                yield [{"id": row_id, **{name: None if value is MISSING else value for name, value in values}}]
 
 
 @lru_cache(maxsize=1)
-def _read(uri: str, digest: str, columns: Columns, names: tuple[str, ...], flags: str) -> pa.Table:
+def _read(payload: Payload, digest: str) -> pa.Table:
     """That of a file with this digest: each of its embedded shards asks for it."""
     del digest  # a key only
-    kind, place = _opened(uri, columns, flags)
+    uri, columns, names = payload.uri, payload.columns, payload.names
+    kind, place = _opened(uri, columns, payload.flags)
     if kind in _RECORDS:
         table = read_table(uri, "--embeddings")
         ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
         return pa.table({"id": ids.cast(pa.string()), **{name: _column(table, name, uri) for name in names}})
     pieces = list(_batches(place, columns, names))
     return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
-
-
-def find_payload(
-    uri: str, columns: Columns, names: Sequence[str], wanted: frozenset[str], flags: str
-) -> Iterator[dict[str, Any]]:
-    """A few rows of one file of candidates: ``id`` and some columns, None for what a record has not.
-
-    However large the file, few of its rows are held at the same time, and none is read after the last that is wanted.
-
-    Args:
-        uri: URI of the file, as all arguments as in ``read_payload``.
-        columns: names of the columns of the candidates.
-        names: columns to read, or paths of fields in them.
-        wanted: ids of rows.
-        flags: flags that asked for them, for messages.
-
-    Raises:
-        ConfigError: ids are no column of the file.
-        InputError: as ``read_payload``, but a column that no record of JSON lines has is no error.
-    """
-    left = set(wanted)
-    for rows in _chosen(uri, columns, tuple(names), wanted, flags):
-        yield from rows
-        left.difference_update(row["id"] for row in rows)
-        if not left:
-            return
-
-
-def check_payload(uri: str, columns: Columns, names: Sequence[str], flags: str) -> None:
-    """Read the beginning of a file, to see that ``find_payload`` can read the columns.
-
-    Args:
-        uri: URI of the file, as all arguments as in ``read_payload``.
-        columns: names of the columns of the candidates.
-        names: columns to read, or paths of fields in them.
-        flags: flags that asked for them, for messages.
-
-    Raises:
-        ConfigError: ids are no column of the file.
-        InputError: as ``read_payload``. Records of JSON lines are read until all of the columns were seen.
-    """
-    kind, place = _opened(uri, columns, flags)
-    if kind not in _RECORDS:
-        next(_batches(place, columns, tuple(names), HEAD_ROWS), None)
-        return
-    present, unseen = dict[str, None](), list(names)
-    for row, record in enumerate(_good(kind, uri)):
-        present.update(dict.fromkeys(record if row < HEAD_ROWS else ()))
-        if not (unseen := [name for name in unseen if value_at(record, name) is MISSING]):
-            return
-    if present:  # a file without rows has no columns either
-        _check_there(list(present), unseen[0], uri)
-        raise InputError(f"{uri!r} has no field {unseen[0]!r}; it has: {', '.join(present)}.")
 
 
 def _opened(uri: str, columns: Columns, flags: str) -> tuple[str, str]:
@@ -143,23 +151,6 @@ def _opened(uri: str, columns: Columns, flags: str) -> tuple[str, str]:
         f"{uri!r} has no further columns. Leave {flags} out, or write the rows as Parquet, Arrow, .npy with "
         "metadata, TSV, CSV or JSON lines."
     )
-
-
-def _chosen(
-    uri: str, columns: Columns, names: tuple[str, ...], wanted: frozenset[str], flags: str
-) -> Iterator[list[dict[str, Any]]]:
-    """Those of some rows of the file after the other that are wanted."""
-    kind, place = _opened(uri, columns, flags)
-    if kind not in _RECORDS:
-        ids = pa.array(sorted(wanted), pa.string())
-        for piece in _batches(place, columns, names):
-            yield piece.filter(pc.is_in(piece.column("id"), value_set=ids)).to_pylist()
-        return
-    for record in _good(kind, uri):
-        row_id = id_of(record, columns)[1]
-        if row_id in wanted:
-            values = ((name, value_at(record, name)) for name in names)
-            yield [{"id": row_id, **{name: None if value is MISSING else value for name, value in values}}]
 
 
 def _good(kind: str, uri: str) -> Iterator[dict[str, object]]:

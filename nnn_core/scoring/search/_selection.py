@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search import _kernels as kernels
 from nnn_core.scoring.search._rounding import PackedReferences
-from nnn_core.scoring.topk import descending
+from nnn_core.scoring.topk import _descending
 from nnn_core.vectors import FloatMatrix, Mask
 
 Positions = npt.NDArray[np.int64]
@@ -198,7 +198,7 @@ def highest(scores: FloatMatrix, index: ReferenceIndex, positions: Positions, k:
     width = min(k, index.rows)
     top = np.full((len(scores), width), -np.inf, np.float32)
     if index.repeats is None:
-        best = descending(scores, min(width, scores.shape[1]))
+        best = _descending(scores, min(width, scores.shape[1]))
         top[:, : best.shape[1]] = best
         return top
     order = np.argsort(-scores, axis=1, kind="stable")[:, :width]

@@ -14,7 +14,7 @@ import numpy as np
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search._selection import Reservoirs, Tile, highest, leave_out_own, score_selected
-from nnn_core.scoring.topk import descending
+from nnn_core.scoring.topk import _descending
 from nnn_core.vectors import FloatMatrix, error_bound
 
 #: References scored by one matrix product: with 1,024 candidates, 4 MiB of scores, which stay in the cache.
@@ -75,5 +75,5 @@ def _score_exhaustively(tile: Tile, index: ReferenceIndex, k: int) -> FloatMatri
         leave_out_own(scores, tile, index, slab)
         positions = np.broadcast_to(np.arange(first, first + scores.shape[1]), scores.shape)
         both = np.concatenate([top, highest(scores, index, positions, k)], axis=1)
-        top = descending(both, min(k, index.rows, both.shape[1]))
+        top = _descending(both, min(k, index.rows, both.shape[1]))
     return top

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnn_core import storage
-from nnn_core.scoring.looks import look_again, looks_path
+from nnn_core.scoring.looks import _look_again, looks_path
 from nnn_core.scoring.partials import Partial
 from nnn_core.vectors import FloatMatrix
 
@@ -35,7 +35,7 @@ class World:
 
     def ask(self, *rows: int) -> int:
         """Have rows looked at; asserts that the answer is right, and returns how many bytes were read."""
-        found, read = look_again(self.partial, np.array(rows), K, self.look)
+        found, read = _look_again(self.partial, np.array(rows), K, self.look)
         oracles.assert_same_bits(np.ascontiguousarray(found), SCORES[list(rows), KEPT:])
         return read
 
@@ -52,8 +52,8 @@ def test_a_row_is_looked_at_once(tmp_path_factory: pytest.TempPathFactory, night
 def test_rows_with_fewer_references_are_filled_up(tmp_path: Path) -> None:
     """Of a candidate that leaves out its own pairs there are fewer scores than of another."""
     world = World(tmp_path)
-    look_again(world.partial, np.array([3]), K, lambda _, rows: SCORES[rows, :4])
-    found, _ = look_again(world.partial, np.array([2, 3]), K, world.look)
+    _look_again(world.partial, np.array([3]), K, lambda _, rows: SCORES[rows, :4])
+    found, _ = _look_again(world.partial, np.array([2, 3]), K, world.look)
     np.testing.assert_array_equal(found, [SCORES[2, KEPT:], [*SCORES[3, KEPT:4], -np.inf]])
 
 

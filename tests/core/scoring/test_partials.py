@@ -19,7 +19,7 @@ from nnn_core.errors import CorruptArtifactError, LostArtifactError
 from nnn_core.scoring.bank import Grouping, shard_references
 from nnn_core.scoring.merged import _in_order
 from nnn_core.scoring.own_pairs import _OwnPairs
-from nnn_core.scoring.partials import Partial, Scored, ScoredRange, _pack, kept_scores, other_sizes
+from nnn_core.scoring.partials import Partial, Scored, ScoredRange, _other_sizes, _pack, kept_scores
 from nnn_core.scoring.topk import TopK
 
 Ragged = list[list[float]]
@@ -111,7 +111,7 @@ def test_enough_is_kept(k_max: int, references: int, others: int) -> None:
     assert kept == k_max or share + 4 * share**0.5 + 4 <= kept <= 2 * (share + 4 * share**0.5 + 4)
     assert kept_scores(k_max, references, references) == k_max
     assert kept_scores(128, 4096, 60 * 4096) == 12
-    others_ = other_sizes(k_max, kept)
+    others_ = _other_sizes(k_max, kept)
     assert kept not in others_
     assert all(kept / 2 <= size <= k_max for size in others_)
     assert kept == k_max or k_max in others_

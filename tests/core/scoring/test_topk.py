@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnn_core.scoring.topk import TopK, descending, grid_of
+from nnn_core.scoring.topk import TopK, _descending, grid_of
 
 #: Few distinct scores, so that ties are the rule.
 SCORES = st.sampled_from([-1.0, -0.25, 0.0, 0.1, 0.1 + 2**-26, 0.5, 0.5 + 2**-24, 1.0])
@@ -139,7 +139,7 @@ def test_descending_equals_sort(width: int, columns: int) -> None:
     scores = np.random.default_rng(columns).integers(0, 5, (4, columns)).astype(np.float32)
     wanted = np.sort(scores, axis=1)[:, ::-1][:, :width]
     if width <= columns:
-        actual = descending(scores, width)
+        actual = _descending(scores, width)
         oracles.assert_same_bits(actual, wanted)
         assert actual.flags.c_contiguous
 

@@ -15,7 +15,7 @@ import pytest
 
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import Columns, payload
-from nnn_core.inputs.readers.payload import check_payload, find_payload, read_payload
+from nnn_core.inputs.readers.payload import Payload
 
 TITLES = ["a", None, 'ü\t"x"']
 RECORDS = [{"id": f"c{row}", "title": title, "n": row} for row, title in enumerate(TITLES)]
@@ -27,7 +27,7 @@ def parquet(path: Path, **columns: object) -> str:
 
 
 def read(uri: str, *names: str, columns: Columns | None = None) -> list[dict[str, object]]:
-    return read_payload(uri, uri, columns or Columns(), names).to_pylist()
+    return Payload(uri, columns or Columns(), tuple(names)).read(uri).to_pylist()
 
 
 def test_every_format_gives_the_same(tmp_path: Path) -> None:
@@ -41,11 +41,19 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
     for name in ("x.parquet", "x.csv", "x.jsonl", "img_emb_0.npy"):
         uri = str(tmp_path / name)
         assert read(uri, "title") == expected
-        check_payload(uri, Columns(), ["title"], "--show")
-        found = list(find_payload(uri, Columns(), ["title"], frozenset({"c0", "c2", "elsewhere"}), "--show"))
+        Payload(uri, Columns(), ("title",), "--show").check()
+        found = list(Payload(uri, Columns(), ("title",), "--show").find(frozenset({"c0", "c2", "elsewhere"})))
         assert found == [expected[0], expected[2]]
         with pytest.raises(InputError, match=r"has no column 'titel'; it has: id, title, n"):
-            check_payload(uri, Columns(), ["title", "titel"], "--show")
+            Payload(
+                uri,
+                Columns(),
+                (
+                    "title",
+                    "titel",
+                ),
+                "--show",
+            ).check()
     assert read(str(tmp_path / "x.parquet"), "n", "title")[2] == {"id": "c2", "n": 2, "title": TITLES[2]}
 
 
@@ -105,7 +113,7 @@ def test_of_a_large_file_only_what_is_wanted_is_held(tmp_path: Path, monkeypatch
     monkeypatch.setattr(payload, "_batches", small_batches)
     monkeypatch.setattr(payload, "_good", records)
     for name, most in (("x.parquet", [10] * 3), ("x.jsonl", [1] * 25)):
-        found = find_payload(str(tmp_path / name), Columns(), ["title"], frozenset({"c7", "c24"}), "--show")
+        found = Payload(str(tmp_path / name), Columns(), ("title",), "--show").find(frozenset({"c7", "c24"}))
         assert [row["id"] for row in found] == ["c7", "c24"]
         assert held == most
         held.clear()
@@ -115,10 +123,10 @@ def test_a_field_that_few_records_have_is_there(tmp_path: Path) -> None:
     rows = [{"id": f"c{row}"} for row in range(200)] + [{"id": "c200", "meta": {"title": "x"}}]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     uri = str(tmp_path / "x.jsonl")
-    check_payload(uri, Columns(), ["meta.title"], "--show")
-    assert list(find_payload(uri, Columns(), ["meta.title"], frozenset({"c1", "c200"}), "--show")) == [
+    Payload(uri, Columns(), ("meta.title",), "--show").check()
+    assert list(Payload(uri, Columns(), ("meta.title",), "--show").find(frozenset({"c1", "c200"}))) == [
         {"id": "c1", "meta.title": None},
         {"id": "c200", "meta.title": "x"},
     ]
     with pytest.raises(InputError, match=r"has no column 'meta.url'; it has: id\."):
-        check_payload(uri, Columns(), ["meta.url"], "--show")
+        Payload(uri, Columns(), ("meta.url",), "--show").check()
