@@ -26,6 +26,7 @@ from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import MODALITIES
 from nnn_core.planning import measuring, scaling
+from nnn_core.planning import plan as planning
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
 from nnn_core.planning.plan import GONE, SidePlan
 from pipelines.commands import _demo_data as demo
@@ -223,6 +224,20 @@ def test_lines_of_a_log_are_counted_by_its_beginning(tmp_path: Path, rows: int, 
     found = SidePlan.of("references", str(tmp_path / "*.txt"), request, None, ())
     assert found.estimated
     assert found.rows_todo == (rows if exact else pytest.approx(rows, rel=0.01))
+
+
+def test_further_logs_are_taken_to_be_like_those_that_were_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_SAMPLED", 1)
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("red shoe\n" * 5000)
+    request = EmbeddingRequest("text", Columns(), "now", str(tmp_path / "work"))
+    opened: list[str] = []
+    lines = planning._lines
+    monkeypatch.setattr(planning, "_lines", lambda shard: opened.append(shard.uri) or lines(shard))
+    assert SidePlan.of("references", str(tmp_path / "*.txt"), request, None, ()).rows_todo == 10_000
+    assert len(opened) == 1
 
 
 def test_both_sides_of_one_modality_are_embedded() -> None:
