@@ -33,7 +33,6 @@ from pipelines.options import (
     QueryColumnOptions,
     ReferenceColumnOptions,
     ValidationColumnOptions,
-    names_in,
 )
 
 #: Scores that are kept for each candidate at least, unless ``k_max`` says otherwise.
@@ -273,7 +272,7 @@ class RefreshConfig(ValidationColumnOptions):
     @property
     def shown_columns(self) -> tuple[str, ...]:
         """The columns that ``show`` names."""
-        return names_in(self.show)
+        return self.listed(self.show)
 
     @property
     def cache(self) -> DiskCache:
@@ -363,7 +362,7 @@ class EvaluationConfig(QueryColumnOptions, ReferenceColumnOptions):
     @property
     def shown_columns(self) -> tuple[str, ...]:
         """The columns that ``show`` names."""
-        return names_in(self.show)
+        return self.listed(self.show)
 
     @property
     def rejects_folder(self) -> str:

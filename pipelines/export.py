@@ -31,7 +31,7 @@ from nnn_core.errors import ConfigError
 from nnn_core.evaluation.metrics import Z_ALARM
 from nnn_core.inputs.readers import Columns
 from nnn_core.table.manifest import Manifest
-from pipelines.options import CHECKED, Option, QueryColumnOptions, names_in
+from pipelines.options import CHECKED, Option, QueryColumnOptions
 from pipelines.stages.embed_files import Files, embed_files
 from pipelines.stages.export_embeddings import ExportBiases, ExportFiles, ExportIndex, ExportTask, SampleQueries
 from pipelines.stages.once import Once
@@ -192,7 +192,7 @@ class ExportConfig(QueryColumnOptions):
     @property
     def along(self) -> Along:
         """What travels along with the vectors."""
-        return Along(self.candidate_columns, names_in(self.payload), self.uuid_column)
+        return Along(self.candidate_columns, self.listed(self.payload), self.uuid_column)
 
     @property
     def update(self) -> Update | None:

@@ -51,11 +51,6 @@ class Option:
 _ColumnName = Annotated[str | None, Option("NAME", COLUMNS)]
 
 
-def names_in(listed: str | None) -> tuple[str, ...]:
-    """The names in a value such as ``title,url``."""
-    return tuple(filter(None, (name.strip() for name in (listed or "").split(","))))
-
-
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class ColumnOptions:
     """Names of columns or JSON fields of the candidates, and of all other rows as far as these have no own names.
@@ -95,6 +90,11 @@ class ColumnOptions:
             if (place := getattr(self, flag)) is not None:
                 refuse_credentials(place, f"--{flag}")
                 check_place(place)
+
+    @staticmethod
+    def listed(names: str | None) -> tuple[str, ...]:
+        """The columns in a value such as ``title,url``."""
+        return tuple(filter(None, (name.strip() for name in (names or "").split(","))))
 
     @cached_property
     def candidate_columns(self) -> Columns:

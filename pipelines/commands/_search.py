@@ -28,7 +28,7 @@ from pipelines.commands._options import add_options, build, encoder_of_table
 from pipelines.commands._output import add_version, print_json
 from pipelines.commands._parser import Parser
 from pipelines.commands._preflight import check_fields_of
-from pipelines.options import ColumnOptions, names_in
+from pipelines.options import ColumnOptions
 
 _Hits = Sequence[tuple[float, str]]
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError(f"--top {args.top} must be between 1 and {DEPTH}.")
     columns = build(ColumnOptions, args)
     if args.embeddings and args.report:
-        check_fields_of(args.embeddings, "--embeddings", columns.candidate_columns, names_in(args.show))
+        check_fields_of(args.embeddings, "--embeddings", columns.candidate_columns, ColumnOptions.listed(args.show))
     if args.embeddings:
         list_uris(args.embeddings, "--embeddings")  # before a model is looked at
     table = load_bias_table(args.table, args.version)
@@ -129,7 +129,7 @@ def _write_page(args: argparse.Namespace, table: BiasTable, vectors: Vectors, an
 def _show(args: argparse.Namespace, table: BiasTable, vectors: Vectors, wanted: frozenset[str]) -> Iterator[Shown]:
     """What the hits look like, as far as --embeddings says; files after the last hit are not read."""
     request = EmbeddingRequest(table.manifest.settings.candidate_modality, vectors.columns, None, "")
-    fields = names_in(args.show)
+    fields = ColumnOptions.listed(args.show)
     for name in list_shards(args.embeddings, "--embeddings") if args.embeddings else ():
         if not wanted:
             return

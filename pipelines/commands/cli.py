@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with steady_output() as output:
         # Some modules take seconds to import, in which people press Ctrl-C too.
-        code = _run_command(lambda flags: _load(_COMMANDS[arguments[0]][0]).main(flags), arguments[1:], argv is None)
+        code = run_command(lambda flags: _load(_COMMANDS[arguments[0]][0]).main(flags), arguments[1:], argv is None)
     if code == 0 and output.abandoned and arguments[0] not in _DONE:
         return _SIGPIPE
     if code == 0 and output.problem and arguments[0] not in _DONE:
@@ -107,7 +107,7 @@ def _usage() -> str:
     return _USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, (_, text) in _COMMANDS.items()))
 
 
-def _run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str], for_good: bool = False) -> int:
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str], for_good: bool = False) -> int:
     """Run a command; an error that was raised on purpose, or a signal, becomes one message and its exit code.
 
     Args:

@@ -400,18 +400,17 @@ def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
 
 
 def kill_all(ended: threading.Event) -> None:
-    """Kill the workers that are at work now, and each later one when it has got hold of its engine.
+    """Kill each worker half a second after it has got hold of its engine, which would wait for it without end before.
 
-    Before that an engine would wait for it without end. On a fast machine what is left of a job takes a second or two.
+    A second would do on a slow machine; on a fast one the job is done by then.
     """
-    met = set(workers_of(os.getpid()))
-    while not ended.is_set():
+    met = set[int]()
+    while not ended.wait(0.5 if met else 0.1):
         found = set(workers_of(os.getpid()))
         with contextlib.suppress(OSError):  # one ended meanwhile
             for worker in found & met:
                 os.kill(worker, signal.SIGKILL)
             met = {worker for worker in found if is_connected(worker)}
-        ended.wait(0.5)
 
 
 def test_two_refreshes_of_one_table(engine: Running, place: Place, case: Case) -> None:

@@ -496,7 +496,7 @@ def test_exit_codes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_: object) -> None:
         raise ERRORS[name]("why")
 
-    assert cli._run_command(fail, []) == EXIT_CODES[name]
+    assert cli.run_command(fail, []) == EXIT_CODES[name]
     assert capsys.readouterr().err == "nnn: why\n"
 
 

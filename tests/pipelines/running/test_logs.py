@@ -81,12 +81,12 @@ def test_a_failure_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
         raise InputError(f"cannot read {SECRET!r}.")
 
     configure_logging(log_format="json")
-    assert cli._run_command(fail, []) == 3
+    assert cli.run_command(fail, []) == 3
     entry = json.loads(capsys.readouterr().err)
     assert (entry["severity"], entry["message"], entry["kind"]) == ("ERROR", "failed", "InputError")
     assert (entry["exit_code"], entry["error"]) == (3, "cannot read 's3://[redacted]@bucket/x'.")
     configure_logging()
-    assert cli._run_command(fail, []) == 3
+    assert cli.run_command(fail, []) == 3
     assert capsys.readouterr().err == "nnn: cannot read 's3://[redacted]@bucket/x'.\n"
 
 

@@ -62,7 +62,7 @@ def test_a_command_of_another_program_leaves_its_handlers(number: int, capsys: p
         os.kill(os.getpid(), number)
         pytest.fail("the signal was not heard")
 
-    assert cli._run_command(command, []) == LAST[number][0]
+    assert cli.run_command(command, []) == LAST[number][0]
     assert capsys.readouterr().err == f"{LAST[number][1]}\n"
     assert handlers() == before
     assert all(each not in before for each in during)
@@ -78,9 +78,9 @@ def test_handlers_come_back_however_a_command_ends(error: Exception | None) -> N
 
     if isinstance(error, RuntimeError):
         with pytest.raises(RuntimeError):
-            cli._run_command(command, [])
+            cli.run_command(command, [])
     else:
-        assert cli._run_command(command, []) == (2 if error else 0)
+        assert cli.run_command(command, []) == (2 if error else 0)
     assert handlers() == before
 
 
@@ -92,7 +92,7 @@ def test_an_interrupt_that_became_another_error_is_one(capsys: pytest.CaptureFix
     def command(_: object) -> None:
         type("Class", (), {"field": Field()})  # Python 3.11 makes a RuntimeError of what it raises
 
-    assert cli._run_command(command, []) == 130
+    assert cli.run_command(command, []) == 130
     assert capsys.readouterr().err == f"{LAST[signal.SIGINT][1]}\n"
 
 
@@ -107,14 +107,14 @@ def test_a_second_signal_does_not_disturb_what_the_first_one_ends(capsys: pytest
             os.kill(os.getpid(), signal.SIGTERM)
             cleaned.append(True)
 
-    assert cli._run_command(command, []) == 130
+    assert cli.run_command(command, []) == 130
     assert cleaned == [True]
 
 
 def test_the_code_is_that_of_the_signal_wherever_it_strikes(tmp_path: Path) -> None:
     """Python notes an interrupt of code that is run from a text, and a module that is run would end by SIGINT."""
     text = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
-    command = f"cli._run_command(lambda _: exec({text!r}), [], for_good=True)"
+    command = f"cli.run_command(lambda _: exec({text!r}), [], for_good=True)"
     (tmp_path / "ended.py").write_text(f"import sys\nfrom pipelines.commands import cli\nsys.exit({command})\n")
     variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     done = subprocess.run([sys.executable, "-m", "ended"], env=variables, capture_output=True, text=True, check=False)
@@ -124,7 +124,7 @@ def test_the_code_is_that_of_the_signal_wherever_it_strikes(tmp_path: Path) -> N
 def test_what_was_to_be_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert cli._run_command(lambda _: os.kill(os.getpid(), signal.SIGINT), []) == 0
+        assert cli.run_command(lambda _: os.kill(os.getpid(), signal.SIGINT), []) == 0
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
