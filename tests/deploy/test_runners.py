@@ -400,12 +400,9 @@ def test_the_engine_gives_up(engine: Running, place: Place, case: Case) -> None:
 
 
 def kill_all(ended: threading.Event) -> None:
-    """Kill each worker half a second after it has got hold of its engine, which would wait for it without end before.
-
-    A second would do on a slow machine; on a fast one the job is done by then.
-    """
-    met = set[int]()
-    while not ended.wait(0.5 if met else 0.1):
+    """Kill each worker a second after it has got hold of its engine, which would wait for it without end before."""
+    met: set[int] = set()
+    while not ended.wait(1.0):
         found = set(workers_of(os.getpid()))
         with contextlib.suppress(OSError):  # one ended meanwhile
             for worker in found & met:
