@@ -69,13 +69,15 @@ class QuerySet:
             CorruptArtifactError: an embedded shard is damaged.
         """
         answers = pa.array(sorted({name for names in self.relevant for name in names}), pa.string())
+        if not len(answers):
+            return self
         known: list[str] = []
         for shard in embedded_shards(candidates):
             ids = read_ids(shard)
             if pc.any(pc.is_in(ids, value_set=answers)).as_py():
                 return self
             known += ids[: LOOKED_AT - len(known)].to_pylist()
-        if not (len(answers) and known):
+        if not known:
             return self
         remedy = (
             "Name the column of the answers with --validation-pair-id-column (--query-pair-id-column of nnn evaluate), "

@@ -34,7 +34,7 @@ _BYTES_A_ROW = {"image": 50_000, "text": 100}
 #: Bytes of a file of text whose lines are counted.
 _HEAD_BYTES = 1 << 18
 
-#: Files of text whose beginnings are looked at; further ones are taken to be like them.
+#: Files whose beginnings are looked at for lines; further ones are taken to be like them.
 _SAMPLED = 32
 
 FIRST = "first refresh of this table"
@@ -180,20 +180,20 @@ def _count_rows(
     read, size = sum(each.rejects.rows for each in done.values()), sum(each.shard.bytes for each in done)
     a_row = size / read if read else _BYTES_A_ROW[modality]
     counted, sampled = list[int](), list[tuple[int, int]]()
-    estimated = False
+    looked = 0
     for each in todo:
         members = len(each.shard.members)
         rows = members - each.known if members else outline_of(each.shard).rows
         if rows is None:
-            estimated = True
-            if len(sampled) < _SAMPLED and (lines := _lines(each.shard)):
+            looked += 1
+            if looked <= _SAMPLED and (lines := _lines(each.shard)):
                 sampled.append((each.shard.bytes, lines))
                 a_row = sum(size for size, _ in sampled) / sum(lines for _, lines in sampled)
                 rows = lines
             else:
                 rows = max(1, round(each.shard.bytes / a_row))
         counted.append(rows)
-    return counted, estimated
+    return counted, looked > 0
 
 
 def _lines(shard: InputShard) -> int | None:
