@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,21 @@ class SignedEncoder(FormulaEncoder):
             Path(folder, str(os.getpid())).touch()
         # The vectors do not depend on where the folder is. A text of the job's own, a probe, names none.
         return super().encode_texts([rest for _, _, rest in signed] or texts)
+
+
+@dataclass
+class HeldEncoder(FormulaEncoder):
+    """One that waits with a caption for as long as its first word names a file, once anything lies beside that file."""
+
+    version = "1"
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        held = [text.partition(" ") for text in texts]
+        for name, _, _ in held:
+            while Path(name).is_absolute() and Path(name).exists() and len(os.listdir(Path(name).parent)) > 1:
+                time.sleep(0.05)
+        # The vectors do not depend on where the file is.
+        return super().encode_texts([rest or word for word, _, rest in held])
 
 
 class Silent:
