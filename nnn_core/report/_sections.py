@@ -39,6 +39,8 @@ class Source:
         digest: digest of the rows, in hexadecimal; empty where unknown.
         uri: where they came from, as the user named it.
         off_length: how many ready-made vectors were not unit length as read.
+        new: how many rows have ids that the previous version has not.
+        gone: how many ids of the previous version have no row any more.
     """
 
     modality: str
@@ -48,6 +50,8 @@ class Source:
     digest: str = ""
     uri: str = ""
     off_length: int = 0
+    new: int = 0
+    gone: int = 0
 
     @classmethod
     def of(cls, modality: str, side: Side) -> Source:

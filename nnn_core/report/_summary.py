@@ -278,6 +278,8 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
 
 def _source(source: Source) -> str:
     words = f"{count(source.rows)} rows ({source.modality})"
+    words += f", {count(source.new)} new" if source.new else ""
+    words += f", {count(source.gone)} gone" if source.gone else ""
     words += f", {count(source.rejected)} rejected" if source.rejected else ""
     words += f", {count(source.off_length)} not of unit length, normalised" if source.off_length else ""
     words += f", in {count(source.files)} shard{'' if source.files == 1 else 's'}" if source.files else ""

@@ -69,9 +69,9 @@ def _joined(blocks: Iterable[Sequence[str]]) -> str:
     return "\n\n".join("\n".join(visible(line, _LINE).rstrip() for line in block) for block in blocks if block) + "\n"
 
 
-def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Columns lined up; the first ``left`` of them to the left, figures to the right."""
-    cells = [[clean(cell, _WIDTH) for cell in row] for row in rows]
+def _table(rows: Sequence[Sequence[str]], left: int = 1, width: int = _WIDTH) -> list[str]:
+    """Columns lined up, none wider than ``width``; the first ``left`` of them to the left, figures to the right."""
+    cells = [[clean(cell, width) for cell in row] for row in rows]
     forms = [f"{'<' if at < left else '>'}{max(map(len, each))}" for at, each in enumerate(zip(*cells, strict=True))]
     return ["  ".join(map(format, row, forms)).rstrip() for row in cells]
 
@@ -205,4 +205,4 @@ def _stages(report: Report) -> list[str]:
         for stage, cells in ((stage, summary.stage_cells(stage)) for stage in stages)
     ]
     head = ("stage", "work", "computed", "reused", *map(str.lower, summary.stage_cells(stages[0])))
-    return _table([head, *rows])
+    return _table([head, *rows], width=2 * _WIDTH)  # what a stage held is a few words of our own

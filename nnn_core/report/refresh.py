@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nnn_core.embedded.corpus import Corpus
 from nnn_core.embedded.profile import SideSums
@@ -88,9 +88,13 @@ class Draft:
             notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
         sections = review.sections(manifest.settings) if review else {}
         sections["shown"] = {**self.shown, **sections.get("shown", {})}
+        run = Run.of("nnn refresh", self.table, manifest, published, before, *asked)
+        if statistics.before.rows:
+            new, gone = (each.rows - statistics.moved.rows for each in (statistics.means, statistics.before))
+            run = replace(run, candidates=replace(run.candidates, new=new, gone=gone))
         report = Report(
             title=_NOT_PUBLISHED if self.blocked else f"Version {manifest.version} of the bias table",
-            run=Run.of("nnn refresh", self.table, manifest, published, before, *asked),
+            run=run,
             biases=_bias_shift(statistics, manifest, previous),
             listed_hubs=self.hubs,
             rejects=tuple(each for each in sides if each[1].rejected),

@@ -399,10 +399,12 @@ def test_an_evaluation_claims_no_publication(given: bool, label: str) -> None:
 
 def test_rows_found_again_are_told_from_computed_ones() -> None:
     """50 new photos of 2,030: their groups are computed, but not their other rows. A first refresh reuses nothing."""
-    embedded = Stage("embed_candidates", 1.0, 4, 0, rows=50, known=1980)
+    embedded = Stage("embed_candidates", 1.0, 4, 0, rows=50, known=1980, read=123_456_789, written=123_456_789)
     measured = Stage("measure_vectors", 0.1, 0, 5)
     report = dataclasses.replace(sample.sample_report(), stages=(embedded, measured))
-    assert summary.stage_cells(embedded)["Held"] == "50 rows, 1,980 more rows found again"
+    held = "50 rows, 1,980 more rows found again, 117.7 MiB read, 117.7 MiB written"
+    assert summary.stage_cells(embedded)["Held"] == held
+    assert held in render_text(report)
     assert "0 of 4 results reused" in [note for _, _, note in summary.tiles(report)]
 
 

@@ -22,6 +22,7 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.profile import SideSums, VectorSum
 from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.errors import ConflictError, CorruptArtifactError, DuplicateIdError, GateError
+from nnn_core.gates.row_statistics import RowStatistics
 from nnn_core.gates.thresholds import Thresholds
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.rejects import RejectSummary
@@ -75,10 +76,11 @@ class Table:
         candidates: int = len(IDS),
         accepted: Sequence[str] = (),
         ids: Sequence[str] = IDS,
+        scored: Sequence[str] = IDS,
     ) -> Manifest:
         """From rows to a version, as the steps of the stage do it one after the other."""
         self.runs += 1
-        pieces = RowSlice.cut(pa.array(IDS), means, "c.parquet", ("c5",))
+        pieces = RowSlice.cut(pa.array(scored), means, "c.parquet", ("c5",))
         written = [_write((number, [piece]), self.uri, settings, previous) for number, piece in pieces]
         stage = CommitBiasTable(
             table=self.uri,
@@ -96,6 +98,8 @@ class Table:
         needs = Needs((), ("c",), ("r",), {}, 2, False)
         lineage = Lineage(corpus_of(candidates, ids), BANK, SideSums(), SearchReport(("exact",)), needs)
         found = [((part,), statistics) for part, statistics in written[::-1]]
+        for part in previous.files if previous else ():
+            found.append(((), RowStatistics.of_previous(part, self.uri, settings, previous)))
         return stage.commit(found, Basis(settings, previous, TOTAL), lineage, None, self.nearest, self.looks)
 
 
@@ -194,6 +198,17 @@ def test_a_part_that_is_damaged_is_put_right(table: Table, gone: bool) -> None:
     assert (second.version, second.files[0]) == (2, first.files[0])
     assert (second.files[1].sha256, second.files[1].path.split("/")[1]) == (first.files[1].sha256, "000002")
     assert load_bias_table(table.uri).manifest == second
+
+
+def test_the_report_tells_how_many_candidates_came_and_went(table: Table) -> None:
+    first = table.refresh(None)
+    assert "new" not in render_text(table.report())
+    ids = [*IDS[1:], "c8", "c9"]
+    means = np.concatenate([MEANS[1:], MEANS[:2]])
+    table.refresh(first, means, candidates=9, ids=ids, scored=ids, accepted=["lost_candidates"])
+    assert "9 rows (image), 2 new, 1 gone, in 1 shard" in render_text(table.report())
+    source = table.report().run.candidates
+    assert (source.new, source.gone) == (2, 1)
 
 
 def test_who_comes_second_publishes_nothing(table: Table) -> None:
