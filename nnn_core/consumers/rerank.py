@@ -20,7 +20,7 @@ from nnn_core.errors import CorruptArtifactError, InputError, StorageError
 from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.evaluation.rankings import Ranking
 from nnn_core.records import to_json
-from nnn_core.table.ids import IdIndex, Ids, Missing, check_missing, refuse_missing
+from nnn_core.table.ids import IdIndex, Ids, Missing
 from nnn_core.vectors import GRID, FloatMatrix
 
 _TILE_ROWS = 8_192
@@ -162,12 +162,9 @@ class Reranker:
         """
         if len(ids) != len(scores):
             raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores do not fit: give one score for each id.")
-        check_missing(missing)
+        rows = self.index.look_up(ids, missing, "the table")
         if not len(ids):
             return []
-        rows = self.index.find(ids)
-        if missing == "error":
-            refuse_missing(ids, rows, "the table")
         plain = np.asarray(scores, np.float64)
         if not (np.abs(plain) <= _HIGHEST_SCORE).all():
             raise InputError(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import numpy as np
-import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import keep, lost
@@ -378,6 +377,4 @@ class _GroupCollector(_Collector):
         earlier = self.request.find(planned)
         if earlier is None:
             raise lost(self.request.mark_of(planned), "is gone")
-        blocks = [read_shard(shard) for shard in earlier.shards]
-        ids, pair_ids = (pa.concat_arrays([getattr(each, what) for each in blocks]) for what in ("ids", "pair_ids"))
-        return VectorBlock(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))
+        return VectorBlock.together([read_shard(shard) for shard in earlier.shards])

@@ -221,6 +221,12 @@ class VectorBlock:
         ids, pair_ids, packed = (table.column(name).chunk(0) for name in ("id", "pair_id", "vector"))
         return cls(ids, pair_ids, unpack_vectors(packed))
 
+    @classmethod
+    def together(cls, blocks: Sequence[VectorBlock]) -> VectorBlock:
+        """The rows of several blocks, one or more, in their order."""
+        ids, pair_ids = (pa.concat_arrays([getattr(each, what) for each in blocks]) for what in ("ids", "pair_ids"))
+        return cls(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))
+
     def take(self, rows: npt.NDArray[np.int64]) -> VectorBlock:
         """Some of the rows."""
         return VectorBlock(self.ids.take(pa.array(rows)), self.pair_ids.take(pa.array(rows)), self.vectors[rows])

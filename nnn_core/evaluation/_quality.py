@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+from nnn_core.evaluation.ranks import Counts, Doubles
 
 CUTS = (1, 5, 10)
 _DEPTH = 10

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.evaluation._quality import Counts, Doubles
+from nnn_core.evaluation.ranks import Counts, Doubles
 
 
 @dataclass(frozen=True)

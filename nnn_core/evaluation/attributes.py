@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.errors import InputError
-from nnn_core.evaluation import _quality
 from nnn_core.evaluation._shares import Attribute
 from nnn_core.evaluation.fairness import CUTS, Figure, _compare_fairness
 from nnn_core.inputs.listing import list_uris
@@ -107,7 +107,7 @@ def compare_values(
     return kinds, _compare_fairness(old, new, answers, Attribute(kinds, codes, share / share.sum()))
 
 
-def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> _quality.Counts:
+def _positions(rows: Sequence[Sequence[str]], at: Mapping[str, int], depth: int) -> npt.NDArray[np.int64]:
     ranking = np.full((len(rows), depth), -1, np.int64)
     for query, row in enumerate(rows):
         ranking[query, : len(row[:depth])] = [at[name] for name in row[:depth]]

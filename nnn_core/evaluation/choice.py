@@ -30,10 +30,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from nnn_core.evaluation.intervals import Interval, _groups_of, _standard_error
 from nnn_core.evaluation.points import Point
+from nnn_core.evaluation.ranks import Counts, Doubles
 
 OBJECTIVES = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 
@@ -48,9 +48,6 @@ FEWEST_ANSWERS = 30
 
 _FOLDS = 10
 _LAST_RANK = 1000
-
-Doubles = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

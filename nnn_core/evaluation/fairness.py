@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.evaluation._quality import Counts, Doubles
 from nnn_core.evaluation._shares import Attribute, Shares, precision_and_recall
 from nnn_core.evaluation.intervals import Interval
+from nnn_core.evaluation.ranks import Counts, Doubles
 
 #: Each n of the measures.
 CUTS = (5, 6, 10)

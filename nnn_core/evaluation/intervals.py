@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from nnn_core.evaluation.ranks import Doubles
+
+#: (queries,) number of each query's group, 0, 1, ...
 Groups = npt.NDArray[np.int64]
 
 _RESAMPLES = 2000

@@ -2,7 +2,7 @@
 
 They raise the biases of candidates that are the answer to no test query, so a bias that was made with
 them looks better on those queries than it is. A reference belongs to a candidate if its pair id is the
-candidate's id, or the candidate's own pair id.
+candidate's id, or the candidate's own pair id, in whatever form of Unicode.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nnn_core.digests import sha256
 from nnn_core.embedded.rest import leave_out
 from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, read_ids
 from nnn_core.errors import BankTooSmallError, ConfigError
-from nnn_core.scoring.bank import Bank
+from nnn_core.scoring.bank import Bank, one_form
 from nnn_core.vectors import Mask
 
 
@@ -60,7 +60,7 @@ class OwnPairIds:
 
     def _among(self, pair_ids: pa.Array) -> pa.BooleanArray:
         """(rows,) whether each of ``pair_ids`` is one that belongs to a candidate."""
-        return pc.is_in(pair_ids, value_set=_load(self.uri))
+        return pc.is_in(one_form(pair_ids), value_set=_load(self.uri))
 
 
 @lru_cache(maxsize=1)
@@ -73,14 +73,14 @@ def _load(uri: str) -> pa.Array:
 @lru_cache(maxsize=1)
 def _bank_pairs(bank: Bank) -> pa.StringArray:
     """The distinct pair ids of the bank, ascending; the empty one, which is nobody's, is left out."""
-    columns = [read_ids(part, "pair_id") for part in bank.parts]
+    columns = [one_form(read_ids(part, "pair_id")) for part in bank.parts]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
     return names.filter(pc.not_equal(names, "")).sort()
 
 
 def own_pair_ids(shard: EmbeddedShard, bank: Bank) -> frozenset[str]:
     """The pair ids of the bank that belong to a candidate of the shard."""
-    columns = [read_ids(shard, column) for column in ("id", "pair_id")]
+    columns = [one_form(read_ids(shard, column)) for column in ("id", "pair_id")]
     names = pc.unique(pa.chunked_array(columns, pa.string()))
     return frozenset(names.filter(pc.is_in(names, value_set=_bank_pairs(bank))).to_pylist())
 

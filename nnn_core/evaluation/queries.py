@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet, keep_exactly, pack_vectors, read_exactly, to_parquet, unpack_vectors
@@ -22,7 +21,7 @@ from nnn_core.embedded.shards import EmbeddedInput, EmbeddedShard, VectorBlock, 
 from nnn_core.errors import InputError
 from nnn_core.evaluation.judgements import Judgements
 from nnn_core.inputs.rejects import RejectSummary
-from nnn_core.scoring.own_pairs import LOOKED_AT, differing_names
+from nnn_core.scoring.own_pairs import LOOKED_AT, differing_names, unless_met
 from nnn_core.vectors import FloatMatrix, Mask
 
 _LOG = logging.getLogger("nnn")
@@ -71,12 +70,7 @@ class QuerySet:
         answers = pa.array(sorted({name for names in self.relevant for name in names}), pa.string())
         if not len(answers):
             return self
-        known: list[str] = []
-        for shard in embedded_shards(candidates):
-            ids = read_ids(shard)
-            if pc.any(pc.is_in(ids, value_set=answers)).as_py():
-                return self
-            known += ids[: LOOKED_AT - len(known)].to_pylist()
+        known = unless_met(map(read_ids, embedded_shards(candidates)), answers)
         if not known:
             return self
         remedy = (
@@ -278,11 +272,15 @@ class Overlap:
     def find(cls, queries: QuerySet, shard: EmbeddedShard) -> Overlap:
         """Queries that are in an embedded shard of the bank.
 
-        Rows without an id of their own are named by their position (``row 7``), which says nothing about another
-        file's rows, so such ids are not compared.
+        Only ids that are ``comparable`` are compared.
         """
         rows = list(_queries_of(read_shard(shard), queries))
         return cls(*(frozenset(names) - {None} for names in zip(*rows, strict=True)))
+
+    @staticmethod
+    def comparable(ids: Iterable[str]) -> frozenset[str]:
+        """Those that name a row: some rows go by their position (``row 7``), which says nothing of another file's."""
+        return frozenset(row_id for row_id in ids if not row_id.startswith(("row ", "line ")))
 
     def refuse(self) -> None:
         """Refuse to judge a bias by queries that it was made of.
@@ -302,9 +300,9 @@ class Overlap:
 def _queries_of(block: VectorBlock, queries: QuerySet) -> Iterator[tuple[str | None, str | None]]:
     """For each reference of a shard the ids of the queries that have its id, and its vector; None for none."""
     by_vector = {_digest(vector): name for name, vector in zip(queries.ids, queries.vectors, strict=True)}
-    by_id = {name: name for name in queries.ids if not name.startswith(("row ", "line "))}
+    ids = Overlap.comparable(queries.ids)
     for row_id, vector in zip(block.ids.to_pylist(), block.vectors, strict=True):
-        yield by_id.get(row_id), by_vector.get(_digest(vector))
+        yield row_id if row_id in ids else None, by_vector.get(_digest(vector))
 
 
 def _digest(vector: npt.NDArray[np.float32]) -> bytes:

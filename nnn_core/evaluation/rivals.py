@@ -35,12 +35,12 @@ import threadpoolctl
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_shard
 from nnn_core.errors import InputError
 from nnn_core.evaluation._counting import Goals, count_ahead
-from nnn_core.evaluation._quality import Doubles, Quality, measure
+from nnn_core.evaluation._quality import Quality, measure
 from nnn_core.evaluation.choice import OBJECTIVES, _fold_of
 from nnn_core.evaluation.intervals import Interval, _groups_of
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet
-from nnn_core.evaluation.ranks import Targets
+from nnn_core.evaluation.ranks import Doubles, Targets
 from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch

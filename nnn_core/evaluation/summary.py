@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnn_core.evaluation._quality import Doubles, Quality, measure
+from nnn_core.evaluation._quality import Quality, measure
 from nnn_core.evaluation.choice import Choice, _bits_of, _choose
 from nnn_core.evaluation.intervals import Groups, Interval, _groups_of, _standard_error
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.queries import QuerySet, _Unused
-from nnn_core.evaluation.ranks import Counts, Targets, _pairs_of
+from nnn_core.evaluation.ranks import Counts, Doubles, Targets, _pairs_of
 
 #: Weights that are tried.
 ALPHAS = tuple(step / 8 for step in range(13))

@@ -83,11 +83,6 @@ class RowStatistics:
         return -1.0 + WIDTH * (np.append(starts, starts[-1] + step) - 0.5), counts, before
 
     @classmethod
-    def merge(cls, statistics: Iterable[RowStatistics]) -> RowStatistics:
-        """All of ``statistics`` as one."""
-        return reduce(operator.or_, statistics, cls())
-
-    @classmethod
     def of_part(
         cls, table_uri: str, part: TablePart, rows: pa.Table, settings: BiasSettings, previous: Manifest | None
     ) -> RowStatistics:
@@ -142,7 +137,7 @@ class RowStatistics:
         parts = ((part, part.read(table_uri, ["id", "mean_k"])) for part in manifest.files)
         new = (cls.of_part(table_uri, part, rows, settings, previous) for part, rows in parts)
         old = (cls.of_previous(part, table_uri, settings, previous) for part in previous.files)
-        return cls.merge((*new, *old))
+        return reduce(operator.or_, (*new, *old), cls())
 
 
 def near_copies_message(copies: int, rows: int, own_pairs_excluded: bool) -> str:

@@ -23,7 +23,6 @@ from nnn_core.inputs.listing import describe_shard, list_shards
 from nnn_core.inputs.readers import outline_of, read_head
 from nnn_core.inputs.shards import InputShard, ShardName
 from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
-from nnn_core.scoring.partials import EXACT
 from nnn_core.scoring.scorer import Scorer
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest
@@ -208,23 +207,6 @@ def _lines(shard: InputShard) -> int | None:
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """What is asked of the scores.
-
-    Attributes:
-        k_max: scores kept for each candidate and reference shard.
-        rows_per_shard: references that are scored together, at most; None for what suits the bank.
-        exclude_own_pairs: whether a candidate's own references are left out.
-        approximate: whether partials depend on a calibration, which only the run knows.
-    """
-
-    k_max: int
-    rows_per_shard: int | None
-    exclude_own_pairs: bool
-    approximate: bool = False
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a refresh would do.
 
@@ -287,8 +269,8 @@ class Plan:
         cls,
         candidates: SidePlan,
         references: SidePlan,
-        scoring: Scoring,
-        work: str,
+        scorer: Scorer,
+        rows_per_shard: int | None,
         previous: Manifest | None,
         changed: Sequence[str],
         before: Needs | None = None,
@@ -298,18 +280,18 @@ class Plan:
         Args:
             candidates: what is to be embedded of the candidates.
             references: what is to be embedded of the bank.
-            scoring: what is asked of the scores, which partials depend on.
-            work: URI of the folder of artefacts, in which finished partials lie.
+            scorer: what is asked of the scores, and where finished partials lie.
+            rows_per_shard: references that are scored together, at most; None for what suits the bank.
             previous: manifest of the current version; None for a first refresh.
             changed: parts of the encoder's fingerprint that differ from the previous version's.
             before: what the current version was made of; None where that is not known.
         """
         shards = [shard for shard in candidates.shards if shard.rows]
         groups: tuple[ReferenceShard, ...] = ()
-        grouping = Grouping.of(references.rows, scoring.rows_per_shard, before.reference_shard_rows if before else None)
+        grouping = Grouping.of(references.rows, rows_per_shard, before.reference_shard_rows if before else None)
         with contextlib.suppress(BankTooSmallError):
             groups = shard_references(references.shards, grouping)
-        missing = _missing(shards, groups, references.rows, scoring, work)
+        missing = _missing(shards, groups, references.rows, scorer)
         reasons = _explain(missing, before)
         if candidates.rows_new:
             reasons["candidates to embed"] = candidates.rows_new * references.rows
@@ -341,14 +323,13 @@ class Plan:
 
 
 def _missing(
-    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], bank: int, scoring: Scoring, work: str
+    shards: Sequence[EmbeddedShard], groups: Sequence[ReferenceShard], bank: int, scorer: Scorer
 ) -> list[tuple[EmbeddedShard, ReferenceShard]]:
     """Pairs of shards without a partial; of an approximate search all, since its settings are the run's affair."""
     pairs = itertools.product(shards, groups)
-    if scoring.approximate:
+    if scorer.search == "approximate":
         return list(pairs)
-    known = set(storage.list_names(storage.join(work, "partials")))
-    scorer = Scorer(scoring.k_max, scoring.exclude_own_pairs, work, 1, EXACT)
+    known = set(storage.list_names(storage.join(scorer.work, "partials")))
     return [
         (shard, group)
         for shard, group in pairs

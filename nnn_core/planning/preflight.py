@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,10 +144,10 @@ class Head:
         Raises:
             InputError: some are, by id or by content.
         """
-        known, contents = set(_own_ids(references.ids)), dict(references.contents())
+        known, contents = Overlap.comparable(references.ids), dict(references.contents())
         by_content = {row_id for digest, row_id in self.contents() if digest in contents}
         same = self.holds == references.holds
-        Overlap(frozenset(known.intersection(self.ids)), frozenset(by_content if same else ())).refuse()
+        Overlap(known.intersection(self.ids), frozenset(by_content if same else ())).refuse()
 
 
 def _decoded(rows: Rows) -> Rows:
@@ -157,8 +157,3 @@ def _decoded(rows: Rows) -> Rows:
         return rows
     rejects = [*rows.rejects, Reject(rows.ids[0], NOT_AN_IMAGE, error)]
     return Rows(rows.ids[1:], rows.pair_ids[1:], rows.items[1:], rejects)
-
-
-def _own_ids(ids: Iterable[str]) -> Iterator[str]:
-    """Those that are no positions, which say nothing about another file's rows."""
-    return (row_id for row_id in ids if not row_id.startswith(("row ", "line ")))

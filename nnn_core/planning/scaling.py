@@ -21,10 +21,10 @@ _DAYS = 14
 _GROWTH = 0.02
 
 
-def _renew(page: str, rates: Rates = DEFAULT_RATES) -> str:
+def _renew(page: str) -> str:
     """The page with all between its first and last table written anew; the text around them is kept."""
     first, last = page.index("\n|") + 1, page.index("\n", page.rindex("\n|") + 1)
-    return page[:first] + "\n".join(_tables(rates)) + page[last:]
+    return page[:first] + "\n".join(_tables(DEFAULT_RATES)) + page[last:]
 
 
 def _tables(rates: Rates) -> Iterator[str]:

@@ -261,18 +261,17 @@ class HubChanges:
     worst: tuple[ListedHub, ...] = ()
 
     @classmethod
-    def of(cls, rows: pa.Table, before: Collection[str] | None, shown: int = MOST_SHOWN) -> HubChanges:
+    def of(cls, rows: pa.Table, before: Collection[str] | None) -> HubChanges:
         """Compare two lists.
 
         Args:
             rows: the hubs of a version, see ``table.hubs``.
             before: ids of those of the previous version; None where there is no list to compare with.
-            shown: how many hubs to name.
         """
         known = set(before or ())
         names = rows.column("id").to_pylist()
         new = [before is not None and name not in known for name in names]
-        order = cls.first(names, before)[:shown]
+        order = cls.first(names, before)[:MOST_SHOWN]
         worst = (
             ListedHub(row["id"], row["deviations"], row["n_10"], tuple(row["references"] or ())[:3], new[place])
             for place, row in zip(order, rows.take(pa.array(order, pa.int64())).to_pylist(), strict=True)

@@ -49,16 +49,16 @@ def evaluation_record(table: str, manifest: Manifest, review: Review, findings: 
         findings: own pairs, other corrections and fairness, as far as asked for.
     """
     objective = review.evaluation.objective
+    unit = unit_of(objective)
     own = None
     if findings.bank_rows is not None and findings.own_pairs is not None:
         gain, fair = review.evaluation.gain[objective], findings.fair.gain[objective] if findings.fair else None
-        own = OwnPairs(findings.own_pairs, findings.bank_rows, objective, gain, fair, unit_of(objective))
+        own = OwnPairs(findings.own_pairs, findings.bank_rows, objective, gain, fair, unit)
     sides = (
         ("queries", review.rejects),
         ("candidates", findings.coverage.rejects),
         ("references", findings.bank_rejects),
     )
-    unit = unit_of(objective)
     run = Run.of("nnn evaluate", table, manifest, manifest.version, None, review.asked, review.rejects.rejected)
     report = Report(
         title=f"Evaluation of version {manifest.version}",

@@ -15,6 +15,7 @@ from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.readers import CAPTION_DEFAULT, Columns, format_of, holds_vectors, read_rows
 from nnn_core.inputs.readers.payload import Payload
 from nnn_core.inputs.shards import InputShard, Modality
+from nnn_core.report._numbers import _cut
 from nnn_core.report._sections import Shown
 from nnn_core.report._thumbnails import thumbnail
 
@@ -129,7 +130,3 @@ def _said(value: object) -> str:
     if not _ADDRESS.match(text):
         return _cut(text, _MAX_TEXT)
     return _cut(_ENDING.sub(lambda found: quote(found[0]), text), _MAX_ADDRESS)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\u2026"

@@ -282,7 +282,7 @@ class ReferenceIndex:
         if pair_ids is None:
             rows, repeats = _distinct(vectors, None)
             return cls(vectors if repeats is None else vectors[rows], repeats)
-        encoded = _one_form(pair_ids.combine_chunks()).dictionary_encode()
+        encoded = one_form(pair_ids.combine_chunks()).dictionary_encode()
         codes = encoded.indices.to_numpy().astype(np.int64)
         rows, repeats = _distinct(vectors, codes)
         if repeats is None:
@@ -322,7 +322,7 @@ class ReferenceIndex:
 
     def _codes_of(self, ids: pa.StringArray) -> npt.NDArray[np.int64]:
         # An empty pair id means that there is no counterpart, so it is nobody's own.
-        names = pc.replace_with_mask(_one_form(ids), pc.equal(ids, ""), pa.scalar(None, ids.type))
+        names = pc.replace_with_mask(one_form(ids), pc.equal(ids, ""), pa.scalar(None, ids.type))
         found = pc.index_in(names, self.pair_ids, skip_nulls=True)
         codes: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return codes
@@ -343,7 +343,7 @@ class ReferenceIndex:
         return total
 
 
-def _one_form(names: pa.StringArray) -> pa.StringArray:
+def one_form(names: pa.StringArray) -> pa.StringArray:
     """Names in one form of Unicode, NFC: macOS takes letters apart that other sources of the same names do not."""
     return pc.utf8_normalize(names, form="NFC")
 

@@ -121,8 +121,7 @@ def _highest_unkept(top: TopK) -> npt.NDArray[np.float32]:
     """(rows,) what no score that was not kept exceeds; -inf where all were kept."""
     if not top.scores.shape[1]:
         return np.full(len(top.seen), -np.inf, np.float32)
-    lowest: npt.NDArray[np.float32] = np.where(top.seen > top.k, top.scores[:, -1], np.float32(-np.inf))
-    return lowest
+    return np.where(top.seen > top.k, top.scores[:, -1], np.float32(-np.inf))
 
 
 def _lowest(scores: FloatMatrix, k: int) -> npt.NDArray[np.float32]:

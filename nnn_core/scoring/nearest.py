@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nnn_core.embedded.shards import EmbeddedShard, VectorBlock, read_ids, read_shard
-from nnn_core.scoring.bank import _one_form
+from nnn_core.scoring.bank import one_form
 
 #: (score, id of the reference query), nearest first, equal ones in order of id.
 Nearest = tuple[tuple[float, str], ...]
@@ -35,7 +35,7 @@ def nearest_in(block: VectorBlock, candidates: VectorBlock, exclude_own_pairs: b
     rough = candidates.vectors @ block.vectors.T
     # What rounding may add to a product of unit vectors, twice: nothing that counts is below the threshold by more.
     margin = 4.0 * block.vectors.shape[1] * float(np.finfo(np.float32).eps)
-    pairs = _one_form(block.pair_ids) if exclude_own_pairs else None
+    pairs = one_form(block.pair_ids) if exclude_own_pairs else None
     return [
         _nearest(block, vector, scores, margin, _others(pairs, *names), wanted)
         for vector, scores, *names in zip(
@@ -48,7 +48,7 @@ def _others(pairs: pa.StringArray | None, row_id: str, pair_id: str) -> npt.NDAr
     """Which reference queries do not belong to a candidate; None if that does not matter."""
     if pairs is None:
         return None
-    own = pc.is_in(pairs, value_set=_one_form(pa.array(sorted({row_id, pair_id} - {""}), pa.string())))
+    own = pc.is_in(pairs, value_set=one_form(pa.array(sorted({row_id, pair_id} - {""}), pa.string())))
     others: npt.NDArray[np.bool_] = ~own.to_numpy(zero_copy_only=False)
     return others
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from nnn_core.embedded.corpus import embedded_shards
 from nnn_core.embedded.shards import EmbeddedInput, read_ids
 from nnn_core.errors import InputError
-from nnn_core.scoring.bank import Bank, _one_form
+from nnn_core.scoring.bank import Bank, one_form
 
 #: Names of a side of which the differences are told.
 LOOKED_AT = 100_000
@@ -68,16 +69,11 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
         InputError: none is, so nothing would be left out; says what the names differ in, as far as that can be told.
         CorruptArtifactError: an embedded shard is damaged.
     """
-    pairs = pc.unique(pa.chunked_array([_one_form(read_ids(part, "pair_id")) for part in bank.parts]))
+    pairs = pc.unique(pa.chunked_array([one_form(read_ids(part, "pair_id")) for part in bank.parts]))
     pairs = pairs.filter(pc.not_equal(pairs, ""))
-    seen: list[str] = []
-    for shard in embedded_shards(candidates):
-        for column in ("id", "pair_id"):
-            names = _one_form(read_ids(shard, column))
-            if pc.any(pc.is_in(names, value_set=pairs)).as_py():
-                return bank
-            seen += names[: LOOKED_AT - len(seen)].to_pylist()
-    known = [name for name in seen if name]
+    columns: tuple[Literal["id", "pair_id"], ...] = ("id", "pair_id")
+    names = (one_form(read_ids(shard, column)) for shard in embedded_shards(candidates) for column in columns)
+    known = unless_met(names, pairs)
     if not known:
         return bank
     raise InputError(
@@ -86,6 +82,16 @@ def check_own_pairs(bank: Bank, candidates: Sequence[EmbeddedInput]) -> Bank:
         f"{known[0]!r}.{differing_names(pairs[:LOOKED_AT].to_pylist(), known)} Name matching columns with "
         "--reference-pair-id-column, --pair-id-column or --id-column, or leave the flag out."
     )
+
+
+def unless_met(columns: Iterable[pa.StringArray], wanted: pa.Array) -> list[str]:
+    """Names in some columns, of ``LOOKED_AT`` rows at most; none once one is wanted, and no further column is read."""
+    seen: list[str] = []
+    for names in columns:
+        if pc.any(pc.is_in(names, value_set=wanted)).as_py():
+            return []
+        seen += names[: LOOKED_AT - len(seen)].to_pylist()
+    return [name for name in seen if name]
 
 
 def differing_names(pair_ids: Iterable[str], candidates: Iterable[str]) -> str:

@@ -82,7 +82,7 @@ class Histogram:
         bins = np.clip(np.arange(BINS) + round(by / WIDTH), 0, BINS - 1)
         return Histogram(np.bincount(bins, self.counts, BINS).astype(np.int64))
 
-    def stability(self, after: Histogram, bins: int = 10) -> float:
+    def stability(self, after: Histogram) -> float:
         """Population stability index: sum over bins of (a - b) ln(a / b), with b and a the shares before and after.
 
         The bins are the deciles of this one; a share of nothing counts as 1e-4. It is the symmetrised
@@ -90,7 +90,7 @@ class Histogram:
         (Siddiqi, Credit Risk Scorecards, Wiley 2006; Yurdakul and Naranjo, "Statistical properties of the
         population stability index", Journal of Risk Model Validation 14(4), 2020).
         """
-        ends = np.searchsorted(np.cumsum(self.counts), [math.ceil(self.rows * cut / bins) for cut in range(1, bins)])
+        ends = np.searchsorted(np.cumsum(self.counts), [math.ceil(self.rows * cut / 10) for cut in range(1, 10)])
         starts = np.unique(np.concatenate([[0], np.minimum(ends + 1, BINS - 1)]))
         shares = [
             np.maximum(np.add.reduceat(each.counts, starts) / max(1, each.rows), _EMPTY).tolist()

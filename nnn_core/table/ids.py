@@ -56,16 +56,6 @@ def _text_of(row_id: object) -> str:
     raise InputError(f"{value!r} is not an id: ids are strings or whole numbers, not {type(value).__name__}.")
 
 
-def check_missing(missing: str) -> None:
-    """Refuse a word that says nothing.
-
-    Raises:
-        ConfigError: neither ``error`` nor ``mean``.
-    """
-    if missing not in ("error", "mean"):
-        raise ConfigError(f"missing={missing!r}: choose 'error' or 'mean'.")
-
-
 @dataclass(frozen=True)
 class IdIndex:
     """Rows by id.
@@ -114,6 +104,30 @@ class IdIndex:
             find_rows(self.data, self.offsets, self.slots, letters, edges, rows)
         return rows
 
+    def look_up(self, ids: Ids, missing: Missing, where: str) -> npt.NDArray[np.int64]:
+        """``find``, which refuses an id that is not there unless ``missing`` is ``mean``.
+
+        Args:
+            ids: what is looked up.
+            missing: ``error`` or ``mean``.
+            where: what it is looked up in, for the message.
+
+        Raises:
+            InputError: some id is not there, or is none.
+            ConfigError: ``missing`` is another word.
+        """
+        if missing not in ("error", "mean"):
+            raise ConfigError(f"missing={missing!r}: choose 'error' or 'mean'.")
+        rows = self.find(ids)
+        if missing == "error" and len(lost := np.flatnonzero(rows < 0)):
+            first = id_texts(ids)[int(lost[0])].as_py()
+            raise InputError(
+                f"{len(lost)} of {len(rows)} candidates have no bias in {where} (first: {first!r}), so they cannot "
+                "be ranked. Score them with nnn score or a refresh, or leave them out. Until then, missing='mean' "
+                "gives them the mean bias."
+            )
+        return rows
+
     def texts(self, rows: slice) -> pa.LargeStringArray:
         """The ids of some rows, without a copy."""
         first, last, _ = rows.indices(len(self.offsets) - 1)
@@ -148,24 +162,3 @@ def _letters_of(ids: Ids) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
     letters = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_LETTERS
     ends = np.frombuffer(edges, np.int32)[asked.offset :] if len(asked) else np.zeros(1, np.int32)
     return letters, ends[: len(asked) + 1]
-
-
-def refuse_missing(ids: Ids, rows: npt.NDArray[np.int64], where: str) -> None:
-    """Name ids that were not found.
-
-    Args:
-        ids: what was looked up.
-        rows: (ids,) what ``IdIndex.find`` said.
-        where: what they were looked up in, for the message.
-
-    Raises:
-        InputError: there are such ids.
-    """
-    lost = np.flatnonzero(rows < 0)
-    if len(lost):
-        first = id_texts(ids)[int(lost[0])].as_py()
-        raise InputError(
-            f"{len(lost)} of {len(rows)} candidates have no bias in {where} (first: {first!r}), so they cannot "
-            "be ranked. Score them with nnn score or a refresh, or leave them out. Until then, missing='mean' "
-            "gives them the mean bias."
-        )

@@ -15,7 +15,7 @@ from nnn_core.encoders.fingerprints import check_dimension, check_encoder, embed
 from nnn_core.errors import ConfigError
 from nnn_core.table._lookup import find
 from nnn_core.table.hubs import HubList, Means, describe_hubs
-from nnn_core.table.ids import IdIndex, Ids, Missing, check_missing, refuse_missing
+from nnn_core.table.ids import IdIndex, Ids, Missing
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import TablePart, means_of
 from nnn_core.vectors import FloatMatrix
@@ -51,10 +51,7 @@ class BiasTable:
             InputError: some id is not in the table, or is none.
             ConfigError: ``missing`` is another word.
         """
-        check_missing(missing)
-        rows = self.index.find(ids)
-        if missing == "error":
-            self._refuse_missing(ids, rows)
+        rows = self.rows_of(ids, missing)
         return np.where(rows < 0, np.float32(self.manifest.bias_mean), self.bias[rows])
 
     def means_for(self, ids: Ids) -> FloatMatrix:
@@ -63,26 +60,21 @@ class BiasTable:
         Raises:
             InputError: some id is not in the table, or is none.
         """
-        found: FloatMatrix = self.mean_k[self.rows_of(ids)]
-        return found
+        return self.mean_k[self.rows_of(ids)]
 
-    def rows_of(self, ids: Ids) -> npt.NDArray[np.int64]:
-        """Where the candidates stand (len(ids),), in the order of ``ids``.
+    def rows_of(self, ids: Ids, missing: Missing = "error") -> npt.NDArray[np.int64]:
+        """Where the candidates stand (len(ids),), in the order of ``ids``; -1 where one may be missing and is.
 
         Raises:
             InputError: some id is not in the table, or is none.
+            ConfigError: ``missing`` is another word than ``error`` and ``mean``.
         """
-        rows = self.index.find(ids)
-        self._refuse_missing(ids, rows)
-        return rows
+        return self.index.look_up(ids, missing, f"version {self.manifest.version} of the table")
 
     @cached_property
     def index(self) -> IdIndex:
         """Rows by id, built when it is first asked for: about a second for a million ids, and 20 bytes each."""
         return IdIndex.of(self.ids)
-
-    def _refuse_missing(self, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
-        refuse_missing(ids, rows, f"version {self.manifest.version} of the table")
 
 
 def load_bias_table(

@@ -16,9 +16,10 @@ from nnn_core.encoders.prompts import Prompts
 from nnn_core.encoders.weights import weights_of
 from nnn_core.inputs.shards import MODALITIES, Modality
 from nnn_core.planning.costs import Hours, Rates, Work
-from nnn_core.planning.plan import Plan, Scoring, SidePlan
+from nnn_core.planning.plan import Plan, SidePlan
 from nnn_core.report.numbers import seconds
 from nnn_core.scoring.partials import kept_scores
+from nnn_core.scoring.scorer import Scorer
 from nnn_core.table.lifecycle.cleaning import Needs
 from nnn_core.table.manifest import Manifest, current_manifest
 from pipelines.config import RefreshConfig
@@ -80,11 +81,9 @@ def _plan(config: RefreshConfig, encoder: EncoderSource | None) -> Plan:
     sides = (previous.candidates, previous.references) if previous else (None, None)
     candidates = SidePlan.of("candidates", config.candidates, holding, sides[0], changed)
     references = SidePlan.of("references", config.references, asking, sides[1], changed)
-    scoring = Scoring(
-        config.kept_scores, config.rows_per_reference_shard, config.exclude_own_pairs, config.bias_tolerance is not None
-    )
+    scorer = Scorer(config.kept_scores, config.exclude_own_pairs, config.work, config.threads, config.search)
     before = Needs.of_current(config.table, config.work)
-    found = Plan.of(candidates, references, scoring, config.work, previous, changed, before)
+    found = Plan.of(candidates, references, scorer, config.rows_per_reference_shard, previous, changed, before)
     if config.validation is None:
         return found
     # Versions do not say which queries judged them.

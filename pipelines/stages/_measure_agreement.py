@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.pvalue import AsSingleton
 
 from nnn_core.embedded.profile import to_centroid
@@ -32,7 +30,7 @@ class MeasureAgreement(beam.PTransform):  # type: ignore[misc]
         return (
             shards
             | "AddMoments" >> beam.Map(_moments_of, AsSingleton(self.queries), AsSingleton(self.centroid))
-            | "SumMoments" >> beam.CombineGlobally(_sum).without_defaults()
+            | "SumMoments" >> beam.CombineGlobally(sum).without_defaults()
             | "Correlate" >> beam.Map(agreement_of)
         )
 
@@ -42,8 +40,3 @@ def _moments_of(means: ShardMeans, stored: StoredQueries, centroid: str) -> Mome
     if bank is None:  # the table is of an earlier release, which kept none
         return NO_MOMENTS
     return moments_of(block.vectors, block.ids.to_pylist(), bank, queries.vectors, queries.relevant)
-
-
-def _sum(moments: Iterable[Moments]) -> Moments:
-    total: Moments = np.sum(list(moments), axis=0)
-    return total

@@ -123,7 +123,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
             shards
             | "SpreadShards" >> beam.Reshuffle()
             | "CountAhead" >> beam.Map(_count_ahead, queries, targets, request, self.threads)
-            | "AddCounts" >> beam.CombineGlobally(_add).without_defaults()
+            | "AddCounts" >> beam.CombineGlobally(sum).without_defaults()
             | "Summarise" >> beam.Map(_summarise, queries, targets, request, agreement)
         )
 
@@ -142,11 +142,6 @@ def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, req
         ahead, computed = ShardJudging(means, stored).count_ahead(targets, request.points, threads)
     count(_STAGE, COMPUTED if computed else REUSED)
     return ahead
-
-
-def _add(counts: Iterable[Counts]) -> Counts:
-    total: Counts = np.sum(list(counts), axis=0)
-    return total
 
 
 def _summarise(

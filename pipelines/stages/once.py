@@ -65,16 +65,13 @@ class Once(beam.PTransform):  # type: ignore[misc]
                 return argument._bind(sides)
             if not isinstance(argument, AsSideInput):
                 return argument
-            known = [at for at, each in enumerate(sides) if _same(each, argument)]
-            if not known:
-                sides.append(argument)
-            return _Input(known[0] if known else len(sides) - 1)
+            for at, each in enumerate(sides):
+                if type(each) is type(argument) and each.pvalue is argument.pvalue:
+                    return _Input(at)
+            sides.append(argument)
+            return _Input(len(sides) - 1)
 
         return _Call(self.function, tuple(map(place, self.inputs)))
-
-
-def _same(one: AsSideInput, other: AsSideInput) -> bool:
-    return type(one) is type(other) and one.pvalue is other.pvalue
 
 
 def unite(parts: Iterable[Any]) -> Any:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import from_sealed, from_tensors, keep, keep_tensors, lost, to_sealed
@@ -163,11 +162,9 @@ def _sample_candidates(shards: Sequence[EmbeddedShard]) -> tuple[VectorBlock, Ve
         block = read_shard(shard)
         rows = np.unique(np.linspace(0, shard.rows - 1, min(wanted, shard.rows)).astype(np.int64))
         blocks.append(block.take(rows))
-    ids = pa.concat_arrays([block.ids for block in blocks])
-    pair_ids = pa.concat_arrays([block.pair_ids for block in blocks])
-    both = VectorBlock(ids, pair_ids, np.concatenate([block.vectors for block in blocks]))
+    both = VectorBlock.together(blocks)
     # One candidate alone has to serve for both.
-    even, odd = np.arange(0, len(ids), 2), np.arange(1 if len(ids) > 1 else 0, len(ids), 2)
+    even, odd = (np.arange(first, len(both.ids), 2) for first in (0, min(1, len(both.ids) - 1)))
     return both.take(even), both.take(odd)
 
 

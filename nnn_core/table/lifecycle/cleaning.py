@@ -182,12 +182,13 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         )
     _check_all_named(tables, work)
     cutoff = time.time() - older_than
-    names = storage.list_names(storage.join(work, _NEEDS))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
         versions = list_versions(table)
-        without = [version for version in versions if not _add_needs(table, version, work, names, needed)]
+        made_of = {version: Needs.find(read_manifest(table, version), work) for version in versions}
+        needed.update(path for found in made_of.values() for needs in found for path in needs.files())
+        without = [version for version, found in made_of.items() if not found]
         if without == versions:
             raise ConfigError(
                 f"no version of {table!r} left a record under --work {work!r}, so all of it would be removed. "
@@ -231,12 +232,3 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
             f"--work {work!r} is also used by {', '.join(map(repr, left_out))}, whose artefacts would be "
             "removed. Nothing was removed. Name all tables, each with --table."
         )
-
-
-def _add_needs(table: str, version: int, work: str, names: Sequence[str], needed: set[str]) -> bool:
-    """Add what a version needs by the records of these names; whether it left any."""
-    lineage = _lineage(read_manifest(table, version))
-    marks = [storage.join(work, _NEEDS, name) for name in names if name.startswith(lineage)]
-    for mark in marks:
-        needed.update(records.build(Needs, from_sealed(storage.read_bytes(mark), mark)).files())
-    return bool(marks)

@@ -40,6 +40,19 @@ def test_a_reference_belongs_by_id_or_by_pair_id(tmp_path: Path) -> None:
     assert [found.count(part) for part in bank.shards[0].parts] == [2, 1]
 
 
+def test_a_name_is_one_in_either_form_of_unicode(tmp_path: Path) -> None:
+    apart, whole = "cafe\u0301.jpg", "caf\u00e9.jpg"  # as macOS writes it, and everybody else
+    assert apart != whole
+    for there, here in ((apart, whole), (whole, apart)):
+        bank = bank_of(shard(tmp_path, "r1", ["r1", "r2"], [there, "x"]))
+        for ids, pairs in (([here], [""]), (["c"], [here])):
+            names = own_pair_ids(shard(tmp_path, "c", ids, pairs), bank)
+            found = OwnPairIds.store(names, str(tmp_path / "work"))
+            assert (found.names, found.count(bank.parts[0])) == (1, 1)
+            given = EmbeddedInput("r", "digest", tuple(bank.parts), RejectSummary(2), True)
+            assert [part.rows for part in found.leave_out(given, str(tmp_path / "work")).shards] == [1]
+
+
 def test_what_is_left_is_the_other_rows_in_order(tmp_path: Path) -> None:
     mixed = shard(tmp_path, "r1", ["r1", "r2", "r3"], ["a", "", "b"])
     owned = shard(tmp_path, "r22", ["r4"], ["a"])

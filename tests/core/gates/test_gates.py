@@ -117,7 +117,7 @@ class TestComparison:
         means = np.random.default_rng(2).random((100, 3), np.float32)
         means = -np.sort(-means, axis=1)
         whole = _measure_rows(means, (1, 2, 4), 2, 2)
-        merged = RowStatistics.merge(_measure_rows(part, (1, 2, 4), 2, 2) for part in np.array_split(means, 7))
+        merged = reduce(operator.or_, (_measure_rows(part, (1, 2, 4), 2, 2) for part in np.array_split(means, 7)))
         for field in dataclasses.fields(RowStatistics):
             one, other = getattr(merged, field.name), getattr(whole, field.name)
             if isinstance(one, Histogram):
