@@ -156,9 +156,9 @@ def _nearest_to_best(points: Sequence[Point], gains: Doubles) -> tuple[int, int]
 def _smoothed(values: Doubles, before: float) -> Doubles:
     """1-2-1 along the first axis, with ``before`` as the value before the first; nan for none, as after the last."""
     padded = np.concatenate([np.full_like(values[:1], before), values, np.full_like(values[:1], np.nan)])
-    weights = np.array([1.0, 2.0, 1.0])[:, None, None] * ~np.isnan(np.stack([padded[:-2], values, padded[2:]]))
-    numbers = np.nan_to_num(np.stack([padded[:-2], values, padded[2:]]))
-    smooth: Doubles = (weights * numbers).sum(axis=0) / weights.sum(axis=0)
+    beside = np.stack([padded[:-2], values, padded[2:]])
+    weights = np.array([1.0, 2.0, 1.0])[:, None, None] * ~np.isnan(beside)
+    smooth: Doubles = (weights * np.nan_to_num(beside)).sum(axis=0) / weights.sum(axis=0)
     return smooth
 
 

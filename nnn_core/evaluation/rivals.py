@@ -45,10 +45,9 @@ from nnn_core.scoring.bank import Bank, ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.topk import grid_of
-from nnn_core.vectors import FloatMatrix
+from nnn_core.vectors import FloatMatrix, Mask
 
 _Rows = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.bool_]
 _Settings = tuple[tuple[float, ...], ...]
 
 #: So many candidates are compared on at most; of more a sample.
@@ -98,7 +97,7 @@ class Trial:
         count = min(len(self.bank), len(self.candidates))
         return self.candidates[np.sort(np.random.default_rng(_SEED).permutation(len(self.candidates))[:count])]
 
-    def asked_by(self, some: _Mask) -> Trial:
+    def asked_by(self, some: Mask) -> Trial:
         """The same with some of the queries."""
         rows = np.flatnonzero(some).tolist()
         return replace(self, queries=self.queries[some], relevant=[self.relevant[row] for row in rows])
@@ -408,7 +407,7 @@ def _rank_quality(trial: Trial, fit: _Fit, threads: int = 1) -> Quality:
     return measure(ranks, goals.query, np.ones(len(goals.query)))
 
 
-def _choosing_half(relevant: Sequence[Sequence[str]]) -> _Mask:
+def _choosing_half(relevant: Sequence[Sequence[str]]) -> Mask:
     """(queries,) whether a query chooses; the others report. By the candidate that answers it, so it stays there."""
     return np.array([_fold_of(min(names)) % 2 == 0 for names in relevant], bool)
 
@@ -423,7 +422,7 @@ def _warm_up(trial: Trial, rivals: Sequence[_Rival]) -> None:
 
 
 def _compare(
-    trial: Trial, rival: _Rival, choosing: _Mask, objective: str, threads: int
+    trial: Trial, rival: _Rival, choosing: Mask, objective: str, threads: int
 ) -> tuple[dict[str, Any], Doubles]:
     """A method's row without its figures, and the (shown, reporting queries) values that these are made of."""
     start = time.process_time()

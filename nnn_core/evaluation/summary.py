@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Request:
 @dataclass(frozen=True)
 class Evaluation:
     """What came of it. Where k and alpha were chosen, every figure of a query but ``surface`` is at the point that was
-    chosen without it (see ``choice``).
+    chosen without it (see ``choice``). Without an answer to any query there are no figures, but the agreement.
 
     Attributes:
         point: k and alpha of the bias that is judged.
@@ -70,13 +70,13 @@ class Evaluation:
     answers: int
     missing: int
     unused: _Unused
-    before: dict[str, Interval]
-    after: dict[str, Interval]
-    gain: dict[str, Interval]
-    bits: tuple[float, float]
-    agreement: float | None
-    median_rank: tuple[float, float]
-    surface: tuple[tuple[int, float, float], ...]
+    before: dict[str, Interval] = field(default_factory=dict)
+    after: dict[str, Interval] = field(default_factory=dict)
+    gain: dict[str, Interval] = field(default_factory=dict)
+    bits: tuple[float, float] = (0.0, 0.0)
+    agreement: float | None = None
+    median_rank: tuple[float, float] = (0.0, 0.0)
+    surface: tuple[tuple[int, float, float], ...] = ()
 
     @classmethod
     def of(
@@ -100,7 +100,8 @@ class Evaluation:
         """
         unanswered = sum(not names for names in queries.relevant)
         if request.point is not None and unanswered == len(queries.ids):
-            return _unanswered(queries, request.point, request.objective, rejected, agreement)
+            unused = _Unused(rejected, unanswered, 0)
+            return cls(request.point, None, request.objective, 0, 0, 0, unused, agreement=agreement)
         points, (quality, answers) = request.points, _judge(queries, targets, ahead)
         choice, point, every = None, request.point, np.arange(len(answers))
         if point is None:
@@ -133,26 +134,6 @@ class Evaluation:
                 for each, value in zip(points, quality.figures[request.objective].mean(axis=1), strict=True)
             ),
         )
-
-
-def _unanswered(queries: QuerySet, point: Point, objective: str, rejected: int, agreement: float | None) -> Evaluation:
-    """What queries without any answer tell: no figure, but the agreement."""
-    return Evaluation(
-        point=point,
-        choice=None,
-        objective=objective,
-        queries=0,
-        answers=0,
-        missing=0,
-        unused=_Unused(rejected, len(queries.ids), 0),
-        before={},
-        after={},
-        gain={},
-        bits=(0.0, 0.0),
-        agreement=agreement,
-        median_rank=(0.0, 0.0),
-        surface=(),
-    )
 
 
 def _judge(queries: QuerySet, targets: Targets, ahead: Counts) -> tuple[Quality, list[str]]:

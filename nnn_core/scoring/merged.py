@@ -45,7 +45,7 @@ class Total:
     vectors: VectorSum
 
     def __or__(self, other: Total) -> Total:
-        return Total(Scored.merged((self.scored, other.scored)), self.vectors | other.vectors)
+        return Total(self.scored | other.scored, self.vectors | other.vectors)
 
 
 def merged_path(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -243,7 +243,7 @@ class ScoredRange:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What scoring was like for one candidate shard, or for several.
+    """What scoring was like for one candidate shard, or for several; ``a | b`` is that of both.
 
     Attributes:
         fewest_seen: fewest references that a candidate was scored against.
@@ -257,14 +257,9 @@ class Scored:
     own_pairs: _OwnPairs = NO_OWN_PAIRS
     kept: frozenset[int] = frozenset()
 
-    @classmethod
-    def merged(cls, scored: Iterable[Scored]) -> Scored:
-        """What scoring was like for several candidate shards together, one or more."""
-        every = list(scored)
-        searches = frozenset().union(*(each.searches for each in every))
-        own_pairs = sum((each.own_pairs for each in every), NO_OWN_PAIRS)
-        kept = frozenset().union(*(each.kept for each in every))
-        return cls(min(each.fewest_seen for each in every), searches, own_pairs, kept)
+    def __or__(self, other: Scored) -> Scored:
+        fewest_seen, searches = min(self.fewest_seen, other.fewest_seen), self.searches | other.searches
+        return Scored(fewest_seen, searches, self.own_pairs + other.own_pairs, self.kept | other.kept)
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.int64]]:
         """The same as arrays."""

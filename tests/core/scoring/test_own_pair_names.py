@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
@@ -89,4 +91,4 @@ def test_what_was_left_out_is_counted() -> None:
     parts = [_OwnPairs.of(np.array(left)) for left in ([0, 3, 1], [0], [2])]
     assert sum(parts, _OwnPairs()) == _OwnPairs(3, 6)
     scored = [Scored(5, frozenset({"exact"}), part) for part in parts]
-    assert Scored.merged(scored).own_pairs == _OwnPairs(3, 6)
+    assert reduce(or_, scored).own_pairs == _OwnPairs(3, 6)

@@ -227,6 +227,6 @@ def test_what_scoring_was_like_adds_up_whatever_the_order() -> None:
         Scored(2, approximate, _OwnPairs(1, 3), small | {12}),
         Scored(5, exact),
     ]
-    assert Scored.merged(each) == Scored.merged([Scored.merged(each[::-1][:2]), each[0]])
-    assert Scored.merged(each) == Scored(2, exact | approximate, _OwnPairs(1, 3), small | {12})
+    assert each[0] | each[1] | each[2] == each[2] | each[1] | each[0] == each[0] | (each[1] | each[2])
+    assert each[0] | each[1] | each[2] == Scored(2, exact | approximate, _OwnPairs(1, 3), small | {12})
     assert all(Scored.from_arrays(scored.to_arrays()) == scored for scored in each)
