@@ -6,7 +6,8 @@
 A first refresh scores all, a second one after the first day was dropped and another one added. Printed is what the
 second one read of kept scores, beside its plan and beside what the same partials would hold with 128 scores of each
 candidate, as lists of float32; and the share of (candidate, reference) pairs that were scored again because a partial
-did not hold all that counts. ``sorted`` is the hostile case: references stand in the order of topics, so that a day
+did not hold all that counts. No night can cost less than the biases that changed, whose share is the last line: they
+are merged and written again, whatever is kept. ``sorted`` is the hostile case: references stand in the order of topics, so that a day
 holds most of what counts for some candidates. Vectors of your own are cut in the order of their rows.
 """
 
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parent))
 from clouds import make_cloud
 
+from nnn_core import load_bias_table
 from nnn_core.gates.catalogue import RULES
 from nnn_core.vectors import FloatMatrix
 
@@ -97,9 +99,11 @@ def main() -> None:
         most = max(len(np.load(day, mmap_mode="r")) for day in days)
         waiting = days[-1].rename(folder / "last.npy")
         refresh(folder, most)
+        before = load_bias_table(f"{folder}/table").bias
         days[0].unlink()
         waiting.rename(days[-1])
         summary = refresh(folder, most)
+        changed = float(np.mean(load_bias_table(f"{folder}/table").bias != before))
     amounts, merged = summary["plan"]["amounts"], summary["stages"]["merge_partials"]
     shard = np.array_split(candidates, args.candidate_shards)[0]
     whole = whole_bytes(shard, np.array_split(references, args.days + 1)[1]) * args.candidate_shards * args.days
@@ -109,6 +113,7 @@ def main() -> None:
     print(f"with {K_MAX} scores in each   {whole / 1e6:,.1f} MB: 1/{whole / read['done']:.1f}")
     print(f"pairs scored             {scored['done'] / pairs:.2%}, planned {scored['planned'] / pairs:.2%}")
     print(f"pairs looked at again    {merged.get('pairs', 0) / pairs:.4%}")
+    print(f"biases that changed      {changed:.1%}, at k = {summary['k']}")
 
 
 if __name__ == "__main__":
