@@ -22,6 +22,8 @@ _CAUSE = re.compile(r"(?m)^Caused by: (.+)$")
 _PREFACE = re.compile(r"Pipeline \S+ failed in state \w+: ")
 #: The package of a class of Java, and the class where a message follows that says more.
 _CLASS = re.compile(r"^(?:[a-z]\w*\.)+(?:\w+(?:Exception|Error|Throwable): (?=\S))?")
+#: What Beam's harness in Java says of a worker that does not answer.
+_WAITED = re.compile(r"^Waited (\d+ \w+) \(plus .*Future.*")
 _LONGEST = 300
 
 #: What helps, by words of the failure; the first that is found counts.
@@ -35,7 +37,7 @@ _HINTS = {
     r"OutOfMemoryError|exit code 137|Metaspace|MemoryError": (
         "Give that process more memory, or run fewer workers on a machine."
     ),
-    r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id": (
+    r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id|SettableFuture": (
         "A worker or its machine stopped during the job: it ran out of memory or was killed. Run the command "
         "again. To let the engine retry, set a restart strategy (Flink) or more retries."
     ),
@@ -108,7 +110,7 @@ def last_cause(text: str) -> str:
     causes = _CAUSE.findall(text)
     lines = [line.strip() for line in _STACK.sub("", _PREFACE.sub("", text)).splitlines() if line.strip()]
     cause = causes[-1] if causes else (lines or ["it gave no reason"])[0]
-    cause = _CLASS.sub("", cause.strip())
+    cause = _WAITED.sub(r"a worker did not answer for \1", _CLASS.sub("", cause.strip()))
     cause = cause if len(cause) <= _LONGEST else f"{cause[:_LONGEST]}..."
     return cause if cause.endswith((".", "!")) else f"{cause}."
 

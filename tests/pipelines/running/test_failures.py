@@ -75,6 +75,12 @@ def test_of_an_engine_the_last_cause_is_told_with_what_helps() -> None:
         ("Caused by: java.lang.OutOfMemoryError: Java heap space", "Java heap space.", "more memory"),
         ('java.io.IOException: Cannot run program "docker": error=2', "Cannot run program", "is incomplete"),
         ("Caused by: a.b.StatusRuntimeException: CANCELLED: client cancelled", "client cancelled.", "restart strategy"),
+        (
+            "Caused by: java.util.concurrent.TimeoutException: Waited 3 minutes (plus 164289 nanoseconds delay) for "
+            "SettableFuture@1fc427bb[status=PENDING]",
+            "the job: a worker did not answer for 3 minutes.",
+            "ran out of memory or was killed",
+        ),
         ("java.lang.IllegalStateException: Process died with exit code 1", "exit code 1.", "is incomplete"),
         ("a.b.InvalidClassException: local class incompatible", "local class incompatible.", "versions of job server"),
         ("Caused by: java.util.concurrent.TimeoutException", "TimeoutException.", "log of the engine"),
