@@ -37,7 +37,7 @@ _HINTS = {
     r"OutOfMemoryError|exit code 137|Metaspace|MemoryError": (
         "Give that process more memory, or run fewer workers on a machine."
     ),
-    r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id|SettableFuture": (
+    r"client cancelled|Multiplexer hanging up|ExecutorLostFailure|Lost task manager|TaskManager with id|Future@": (
         "A worker or its machine stopped during the job: it ran out of memory or was killed. Run the command "
         "again. To let the engine retry, set a restart strategy (Flink) or more retries."
     ),

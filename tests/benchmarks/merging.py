@@ -7,8 +7,9 @@ A first refresh scores all, a second one after the first day was dropped and ano
 second one read of kept scores, beside its plan and beside what the same partials would hold with 128 scores of each
 candidate, as lists of float32; and the share of (candidate, reference) pairs that were scored again because a partial
 did not hold all that counts. No night can cost less than the biases that changed, whose share is the last line: they
-are merged and written again, whatever is kept. ``sorted`` is the hostile case: references stand in the order of topics, so that a day
-holds most of what counts for some candidates. Vectors of your own are cut in the order of their rows.
+are merged and written again, whatever is kept. ``sorted`` is the hostile case: references stand in the order of
+topics, so that a day holds most of what counts for some candidates. Vectors of your own are cut in the order of their
+rows.
 """
 
 from __future__ import annotations
