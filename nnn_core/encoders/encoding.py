@@ -55,6 +55,10 @@ _NO_VECTORS = np.zeros((0, 0), np.float32)
 _T = TypeVar("_T")
 
 
+def _tell_nobody(rows: int) -> None:
+    """What hears of rows where nobody asked."""
+
+
 @dataclass
 class Usage:
     """How a model was used.
@@ -65,6 +69,7 @@ class Usage:
         seconds: seconds spent in the model, summed over threads.
         truncated: captions of which the model took a part only; one that comes again counts once.
         whitened: images that turned white as they were decoded, see ``turns_white``.
+        tell: hears of how many further rows are done, as they are.
     """
 
     threads: int = 1
@@ -72,6 +77,7 @@ class Usage:
     seconds: float = 0.0
     truncated: int = 0
     whitened: int = 0
+    tell: Callable[[int], None] = _tell_nobody
 
     def threads_of(self, encoder: Encoder) -> int:
         """How many threads may call ``encoder`` at the same time: one, unless it says that it does not mind."""
@@ -102,6 +108,14 @@ def encode_rows(
         InputError: the encoder fails, or does not give one vector of floats, all of one dimension, for each row.
     """
     usage = usage or Usage()
+    for rows in _encode_batches(batches, modality, encoder, prompt, usage, where):
+        usage.tell(len(rows.ids) + len(rows.rejects))
+        yield rows
+
+
+def _encode_batches(
+    batches: Iterable[Rows], modality: Modality, encoder: Encoder, prompt: str, usage: Usage, where: str
+) -> Iterator[Rows]:
     if modality == "text":
         filled = (replace(rows, items=[Prompts.fill(prompt, text) for text in rows.items]) for rows in batches)
         yield from _encode_texts(filled, encoder, usage, where)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnn_core.events import Event
-from pipelines.stages.metrics import LISTENERS
+from pipelines.stages.metrics import LISTENERS, Step
 
 _LOG = logging.getLogger("nnn")
 
@@ -31,24 +31,61 @@ class Tally:
         done: artefacts that are there.
         expected: artefacts that are known to be needed, as far as anyone knows yet; None where nobody has said so.
         started: when it was first heard of, seconds of a monotonic clock.
+        rows: rows that are done, where they are told one batch after the other.
+        rows_expected: rows that are known to be needed; None where an artefact has nobody knows how many.
     """
 
     done: int = 0
     expected: int | None = None
     started: float = field(default_factory=time.monotonic)
+    rows: int = 0
+    rows_expected: int | None = 0
+
+    def add(self, step: Step) -> None:
+        """Take in what was done since."""
+        self.done += step.done
+        self.rows += step.rows
+        if step.expected:
+            self.expected = (self.expected or 0) + step.expected
+        known = self.rows_expected is not None and step.rows_expected is not None
+        self.rows_expected = (self.rows_expected or 0) + (step.rows_expected or 0) if known else None
 
     @property
     def total(self) -> int:
         """The best guess of all that is needed."""
         return max(self.done, self.expected or 0)
 
+    @property
+    def place(self) -> tuple[int, int | None]:
+        """How much is done, and of how much, None where nobody knows: of rows where they are counted, or of artefacts.
+
+        A file is one artefact, however long its rows take.
+        """
+        if self.rows and self.rows_expected:
+            return min(self.rows, self.rows_expected), self.rows_expected
+        return self.done, None if self.expected is None else self.total
+
     def words(self, now: float) -> str:
-        """Such as ``12 of 40, 3.1/s, 9 s left``, or ``12 so far, 3.1/s`` where nobody knows of how many."""
-        rate = self.done / max(now - self.started, 1e-3)
-        if self.expected is None:
-            return f"{self.done:,} so far, {rate:.3g}/s"
-        left = f", {_seconds((self.total - self.done) / rate)} left" if 0 < self.done < self.total else ""
-        return f"{self.done:,} of {self.total:,}, {rate:.3g}/s{left}"
+        """Such as ``12 of 40, 3.1/s, 9 s left``, or ``12 so far, 3.1/s`` where nobody knows of how many.
+
+        With rows, ``0 of 2, 640 of 6,000 rows, 16 rows/s, 6 min left``, without their total where nobody knows it.
+        """
+        spent = max(now - self.started, 1e-3)
+        parts = [f"{self.done:,} so far" if self.expected is None else f"{self.done:,} of {self.total:,}"]
+        if self.rows:
+            total = f" of {self.rows_expected:,}" if self.rows_expected else ""
+            parts.append(f"{self.rows:,}{total} rows, {_rate(self.rows / spent, ' rows')}")
+        else:
+            parts.append(_rate(self.done / spent))
+        done, total_done = self.place
+        if total_done is not None and 0 < done < total_done:
+            parts.append(f"{_seconds((total_done - done) * spent / done)} left")
+        return ", ".join(parts)
+
+
+def _rate(per_second: float, what: str = "") -> str:
+    """Such as ``3.1/s``, or ``20 s each`` where a second is not enough for one."""
+    return f"{_seconds(1 / per_second)} each" if 0 < per_second < 0.1 else f"{per_second:.3g}{what}/s"
 
 
 def _seconds(value: float) -> str:
@@ -56,11 +93,6 @@ def _seconds(value: float) -> str:
     if value < 100:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
-
-
-def _end_of(tally: Tally) -> int | None:
-    """The end of a bar; None for one that moves without one."""
-    return None if tally.expected is None else tally.total
 
 
 class _Bars:
@@ -76,10 +108,10 @@ class _Bars:
         self._progress.start()
 
     def show(self, stage: str, tally: Tally) -> None:
-        words = tally.words(time.monotonic())
+        words, (done, total) = tally.words(time.monotonic()), tally.place
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=_end_of(tally), words=words)
-        self._progress.update(self._tasks[stage], completed=tally.done, total=_end_of(tally), words=words)
+            self._tasks[stage] = self._progress.add_task(stage, total=total, words=words)
+        self._progress.update(self._tasks[stage], completed=done, total=total, words=words)
 
     def close(self) -> None:
         self._progress.stop()
@@ -109,8 +141,9 @@ class Messages(Lines):
     """The same as messages of the log, for programs that read it."""
 
     def write(self, stage: str, tally: Tally, now: float) -> None:
-        seconds = round(now - tally.started, 3)
-        _LOG.info(Event("progress", stage=stage, done=tally.done, expected=_end_of(tally), seconds=seconds))
+        figures = {"done": tally.done, "expected": None if tally.expected is None else tally.total}
+        rows = {"rows": tally.rows, "rows_expected": tally.rows_expected or None} if tally.rows else {}
+        _LOG.info(Event("progress", stage=stage, **figures, **rows, seconds=round(now - tally.started, 3)))
 
 
 class Silence(Lines):
@@ -127,13 +160,11 @@ def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
     screen = display or (_Bars() if sys.stderr.isatty() else Lines())
     lock = threading.Lock()  # Beam may be asked to run bundles in several threads
 
-    def add(stage: str, done: int, expected: int) -> None:
+    def add(stage: str, step: Step) -> None:
         # A job need not end because nobody reads its progress any more.
         with lock, contextlib.suppress(OSError):
             tally = tallies.setdefault(stage, Tally())
-            tally.done += done
-            if expected:
-                tally.expected = (tally.expected or 0) + expected
+            tally.add(step)
             screen.show(stage, tally)
 
     LISTENERS.append(add)

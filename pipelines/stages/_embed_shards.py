@@ -17,6 +17,7 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.listing import IMAGES_PER_SHARD
+from nnn_core.inputs.readers import outline_of
 from nnn_core.inputs.shards import InputShard
 from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
@@ -101,6 +102,8 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             yield stage, found
             return
         planned = request.recognise(planned)
+        if not planned.ready and metrics.LISTENERS:
+            metrics.tell(stage, rows_expected=_rows_to_encode(planned))
         if planned.ready:
             yield stage, (planned,)
         elif not planned.known:
@@ -114,6 +117,12 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[TaggedOutput]:
         for stage, waiting in self._waiting.items():
             yield TaggedOutput(_ENCODE, GlobalWindows.windowed_value((stage, tuple(waiting))))
+
+
+def _rows_to_encode(planned: PlannedInput) -> int | None:
+    """Rows of a file that the model is asked for; None where only reading all of it would tell."""
+    members = planned.shard.members
+    return len(members) - planned.known if members else outline_of(planned.shard).rows
 
 
 def _new_of(groups: Sequence[PlannedInput]) -> int:

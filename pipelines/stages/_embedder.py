@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nnn_core import storage
 from nnn_core.embedded.embedding import EmbeddingRequest, PlannedInput, embed_groups, embed_shard
@@ -12,6 +13,7 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource, load_once
 from nnn_core.encoders.encoding import Usage
 from nnn_core.encoders.generations import SettledSource
+from pipelines.stages.metrics import tell
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Embedding:
     usage: Usage | None
     seconds: float
     written: int
+
+
+def _tell_rows(stage: str, rows: int) -> None:
+    tell(stage, rows=rows)
 
 
 @dataclass
@@ -59,7 +65,7 @@ class Embedder:
         encoder = load_once(self.source, self.copy) if self.source else None
         if isinstance(self.source, SettledSource):
             self.source.check_vectors(request.modality)
-        usage = Usage(self.threads) if self.source else None
+        usage = Usage(self.threads, tell=partial(_tell_rows, stage)) if self.source else None
         start = time.perf_counter()
         with storage.tally() as written:
             if planned[0].shard.contents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
 NAMESPACE = "nnn"
@@ -60,11 +61,29 @@ PEAK_BYTES = "peak_bytes"
 #: Time that the model's threads had while shards were embedded; the model's share of it is its utilisation.
 MODEL_HAD_MSEC = "model_had_msec"
 
-#: Who shows progress in this process: (stage, done, expected); the last one is told.
-LISTENERS: list[Callable[[str, int, int], None]] = []
+
+@dataclass(frozen=True)
+class Step:
+    """What became of a stage since it was last heard of.
+
+    Attributes:
+        done: further artefacts that are there.
+        expected: further artefacts that are known to be needed.
+        rows: further rows that are done, of artefacts that are not there yet.
+        rows_expected: further rows that are known to be needed; None where an artefact has nobody knows how many.
+    """
+
+    done: int = 0
+    expected: int = 0
+    rows: int = 0
+    rows_expected: int | None = 0
 
 
-def tell(stage: str, done: int = 0, expected: int = 0) -> None:
+#: Who shows progress in this process, by name of the stage; the last one is told.
+LISTENERS: list[Callable[[str, Step], None]] = []
+
+
+def tell(stage: str, done: int = 0, expected: int = 0, rows: int = 0, rows_expected: int | None = 0) -> None:
     """Say that a stage did something, or that there is more to do; nothing happens where nobody listens."""
     if LISTENERS:
-        LISTENERS[-1](stage, done, expected)
+        LISTENERS[-1](stage, Step(done, expected, rows, rows_expected))

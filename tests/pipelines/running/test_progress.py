@@ -12,7 +12,7 @@ from jobs import TwoVersions
 from pipelines.running import _progress as progress
 from pipelines.running._progress import Lines, Messages, Tally, _seconds, shown
 from pipelines.stages import metrics
-from pipelines.stages.metrics import tell
+from pipelines.stages.metrics import Step, tell
 
 
 def test_nobody_listens() -> None:
@@ -49,7 +49,21 @@ def test_words() -> None:
             tell("judge", done=1)
     assert tallies["judge"].words(tallies["judge"].started + 1.5) == "3 so far, 2/s"
     assert Tally(4, 4, 0.0).words(2.0) == "4 of 4, 2/s"
+    assert Tally(1, 1, 0.0).words(20.0) == "1 of 1, 20 s each"
     assert [_seconds(value) for value in (99.4, 240, 9000)] == ["99 s", "4 min", "2.5 h"]
+
+
+def test_words_of_rows() -> None:
+    tally = Tally(0, 2, 0.0)
+    tally.add(Step(rows_expected=6000))
+    assert (tally.words(4.0), tally.place) == ("0 of 2, 0/s", (0, 2))
+    tally.add(Step(rows=640))
+    assert tally.words(40.0) == "0 of 2, 640 of 6,000 rows, 16 rows/s, 6 min left"
+    assert tally.place == (640, 6000)
+    tally.add(Step(rows_expected=None))  # a file of which nobody knows how long it is
+    assert tally.words(40.0) == "0 of 2, 640 rows, 16 rows/s"
+    tally.add(Step(done=1, rows=360, rows_expected=50))
+    assert tally.words(50.0) == "1 of 2, 1,000 rows, 20 rows/s, 50 s left"
 
 
 def test_a_run_shows_every_stage(two_versions: TwoVersions) -> None:
@@ -77,5 +91,7 @@ def test_progress_as_messages(
     monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
     with caplog.at_level(logging.INFO):
         Messages().show("score", Tally(1, 2))
+        Messages().show("embed", Tally(0, 1, rows=3, rows_expected=9))
     assert caplog.messages[0].startswith("progress stage=score done=1 expected=2 seconds=")
+    assert caplog.messages[1].startswith("progress stage=embed done=0 expected=1 rows=3 rows_expected=9 seconds=")
     assert capsys.readouterr().err == ""

@@ -23,7 +23,7 @@ from nnn_core.inputs.listing import describe_shard
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import InputShard
 from nnn_core.vectors import unit_vectors
-from pipelines.running._progress import shown
+from pipelines.running._progress import Tally, shown
 from pipelines.stages._embed_shards import EmbedShards, _ConvertShards
 from pipelines.stages.metrics import (
     COMPUTED,
@@ -92,6 +92,32 @@ def test_copies_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
     assert (counters[f"embed/{ROWS}"], counters[f"embed/{TRUNCATED}"]) == (FILES * ROWS_EACH,) * 2
     assert f"embed/{MODEL_HAD_MSEC}" in counters
     assert Source.loads == (copies or 1)
+
+
+class Seen(Silent):
+    """A display that notes artefacts, rows, and the rows that are expected."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int | None]] = []
+
+    def show(self, stage: str, tally: Tally) -> None:  # type: ignore[override]
+        self.steps.append((tally.done, tally.rows, tally.rows_expected))
+
+
+@pytest.mark.parametrize(("name", "total"), [("0.parquet", 7), ("0.jsonl", None)])
+def test_rows_of_a_long_file_are_told_as_they_are_done(
+    name: str, total: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "_LOADED", {})
+    records = [{"id": str(row), "caption": f"caption {row}"} for row in range(7)]
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "0.parquet")
+    (tmp_path / "0.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    shard = describe_shard(str(tmp_path / name))
+    request = EmbeddingRequest("text", Columns(), "e", str(tmp_path / "work"))
+    seen = Seen()
+    with shown(seen), beam.Pipeline("FnApiRunner", PipelineOptions([])) as pipeline:  # type: ignore[arg-type]
+        _ = pipeline | beam.Create([("embed", shard)]) | EmbedShards({"embed": request}, Source())  # type: ignore[arg-type]
+    assert seen.steps[-4:] == [(0, 3, total), (0, 6, total), (0, 7, total), (1, 7, total)]
 
 
 def test_copies_are_kept_until_another_model_comes(monkeypatch: pytest.MonkeyPatch) -> None:
