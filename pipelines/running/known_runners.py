@@ -135,6 +135,8 @@ def _add_needs(options: PipelineOptions) -> None:
     if options.view_as(StandardOptions).runner == "SparkRunner":
         # Spark tries again at once. On the same executor it would meet the worker that died, four times.
         properties.append("-Dspark.excludeOnFailure.enabled=true")
+        # Where a step fails everywhere, as at a gate, it would wait two minutes for a further executor.
+        properties.append("-Dspark.scheduler.excludeOnFailure.unschedulableTaskSetTimeout=20s")
         properties.append(f"-Dspark.executor.extraJavaOptions={' '.join(_SHORT_LIVED)}")
     server.job_server_jvm_properties = [*properties, *server.job_server_jvm_properties]
 

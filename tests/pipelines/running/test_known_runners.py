@@ -65,8 +65,9 @@ def test_what_an_engine_needs_is_set_unless_it_was_said() -> None:
         "--job_server_jvm_properties=-Xmx1g",
     )
     assert options.view_as(PortableOptions).environment_cache_millis == "7"
-    assert options.view_as(JobServerOptions).job_server_jvm_properties[-3:] == [
+    assert options.view_as(JobServerOptions).job_server_jvm_properties[-4:] == [
         "-Dspark.excludeOnFailure.enabled=true",
+        "-Dspark.scheduler.excludeOnFailure.unschedulableTaskSetTimeout=20s",
         "-Dspark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "-Xmx1g",
     ]
