@@ -36,6 +36,9 @@ MAX_LINKED = 6000
 #: All pictures together, in characters of the page.
 MAX_PICTURES = 1_250_000
 
+#: A flag of a command in a sentence.
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+
 #: (tone, sign, word) of every kind of mark: the sign and the word say it without the colour.
 _PILLS = {
     "pass": ("good", "✓", "passed"),
@@ -90,7 +93,9 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         loader=FunctionLoader(_text_of),
     )
-    environment.filters.update(count=numbers.count, gravest_first=summary.sort_gates, with_links=_with_links)
+    environment.filters.update(
+        count=numbers.count, gravest_first=summary.sort_gates, whole=_with_whole_flags, with_links=_with_links
+    )
     style = Markup(_text_of("style.css"))
     limits = {name: value for name, value in {**vars(content), **globals()}.items() if name.startswith("MAX_")}
     words = {**vars(numbers), "seconds": seconds, "PILLS": _PILLS}
@@ -100,6 +105,11 @@ def template(name: str) -> Template:
 
 def _text_of(name: str) -> str:
     return (files("nnn_core.report") / name).read_text(encoding="utf-8")
+
+
+def _with_whole_flags(text: str) -> Markup:
+    """The text, with flags that no line break falls into."""
+    return Markup(_FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(_finalize(text)))))
 
 
 def _with_links(text: str) -> Markup:

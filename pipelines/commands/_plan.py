@@ -138,18 +138,22 @@ def _price_of(worker: Worker) -> str:
 def _describe_side(side: SidePlan) -> Iterator[str]:
     about = "about " if side.estimated else ""
     yield (
-        f"{side.flag:<18}{side.files:,} files, {size(side.bytes)}; {len(side.embedded):,} embedded "
+        f"{side.flag:<18}{_files(side.files)}, {size(side.bytes)}; {len(side.embedded):,} embedded "
         f"({side.rows_known:,} rows), {len(side.todo):,} to embed ({about}{side.rows_todo:,} rows)"
         + (f"; {side.rows_reused:,} rows known from other groups" if side.rows_reused else "")
         + (f"; {side.removed:,} gone since" if side.removed else "")
     )
     for reason, files in sorted(side.reasons.items()):
-        yield f"                  {files:,} files: {reason}"
+        yield f"                  {_files(files)}: {reason}"
     if side.hashed_bytes:
         yield (
             f"                  {size(side.hashed_bytes)} are fetched for their digests, because their store gives "
             "no MD5"
         )
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
 
 
 def _describe_grouping(grouping: Grouping) -> str:

@@ -397,6 +397,13 @@ def test_an_evaluation_claims_no_publication(given: bool, label: str) -> None:
     assert settled.unpublished() == settled
 
 
+def test_no_line_breaks_within_a_flag() -> None:
+    assert 'with <span class="flag">--validation</span>.</p>' in render(bare_report())
+    gate = Gate("drift", "fail", "0.4", "0.2", "a -- b; accept it <by> --accept drift")
+    page = render(dataclasses.replace(bare_report(), gates=(gate,)))
+    assert 'a -- b; accept it &lt;by&gt; <span class="flag">--accept</span> drift' in page
+
+
 def test_rows_found_again_are_told_from_computed_ones() -> None:
     """50 new photos of 2,030: their groups are computed, but not their other rows. A first refresh reuses nothing."""
     embedded = Stage("embed_candidates", 1.0, 4, 0, rows=50, known=1980, read=123_456_789, written=123_456_789)
