@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from typing import Annotated, Any
 
@@ -134,3 +135,9 @@ def read_mapping(uri: str, flag: str, example: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ConfigError(f"{flag} {uri} must have lines such as {example!r}, not a {type(record).__name__}.")
     return {str(key): value for key, value in record.items()}
+
+
+def _quoted(text: str) -> str:
+    """A text as a file can hold it, in quotes. (JSON escapes some characters as two, for which YAML takes them.)"""
+    line: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return line.rstrip("\n")

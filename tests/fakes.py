@@ -71,6 +71,16 @@ class FailingEncoder(FormulaEncoder):
 
 
 @dataclass
+class EmptyEncoder(FormulaEncoder):
+    """One that gives a vector of zeros for the caption ``nothing``."""
+
+    version = "1"
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return super().encode_texts(texts) * np.array([[text != "nothing"] for text in texts], np.float32)
+
+
+@dataclass
 class SignedEncoder(FormulaEncoder):
     """One that leaves the id of its process in the folder that a caption names first."""
 

@@ -113,6 +113,7 @@ class FileExport:
             StorageError: the output cannot be written.
         """
         recipe, engine, block = self.recipe, find_engine(self.recipe.engine), read_shard(shard)
+        suffix = LAYOUTS[engine.layout].suffix
         ids = block.ids.to_pylist()
         bias = table.bias_of(ids)
         every = np.ones(len(ids), bool)
@@ -125,12 +126,10 @@ class FileExport:
         rows = Rows(ids, stored, bias, *self.along.read(shard, ids))
         if whole.any():
             data = write_rows(engine, rows.take(whole), _footer(table.manifest, recipe), recipe.engine_names)
-            suffix = LAYOUTS[engine.layout].suffix
             files.append(_keep_file(self.output, f"{recipe.folder}/part", suffix, data, int(whole.sum())))
             stored[whole] = read_rows(engine, data, files[-1].path, recipe.engine_names)[1]
         if (left := step.moved & ~whole).any():
             data = write_update(engine, rows.take(left), recipe.engine_names)
-            suffix = LAYOUTS[engine.layout].suffix
             files.append(_keep_file(self.output, f"{UPDATES}/part", suffix, data, int(left.sum())))
         ranked = Rankings.of(queries.vectors, block.vectors, ids, bias)
         found = self._found(queries, block.vectors, stored, ids, step)

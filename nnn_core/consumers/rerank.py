@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import from_parquet, to_parquet
-from nnn_core.errors import CorruptArtifactError, InputError, StorageError
+from nnn_core.errors import ConfigError, CorruptArtifactError, InputError, StorageError
 from nnn_core.evaluation.metrics import Z_ALARM, robust_z
 from nnn_core.evaluation.rankings import Ranking
 from nnn_core.records import to_json
@@ -158,8 +158,10 @@ class Reranker:
 
         Raises:
             InputError: an id is not in the table, the two differ in length, or a score is none of unit vectors.
-            ConfigError: ``missing`` is another word.
+            ConfigError: ``missing`` is another word, or ``weight`` is not a number.
         """
+        if not math.isfinite(weight):
+            raise ConfigError(f"rerank: weight {weight} is not a finite number. Pass 1 for the biases, or 0 for none.")
         if len(ids) != len(scores):
             raise InputError(f"rerank: {len(ids)} ids and {len(scores)} scores do not fit: give one score for each id.")
         rows = self.index.look_up(ids, missing, "the table")

@@ -54,9 +54,14 @@ def beam_problem(name: str, value: Any) -> str | None:
 
 
 def beam_flags(name: str, value: Any) -> list[str]:
-    """An option of a file as flags: true switches on what takes no value, a list repeats the option."""
-    if isinstance(value, bool) and beam_options()[name].nargs == 0:
-        return [f"--{name}"] if value else []
+    """An option of a file as flags: what takes no value is switched on or off, a list repeats the option."""
+    known = beam_options()
+    if isinstance(value, bool) and known[name].nargs == 0:
+        if value:
+            return [f"--{name}"]
+        # What the flag would not set is also the default, unless another flag sets it.
+        opposite = (known[name].dest, not known[name].const)
+        return [f"--{other}" for other, each in known.items() if (each.dest, each.const) == opposite]
     if isinstance(value, list):
         return [f"--{name}={_text(item)}" for item in value]
     return [f"--{name}={_text(value)}"]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.artifacts import to_parquet
+from nnn_core.embedded.embedding import unit_rows
 from nnn_core.encoders import EncoderSource, load_once, parse_encoder
 from nnn_core.encoders.encoding import Usage, encode_rows
 from nnn_core.encoders.prompts import AS_IS, Prompts
@@ -24,7 +25,7 @@ from nnn_core.inputs.readers import Rows, holds_vectors, read_rows
 from nnn_core.inputs.rejects import EMPTY_LINE, Reject
 from nnn_core.inputs.shards import ShardName
 from nnn_core.table.manifest import read_manifest
-from nnn_core.vectors import FloatMatrix, unit_vectors
+from nnn_core.vectors import FloatMatrix
 from pipelines.commands._options import add_options, build, encoder_of_table
 from pipelines.commands._output import print_json
 from pipelines.commands._parser import Parser
@@ -90,10 +91,11 @@ def _encode(
             raise InputError(f"{name.uri!r} holds vectors already. Use them as they are.")
         rows = _complete(read_rows(shard, args.modality, columns), name.uri, left_out)
         for batch in encode_rows(rows, args.modality, load_once(source), prompt, usage, repr(name.uri)):
-            _refuse(batch.rejects, name.uri)
-            if batch.ids:
-                ids += batch.ids
-                pieces.append(unit_vectors(np.asarray(batch.items))[0])
+            kept, unit = unit_rows(batch)
+            _refuse(kept.rejects, name.uri)
+            if kept.ids:
+                ids += kept.ids
+                pieces.append(unit)
     if not ids:
         raise InputError(f"--input {args.input!r} holds no {args.modality}. Check the pattern and --modality.")
     return ids, np.concatenate(pieces)

@@ -96,7 +96,7 @@ def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namesp
             f"{args.vectors!r} has no vector of a probe. Its ids must be among {', '.join(sorted(expected))} "
             "(nnn encoder probes writes the inputs)."
         )
-    most = args.tolerance or tolerance_of([theirs.get("precision", "")])
+    most = tolerance_of([theirs.get("precision", "")]) if args.tolerance is None else args.tolerance
     found = distances(expected, service)
     for probe in sorted(expected):
         print(f"{probe:<18} {f'distance {found[probe]:.2e}' if probe in found else 'not in the file'}")
@@ -112,7 +112,7 @@ def _compare_service(name: str, theirs: Mapping[str, str], args: argparse.Namesp
 def _where_to_look(bad: Mapping[str, float]) -> str:
     kinds = {"image" if probe.startswith("image") else "text" for probe in bad}
     if kinds == {"image"}:
-        return "Texts agree. Check how the service prepares images (size, crop, filter, mean)."
+        return "Texts agree, or were not given. Check how the service prepares images (size, crop, filter, mean)."
     if kinds == {"text"}:
         return "Images agree, or were not given. Check the service's prompt, tokenizer and truncation."
     return "Check the service's weights first."

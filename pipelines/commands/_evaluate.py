@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
-from nnn_core.errors import ConfigError, GateError, InputError
+from nnn_core.errors import ConfigError, GateError, InputError, StorageError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
@@ -120,8 +120,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, Any]:
     """Evaluate what the flags name, print it, and publish it if that was asked for."""
-    for uri in (args.report, *args.beside):
-        refuse_credentials(uri or "", "--report")
+    refuse_credentials(args.report or "", "--report")
+    for uri in args.beside:
+        refuse_credentials(uri, "--beside")
+    if args.report and storage.exists(args.report):
+        raise StorageError(f"--report {args.report!r} exists already and was left as it is. Name a new file.")
     check_accepted(args.accept)
     thresholds = Thresholds.read(args.gates)
     manifest = read_manifest(args.table, args.version)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from nnn_core import storage
 from nnn_core.errors import ConfigError, InputError
 from nnn_core.inputs.inspection import Inspection
 from nnn_core.inputs.readers import Columns
+from nnn_core.yaml_files import _quoted
 from pipelines.commands._output import print_json
 from pipelines.commands._parser import Parser
 from pipelines.commands._refresh_flags import build_parser
@@ -93,4 +93,4 @@ def _lines(values: Mapping[str, str]) -> Iterator[str]:
     for name, value in {**values, **{name: None for name in _NEXT if name not in values}}.items():
         yield ""
         yield from textwrap.wrap(declared[name].help or name, 110, initial_indent="# ", subsequent_indent="# ")
-        yield f"{name}: {json.dumps(value)}" if value is not None else f"# {name}: {_NEXT[name]}"
+        yield f"{name}: {_quoted(value)}" if value is not None else f"# {name}: {_NEXT[name]}"

@@ -43,9 +43,10 @@ def _describe(inspection: Inspection) -> Iterator[str]:
     for report in inspection.shards:
         yield f"\n{_printable(_heading(report))}"
         yield from _lines(_facts(report))
-    if inspection.as_candidates:
-        yield f"\nas candidates   nnn refresh {inspection.as_candidates} ..."
-        yield f"as references   nnn refresh {inspection.as_references} ..."
+    sides = {"candidates": inspection.as_candidates, "references": inspection.as_references}
+    if any(sides.values()):
+        yield ""
+    yield from (f"as {side}   nnn refresh {flags} ..." for side, flags in sides.items() if flags)
 
 
 def _heading(report: ShardReport) -> str:

@@ -117,7 +117,7 @@ def parse_beam_options(flags: Sequence[str], known: argparse.ArgumentParser) -> 
     if unknown:
         names = [*known._option_string_actions, *parser._option_string_actions]
         name = flag_name(unknown[0])
-        hint = like_flag(name, names) or ". See nnn refresh --help."
+        hint = like_flag(name, names) or f". See {known.prog} --help."
         raise ConfigError(f"unknown flag {name}{hint}")
     options = PipelineOptions(list(flags))
     settle_runner(options)

@@ -10,11 +10,11 @@ import numpy as np
 
 from nnn_core import storage
 from nnn_core.consumers.searching import Vectors, search_version
-from nnn_core.embedded.embedding import EmbeddingRequest
+from nnn_core.embedded.embedding import EmbeddingRequest, unit_rows
 from nnn_core.encoders import load_once
 from nnn_core.encoders.encoding import encode_rows
 from nnn_core.encoders.prompts import Prompts
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, InputError
 from nnn_core.evaluation.points import Point
 from nnn_core.evaluation.rankings import DEPTH, Rankings
 from nnn_core.inputs.listing import describe_shard, list_shards, list_uris
@@ -23,7 +23,7 @@ from nnn_core.report import Shown
 from nnn_core.report.answers import Answer, Answers
 from nnn_core.report.shown import show_rows
 from nnn_core.table.reading import BiasTable, load_bias_table
-from nnn_core.vectors import FloatMatrix, unit_vectors
+from nnn_core.vectors import FloatMatrix
 from pipelines.commands._options import add_options, build, encoder_of_table
 from pipelines.commands._output import add_version, print_json
 from pipelines.commands._parser import Parser
@@ -93,7 +93,7 @@ def _encode(args: argparse.Namespace, table: BiasTable) -> FloatMatrix:
 
     Raises:
         ConfigError: the table's queries are images.
-        InputError: SPEC is not the table's encoder.
+        InputError: SPEC is not the table's encoder, or gives a query no direction.
     """
     if table.manifest.settings.reference_modality != "text":
         raise ConfigError(f"--table {args.table!r} is for image queries, and nnn search takes only texts.")
@@ -102,7 +102,13 @@ def _encode(args: argparse.Namespace, table: BiasTable) -> FloatMatrix:
     prompts = Prompts.recorded(table.manifest.settings.encoder)
     texts = Rows(args.query, args.query, args.query)
     encoded = encode_rows([texts], "text", load_once(source), prompts.reference, where="--query")
-    return unit_vectors(np.concatenate([np.asarray(batch.items) for batch in encoded]))[0]
+    pieces = []
+    for rows, unit in map(unit_rows, encoded):
+        if rows.rejects:
+            lost = rows.rejects[0]
+            raise InputError(f"--query {lost.id!r} cannot be searched for ({lost.reason}). Correct the encoder.")
+        pieces.append(unit)
+    return np.concatenate(pieces)
 
 
 def _answers(args: argparse.Namespace, table: BiasTable, found: Rankings) -> list[Answer]:

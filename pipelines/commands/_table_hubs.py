@@ -36,7 +36,8 @@ def add_hubs_arguments(parser: argparse.ArgumentParser) -> None:
 def list_hubs(args: argparse.Namespace) -> None:
     """Print the worst hubs, and write the whole list if that was asked for."""
     found = Hubs.find(args.table, args.version, args.deviations)
-    new, gone = found.changes(Hubs.find(args.table, args.since, args.deviations)) if args.since else ([], [])
+    compared = args.since is not None
+    new, gone = found.changes(Hubs.find(args.table, args.since, args.deviations)) if compared else ([], [])
     if args.output:
         found.write(args.output)
     if args.quarantine:
@@ -49,7 +50,7 @@ def list_hubs(args: argparse.Namespace) -> None:
         print(f"{'':>10}  and {number - _SHOWN:,} more")
     if found.is_full:
         print(f"{'':>10}  a list has at most {MOST_HUBS:,} hubs; a refresh without them may show more")
-    if args.since:
+    if compared:
         print(f"since version {args.since}: {len(new):,} new, {len(gone):,} gone")
     counts = {"version": found.version, "k": found.k, "candidates": found.candidates, "hubs": number}
     lists = {"ids": found.ids[:_LISTED], "new": new[:_LISTED], "gone": gone[:_LISTED]}

@@ -256,7 +256,13 @@ def test_files_are_listed_before_a_model_is_looked_at(evaluate: Run) -> None:
     assert (code, "no files found for --queries 'nosuch.parquet'" in text) == (3, True)
 
 
-@pytest.mark.parametrize("flag", ["queries", "relevance", "attributes", "report"])
+def test_a_page_that_is_there_is_found_before_the_work(evaluate: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("mine")
+    code, _, text = evaluate("--report", str(tmp_path / "page.html"), queries="nosuch.parquet")
+    assert (code, "page.html' exists already and was left as it is" in text) == (7, True)
+
+
+@pytest.mark.parametrize("flag", ["queries", "relevance", "attributes", "report", "beside"])
 def test_credentials_are_refused(evaluate: Run, flag: str) -> None:
     code, _, text = evaluate(**{flag: "s3://user:secret@bucket/file.tsv"})
     assert (code, "holds credentials" in text, "secret" in text) == (2, True, False)

@@ -244,8 +244,7 @@ def _bulk_delete(ids: Sequence[str], names: _Names, by_field: bool) -> Iterator[
 
 def _requests(head: str, points: Iterator[str]) -> Iterator[str]:
     """Bodies of requests with some points each."""
-    while some := list(itertools.islice(points, POINTS_PER_REQUEST)):
-        yield f'{{"{head}":[{",".join(some)}]}}'
+    return (f'{{"{head}":[{some}]}}' for some in _joined(points))
 
 
 def _qdrant(rows: Rows, names: _Names) -> Iterator[str]:
@@ -312,6 +311,11 @@ def _copy(rows: Rows, names: _Names) -> Iterator[str]:
     each = zip(rows.ids, rows.bias, _vector_texts(rows.vectors), strict=True)
     further = rows.payload_records()
     for (row_id, bias, vector), more in zip(each, further, strict=True):
+        if bad := next((name for name, value in more.items() if isinstance(value, str) and "\0" in value), None):
+            raise InputError(
+                f"--payload {bad} of candidate {row_id!r} has a NUL character, which PostgreSQL's text cannot store. "
+                "Clean it, or leave the column out."
+            )
         yield "\t".join([_copy_value(row_id), str(bias), vector, *map(_copy_value, more.values())])
 
 

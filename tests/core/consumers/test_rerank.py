@@ -44,6 +44,8 @@ def test_a_weight_scales_the_bias() -> None:
     hits = (["c", "b", "a"], [0.5, 1.0, 0.75])
     assert reranker({"a": 0.25, "b": 0.5, "c": 0.0}).rerank(*hits, weight=0.0) == [("b", 1.0), ("a", 0.75), ("c", 0.5)]
     assert reranker({"a": 0.25, "b": 0.5, "c": 0.0}).rerank(*hits, 1, weight=0.5) == [("b", 0.75)]
+    with pytest.raises(ConfigError, match="weight nan is not a finite number"):
+        reranker({"a": 0.25}).rerank(["a"], [0.5], weight=float("nan"))
 
 
 @pytest.mark.parametrize("score", [1.01, -3.0, float("nan"), float("inf")])

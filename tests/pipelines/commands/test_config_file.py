@@ -20,7 +20,8 @@ from pipelines.commands import cli
 from pipelines.commands._beam_options import beam_options
 from pipelines.commands._config_file import file_model, file_options, file_schema, read_config
 from pipelines.commands._options import declared
-from pipelines.commands._parsing import parse_flags
+from pipelines.commands._parser import Parser
+from pipelines.commands._parsing import parse_beam_options, parse_flags
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.config import EvaluationConfig, RefreshConfig
 from pipelines.export import ExportConfig
@@ -143,6 +144,15 @@ def test_options_of_beam(tmp_path: Path) -> None:
     assert options.get_all_options()["max_num_workers"] == 40
 
 
+@pytest.mark.parametrize(("given", "expected"), [((), False), (("--use_public_ips",), True)])
+def test_false_switches_off_what_another_flag_switches_off(
+    tmp_path: Path, given: tuple[str, ...], expected: bool
+) -> None:
+    uri = write(tmp_path, beam={"use_public_ips": False, "no_pipeline_type_check": False})
+    found = parse_flags(build_parser(), ["--config", uri, *given])[1].get_all_options()
+    assert (found["use_public_ips"], found["pipeline_type_check"]) == (expected, True)
+
+
 @pytest.mark.parametrize(
     ("text", "facts"),
     [
@@ -201,6 +211,11 @@ def test_flags_as_launchers_write_them(tmp_path: Path) -> None:
         True,
         "q",
     )
+
+
+def test_an_unknown_flag_names_the_help_of_its_command() -> None:
+    with pytest.raises(ConfigError, match=r"unknown flag --zzz\. See nnn export --help"):
+        parse_beam_options(["--zzz"], Parser(prog="nnn export"))
 
 
 def test_a_value_that_beam_cannot_use() -> None:

@@ -43,6 +43,14 @@ def test_empty_lines_at_the_end_are_no_rows(encode: Encode, tmp_path: Path) -> N
     assert np.load(tmp_path / "q.npy").shape == (2, 64)
 
 
+def test_a_vector_without_direction_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "q.txt").write_text("a cat\nnothing\n")
+    flags = ["--input", str(tmp_path / "q.txt"), "--output", str(tmp_path / "q.npy")]
+    assert cli.main(["encode", "--encoder", "python:fakes:EmptyEncoder", *flags]) == 3
+    assert "row 'line 2' cannot be encoded (vector" in capsys.readouterr().err
+    assert not (tmp_path / "q.npy").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     ["refresh --candidates nosuch/*.jpg --references nosuch.txt --work w --table t",

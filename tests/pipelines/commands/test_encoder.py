@@ -123,6 +123,20 @@ def test_a_service_that_differs(
     assert cli.main(["encoder", "check", "--table", str(tmp_path / "table"), "--vectors", file, "--tolerance=.1"]) == 0
 
 
+def test_a_tolerance_of_0_allows_no_distance(
+    table: Callable[[dict[str, str]], str],
+    tmp_path: Path,
+    parts: dict[str, str],
+    vectors: dict[str, np.ndarray],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = write(tmp_path / "service.parquet", {"image-1": vectors["image-1"] + np.float32(0.001)})
+    assert cli.main(["encoder", "check", "--table", table(parts), "--vectors", file, "--tolerance", "0"]) == 3
+    error = capsys.readouterr().err
+    assert "(limit: 0)" in error
+    assert "Texts agree, or were not given." in error
+
+
 def test_an_encoder_that_differs_is_refused_by_part(
     table: Callable[[dict[str, str]], str], parts: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

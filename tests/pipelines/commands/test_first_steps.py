@@ -53,6 +53,15 @@ def test_init_writes_a_file_that_a_refresh_takes(sides: list[str], capsys: pytes
     assert (args.tune, args.k, args.alpha) == (True, 16, 0.5)
 
 
+def test_init_writes_paths_of_every_character(
+    sides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """YAML takes the two halves of a character, as JSON escapes it, for two."""
+    table = str(tmp_path / '\U0001f600 \u00e9 "t"')
+    assert run(capsys, "init", *sides, "--table", table)[0] == 0
+    assert parse_flags(build_parser(), ["--config", "refresh.yaml"])[0].table == table
+
+
 def test_init_overwrites_nothing_and_says_what_it_lacks(
     sides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

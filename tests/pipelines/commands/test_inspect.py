@@ -45,6 +45,14 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_what_is_only_a_bank_has_its_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "captions.jsonl"
+    write_jsonl(path, [{"image": "i1", "caption": "a cat"}, {"image": "i1", "caption": "a dog"}])
+    assert cli.main(["inspect", str(path)]) == 0
+    shown = f"as references   nnn refresh --references {path} --reference-pair-id-column image ..."
+    assert capsys.readouterr().out.splitlines()[-2:] == ["", shown]
+
+
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pattern = write_vectors(tmp_path, ["a", "b", "c"], gaussian(3, 4, 1), 2)
     assert cli.main(["inspect", pattern, "--json"]) == 0

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+from types import SimpleNamespace
+
+import pytest
+
+from nnn_core.encoders import parse_encoder
+from nnn_core.errors import InputError
 from nnn_core.report.answers import Answer
-from pipelines.commands._search import _hits, _side_by_side
+from pipelines.commands import _search
+from pipelines.commands._search import _encode, _hits, _side_by_side
 
 
 def test_lines_show_what_the_order_follows_from() -> None:
@@ -18,3 +26,13 @@ def test_lines_show_what_the_order_follows_from() -> None:
     ]
     assert _hits(answer.before) == [{"id": "hub", "score": 0.5}, {"id": "cat", "score": 0.375}]
     assert _hits(answer.after, answer.bias)[1] == {"id": "dog", "score": 0.25, "bias": -0.125}
+
+
+def test_a_query_without_direction_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = parse_encoder("python:fakes:EmptyEncoder")
+    monkeypatch.setattr(_search, "encoder_of_table", lambda *_: source)
+    settings = SimpleNamespace(reference_modality="text", encoder={})
+    table = SimpleNamespace(manifest=SimpleNamespace(settings=settings, version=1))
+    args = argparse.Namespace(table="t", encoder="", work=None, query=["a cat", "nothing"])
+    with pytest.raises(InputError, match=r"--query 'nothing' cannot be searched for \(vector"):
+        _encode(args, table)  # type: ignore[arg-type]

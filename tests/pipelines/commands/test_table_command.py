@@ -300,6 +300,7 @@ def test_hubs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "ids.txt").read_text() == "new\na\n"
     assert pq.read_table(tmp_path / "hubs.parquet").column("id").to_pylist() == ["new", "a"]
     assert run(capsys, "hubs", "--table", uri, "--deviations", "0")[0] == 2
+    assert run(capsys, "hubs", "--table", uri, "--since", "0")[0] == 3
 
 
 def test_register(table: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -297,6 +297,9 @@ def test_ids_that_are_too_long(name: str) -> None:
 def test_ids_that_postgresql_cannot_hold() -> None:
     with pytest.raises(InputError, match="NUL character"):
         written(find_engine("pgvector"), ids=["a\0b", *IDS[1:]])
+    rows = Rows(["a"], np.zeros((1, 2), np.float32), np.zeros(1, np.float32), pa.table({"title": ["b\0c"]}))
+    with pytest.raises(InputError, match="--payload title of candidate 'a' has a NUL character"):
+        write_rows(find_engine("pgvector"), rows, {})
 
 
 def test_more_files_than_an_engine_imports() -> None:
