@@ -123,12 +123,28 @@ def _read(payload: Payload, digest: str) -> pa.Table:
     del digest  # a key only
     uri, columns, names = payload.uri, payload.columns, payload.names
     kind, place = _opened(uri, columns, payload.flags)
+    if kind == "jsonl":
+        return _of_records(list(_good(kind, uri)), columns, names, uri)
     if kind in _RECORDS:
         table = read_table(uri, "--embeddings")
         ids = column_of(table, (columns.id,) if columns.id else ID_DEFAULTS, uri)
         return pa.table({"id": ids.cast(pa.string()), **{name: _column(table, name, uri) for name in names}})
     pieces = list(_batches(place, columns, names))
     return pa.concat_tables(pieces) if pieces else pa.table({name: pa.nulls(0) for name in ("id", *names)})
+
+
+def _of_records(records: list[dict[str, object]], columns: Columns, names: tuple[str, ...], uri: str) -> pa.Table:
+    """Ids as the reader of candidates has them, and the columns; of other fields nothing is asked."""
+    ids = pa.array([id_of(record, columns)[1] for record in records], pa.string())
+    present = list(dict.fromkeys(name for record in records for name in record))
+    for name in names:
+        _check_there(present, name, uri)
+    heads = {str(split_path(present, name)[0]) for name in names}
+    try:
+        table = pa.table({head: pa.array([record.get(head) for record in records]) for head in heads})
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise InputError(f"{uri!r}: columns {', '.join(names)} cannot be read: {error}. Correct them.") from error
+    return pa.table({"id": ids, **{name: _column(table, name, uri) for name in names}})
 
 
 def _opened(uri: str, columns: Columns, flags: str) -> tuple[str, str]:

@@ -130,3 +130,17 @@ def test_a_field_that_few_records_have_is_there(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"has no column 'meta.url'; it has: id\."):
         Payload(uri, Columns(), ("meta.url",), "--show").check()
+
+
+def test_ids_of_records_are_those_of_their_candidates(tmp_path: Path) -> None:
+    """They may lie deep and be numbers in some records, beside broken lines, which are no candidates."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"meta": {"id": 1}, "t": "a"}\n{broken\n{"meta": {"id": "b"}, "t": "c", "more": 1}\n{"more": "x"}\n'
+    )
+    expected = [{"id": "1", "t": "a"}, {"id": "b", "t": "c"}]
+    nested = Columns(id="meta.id")
+    assert list(Payload(str(path), nested, ("t",)).find(frozenset({"1", "b"}))) == expected
+    assert read(str(path), "t", columns=nested)[:2] == expected
+    with pytest.raises(InputError, match="columns more cannot be read"):
+        read(str(path), "more", columns=nested)
