@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import secrets
 from collections.abc import Sequence
 
@@ -46,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--metrics-file and --lineage-url report how a job ended, and the launcher does not wait for the "
             "end. Leave them out, and watch the job's metrics on the cluster."
         )
+    for flag in ("report", "with_plan", "rates"):
+        if getattr(args, flag):
+            logging.getLogger("nnn").warning(
+                "--%s has no effect, as the launcher does not wait for the end. nnn report writes the page of a run.",
+                flag.replace("_", "-"),
+            )
     config = dataclasses.replace(config_from(args, local=False), run=f"run-{secrets.token_hex(8)}")
     storage.check_exclusive(config.work)
     prepare_table(config.table)

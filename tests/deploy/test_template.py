@@ -136,13 +136,15 @@ def test_the_launcher_hands_over_without_waiting(
             ran.append(self)
 
     monkeypatch.setattr(launch_refresh.beam, "Pipeline", Pipeline)
-    launch_refresh.main(launch_flags(tmp_path, dry_run="True"))  # asks no bucket
+    launch_refresh.main(launch_flags(tmp_path, dry_run="True", report="gs://bias/page.html"))  # asks no bucket
     (pipeline,) = ran
     options = pipeline.options.get_all_options(drop_default=True)
     assert options["template_location"].endswith("job_object")
     assert options["region"] == "us-central1"
     assert options["sdk_container_image"] == "us-docker.pkg.dev/p/nnn/refresh-cpu:1"
-    handed = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    handed = json.loads(shown.out)
+    assert "--report has no effect" in shown.err
     assert handed["report"] == f"{tmp_path}/work/runs/{handed['run']}.json"
 
 
