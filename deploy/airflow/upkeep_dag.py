@@ -5,7 +5,7 @@
 beside a refresh.
 
 It needs ``apache-airflow-providers-standard``, and the program itself: Airflow and Beam pin each other's dependencies
-apart, so it is installed into an environment of its own (``pip install 'nnn-bias[gcp,delta]'``).
+apart, so it is installed into an environment of its own (``pip install '.[gcp,delta]'``).
 
 The URI of the table is in the environment, ``AIRFLOW_VAR_NNN_TABLE``: the asset has to be known when this file is read.
 Variables of Airflow, read when a task runs: ``nnn_work`` (URI of the folder of artefacts) and, if the program is not on

@@ -63,7 +63,7 @@ def upright(data: bytes) -> Iterator[Image.Image]:
 def _remedy(data: bytes) -> str:
     """What helps with an image in a format that people do have; empty for any other."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and "HEIF" not in FORMATS:
-        return "; it is HEIC, which the package pillow-heif decodes: pip install 'nnn-bias[heif]'"
+        return "; it is HEIC, which the package pillow-heif decodes: pip install '.[heif]' in the source folder"
     return "".join(f"; it is {name}: convert it" for begin, name in _OTHERS.items() if data.startswith(begin))
 
 

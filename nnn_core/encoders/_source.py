@@ -67,7 +67,7 @@ class ModelSource:
     def _lacking(cls, error: ImportError) -> ConfigError:
         return ConfigError(
             f"--encoder {cls.scheme}:... needs packages that are not installed ({error}); pip install "
-            f"'nnn-bias[{cls.extra}]'."
+            f"'.[{cls.extra}]' in the source folder."
         )
 
     @classmethod

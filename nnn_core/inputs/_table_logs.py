@@ -65,7 +65,9 @@ def _delta_files(root: str) -> set[str]:
     try:
         import deltalake
     except ImportError as error:
-        raise InputError(f"{fact}. Reading it needs the package deltalake: pip install 'nnn-bias[delta]'.") from error
+        raise InputError(
+            f"{fact}. Reading it needs the package deltalake: pip install '.[delta]' in the source folder."
+        ) from error
     try:
         table = deltalake.DeltaTable(root)
         files = table.file_uris()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nnn_core.embedded.corpus import Corpus
@@ -75,6 +75,17 @@ class Draft:
         """Whether it must not be published."""
         return not self.unchanged and any(gate.blocks for gate in self.manifest.gates)
 
+    def _other_point(self) -> Iterator[str]:
+        """A note where this version undoes the k and alpha of the one before it, which somebody may have chosen."""
+        if self.previous is None or (self.review is not None and self.review.evaluation.choice is not None):
+            return
+        now, before = ((each.settings.k, each.settings.alpha) for each in (self.manifest, self.previous))
+        if now != before:
+            yield (
+                f"k = {now[0]} and alpha = {now[1]:g} replace k = {before[0]} and alpha = {before[1]:g} of version "
+                f"{self.previous.version}. To keep those, give --k {before[0]} --alpha {before[1]:g}."
+            )
+
     def describe(self) -> Report:
         """Everything but what the stages cost."""
         manifest, previous, review, statistics = self.manifest, self.previous, self.review, self.statistics
@@ -83,7 +94,7 @@ class Draft:
         sides = [("candidates", lineage.corpus.outcome.rejects), ("references", lineage.references.outcome.rejects)]
         if review:
             sides.append(("validation", review.rejects))
-        notes = []
+        notes = [*self._other_point()]
         if copies := statistics.near_copies:
             notes.append(near_copies_message(copies, statistics.means.rows, manifest.settings.exclude_own_pairs))
         sections = review.sections(manifest.settings) if review else {}

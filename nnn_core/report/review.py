@@ -81,12 +81,12 @@ class Review:
 
     def sections(self, settings: BiasSettings) -> dict[str, Any]:
         """The sections that held-out queries give the report of a version with these settings."""
+        found = {name: getattr(self, name) for name in ("hubness", "hubs", "shown")}
+        if not self.evaluation.queries:  # of which anybody knows the answer
+            return found
         title = f"{settings.reference_modality} to {settings.candidate_modality}"
-        return {
-            "quality": (_quality_of(self.evaluation, title),),
-            "tuning": _tuning_of(self.evaluation) if self.evaluation.queries else None,
-            **{name: getattr(self, name) for name in ("hubness", "hubs", "moves", "changes", "shown")},
-        }
+        judged = {"quality": (_quality_of(self.evaluation, title),), "tuning": _tuning_of(self.evaluation)}
+        return {**found, **judged, "moves": self.moves, "changes": self.changes}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from nnn_core.vectors import FloatMatrix
 __all__ = ["BiasTable", "find", "load_bias_table", "reweight"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BiasTable:
     """A version of the table in memory.
 
@@ -38,6 +38,14 @@ class BiasTable:
     ids: pa.ChunkedArray
     bias: npt.NDArray[np.float32]
     mean_k: FloatMatrix
+
+    def __repr__(self) -> str:
+        """What it is in a line; the manifest alone would fill pages."""
+        settings = self.manifest.settings
+        return (
+            f"BiasTable(version {self.manifest.version}, {len(self.bias):,} candidates, k = {settings.k}, "
+            f"alpha = {settings.alpha:g})"
+        )
 
     def bias_of(self, ids: Ids, missing: Missing = "error") -> npt.NDArray[np.float32]:
         """Biases (len(ids),) float32 in the order of ``ids``.

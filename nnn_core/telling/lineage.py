@@ -96,7 +96,9 @@ def sender_to(place: str) -> Callable[[Any], object]:
         from openlineage.client.transport.file import FileConfig, FileTransport
         from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport
     except ImportError:
-        raise ConfigError("--lineage-url needs the OpenLineage client: pip install 'nnn-bias[lineage]'.") from None
+        raise ConfigError(
+            "--lineage-url needs the OpenLineage client: pip install '.[lineage]' in the source folder."
+        ) from None
     set_producer(_PRODUCER)  # of the facets
     url = urlsplit(place)
     if url.scheme not in ("http", "https"):

@@ -79,7 +79,7 @@ def _version(package: str, extra: str | None) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"not installed; pip install 'nnn-bias[{extra}]' if you need it" if extra else "MISSING"
+        return f"not installed; pip install '.[{extra}]' in the source folder if you need it" if extra else "MISSING"
 
 
 def _int8() -> str:

@@ -149,6 +149,10 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
         story.of(published, map(dataclasses.asdict, published.gates), stages)
         result["published"] = published.version
         print(f"published    version {result['published']}")
+        k, alpha = published.settings.k, published.settings.alpha
+        print(
+            f"             A refresh publishes its own k and alpha. To keep these, give it --k {k} --alpha {alpha:g}."
+        )
     else:
         result["published"] = None
     print_json(args, result)

@@ -115,7 +115,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = flag_name(unknown[0])
             kind = "flag" if name.startswith("-") else "argument"
-            self.error(f"unknown {kind} {name}{like_flag(name, self._flags())}")
+            hint = (
+                like_flag(name, self._flags()) if kind == "flag" else ". If the shell expanded a glob, quote the glob"
+            )
+            self.error(f"unknown {kind} {name}{hint}")
         return found
 
     def _unknown(self) -> str | None:

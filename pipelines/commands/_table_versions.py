@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from nnn_core import storage
 from nnn_core.encoders.fingerprints import shown_parts
 from nnn_core.errors import CorruptArtifactError
-from nnn_core.table.manifest import Manifest, list_versions, manifest_uri, read_manifest
+from nnn_core.table.manifest import Manifest, current_manifest, list_versions, manifest_uri, read_manifest
 from pipelines.commands._output import add_version, in_columns, print_json
 
 
@@ -59,7 +59,7 @@ def reweight_version(args: argparse.Namespace) -> None:
     """Publish a version, and print what it is."""
     from nnn_core.table.reading import reweight
 
-    _print_one(args, reweight(args.table, args.k, args.alpha, args.version))
+    _print_new(args, lambda: reweight(args.table, args.k, args.alpha, args.version))
 
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,16 @@ def roll_back(args: argparse.Namespace) -> None:
     """Publish a version, and print what it is."""
     from nnn_core.table.lifecycle.rollback import rollback
 
-    _print_one(args, rollback(args.table, args.version))
+    _print_new(args, lambda: rollback(args.table, args.version))
+
+
+def _print_new(args: argparse.Namespace, publish: Callable[[], Manifest]) -> None:
+    """Publish a version, and print what it is; the current one may be the very same."""
+    before = current_manifest(args.table)
+    manifest = publish()
+    if before is not None and manifest.version == before.version:
+        print(f"nothing was published: version {before.version} is current and says the same")
+    _print_one(args, manifest)
 
 
 def _print_one(args: argparse.Namespace, manifest: Manifest) -> None:

@@ -75,7 +75,7 @@ class Tally:
         if self.rows:
             total = f" of {self.rows_expected:,}" if self.rows_expected else ""
             parts.append(f"{self.rows:,}{total} rows, {_rate(self.rows / spent, ' rows')}")
-        else:
+        elif spent >= 1.0 or not self.done:  # what began just now has no rate yet
             parts.append(_rate(self.done / spent))
         done, total_done = self.place
         if total_done is not None and 0 < done < total_done:

@@ -360,6 +360,9 @@ def test_queries_tell_of_the_bank_without_answers(refresh: Any, published: Path,
     assert "vector has zero norm" in page
     assert "Not evaluated: no query has an answer." in page
     assert "Hubness" in page
+    # Tables of no figures, and ranks of no answers, would only be in the way.
+    assert "0 queries" not in page
+    assert "changed most" not in page
 
 
 @pytest.mark.parametrize("tune", [False, True])

@@ -143,7 +143,7 @@ def _hdf5(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
         import h5py
     except ImportError as error:
         raise InputError(
-            f"{uri!r} is HDF5. Reading it needs the package h5py: pip install 'nnn-bias[hdf5]'."
+            f"{uri!r} is HDF5. Reading it needs the package h5py: pip install '.[hdf5]' in the source folder."
         ) from error
     with h5py.File(stream, "r") as file:
         arrays: dict[str, _Array] = {}

@@ -168,7 +168,7 @@ def _has_device() -> bool:
     except ImportError:
         _log.warning(
             "there is a GPU, but PyTorch is not installed, so the search runs on the CPU. To use the GPU: pip "
-            "install 'nnn-bias[clip]'"
+            "install '.[clip]' in the source folder"
         )
         return False
     return has_device()

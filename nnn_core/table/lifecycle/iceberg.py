@@ -87,7 +87,8 @@ def _import_pyiceberg() -> Any:
         import pyiceberg.expressions
     except ImportError as error:
         raise ConfigError(
-            "nnn table register --format iceberg needs the package pyiceberg: pip install 'nnn-bias[iceberg]'."
+            "nnn table register --format iceberg needs the package pyiceberg: pip install '.[iceberg]' in the source "
+            "folder."
         ) from error
     return pyiceberg
 

@@ -79,7 +79,9 @@ def _import_deltalake() -> Any:
         import deltalake.exceptions
         import deltalake.transaction
     except ImportError as error:
-        raise ConfigError("nnn table register needs the package deltalake: pip install 'nnn-bias[delta]'.") from error
+        raise ConfigError(
+            "nnn table register needs the package deltalake: pip install '.[delta]' in the source folder."
+        ) from error
     return deltalake
 
 

@@ -32,6 +32,11 @@ def test_the_table_is_read_in_order(table: str) -> None:
     oracles.assert_same_bits(loaded.bias, (0.75 * MEANS[:, 2].astype(np.float64)).astype(np.float32))
 
 
+def test_a_table_is_printed_in_a_line(table: str) -> None:
+    said = repr(load_bias_table(table))
+    assert said == f"BiasTable(version 1, {len(IDS):,} candidates, k = {GRID[2]}, alpha = 0.75)"
+
+
 def test_biases_come_in_the_order_asked_for(table: str) -> None:
     loaded = load_bias_table(table)
     rng = np.random.default_rng(1)

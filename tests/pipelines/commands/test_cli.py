@@ -129,7 +129,7 @@ def test_help_begins_with_what_a_first_refresh_needs(capsys: pytest.CaptureFixtu
         (["inspect", "x", "--modalty=text"], "nnn inspect: unknown flag --modalty; did you mean --modality?"),
         (["table", "show"], "nnn table show: the following arguments are required: --table"),
         (["refresh", "--k", "4"], "nnn refresh: the following arguments are required: --candidates, "),
-        (["inspect", "a", "b"], "nnn inspect: unknown argument b"),
+        (["inspect", "a", "b"], "nnn inspect: unknown argument b. If the shell expanded a glob, quote the glob"),
         # A flag that is missing because it was mistyped, or is called so elsewhere: what was typed comes first.
         (
             ["refresh", "--candidate=X", "--streaming"],

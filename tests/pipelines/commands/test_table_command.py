@@ -59,6 +59,9 @@ def test_rollback(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("version 4: 40 image candidates")
     assert read_manifest(table).files == read_manifest(table, 1).files
     assert run(capsys, "rollback", "7", "--table", table)[0] == 3
+    code, lines, _ = run(capsys, "rollback", "1", "--table", table)
+    assert (code, lines[0]) == (0, "nothing was published: version 4 is current and says the same")
+    assert lines[1].startswith("version 4: ")
 
 
 def test_list_says_when_and_which_is_current(table: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,6 +170,16 @@ def test_a_failure_that_is_accepted_is_published_with_its_name(table: Table) -> 
     assert table.refresh(second, settings=LOUD) == second
 
 
+def test_the_report_tells_that_k_and_alpha_of_the_version_before_are_undone(table: Table) -> None:
+    first = table.refresh(None)
+    assert table.report().notes == ()
+    second = table.refresh(first, settings=dataclasses.replace(SETTINGS, alpha=0.625))
+    said = "k = 2 and alpha = 0.625 replace k = 2 and alpha = 0.5 of version 1. To keep those, give --k 2 --alpha 0.5."
+    assert table.report().notes == (said,)
+    table.refresh(second, MEANS + np.float32(0.01), dataclasses.replace(SETTINGS, alpha=0.625))
+    assert table.report().notes == ()
+
+
 def test_a_table_that_says_the_same_gets_no_version(table: Table, caplog: pytest.LogCaptureFixture) -> None:
     first = table.refresh(None)
     with caplog.at_level(logging.INFO, "nnn"):
