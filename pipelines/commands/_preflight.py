@@ -90,16 +90,36 @@ def look_ahead(config: RefreshConfig, encoder: EncoderSource | None, local: bool
     return list(heads.values())
 
 
-def describe_head(head: Head) -> Iterator[str]:
-    """Lines for a person."""
+def describe_head(head: Head, relevance: str | None = None) -> Iterator[str]:
+    """Lines for a person.
+
+    Args:
+        head: the beginning of a side.
+        relevance: the table that answers the validation queries; None where their pair ids do.
+    """
     files = f"{head.files:,} file{'s' if head.files > 1 else ''} of {head.holds}"
     left_out = "".join(f"; {count:,} more are {reason}" for reason, count in head.left_out.items())
     yield f"{head.side:<18}{files}{left_out}"
-    pairs = [f"{row_id!r} ({pair_id!r})" if pair_id != row_id else repr(row_id) for row_id, pair_id in _first(head)]
+    pairs = [
+        f"{row_id!r} ({pair_id!r})" if pair_id not in ("", row_id) else repr(row_id) for row_id, pair_id in _first(head)
+    ]
     yield f"{'':<18}ids (and pair ids, where they differ): {', '.join(pairs)}"
+    if head.side == "validation" and relevance is None:
+        yield f"{'':<18}{_answers_of(head)}"
     dims = ", ".join(map(str, head.dims))
     if dims:
         yield f"{'':<18}dimension {dims}"
+
+
+def _answers_of(head: Head) -> str:
+    """Which candidates answer validation queries, for who has not named the column of the answers."""
+    named = [(row_id, pair_id) for row_id, pair_id in zip(head.ids, head.pair_ids, strict=True) if pair_id]
+    other = "--validation-pair-id-column names another column, --relevance a table"
+    if not named:
+        return f"no query names its answer: {other}"
+    row_id, pair_id = next((each for each in named if each[0] != each[1]), named[0])
+    own = ", by its own id" if row_id == pair_id else ""
+    return f"candidate {pair_id!r} answers query {row_id!r}{own} ({other})"
 
 
 def _first(head: Head) -> list[tuple[str, str]]:

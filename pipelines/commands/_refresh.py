@@ -128,7 +128,7 @@ def _refresh(args: argparse.Namespace, options: PipelineOptions, story: Story) -
     planned = args.with_plan or args.dry_run
     foretold = Foretold.of(config, encoder, args.rates) if planned else None
     if args.dry_run and foretold is not None:
-        print("\n".join(line for head in heads for line in describe_head(head)))
+        print("\n".join(line for head in heads for line in describe_head(head, config.relevance)))
         record = {"heads": [record_of(head) for head in heads], "plan": show_plan(foretold, config)}
         print_json(args, record)
         return record

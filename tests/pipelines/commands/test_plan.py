@@ -23,17 +23,19 @@ from nnn_core.embedded.embedding import EmbeddingRequest
 from nnn_core.embedded.side import Side
 from nnn_core.encoders.prompts import Prompts
 from nnn_core.inputs.listing import describe_shard
-from nnn_core.inputs.readers import Columns
+from nnn_core.inputs.readers import Columns, Rows
 from nnn_core.inputs.shards import MODALITIES
 from nnn_core.planning import measuring, scaling
 from nnn_core.planning import plan as planning
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
 from nnn_core.planning.plan import GONE, SidePlan
+from nnn_core.planning.preflight import Head
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode, format_dollars
 from pipelines.commands._output import in_columns
+from pipelines.commands._preflight import describe_head
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,6 +119,18 @@ def test_a_plan_says_what_digests_cost(
     assert "KiB are fetched for their digests, because their store gives no MD5" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("pair_ids", "said"),
+    [(["", ""], "no query names its answer"), (["a", "b"], "candidate 'a' answers query 'a', by its own id")],
+)
+def test_a_dry_run_tells_what_answers_the_queries(pair_ids: list[str], said: str) -> None:
+    head = Head("validation", 1, {}, "captions", ("q.jsonl",), (Rows(["a", "b"], pair_ids, ["x", "y"]),))
+    (told,) = (line for line in describe_head(head) if "--relevance" in line)
+    assert told.strip().startswith(said)
+    assert not any("--relevance" in line for line in describe_head(head, "answers.parquet"))
+    assert not any("('')" in line for line in describe_head(head))
+
+
 def test_a_refresh_says_how_good_its_plan_was(
     plan: Call, two_versions: TwoVersions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +151,10 @@ def test_a_refresh_says_how_good_its_plan_was(
     assert f"pairs to score    {pairs:,} of" in said
     assert "cpu-4: 250 GFLOP/s, 40 images/s, 250 texts/s, $0.20/h, 4 processes" in said
     assert cli.main(["refresh", "--config", str(tmp_path / "refresh.yaml"), "--dry-run", "--json"]) == 0
-    dry = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = capsys.readouterr().out
+    other = "(--validation-pair-id-column names another column, --relevance a table)"
+    assert f"candidate 'item-000' answers query 'held-out-0' {other}" in said
+    dry = json.loads(said.splitlines()[-1])
     assert [(head["side"], head["files"], head["holds"]) for head in dry["heads"]] == [
         ("candidates", 3, "vectors"),
         ("references", 2, "vectors"),
