@@ -93,9 +93,8 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         loader=FunctionLoader(_text_of),
     )
-    environment.filters.update(
-        count=numbers.count, gravest_first=summary.sort_gates, whole=_with_whole_flags, with_links=_with_links
-    )
+    environment.filters.update(count=numbers.count, gravest_first=summary.sort_gates)
+    environment.filters.update(uncut=_uncut, whole=_with_whole_flags, with_links=_with_links)
     style = Markup(_text_of("style.css"))
     limits = {name: value for name, value in {**vars(content), **globals()}.items() if name.startswith("MAX_")}
     words = {**vars(numbers), "seconds": seconds, "PILLS": _PILLS}
@@ -110,6 +109,11 @@ def _text_of(name: str) -> str:
 def _with_whole_flags(text: str) -> Markup:
     """The text, with flags that no line break falls into."""
     return Markup(_FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(_finalize(text)))))
+
+
+def _uncut(text: str) -> Markup:
+    """A command line, of which all counts."""
+    return escape(numbers.clean(text, MAX_LINKED))
 
 
 def _with_links(text: str) -> Markup:

@@ -78,6 +78,8 @@ class Run:
         queries: held-out queries, None where none were given.
         seconds: duration of the whole run, None where unknown.
         when: time of the run as the caller wants it printed; empty keeps the report's bytes free of time.
+        program: version of the program; empty where unknown.
+        line: the command line, without secrets; empty where unknown.
     """
 
     command: str
@@ -93,6 +95,8 @@ class Run:
     queries: Source | None = None
     seconds: float | None = None
     when: str = ""
+    program: str = ""
+    line: str = ""
 
     @classmethod
     def of(

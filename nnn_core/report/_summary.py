@@ -255,7 +255,7 @@ def sort_gates(gates: Sequence[Gate]) -> list[Gate]:
 def facts(report: Report) -> Iterator[tuple[str, str]]:
     """What ran and on what, as (name, words)."""
     run = report.run
-    yield "Command", run.command
+    yield "Command", run.line or run.command
     yield "Table", run.table
     if report.judges:
         yield "Evaluated version", f"{run.version}, which has {point_words(Point(run.k, run.alpha))}"
@@ -274,6 +274,8 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "Finished in", seconds(run.seconds)
     if run.when:
         yield "When", run.when
+    if run.program:
+        yield "Program", f"nnn {run.program}"
 
 
 def _source(source: Source) -> str:

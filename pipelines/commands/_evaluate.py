@@ -27,11 +27,11 @@ from nnn_core.report.archive import read_report, write_report
 from nnn_core.table.manifest import Manifest, commit_version, read_manifest
 from nnn_core.table.parts import BiasSettings
 from nnn_core.table.reading import draft_reweighted
-from pipelines.commands._options import Output, build, encoder_of_table, make_parser, threads_of
+from pipelines.commands._options import Output, build, command_line, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._preflight import check_fields_of, check_files
-from pipelines.commands._summary import stages_of
+from pipelines.commands._summary import signed, stages_of
 from pipelines.commands._telling import Story, Telling, telling
 from pipelines.config import MEASURED, EvaluationConfig
 from pipelines.evaluation import define_evaluation
@@ -141,6 +141,7 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
         report = report.beside(others)
     if not args.publish:
         report = report.unpublished()
+    report = signed(report, command_line("evaluate", config, build(_Judgement, args)))
     result["report"] = write_report(report, config.work, f"evaluation-{config.version:06d}", args.report)
     print(render_text(report))
     print(f"report       {result['report']}")

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import re
+import shlex
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from nnn_core.encoders.fingerprints import PROBES, check_encoder
 from nnn_core.encoders.generations import settle
 from nnn_core.encoders.probes import recorded, static_parts
 from nnn_core.encoders.prompts import Prompts
+from nnn_core.redaction import redact
 from nnn_core.table.manifest import read_manifest
 from pipelines.commands._parser import Parser
 from pipelines.options import OUTPUT, Option
@@ -133,6 +135,27 @@ def build(model: type[_Model], args: argparse.Namespace, **more: Any) -> _Model:
     """
     given = {each.name: getattr(args, each.name, None) for each in declared(model)}
     return model(**{**{name: value for name, value in given.items() if value is not None}, **more})
+
+
+def command_line(command: str, *models: Any) -> str:
+    """The command with all options that have other values than by default, as a shell takes it, without secrets.
+
+    Args:
+        command: name of the command, such as ``refresh``.
+        models: configurations of it, whose fields are options.
+    """
+    words = ["nnn", command]
+    for model in models:
+        for each in declared(type(model)):
+            value, flag = getattr(model, each.name), f"--{each.name.replace('_', '-')}"
+            if value is None or value == each.default or each.option.filled:
+                continue
+            if each.kind is bool:
+                words.append(flag)
+            else:
+                values = value if each.repeats else (value,)
+                words += [word for item in values for word in (flag, shlex.quote(str(item)))]
+    return redact(" ".join(words))
 
 
 def threads_of(args: argparse.Namespace, local: bool) -> int:

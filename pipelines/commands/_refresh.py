@@ -25,13 +25,14 @@ from nnn_core.table.lifecycle.leases import leased
 from nnn_core.table.manifest import Manifest, prepare_table, read_manifest
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold
+from pipelines.commands._options import command_line
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._plan import show_plan
 from pipelines.commands._preflight import SIDES, check_files, describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import outcome_of, standing_of, sum_up
-from pipelines.commands._summary import complete, print_summary, recounted, summarise, without_text
+from pipelines.commands._summary import complete, print_summary, recounted, signed, summarise, without_text
 from pipelines.commands._telling import Story, telling
 from pipelines.config import RefreshConfig
 from pipelines.refresh import define_refresh
@@ -77,7 +78,8 @@ def refresh(
         with leased(config.work, config.run):
             result = run(options, lambda root: define_refresh(root, config, encoder), watch)
     except GateError as error:
-        report = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
+        told = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
+        report = signed(told, command_line("refresh", config))
         page = write_report(report, config.work, "refused", config.report)
         gates = [dataclasses.asdict(gate) for gate in report.gates]
         raise GateError(f"{error}\nThe report is {page}", gates, page) from None
@@ -95,7 +97,7 @@ def refresh(
             standing.keep(manifest, outcome_of(result, told), queries)
         except NNNError as error:  # the version stands; without this the next refresh looks at all there is
             logging.getLogger("nnn").warning("the result of the refresh could not be stored: %s", _cause(error))
-    report = complete(told, summary)
+    report = signed(complete(told, summary), command_line("refresh", config))
     summary["text"] = render_text(report)
     try:
         summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)

@@ -13,7 +13,8 @@ from nnn_core.planning.standing import Outcome, SideInput, Standing
 from nnn_core.report import Report, render_text
 from nnn_core.report.archive import write_report
 from nnn_core.table.manifest import Manifest
-from pipelines.commands._summary import complete, summarise
+from pipelines.commands._options import command_line
+from pipelines.commands._summary import complete, signed, summarise
 from pipelines.config import RefreshConfig
 from pipelines.running.runner import RunResult
 from pipelines.stages.metrics import COMPUTED, REUSED
@@ -55,7 +56,8 @@ def sum_up(
     """The summary of a refresh that need not run, with a report of its own."""
     counters = {stage: {REUSED: count} for stage, count in outcome.artefacts.items()}
     summary = summarise(config, manifest, RunResult(counters, outcome.figures, seconds), heads)
-    report = complete(Report.from_json(outcome.report.encode(), config.work).unchanged(manifest.version), summary)
+    told = Report.from_json(outcome.report.encode(), config.work).unchanged(manifest.version)
+    report = signed(complete(told, summary), command_line("refresh", config))
     summary["text"] = render_text(report)
     summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
     logging.getLogger("nnn").info("nnn refresh done: version %d of %s unchanged", manifest.version, config.table)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from nnn_core import __version__
 from nnn_core.embedded.side import lengths_note
 from nnn_core.gates.row_statistics import near_copies_message
 from nnn_core.planning.preflight import Head
@@ -26,6 +28,12 @@ def complete(report: Report, summary: dict[str, Any]) -> Report:
     """The report with what the stages cost."""
     stages = tuple(_stage(name, figures) for name, figures in summary["stages"].items())
     return dataclasses.replace(report, stages=stages, run=dataclasses.replace(report.run, seconds=summary["seconds"]))
+
+
+def signed(report: Report, line: str) -> Report:
+    """The report with when it was made, by which program and by what command line."""
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    return dataclasses.replace(report, run=dataclasses.replace(report.run, when=when, program=__version__, line=line))
 
 
 def recounted(result: RunResult, done: Mapping[str, Done]) -> RunResult:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
+from pipelines.commands._options import command_line
+from pipelines.commands._refresh_flags import build_parser, config_from
+from pipelines.config import RefreshConfig
 from pipelines.options import QueryColumnOptions, ValidationColumnOptions
 
 
@@ -27,3 +32,19 @@ def test_a_message_names_the_flag_that_was_given() -> None:
 def test_an_own_name_of_validation_queries_is_not_forgiven() -> None:
     options = ValidationColumnOptions(id_column="a", validation_id_column="b")
     assert (options.validation_columns.id, options.validation_columns.inherited) == ("b", ())
+
+
+def test_a_command_line_has_what_is_no_default() -> None:
+    config = RefreshConfig("c/*.tar", "my logs/*", "t", "w", alpha=0.25, accept=("hubs", "alpha"), id_column="url")
+    line = command_line("refresh", config)
+    assert line == (
+        "nnn refresh --id-column url --candidates 'c/*.tar' --references 'my logs/*' --table t --work w --alpha 0.25 "
+        "--accept hubs --accept alpha"
+    )
+    again = config_from(build_parser().parse_args(shlex.split(line)[2:]), local=False)
+    assert again == config
+
+
+def test_a_command_line_has_no_secrets() -> None:
+    config = RefreshConfig("c/*", "r/*", "t", "w", encoder="python:models:Served?token=opensesame")
+    assert "opensesame" not in command_line("refresh", config)

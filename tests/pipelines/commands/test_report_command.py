@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from jobs import TwoVersions
 
+from nnn_core import __version__
+from nnn_core.report import _summary as summary_of
+from nnn_core.report.archive import read_report
 from pipelines.commands import cli
+
+
+def test_a_report_says_when_by_what_and_how_it_was_made(two_versions: TwoVersions) -> None:
+    place = two_versions.restore(2)
+    for summary in two_versions.summaries:
+        facts = dict(summary_of.facts(read_report(summary["report"])))
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", facts["When"])
+        assert facts["Program"] == f"nnn {__version__}"
+        assert facts["Command"].startswith("nnn refresh --")
+        assert f"--candidates {place}/candidates/" in facts["Command"].replace("'", "")
 
 
 def test_what_a_run_left_becomes_a_page(

@@ -53,7 +53,9 @@ def test_nothing_runs_where_nothing_changed(
     out = capsys.readouterr().out
     summary, before = json.loads(out.splitlines()[-1]), two_versions.summaries[1]
     assert "Nothing changed since version 2, so no version was published." in out
-    assert "Nothing changed since version 2" in Path(summary["report"]).read_text()
+    page = Path(summary["report"]).read_text()
+    assert "Nothing changed since version 2" in page
+    assert f"--report {place}/page.html" in page
     assert summary["report"] == str(place / "page.html")
     same = set(before) - {"stages", "seconds", "report"}
     assert {name: summary[name] for name in same} == {name: before[name] for name in same}
