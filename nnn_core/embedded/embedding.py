@@ -140,6 +140,12 @@ class PlannedInput:
         """Whether no model is needed."""
         return self.precomputed or 0 < self.known == len(self.shard.members)
 
+    @property
+    def new_rows(self) -> int | None:
+        """Rows whose vectors are not known yet; None where only reading all of the file would tell."""
+        members = len(self.shard.members)
+        return members - self.known if members else outline_of(self.shard).rows
+
 
 def check_needs(name: ShardName, precomputed: bool, request: EmbeddingRequest) -> None:
     """Refuse a file that needs an encoder where there is none.

@@ -20,7 +20,7 @@ from nnn_core.embedded.shards import ROWS_PER_SHARD, EmbeddedInput, EmbeddedShar
 from nnn_core.embedded.side import Side
 from nnn_core.errors import BankTooSmallError
 from nnn_core.inputs.listing import describe_shard, list_shards
-from nnn_core.inputs.readers import outline_of, read_head
+from nnn_core.inputs.readers import read_head
 from nnn_core.inputs.shards import InputShard, ShardName
 from nnn_core.scoring.bank import Grouping, ReferenceShard, shard_references
 from nnn_core.scoring.scorer import Scorer
@@ -181,8 +181,7 @@ def _count_rows(
     counted, sampled = list[int](), list[tuple[int, int]]()
     looked = 0
     for each in todo:
-        members = len(each.shard.members)
-        rows = members - each.known if members else outline_of(each.shard).rows
+        rows = each.new_rows
         if rows is None:
             looked += 1
             if looked <= _SAMPLED and (lines := _lines(each.shard)):

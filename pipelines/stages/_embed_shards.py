@@ -17,7 +17,6 @@ from nnn_core.embedded.shards import EmbeddedInput
 from nnn_core.encoders import EncoderSource
 from nnn_core.events import Event
 from nnn_core.inputs.listing import IMAGES_PER_SHARD
-from nnn_core.inputs.readers import outline_of
 from nnn_core.inputs.shards import InputShard
 from pipelines.stages import metrics
 from pipelines.stages._counting import count, count_seconds, count_work
@@ -103,7 +102,7 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
             return
         planned = request.recognise(planned)
         if not planned.ready and metrics.LISTENERS:
-            metrics.tell(stage, rows_expected=_rows_to_encode(planned))
+            metrics.tell(stage, rows_expected=planned.new_rows)
         if planned.ready:
             yield stage, (planned,)
         elif not planned.known:
@@ -117,12 +116,6 @@ class _FindEmbedded(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[TaggedOutput]:
         for stage, waiting in self._waiting.items():
             yield TaggedOutput(_ENCODE, GlobalWindows.windowed_value((stage, tuple(waiting))))
-
-
-def _rows_to_encode(planned: PlannedInput) -> int | None:
-    """Rows of a file that the model is asked for; None where only reading all of it would tell."""
-    members = planned.shard.members
-    return len(members) - planned.known if members else outline_of(planned.shard).rows
 
 
 def _new_of(groups: Sequence[PlannedInput]) -> int:
