@@ -77,14 +77,20 @@ class Needs:
     grid: tuple[int, ...] = ()
 
     @classmethod
-    def find(cls, manifest: Manifest, work: str) -> list[Needs]:
+    def find(cls, manifest: Manifest, work: str, names: Sequence[str] | None = None) -> list[Needs]:
         """The records of a version in a work folder, none or more, of which the last says most.
+
+        Args:
+            manifest: manifest of the version.
+            work: URI of the folder of artefacts.
+            names: of all records there; None to list them.
 
         Raises:
             CorruptArtifactError: a record is damaged.
         """
         folder, lineage = storage.join(work, _NEEDS), _lineage(manifest)
-        uris = [storage.join(folder, name) for name in storage.list_names(folder) if name.startswith(lineage)]
+        every = storage.list_names(folder) if names is None else names
+        uris = [storage.join(folder, name) for name in every if name.startswith(lineage)]
         found = [records.build(cls, from_sealed(storage.read_bytes(uri), uri)) for uri in sorted(uris)]
         return sorted(found, key=lambda needs: len(needs.bank))
 
@@ -182,11 +188,12 @@ def clean(tables: Sequence[str], work: str, older_than: float, remove: bool) -> 
         )
     _check_all_named(tables, work)
     cutoff = time.time() - older_than
+    names = storage.list_names(storage.join(work, _NEEDS))
     needed, unknown = set[str](), list[tuple[str, int]]()
     for table in tables:
         read_manifest(table)
         versions = list_versions(table)
-        made_of = {version: Needs.find(read_manifest(table, version), work) for version in versions}
+        made_of = {version: Needs.find(read_manifest(table, version), work, names) for version in versions}
         needed.update(path for found in made_of.values() for needs in found for path in needs.files())
         without = [version for version, found in made_of.items() if not found]
         if without == versions:
