@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
-from nnn_core.errors import ConfigError, GateError, InputError, StorageError
+from nnn_core.errors import ConfigError, GateError, InputError
 from nnn_core.evaluation.choice import OBJECTIVES
 from nnn_core.evaluation.intervals import Interval
 from nnn_core.evaluation.points import Point
@@ -30,7 +30,7 @@ from nnn_core.table.reading import draft_reweighted
 from pipelines.commands._options import Output, build, command_line, encoder_of_table, make_parser, threads_of
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
-from pipelines.commands._preflight import check_fields_of, check_files
+from pipelines.commands._preflight import check_fields_of, check_files, check_new_report
 from pipelines.commands._summary import signed, stages_of
 from pipelines.commands._telling import Story, Telling, telling
 from pipelines.config import MEASURED, EvaluationConfig
@@ -123,8 +123,7 @@ def _judge(args: argparse.Namespace, options: Any, story: Story) -> dict[str, An
     refuse_credentials(args.report or "", "--report")
     for uri in args.beside:
         refuse_credentials(uri, "--beside")
-    if args.report and storage.exists(args.report):
-        raise StorageError(f"--report {args.report!r} exists already and was left as it is. Name a new file.")
+    check_new_report(args.report)
     check_accepted(args.accept)
     thresholds = Thresholds.read(args.gates)
     manifest = read_manifest(args.table, args.version)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnn_core import storage
 from nnn_core.encoders import EncoderSource
+from nnn_core.errors import StorageError
 from nnn_core.inputs.listing import list_shards, list_uris
 from nnn_core.inputs.readers import Columns
 from nnn_core.inputs.shards import spread
@@ -36,6 +37,16 @@ def check_files(config: object, sides: Sequence[str], local: bool) -> None:
         pattern = getattr(config, side)
         if pattern and (local or not storage.is_local(pattern)):
             list_uris(pattern, f"--{side}")
+
+
+def check_new_report(uri: str | None) -> None:
+    """Refuse, before anything is computed, a name for the report that is taken; None is no name.
+
+    Raises:
+        StorageError: a file lies there.
+    """
+    if uri and storage.exists(uri):
+        raise StorageError(f"--report {uri!r} exists already and was left as it is. Name a new file.")
 
 
 def check_fields_of(pattern: str, flag: str, columns: Columns, fields: Sequence[str]) -> None:

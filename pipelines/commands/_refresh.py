@@ -29,7 +29,7 @@ from pipelines.commands._options import command_line
 from pipelines.commands._output import print_json
 from pipelines.commands._parsing import parse_flags
 from pipelines.commands._plan import show_plan
-from pipelines.commands._preflight import SIDES, check_files, describe_head, look_ahead, record_of
+from pipelines.commands._preflight import SIDES, check_files, check_new_report, describe_head, look_ahead, record_of
 from pipelines.commands._refresh_flags import build_parser, config_from
 from pipelines.commands._standing import outcome_of, standing_of, sum_up
 from pipelines.commands._summary import complete, print_summary, recounted, signed, summarise, without_text
@@ -63,8 +63,7 @@ def refresh(
     named = config.report and config.report.replace("{date}", f"{datetime.now(UTC):%Y-%m-%d}")
     config = dataclasses.replace(config, run=f"run-{secrets.token_hex(8)}", report=named)
     storage.check_exclusive(config.work)
-    if config.report and storage.exists(config.report):
-        raise StorageError(f"--report {config.report!r} exists already and was left as it is. Name a new file.")
+    check_new_report(config.report)
     prepare_table(config.table)
     before = Artefacts.of(config.work) if is_portable(options) else None
     if encoder is not None:
