@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 #: Where what is written ends a job. Said of a version that stands already, these words and what follows are left out.
 NOTHING_PUBLISHED = "Nothing was published."
+#: How an extra of this package, which is on no index, is installed.
+INSTALL_EXTRA = "pip install '.[{}]' in the source folder"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

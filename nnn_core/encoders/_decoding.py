@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from nnn_core.errors import INSTALL_EXTRA
 from nnn_core.inputs.image_formats import FORMATS
 
 #: Part of an encoder's fingerprint; to be changed with what this module does to pixels.
@@ -63,7 +64,7 @@ def upright(data: bytes) -> Iterator[Image.Image]:
 def _remedy(data: bytes) -> str:
     """What helps with an image in a format that people do have; empty for any other."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and "HEIF" not in FORMATS:
-        return "; it is HEIC, which the package pillow-heif decodes: pip install '.[heif]' in the source folder"
+        return f"; it is HEIC, which the package pillow-heif decodes: {INSTALL_EXTRA.format('heif')}"
     return "".join(f"; it is {name}: convert it" for begin, name in _OTHERS.items() if data.startswith(begin))
 
 

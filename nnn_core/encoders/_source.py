@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from nnn_core.encoders import FLOAT32, Fingerprint
 from nnn_core.encoders._towers import Towers, TowersEncoder, device
-from nnn_core.errors import ConfigError, InputError
+from nnn_core.errors import INSTALL_EXTRA, ConfigError, InputError
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class ModelSource:
     @classmethod
     def _lacking(cls, error: ImportError) -> ConfigError:
         return ConfigError(
-            f"--encoder {cls.scheme}:... needs packages that are not installed ({error}); pip install "
-            f"'.[{cls.extra}]' in the source folder."
+            f"--encoder {cls.scheme}:... needs packages that are not installed ({error}); "
+            f"{INSTALL_EXTRA.format(cls.extra)}."
         )
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from nnn_core import storage
-from nnn_core.errors import InputError
+from nnn_core.errors import INSTALL_EXTRA, InputError
 
 #: Folders of a table below its root: partitions (``day=1``), and the short prefixes that spread files of a store.
 _BELOW_ROOT = re.compile(r"[^/=]+=.*|[A-Za-z0-9]{2}")
@@ -65,9 +65,7 @@ def _delta_files(root: str) -> set[str]:
     try:
         import deltalake
     except ImportError as error:
-        raise InputError(
-            f"{fact}. Reading it needs the package deltalake: pip install '.[delta]' in the source folder."
-        ) from error
+        raise InputError(f"{fact}. Reading it needs the package deltalake: {INSTALL_EXTRA.format('delta')}.") from error
     try:
         table = deltalake.DeltaTable(root)
         files = table.file_uris()

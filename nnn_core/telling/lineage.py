@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nnn_core import __version__, storage
-from nnn_core.errors import ConfigError
+from nnn_core.errors import INSTALL_EXTRA, ConfigError
 from nnn_core.redaction import redact
 from nnn_core.telling.runs import Run
 
@@ -96,9 +96,7 @@ def sender_to(place: str) -> Callable[[Any], object]:
         from openlineage.client.transport.file import FileConfig, FileTransport
         from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport
     except ImportError:
-        raise ConfigError(
-            "--lineage-url needs the OpenLineage client: pip install '.[lineage]' in the source folder."
-        ) from None
+        raise ConfigError(f"--lineage-url needs the OpenLineage client: {INSTALL_EXTRA.format('lineage')}.") from None
     set_producer(_PRODUCER)  # of the facets
     url = urlsplit(place)
     if url.scheme not in ("http", "https"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnn_core import __version__, storage
-from nnn_core.errors import NNNError
+from nnn_core.errors import INSTALL_EXTRA, NNNError
 from nnn_core.planning.costs import machine_memory
 from nnn_core.report.numbers import size
 from pipelines.commands._output import print_json
@@ -79,7 +79,7 @@ def _version(package: str, extra: str | None) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"not installed; pip install '.[{extra}]' in the source folder if you need it" if extra else "MISSING"
+        return f"not installed; {INSTALL_EXTRA.format(extra)} if you need it" if extra else "MISSING"
 
 
 def _int8() -> str:

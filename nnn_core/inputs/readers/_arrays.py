@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnn_core import storage
-from nnn_core.errors import InputError
+from nnn_core.errors import INSTALL_EXTRA, InputError
 from nnn_core.inputs.readers._columns import choose_column, choose_id_columns
 from nnn_core.inputs.readers._formats import Format, Outline
 from nnn_core.inputs.readers._npy import (
@@ -143,7 +143,7 @@ def _hdf5(stream: IO[bytes], uri: str) -> Iterator[dict[str, _Array]]:
         import h5py
     except ImportError as error:
         raise InputError(
-            f"{uri!r} is HDF5. Reading it needs the package h5py: pip install '.[hdf5]' in the source folder."
+            f"{uri!r} is HDF5. Reading it needs the package h5py: {INSTALL_EXTRA.format('hdf5')}."
         ) from error
     with h5py.File(stream, "r") as file:
         arrays: dict[str, _Array] = {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from nnn_core.errors import INSTALL_EXTRA
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import SAMPLED, PrefilterSearch
@@ -167,8 +168,8 @@ def _has_device() -> bool:
         from nnn_core.scoring.search._device import has_device
     except ImportError:
         _log.warning(
-            "there is a GPU, but PyTorch is not installed, so the search runs on the CPU. To use the GPU: pip "
-            "install '.[clip]' in the source folder"
+            "there is a GPU, but PyTorch is not installed, so the search runs on the CPU. To use the GPU: %s",
+            INSTALL_EXTRA.format("clip"),
         )
         return False
     return has_device()

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nnn_core import storage
 from nnn_core.digests import sha256
-from nnn_core.errors import ConfigError, ConflictError, CorruptArtifactError, StorageError
+from nnn_core.errors import INSTALL_EXTRA, ConfigError, ConflictError, CorruptArtifactError, StorageError
 from nnn_core.table.lifecycle._pins import held_version
 from nnn_core.table.manifest import Manifest
 
@@ -87,8 +87,7 @@ def _import_pyiceberg() -> Any:
         import pyiceberg.expressions
     except ImportError as error:
         raise ConfigError(
-            "nnn table register --format iceberg needs the package pyiceberg: pip install '.[iceberg]' in the source "
-            "folder."
+            f"nnn table register --format iceberg needs the package pyiceberg: {INSTALL_EXTRA.format('iceberg')}."
         ) from error
     return pyiceberg
 

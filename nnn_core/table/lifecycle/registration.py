@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nnn_core.errors import ConfigError, ConflictError, StorageError
+from nnn_core.errors import INSTALL_EXTRA, ConfigError, ConflictError, StorageError
 from nnn_core.table.lifecycle._delta_log import delta_files
 from nnn_core.table.lifecycle._pins import held_version
 from nnn_core.table.manifest import Manifest
@@ -80,7 +80,7 @@ def _import_deltalake() -> Any:
         import deltalake.transaction
     except ImportError as error:
         raise ConfigError(
-            "nnn table register needs the package deltalake: pip install '.[delta]' in the source folder."
+            f"nnn table register needs the package deltalake: {INSTALL_EXTRA.format('delta')}."
         ) from error
     return deltalake
 
