@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 from typing import IO, Any, TypeVar
 
 import fsspec
@@ -43,6 +46,9 @@ _EXCLUSIVE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfs
 
 #: What the clients of stores call the MD5 of an object, or of its parts' MD5s.
 _MD5S = {"s3": "ETag", "s3a": "ETag", "gs": "md5Hash", "gcs": "md5Hash"}
+
+#: Names that a store is asked for at the same time.
+_ASKED_AT_ONCE = 32
 
 #: What this process has read, by URI and state.
 _HASHED: dict[tuple[str, tuple[Any, ...]], str] = {}
@@ -168,8 +174,10 @@ def read_bytes(uri: str) -> bytes:
 def _type_of(fs: Any, path: str) -> str | None:
     """What is there: a file, a directory or other; None for nothing. (To fsspec's ``isfile`` any error is nothing.)"""
     if isinstance(fs, LocalFileSystem):
-        kinds = {"directory": fs.isdir, "file": fs.isfile, "other": fs.exists}
-        return next((kind for kind, test in kinds.items() if test(path)), None)
+        with contextlib.suppress(OSError, ValueError):
+            mode = os.stat(path).st_mode
+            return "directory" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
+        return None
     try:
         return str(fs.info(path)["type"])
     except (FileNotFoundError, NotADirectoryError):
@@ -179,6 +187,17 @@ def _type_of(fs: Any, path: str) -> str | None:
 def exists(uri: str) -> bool:
     """Whether an object of this name is complete."""
     return _asking(uri, _type_of) is not None
+
+
+def existing(uris: Sequence[str]) -> frozenset[str]:
+    """Those of ``uris`` whose object is complete. A store is asked for many at once, as it takes its time for each."""
+    if len(uris) < 2:
+        return frozenset(filter(exists, uris))
+    if is_local(uris[0]):
+        return frozenset(uri for uri in uris if os.path.exists(LocalFileSystem._strip_protocol(uri)))
+    with ThreadPool(min(len(uris), _ASKED_AT_ONCE)) as pool:
+        found = pool.map(exists, uris, chunksize=1)
+    return frozenset(itertools.compress(uris, found))
 
 
 def is_folder(uri: str) -> bool:

@@ -114,10 +114,12 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             return
         start = time.perf_counter()
         partials, missing = list[Partial](), list[tuple[Partial, ReferenceShard, CalibratedShard | None]]()
-        for reference in bank.shards[task.first : task.last]:
-            fitting = list(scorer.partials(candidates, reference, bank.rows, found_by[reference.number]))
-            found = next((each for each in fitting if storage.exists(each.uri)), None)
-            partials.append(found or fitting[0])
+        references = bank.shards[task.first : task.last]
+        fitting = [list(scorer.partials(candidates, each, bank.rows, found_by[each.number])) for each in references]
+        there = storage.existing([each.uri for would_do in fitting for each in would_do])
+        for reference, would_do in zip(references, fitting, strict=True):
+            found = next((each for each in would_do if each.uri in there), None)
+            partials.append(found or would_do[0])
             if found:
                 count(_STAGE, REUSED)
             else:

@@ -384,6 +384,22 @@ def test_missing_objects_name_themselves(place: str) -> None:
         pass
 
 
+def test_which_of_several_objects_are_there(place: str) -> None:
+    uris = [storage.join(place, f"{name}.parquet") for name in "abcd"]
+    assert storage.existing([]) == storage.existing(uris[:1]) == storage.existing(uris) == frozenset()
+    for uri in uris[1:3]:
+        storage.create(uri, b"bytes")
+    assert storage.existing(uris) == frozenset(uris[1:3])
+    assert storage.existing(uris[1:2]) == frozenset(uris[1:2])
+
+
+def test_a_store_is_asked_for_many_objects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = threading.Barrier(8, timeout=30)
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda self, path, **_: {"type": ("file", at_once.wait())[0]})
+    uris = [f"memory://here/{number}" for number in range(8)]
+    assert storage.existing(uris) == frozenset(uris)
+
+
 def test_a_folder_is_not_an_object(tmp_path: Path) -> None:
     for act in (storage.read_bytes, storage.content_digest):
         with pytest.raises(InputError, match="Is a directory"):
