@@ -14,6 +14,9 @@ from nnn_core.scoring.search.searches import Search
 from nnn_core.scoring.topk import TopK
 from nnn_core.vectors import FloatMatrix
 
+#: Multiplications that take no longer than starting threads does.
+_ALONE = 1 << 25
+
 
 def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) -> TopK:
     """Top-k of each candidate of ``block``, own pairs excluded if the index has pair ids.
@@ -30,6 +33,8 @@ def score_block(block: VectorBlock, search: Search, k: int, threads: int = 1) ->
     """
     index = search.index
     whole = Tile(block.vectors, index.own_codes(block.ids, block.pair_ids))
+    if block.vectors.size * index.rows < _ALONE:
+        threads = 1
     step = _rows_per_tile(len(block.vectors), search.tile_rows, threads)
 
     def search_tile(first: int) -> FloatMatrix:

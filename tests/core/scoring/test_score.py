@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
+from nnn_core.scoring import score
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _device, exact
@@ -107,12 +108,33 @@ def test_random_vectors(method: str, rows: int, references: int, dim: int, k: in
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("tile", [1, 7, 64, 4096])
-def test_bits_do_not_depend_on_tiles_or_threads(method: str, threads: int, tile: int) -> None:
+def test_bits_do_not_depend_on_tiles_or_threads(
+    method: str, threads: int, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "_ALONE", 0)  # threads are worth it
     candidates, references = grid_vectors(65, 40, 1), grid_vectors(500, 40, 2)
     search = dataclasses.replace(SEARCHES[method](make_index(references)), tile_rows=tile)  # type: ignore[type-var]
     top = score_block(make_block(candidates), search, 9, threads)
     scores = oracles.exact_scores(candidates, references)
     oracles.assert_same_bits(top.scores, oracles.padded(oracles.highest(scores, 9)))
+
+
+@pytest.mark.parametrize(("alone", "started"), [(65 * 40 * 500 + 1, 0), (65 * 40 * 500, 1)])
+def test_no_threads_start_for_what_one_has_done_sooner(
+    alone: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[int] = []
+    real = score.ThreadPoolExecutor
+
+    def counted(threads: int) -> object:
+        pools.append(threads)
+        return real(threads)
+
+    monkeypatch.setattr(score, "ThreadPoolExecutor", counted)
+    monkeypatch.setattr(score, "_ALONE", alone)
+    search = SEARCHES["exact"](make_index(grid_vectors(500, 40, 2)))
+    score_block(make_block(grid_vectors(65, 40, 1)), search, 9, threads=2)
+    assert len(pools) == started
 
 
 @pytest.mark.parametrize("slab", [1, 15, 16, 17, 100])
