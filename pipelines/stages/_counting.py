@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,13 @@ from apache_beam.metrics import Metrics
 
 from nnn_core.storage import tally
 from pipelines.stages.metrics import COMPUTED, MSEC, NAMESPACE, PEAK_BYTES, REUSED, WRITTEN, tell
+
+#: Seconds until memory is looked at again. The system remembers the most, and shorter work holds little; looking takes
+#: as long as scoring a small file.
+_LOOK_AGAIN = 0.2
+
+#: When this process looked at its memory.
+_looked = -math.inf
 
 
 @contextlib.contextmanager
@@ -38,7 +46,11 @@ def count_work(stage: str, written: int) -> None:
 
 
 def _peak_memory() -> int:
-    """The most memory that this process has held, in bytes; 0 where the system does not tell."""
+    """The most memory that this process has held, in bytes; 0 where the system does not tell, or was asked just now."""
+    global _looked
+    if time.monotonic() - _looked < _LOOK_AGAIN:
+        return 0
+    _looked = time.monotonic()
     # What getrusage says includes the process that this one was forked from.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
