@@ -79,7 +79,7 @@ def refresh(
     except GateError as error:
         told = Report.from_json(storage.read_bytes(config.report_uri), config.report_uri)
         report = signed(told, command_line("refresh", config))
-        page = write_report(report, config.work, "refused", config.report)
+        page = write_report(report, config.work, "refused", config.report, latest=True)
         gates = [dataclasses.asdict(gate) for gate in report.gates]
         raise GateError(f"{error}\nThe report is {page}", gates, page) from None
     # Some runners lose metrics of the last steps; the version is then the current one.
@@ -99,7 +99,8 @@ def refresh(
     report = signed(complete(told, summary), command_line("refresh", config))
     summary["text"] = render_text(report)
     try:
-        summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
+        name = f"version-{manifest.version:06d}"
+        summary["report"] = write_report(report, config.work, name, config.report, latest=True)
     except StorageError as error:  # the version stands, so the job has done what it was asked for
         summary["report"] = None
         logging.getLogger("nnn").warning("the report could not be written: %s", _cause(error))

@@ -59,6 +59,6 @@ def sum_up(
     told = Report.from_json(outcome.report.encode(), config.work).unchanged(manifest.version)
     report = signed(complete(told, summary), command_line("refresh", config))
     summary["text"] = render_text(report)
-    summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report)
+    summary["report"] = write_report(report, config.work, f"version-{manifest.version:06d}", config.report, latest=True)
     logging.getLogger("nnn").info("nnn refresh done: version %d of %s unchanged", manifest.version, config.table)
     return summary

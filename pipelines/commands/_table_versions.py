@@ -38,7 +38,7 @@ def _print_lines(manifests: Sequence[Manifest], times: Sequence[str]) -> None:
     print(_HEAD)
     for at, (manifest, published) in enumerate(zip(manifests, times, strict=True)):
         earlier = next((each.version for each in manifests[: max(0, at - 1)] if manifest.says_the_same(each)), None)
-        notes = [f"as version {earlier}"] if earlier else []
+        notes = [f"same as version {earlier}"] if earlier else []
         notes += ["current"] if at == len(manifests) - 1 else []
         print(f"{_line(manifest, published)}  {', '.join(notes)}".rstrip())
 

@@ -11,7 +11,7 @@ from jobs import TwoVersions
 
 from nnn_core import __version__
 from nnn_core.report import _summary as summary_of
-from nnn_core.report.archive import read_report
+from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
 
 
@@ -23,6 +23,32 @@ def test_a_report_says_when_by_what_and_how_it_was_made(two_versions: TwoVersion
         assert facts["Program"] == f"nnn {__version__}"
         assert facts["Command"].startswith("nnn refresh --")
         assert f"--candidates {place}/candidates/" in facts["Command"].replace("'", "")
+
+
+def test_the_page_of_the_newest_refresh_has_one_name(two_versions: TwoVersions) -> None:
+    for summary, place in zip(two_versions.summaries, two_versions.kept[1:], strict=True):
+        newest = place / "work" / "reports" / Path(summary["report"]).name
+        latest = newest.with_name("latest.html")
+        assert latest.read_bytes() == newest.read_bytes()
+        assert read_report(str(latest)) == read_report(str(newest))
+
+
+def test_a_page_is_written_also_where_its_copy_cannot_be(
+    two_versions: TwoVersions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_versions.restore(2)
+    report = read_report(two_versions.summaries[1]["report"])
+    in_the_way = tmp_path / "reports" / "latest.html"
+    in_the_way.mkdir(parents=True)
+    written = write_report(report, str(tmp_path), "version-000002")
+    assert Path(written).is_file()
+    assert not caplog.messages
+    again = write_report(report, str(tmp_path), "version-000002", str(tmp_path / "named.html"), latest=True)
+    assert Path(again).is_file()
+    assert "latest.html shows an older report: cannot write" in caplog.text
+    in_the_way.rmdir()
+    write_report(report, str(tmp_path), "refused", latest=True)
+    assert in_the_way.read_bytes() == Path(written).read_bytes()
 
 
 def test_what_a_run_left_becomes_a_page(

@@ -73,7 +73,7 @@ def test_list_says_when_and_which_is_current(table: str, capsys: pytest.CaptureF
     assert lines[0].split() == ["version", "published,", "UTC", "candidates", "bank", "k", "alpha", "mean", "bias"]
     assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
     assert [" 1970-01-02 00:00 " in lines[1], " 1970-01-04 00:00 " in lines[3]] == [True, True]
-    assert lines[4].endswith("  as version 2, current")
+    assert lines[4].endswith("  same as version 2, current")
     assert not any(line.endswith("current") for line in lines[1:4])
     assert [each["published"][:10] for each in record_of(lines)["versions"][:3]] == [f"1970-01-0{n}" for n in (2, 3, 4)]
 
