@@ -155,16 +155,20 @@ def _vocabulary(text: Mapping[str, Any]) -> list[str]:
     """
     if name := text.get("hf_tokenizer_name"):
         return [digest_of_files(present(_tokenizer(name), TOKENIZER))]
-    found = file_digest(_own_vocabulary())
+    found = file_digest(_own_file("bpe_simple_vocab_16e6.txt.gz"))
     return [] if found == _CLIP_VOCABULARY else [found]
 
 
-def _own_vocabulary() -> Path:
-    """The vocabulary that comes with open_clip, found without the seconds that its import takes."""
+def _own_file(name: str) -> Path:
+    """A file or folder that comes with open_clip, found without the seconds that its import takes.
+
+    Raises:
+        ImportError: open_clip is not installed.
+    """
     package = find_spec("open_clip")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
+    if package is None or package.origin is None:
+        raise ImportError("No module named 'open_clip'")
+    return Path(package.origin).with_name(name)
 
 
 def _tokenizer(name: str) -> Path:
@@ -185,16 +189,16 @@ def _text_towers() -> set[str]:
 
 
 def _fingerprint_pretrained(model: str, pretrained: str) -> Fingerprint:
-    import open_clip
-
-    config = open_clip.get_model_config(model)
-    if config is None:
-        known = open_clip.list_models()
+    known = sorted(path.stem for path in _own_file("model_configs").glob("*.json"))
+    if model not in known:
         raise InputError(
             f"--encoder open_clip:{model}/{pretrained}: open_clip has no model {model!r}"
             f"{did_you_mean(model, known) or '.'} It has {len(known)} models, such as {', '.join(_USUAL)}; "
             "open_clip.list_models() names them all."
         )
+    import open_clip
+
+    config = open_clip.get_model_config(model)
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if tag:
         checkpoint = _download(tag, model, pretrained)

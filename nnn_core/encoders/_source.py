@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import ClassVar, Self
 
 from nnn_core.encoders import FLOAT32, Fingerprint
@@ -61,6 +62,11 @@ class ModelSource:
         except ImportError as error:
             raise self._lacking(error) from error
         except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
+            if isinstance(error, AssertionError) or "state_dict" in str(error):
+                raise InputError(
+                    f"--encoder {self.scheme}:{self.spec}: these weights are not of this model "
+                    f"({shorten(str(error), 200)}). Name the model that they were trained as."
+                ) from error
             raise InputError(f"--encoder {self.scheme}:{self.spec} cannot be loaded: {error!r}") from error
 
     @classmethod

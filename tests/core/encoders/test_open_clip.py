@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +126,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(copied: Path) -> None:
     config = json.loads((copied / "open_clip_config.json").read_text())
     config["model_cfg"]["vision_cfg"]["layers"] += 1
     (copied / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="these weights are not of this model"):
         OpenClipSource.parse(f"local-dir:{copied}").load()
 
 
@@ -181,6 +183,17 @@ def test_a_model_name_with_a_checkpoint_path(tmp_path: Path) -> None:
     vectors = source.load().encode_texts(["a red circle"])
     assert vectors.shape == (1, 256)
     assert np.isfinite(vectors).all()
+    other = parse_encoder(f"open_clip:ViT-B-32/{checkpoint}")
+    with pytest.raises(InputError, match=r"these weights are not of this model \(.*\)\. Name the model"):
+        other.load()
+
+
+def test_an_unknown_model_is_refused_before_seconds_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_spec("open_clip")
+    monkeypatch.setattr(_open_clip, "find_spec", lambda name: found)
+    monkeypatch.setitem(sys.modules, "open_clip", None)  # an import of it fails
+    with pytest.raises(InputError, match="open_clip has no model 'ViT-B32'; did you mean ViT-B-32"):
+        OpenClipSource.parse("ViT-B32/tag")
 
 
 def test_captions_that_are_cut_are_counted(encoder: Encoder) -> None:
@@ -221,9 +234,9 @@ def test_another_vocabulary_of_open_clip_is_another_tokenizer(
 ) -> None:
     from open_clip import tokenizer
 
-    assert _open_clip._own_vocabulary().samefile(tokenizer.default_bpe())
+    assert _open_clip._own_file("bpe_simple_vocab_16e6.txt.gz").samefile(tokenizer.default_bpe())
     (tmp_path / "bpe.txt.gz").write_bytes(b"other merges")
-    monkeypatch.setattr(_open_clip, "_own_vocabulary", lambda: tmp_path / "bpe.txt.gz")
+    monkeypatch.setattr(_open_clip, "_own_file", lambda name: tmp_path / "bpe.txt.gz")
     now = OpenClipSource.parse(f"local-dir:{DIRECTORY}").fingerprint
     assert now.tokenizer != source.fingerprint.tokenizer
     assert now.weights == source.fingerprint.weights
