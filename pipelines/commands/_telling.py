@@ -14,6 +14,7 @@ import apache_beam
 
 from nnn_core import storage
 from nnn_core.errors import GateError, NNNError
+from nnn_core.events import Event
 from nnn_core.redaction import harmless, redact, refuse_credentials
 from nnn_core.table.manifest import Manifest
 from nnn_core.telling.lineage import Lineage, sender_to
@@ -21,6 +22,7 @@ from nnn_core.telling.prometheus import write_metrics
 from nnn_core.telling.runs import Run
 from pipelines.commands._output import print_json
 from pipelines.options import OUTPUT, Option
+from pipelines.running.logs import say_end
 from pipelines.running.signals import signal_of
 
 #: Options that name what a run reads.
@@ -133,7 +135,12 @@ def _is_dry(args: argparse.Namespace) -> bool:
 def _tell(args: argparse.Namespace, story: Story, run: Run) -> None:
     if story.lineage:
         story.lineage.end(run)
-    if not args.metrics_file or _is_dry(args):
+    if _is_dry(args):
+        return
+    if not run.exit_code:
+        known = {"table": run.table, "version": run.version, "rows": run.rows, "seconds": round(run.seconds, 1)}
+        say_end(Event(f"{run.command} done", **known))
+    if not args.metrics_file:
         return
     try:
         write_metrics(args.metrics_file, run)

@@ -41,3 +41,11 @@ def say_failure(message: str, kind: str, exit_code: int) -> None:
         logging.getLogger("nnn").error(Event("failed", error=message, kind=kind, exit_code=exit_code))
     else:
         print(f"nnn: {harmless(redact(message))}", file=sys.stderr)
+
+
+def say_end(event: Event) -> None:
+    """The last word of a program that did what it was asked for, for programs; people have its summary."""
+    record = logging.getLogger("nnn").makeRecord("nnn", logging.INFO, "", 0, event, (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.handle(record)

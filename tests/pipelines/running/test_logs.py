@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
-from jobs import plant_inputs, refresh_arguments
+from jobs import TwoVersions, plant_inputs, refresh_arguments
 
 from nnn_core.errors import InputError
 from nnn_core.events import Event
@@ -88,6 +88,17 @@ def test_a_failure_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     assert cli.run_command(fail, []) == 3
     assert capsys.readouterr().err == "nnn: cannot read 's3://[redacted]@bucket/x'.\n"
+
+
+def test_a_good_night_leaves_an_object_too(two_versions: TwoVersions, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(two_versions.restore(2))
+    command = [*refresh_arguments(place, place), "--quiet", "--log-format", "json"]
+    assert cli.main(command) == 0
+    entry = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (entry["severity"], entry["message"]) == ("INFO", "refresh done")
+    assert (entry["table"], entry["version"], entry["rows"]) == (f"{place}/table", 2, 41)
+    assert cli.main([*command, "--dry-run"]) == 0
+    assert "done" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["root", "PrismRunner", "SdkWorker@localhost:1"])
