@@ -62,6 +62,7 @@ class SidePlan:
         hashed_bytes: bytes of input files that were fetched for their digests, which their store does not tell.
         largest: number of rows of the largest file of ``todo``, estimated as ``rows_todo`` is.
         dim: dimension of the vectors, of those that are embedded or in a file of ``todo``; None if nothing tells.
+        grouped: number of ``files`` that are groups of single images.
     """
 
     flag: str
@@ -80,6 +81,7 @@ class SidePlan:
     hashed_bytes: int = 0
     largest: int = 0
     dim: int | None = None
+    grouped: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -146,6 +148,7 @@ class SidePlan:
             sum(each.shard.bytes for each in planned if _is_hashed(each)),
             max(rows, default=0),
             dims[0] if dims else _dim_of(todo, request),
+            sum(bool(each.shard.members) for each in planned),
         )
 
 

@@ -138,13 +138,13 @@ def _price_of(worker: Worker) -> str:
 def _describe_side(side: SidePlan) -> Iterator[str]:
     about = "about " if side.estimated else ""
     yield (
-        f"{side.flag:<18}{_files(side.files)}, {size(side.bytes)}; {len(side.embedded):,} embedded "
+        f"{side.flag:<18}{_files(side, side.files)}, {size(side.bytes)}; {len(side.embedded):,} embedded "
         f"({side.rows_known:,} rows), {len(side.todo):,} to embed ({about}{side.rows_todo:,} rows)"
         + (f"; {side.rows_reused:,} rows known from other groups" if side.rows_reused else "")
         + (f"; {side.removed:,} gone since" if side.removed else "")
     )
     for reason, files in sorted(side.reasons.items()):
-        yield f"                  {_files(files)}: {reason}"
+        yield f"                  {_files(side, files)}: {reason}"
     if side.hashed_bytes:
         yield (
             f"                  {size(side.hashed_bytes)} are fetched for their digests, because their store gives "
@@ -152,8 +152,11 @@ def _describe_side(side: SidePlan) -> Iterator[str]:
         )
 
 
-def _files(number: int) -> str:
-    return f"{number:,} file{'' if number == 1 else 's'}"
+def _files(side: SidePlan, number: int) -> str:
+    """A number of input files of a side; single images are groups."""
+    what = "group" if side.grouped == side.files else "file or group" if side.grouped else "file"
+    plural = what.replace("file", "files").replace("group", "groups")
+    return f"{number:,} {what if number == 1 else plural}{' of images' if side.grouped else ''}"
 
 
 def _describe_grouping(grouping: Grouping) -> str:

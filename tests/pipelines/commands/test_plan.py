@@ -28,13 +28,14 @@ from nnn_core.inputs.shards import MODALITIES
 from nnn_core.planning import measuring, scaling
 from nnn_core.planning import plan as planning
 from nnn_core.planning.costs import DEFAULT_RATES, Rates, Work
-from nnn_core.planning.plan import GONE, SidePlan
+from nnn_core.planning.plan import FIRST, GONE, SidePlan
 from nnn_core.planning.preflight import Head
 from pipelines.commands import _demo_data as demo
 from pipelines.commands import cli
 from pipelines.commands._compare_plan import compare, describe_comparison
 from pipelines.commands._foretold import Foretold, _changed_parts, _rows_to_encode, format_dollars
 from pipelines.commands._output import in_columns
+from pipelines.commands._plan import _describe_side
 from pipelines.commands._preflight import describe_head
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +218,21 @@ def test_the_dimension_of_vectors_is_read_from_a_file(tmp_path: Path) -> None:
     lists = dataclasses.replace(request, columns=Columns(vector="vector"))
     side = SidePlan.of("candidates", str(tmp_path / "part-*.parquet"), lists, None, ())
     assert (side.dim, side.largest) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [("*.tar", "1 file, "), ("*.jpg", "1 group of images, "), ("*", "2 files or groups of images, ")],
+)
+def test_single_images_are_groups(tmp_path: Path, pattern: str, said: str) -> None:
+    write_tar(tmp_path / "a.tar", {"0": {"jpg": b"x"}})
+    for name in ("b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    request = EmbeddingRequest("image", Columns(), "now", str(tmp_path / "work"))
+    side = SidePlan.of("candidates", str(tmp_path / pattern), request, None, ())
+    lines = list(_describe_side(side))
+    assert lines[0].startswith(f"candidates        {said}")
+    assert lines[1].strip() == f"{said.strip(' ,')}: {FIRST}"
 
 
 def test_a_changed_encoder_is_named(tmp_path: Path) -> None:
