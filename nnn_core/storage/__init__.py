@@ -180,8 +180,15 @@ def _type_of(fs: Any, path: str) -> str | None:
         return None
     try:
         return str(fs.info(path)["type"])
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        _check_bucket(error)
         return None
+
+
+def _check_bucket(error: OSError) -> None:
+    """Nothing lies in a bucket that does not exist, but its name is a mistake rather than an empty place."""
+    if "bucket does not exist" in str(error):
+        raise error
 
 
 def exists(uri: str) -> bool:
@@ -212,7 +219,8 @@ def list_names(uri: str) -> list[str]:
         fs.invalidate_cache(path)
         try:
             return sorted(basename(name) for name in fs.ls(path, detail=False))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            _check_bucket(error)
             return []
 
     return _asking(uri, names)
@@ -260,7 +268,8 @@ def _walk(fs: Any, folder: str, depth: int | None) -> Iterator[dict[str, Any]]:
     """What lies below ``folder``, down to ``depth`` levels."""
     try:
         listing = fs.ls(folder or fs.root_marker, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        _check_bucket(error)
         return
     for info in listing:
         name = info["name"].rstrip("/")

@@ -93,8 +93,8 @@ def unreachable(uri: str, error: BaseException) -> StorageError:
     if uri.startswith(("s3://", "s3a://")) and not (os.environ.keys() & _ENDPOINTS):
         elsewhere = " For an S3 store that is not Amazon's, set AWS_ENDPOINT_URL to its address."
     return StorageError(
-        f"cannot reach {uri!r}: {reason(error)}. {NOTHING_PUBLISHED} Check its credentials and the network, "
-        f"and run the same command again.{elsewhere}"
+        f"cannot reach {uri!r}: {reason(error)}. {NOTHING_PUBLISHED} Check its name, its credentials and "
+        f"the network, and run the same command again.{elsewhere}"
     )
 
 

@@ -223,8 +223,10 @@ def test_a_bucket_that_is_missing_fails_at_once(store: str, proxy: Proxy) -> Non
         storage.read_bytes(uri)
     with pytest.raises(StorageError, match=rf"cannot write '{uri}': The specified bucket does not exist"):
         storage.create(uri, b"1")
-    assert not storage.exists(uri)
-    assert len(proxy.requests) <= 9
+    for look in (storage.exists, storage.list_names, storage.find, lambda uri: storage.find(f"{uri}/*.tar")):
+        with pytest.raises(StorageError, match=r"cannot reach '.*': The specified bucket .* Check its name"):
+            look(uri)  # it is no empty place
+    assert len(proxy.requests) <= 15
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
