@@ -215,8 +215,13 @@ def stage_cells(stage: Stage) -> dict[str, str]:
     )
     return {
         "Held": ", ".join(words for number, words in held if number),
-        "Of the work": ", ".join(f"{name} {seconds(spent)}" for name, spent in stage.parts),
+        "Of the work": ", ".join(f"{name} {seconds(spent)}{_of_threads(stage, spent)}" for name, spent in stage.parts),
     }
+
+
+def _of_threads(stage: Stage, spent: float) -> str:
+    """Why a part took longer than the whole."""
+    return " (sum of its threads)" if stage.seconds is not None and spent > stage.seconds else ""
 
 
 def own_pairs_words(report: Report) -> tuple[str, ...]:

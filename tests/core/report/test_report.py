@@ -457,6 +457,8 @@ def test_stages_tell_what_they_held_and_spent() -> None:
     cells = {"Held": "2,700,000 pairs, 392.6 KiB written", "Of the work": "load 0.31 s, search 2.5 s"}
     assert summary.stage_cells(scoring) == cells
     assert summary.stage_cells(Stage("MergePartials", 1.0, 1, 0)) == dict.fromkeys(cells, "")
+    threaded = dataclasses.replace(scoring, parts=(("model", scoring.seconds), ("load", scoring.seconds + 60)))
+    assert re.fullmatch(r"model [^(]*, load [^(]* \(sum of its threads\)", summary.stage_cells(threaded)["Of the work"])
     text, page = render_text(report), render(report)
     for cell in (*cells.values(), "900 rows, 81.0 MiB read, 1.8 MiB written", "model 58 s"):
         assert cell in text
