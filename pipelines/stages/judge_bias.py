@@ -21,7 +21,7 @@ from nnn_core.evaluation.ranks import Counts, Targets
 from nnn_core.evaluation.summary import Evaluation, Request
 from nnn_core.scoring.bank import Bank
 from pipelines.stages._counting import count, timed
-from pipelines.stages.metrics import COMPUTED, REUSED, StageName
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName, tell
 from pipelines.stages.once import Once
 
 _STAGE = StageName.JUDGE_BIAS
@@ -129,6 +129,7 @@ class JudgeBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
+    tell(_STAGE, expected=2)  # this, and what counts ahead of it
     with timed(_STAGE):
         targets, computed = ShardJudging(means, stored).find_targets()
     count(_STAGE, COMPUTED if computed else REUSED)

@@ -22,7 +22,7 @@ from pipelines.stages._measure_agreement import MeasureAgreement
 from pipelines.stages._show_rows import ShowRows
 from pipelines.stages.embed_files import _EmbeddedSide
 from pipelines.stages.judge_bias import JudgeBias
-from pipelines.stages.metrics import COMPUTED, REUSED, StageName
+from pipelines.stages.metrics import COMPUTED, REUSED, StageName, tell
 from pipelines.stages.once import Once, unite
 
 _STAGE = StageName.JUDGE_BIAS
@@ -77,6 +77,7 @@ class ReviewBias(beam.PTransform):  # type: ignore[misc]
 
 
 def _rank_shard(means: ShardMeans, stored: StoredQueries, evaluation: Evaluation) -> Rankings:
+    tell(_STAGE, expected=1)
     with timed(_STAGE):
         rankings, computed = ShardJudging(means, stored).rank(evaluation.point)
     count(_STAGE, COMPUTED if computed else REUSED)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ from nnn_core.evaluation.summary import ALPHAS
 from nnn_core.report.archive import read_report, write_report
 from pipelines.commands import cli
 from pipelines.config import RefreshConfig
+from pipelines.running import _progress
+from pipelines.running._progress import Tally
 
 DIM, CANDIDATES, QUERIES = 8, 60, 80
 
@@ -95,9 +98,15 @@ def tuned(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="module")
 def refreshed(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A refresh that chooses k and alpha by the queries: the folder of its table, and its summary."""
+    """A refresh that chooses k and alpha by the queries: the folder of its table, and its summary.
+
+    ``tallies`` are those of its progress, by stage.
+    """
     folder = tmp_path_factory.mktemp("refreshed")
-    return folder, result_of("refresh", *as_flags(flags_of_refresh(inputs, folder)), "--tune")
+    tallies: dict[str, Tally] = {}
+    with mock.patch.object(_progress.Lines, "show", lambda self, stage, tally: tallies.update({stage: tally})):
+        summary = result_of("refresh", *as_flags(flags_of_refresh(inputs, folder)), "--tune")
+    return folder, summary | {"tallies": tallies}
 
 
 @pytest.fixture(scope="module")
@@ -384,6 +393,7 @@ def test_nothing_is_judged_twice(
     again = result_of("refresh", *as_flags(flags_of_refresh(published, folder)), "--tune")
     both = [each["stages"]["judge_bias"] for each in (first, again)]
     assert [(each["computed"], each["reused"]) for each in both] == [(9, 0), (0, 9)]
+    assert [first["tallies"]["judge_bias"].done, first["tallies"]["judge_bias"].expected] == [9, 9]
     assert (again["version"], again["evaluation"]) == (first["version"], first["evaluation"])
     # A point that is given is judged by the same counts.
     moved = given["stages"]["judge_bias"]
