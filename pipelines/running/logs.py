@@ -16,6 +16,9 @@ FORMATS = ("text", "json")
 #: is refused. A failure reaches the user as one message instead, see ``runner.run``.
 _TALKATIVE = ("apache_beam", "gcsfs")
 
+#: What of it tells how a job goes; the rest is two hundred lines on type hints before anything runs.
+_OF_JOBS = ("apache_beam.runners.dataflow", "apache_beam.runners.portability.portable_runner")
+
 
 #: Loggers by which Beam passes on what a job service or a worker of another process says: pages of Java and JSON, and
 #: the same failure once more.
@@ -32,7 +35,9 @@ def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
     # Beam's worker lowers the level of the root logger when it starts; that of the handler holds.
     logging.basicConfig(level=handler.level, handlers=[handler], force=True)
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
+    for name in _OF_JOBS:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.NOTSET)
 
 
 def say_failure(message: str, kind: str, exit_code: int) -> None:

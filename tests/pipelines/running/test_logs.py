@@ -112,6 +112,16 @@ def test_what_an_engine_says_is_shown_to_those_who_ask(name: str, capsys: pytest
         assert "ours" in shown
 
 
+def test_of_beam_only_jobs_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in (True, False):
+        configure_logging(verbose)
+        logging.getLogger("apache_beam.typehints.decorators").info("chatter")
+        logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").info("job is running")
+        assert (
+            capsys.readouterr().err == verbose * "INFO apache_beam.runners.dataflow.dataflow_runner: job is running\n"
+        )
+
+
 @pytest.mark.slow
 def test_a_run_logs_every_shard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -121,6 +131,7 @@ def test_a_run_logs_every_shard(
     flags = ["--verbose", "--log-format", "json"]
     assert cli.main([*refresh_arguments(str(tmp_path), str(tmp_path), 1), *flags]) == 0
     entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {entry["logger"].partition(".")[0] for entry in entries} == {"nnn", "nnn_core"}
     for what, stage, count in (("embedded", "embed_candidates", 2), ("scored", "score_candidates", 2)):
         found = {entry["uri"] for entry in entries if entry["message"] == what and entry.get("stage") == stage}
         assert len(found) == count, what
