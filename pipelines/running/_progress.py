@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnn_core.events import Event
-from pipelines.stages.metrics import LISTENERS, Step
+from pipelines.stages.metrics import LISTENERS, UNITS, Step
 
 _LOG = logging.getLogger("nnn")
 
@@ -33,6 +33,7 @@ class Tally:
         started: when it was first heard of, seconds of a monotonic clock.
         rows: rows that are done, where they are told one batch after the other.
         rows_expected: rows that are known to be needed; None where an artefact has nobody knows how many.
+        unit: what is counted as rows.
     """
 
     done: int = 0
@@ -40,6 +41,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     rows: int = 0
     rows_expected: int | None = 0
+    unit: str = "rows"
 
     def add(self, step: Step) -> None:
         """Take in what was done since."""
@@ -73,8 +75,8 @@ class Tally:
         spent = max(now - self.started, 1e-3)
         parts = [f"{self.done:,} so far" if self.expected is None else f"{self.done:,} of {self.total:,}"]
         if self.rows:
-            total = f" of {self.rows_expected:,}" if self.rows_expected else ""
-            parts.append(f"{self.rows:,}{total} rows, {_rate(self.rows / spent, ' rows')}")
+            total = f" of {_amount(self.rows_expected)}" if self.rows_expected else ""
+            parts.append(f"{_amount(self.rows)}{total} {self.unit}, {_rate(self.rows / spent, f' {self.unit}')}")
         elif spent >= 1.0 or not self.done:  # what began just now has no rate yet
             parts.append(_rate(self.done / spent))
         done, total_done = self.place
@@ -85,7 +87,17 @@ class Tally:
 
 def _rate(per_second: float, what: str = "") -> str:
     """Such as ``3.1/s``, or ``20 s each`` where a second is not enough for one."""
-    return f"{_seconds(1 / per_second)} each" if 0 < per_second < 0.1 else f"{per_second:.3g}{what}/s"
+    if 0 < per_second < 0.1:
+        return f"{_seconds(1 / per_second)} each"
+    return f"{_amount(per_second) if per_second >= 1000 else f'{per_second:.3g}'}{what}/s"
+
+
+def _amount(number: float) -> str:
+    """Such as ``640``, ``6,000`` or ``2.4 billion``."""
+    for power, name in ((12, "trillion"), (9, "billion"), (6, "million")):
+        if number >= 10**power:
+            return f"{number / 10**power:,.1f} {name}"
+    return f"{number:,.0f}"
 
 
 def _seconds(value: float) -> str:
@@ -142,7 +154,7 @@ class Messages(Lines):
 
     def write(self, stage: str, tally: Tally, now: float) -> None:
         figures = {"done": tally.done, "expected": None if tally.expected is None else tally.total}
-        rows = {"rows": tally.rows, "rows_expected": tally.rows_expected or None} if tally.rows else {}
+        rows = {tally.unit: tally.rows, f"{tally.unit}_expected": tally.rows_expected or None} if tally.rows else {}
         _LOG.info(Event("progress", stage=stage, **figures, **rows, seconds=round(now - tally.started, 3)))
 
 
@@ -163,7 +175,7 @@ def shown(display: _Bars | Lines | None = None) -> Iterator[dict[str, Tally]]:
     def add(stage: str, step: Step) -> None:
         # A job need not end because nobody reads its progress any more.
         with lock, contextlib.suppress(OSError):
-            tally = tallies.setdefault(stage, Tally())
+            tally = tallies.setdefault(stage, Tally(unit=UNITS.get(stage, "rows")))
             tally.add(step)
             screen.show(stage, tally)
 

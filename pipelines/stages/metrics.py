@@ -69,7 +69,7 @@ class Step:
     Attributes:
         done: further artefacts that are there.
         expected: further artefacts that are known to be needed.
-        rows: further rows that are done, of artefacts that are not there yet.
+        rows: further rows that are done, also of artefacts that are not there yet.
         rows_expected: further rows that are known to be needed; None where an artefact has nobody knows how many.
     """
 
@@ -78,6 +78,9 @@ class Step:
     rows: int = 0
     rows_expected: int | None = 0
 
+
+#: What stages count where others count rows.
+UNITS: dict[str, str] = {StageName.SCORE_CANDIDATES: PAIRS}
 
 #: Who shows progress in this process, by name of the stage; the last one is told.
 LISTENERS: list[Callable[[str, Step], None]] = []

@@ -51,7 +51,7 @@ class _ScoreTask:
 def _plan_tasks(candidates: EmbeddedShard, sides: Sides) -> Iterator[_ScoreTask]:
     """Cut the reference shards into ranges of about ``_PAIRS_PER_TASK`` pairs."""
     shards = sides.bank.shards
-    tell(_STAGE, expected=len(shards))
+    tell(_STAGE, expected=len(shards), rows_expected=candidates.rows * sides.bank.rows)
     first, pairs = 0, 0
     for shard in shards:
         pairs += candidates.rows * shard.rows
@@ -110,6 +110,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         found_by = [settings[shard.number].digest if shard.number in settings else EXACT for shard in bank.shards]
         if storage.exists(scorer.merged_uri(candidates, bank, found_by)):
             count(_STAGE, REUSED, task.last - task.first)
+            tell(_STAGE, rows=candidates.rows * sum(each.rows for each in bank.shards[task.first : task.last]))
             yield key, ScoredRange.done(candidates)
             return
         start = time.perf_counter()
@@ -122,6 +123,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
             partials.append(found or would_do[0])
             if found:
                 count(_STAGE, REUSED)
+                tell(_STAGE, rows=candidates.rows * reference.rows)
             else:
                 missing.append((partials[-1], reference, settings.get(reference.number)))
         if missing:
@@ -154,6 +156,7 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
                         count_work(_STAGE, storing.get())
                 count(_STAGE, COMPUTED)
                 count(_STAGE, PAIRS, candidates.rows * reference.rows)
+                tell(_STAGE, rows=candidates.rows * reference.rows)
 
     def _search(self, partial: Partial, reference: ReferenceShard, how: CalibratedShard | None) -> Search:
         def load() -> Search:

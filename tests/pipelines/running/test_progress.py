@@ -10,7 +10,7 @@ from fakes import Silent
 from jobs import TwoVersions
 
 from pipelines.running import _progress as progress
-from pipelines.running._progress import Lines, Messages, Tally, _seconds, shown
+from pipelines.running._progress import Lines, Messages, Tally, _amount, _seconds, shown
 from pipelines.stages import metrics
 from pipelines.stages.metrics import Step, tell
 
@@ -66,11 +66,22 @@ def test_words_of_rows() -> None:
     assert tally.words(50.0) == "1 of 2, 1,000 rows, 20 rows/s, 50 s left"
 
 
+def test_scoring_counts_pairs() -> None:
+    with shown(Silent()) as tallies:
+        tell("score_candidates", expected=4, rows_expected=4_000_000_000)
+        tell("score_candidates", done=1)
+        tell("score_candidates", rows=1_300_000_000)
+    tally = tallies["score_candidates"]
+    said = "1 of 4, 1.3 billion of 4.0 billion pairs, 65.0 million pairs/s, 42 s left"
+    assert tally.words(tally.started + 20.0) == said
+    assert [_amount(number) for number in (640, 6000.4, 2.5e6, 3e12)] == ["640", "6,000", "2.5 million", "3.0 trillion"]
+
+
 def test_a_run_shows_every_stage(two_versions: TwoVersions) -> None:
     lines = two_versions.progress[0].splitlines()
     for stage, last in (
         ("embed_candidates", "2 of 2"),
-        ("score_candidates", "4 of 4"),
+        ("score_candidates", "4 of 4, 1,120 of 1,120 pairs"),
         ("commit_bias_table", "1 so far"),  # nobody says how much there is to come
     ):
         assert any(line.startswith(stage) and last in line for line in lines), lines
