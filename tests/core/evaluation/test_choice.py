@@ -132,7 +132,7 @@ def chosen_slowly(first: list[list[int]], some: list[int]) -> tuple[Point, Point
     for point in POINTS[1:]:
         leads = [s(query, best) - s(query, point) for query in some]
         spread = math.sqrt(sum((lead - sum(leads) / len(leads)) ** 2 for lead in leads) / len(leads))
-        if g(best) - g(point) <= spread / math.sqrt(len(some)):
+        if g(best) - g(point) <= spread / max(math.sqrt(len(some)), len(some) / 10):
             near.append(point)
     return best, min(near, key=distance)
 
@@ -166,6 +166,16 @@ def test_the_rule_is_its_slow_transcription(seed: int, spread: float) -> None:
     assert choice.error == pytest.approx(math.sqrt(sum(each**2 for each in total.values())) / queries, abs=1e-12)
     enough = len(total) >= FEWEST_ANSWERS and choice.bits > 1.645 * choice.error and choice.candidate != POINTS[0]
     assert choice.point == (choice.candidate if enough else POINTS[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_queries_are_trusted_sooner(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    factors = 1.05 ** rng.standard_normal((len(POINTS), 1)) * 1.3 ** rng.standard_normal((len(POINTS), 300))
+    first = np.maximum(1, np.rint(rng.integers(2, 60, 300) * factors)).astype(np.int64)
+    for queries in (100, 300):
+        choice, _ = apply(first[:, :queries], names(queries, queries))
+        assert (choice.best, choice.candidate) == chosen_slowly(first.tolist(), list(range(queries)))
 
 
 def ranks_with(gain: float, queries: int = 400, seed: int = 3, *, everywhere: bool = False) -> np.ndarray:
