@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ class Along:
         """The further columns of some rows of a shard, and the ids of their points; None for what is not asked for.
 
         Raises:
-            InputError: the file has no such column or row, or a row has no UUID.
+            InputError: the file has no such column or row, a row has no UUID, or two rows of the file have the same.
         """
         names = [*dict.fromkeys([*self.payload, *([self.uuids] if self.uuids else [])])]
         if not names:
@@ -58,4 +59,10 @@ class Along:
                 "points are unknown; leave these rows out."
             )
         names: list[str] = column.cast(pa.string()).to_pylist()
+        point, rows = Counter(names).most_common(1)[0] if names else ("", 0)
+        if rows > 1:
+            raise InputError(
+                f"{shard.source!r}: {rows} rows have the same {self.uuids!r} (--uuid-column), {point!r}. The engine "
+                "would keep one of them and lose the rest. Name a column that differs in every row."
+            )
         return names
