@@ -109,8 +109,13 @@ def last_cause(text: str) -> str:
     """The innermost cause that an engine names, in one sentence."""
     causes = _CAUSE.findall(text)
     lines = [line.strip() for line in _STACK.sub("", _PREFACE.sub("", text)).splitlines() if line.strip()]
-    cause = causes[-1] if causes else (lines or ["it gave no reason"])[0]
-    cause = _WAITED.sub(r"a worker did not answer for \1", _CLASS.sub("", cause.strip()))
+    cause = (causes[-1] if causes else (lines or ["it gave no reason"])[0]).strip()
+    if cause.endswith(":") and cause in lines:  # Spark says on the next lines what it announces
+        for line in lines[lines.index(cause) + 1 :]:
+            cause = f"{cause} {line}"
+            if cause.endswith("."):
+                break
+    cause = _WAITED.sub(r"a worker did not answer for \1", _CLASS.sub("", cause))
     cause = cause if len(cause) <= _LONGEST else f"{cause[:_LONGEST]}..."
     return cause if cause.endswith((".", "!")) else f"{cause}."
 

@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.portable_runner import PortableRunner
 
 from nnn_core.errors import InputError, RunnerError
-from pipelines.running._failures import explain, find_error
+from pipelines.running._failures import explain, find_error, last_cause
 from pipelines.running.runner import run
 
 WORKER = """Pipeline job-1 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness for \
@@ -55,6 +55,20 @@ def test_what_else_a_worker_raises_is_a_defect_and_keeps_its_traceback() -> None
     assert str(found).startswith("Traceback (most recent call last):\n")
     assert "ValueError: boom" in str(found)
     assert "java" not in str(found)
+
+
+def test_what_an_engine_announces_is_told() -> None:
+    text = """Pipeline job-1 failed in state FAILED: Job aborted due to stage failure:
+Aborting TaskSet 1.0 because task 0 (partition 0)
+cannot run anywhere due to node and executor excludeOnFailure.
+Most recent failure:
+Lost task 0.0 in stage 1.0
+"""
+    assert last_cause(text) == (
+        "Job aborted due to stage failure: Aborting TaskSet 1.0 because task 0 (partition 0) "
+        "cannot run anywhere due to node and executor excludeOnFailure."
+    )
+    assert last_cause("Job aborted due to stage failure:") == "Job aborted due to stage failure:."
 
 
 def test_of_an_engine_the_last_cause_is_told_with_what_helps() -> None:
