@@ -176,7 +176,7 @@ def test_a_disk_that_is_full(
         seen.add(error.partition("cannot write '")[2].partition("'")[0].split("/")[-2])
         size, steps = size + 16, steps + 1
         disk(f"size={size}k")
-    disk(f"size={size + 64}k")
+    disk(f"size={size + 256}k")  # the report, and its copy as the newest
     job.succeeds(folder)
     assert seen >= {"embedded", "partials", "000001"}
     record_count("storage that fails in the middle", steps - 1, steps - 1)
