@@ -186,7 +186,10 @@ def _type_of(fs: Any, path: str) -> str | None:
 
 
 def _check_bucket(error: OSError) -> None:
-    """Nothing lies in a bucket that does not exist, but its name is a mistake rather than an empty place."""
+    """Nothing lies in a bucket that does not exist, but its name is a mistake rather than an empty place.
+
+    S3 says so in words; of other stores there is no telling.
+    """
     if "bucket does not exist" in str(error):
         raise error
 
@@ -203,7 +206,7 @@ def existing(uris: Sequence[str]) -> frozenset[str]:
     if is_local(uris[0]):
         return frozenset(uri for uri in uris if os.path.exists(LocalFileSystem._strip_protocol(uri)))
     with ThreadPool(min(len(uris), _ASKED_AT_ONCE)) as pool:
-        found = pool.map(exists, uris, chunksize=1)
+        found = list(pool.imap(exists, uris))  # unlike map it raises at the first error
     return frozenset(itertools.compress(uris, found))
 
 

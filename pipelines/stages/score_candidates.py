@@ -117,7 +117,8 @@ class _ScoreShards(beam.DoFn):  # type: ignore[misc]
         partials, missing = list[Partial](), list[tuple[Partial, ReferenceShard, CalibratedShard | None]]()
         references = bank.shards[task.first : task.last]
         fitting = [list(scorer.partials(candidates, each, bank.rows, found_by[each.number])) for each in references]
-        there = storage.existing([each.uri for would_do in fitting for each in would_do])
+        there = storage.existing([usual.uri for usual, *_ in fitting])
+        there |= storage.existing([each.uri for usual, *others in fitting if usual.uri not in there for each in others])
         for reference, would_do in zip(references, fitting, strict=True):
             found = next((each for each in would_do if each.uri in there), None)
             partials.append(found or would_do[0])
