@@ -18,7 +18,7 @@ from nnn_core import records, storage
 from nnn_core.artifacts import from_sealed, keep_exactly, to_sealed
 from nnn_core.digests import name_of, sha256
 from nnn_core.embedded.shards import contents_path
-from nnn_core.errors import ConfigError
+from nnn_core.errors import ConfigError, StorageError
 from nnn_core.scoring.looks import looks_path
 from nnn_core.scoring.merged import merged_path
 from nnn_core.scoring.partials import EXACT, partial_name
@@ -226,9 +226,18 @@ def _check_all_named(tables: Sequence[str], work: str) -> None:
     marks = [storage.join(folder, name) for name in storage.list_names(folder)]
     noted = {str(from_sealed(storage.read_bytes(mark), mark)): mark for mark in marks}
     named = {storage.normal(table) for table in tables}
-    left_out = [table for table in noted if table not in named and list_versions(table)]
-    # A refresh leaves a mark in the folder of its table before it does anything: without one nobody was there.
-    away = [table for table in noted if not list_versions(table) and not storage.exists(_table_mark(table)[0])]
+    left_out, away = [], []
+    for table in noted:
+        try:
+            versions = list_versions(table)
+            # A refresh leaves a mark in the folder of its table before it does anything: without one nobody was there.
+            there = versions or storage.exists(_table_mark(table)[0])
+        except StorageError:  # a bucket that is gone, say
+            versions, there = [], False
+        if not there:
+            away.append(table)
+        elif versions and table not in named:
+            left_out.append(table)
     if away:
         raise ConfigError(
             f"{away[0]!r} also uses --work {work!r}, but no table is there now. It may be out of reach, so "
