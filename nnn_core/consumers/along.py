@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +46,8 @@ class Along:
             lost = ids[int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])]
             raise InputError(f"{shard.source!r} changed: row {lost!r} is gone. Run the command again.")
         found = table.take(rows).combine_chunks()
+        if self.uuids:
+            _check_distinct(table.column(self.uuids), self.uuids, shard.source)
         return found.select(self.payload) if self.payload else None, self._uuids(found, shard)
 
     def _uuids(self, found: pa.Table, shard: EmbeddedShard) -> list[str] | None:
@@ -59,10 +60,15 @@ class Along:
                 "points are unknown; leave these rows out."
             )
         names: list[str] = column.cast(pa.string()).to_pylist()
-        point, rows = Counter(names).most_common(1)[0] if names else ("", 0)
-        if rows > 1:
-            raise InputError(
-                f"{shard.source!r}: {rows} rows have the same {self.uuids!r} (--uuid-column), {point!r}. The engine "
-                "would keep one of them and lose the rest. Name a column that differs in every row."
-            )
         return names
+
+
+def _check_distinct(column: pa.ChunkedArray, name: str, source: str) -> None:
+    """Refuse a file that has one point twice, in whatever spelling."""
+    spellings = pc.utf8_lower(pc.replace_substring(column.cast(pa.string()).drop_null(), "-", ""))
+    most = max(spellings.value_counts().to_pylist(), key=lambda each: each["counts"], default={"counts": 0})
+    if most["counts"] > 1:
+        raise InputError(
+            f"{source!r}: {most['counts']} rows have the same {name!r} (--uuid-column), {most['values']!r}. The engine "
+            "would keep one of them and lose the rest. Name a column that differs in every row."
+        )
