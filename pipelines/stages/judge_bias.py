@@ -138,6 +138,7 @@ def _find_targets(means: ShardMeans, stored: StoredQueries) -> Targets:
 
 def _count_ahead(means: ShardMeans, stored: StoredQueries, targets: Targets, request: Request, threads: int) -> Counts:
     if not len(targets.pairs):  # nobody knows an answer
+        tell(_STAGE, expected=-1)
         return np.zeros((len(request.points), 0), np.int64)
     with timed(_STAGE):
         ahead, computed = ShardJudging(means, stored).count_ahead(targets, request.points, threads)
