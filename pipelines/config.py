@@ -111,8 +111,8 @@ class RefreshConfig(ValidationColumnOptions):
         threads: threads of a worker process (default: all cores; 1 on a cluster).
         gates: YAML file of limits for publishing, such as drift_psi: 0.25 (default: limits of the program).
         accept: publish even if this gate fails; repeatable. The manifest records it.
-        report: HTML report; {date} stands for today (default: a new one below WORK/reports, whose latest.html is
-            always a copy of the newest).
+        report: HTML report; {date} stands for today (default: a new one below WORK/reports). WORK/reports/latest.html
+            is a copy of the newest refresh's.
         show: columns of the candidates that the report shows beside their ids, such as title,url (default: caption).
         worker_start_timeout: seconds to wait for an engine's first worker (default: %(default)g).
         run: name of this run, which is no option.

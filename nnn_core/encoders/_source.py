@@ -62,10 +62,11 @@ class ModelSource:
         except ImportError as error:
             raise self._lacking(error) from error
         except Exception as error:  # a checkpoint can be wrong in as many ways as there are formats of it
-            if isinstance(error, AssertionError) or "state_dict" in str(error):
+            # What PyTorch, and the checks of open_clip before it, say where tensors have other names or shapes.
+            if "loading state_dict for" in str(error) or (isinstance(error, AssertionError) and str(error)):
                 raise InputError(
-                    f"--encoder {self.scheme}:{self.spec}: these weights are not of this model "
-                    f"({shorten(str(error), 200)}). Name the model that they were trained as."
+                    f"--encoder {self.scheme}:{self.spec}: these weights do not fit the model "
+                    f"({shorten(str(error), 200)}). Name or describe the model that they were trained as."
                 ) from error
             raise InputError(f"--encoder {self.scheme}:{self.spec} cannot be loaded: {error!r}") from error
 

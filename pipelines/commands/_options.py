@@ -74,8 +74,8 @@ class Output:
     Attributes:
         json: print one JSON object on the last line.
         quiet: print only warnings, errors and the object of --json.
-        verbose: log every shard, and what Beam does.
-        log_format: json writes one object a line (default: text).
+        verbose: log every shard, and what Beam says of its jobs.
+        log_format: json writes one object a line, the last at the end of a good run (default: text).
     """
 
     json: Annotated[bool, Option(group=OUTPUT)] = False

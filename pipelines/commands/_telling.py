@@ -137,15 +137,14 @@ def _tell(args: argparse.Namespace, story: Story, run: Run) -> None:
         story.lineage.end(run)
     if _is_dry(args):
         return
+    try:
+        if args.metrics_file:
+            write_metrics(args.metrics_file, run)
+    except NNNError as error:
+        logging.getLogger("nnn").warning("the metrics could not be written: %s", error)
     if not run.exit_code:
         known = {"table": run.table, "version": run.version, "rows": run.rows, "seconds": round(run.seconds, 1)}
         say_end(Event(f"{run.command} done", **known))
-    if not args.metrics_file:
-        return
-    try:
-        write_metrics(args.metrics_file, run)
-    except NNNError as error:
-        logging.getLogger("nnn").warning("the metrics could not be written: %s", error)
 
 
 def _verdicts_of(gates: Iterable[Mapping[str, Any]]) -> dict[str, str]:

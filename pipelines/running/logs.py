@@ -16,7 +16,7 @@ FORMATS = ("text", "json")
 #: is refused. A failure reaches the user as one message instead, see ``runner.run``.
 _TALKATIVE = ("apache_beam", "gcsfs")
 
-#: What of it tells how a job goes; the rest is two hundred lines on type hints before anything runs.
+#: What of Beam tells how a job goes; the rest is two hundred lines on type hints before anything runs.
 _OF_JOBS = ("apache_beam.runners.dataflow", "apache_beam.runners.portability.portable_runner")
 
 
@@ -26,7 +26,7 @@ _PASSED_ON = re.compile(r"root|Prism(Runner|JobServer)|SdkWorker@.*")
 
 
 def configure_logging(verbose: bool = False, log_format: str = "text") -> None:
-    """Log to standard error: warnings, or everything when ``verbose``."""
+    """Log to standard error: warnings, or when ``verbose`` also what this program and Beam say of jobs."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.setLevel(logging.INFO if verbose else logging.WARNING)

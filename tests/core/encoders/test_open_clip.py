@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(copied: Path) -> None:
     config = json.loads((copied / "open_clip_config.json").read_text())
     config["model_cfg"]["vision_cfg"]["layers"] += 1
     (copied / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="these weights are not of this model"):
+    with pytest.raises(InputError, match="these weights do not fit the model"):
         OpenClipSource.parse(f"local-dir:{copied}").load()
 
 
@@ -184,7 +184,7 @@ def test_a_model_name_with_a_checkpoint_path(tmp_path: Path) -> None:
     assert vectors.shape == (1, 256)
     assert np.isfinite(vectors).all()
     other = parse_encoder(f"open_clip:ViT-B-32/{checkpoint}")
-    with pytest.raises(InputError, match=r"these weights are not of this model \(.*\)\. Name the model"):
+    with pytest.raises(InputError, match=r"these weights do not fit the model \(.*\)\. Name or describe the model"):
         other.load()
 
 
