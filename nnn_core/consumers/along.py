@@ -66,9 +66,11 @@ class Along:
 def _check_distinct(column: pa.ChunkedArray, name: str, source: str) -> None:
     """Refuse a file that has one point twice, in whatever spelling."""
     spellings = pc.utf8_lower(pc.replace_substring(column.cast(pa.string()).drop_null(), "-", ""))
-    most = max(spellings.value_counts().to_pylist(), key=lambda each: each["counts"], default={"counts": 0})
-    if most["counts"] > 1:
-        raise InputError(
-            f"{source!r}: {most['counts']} rows have the same {name!r} (--uuid-column), {most['values']!r}. The engine "
-            "would keep one of them and lose the rest. Name a column that differs in every row."
-        )
+    counts = spellings.value_counts()
+    if len(counts) == len(spellings):
+        return
+    most = max(counts.to_pylist(), key=lambda each: each["counts"])
+    raise InputError(
+        f"{source!r}: {most['counts']} rows have the same {name!r} (--uuid-column), {most['values']!r}. The engine "
+        "would keep one of them and lose the rest. Name a column that differs in every row."
+    )
