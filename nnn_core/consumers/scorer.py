@@ -43,7 +43,7 @@ _FORMAT = "nnn-scores/1"
 @dataclass(frozen=True)
 class BiasScorer:
     """The bank of a version in memory, and what makes biases of scores. It holds 4 bytes a coordinate of the bank, and
-    a quarter of that again where the processor multiplies int8; scoring adds less than 200 MB, whatever is scored.
+    three tenths of that again once it was searched by int8 products; scoring adds less than 200 MB, whatever is scored.
 
     Attributes:
         manifest: manifest of the version whose bank and settings are used.

@@ -29,9 +29,9 @@ _KERNELS = 50 * _MIB
 #: whose files are not known here, those of a ViT-B/32.
 MODEL_LIBRARIES, _BATCH, ASSUMED_WEIGHTS = 750 * _MIB, 100 * _MIB, 600 * _MIB
 
-#: Of each thread that searches, for a tile of 1,024 candidates: a slab of scores; a reservoir's room for each score
-#: kept, with what is selected from it; and the reservoirs of the prefilter, which have room for 4,096.
-_SLAB, _KEPT, _RESERVOIRS = 4 * _MIB, 100 << 10, 32 * _MIB
+#: Of each thread that searches, for a tile of 1,024 candidates: a slab of scores; and a reservoir's room for each score
+#: kept, with what is selected from it.
+_SLAB, _KEPT = 4 * _MIB, 100 << 10
 
 #: What the prefilter holds of the references, of one in float32: int8 and a sample of these.
 _ROUNDED = 0.3
@@ -128,8 +128,7 @@ def _block(work: Work) -> float:
 
 
 def _tiles(work: Work) -> float:
-    reservoirs = _RESERVOIRS if work.prefilter else 0
-    return work.threads * (_SLAB + _KEPT * min(work.kept, work.k_max) + reservoirs)
+    return work.threads * (_SLAB + _KEPT * min(work.kept, work.k_max))
 
 
 def _embedding(work: Work) -> float:

@@ -83,11 +83,9 @@ def _version(package: str, extra: str | None) -> str:
 
 
 def _int8() -> str:
-    from nnn_core.scoring.search._lanes import has_fast_int8
+    from nnn_core.scoring.search._lanes import int8_instructions
 
-    if has_fast_int8():
-        return "AVX-512 VNNI: exact scoring can use int8 products"
-    return "no AVX-512 VNNI: exact scoring uses float32 products"
+    return f"{int8_instructions() or 'none'}; scoring uses products of int8 or of float32, whichever is faster here"
 
 
 def _device() -> str:

@@ -39,7 +39,7 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import exact as exact_module
 from nnn_core.scoring.search._approximate import ApproximateSearch
 from nnn_core.scoring.search._clusters import Clusters
-from nnn_core.scoring.search._lanes import has_fast_int8
+from nnn_core.scoring.search._lanes import int8_instructions
 from nnn_core.scoring.search._prefilter import PrefilterSearch
 from nnn_core.scoring.search.calibration import _choose_settings
 from nnn_core.scoring.search.exact import ExactSearch
@@ -190,10 +190,12 @@ def bench_exact(
     """The exact searches against the product, FAISS and the authors' package."""
     bank = len(references)
     block, index = as_block(candidates), ReferenceIndex.of(references)
-    searches: dict[str, Search] = {"exact": ExactSearch(index)}
-    if has_fast_int8():
-        searches |= {"prefilter": PrefilterSearch.of(index), "auto": _FasterSearch(index)}
-        _FASTER.clear()  # what it found with another number of threads
+    searches: dict[str, Search] = {
+        "exact": ExactSearch(index),
+        "prefilter": PrefilterSearch.of(index),
+        "auto": _FasterSearch(index),
+    }
+    _FASTER.clear()  # what it found with another number of threads
     if _has_device():
         from nnn_core.scoring.search._device import DeviceSearch
 
@@ -327,12 +329,12 @@ def describe_machine() -> str:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    int8 = "with" if has_fast_int8() else "without"
+    int8 = int8_instructions() or "no instructions"
     blas = next(
         pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
     )
     kernels = f"{blas['internal_api']} {blas['version']} with its {blas['architecture']} kernels"
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {int8} AVX-512 VNNI; numpy {np.__version__}, {kernels}"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {int8} for int8; numpy {np.__version__}, {kernels}"
 
 
 def start_without(names: tuple[str, ...]) -> None:

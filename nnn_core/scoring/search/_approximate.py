@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search import _kernels as kernels
 from nnn_core.scoring.search._clusters import CLUSTER_DIMS, Clusters
-from nnn_core.scoring.search._rounding import PackedReferences, Rounded
+from nnn_core.scoring.search._rounding import NARROW, PackedReferences, Rounded
 from nnn_core.scoring.search._selection import Reservoirs, Tile, score_selected
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix
@@ -121,7 +121,7 @@ class ApproximateSearch:
 
 def _round(vectors: FloatMatrix) -> Rounded:
     """Whole numbers (rows, dims) in int8."""
-    return Rounded.of(vectors, np.zeros(vectors.shape[1]))
+    return Rounded.of(vectors, np.zeros(vectors.shape[1]), NARROW)
 
 
 def _pack(vectors: FloatMatrix) -> PackedReferences:

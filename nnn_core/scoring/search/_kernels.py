@@ -6,10 +6,9 @@ cheap arithmetic. ``collect`` keeps, for each candidate, the entries that may st
 fits a small reservoir, so the scores are looked at once, in the cache, and most are dismissed sixteen
 at a time by one comparison. ``score_kept`` then computes the exact scores of the few that are left.
 
-How far a score may be off depends on candidate and reference: by at most ``doubt[0] * width[0] +
-doubt[1] * width[1]``, of which the first factors belong to the candidate and the second to the
-reference. Where all references are alike there are no widths, and ``doubt[0]`` is the bound. What is
-kept of an entry is the lowest that its score may be.
+A score may be off by at most ``doubt``, a number for each candidate; what is kept of an entry is the lowest that
+its score may be. ``collect_near`` knows better bounds, for each candidate and reference, and takes the exact score of
+an entry at once, while the reference is in the cache: nothing that it keeps is in doubt.
 
 Compiled by numba on first use and kept on disk. None of the loops needs Python's lock.
 """
@@ -25,8 +24,8 @@ from nnn_core.scoring.search._lanes import (
     GROUPS,
     LANES,
     ROWS,
-    append_lanes,
     lanes_at_least,
+    lowest_lane,
     multiply,
     score_of,
     to_key,
@@ -38,13 +37,10 @@ _ALL_LANES = np.uint32((1 << LANES) - 1)
 _CHUNK = 8 * LANES
 
 #: References, in vectors of lanes, whose products with a few candidates are in memory at a time.
-_SLAB_GROUPS = 20 * GROUPS
+_SLAB_GROUPS = 60
 
 #: Count of a row whose reservoir overflowed: it must be searched in another way.
 OVERFLOW = -1
-
-#: Count of a row of which too few entries reached the threshold it began with: it must be searched from a lower one.
-TOO_FEW = -2
 
 
 @njit(cache=True, nogil=True)
@@ -79,30 +75,58 @@ def _lower_bound(keys: Any, row: int, count: int, need: int, most: int, low: int
 
 
 @njit(cache=True, nogil=True)
-def _bound(doubt: Any, row: int, widths: Any, position: int) -> Any:
-    """By how much a candidate's score with the reference at ``position`` may be off."""
-    if widths is None:
-        return doubt[row, 0]
-    return doubt[row, 0] * widths[position, 0] + doubt[row, 1] * widths[position, 1]
+def _append_lanes(columns: Any, count: int, column: int, lanes: Any) -> int:
+    """Write column + i to ``columns`` from ``count`` on for each bit i that is set; how many there are then."""
+    while lanes:
+        columns[count] = column + lowest_lane(lanes)
+        lanes &= lanes - np.uint32(1)
+        count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
-def _keep_reaching(keys: Any, row: int, first: int, count: int, least: int, doubt: Any, widths: Any) -> int:
+def _keep_reaching(keys: Any, row: int, first: int, count: int, least: int, doubt: Any) -> int:
     """Drop from keys[row, first:count] what is below ``least``, however high its score may be: how many are left."""
-    threshold = score_of(least)
+    threshold, width = score_of(least), np.float32(2.0) * doubt[row, 0]
     for at in range(first, count):
         key = keys[row, at]
         keys[row, first] = key
-        highest = score_of(key) + np.float32(2.0) * _bound(doubt, row, widths, key & 0xFFFFFFFF)
         # An entry that is at best as high as the need-th is not needed, unless it is one of these.
-        first += (key >= least) | (highest > threshold)
+        first += (key >= least) | (score_of(key) + width > threshold)
     return first
 
 
 @njit(cache=True, nogil=True)
+def _look_through(keys: Any, row: int, count: int, need: Any, threshold: Any, doubt: Any) -> Any:
+    """Drop from keys[row, :count] what cannot be among the highest: how many are left, and the new threshold."""
+    least = _lower_bound(keys, row, count, need[row], need[row] + need[row] // 8, to_key(threshold, np.int64(0)))
+    return _keep_reaching(keys, row, 0, count, least, doubt), score_of(least)
+
+
+@njit(cache=True, nogil=True)
+def _find_reaching(
+    tile: Any, row: int, left: int, begin: int, end: int, steps: Any, first: int, least: Any, reached: Any
+) -> int:
+    """Write to ``reached`` which columns from ``begin`` to ``end`` of tile[row, left:] reach ``least``: how many do."""
+    hits = 0
+    for column in range(begin, end, LANES):
+        # Products and steps go on behind what counts of them, scores do not.
+        lanes = _ALL_LANES
+        if steps is not None or column + LANES <= end:
+            lanes = lanes_at_least(tile, row, left + column, steps, first + column, least)
+        if column + LANES > end:
+            lanes &= np.uint32((1 << (end - column)) - 1)
+        while lanes:
+            reached[hits] = column + lowest_lane(lanes)
+            lanes &= lanes - np.uint32(1)
+            hits += 1
+    return hits
+
+
+@njit(cache=True, nogil=True)
 def _offer(
-    tile: Any, left: int, columns: int, steps: Any, first: int, rows: Any, count_rows: int, widest: Any,
-    need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, reached: Any,
+    tile: Any, left: int, columns: int, steps: Any, first: int, rows: Any, count_rows: int,
+    need: Any, doubt: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, reached: Any,
 ) -> None:  # fmt: skip
     """Offer tile[:, left : left + columns], whose first column is of position ``first``, to the reservoirs ``rows``.
 
@@ -111,37 +135,79 @@ def _offer(
     capacity = keys.shape[1]
     for row in range(count_rows):
         own = rows[row]
-        count, threshold = counts[own], thresholds[own]
-        furthest = _bound(doubt, own, widest, 0)
+        count, threshold, bound = counts[own], thresholds[own], doubt[own, 0]
         begin = 0
         while begin < columns and count != OVERFLOW:
-            hits, end = 0, min(begin + _CHUNK, columns)
-            for column in range(begin, end, LANES):
-                # Products and steps go on behind what counts of them, scores do not.
-                lanes = _ALL_LANES
-                if steps is not None or column + LANES <= end:
-                    lanes = lanes_at_least(tile, row, left + column, steps, first + column, threshold - furthest)
-                if column + LANES > end:
-                    lanes &= np.uint32((1 << (end - column)) - 1)
-                if lanes:
-                    hits += append_lanes(reached, hits, column, lanes)
-            for hit in range(hits):
+            end = min(begin + _CHUNK, columns)
+            for hit in range(_find_reaching(tile, row, left, begin, end, steps, first, threshold - bound, reached)):
                 at = np.int64(reached[hit])
                 score = _score(tile[row, left + at], steps, first + at)
-                bound = _bound(doubt, own, widths, first + at)
                 keys[own, count] = to_key(score - bound, first + at)
                 count += score + bound >= threshold
                 if count == limits[own]:
-                    least = _lower_bound(
-                        keys, own, count, need[own], need[own] + need[own] // 8, to_key(threshold, np.int64(0))
-                    )
-                    count, threshold = _keep_reaching(keys, own, 0, count, least, doubt, widths), score_of(least)
+                    count, threshold = _look_through(keys, own, count, need, threshold, doubt)
                     limits[own] = min(max(limits[own], 2 * count), capacity)
                     if count > capacity - capacity // 4:
                         count = OVERFLOW
                         break
-            begin += _CHUNK
+            begin = end
         counts[own], thresholds[own] = count, threshold
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _inner_product(one: Any, rows: Any, row: int) -> Any:
+    """The inner product of ``one`` (dim,) float64 and rows[row] float32, exact in any order, see ``score_kept``."""
+    total = 0.0
+    for axis in range(len(one)):
+        total += one[axis] * np.float64(rows[row, axis])
+    return np.float32(total)
+
+
+@njit(cache=True, nogil=True)
+def _in_steps(score: Any, shift: Any, step: Any) -> Any:
+    """What a product is at least, bounds apart, where the exact score, rounded to float32, is at least ``score``.
+
+    Rounded to float32 a score may be above the exact one by 2**-25, and float64 loses less than that again.
+    """
+    return np.float32((np.float64(score) - 2.0**-24 - shift) / step)
+
+
+@njit(cache=True, nogil=True)
+def _offer_near(
+    products: Any, columns: int, steps: Any, first: int, rows: Any, count_rows: int, widest: Any,
+    doubt: Any, widths: Any, shifts: Any, units: Any, candidates: Any, references: Any, positions: Any, most: int,
+    need: Any, certain: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, scored: Any, reached: Any, wide: Any,
+) -> None:  # fmt: skip
+    """Offer the exact scores of what products[:, :columns] do not dismiss to the reservoirs ``rows``."""
+    for row in range(count_rows):
+        own = rows[row]
+        count, threshold, tried, begin = counts[own], thresholds[own], scored[own], 0
+        least = _in_steps(threshold, shifts[own], units[own])
+        furthest = doubt[own, 0] * widest[0] + doubt[own, 1] * widest[1]
+        is_wide = False
+        while begin < columns and count != OVERFLOW:
+            end = min(begin + _CHUNK, columns)
+            for hit in range(_find_reaching(products, row, 0, begin, end, steps, first, least - furthest, reached)):
+                at = np.int64(reached[hit])
+                place = first + at
+                bound = doubt[own, 0] * widths[place, 0] + doubt[own, 1] * widths[place, 1]
+                if _score(products[row, at], steps, place) + bound < least:
+                    continue
+                if not is_wide:
+                    wide[:] = candidates[own]
+                    is_wide = True
+                score = _inner_product(wide, references, positions[place])
+                tried += 1
+                if score >= threshold:
+                    keys[own, count] = to_key(score, place)
+                    count += 1
+                    if count == limits[own]:
+                        count, threshold = _look_through(keys, own, count, need, threshold, certain)
+                        least = _in_steps(threshold, shifts[own], units[own])
+            if tried > most:
+                count = OVERFLOW
+            begin = end
+        counts[own], thresholds[own], scored[own] = count, threshold, tried
 
 
 @njit(cache=True, nogil=True)
@@ -156,17 +222,14 @@ def collect(tile: Any, first: int, need: Any, doubt: Any, keys: Any, counts: Any
         tile: (rows, n) float32 scores of the candidates with n consecutive references.
         first: position in the index of the first column of ``tile``.
         need: (rows,) int64, how many of the highest must not be missed; 1 to half the capacity.
-        doubt: (rows, 1) float32, by how much scores may be off.
+        doubt: (rows, 1) float32, by how much scores may be off, see the module.
         keys: (rows, capacity) int64, written: the entries, each a score and a position in one number.
         counts: (rows,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
         limits: (rows,) int64, the count at which a reservoir is looked through, above ``need``; written.
-        thresholds: (rows,) float32, what the need-th highest is at least; at first -inf; written.
+        thresholds: (rows,) float32, what the need-th highest is at least; at first -inf or a guess; written.
     """
     rows, reached = np.arange(len(tile)), np.empty(_CHUNK, np.int32)
-    _offer(
-        tile, 0, tile.shape[1], None, first, rows, len(rows), None,
-        need, doubt, None, keys, counts, limits, thresholds, reached,
-    )  # fmt: skip
+    _offer(tile, 0, tile.shape[1], None, first, rows, len(rows), need, doubt, keys, counts, limits, thresholds, reached)
 
 
 @njit(cache=True, nogil=True)
@@ -192,43 +255,89 @@ def _multiply_slab(
 @njit(cache=True, nogil=True)
 def collect_products(
     candidates: Any, rows: Any, row_ends: Any, vectors: Any, starts: Any, steps: Any, ends: Any,
-    need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, limits: Any, thresholds: Any,
+    need: Any, doubt: Any, keys: Any, counts: Any, limits: Any, thresholds: Any,
 ) -> None:  # fmt: skip
     """Multiply int8 vectors, list by list, and offer the products to the reservoirs of the candidates, see ``collect``.
 
     Args:
-        candidates: (rows, 4 * quads) uint8 vectors, 128 added to each coordinate.
+        candidates: (rows, 4 * quads) uint8 vectors, to each coordinate of which a number was added that makes it
+            positive.
         rows: (any,) int64, the candidates that look into each list, list after list.
         row_ends: (lists + 1,) int64, 0 and where in ``rows`` each list ends.
         vectors: (groups, quads, LANES * 4) int8 references, ``LANES`` side by side, four coordinates at a time.
-        starts: (groups, LANES) int32, what is added to products: it takes the 128 out again.
+        starts: (groups, any, LANES) int32, what sums of products begin with: it takes that number out again. One for
+            all coordinates, or a pair of int16 for each ``PAIRED`` coordinates, see ``_lanes``.
         steps: (groups * LANES,) float32, what one of a product is worth with each reference.
         ends: (lists + 1,) int64, 0 and the position after the last reference of each list.
         need: as ``collect``.
-        doubt: (rows, 2) float32, the candidates' part of the bound on a score's error, see the module.
-        widths: (references, 2) float32, the references' part of it; None where ``doubt`` (rows, 1) is the bound.
+        doubt: as ``collect``.
         keys: as ``collect``.
         counts: as ``collect``.
         limits: as ``collect``.
         thresholds: as ``collect``.
     """
     products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
-    some, reached, widest = np.empty(ROWS, np.int64), np.empty(_CHUNK, np.int32), np.empty((1, 2), np.float32)
+    some, reached = np.empty(ROWS, np.int64), np.empty(_CHUNK, np.int32)
     for number in range(len(ends) - 1):
         first, last = ends[number], ends[number + 1]
         for slab in range(first // LANES, -(-last // LANES), _SLAB_GROUPS):
             begin, end = max(first, slab * LANES), min(last, (slab + _SLAB_GROUPS) * LANES)
-            if widths is not None:
-                for axis in range(2):
-                    widest[0, axis] = widths[begin:end, axis].max()
             for at in range(row_ends[number], row_ends[number + 1], ROWS):
                 count = min(ROWS, row_ends[number + 1] - at)
                 _multiply_slab(candidates, rows, at, count, vectors, starts, slab, end, some, products)
                 _offer(
                     products, begin - slab * LANES, end - begin, steps, begin, some, count,
-                    None if widths is None else widest,
-                    need, doubt, widths, keys, counts, limits, thresholds, reached,
+                    need, doubt, keys, counts, limits, thresholds, reached,
                 )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def collect_near(
+    candidates: Any, vectors: Any, starts: Any, steps: Any, doubt: Any, widths: Any, shifts: Any, units: Any,
+    exact_candidates: Any, exact_references: Any, positions: Any, most: int,
+    need: Any, certain: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, scored: Any,
+) -> None:  # fmt: skip
+    """Multiply int8 vectors, score exactly what may be among the highest, and offer the scores to the reservoirs.
+
+    The product of a candidate and a reference, times ``steps`` of the reference, stands for their exact score less
+    ``shifts``, in ``units``, and is off by at most ``doubt[0] * widths[0] + doubt[1] * widths[1]``.
+
+    Args:
+        candidates: as ``collect_products``.
+        vectors: as ``collect_products``.
+        starts: as ``collect_products``.
+        steps: as ``collect_products``.
+        doubt: (rows, 2) float32, the candidates' part of the bound on a product's error.
+        widths: (references, 2) float32, the references' part of it.
+        shifts: (rows,) float64, what products lack of each candidate's scores.
+        units: (rows,) float32, what one of a product, times a step, is worth.
+        exact_candidates: (rows, dim) float32 vectors of the candidates.
+        exact_references: (any, dim) float32 vectors.
+        positions: (references,) int64, position in ``exact_references`` of each int8 reference.
+        most: exact scores of a candidate after which it becomes ``OVERFLOW``.
+        need: as ``collect``.
+        certain: (rows, 1) float32 zeros, by how much exact scores are off.
+        keys: as ``collect``, with places among the int8 references.
+        counts: as ``collect``.
+        limits: as ``collect``, at most twice ``need`` and not above the capacity.
+        thresholds: as ``collect``.
+        scored: (rows,) int64, how many exact scores were computed of each candidate; written.
+    """
+    products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
+    some, reached, widest = np.empty(ROWS, np.int64), np.empty(_CHUNK, np.int32), np.empty(2, np.float32)
+    numbers, wide, count_references = np.arange(len(candidates)), np.empty(exact_candidates.shape[1]), len(positions)
+    for slab in range(0, -(-count_references // LANES), _SLAB_GROUPS):
+        first, last = slab * LANES, min(count_references, (slab + _SLAB_GROUPS) * LANES)
+        for axis in range(2):
+            widest[axis] = widths[first:last, axis].max()
+        for at in range(0, len(candidates), ROWS):
+            count = min(ROWS, len(candidates) - at)
+            _multiply_slab(candidates, numbers, at, count, vectors, starts, slab, last, some, products)
+            _offer_near(
+                products, last - first, steps, first, some, count, widest,
+                doubt, widths, shifts, units, exact_candidates, exact_references, positions, most,
+                need, certain, keys, counts, limits, thresholds, scored, reached, wide,
+            )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -256,13 +365,7 @@ def choose_lists(candidates: Any, lists: int, vectors: Any, starts: Any, steps: 
             rows = min(ROWS, len(candidates) - at)
             _multiply_slab(candidates, numbers, at, rows, vectors, starts, slab, last, some, products)
             for row in range(rows):
-                hits = 0
-                for column in range(0, last - first, LANES):
-                    lanes = lanes_at_least(products, row, column, steps, first + column, thresholds[at + row])
-                    if column + LANES > last - first:
-                        lanes &= np.uint32((1 << (last - first - column)) - 1)
-                    if lanes:
-                        hits += append_lanes(reached, hits, column, lanes)
+                hits = _find_reaching(products, row, 0, 0, last - first, steps, first, thresholds[at + row], reached)
                 if count + hits > len(chosen):
                     chosen = np.concatenate((chosen, np.empty((len(chosen) + hits, 2), np.int32)))
                 for hit in range(hits):
@@ -278,18 +381,11 @@ def choose_lists(candidates: Any, lists: int, vectors: Any, starts: Any, steps: 
 
 
 @njit(cache=True, nogil=True)
-def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, thresholds: Any) -> None:
-    """Shrink every reservoir to what may be among its ``need`` highest, of which these come first.
-
-    A row that began with a threshold which fewer reach has missed some of them and becomes ``TOO_FEW``.
-    """
+def finish(need: Any, doubt: Any, keys: Any, counts: Any, thresholds: Any) -> None:
+    """Shrink every reservoir to what may be among its ``need`` highest, of which these come first."""
     for row in range(len(counts)):
-        low, reached = to_key(thresholds[row], np.int64(0)), 0
-        for at in range(counts[row]):
-            reached += keys[row, at] >= low
-        if reached < need[row]:
-            counts[row] = TOO_FEW if counts[row] != OVERFLOW and thresholds[row] > -np.inf else counts[row]
-        elif counts[row] > need[row]:
+        if counts[row] > need[row]:
+            low = to_key(thresholds[row], np.int64(0))
             least, highest = _lower_bound(keys, row, counts[row], need[row], need[row], low), 0
             for at in range(counts[row]):
                 key = keys[row, at]
@@ -298,16 +394,7 @@ def finish(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, threshold
                 highest += key >= least
             least = keys[row, :highest].min()
             thresholds[row] = score_of(least)
-            counts[row] = _keep_reaching(keys, row, highest, counts[row], least, doubt, widths)
-
-
-@njit(cache=True, nogil=True)
-def tighten(need: Any, doubt: Any, widths: Any, keys: Any, counts: Any, thresholds: Any) -> None:
-    """Drop from finished reservoirs what stays below what the need-th highest is now known to be at least."""
-    for row in range(len(counts)):
-        if counts[row] > need[row]:
-            least = to_key(thresholds[row], np.int64(0))
-            counts[row] = _keep_reaching(keys, row, need[row], counts[row], least, doubt, widths)
+            counts[row] = _keep_reaching(keys, row, highest, counts[row], least, doubt)
 
 
 @njit(cache=True, nogil=True, fastmath=True)

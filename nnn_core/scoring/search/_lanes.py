@@ -1,7 +1,10 @@
 """What the kernels need of the processor and numba has no words for, on vectors of 16 numbers (lanes).
 
-int8 products use the processor's instruction for them (AVX-512 VNNI) where it has one. Elsewhere the
-same numbers come from int16 products, of which most processors do as many at a time as of float32 or twice that.
+int8 products come from the instruction that adds four of them to an int32 (AVX-512 VNNI), where the
+processor has it. Older ones add pairs of them to int16, in a quarter of the time of float32 products
+(AVX2). Sums of int16 wrap around and are right all the same as long as their result fits; so they go on
+for ``PAIRED`` coordinates, whose numbers are small enough for that (``_rounding.NARROW``), before they
+are added to an int32. Any other processor computes the same without such instructions.
 """
 
 from __future__ import annotations
@@ -17,18 +20,31 @@ from numba.extending import intrinsic
 #: Numbers in a vector.
 LANES = 16
 
-#: Candidates, and vectors of references, that are multiplied at a time: their products fill 24 of 32 registers.
-ROWS = 8
-GROUPS = 3
-
-_BIT, _INT32, _INT64, _FLOAT = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_INTS, _FLOATS, _BITS = (ir.VectorType(kind, LANES) for kind in (_INT32, _FLOAT, _BIT))
-_SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
+#: Coordinates whose products are added up in int16, half of them in each of two.
+PAIRED = 128
 
 
-def has_fast_int8() -> bool:
-    """Whether this processor has the instruction for int8 products that the kernels use (AVX-512 VNNI)."""
+def has_vnni() -> bool:
+    """Whether this processor adds int8 products to int32 at once."""
     return bool(llvm.get_host_cpu_features().get("avx512vnni", False))
+
+
+def has_avx2() -> bool:
+    """Whether this processor adds pairs of int8 products to int16."""
+    return bool(llvm.get_host_cpu_features().get("avx2", False))
+
+
+def int8_instructions() -> str | None:
+    """The name of the processor's instructions that int8 products are computed with."""
+    return "AVX-512 VNNI" if has_vnni() else "AVX2" if has_avx2() else None
+
+
+#: Candidates, and vectors of references, that are multiplied at a time: their products fill 24 of 32 registers of 512
+#: bits, or 12 of 16 of 256 bits.
+ROWS, GROUPS = (8, 3) if has_vnni() else (6, 1)
+
+_BIT, _INT8, _INT16, _INT32, _INT64, _FLOAT = *(ir.IntType(bits) for bits in (1, 8, 16, 32, 64)), ir.FloatType()
+_INTS, _FLOATS = (ir.VectorType(kind, LANES) for kind in (_INT32, _FLOAT))
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, at: list[Any]) -> Any:
@@ -41,7 +57,8 @@ def _splat(builder: Any, vector: Any, value: Any) -> Any:
     """A vector of which every lane is ``value``."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, _INT32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(_INTS, [0] * LANES))
+    numbers = ir.VectorType(_INT32, vector.count)
+    return builder.shuffle_vector(first, undefined, ir.Constant(numbers, [0] * vector.count))
 
 
 def _turned(builder: Any, bits: Any) -> Any:
@@ -97,20 +114,13 @@ def lanes_at_least(
 
 
 @intrinsic
-def append_lanes(typing_context: Any, columns: Any, count: Any, column: Any, lanes: Any) -> Any:
-    """Write column + i to ``columns`` (int32) from ``count`` on for each bit i that is set; return how many are."""
+def lowest_lane(typing_context: Any, lanes: Any) -> Any:
+    """The number of the lowest bit that is set, of at least one."""
 
     def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        address = _address(context, builder, columns, args[0], [args[1]])
-        first = _splat(builder, _INTS, builder.trunc(args[2], _INT32))
-        numbers = builder.add(first, ir.Constant(_INTS, list(range(LANES))))
-        bits = builder.trunc(args[3], ir.IntType(LANES))
-        kind = ir.FunctionType(ir.VoidType(), [_INTS, address.type, _BITS])
-        store = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.compressstore.v{LANES}i32")
-        builder.call(store, [numbers, address, builder.bitcast(bits, _BITS)])
-        return builder.zext(builder.ctpop(bits), _INT64)
+        return builder.zext(builder.cttz(args[0], _BIT(1)), _INT64)
 
-    return types.int64(columns, types.int64, types.int64, types.uint32), build
+    return types.int64(types.uint32), build
 
 
 @intrinsic
@@ -130,60 +140,105 @@ def multiply(
     """
 
     def build(context: Any, builder: Any, _: Any, args: Any) -> Any:
+        lanes = 8 if not has_vnni() and has_avx2() else LANES  # of a register
+        vectors, parts = _Vectors(builder, lanes), LANES // lanes
+
         def entry(number: int, kind: Any, at: list[Any], pointee: Any) -> Any:
             return builder.bitcast(_address(context, builder, kind, args[number], at), pointee.as_pointer())
 
-        zero = _INT64(0)
-        lefts, rights, sums = [], [], []
+        def shape(number: int, kind: Any, axis: int) -> Any:
+            view = context.make_array(kind)(context, builder, args[number])
+            return cgutils.unpack_tuple(builder, view.shape, 3)[axis]
+
+        def load_parts(pointers: list[Any], number: Any) -> list[Any]:
+            ends = [builder.add(builder.mul(number, _INT64(parts)), _INT64(part)) for part in range(parts)]
+            return [builder.load(builder.gep(pointer, [end]), align=4) for pointer in pointers for end in ends]
+
+        def variables(kind: Any) -> list[list[Any]]:
+            # LLVM keeps these in registers.
+            return [[cgutils.alloca_once(builder, kind) for _ in range(GROUPS * parts)] for _ in range(ROWS)]
+
+        def add_quads(first: Any, count: Any, sums: list[list[Any]]) -> None:
+            with cgutils.for_range(builder, count) as quad:
+                at = builder.add(first, quad.index)
+                right = load_parts(rights, at)
+                for pointer, row_sums in zip(lefts, sums, strict=True):
+                    left = _splat(builder, vectors.ints, builder.load(builder.gep(pointer, [at]), align=4))
+                    for each, total in zip(right, row_sums, strict=True):
+                        builder.store(vectors.add_products(builder.load(total), left, each), total)
+
+        def set_all(sums: list[list[Any]], values: list[Any]) -> None:
+            for row_sums in sums:
+                for total, value in zip(row_sums, values, strict=True):
+                    builder.store(value, total)
+
+        zero, lefts, rights, begins = _INT64(0), [], [], []
         for row in range(ROWS):
             number = builder.load(entry(1, rows, [_INT64(row)], _INT64))
             lefts.append(entry(0, candidates, [number, zero], _INT32))
         for vector in range(GROUPS):
             at = builder.add(args[4], _INT64(vector))
-            rights.append(entry(2, references, [at, zero, zero], _INTS))
-            sums.append(builder.load(entry(3, starts, [at, zero], _INTS), align=4))
-        # LLVM keeps these variables in registers.
-        totals = [[cgutils.alloca_once_value(builder, start) for start in sums] for _ in lefts]
-        quads = cgutils.unpack_tuple(builder, context.make_array(references)(context, builder, args[2]).shape, 3)[1]
-        with cgutils.for_range(builder, quads) as quad:
-            right = [builder.load(builder.gep(pointer, [quad.index]), align=4) for pointer in rights]
-            for pointer, row_totals in zip(lefts, totals, strict=True):
-                left = builder.load(builder.gep(pointer, [quad.index]), align=4)
-                for each, total in zip(right, row_totals, strict=True):
-                    builder.store(_add_products(builder, builder.load(total), left, each), total)
+            rights.append(entry(2, references, [at, zero, zero], vectors.ints))
+            begins.append(entry(3, starts, [at, zero, zero], vectors.ints))
+        quads, totals = shape(2, references, 1), variables(vectors.ints)
+        if has_vnni():
+            set_all(totals, load_parts(begins, zero))
+            add_quads(zero, quads, totals)
+        else:
+            set_all(totals, [ir.Constant(vectors.ints, [0] * lanes)] * (GROUPS * parts))
+            sums, most = variables(vectors.shorts), _INT64(PAIRED // 4)
+            with cgutils.for_range(builder, shape(3, starts, 1)) as stretch:
+                first = builder.mul(stretch.index, most)
+                left = builder.sub(quads, first)
+                set_all(sums, [builder.bitcast(each, vectors.shorts) for each in load_parts(begins, stretch.index)])
+                add_quads(first, builder.select(builder.icmp_signed("<", left, most), left, most), sums)
+                for row_totals, row_sums in zip(totals, sums, strict=True):
+                    for total, some in zip(row_totals, row_sums, strict=True):
+                        builder.store(builder.add(builder.load(total), vectors.add_pairs(builder.load(some))), total)
         for row, row_totals in enumerate(totals):
-            for vector, total in enumerate(row_totals):
-                at = [_INT64(row), builder.add(args[6], _INT64(vector * LANES))]
-                builder.store(builder.load(total), entry(5, products, at, _INTS), align=4)
+            for number, total in enumerate(row_totals):
+                at = [_INT64(row), builder.add(args[6], _INT64(number * lanes))]
+                builder.store(builder.load(total), entry(5, products, at, vectors.ints), align=4)
         return context.get_dummy_value()
 
     return types.void(candidates, rows, references, starts, types.int64, products, types.int64), build
 
 
-def _add_products(builder: Any, total: Any, left: Any, right: Any) -> Any:
-    """``total`` plus, in each lane, the inner product of four uint8 of ``left`` with four int8 of ``right``."""
-    if has_fast_int8():
-        kind = ir.FunctionType(_INTS, [_INTS] * 3)
-        instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        return builder.call(instruction, [total, _splat(builder, _INTS, left), right])
-    left, right = _splat(builder, _INTS, left), builder.bitcast(right, _SHORTS)
-    low = ir.Constant(_INTS, [0x00FF00FF] * LANES)
-    eight, eights = ir.Constant(_INTS, [8] * LANES), ir.Constant(_SHORTS, [8] * (2 * LANES))
-    even = builder.and_(left, low), builder.ashr(builder.shl(right, eights), eights)
-    odd = builder.and_(builder.lshr(left, eight), low), builder.ashr(right, eights)
-    for one, other in (even, odd):
-        total = builder.add(total, _pair_products(builder, builder.bitcast(one, _SHORTS), other))
-    return total
+class _Vectors:
+    """Vectors of a number of int32 and what else they may hold, and the arithmetic of int8 products on them."""
 
-
-def _pair_products(builder: Any, left: Any, right: Any) -> Any:
-    """In each lane the inner product of two int16; most processors have an instruction for it, which LLVM finds."""
-    wide = ir.VectorType(_INT32, 2 * LANES)
-    products = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
-    halves = [
-        builder.shuffle_vector(
-            products, ir.Constant(wide, ir.Undefined), ir.Constant(_INTS, list(range(first, 2 * LANES, 2)))
+    def __init__(self, builder: Any, lanes: int) -> None:
+        self.builder = builder
+        self.ints, self.shorts, self.bytes = (
+            ir.VectorType(kind, lanes * times) for kind, times in ((_INT32, 1), (_INT16, 2), (_INT8, 4))
         )
-        for first in range(2)
-    ]
-    return builder.add(*halves)
+
+    def add_products(self, total: Any, left: Any, right: Any) -> Any:
+        """``total`` plus the products of four uint8 of ``left`` with four int8 of ``right``; of int16, of pairs."""
+        if total.type == self.ints:
+            return self._call("llvm.x86.avx512.vpdpbusd.512", total, left, right)
+        one, other = self.builder.bitcast(left, self.bytes), self.builder.bitcast(right, self.bytes)
+        if has_avx2():
+            products = self._call("llvm.x86.avx2.pmadd.ub.sw", one, other, returns=self.shorts)
+        else:
+            wide = ir.VectorType(_INT16, self.bytes.count)
+            products = self._pairs(self.builder.mul(self.builder.zext(one, wide), self.builder.sext(other, wide)))
+        return self.builder.add(total, products)
+
+    def add_pairs(self, shorts: Any) -> Any:
+        """The sum of each two int16, as int32."""
+        if has_avx2():
+            ones = ir.Constant(self.shorts, [1] * self.shorts.count)
+            return self._call("llvm.x86.avx2.pmadd.wd", shorts, ones, returns=self.ints)
+        return self._pairs(self.builder.sext(shorts, ir.VectorType(_INT32, self.shorts.count)))
+
+    def _pairs(self, numbers: Any) -> Any:
+        """The sum of each two numbers that are side by side."""
+        count = numbers.type.count
+        undefined, numbering = ir.Constant(numbers.type, ir.Undefined), ir.VectorType(_INT32, count // 2)
+        halves = (ir.Constant(numbering, list(range(first, count, 2))) for first in range(2))
+        return self.builder.add(*(self.builder.shuffle_vector(numbers, undefined, half) for half in halves))
+
+    def _call(self, name: str, *args: Any, returns: Any = None) -> Any:
+        kind = ir.FunctionType(returns or args[0].type, [each.type for each in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), args)

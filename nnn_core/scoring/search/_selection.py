@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search import _kernels as kernels
-from nnn_core.scoring.search._rounding import PackedReferences
+from nnn_core.scoring.search._rounding import PackedReferences, Rounded
 from nnn_core.scoring.topk import _descending
 from nnn_core.vectors import FloatMatrix, Mask
 
@@ -40,16 +40,15 @@ class Reservoirs:
 
     Attributes:
         need: (rows,) int64, how many of the highest entries of each candidate must not be missed.
-        doubt: (rows, 1) float32, by how much scores may be off; with ``widths`` (rows, 2), each candidate's part of it.
+        doubt: (rows, 1) float32, by how much scores may be off.
         capacity: how many entries a reservoir holds; at least twice the largest ``need``.
-        widths: (references, 2) float32, each reference's part of the bound on the error of a score.
-        guess: (rows,) float32, what each candidate's ``need``-th highest entry will hardly be below; default: unknown.
+        guess: (rows,) float32, what each candidate's ``need``-th highest score will hardly be below; what stays below
+            that is not kept. Default: unknown.
     """
 
     need: npt.NDArray[np.int64]
     doubt: FloatMatrix
     capacity: int
-    widths: FloatMatrix | None = None
     guess: npt.NDArray[np.float32] | None = None
     _keys: npt.NDArray[np.int64] = field(init=False)
     _counts: npt.NDArray[np.int64] = field(init=False)
@@ -60,8 +59,8 @@ class Reservoirs:
         rows = len(self.need)
         self._keys = np.empty((rows, self.capacity), np.int64)
         self._counts = np.zeros(rows, np.int64)
-        self._limits = np.minimum(2 * self.need, self.capacity)
         self._thresholds = np.full(rows, -np.inf, np.float32) if self.guess is None else self.guess.copy()
+        self._limits = np.minimum(2 * self.need, self.capacity)
 
     def offer(self, scores: FloatMatrix, first: int) -> None:
         """Offer the scores (rows, n) of all candidates with the n references from position ``first`` on."""
@@ -89,29 +88,41 @@ class Reservoirs:
             looks = np.arange(len(candidates)), np.array([0, len(candidates)])
         kernels.collect_products(
             candidates, *looks, references.vectors, references.starts, references.steps, ends,
-            self.need, self.doubt, self.widths, *self._state,
+            self.need, self.doubt, *self._state,
         )  # fmt: skip
+
+    def offer_near(
+        self,
+        candidates: Rounded,
+        references: PackedReferences,
+        doubt: FloatMatrix,
+        widths: FloatMatrix,
+        shifts: npt.NDArray[np.float64],
+        exact: tuple[FloatMatrix, FloatMatrix, Positions],
+        most: int,
+    ) -> npt.NDArray[np.int64]:
+        """Offer the exact scores of all references that int8 products do not dismiss, see ``_kernels.collect_near``.
+
+        Returns:
+            (rows,) int64, how many exact scores were computed of each candidate.
+        """
+        scored = np.zeros(len(self.need), np.int64)
+        kernels.collect_near(
+            candidates.as_candidates, references.vectors, references.starts, references.steps, doubt, widths, shifts,
+            candidates.steps, *exact, most, self.need, self.doubt, *self._state, scored,
+        )  # fmt: skip
+        return scored
 
     @property
     def _state(self) -> tuple[npt.NDArray[Any], ...]:
         return self._keys, self._counts, self._limits, self._thresholds
 
-    def restart(self) -> npt.NDArray[np.int64]:
-        """Empty the finished rows whose guess was too high; these must be offered everything once more, without one."""
-        rows = np.flatnonzero(self._counts == kernels.TOO_FEW)
-        self._counts[rows], self._thresholds[rows] = 0, -np.inf
-        return rows
-
     def finish(self) -> Mask:
         """Drop what is not among the highest; (rows,) which rows kept too much and now hold nothing."""
-        kernels.finish(self.need, self.doubt, self.widths, self._keys, self._counts, self._thresholds)
+        kernels.finish(self.need, self.doubt, self._keys, self._counts, self._thresholds)
         overflowed: Mask = self._counts == kernels.OVERFLOW
         self._counts[overflowed], self._thresholds[overflowed] = 0, -np.inf
         return overflowed
-
-    def raise_thresholds(self, thresholds: npt.NDArray[np.float32]) -> None:
-        """Drop what stays below what each row's need-th highest score is now known to reach."""
-        kernels.tighten(self.need, self.doubt, self.widths, self._keys, self._counts, thresholds)
 
     @property
     def lowest(self) -> npt.NDArray[np.float32]:
@@ -120,8 +131,18 @@ class Reservoirs:
 
     @property
     def kept(self) -> tuple[Positions, npt.NDArray[np.int64]]:
-        """``(positions, counts)``: what was kept of each row, the need highest first."""
-        return self._keys[:, : int(self._counts.max(initial=0))] & 0xFFFFFFFF, self._counts
+        """``(positions, counts)``: what was kept of each row, the need highest first; behind that, position 0."""
+        width = int(self._counts.max(initial=0))
+        valid = np.arange(width) < self._counts[:, None]
+        return np.where(valid, self._keys[:, :width] & 0xFFFFFFFF, 0), self._counts
+
+    @property
+    def scores(self) -> FloatMatrix:
+        """The score of each entry that was kept, (rows, most that were kept) float32, padded with -inf."""
+        width = int(self._counts.max(initial=0))
+        bits = (self._keys[:, :width] >> 32).astype(np.int32)
+        scores = (bits ^ (bits >> 31 & 0x7FFFFFFF)).view(np.float32)
+        return np.where(np.arange(width) < self._counts[:, None], scores, np.float32(-np.inf))
 
 
 def score_selected(

@@ -50,11 +50,11 @@ _ROWS_PER_KEPT = 2
 _RESCORE_COST = 50_000
 _LOOK_COST = 200
 
-#: References that the prefilter scores exactly for each score that is kept.
+#: For each score that is kept, what the prefilter spends on exact scores, which it takes in the cache.
 _EXACTLY_KEPT = 2.0
 
 #: What products are computed in. It is part of the names of settings and partials, as it decides which are found.
-_ARITHMETIC = "int8"
+_ARITHMETIC = "int7"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from nnn_core.errors import INSTALL_EXTRA
 from nnn_core.scoring.bank import ReferenceIndex
-from nnn_core.scoring.search._lanes import has_fast_int8
-from nnn_core.scoring.search._prefilter import SAMPLED, PrefilterSearch
+from nnn_core.scoring.search._prefilter import PER_REFERENCE, SAMPLED, PrefilterSearch
 from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix
@@ -78,7 +77,8 @@ class _FasterSearch:
     @property
     def nbytes(self) -> int:
         """How many bytes of memory the search takes, once the references are rounded to int8."""
-        return self.index.nbytes + self.index.vectors.size * (SAMPLED + 1) // SAMPLED
+        rows, dim = self.index.vectors.shape
+        return int(self.index.nbytes + rows * (dim * (SAMPLED + 1) // SAMPLED + PER_REFERENCE))
 
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
@@ -137,8 +137,7 @@ class _FasterSearch:
 def exact_search(index: ReferenceIndex, search: str = "auto", k: int | None = None) -> Search:
     """Whichever of the exact searches this machine runs over ``index`` for ``--search``.
 
-    ``auto`` is the device where there is one, else what is faster of prefilter and exact. Where the
-    processor has no int8 instructions that is exact, and ``prefilter`` is exact there too.
+    ``auto`` is the device where there is one, else what this process finds faster of prefilter and exact.
 
     Args:
         index: the references to search.
@@ -149,7 +148,7 @@ def exact_search(index: ReferenceIndex, search: str = "auto", k: int | None = No
         from nnn_core.scoring.search._device import DeviceSearch
 
         found: Search = DeviceSearch.of(index)
-    elif search == "exact" or not has_fast_int8():
+    elif search == "exact":
         found = ExactSearch(index)
     else:
         found = PrefilterSearch.of(index) if search == "prefilter" else _FasterSearch(index)

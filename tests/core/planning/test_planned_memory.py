@@ -50,8 +50,8 @@ def test_one_shard_against_one_shard() -> None:
 def test_what_more_work_takes() -> None:
     threads = replace(WORK, threads=3).memory.scoring - WORK.memory.scoring
     assert threads == pytest.approx(2 * ((4 << 20) + 128 * (100 << 10)))
-    # int8 and a sample of the bank, and reservoirs.
-    assert replace(WORK, prefilter=True).memory.scoring - WORK.memory.scoring == pytest.approx((0.3 * 16 + 32) * MIB)
+    # int8 and a sample of the bank.
+    assert replace(WORK, prefilter=True).memory.scoring - WORK.memory.scoring == pytest.approx(0.3 * 16 * MIB)
     assert replace(WORK, judged=True).memory.judging > 2 * 64 * MIB
     vectors = replace(WORK, vectors=3 << 16, file_rows=1 << 20, threads=2)
     assert vectors.memory.embedding == (2 << 16) * (2.5 * 1024 + 200)

@@ -16,6 +16,7 @@ import torch
 from fakes import grid_vectors, make_block
 from hypothesis import given
 from hypothesis import strategies as st
+from llvmlite import ir
 from numba import njit
 
 from nnn_core.scoring import score
@@ -24,11 +25,11 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _device, exact
 from nnn_core.scoring.search import _lanes as lanes
 from nnn_core.scoring.search import _prefilter as prefilter
+from nnn_core.scoring.search import _rounding as rounding
 from nnn_core.scoring.search import _selection as selection
 from nnn_core.scoring.search._device import DeviceSearch
-from nnn_core.scoring.search._lanes import has_fast_int8
 from nnn_core.scoring.search._prefilter import PrefilterSearch
-from nnn_core.scoring.search._rounding import PackedReferences, Rounded
+from nnn_core.scoring.search._rounding import NARROW, WIDE, Format, PackedReferences, Rounded
 from nnn_core.scoring.search._selection import Tile
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.scoring.search.searches import Search
@@ -302,10 +303,11 @@ def test_vectors_that_round_badly(method: str, shape: str, dim: int) -> None:
     check(method, candidates, references, 12)
 
 
+@pytest.mark.parametrize("format", [WIDE, NARROW])
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 48, 64, 100])
-def test_turning_keeps_inner_products(dim: int) -> None:
+def test_turning_keeps_inner_products(dim: int, format: Format) -> None:
     vectors, centre = grid_vectors(60, dim, 1), grid_vectors(1, dim, 2)[0].astype(np.float64) / 2
-    rounded = Rounded.of(vectors, centre)
+    rounded = Rounded.of(vectors, centre, format)
     exactly = vectors - centre
     turned = rounded.whole * rounded.steps[:, None].astype(np.float64)
     norms = np.linalg.norm(exactly, axis=1)
@@ -313,15 +315,55 @@ def test_turning_keeps_inner_products(dim: int) -> None:
     gram, rests = turned @ turned.T, rounded.rests.astype(np.float64)
     slack = rests[:, None] * norms + (norms + rests)[:, None] * rests
     assert (np.abs(gram - exactly @ exactly.T) <= slack + 1e-12).all()
-    assert rounded.whole.max(initial=0) <= 127
-    assert (np.abs(rounded.whole).max(axis=1) == 127).all()  # nothing of the range is left unused
+    largest = np.abs(rounded.whole).max(axis=1)
+    assert largest.max() <= format.largest
+    # Nothing of the range is left unused, but where the norm is the limit.
+    assert ((largest == format.largest) | (paired_norms(rounded.whole).max(axis=1) > format.longest - 9)).all()
 
 
 def test_turning_spreads_every_axis() -> None:
     """An outlier dimension of any vector comes to at most a few times the root mean square."""
     for dim in (64, 96, 512, 768, 1000):
-        whole = Rounded.of(np.eye(dim, dtype=np.float32), np.zeros(dim)).whole[:, :dim].astype(np.float64)
+        whole = Rounded.of(np.eye(dim, dtype=np.float32), np.zeros(dim), WIDE).whole[:, :dim].astype(np.float64)
         assert np.sqrt((whole**2).mean(axis=1)).min() > 127 / 5.5
+
+
+def paired_norms(whole: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    """(rows, any) the norm of all numbers whose products are added to one int16."""
+    parts = [
+        whole[:, first : first + lanes.PAIRED][:, np.arange(min(lanes.PAIRED, whole.shape[1] - first)) // 2 % 2 == half]
+        for first in range(0, whole.shape[1], lanes.PAIRED)
+        for half in range(2)
+    ]
+    return np.stack([np.linalg.norm(part.astype(np.float64), axis=1) for part in parts], axis=1)
+
+
+def turning(dim: int) -> npt.NDArray[np.float64]:
+    """(dim, dim) what vectors are turned by: the axes, turned, side by side."""
+    signs, columns = rounding._signs(dim), []
+    for first in range(0, dim, rounding._LANES):
+        axes = np.eye(dim, first + rounding._LANES)[:, first:].copy()
+        rounding._transform(axes[: signs.shape[1]], signs[0])
+        rounding._transform(axes[dim - signs.shape[1] :], signs[1])
+        columns.append(axes)
+    return np.concatenate(columns, axis=1)[:, :dim]
+
+
+@pytest.mark.parametrize("dim", [4, 64, 100, 128, 512])
+def test_no_sum_of_narrow_products_is_beyond_an_int16(dim: int) -> None:
+    """Also of vectors whose turned coordinates are all equally large, or large in a few places only."""
+    rng = np.random.default_rng(dim)
+    hostile = np.concatenate([
+        np.ones((1, dim)),
+        rng.choice([-1.0, 1.0], (20, dim)),
+        np.where(np.arange(dim) < rng.integers(1, dim + 1, (40, 1)), rng.choice([-1.0, 1.0], (40, dim)), 1e-3),
+    ])  # fmt: skip
+    vectors = unit_vectors(np.concatenate([hostile @ turning(dim), rng.standard_normal((50, dim))]))[0]
+    norms = paired_norms(Rounded.of(vectors, np.zeros(dim), NARROW).whole)
+    assert norms.max() <= NARROW.longest
+    assert NARROW.longest**2 < 2**15
+    if dim >= 128:
+        assert norms.max() > NARROW.longest - 9  # the limit is reached, or this would show nothing
 
 
 @pytest.mark.parametrize("shape", ["plain", *HOSTILE])
@@ -330,8 +372,9 @@ def test_products_are_within_their_bound(shape: str) -> None:
     change = HOSTILE.get(shape, lambda vectors: vectors)
     candidates, references = change(grid_vectors(40, 48, 1)), change(grid_vectors(500, 48, 2))
     search = PrefilterSearch.of(make_index(references))
-    distinct = search.index.vectors.astype(np.float64)
-    left, right = Rounded.of(candidates, np.zeros(48)), Rounded.of(search.index.vectors, search.mean)
+    distinct = search.index.vectors[search.order].astype(np.float64)
+    left = Rounded.of(candidates, np.zeros(48), search.packed.format)
+    right = Rounded.of(search.index.vectors[search.order], search.mean, search.packed.format)
     products = oracles.integer_products(left.whole, right.whole) * left.steps[:, None].astype(np.float64) * right.steps
     off = np.abs(candidates.astype(np.float64) @ (distinct - search.mean).T - products)
     bound = left.rests[:, None] * search.widths[:, 0] + (left.norms + left.rests)[:, None] * search.widths[:, 1]
@@ -341,19 +384,14 @@ def test_products_are_within_their_bound(shape: str) -> None:
 
 def test_a_reference_that_rounds_badly_widens_no_other_bound() -> None:
     """One whose turned coordinates are next to nothing but for one, so that its rest is half of it."""
-    references = grid_vectors(400, 64, 2)
-    before = PrefilterSearch.of(make_index(references))
+    before = PrefilterSearch.of(make_index(grid_vectors(400, 64, 2)))
     after = dataclasses.replace(before, widths=before.widths.copy())
     after.widths[7] *= 50.0
     tile = Tile(grid_vectors(30, 64, 1), np.zeros((30, 0), np.int64))
-    for search in (before, after):
-        _, reservoirs, overflowed = search._select(tile, np.full(30, 5), 512)
-        assert not overflowed.any()
-        positions, counts = reservoirs.kept
-        kept = [set(row[:count].tolist()) for row, count in zip(positions, counts, strict=True)]
-        if search is before:
-            alone = kept
-    assert all(one | {7} == other for one, other in zip(alone, kept, strict=True))
+    (_, _, alone), (_, missed, scored) = (search._select(tile, np.full(30, 5)) for search in (before, after))
+    assert not missed.any()
+    assert (scored <= alone + 1).all()
+    assert scored.sum() > alone.sum()
 
 
 @pytest.mark.parametrize("sampled", ["highest", "lowest", "none"])
@@ -361,27 +399,49 @@ def test_a_sample_that_misleads_changes_nothing(sampled: str) -> None:
     """References that are all near or all far from the candidates: thresholds are too high or of no use."""
     candidates, references = grid_vectors(30, 64, 1), grid_vectors(3000, 64, 2)
     search = PrefilterSearch.of(make_index(references))
-    distinct, packed = search.index.vectors, Rounded.of(search.index.vectors, search.mean)
-    nearest = np.zeros(len(distinct), bool)
-    nearest[np.argsort(-(candidates @ distinct.T), axis=1)[:, :12]] = True
-    rows = {"highest": nearest, "lowest": ~nearest, "none": np.zeros_like(nearest)}[sampled]
-    misled = dataclasses.replace(search, sample=(PackedReferences.of(packed[rows]), search.widths[rows]))
+    distinct = search.index.vectors[search.order]
+    rounded = Rounded.of(distinct, search.mean, search.packed.format)
+    ranked = np.argsort(-(candidates @ distinct.T), axis=1)
+    rows = np.unique({"highest": ranked[:, :12], "lowest": ranked[:, -12:], "none": ranked[:, :0]}[sampled])
+    misled = dataclasses.replace(search, sample=rows, packed_sample=PackedReferences.of(rounded[rows]))
     tile, need = Tile(candidates, np.zeros((30, 0), np.int64)), np.full(30, 40)
-    _, reservoirs, overflowed = misled._select(tile, need, 512)
-    assert not overflowed.any()
-    assert (reservoirs.kept[1] >= need).all()
+    _, missed, _ = misled._select(tile, need)
+    assert missed.all() if sampled == "highest" else sampled == "lowest" or not missed.any()
     assert misled.top(tile, 40).tobytes() == ExactSearch(search.index).top(tile, 40).tobytes()
 
 
-@pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize("dim", [4, 64, 516])
-def test_products_of_bytes(fast: bool, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the processor's instruction, where it has one, and without."""
-    monkeypatch.setattr(lanes, "has_fast_int8", lambda: fast and has_fast_int8())
-    rng = np.random.default_rng(dim)
-    left, right = (rng.integers(-127, 128, (rows, dim)).astype(np.int8) for rows in (lanes.ROWS, 50))
-    left[0], right[0], right[1] = 127, 127, -127
-    packed = PackedReferences.of(Rounded(right, *np.ones((3, len(right)), np.float32)))
+def add_four_products(self: Any, total: Any, left: Any, right: Any) -> Any:
+    """What VNNI's instruction does, spelt out for processors that do not have it."""
+    wide = ir.VectorType(ir.IntType(32), self.bytes.count)
+    one, other = (self.builder.bitcast(each, self.bytes) for each in (left, right))
+    products = self.builder.mul(self.builder.zext(one, wide), self.builder.sext(other, wide))
+    return self.builder.add(total, self._pairs(self._pairs(products)))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "format"), [("AVX-512 VNNI", WIDE), ("AVX-512 VNNI", NARROW), ("AVX2", NARROW), (None, NARROW)]
+)
+@pytest.mark.parametrize("dim", [4, 64, 128, 132, 516])
+def test_products_of_bytes(instructions: str | None, format: Format, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each of the instructions that processors have, and without."""
+    if instructions == "AVX2" and not lanes.has_avx2():
+        pytest.skip("this processor has no AVX2")
+    vnni = instructions == "AVX-512 VNNI"
+    if vnni and not lanes.has_vnni():
+        monkeypatch.setattr(lanes._Vectors, "add_products", add_four_products)
+    for module in (lanes, rounding):
+        monkeypatch.setattr(module, "has_vnni", lambda: vnni)
+        monkeypatch.setattr(module, "GROUPS", 3 if vnni else 1)
+    monkeypatch.setattr(lanes, "ROWS", 8 if vnni else 6)
+    monkeypatch.setattr(lanes, "has_avx2", lambda: instructions == "AVX2")
+    left, right = (Rounded.of(grid_vectors(rows, dim, rows), np.zeros(dim), format).whole for rows in (lanes.ROWS, 50))
+    if format is WIDE:
+        left[0], right[0], right[1] = 127, 127, -127
+    else:  # as large as the sum of an int16 can be, in either sign
+        most = np.where(np.arange(dim) % 4 < 2, np.where(np.arange(dim) % 128 < 16, 63, 0), 0)
+        left[0], right[0], right[1] = most, most, -most
+        assert paired_norms(left[:1]).max() <= format.longest
+    packed = PackedReferences.of(Rounded(format, right, *np.ones((3, len(right)), np.float32)))
     assert packed.vectors.ctypes.data % 64 == 0  # or every load costs two
 
     @njit
@@ -389,13 +449,14 @@ def test_products_of_bytes(fast: bool, dim: int, monkeypatch: pytest.MonkeyPatch
         for group in range(0, len(vectors) - lanes.GROUPS + 1, lanes.GROUPS):
             lanes.multiply(candidates, rows, vectors, starts, group, products, group * lanes.LANES)
 
-    products = np.zeros((lanes.ROWS, 2 * lanes.GROUPS * lanes.LANES), np.int32)
-    rows = rng.permutation(lanes.ROWS)
-    multiply(left.view(np.uint8) ^ np.uint8(128), rows, packed.vectors, packed.starts, products)
+    products = np.zeros((lanes.ROWS, (4 + lanes.GROUPS) * lanes.LANES), np.int32)
+    rows = np.random.default_rng(dim).permutation(lanes.ROWS)
+    candidates = Rounded(format, left, *np.ones((3, len(left)), np.float32)).as_candidates
+    multiply(candidates, rows, packed.vectors, packed.starts, products)
     oracles.assert_same_bits(products[:, :50].copy(), oracles.integer_products(left[rows], right))
 
 
-def test_prefilter_falls_back_where_it_keeps_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefilter_falls_back_where_it_dismisses_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     fallen: list[int] = []
     original = ExactSearch.top
 
@@ -404,8 +465,7 @@ def test_prefilter_falls_back_where_it_keeps_too_much(monkeypatch: pytest.Monkey
         return original(self, tile, k)
 
     monkeypatch.setattr(ExactSearch, "top", spy)
-    monkeypatch.setattr(prefilter, "_MIN_CAPACITY", 96)
-    monkeypatch.setattr(prefilter, "_CAPACITY", 2)
+    monkeypatch.setattr(prefilter, "_MOST_SCORED", (96, 0.0))
     base = np.repeat(grid_vectors(5, 16, 2).astype(np.float64), 600, axis=0)
     nudge = np.random.default_rng(0).integers(-40, 41, base.shape) * 2.0**-25
     check("prefilter", grid_vectors(50, 16, 1), to_grid(np.clip(base + nudge, -1, 1)), 8)
@@ -438,24 +498,24 @@ def test_reservoirs_keep_the_highest(data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-def test_a_guess_changes_nothing(data: st.DataObject) -> None:
-    """Whatever thresholds reservoirs begin with, they end as those that begin without."""
+def test_a_guess_changes_nothing_but_where_it_is_too_high(data: st.DataObject) -> None:
+    """Then a row is left with fewer than it needs, by which it is found."""
     columns = data.draw(st.integers(1, 120))
     scores = np.array(data.draw(st.lists(st.integers(-9, 9), min_size=3 * columns, max_size=3 * columns)), np.float32)
     scores = scores.reshape(3, columns)
-    need = np.array([data.draw(st.integers(1, 12)) for _ in range(3)])
-    doubt = np.full((3, 1), data.draw(st.sampled_from([0, 1.5])), np.float32)
+    need = np.array([data.draw(st.integers(1, min(12, columns))) for _ in range(3)])
+    certain = np.zeros((3, 1), np.float32)
     guess = np.array([data.draw(st.one_of(st.just(-np.inf), st.integers(-10, 10))) for _ in range(3)], np.float32)
-    plain, guessed = (selection.Reservoirs(need, doubt, 200, guess=begin) for begin in (None, guess))
+    plain, guessed = (selection.Reservoirs(need, certain, 24, guess=begin) for begin in (None, guess))
     for reservoirs in (plain, guessed):
         reservoirs.offer(scores.copy(), 0)
-        reservoirs.finish()
-    missed = guessed.restart()
+        assert not reservoirs.finish().any()
     for row in range(3):
-        lowest = np.sort(scores[row] - doubt[row])[-need[row] :][0] if need[row] <= columns else -np.inf
-        assert (row in missed) == (lowest < guess[row])
-        one, other = (set(positions[row, : counts[row]].tolist()) for positions, counts in (plain.kept, guessed.kept))
-        assert other == (set() if row in missed else one)
+        (_, count), (_, guessed_count) = ((each.kept[0][row], each.kept[1][row]) for each in (plain, guessed))
+        assert count == need[row]
+        assert (guessed_count < count) == (np.sort(scores[row])[-need[row]] < guess[row])
+        one, other = (np.sort(each.scores[row]).tolist()[-guessed_count:] for each in (plain, guessed))
+        assert guessed_count == 0 or one == other
 
 
 def test_an_overflowing_reservoir_says_so() -> None:
@@ -466,19 +526,6 @@ def test_an_overflowing_reservoir_says_so() -> None:
     positions, counts = reservoirs.kept
     assert counts.tolist() == [0, 4]
     assert set(positions[1, :4].tolist()) == set(np.argsort(scores[1])[-4:].tolist())
-
-
-def test_a_row_that_overflowed_is_not_one_whose_guess_was_too_high() -> None:
-    """Also when others begin again."""
-    doubt, guess = np.array([[0.5], [0.0]], np.float32), np.array([0.0, 2.0], np.float32)
-    reservoirs = selection.Reservoirs(np.array([4, 4]), doubt, 32, guess=guess)
-    scores = np.random.default_rng(0).uniform(0.8, 0.9, (2, 500)).astype(np.float32)
-    reservoirs.offer(scores, 0)
-    assert reservoirs.finish().tolist() == [True, False]
-    assert reservoirs.restart().tolist() == [1]
-    reservoirs.finish()
-    assert reservoirs.restart().tolist() == []
-    assert reservoirs.kept[1].tolist() == [0, 0]
 
 
 @given(st.lists(st.integers(-6, 6), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 50))

@@ -23,6 +23,7 @@ from nnn_core.scoring.score import score_block
 from nnn_core.scoring.search import _approximate as approximate
 from nnn_core.scoring.search import _clusters as clusters
 from nnn_core.scoring.search import _kernels as kernels
+from nnn_core.scoring.search import _rounding as rounding
 from nnn_core.scoring.search._approximate import ApproximateSearch, ApproximateSettings
 from nnn_core.scoring.search._clusters import Clusters
 from nnn_core.scoring.search._rounding import PackedReferences, Rounded
@@ -138,10 +139,14 @@ def test_bits_do_not_depend_on_the_order_of_candidates(dim: int) -> None:
 @pytest.mark.parametrize("rows", [1, 8, 21])
 def test_lists_are_chosen_by_their_products(lists: int, rows: int) -> None:
     rng = np.random.default_rng(lists)
-    vectors = Rounded(rng.integers(-127, 128, (lists, 12)).astype(np.int8), *np.ones((3, lists), np.float32))
-    candidates = Rounded(rng.integers(-127, 128, (rows, 12)).astype(np.int8), *np.ones((3, rows), np.float32))
+    vectors = Rounded(
+        rounding.NARROW, rng.integers(-63, 64, (lists, 12)).astype(np.int8), *np.ones((3, lists), np.float32)
+    )
+    candidates = Rounded(
+        rounding.NARROW, rng.integers(-63, 64, (rows, 12)).astype(np.int8), *np.ones((3, rows), np.float32)
+    )
     vectors.steps[:] = rng.uniform(0.5, 2.0, lists)
-    packed, thresholds = PackedReferences.of(vectors), rng.uniform(-5e4, 5e4, rows).astype(np.float32)
+    packed, thresholds = PackedReferences.of(vectors), rng.uniform(-2e4, 2e4, rows).astype(np.float32)
     looking, ends = kernels.choose_lists(
         candidates.as_candidates, lists, packed.vectors, packed.starts, packed.steps, thresholds
     )

@@ -30,7 +30,6 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, int, int], str]:
     found: dict[tuple[int, int, int], str] = {}
     monkeypatch.setattr(searches, "_FASTER", found)
     monkeypatch.setattr(searches, "_TRIED_AFTER", 301)
-    monkeypatch.setattr(searches, "has_fast_int8", lambda: True)
     monkeypatch.setattr(searches, "_has_device", lambda: False)
     return found
 
@@ -116,17 +115,9 @@ def test_a_wrong_product_is_noticed(monkeypatch: pytest.MonkeyPatch, caplog: pyt
 
 
 @pytest.mark.parametrize(
-    ("asked", "int8", "kind"),
-    [
-        ("auto", True, _FasterSearch),
-        ("auto", False, ExactSearch),
-        ("prefilter", True, PrefilterSearch),
-        ("prefilter", False, ExactSearch),
-        ("exact", True, ExactSearch),
-    ],
+    ("asked", "kind"), [("auto", _FasterSearch), ("prefilter", PrefilterSearch), ("exact", ExactSearch)]
 )
-def test_what_runs_for_what_was_asked(asked: str, int8: bool, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "has_fast_int8", lambda: int8)
+def test_what_runs_for_what_was_asked(asked: str, kind: type) -> None:
     assert isinstance(exact_search(ReferenceIndex(grid_vectors(20, 16, 2)), asked), kind)
 
 
