@@ -155,12 +155,37 @@ def _offer(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _inner_product(one: Any, rows: Any, row: int) -> Any:
-    """The inner product of ``one`` (dim,) float64 and rows[row] float32, exact in any order, see ``score_kept``."""
-    total = 0.0
-    for axis in range(len(one)):
-        total += one[axis] * np.float64(rows[row, axis])
-    return np.float32(total)
+def _score_row(candidate: Any, references: Any, positions: Any, begin: int, end: int, scores: Any) -> None:
+    """Exact scores of one candidate with references[positions[begin:end]], see ``score_kept``.
+
+    Vectors on the grid of ``vectors`` have exact float64 inner products in any order of summation,
+    so the compiler may reorder freely. Eight references at a time keep the memory busy.
+    """
+    last = end - 1
+    for at in range(begin, end, 8):
+        r0, r1 = references[positions[at]], references[positions[min(at + 1, last)]]
+        r2, r3 = references[positions[min(at + 2, last)]], references[positions[min(at + 3, last)]]
+        r4, r5 = references[positions[min(at + 4, last)]], references[positions[min(at + 5, last)]]
+        r6, r7 = references[positions[min(at + 6, last)]], references[positions[min(at + 7, last)]]
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+        for axis in range(len(candidate)):
+            value = np.float64(candidate[axis])
+            s0 += value * np.float64(r0[axis])
+            s1 += value * np.float64(r1[axis])
+            s2 += value * np.float64(r2[axis])
+            s3 += value * np.float64(r3[axis])
+            s4 += value * np.float64(r4[axis])
+            s5 += value * np.float64(r5[axis])
+            s6 += value * np.float64(r6[axis])
+            s7 += value * np.float64(r7[axis])
+        scores[at] = s0
+        scores[min(at + 1, last)] = s1
+        scores[min(at + 2, last)] = s2
+        scores[min(at + 3, last)] = s3
+        scores[min(at + 4, last)] = s4
+        scores[min(at + 5, last)] = s5
+        scores[min(at + 6, last)] = s6
+        scores[min(at + 7, last)] = s7
 
 
 @njit(cache=True, nogil=True)
@@ -176,37 +201,33 @@ def _in_steps(score: Any, shift: Any, step: Any) -> Any:
 def _offer_near(
     products: Any, columns: int, steps: Any, first: int, rows: Any, count_rows: int, widest: Any,
     doubt: Any, widths: Any, shifts: Any, units: Any, candidates: Any, references: Any, positions: Any, most: int,
-    need: Any, certain: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, scored: Any, reached: Any, wide: Any,
+    need: Any, certain: Any, keys: Any, counts: Any, limits: Any, thresholds: Any, scored: Any,
+    reached: Any, chosen: Any, places: Any, scores: Any,
 ) -> None:  # fmt: skip
     """Offer the exact scores of what products[:, :columns] do not dismiss to the reservoirs ``rows``."""
     for row in range(count_rows):
         own = rows[row]
-        count, threshold, tried, begin = counts[own], thresholds[own], scored[own], 0
+        if counts[own] == OVERFLOW:
+            continue
+        count, threshold, tried = counts[own], thresholds[own], scored[own]
         least = _in_steps(threshold, shifts[own], units[own])
         furthest = doubt[own, 0] * widest[0] + doubt[own, 1] * widest[1]
-        is_wide = False
-        while begin < columns and count != OVERFLOW:
-            end = min(begin + _CHUNK, columns)
-            for hit in range(_find_reaching(products, row, 0, begin, end, steps, first, least - furthest, reached)):
-                at = np.int64(reached[hit])
-                place = first + at
-                bound = doubt[own, 0] * widths[place, 0] + doubt[own, 1] * widths[place, 1]
-                if _score(products[row, at], steps, place) + bound < least:
-                    continue
-                if not is_wide:
-                    wide[:] = candidates[own]
-                    is_wide = True
-                score = _inner_product(wide, references, positions[place])
-                tried += 1
-                if score >= threshold:
-                    keys[own, count] = to_key(score, place)
-                    count += 1
-                    if count == limits[own]:
-                        count, threshold = _look_through(keys, own, count, need, threshold, certain)
-                        least = _in_steps(threshold, shifts[own], units[own])
-            if tried > most:
-                count = OVERFLOW
-            begin = end
+        near = 0
+        for hit in range(_find_reaching(products, row, 0, 0, columns, steps, first, least - furthest, reached)):
+            place = first + np.int64(reached[hit])
+            bound = doubt[own, 0] * widths[place, 0] + doubt[own, 1] * widths[place, 1]
+            chosen[near], places[near] = positions[place], place
+            near += _score(products[row, place - first], steps, place) + bound >= least
+        _score_row(candidates[own], references, chosen, 0, near, scores)
+        for hit in range(near):
+            if scores[hit] >= threshold:
+                keys[own, count] = to_key(scores[hit], places[hit])
+                count += 1
+                if count == limits[own]:
+                    count, threshold = _look_through(keys, own, count, need, threshold, certain)
+        tried += near
+        if tried > most:
+            count = OVERFLOW
         counts[own], thresholds[own], scored[own] = count, threshold, tried
 
 
@@ -324,8 +345,10 @@ def collect_near(
         scored: (rows,) int64, how many exact scores were computed of each candidate; written.
     """
     products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
-    some, reached, widest = np.empty(ROWS, np.int64), np.empty(_CHUNK, np.int32), np.empty(2, np.float32)
-    numbers, wide, count_references = np.arange(len(candidates)), np.empty(exact_candidates.shape[1]), len(positions)
+    some, widest = np.empty(ROWS, np.int64), np.empty(2, np.float32)
+    width, numbers, count_references = _SLAB_GROUPS * LANES, np.arange(len(candidates)), len(positions)
+    reached, chosen, places = np.empty(width, np.int32), np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    scores = np.empty(width, np.float32)
     for slab in range(0, -(-count_references // LANES), _SLAB_GROUPS):
         first, last = slab * LANES, min(count_references, (slab + _SLAB_GROUPS) * LANES)
         for axis in range(2):
@@ -336,7 +359,7 @@ def collect_near(
             _offer_near(
                 products, last - first, steps, first, some, count, widest,
                 doubt, widths, shifts, units, exact_candidates, exact_references, positions, most,
-                need, certain, keys, counts, limits, thresholds, scored, reached, wide,
+                need, certain, keys, counts, limits, thresholds, scored, reached, chosen, places, scores,
             )  # fmt: skip
 
 
@@ -397,12 +420,9 @@ def finish(need: Any, doubt: Any, keys: Any, counts: Any, thresholds: Any) -> No
             counts[row] = _keep_reaching(keys, row, highest, counts[row], least, doubt)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True)
 def score_kept(candidates: Any, references: Any, positions: Any, begins: Any, ends: Any, scores: Any) -> None:
     """Exact scores of what was kept, rounded once to float32.
-
-    Vectors on the grid of ``vectors`` have exact float64 inner products in any order of summation,
-    so the compiler may reorder freely. Eight references at a time keep the memory busy.
 
     Args:
         candidates: (rows, dim) float32 vectors of the candidates.
@@ -412,34 +432,8 @@ def score_kept(candidates: Any, references: Any, positions: Any, begins: Any, en
         ends: (rows,) int64, where those that are scored end.
         scores: (rows, at least max ends) float32, to which the exact scores are written.
     """
-    dim = candidates.shape[1]
     for row in range(len(candidates)):
-        candidate = candidates[row].astype(np.float64)
-        last = ends[row] - 1
-        for at in range(begins[row], ends[row], 8):
-            r0, r1 = references[positions[row, at]], references[positions[row, min(at + 1, last)]]
-            r2, r3 = references[positions[row, min(at + 2, last)]], references[positions[row, min(at + 3, last)]]
-            r4, r5 = references[positions[row, min(at + 4, last)]], references[positions[row, min(at + 5, last)]]
-            r6, r7 = references[positions[row, min(at + 6, last)]], references[positions[row, min(at + 7, last)]]
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-            for axis in range(dim):
-                value = candidate[axis]
-                s0 += value * np.float64(r0[axis])
-                s1 += value * np.float64(r1[axis])
-                s2 += value * np.float64(r2[axis])
-                s3 += value * np.float64(r3[axis])
-                s4 += value * np.float64(r4[axis])
-                s5 += value * np.float64(r5[axis])
-                s6 += value * np.float64(r6[axis])
-                s7 += value * np.float64(r7[axis])
-            scores[row, at] = s0
-            scores[row, min(at + 1, last)] = s1
-            scores[row, min(at + 2, last)] = s2
-            scores[row, min(at + 3, last)] = s3
-            scores[row, min(at + 4, last)] = s4
-            scores[row, min(at + 5, last)] = s5
-            scores[row, min(at + 6, last)] = s6
-            scores[row, min(at + 7, last)] = s7
+        _score_row(candidates[row], references, positions[row], begins[row], ends[row], scores[row])
 
 
 @njit(cache=True, nogil=True)
