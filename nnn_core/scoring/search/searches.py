@@ -49,8 +49,8 @@ _FASTER: dict[tuple[int, int, int], str] = {}
 #: Candidates that are searched exactly before the prefilter is tried: fewer do not pay for rounding the references.
 _TRIED_AFTER = 2048
 
-#: A tile with fewer candidates than this says little about a full one.
-_TRIED_ROWS = 256
+#: Of a tile so many candidates are tried; one with fewer than these says little about a full one.
+_TRIED_ROWS, _TRIED_LEAST = 512, 256
 _TRIALS = 2
 
 
@@ -87,7 +87,7 @@ class _FasterSearch:
         if kind not in _FASTER and self._trying.acquire(blocking=False):
             try:
                 self._seen += len(tile.vectors)
-                if self._seen >= _TRIED_AFTER and len(tile.vectors) >= _TRIED_ROWS:
+                if self._seen >= _TRIED_AFTER and len(tile.vectors) >= _TRIED_LEAST:
                     _FASTER[kind] = self._faster(tile, k)
             finally:
                 self._trying.release()
@@ -110,7 +110,7 @@ class _FasterSearch:
             return self._prefilter
 
     def _faster(self, tile: Tile, k: int) -> str:
-        seconds, tops = {}, {}
+        tile, seconds, tops = tile[:_TRIED_ROWS], {}, {}
         for name in ("exact", "prefilter"):
             self._search(name).top(tile[:1], k)  # compiles, and rounds the references
             seconds[name] = math.inf
