@@ -75,16 +75,6 @@ def _lower_bound(keys: Any, row: int, count: int, need: int, most: int, low: int
 
 
 @njit(cache=True, nogil=True)
-def _append_lanes(columns: Any, count: int, column: int, lanes: Any) -> int:
-    """Write column + i to ``columns`` from ``count`` on for each bit i that is set; how many there are then."""
-    while lanes:
-        columns[count] = column + lowest_lane(lanes)
-        lanes &= lanes - np.uint32(1)
-        count += 1
-    return count
-
-
-@njit(cache=True, nogil=True)
 def _keep_reaching(keys: Any, row: int, first: int, count: int, least: int, doubt: Any) -> int:
     """Drop from keys[row, first:count] what is below ``least``, however high its score may be: how many are left."""
     threshold, width = score_of(least), np.float32(2.0) * doubt[row, 0]
@@ -156,7 +146,7 @@ def _offer(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _score_row(candidate: Any, references: Any, positions: Any, begin: int, end: int, scores: Any) -> None:
-    """Exact scores of one candidate with references[positions[begin:end]], see ``score_kept``.
+    """Write to ``scores`` the exact ones of a candidate with references[positions[begin:end]], rounded once to float32.
 
     Vectors on the grid of ``vectors`` have exact float64 inner products in any order of summation,
     so the compiler may reorder freely. Eight references at a time keep the memory busy.
