@@ -182,7 +182,7 @@ def _score_row(candidate: Any, references: Any, positions: Any, begin: int, end:
 def _in_steps(score: Any, shift: Any, step: Any) -> Any:
     """What a product is at least, bounds apart, where the exact score, rounded to float32, is at least ``score``.
 
-    Rounded to float32 a score may be above the exact one by 2**-25, and float64 loses less than that again.
+    Rounded to float32 a score up to 1 may be above the exact one by 2**-25, and float64 loses less than that again.
     """
     return np.float32((np.float64(score) - 2.0**-24 - shift) / step)
 
@@ -210,8 +210,9 @@ def _offer_near(
             near += _score(products[row, place - first], steps, place) + bound >= least
         _score_row(candidates[own], references, chosen, 0, near, scores)
         for hit in range(near):
-            if scores[hit] >= threshold:
-                keys[own, count] = to_key(scores[hit], places[hit])
+            score = scores[hit] + np.float32(0.0)  # of two zeros only one has a place among keys
+            if score >= threshold:
+                keys[own, count] = to_key(score, places[hit])
                 count += 1
                 if count == limits[own]:
                     count, threshold = _look_through(keys, own, count, need, threshold, certain)
@@ -237,7 +238,8 @@ def collect(tile: Any, first: int, need: Any, doubt: Any, keys: Any, counts: Any
         keys: (rows, capacity) int64, written: the entries, each a score and a position in one number.
         counts: (rows,) int64, how many entries each reservoir holds, or ``OVERFLOW``; written.
         limits: (rows,) int64, the count at which a reservoir is looked through, above ``need``; written.
-        thresholds: (rows,) float32, what the need-th highest is at least; at first -inf or a guess; written.
+        thresholds: (rows,) float32, what the need-th highest is at least; written. At first -inf; or a guess, and where
+            it is too high, fewer than ``need`` entries are left in the end.
     """
     rows, reached = np.arange(len(tile)), np.empty(_CHUNK, np.int32)
     _offer(tile, 0, tile.shape[1], None, first, rows, len(rows), need, doubt, keys, counts, limits, thresholds, reached)
@@ -278,7 +280,7 @@ def collect_products(
         vectors: (groups, quads, LANES * 4) int8 references, ``LANES`` side by side, four coordinates at a time.
         starts: (groups, any, LANES) int32, what sums of products begin with: it takes that number out again. One for
             all coordinates, or a pair of int16 for each ``PAIRED`` coordinates, see ``_lanes``.
-        steps: (groups * LANES,) float32, what one of a product is worth with each reference.
+        steps: (groups * LANES + LANES,) float32, what one of a product is worth with each reference.
         ends: (lists + 1,) int64, 0 and the position after the last reference of each list.
         need: as ``collect``.
         doubt: as ``collect``.
@@ -330,14 +332,14 @@ def collect_near(
         certain: (rows, 1) float32 zeros, by how much exact scores are off.
         keys: as ``collect``, with places among the int8 references.
         counts: as ``collect``.
-        limits: as ``collect``, at most twice ``need`` and not above the capacity.
+        limits: as ``collect``, but not written.
         thresholds: as ``collect``.
         scored: (rows,) int64, how many exact scores were computed of each candidate; written.
     """
     products = np.empty((ROWS, (_SLAB_GROUPS + GROUPS) * LANES), np.int32)
     some, widest = np.empty(ROWS, np.int64), np.empty(2, np.float32)
     width, numbers, count_references = _SLAB_GROUPS * LANES, np.arange(len(candidates)), len(positions)
-    reached, chosen, places = np.empty(width, np.int32), np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    reached, chosen, places = np.empty(width, np.int32), np.empty(width, np.int64), np.empty(width, np.int64)
     scores = np.empty(width, np.float32)
     for slab in range(0, -(-count_references // LANES), _SLAB_GROUPS):
         first, last = slab * LANES, min(count_references, (slab + _SLAB_GROUPS) * LANES)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 #: Numbers in a vector.
@@ -24,14 +24,20 @@ LANES = 16
 PAIRED = 128
 
 
+def _compiles_for(feature: str) -> bool:
+    """Whether numba compiles for this processor, and for one with this feature; its variables may say otherwise."""
+    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
+    return config.CPU_NAME in (None, "host") and f"+{feature}" in features.split(",")
+
+
 def has_vnni() -> bool:
     """Whether this processor adds int8 products to int32 at once."""
-    return bool(llvm.get_host_cpu_features().get("avx512vnni", False))
+    return _compiles_for("avx512vnni")
 
 
 def has_avx2() -> bool:
     """Whether this processor adds pairs of int8 products to int16."""
-    return bool(llvm.get_host_cpu_features().get("avx2", False))
+    return _compiles_for("avx2")
 
 
 def int8_instructions() -> str | None:
@@ -155,7 +161,7 @@ def multiply(
             return [builder.load(builder.gep(pointer, [end]), align=4) for pointer in pointers for end in ends]
 
         def variables(kind: Any) -> list[list[Any]]:
-            # LLVM keeps these in registers.
+            # LLVM keeps those of the innermost loop in registers.
             return [[cgutils.alloca_once(builder, kind) for _ in range(GROUPS * parts)] for _ in range(ROWS)]
 
         def add_quads(first: Any, count: Any, sums: list[list[Any]]) -> None:

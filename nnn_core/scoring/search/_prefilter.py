@@ -33,15 +33,15 @@ from nnn_core.vectors import FloatMatrix, Mask
 #: A candidate with more own pairs than this in one shard is searched exactly.
 _MAX_OWN = 1024
 
-#: Exact scores of a candidate after which computing all of them by a matrix product is cheaper: this many, or this
-#: share of the bank.
-_MOST_SCORED = 4096, 1 / 8
+#: Exact scores of a candidate after which computing all of them by a matrix product is cheaper: this many, for each
+#: that is needed, or this share of the bank.
+_MOST_SCORED = 4096, 8, 1 / 8
 
 #: One reference of so many is in the sample.
 SAMPLED = 32
 
-#: Bytes that are kept of a reference besides its coordinates.
-PER_REFERENCE = 28
+#: Bytes that are kept of a reference of 512 dimensions besides its coordinates.
+PER_REFERENCE = 36
 _SEED = 20241110
 
 
@@ -96,7 +96,7 @@ class PrefilterSearch:
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
         own = self.index.own_references(tile.own, distinct=True)
-        reservoirs, missed, _ = self._select(tile, k + np.minimum(own, _MAX_OWN))
+        reservoirs, missed, _ = self._select(tile, k + np.where(own > _MAX_OWN, 0, own))
         places, counts = reservoirs.kept
         top = highest_selected(reservoirs.scores, tile, self.index, self.order[places], counts, k)
         rows = np.flatnonzero(missed | (own > _MAX_OWN))
@@ -119,7 +119,8 @@ class PrefilterSearch:
         reservoirs = Reservoirs(need, np.zeros((len(need), 1), np.float32), 2 * int(need.max(initial=0)), guess)
         exact = tile.vectors, self.index.vectors, self.order
         shifts = tile.vectors.astype(np.float64) @ self.mean
-        most = max(_MOST_SCORED[0], int(_MOST_SCORED[1] * len(self.order)))
+        some, each, share = _MOST_SCORED
+        most = max(some, each * int(need.max(initial=0)), int(share * len(self.order)))
         scored = reservoirs.offer_near(candidates, self.packed, doubt, self.widths, shifts, exact, most)
         overflowed = reservoirs.finish()
         _, counts = reservoirs.kept

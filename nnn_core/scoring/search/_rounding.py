@@ -112,7 +112,7 @@ class PackedReferences:
     Attributes:
         vectors: (groups, quads, 64) int8, 16 vectors side by side, four coordinates at a time.
         starts: (groups, any, 16) int32, what takes out of products what was added to candidates, see ``_lanes``.
-        steps: (groups * 16,) float32, what a step of each vector is worth.
+        steps: (16 * groups + 16,) float32, what a step of each vector is worth; 1 behind the last.
         rows: how many vectors there are; those after them are zeros.
         format: which numbers these vectors, and the candidates that they are multiplied with, are rounded to.
     """
@@ -139,7 +139,8 @@ class PackedReferences:
             by_quad = padded.reshape(-1, LANES, dim // 4, 4).transpose(0, 2, 1, 3)
             vectors[group : group + len(by_quad)] = by_quad.reshape(len(by_quad), dim // 4, LANES * 4)
             starts[group : group + len(by_quad)] = _starts(padded, rounded.format.largest + 1, vnni)
-        steps = np.append(rounded.steps, np.ones(len(starts) * LANES - rows, np.float32))
+        # Lists begin anywhere, and the kernels read LANES steps at a time from there.
+        steps = np.append(rounded.steps, np.ones((len(starts) + 1) * LANES - rows, np.float32))
         return cls(vectors, starts, steps, rows, rounded.format)
 
     @property

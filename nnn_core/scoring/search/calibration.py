@@ -50,7 +50,8 @@ _ROWS_PER_KEPT = 2
 _RESCORE_COST = 50_000
 _LOOK_COST = 200
 
-#: For each score that is kept, what the prefilter spends on exact scores, which it takes in the cache.
+#: Selected references whose exact scores take as long as all that the prefilter computes for each score that is kept:
+#: more, but in the cache.
 _EXACTLY_KEPT = 2.0
 
 #: What products are computed in. It is part of the names of settings and partials, as it decides which are found.

@@ -58,7 +58,7 @@ _TRIALS = 2
 class _FasterSearch:
     """The exact or the prefiltered search, whichever takes less time here; their results are the same to the bit.
 
-    Both search one tile of candidates in turns, once enough candidates came by. What was faster then is
+    Both search some candidates of a tile in turns, once enough came by. What was faster then is
     what all banks of about this size are searched with in this process.
 
     Attributes:

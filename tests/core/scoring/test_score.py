@@ -443,6 +443,7 @@ def test_products_of_bytes(instructions: str | None, format: Format, dim: int, m
         assert paired_norms(left[:1]).max() <= format.longest
     packed = PackedReferences.of(Rounded(format, right, *np.ones((3, len(right)), np.float32)))
     assert packed.vectors.ctypes.data % 64 == 0  # or every load costs two
+    assert len(packed.steps) >= 50 + lanes.LANES  # lists begin anywhere, and 16 steps are read from there
 
     @njit
     def multiply(candidates: Any, rows: Any, vectors: Any, starts: Any, products: Any) -> None:
@@ -456,6 +457,12 @@ def test_products_of_bytes(instructions: str | None, format: Format, dim: int, m
     oracles.assert_same_bits(products[:, :50].copy(), oracles.integer_products(left[rows], right))
 
 
+def test_no_instruction_is_used_that_numba_is_told_not_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM would end the process."""
+    monkeypatch.setattr(lanes.config, "CPU_NAME", "generic")
+    assert lanes.int8_instructions() is None
+
+
 def test_prefilter_falls_back_where_it_dismisses_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     fallen: list[int] = []
     original = ExactSearch.top
@@ -465,7 +472,7 @@ def test_prefilter_falls_back_where_it_dismisses_too_little(monkeypatch: pytest.
         return original(self, tile, k)
 
     monkeypatch.setattr(ExactSearch, "top", spy)
-    monkeypatch.setattr(prefilter, "_MOST_SCORED", (96, 0.0))
+    monkeypatch.setattr(prefilter, "_MOST_SCORED", (96, 0, 0.0))
     base = np.repeat(grid_vectors(5, 16, 2).astype(np.float64), 600, axis=0)
     nudge = np.random.default_rng(0).integers(-40, 41, base.shape) * 2.0**-25
     check("prefilter", grid_vectors(50, 16, 1), to_grid(np.clip(base + nudge, -1, 1)), 8)
