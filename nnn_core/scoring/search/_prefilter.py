@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from nnn_core.scoring.bank import ReferenceIndex
 from nnn_core.scoring.search._rounding import SLACK, PackedReferences, Rounded, finest_format
-from nnn_core.scoring.search._selection import Reservoirs, Tile, highest_selected, score_exactly
+from nnn_core.scoring.search._selection import Positions, Reservoirs, Tile, highest_selected, score_exactly
 from nnn_core.scoring.search.exact import ExactSearch
 from nnn_core.vectors import FloatMatrix, Mask
 
@@ -96,20 +96,21 @@ class PrefilterSearch:
     def top(self, tile: Tile, k: int) -> FloatMatrix:
         """Exact scores of each candidate's k nearest references, (rows, min(k, references)) float32, descending."""
         own = self.index.own_references(tile.own, distinct=True)
-        reservoirs, missed, _ = self._select(tile, k + np.where(own > _MAX_OWN, 0, own))
-        places, counts = reservoirs.kept
-        top = highest_selected(reservoirs.scores, tile, self.index, self.order[places], counts, k)
+        (scores, positions, counts), missed, _ = self._select(tile, k + np.where(own > _MAX_OWN, 0, own))
+        top = highest_selected(scores, tile, self.index, positions, counts, k)
         rows = np.flatnonzero(missed | (own > _MAX_OWN))
         if len(rows):
             top[rows] = ExactSearch(self.index).top(tile[rows], k)
         return top
 
-    def _select(self, tile: Tile, need: npt.NDArray[np.int64]) -> tuple[Reservoirs, Mask, npt.NDArray[np.int64]]:
+    def _select(
+        self, tile: Tile, need: npt.NDArray[np.int64]
+    ) -> tuple[tuple[FloatMatrix, Positions, npt.NDArray[np.int64]], Mask, npt.NDArray[np.int64]]:
         """Exact scores of the ``need`` (rows,) highest of each candidate, own pairs included.
 
         Returns:
-            The finished reservoirs, with places in ``order``; the rows (mask) that miss some of the highest; how many
-            exact scores were computed of each.
+            Scores (rows, most that there are) float32, padded with -inf, positions in ``index`` and how many there are
+            of each row; the rows (mask) that miss some of the highest; how many exact scores were computed of each.
         """
         candidates = Rounded.of(tile.vectors, np.zeros_like(self.mean), self.packed.format)
         # In steps of the candidate, as its products are. Rounded, a vector is longer by its rest at most.
@@ -123,8 +124,9 @@ class PrefilterSearch:
         most = max(some, each * int(need.max(initial=0)), int(share * len(self.order)))
         scored = reservoirs.offer_near(candidates, self.packed, doubt, self.widths, shifts, exact, most)
         overflowed = reservoirs.finish()
-        _, counts = reservoirs.kept
-        return reservoirs, overflowed | (np.isfinite(guess) & (counts < need)), scored
+        places, counts = reservoirs.kept
+        missed = overflowed | (np.isfinite(guess) & (counts < need))
+        return (reservoirs.scores, self.order[places], counts), missed, scored
 
     def _guess(self, tile: Tile, candidates: Rounded, need: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """(rows,) float32, a score that the ``need``-th highest of each candidate is most likely not below, or -inf.
